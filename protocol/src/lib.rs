@@ -1,1 +1,21 @@
-//! Under construction.
+//! The words that kinject's processes speak with each other on one machine.
+//!
+//! Three conversations live here, one module each:
+//!
+//! - [`control`]: the preloaded library asks, the relay answers. Every call is a conversation of its own on a
+//!   fresh `SOCK_SEQPACKET` Unix socket: the library connects, sends one [`control::Request`] (for a connect with
+//!   the program's socket as `SCM_RIGHTS`), and reads one [`control::Reply`]. Nothing is kept between calls.
+//! - [`environment`]: what the launcher puts into a program's environment so that the library finds its relay, and
+//!   what the exec hooks put back when a program drops it.
+//! - [`session`] (feature `session`): the launcher tells the relay what to set up and the relay reports how it goes,
+//!   as JSON lines over a socket pair. The preloaded library never speaks it and does not pay for serde.
+//!
+//! Encoding and decoding are pure: bytes in, values out, sizes checked before anything is copied.
+
+pub mod control;
+pub mod environment;
+pub mod failure;
+#[cfg(feature = "session")]
+pub mod session;
+
+pub use failure::{ConnectFailure, NameFailure};

@@ -1,0 +1,74 @@
+//! Why a connection or a lookup failed, as the far end saw it.
+//!
+//! The relay names the failure; the preloaded library turns it into what libc's callers expect (`errno`, `EAI_*`,
+//! `h_errno`). A failure that has no better name is [`ConnectFailure::TunnelDown`] or [`NameFailure::TryAgain`]:
+//! kinject's own trouble never looks like an answer of the cluster.
+
+/// Why a TCP connection was not made. The comments give the errno of connect(2) that it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ConnectFailure {
+    /// The target answered with a reset: `ECONNREFUSED`.
+    Refused = 1,
+    /// The target did not answer within the kernel's own patience: `ETIMEDOUT`.
+    TimedOut = 2,
+    /// A router or the target's host said that the host cannot be reached: `EHOSTUNREACH`.
+    HostUnreachable = 3,
+    /// There is no route to the target's network: `ENETUNREACH`.
+    NetworkUnreachable = 4,
+    /// The connection was reset while it was being made: `ECONNRESET`.
+    Reset = 5,
+    /// A firewall of the far end's own host forbids it: `EACCES`.
+    PermissionDenied = 6,
+    /// The target's address cannot be used from there: `EADDRNOTAVAIL`.
+    AddressNotAvailable = 7,
+    /// The session has no way to the cluster and will not get one: `ENETUNREACH`.
+    TunnelDown = 8,
+    /// The session ran out of sockets, ports or memory: `EAGAIN`, what connect(2) gives for a lack of local ports.
+    Exhausted = 9,
+    /// The earlier failure of this socket was fetched already, and connect(2) was called once more: `ECONNABORTED`.
+    AlreadyReported = 10,
+}
+
+impl ConnectFailure {
+    /// Every failure, for exhaustive tests and decoding.
+    pub const ALL: [Self; 10] = [
+        Self::Refused,
+        Self::TimedOut,
+        Self::HostUnreachable,
+        Self::NetworkUnreachable,
+        Self::Reset,
+        Self::PermissionDenied,
+        Self::AddressNotAvailable,
+        Self::TunnelDown,
+        Self::Exhausted,
+        Self::AlreadyReported,
+    ];
+
+    pub(crate) fn from_wire(value: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|failure| *failure as u8 == value)
+    }
+}
+
+/// Why a name gave no address. The comments give netdb.h's `h_errno` and getaddrinfo(3)'s result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum NameFailure {
+    /// The name exists nowhere: `HOST_NOT_FOUND`, `EAI_NONAME`.
+    NotFound = 1,
+    /// The name exists without an address of the wanted family: `NO_DATA`, `EAI_NODATA`.
+    NoData = 2,
+    /// The lookup failed on the way and may succeed later: `TRY_AGAIN`, `EAI_AGAIN`.
+    TryAgain = 3,
+    /// The name server refused or could not read the question: `NO_RECOVERY`, `EAI_FAIL`.
+    NoRecovery = 4,
+}
+
+impl NameFailure {
+    /// Every failure, for exhaustive tests and decoding.
+    pub const ALL: [Self; 4] = [Self::NotFound, Self::NoData, Self::TryAgain, Self::NoRecovery];
+
+    pub(crate) fn from_wire(value: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|failure| *failure as u8 == value)
+    }
+}

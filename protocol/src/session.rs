@@ -1,0 +1,173 @@
+//! What the launcher and its relay say to each other, as JSON lines over a socket pair.
+//!
+//! The launcher speaks first: one [`Order::Start`]. The relay reports [`Event`]s: progress while the session comes up,
+//! then [`Event::Ready`] or [`Event::Failed`], later notices. [`Order::Finish`], or the end of the launcher's
+//! side of the pair, which is what its death looks like, ends the session: the relay removes what it made in the
+//! cluster, says [`Event::Finished`] and exits.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What the launcher tells the relay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Set the session up.
+    Start(Box<SessionConfig>),
+    /// The program has ended: take the session down.
+    Finish,
+}
+
+/// Everything a relay needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionConfig {
+    /// Eight hexadecimal digits.
+    pub session: String,
+    /// The session's private folder, made by the launcher with mode 0700; the relay removes it at the end.
+    pub folder: PathBuf,
+    /// Where the agent is.
+    pub target: Target,
+    /// How much the relay writes to its log.
+    pub log: LogLevel,
+}
+
+/// Where the agent is or has to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// An agent that someone else runs (`--agent`).
+    Direct {
+        /// `unix:PATH` or `tcp:HOST:PORT`.
+        endpoint: String,
+        /// The file that holds the shared secret.
+        key: PathBuf,
+    },
+    /// A pod that the relay makes in a cluster.
+    Kubernetes(KubernetesTarget),
+}
+
+/// Which cluster and namespace, and as whom.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KubernetesTarget {
+    /// `--kubeconfig`; otherwise KUBECONFIG, the default file, or the in-cluster configuration.
+    pub kubeconfig: Option<PathBuf>,
+    /// `--context`; otherwise the current one.
+    pub context: Option<String>,
+    /// `--namespace`; otherwise the context's own.
+    pub namespace: Option<String>,
+    /// `--as`: the user to impersonate.
+    pub impersonate_user: Option<String>,
+    /// `--as-group`, repeated.
+    pub impersonate_groups: Vec<String>,
+    /// The agent's container image.
+    pub agent_image: String,
+    /// Which way to the agent is allowed.
+    pub transport: TransportChoice,
+}
+
+/// `--transport`: the ways from here to an agent's pod.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TransportChoice {
+    /// The API server's pod proxy where it works, otherwise port-forward.
+    #[default]
+    Auto,
+    /// Only the API server's pod proxy.
+    Proxy,
+    /// Only port-forward.
+    PortForward,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    /// What went wrong.
+    #[default]
+    Warn,
+    /// What happened to the session.
+    Info,
+    /// What happened to each call.
+    Debug,
+}
+
+/// What the relay reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The session is coming up; what is under way, in words that follow "kinject: ".
+    Progress(String),
+    /// The session is up.
+    Ready(Ready),
+    /// The session did not come up or cannot go on.
+    Failed(Report),
+    /// Something the user should know while the session goes on.
+    Notice(Report),
+    /// Everything the session made is gone, or a notice said what is not.
+    Finished,
+}
+
+/// A session that is up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// The context's name, or the agent's endpoint.
+    pub cluster: String,
+    /// The namespace of the agent; none for a direct agent.
+    pub namespace: Option<String>,
+    /// How the agent is reached: `direct`, `proxy` or `port-forward`.
+    pub transport: String,
+    /// The relay's control socket.
+    pub socket: PathBuf,
+}
+
+/// A message for the user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// What happened: lower case, no final period.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Writes one line, with its newline.
+pub fn to_line<T: Serialize>(value: &T) -> String {
+    // the types above hold strings, paths and numbers only; a path that is not UTF-8 is the one thing JSON cannot hold
+    match serde_json::to_string(value) {
+        Ok(line) => line + "\n",
+        Err(error) => {
+            format!("{{\"notice\":{{\"message\":\"unspeakable message: {error}\",\"hint\":null}}}}\n")
+        }
+    }
+}
+
+/// Reads one line.
+pub fn from_line<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, serde_json::Error> {
+    serde_json::from_str(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_and_events_are_one_line_each_and_come_back() {
+        let order = Order::Start(Box::new(SessionConfig {
+            session: "0123abcd".into(),
+            folder: "/run/user/1000/kinject/0123abcd".into(),
+            target: Target::Kubernetes(KubernetesTarget {
+                namespace: Some("with \"quotes\"\nand lines".into()),
+                agent_image: "kinject-agent:0.1.0".into(),
+                ..KubernetesTarget::default()
+            }),
+            log: LogLevel::Info,
+        }));
+        let line = to_line(&order);
+        assert_eq!(line.matches('\n').count(), 1);
+        assert_eq!(from_line::<Order>(&line).unwrap(), order);
+        let event = Event::Failed(Report {
+            message: "no such context".into(),
+            hint: None,
+        });
+        assert_eq!(from_line::<Event>(&to_line(&event)).unwrap(), event);
+    }
+}
