@@ -25,6 +25,12 @@
 //! address   family u8 (4 or 6), port u16, 4 or 16 bytes, and for 6 the scope u32
 //! ```
 
+mod data_address;
+mod reply_ref;
+
+pub use data_address::{DATA_NETWORK, DATA_PREFIX, is_data_address};
+pub use reply_ref::{AddressList, ReplyRef};
+
 use crate::failure::{ConnectFailure, NameFailure};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
@@ -154,6 +160,7 @@ pub struct EncodedRequest {
 }
 
 impl EncodedRequest {
+    #[inline]
     fn new(kind: u8) -> Self {
         let mut encoded = Self {
             bytes: [0; MAX_REQUEST],
@@ -164,27 +171,31 @@ impl EncodedRequest {
     }
 
     /// Appends what fits; every fixed field does, and a name is cut to [`MAX_NAME`] before it comes here.
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
-        let room = &mut self.bytes[self.length..];
-        let count = bytes.len().min(room.len());
-        room[..count].copy_from_slice(&bytes[..count]);
-        self.length += count;
+        let room = self.bytes.iter_mut().skip(self.length);
+        self.length = self.length.saturating_add(bytes.len()).min(MAX_REQUEST);
+        for (place, byte) in room.zip(bytes) {
+            *place = *byte;
+        }
     }
 
     /// The bytes to send as one datagram.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
+        self.bytes.get(..self.length).unwrap_or(&self.bytes)
     }
 }
 
 impl<'a> Request<'a> {
     /// Encodes without allocating.
+    #[inline]
     pub fn encode(&self) -> EncodedRequest {
         match self {
             Self::Connect { target } => {
                 let mut encoded = EncodedRequest::new(1);
                 let (address, length) = encode_address(target);
-                encoded.put(&address[..length]);
+                encoded.put(address.get(..length).unwrap_or(&address));
                 encoded
             }
             Self::Interrupt => EncodedRequest::new(2),
@@ -214,7 +225,7 @@ impl<'a> Request<'a> {
                     Purpose::HostEntry => 2,
                 };
                 encoded.put(&[family, purpose]);
-                encoded.put(&name[..name.len().min(MAX_NAME)]);
+                encoded.put(name.get(..MAX_NAME).unwrap_or(name));
                 encoded
             }
         }
@@ -303,39 +314,13 @@ impl Reply {
         }
     }
 
-    /// Decodes one datagram. Allocates for [`Reply::Addresses`] only.
+    /// Decodes one datagram.
     pub fn decode(message: &[u8]) -> Result<Self, DecodeError> {
-        let mut fields = Fields(message);
-        let reply = match fields.header()? {
-            1 => Self::Connected,
-            2 => Self::InProgress,
-            3 => Self::Local,
-            4 => {
-                let value = fields.byte()?;
-                Self::Failed(ConnectFailure::from_wire(value).ok_or(DecodeError::Value(value))?)
-            }
-            5 => Self::Peer(fields.address()?),
-            6 => Self::Unknown,
-            7 => {
-                let length = u16::from_le_bytes(fields.array()?);
-                let canonical = fields.take(usize::from(length))?.to_vec();
-                let count = u16::from_le_bytes(fields.array()?);
-                let mut addresses = Vec::with_capacity(usize::from(count).min(MAX_ADDRESSES));
-                for _ in 0..count {
-                    addresses.push(fields.ip()?);
-                }
-                Self::Addresses { canonical, addresses }
-            }
-            8 => {
-                let value = fields.byte()?;
-                Self::NameFailed(NameFailure::from_wire(value).ok_or(DecodeError::Value(value))?)
-            }
-            other => return Err(DecodeError::Value(other)),
-        };
-        fields.end().map(|()| reply)
+        ReplyRef::decode(message).map(Self::from)
     }
 }
 
+#[inline]
 fn encode_address(address: &SocketAddr) -> ([u8; 23], usize) {
     let mut bytes = [0; 23];
     bytes[1..3].copy_from_slice(&address.port().to_le_bytes());
@@ -358,22 +343,26 @@ fn encode_address(address: &SocketAddr) -> ([u8; 23], usize) {
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
+    #[inline]
     fn take(&mut self, count: usize) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(DecodeError::Truncated)?;
         self.0 = rest;
         Ok(taken)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let (taken, rest) = self.0.split_first_chunk().ok_or(DecodeError::Truncated)?;
         self.0 = rest;
         Ok(*taken)
     }
 
+    #[inline]
     fn byte(&mut self) -> Result<u8, DecodeError> {
         self.array::<1>().map(|[byte]| byte)
     }
 
+    #[inline]
     fn header(&mut self) -> Result<u8, DecodeError> {
         match self.byte()? {
             VERSION => self.byte(),
@@ -381,6 +370,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline]
     fn ip(&mut self) -> Result<IpAddr, DecodeError> {
         match self.byte()? {
             4 => Ok(IpAddr::V4(Ipv4Addr::from(self.array::<4>()?))),
@@ -389,6 +379,7 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline]
     fn address(&mut self) -> Result<SocketAddr, DecodeError> {
         let family = self.byte()?;
         let port = u16::from_le_bytes(self.array()?);
@@ -410,6 +401,7 @@ impl<'a> Fields<'a> {
         std::mem::take(&mut self.0)
     }
 
+    #[inline]
     fn end(&self) -> Result<(), DecodeError> {
         if self.0.is_empty() {
             Ok(())

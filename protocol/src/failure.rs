@@ -45,6 +45,7 @@ impl ConnectFailure {
         Self::AlreadyReported,
     ];
 
+    #[inline]
     pub(crate) fn from_wire(value: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|failure| *failure as u8 == value)
     }
@@ -68,6 +69,7 @@ impl NameFailure {
     /// Every failure, for exhaustive tests and decoding.
     pub const ALL: [Self; 4] = [Self::NotFound, Self::NoData, Self::TryAgain, Self::NoRecovery];
 
+    #[inline]
     pub(crate) fn from_wire(value: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|failure| *failure as u8 == value)
     }

@@ -1,0 +1,100 @@
+//! A reply as it lies in its buffer.
+
+use super::{DecodeError, Fields, MAX_ADDRESSES, Reply};
+use crate::failure::{ConnectFailure, NameFailure};
+use std::net::{IpAddr, SocketAddr};
+
+/// A [`Reply`] that borrows from the message: decoding allocates nothing, as the preloaded library needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplyRef<'a> {
+    /// [`Reply::Connected`].
+    Connected,
+    /// [`Reply::InProgress`].
+    InProgress,
+    /// [`Reply::Local`].
+    Local,
+    /// [`Reply::Failed`].
+    Failed(ConnectFailure),
+    /// [`Reply::Peer`].
+    Peer(SocketAddr),
+    /// [`Reply::Unknown`].
+    Unknown,
+    /// [`Reply::Addresses`].
+    Addresses {
+        /// The name's canonical form.
+        canonical: &'a [u8],
+        /// Its addresses.
+        addresses: AddressList<'a>,
+    },
+    /// [`Reply::NameFailed`].
+    NameFailed(NameFailure),
+}
+
+impl<'a> ReplyRef<'a> {
+    /// Decodes one datagram.
+    #[inline]
+    pub fn decode(message: &'a [u8]) -> Result<Self, DecodeError> {
+        let mut fields = Fields(message);
+        let reply = match fields.header()? {
+            1 => Self::Connected,
+            2 => Self::InProgress,
+            3 => Self::Local,
+            4 => {
+                let value = fields.byte()?;
+                Self::Failed(ConnectFailure::from_wire(value).ok_or(DecodeError::Value(value))?)
+            }
+            5 => Self::Peer(fields.address()?),
+            6 => Self::Unknown,
+            7 => {
+                let length = u16::from_le_bytes(fields.array()?);
+                let canonical = fields.take(usize::from(length))?;
+                let count = u16::from_le_bytes(fields.array()?);
+                let addresses = AddressList(fields.0);
+                for _ in 0..count {
+                    fields.ip()?;
+                }
+                Self::Addresses { canonical, addresses }
+            }
+            8 => {
+                let value = fields.byte()?;
+                Self::NameFailed(NameFailure::from_wire(value).ok_or(DecodeError::Value(value))?)
+            }
+            other => return Err(DecodeError::Value(other)),
+        };
+        fields.end().map(|()| reply)
+    }
+}
+
+impl From<ReplyRef<'_>> for Reply {
+    fn from(reply: ReplyRef<'_>) -> Self {
+        match reply {
+            ReplyRef::Connected => Self::Connected,
+            ReplyRef::InProgress => Self::InProgress,
+            ReplyRef::Local => Self::Local,
+            ReplyRef::Failed(failure) => Self::Failed(failure),
+            ReplyRef::Peer(address) => Self::Peer(address),
+            ReplyRef::Unknown => Self::Unknown,
+            ReplyRef::Addresses { canonical, addresses } => Self::Addresses {
+                canonical: canonical.to_vec(),
+                addresses: addresses.take(MAX_ADDRESSES).collect(),
+            },
+            ReplyRef::NameFailed(failure) => Self::NameFailed(failure),
+        }
+    }
+}
+
+/// The addresses of a name, best first: an iterator over bytes that [`ReplyRef::decode`] has checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressList<'a>(&'a [u8]);
+
+impl Iterator for AddressList<'_> {
+    type Item = IpAddr;
+
+    #[inline]
+    fn next(&mut self) -> Option<IpAddr> {
+        let mut fields = Fields(self.0);
+        let address = fields.ip().ok()?;
+        self.0 = fields.0;
+        Some(address)
+    }
+}
