@@ -1,3 +1,21 @@
-//! Under construction.
+//! `kinject-sandbox`: a place to connect to without any Kubernetes.
 
-fn main() {}
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use kinject_sandbox::failure;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().run() {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("kinject-sandbox: {error:#}");
+            if let Some(hint) = failure::hint(&error) {
+                eprintln!("\nhint: {hint}");
+            }
+            ExitCode::from(failure::status(&error) as u8)
+        }
+    }
+}
