@@ -1,3 +1,45 @@
-//! Under construction.
+//! `cargo xtask`: everything a contributor runs, one module for each subcommand.
 
-fn main() {}
+mod archive;
+mod cluster;
+mod elf;
+mod hint;
+mod image;
+mod process;
+mod static_build;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What a contributor runs; each subcommand says more with --help
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Cluster(cluster::Args),
+    Image(image::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Task::Cluster(args) => cluster::run(args),
+        Task::Image(args) => image::run(args),
+    };
+    match result {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if let Some(hint) = hint::of(&error) {
+                eprintln!("\nhint: {hint}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The images of the cluster. Nothing can be pulled, so all of them are made here and loaded into the node.
+
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::packages::BUSYBOX;
+use super::state::State;
+use crate::archive::{self, Entry, Image, file};
+use crate::{image, process};
+
+/// An image as it is loaded.
+pub(crate) struct Archive {
+    pub(crate) name: String,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) digest: String,
+}
+
+impl Archive {
+    fn of(image: &Image) -> Result<Self> {
+        let bytes = image.to_archive()?;
+        let digest = archive::digest(&bytes);
+        Ok(Self {
+            name: image.name.clone(),
+            bytes,
+            digest,
+        })
+    }
+}
+
+/// The agent's image, from this clone's sources.
+pub(crate) fn agent() -> Result<Archive> {
+    Archive::of(&image::agent()?)
+}
+
+/// The image of the sample workloads: the program that serves all of them.
+pub(crate) fn samples() -> Result<Archive> {
+    Archive::of(&image::program_image("kinject-samples:1", "kinject-sandbox")?)
+}
+
+/// What holds a pod's namespaces, and what holds the programs that the node gives to CoreDNS.
+pub(crate) fn pause() -> Result<Archive> {
+    Archive::of(&Image {
+        name: "kinject-pause:1".to_owned(),
+        user: "65535:65535".to_owned(),
+        entrypoint: vec!["/bin/sleep".to_owned(), "2147483647".to_owned()],
+        entries: vec![folder("bin", 0o755), file("bin/sleep", 0o755, fs::read(BUSYBOX)?)],
+    })
+}
+
+/// A shell with the usual tools (sh, wget, nc, nslookup and so on) for pods of tests.
+pub(crate) fn shell() -> Result<Archive> {
+    let applets = process::output(Command::new(BUSYBOX).arg("--list"))?;
+    let links = applets.lines().filter(|applet| *applet != "busybox");
+    let mut entries = vec![
+        folder("bin", 0o755),
+        folder("etc", 0o755),
+        folder("tmp", 0o1777),
+        file("bin/busybox", 0o755, fs::read(BUSYBOX)?),
+        file("etc/passwd", 0o644, b"root:x:0:0:root:/:/bin/sh\n".to_vec()),
+        file("etc/group", 0o644, b"root:x:0:\n".to_vec()),
+    ];
+    entries.extend(links.map(|applet| Entry::Link {
+        path: format!("bin/{applet}"),
+        target: "busybox".to_owned(),
+    }));
+    Archive::of(&Image {
+        name: "kinject-shell:1".to_owned(),
+        user: "0:0".to_owned(),
+        entrypoint: vec!["/bin/sh".to_owned()],
+        entries,
+    })
+}
+
+/// Loads an image into the node unless it is there, and returns whether it had to.
+pub(crate) fn load(state: &State, image: &Archive) -> Result<bool> {
+    let stamp = format!("images/{}", image.name.replace(':', "-"));
+    if state.read(&stamp)?.as_ref() == Some(&image.digest) {
+        return Ok(false);
+    }
+    process::output_with_input(ctr(state).args(["images", "import", "-"]), &image.bytes)
+        .with_context(|| format!("loading {}", image.name))?;
+    // containerd's Kubernetes side labels an image when it has taken notice of it.
+    let filter = format!("name==docker.io/library/{}", image.name);
+    process::wait_for(
+        &format!("the node's notice of {}", image.name),
+        Duration::from_secs(10),
+        || {
+            let listed = process::output(ctr(state).args(["images", "list", &filter]))?;
+            Ok(listed.contains("io.cri-containerd.image=managed").then_some(()))
+        },
+    )?;
+    state.write(&stamp, &image.digest)?;
+    Ok(true)
+}
+
+/// Waits until containerd answers.
+pub(crate) fn wait_for_containerd(state: &State) -> Result<()> {
+    process::wait_for("containerd", Duration::from_secs(20), || {
+        Ok(state.containerd_socket().exists() && ctr(state).arg("version").output()?.status.success())
+            .map(|answers| answers.then_some(()))
+    })
+}
+
+fn ctr(state: &State) -> Command {
+    let mut ctr = Command::new("ctr");
+    ctr.arg("--address")
+        .arg(state.containerd_socket())
+        .args(["--namespace", "k8s.io"]);
+    ctr
+}
+
+fn folder(path: &str, mode: u32) -> Entry {
+    Entry::Folder {
+        path: path.to_owned(),
+        mode,
+    }
+}

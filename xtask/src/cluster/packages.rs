@@ -1,0 +1,81 @@
+//! The Debian packages that a node is made of: found, installed, or named in one line.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{elf, hint, process};
+
+/// A package, and a file of it whose presence proves that it is installed.
+const PACKAGES: &[(&str, &str)] = &[
+    ("busybox-static", BUSYBOX),
+    ("containerd", "/usr/bin/containerd"),
+    ("containernetworking-plugins", "/usr/lib/cni/ptp"),
+    ("iproute2", "/usr/sbin/ip"),
+    ("iptables", "/usr/sbin/iptables"),
+    ("runc", "/usr/sbin/runc"),
+    ("util-linux", "/usr/bin/unshare"),
+];
+
+/// The shell of the images that need one.
+pub(crate) const BUSYBOX: &str = "/bin/busybox";
+
+/// Makes sure that all packages are there. Only root gets this far.
+pub(crate) fn ensure() -> Result<()> {
+    let missing = missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let line = format!("apt-get install -y --no-install-recommends {}", missing.join(" "));
+    if !Path::new("/usr/bin/apt-get").exists() {
+        return Err(hint::error(
+            format!("packages are missing: {}", missing.join(" ")),
+            format!("on Debian: {line}"),
+        ));
+    }
+    eprintln!("installing {}", missing.join(" "));
+    let install = || {
+        process::visible(
+            apt()
+                .args(["install", "-y", "--no-install-recommends"])
+                .args(&missing),
+        )
+    };
+    // The lists of a fresh machine are empty, so the first attempt may not know the packages.
+    let installed = install().or_else(|_| process::visible(apt().arg("update")).and_then(|()| install()));
+    match installed {
+        Ok(()) if self::missing().is_empty() => Ok(()),
+        Ok(()) => Err(hint::error(
+            format!("still missing: {}", self::missing().join(" ")),
+            line,
+        )),
+        Err(error) => Err(hint::error(
+            format!("{error:#}"),
+            format!("run it by hand: {line}"),
+        )),
+    }
+}
+
+fn missing() -> Vec<&'static str> {
+    PACKAGES
+        .iter()
+        .filter(|(_, file)| !is_there(file))
+        .map(|(package, _)| *package)
+        .collect()
+}
+
+/// The dynamically linked busybox is another package with the same file name.
+fn is_there(file: &str) -> bool {
+    match file {
+        BUSYBOX => fs::read(file).is_ok_and(|program| elf::is_static(&program).unwrap_or(false)),
+        _ => Path::new(file).exists(),
+    }
+}
+
+fn apt() -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.arg("-q").env("DEBIAN_FRONTEND", "noninteractive");
+    apt
+}

@@ -1,0 +1,117 @@
+//! The folder that holds everything a cluster writes, and who may touch it.
+//!
+//! Its place is fixed: Unix sockets in it stay below their 108 bytes wherever the clone is, and two clones see each other's
+//! cluster instead of fighting over addresses and namespaces. A lock on the folder lets one command at a time work on it;
+//! `owner` names the clone whose cluster it is.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+/// The one place, also written in the manifest of CoreDNS and in the tests.
+pub(crate) const FOLDER: &str = "/var/lib/kinject-cluster";
+
+/// Paths of a cluster's files.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    folder: PathBuf,
+}
+
+impl State {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: PathBuf::from(FOLDER),
+        }
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// A path in the folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Credentials of the cluster's administrator, with everything in one file.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.path("kubeconfig")
+    }
+
+    /// A program of the cluster, which `bin` holds under its own name.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.path("bin").join(name)
+    }
+
+    /// Where containerd listens, for processes outside and inside the node.
+    pub(crate) fn containerd_socket(&self) -> PathBuf {
+        self.path("containerd.sock")
+    }
+
+    pub(crate) fn read(&self, name: &str) -> Result<Option<String>> {
+        match fs::read_to_string(self.path(name)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("reading {}", self.path(name).display())),
+        }
+    }
+
+    /// Writes a file that only root can read.
+    pub(crate) fn write(&self, name: &str, content: &str) -> Result<PathBuf> {
+        let path = self.path(name);
+        let write = || {
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            // Under another name first: whoever sees the file sees all of it.
+            let unfinished = path.with_extension("unfinished");
+            fs::write(&unfinished, content)?;
+            fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
+            fs::rename(&unfinished, &path)
+        };
+        write().with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// The clone whose cluster this is.
+    pub(crate) fn owner(&self) -> Result<Option<PathBuf>> {
+        Ok(self.read("owner")?.map(PathBuf::from))
+    }
+
+    /// Takes the folder for this command, made anew when it is missing, and waits while another command holds it.
+    pub(crate) fn lock(&self) -> Result<Lock> {
+        let take = || loop {
+            fs::create_dir_all(&self.folder)?;
+            let folder = File::open(&self.folder)?;
+            folder.lock()?;
+            // A command that ended meanwhile may have removed the folder that the lock is on.
+            match fs::metadata(&self.folder) {
+                Ok(named) if named.ino() == folder.metadata()?.ino() => return Ok(Lock { _folder: folder }),
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        };
+        take().with_context(|| format!("taking the state folder {}", self.folder.display()))
+    }
+
+    /// Removes the folder with everything in it.
+    pub(crate) fn remove(&self, _lock: &Lock) -> Result<()> {
+        fs::remove_dir_all(&self.folder).with_context(|| format!("removing {}", self.folder.display()))
+    }
+
+    /// Gives a file to the user behind sudo, who runs kinject without it.
+    pub(crate) fn give_to_caller(&self, path: &Path) -> Result<()> {
+        let Some(user) = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok()) else {
+            return Ok(());
+        };
+        chown(path, Some(user), None).with_context(|| format!("giving {} to user {user}", path.display()))
+    }
+}
+
+/// The folder is this command's until the lock is dropped.
+pub(crate) struct Lock {
+    _folder: File,
+}

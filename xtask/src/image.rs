@@ -1,0 +1,45 @@
+//! `cargo xtask image`: the agent's image as a file.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::archive::{Image, file};
+use crate::{static_build, workspace};
+
+/// Build the agent's image and write it as a docker-archive file
+///
+/// No container engine is needed. `docker load -i FILE`, `podman load -i FILE`, `kind load image-archive FILE` and `ctr
+/// -n k8s.io images import FILE` take it. The same sources give the same bytes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Where to write the image
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+}
+
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let image = agent()?;
+    let archive = image.to_archive()?;
+    fs::write(&args.output, &archive).with_context(|| format!("writing {}", args.output.display()))?;
+    println!("{} written to {}", image.name, args.output.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The agent's image: the static binary and nothing else, for a user that is not root.
+pub(crate) fn agent() -> Result<Image> {
+    program_image(&format!("kinject-agent:{}", workspace::VERSION), "kinject-agent")
+}
+
+/// An image that holds one static program of the workspace.
+pub(crate) fn program_image(name: &str, package: &str) -> Result<Image> {
+    let binary = static_build::binary(package)?;
+    Ok(Image {
+        name: name.to_owned(),
+        user: "65532:65532".to_owned(),
+        entrypoint: vec![format!("/{package}")],
+        entries: vec![file(package, 0o755, fs::read(binary)?)],
+    })
+}
