@@ -1,3 +1,31 @@
-//! Under construction.
+//! `kinject`: runs a local program as if it stood inside a Kubernetes cluster.
+//!
+//! The launcher makes a session's private folder, starts its relay, waits until the session is up, runs the program
+//! with the library preloaded, and takes the session down when the program has ended. It speaks no network protocol
+//! and links no async runtime: it is what a terminal, a debugger or a supervisor sees of kinject.
 
-fn main() {}
+mod child;
+mod cli;
+mod exit;
+mod folder;
+mod library;
+mod message;
+mod program;
+mod relay;
+mod session;
+mod shell;
+mod signals;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match session::run(cli.command) {
+        Ok(status) => status.into(),
+        Err(failure) => {
+            message::error(&failure.error, failure.hint.as_deref());
+            failure.code.into()
+        }
+    }
+}

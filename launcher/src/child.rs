@@ -1,0 +1,83 @@
+//! The program as the launcher's child.
+
+use crate::exit::Status;
+use crossbeam_channel::Sender;
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// What became of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It ended.
+    Ended(Status),
+    /// It was stopped, by Ctrl-Z or otherwise.
+    Stopped,
+}
+
+/// A running program.
+pub(crate) struct Child {
+    pid: Pid,
+}
+
+impl Child {
+    /// Starts it. It is killed when the launcher dies, as it would die itself if kinject were no process of its own;
+    /// `farewell` says with which signal.
+    pub(crate) fn start<T: Send + 'static>(
+        mut command: Command,
+        farewell: Signal,
+        channel: Sender<T>,
+        wrap: impl Fn(Change) -> T + Send + 'static,
+    ) -> io::Result<Self> {
+        let launcher = rustix::process::getpid();
+        let prepare = move || {
+            rustix::process::set_parent_process_death_signal(Some(farewell))?;
+            // the launcher may have died before the line above
+            if rustix::process::getppid() != Some(launcher) {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            Ok(())
+        };
+        // SAFETY: between fork and exec this makes two system calls and touches no memory but its own stack
+        unsafe { command.pre_exec(prepare) };
+        let child = command.spawn()?;
+        let pid = Pid::from_child(&child);
+        std::thread::spawn(move || follow(pid, &channel, wrap));
+        Ok(Self { pid })
+    }
+
+    /// Passes a signal on.
+    pub(crate) fn signal(&self, signal: i32) {
+        // SAFETY: kill has no preconditions; the child is not reaped before its end was reported
+        let _gone = unsafe { libc::kill(self.pid.as_raw_nonzero().get(), signal) } != 0;
+    }
+}
+
+fn follow<T>(pid: Pid, channel: &Sender<T>, wrap: impl Fn(Change) -> T) {
+    loop {
+        let change = match rustix::process::waitpid(Some(pid), WaitOptions::UNTRACED) {
+            Ok(Some((_, status))) => match change(status) {
+                Some(change) => change,
+                None => continue,
+            },
+            Ok(None) | Err(rustix::io::Errno::INTR) => continue,
+            // somebody else reaped it, which nobody can
+            Err(_) => Change::Ended(Status::Kinject),
+        };
+        let ended = matches!(change, Change::Ended(_));
+        if channel.send(wrap(change)).is_err() || ended {
+            return;
+        }
+    }
+}
+
+fn change(status: WaitStatus) -> Option<Change> {
+    if let Some(code) = status.exit_status() {
+        return Some(Change::Ended(Status::Exited(code as u8)));
+    }
+    if let Some(signal) = status.terminating_signal() {
+        return Some(Change::Ended(Status::Killed(signal as u8)));
+    }
+    status.stopped().then_some(Change::Stopped)
+}

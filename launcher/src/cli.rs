@@ -1,0 +1,200 @@
+//! The command line.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use kinject_protocol::session::{KubernetesTarget, LogLevel, Target, TransportChoice};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  # Run a local program as if it stood in the current context's namespace
+  kinject run -- python app.py
+
+  # Ask a service by its short name
+  kinject run -- curl http://web/
+
+  # Open a shell inside another namespace
+  kinject shell --namespace staging
+
+  # Use an agent that runs elsewhere, without any Kubernetes
+  kinject run --agent tcp:10.1.2.3:7800 --agent-key secret.key -- curl http://web/
+";
+
+/// Run local programs as if they stood inside a Kubernetes cluster.
+///
+/// Names resolve as in the cluster and connections leave from the cluster, without root, VPN or daemon, and without a
+/// change to the program.
+#[derive(Debug, Parser)]
+#[command(name = "kinject", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to run in the session.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a program in a session of its own.
+    ///
+    /// The program's standard streams, terminal, signals and exit status are its own. kinject's own failures exit 125; a
+    /// program that cannot be run 126, one that is not found 127, one that a signal ended 128 and the signal's number.
+    Run {
+        #[command(flatten)]
+        session: SessionOptions,
+        /// The program and its arguments.
+        #[arg(
+            required = true,
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "COMMAND"
+        )]
+        command: Vec<OsString>,
+    },
+    /// Open your own shell in a session; it ends with the shell.
+    Shell {
+        #[command(flatten)]
+        session: SessionOptions,
+    },
+}
+
+/// Which cluster, which agent, how much to say.
+#[derive(Args, Debug)]
+pub(crate) struct SessionOptions {
+    /// The namespace to stand in; the context's own if not given.
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// The kubeconfig's context to use; the current one if not given.
+    #[arg(long)]
+    context: Option<String>,
+    /// The kubeconfig file; KUBECONFIG and ~/.kube/config as with kubectl if not given.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// The user to impersonate.
+    #[arg(long = "as", value_name = "USER")]
+    impersonate_user: Option<String>,
+    /// A group to impersonate; may be given several times.
+    #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate_user")]
+    impersonate_groups: Vec<String>,
+    /// The agent's image, as the cluster's nodes can pull it.
+    #[arg(
+        long,
+        value_name = "IMAGE",
+        env = "KINJECT_AGENT_IMAGE",
+        hide_env_values = true,
+        default_value = concat!("kinject-agent:", env!("CARGO_PKG_VERSION"))
+    )]
+    agent_image: String,
+    /// The way to the agent's pod.
+    #[arg(long, value_enum, default_value_t = Transport::Auto)]
+    transport: Transport,
+    /// An agent that runs already, unix:PATH or tcp:HOST:PORT; no Kubernetes is used then.
+    #[arg(
+        long,
+        value_name = "ENDPOINT",
+        requires = "agent_key",
+        conflicts_with_all = ["namespace", "context", "kubeconfig", "impersonate_user"]
+    )]
+    agent: Option<String>,
+    /// The file with the secret that this agent was started with, at least 32 bytes.
+    #[arg(long, value_name = "FILE", requires = "agent")]
+    agent_key: Option<PathBuf>,
+    /// Say more; twice: each call.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Say nothing but errors.
+    #[arg(short, long, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Transport {
+    /// The API server's pod proxy where it works, otherwise port-forward.
+    Auto,
+    /// Only the API server's pod proxy.
+    Proxy,
+    /// Only port-forward.
+    PortForward,
+}
+
+impl SessionOptions {
+    /// Whether to say more than usual.
+    pub(crate) fn verbose(&self) -> bool {
+        self.verbose > 0
+    }
+
+    /// How much the relay logs.
+    pub(crate) fn log_level(&self) -> LogLevel {
+        match self.verbose {
+            0 => LogLevel::Warn,
+            1 => LogLevel::Info,
+            _ => LogLevel::Debug,
+        }
+    }
+
+    /// Where the agent is. Paths become absolute: the relay works elsewhere.
+    pub(crate) fn target(&self) -> std::io::Result<Target> {
+        let absolute = |path: &PathBuf| std::path::absolute(path);
+        if let (Some(endpoint), Some(key)) = (&self.agent, &self.agent_key) {
+            let endpoint = match endpoint.strip_prefix("unix:") {
+                Some(path) => format!("unix:{}", std::path::absolute(path)?.display()),
+                None => endpoint.clone(),
+            };
+            return Ok(Target::Direct {
+                endpoint,
+                key: absolute(key)?,
+            });
+        }
+        Ok(Target::Kubernetes(KubernetesTarget {
+            kubeconfig: self.kubeconfig.as_ref().map(absolute).transpose()?,
+            context: self.context.clone(),
+            namespace: self.namespace.clone(),
+            impersonate_user: self.impersonate_user.clone(),
+            impersonate_groups: self.impersonate_groups.clone(),
+            agent_image: self.agent_image.clone(),
+            transport: match self.transport {
+                Transport::Auto => TransportChoice::Auto,
+                Transport::Proxy => TransportChoice::Proxy,
+                Transport::PortForward => TransportChoice::PortForward,
+            },
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_programs_own_flags_stay_the_programs() {
+        let cli = Cli::try_parse_from(["kinject", "run", "-n", "web", "curl", "-v", "--namespace"]).unwrap();
+        let Command::Run { session, command } = cli.command else {
+            panic!("run is run")
+        };
+        assert_eq!(command, ["curl", "-v", "--namespace"]);
+        assert_eq!(session.namespace.as_deref(), Some("web"));
+        assert!(!session.verbose());
+    }
+
+    #[test]
+    fn an_agent_needs_its_key_and_excludes_a_cluster() {
+        assert!(Cli::try_parse_from(["kinject", "shell", "--agent", "unix:/a"]).is_err());
+        let both = [
+            "kinject",
+            "shell",
+            "--agent",
+            "unix:/a",
+            "--agent-key",
+            "k",
+            "--context",
+            "c",
+        ];
+        assert!(Cli::try_parse_from(both).is_err());
+        assert!(Cli::try_parse_from(["kinject", "run"]).is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! The preloaded library that fits this machine.
+
+use crate::exit::Failure;
+use crate::folder::preloadable;
+use std::ffi::CStr;
+use std::path::{Path, PathBuf};
+
+const NAME: &str = "libkinject_preload.so";
+
+/// The builds of a distribution, the newest glibc first: each needs at most the glibc that its folder names.
+const BUILDS: [(&str, (u32, u32)); 2] = [("glibc-2.34", (2, 34)), ("glibc-2.17", (2, 17))];
+
+/// Finds the library and gives a path that can stand in LD_PRELOAD: its own, or a link in the session's folder.
+pub(crate) fn find(folder: &Path) -> Result<PathBuf, Failure> {
+    let executable = std::env::current_exe().map_err(|error| {
+        Failure::own(
+            format!("cannot find kinject's own file: {error}"),
+            "is /proc mounted?",
+        )
+    })?;
+    let beside = executable.parent().unwrap_or(Path::new("/"));
+    let library = candidates(beside, glibc_version())
+        .into_iter()
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            Failure::own(
+                format!("the library {NAME} is missing near {}", beside.display()),
+                "install kinject again, or run `cargo build --release` for all of the workspace",
+            )
+        })?;
+    if preloadable(&library) {
+        return Ok(library);
+    }
+    let link = folder.join(NAME);
+    std::os::unix::fs::symlink(&library, &link).map_err(|error| {
+        Failure::own(
+            format!("cannot link {}: {error}", link.display()),
+            "is the disk full?",
+        )
+    })?;
+    Ok(link)
+}
+
+/// Where the library may be, the best first.
+fn candidates(beside: &Path, glibc: (u32, u32)) -> Vec<PathBuf> {
+    let installed = beside.join("../lib/kinject");
+    let fitting = BUILDS.iter().filter(|(_, needed)| *needed <= glibc);
+    fitting
+        .map(|(build, _)| installed.join(build).join(NAME))
+        .chain([beside.join(NAME)])
+        .collect()
+}
+
+fn glibc_version() -> (u32, u32) {
+    // SAFETY: the function has no preconditions and returns a static string with a final NUL
+    let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) };
+    parse_version(&version.to_string_lossy())
+}
+
+fn parse_version(version: &str) -> (u32, u32) {
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_build_that_fits_is_taken() {
+        let names = |glibc| -> Vec<String> {
+            candidates(Path::new("/opt/bin"), glibc)
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect()
+        };
+        let new = "/opt/bin/../lib/kinject/glibc-2.34/libkinject_preload.so";
+        let old = "/opt/bin/../lib/kinject/glibc-2.17/libkinject_preload.so";
+        let own = "/opt/bin/libkinject_preload.so";
+        assert_eq!(names((2, 36)), [new, old, own]);
+        assert_eq!(names((2, 31)), [old, own]);
+        assert_eq!(names((2, 4)), [own]);
+        assert_eq!(parse_version("2.36"), (2, 36));
+    }
+
+    #[test]
+    fn this_machines_glibc_has_a_version() {
+        assert!(glibc_version() >= (2, 17));
+    }
+}

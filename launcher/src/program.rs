@@ -1,0 +1,140 @@
+//! The program to run: found before anything is made, and its environment.
+
+use crate::exit::{Failure, Status};
+use kinject_protocol::environment;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The folders that execvp(3) looks into when PATH is not set.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// Refuses a program that does not exist or cannot be run, before a session is made for it.
+pub(crate) fn check(program: &OsStr) -> Result<(), Failure> {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
+    let candidates: Vec<PathBuf> = if program.as_bytes().contains(&b'/') {
+        vec![PathBuf::from(program)]
+    } else {
+        std::env::split_paths(&path)
+            .map(|folder| folder.join(program))
+            .collect()
+    };
+    let mut found = None;
+    for candidate in &candidates {
+        match verdict(candidate) {
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => found = Some(error),
+        }
+    }
+    Err(failure(
+        program,
+        &found.unwrap_or_else(|| io::ErrorKind::NotFound.into()),
+    ))
+}
+
+fn verdict(candidate: &Path) -> io::Result<()> {
+    let metadata = std::fs::metadata(candidate)?;
+    if metadata.is_dir() {
+        return Err(io::Error::from_raw_os_error(libc::EISDIR));
+    }
+    rustix::fs::access(candidate, rustix::fs::Access::EXEC_OK)?;
+    Ok(())
+}
+
+/// Says why a program did not start, with the status that a shell would give.
+pub(crate) fn failure(program: &OsStr, error: &io::Error) -> Failure {
+    let name = program.to_string_lossy();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Failure {
+            code: Status::NotFound,
+            error: format!("{name}: command not found"),
+            hint: Some("is it installed, and spelt right?".to_owned()),
+        },
+        io::ErrorKind::PermissionDenied => Failure {
+            code: Status::CannotRun,
+            error: format!("{name}: permission denied"),
+            hint: Some(format!("is it a program? `chmod +x {name}` makes a script one")),
+        },
+        _ => Failure {
+            code: Status::CannotRun,
+            error: format!("{name}: cannot be run: {error}"),
+            hint: None,
+        },
+    }
+}
+
+/// What a session's programs find in their environment.
+pub(crate) struct Environment {
+    /// The relay's control socket.
+    pub(crate) socket: PathBuf,
+    /// The library, as it can stand in LD_PRELOAD.
+    pub(crate) library: PathBuf,
+    /// The session's identifier.
+    pub(crate) session: String,
+    /// `CONTEXT/NAMESPACE`.
+    pub(crate) target: String,
+}
+
+impl Environment {
+    /// Puts a program into the session.
+    pub(crate) fn apply(&self, command: &mut Command) {
+        command
+            .env(environment::SOCKET, &self.socket)
+            .env(environment::LIBRARY, &self.library)
+            .env(environment::SESSION, &self.session)
+            .env(environment::TARGET, &self.target)
+            .env(
+                environment::LD_PRELOAD,
+                preload(std::env::var_os(environment::LD_PRELOAD), &self.library),
+            );
+    }
+}
+
+/// Appends the library to what is preloaded already: an allocator that wants to be first stays first.
+fn preload(present: Option<OsString>, library: &Path) -> OsString {
+    match present.filter(|present| !present.is_empty()) {
+        Some(mut present) => {
+            present.push(":");
+            present.push(library);
+            present
+        }
+        None => library.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_is_preloaded_already_stays_first() {
+        let library = Path::new("/lib/k.so");
+        assert_eq!(preload(None, library), "/lib/k.so");
+        assert_eq!(preload(Some("".into()), library), "/lib/k.so");
+        assert_eq!(
+            preload(Some("libjemalloc.so".into()), library),
+            "libjemalloc.so:/lib/k.so"
+        );
+    }
+
+    #[test]
+    fn missing_and_unrunnable_programs_have_the_shells_statuses() {
+        assert_eq!(
+            check(OsStr::new("no-such-program-here")).unwrap_err().code,
+            Status::NotFound
+        );
+        assert_eq!(
+            check(OsStr::new("/etc/passwd")).unwrap_err().code,
+            Status::CannotRun
+        );
+        assert_eq!(check(OsStr::new("/etc")).unwrap_err().code, Status::CannotRun);
+        assert_eq!(
+            check(OsStr::new("/etc/passwd/x")).unwrap_err().code,
+            Status::NotFound
+        );
+        assert!(check(OsStr::new("sh")).is_ok());
+    }
+}

@@ -1,0 +1,137 @@
+//! The relay as the launcher's other child: started, ordered, heard.
+
+use crate::exit::Failure;
+use crossbeam_channel::Sender;
+use kinject_protocol::session::{Event, LogLevel, Order, SessionConfig, from_line, to_line};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const NAME: &str = "kinject-relay";
+
+/// The relay's log in the session's folder.
+const LOG_NAME: &str = "relay.log";
+
+/// What the launcher hears of its relay.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    /// An event.
+    Event(Event),
+    /// The relay has ended.
+    End,
+}
+
+/// A running relay.
+pub(crate) struct Relay {
+    orders: UnixStream,
+    log: PathBuf,
+}
+
+impl Relay {
+    /// Starts a relay for this session and reports what it says into `channel`.
+    pub(crate) fn start<T: Send + 'static>(
+        config: SessionConfig,
+        channel: Sender<T>,
+        wrap: impl Fn(Heard) -> T + Send + 'static,
+    ) -> Result<Self, Failure> {
+        let cannot = |what: &str, error: std::io::Error| {
+            Failure::own(
+                format!("cannot {what}: {error}"),
+                "is the system out of memory, disk or descriptors?",
+            )
+        };
+        let log = config.folder.join(LOG_NAME);
+        let (ours, theirs) = UnixStream::pair().map_err(|error| cannot("make a socket pair", error))?;
+        let errors = if config.log > LogLevel::Warn {
+            Stdio::inherit()
+        } else {
+            File::create(&log)
+                .map_err(|error| cannot(&format!("write {}", log.display()), error))?
+                .into()
+        };
+        let program = find()?;
+        let mut command = Command::new(&program);
+        command
+            .stdin(OwnedFd::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(errors)
+            // kinject inside kinject: the relay itself stands outside of every session
+            .env_remove(kinject_protocol::environment::SOCKET)
+            .env_remove(kinject_protocol::environment::LD_PRELOAD);
+        // SAFETY: between fork and exec this makes one system call and touches no memory but its own stack
+        unsafe { command.pre_exec(own_session) };
+        let mut child = command
+            .spawn()
+            .map_err(|error| cannot(&format!("start {}", program.display()), error))?;
+        // the command holds the relay's end of the pair
+        drop(command);
+        let mut relay = Self { orders: ours, log };
+        relay.order(&Order::Start(Box::new(config)));
+        let reports = relay
+            .orders
+            .try_clone()
+            .map_err(|error| cannot("hear the relay", error))?;
+        std::thread::spawn(move || {
+            hear(reports, &channel, &wrap);
+            // reaped before its end is reported; its status tells nothing that its events do not
+            let _reaped = child.wait().is_ok();
+            let _unheard = channel.send(wrap(Heard::End)).is_err();
+        });
+        Ok(relay)
+    }
+
+    /// Tells the relay that the session is over.
+    pub(crate) fn finish(&mut self) {
+        self.order(&Order::Finish);
+    }
+
+    /// A relay that is gone takes no orders; its end is reported by the thread that hears it.
+    fn order(&mut self, order: &Order) {
+        let _unheard = self.orders.write_all(to_line(order).as_bytes()).is_err();
+    }
+
+    /// The last lines of the relay's log, to explain an end that it did not announce.
+    pub(crate) fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(3)..].join("; ")
+    }
+}
+
+fn hear<T>(reports: UnixStream, channel: &Sender<T>, wrap: &impl Fn(Heard) -> T) {
+    for line in BufReader::new(reports).lines() {
+        let Ok(line) = line else { return };
+        // relay and launcher are one version; a line that is broken was cut by the relay's end
+        let Ok(event) = from_line(&line) else { return };
+        if channel.send(wrap(Heard::Event(event))).is_err() {
+            return;
+        }
+    }
+}
+
+/// Away from the terminal: its Ctrl-C and Ctrl-Z are for the program, and the relay outlives a hang-up.
+fn own_session() -> std::io::Result<()> {
+    rustix::process::setsid()?;
+    Ok(())
+}
+
+fn find() -> Result<PathBuf, Failure> {
+    let executable = std::env::current_exe().map_err(|error| {
+        Failure::own(
+            format!("cannot find kinject's own file: {error}"),
+            "is /proc mounted?",
+        )
+    })?;
+    let beside = executable.parent().unwrap_or(Path::new("/")).join(NAME);
+    if beside.is_file() {
+        return Ok(beside);
+    }
+    Err(Failure::own(
+        format!("{} is missing", beside.display()),
+        "install kinject again, or run `cargo build --release` for all of the workspace",
+    ))
+}

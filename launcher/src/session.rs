@@ -1,0 +1,255 @@
+//! A session from its first step to its last, as the launcher sees it.
+//!
+//! One loop hears three voices: the relay, the program, and signals. Whatever way the program ends, the relay is told
+//! and waited for, so that nothing is left when `kinject` returns.
+
+use crate::child::{Change, Child};
+use crate::cli::{Command as CliCommand, SessionOptions};
+use crate::exit::{Failure, Status};
+use crate::message::{self, Progress};
+use crate::program::Environment;
+use crate::relay::{Heard, Relay};
+use crate::signals::Arrival;
+use crate::{folder, library, program, shell, signals};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use kinject_protocol::session::{Event, Ready, Report, SessionConfig};
+use rustix::process::Signal;
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long the relay may take to remove what it made; it bounds its own work below this.
+const TAKE_DOWN_PATIENCE: Duration = Duration::from_secs(15);
+
+enum Voice {
+    Relay(Heard),
+    Program(Change),
+    Signal(Arrival),
+}
+
+/// Runs a program or a shell in a session of its own.
+pub(crate) fn run(command: CliCommand) -> Result<Status, Failure> {
+    match command {
+        CliCommand::Run { session, command } => {
+            let (name, arguments) = command.split_first().ok_or_else(no_program)?;
+            program::check(name)?;
+            let build = |_: &Path, _: &Environment| {
+                let mut command = Command::new(name);
+                command.args(arguments);
+                Ok(command)
+            };
+            in_session(&session, name.clone(), Signal::KILL, build)
+        }
+        CliCommand::Shell { session } => {
+            let shell = shell::of_user();
+            program::check(shell.as_os_str())?;
+            let name = shell.clone().into_os_string();
+            let build =
+                |folder: &Path, environment: &Environment| shell::command(&shell, folder, environment);
+            let status = in_session(&session, name, Signal::HUP, build);
+            shell::take_terminal_back();
+            status
+        }
+    }
+}
+
+fn no_program() -> Failure {
+    Failure::own("no program given", "write `kinject run -- COMMAND`")
+}
+
+fn in_session(
+    options: &SessionOptions,
+    name: OsString,
+    farewell: Signal,
+    build: impl FnOnce(&Path, &Environment) -> Result<Command, Failure>,
+) -> Result<Status, Failure> {
+    let started = Instant::now();
+    let mut progress = Progress::new(options.quiet, options.verbose());
+    let session = folder::new_session()?;
+    let target = options.target().map_err(|error| {
+        Failure::own(
+            format!("cannot tell the current folder: {error}"),
+            "change to one that exists",
+        )
+    })?;
+    let folder = folder::create(&session)?;
+    let _removed_at_the_end = RemoveFolder(&folder);
+    let library = library::find(&folder)?;
+    let (channel, voices) = crossbeam_channel::unbounded();
+    signals::watch(channel.clone(), Voice::Signal)?;
+    let config = SessionConfig {
+        session: session.clone(),
+        folder: folder.clone(),
+        target,
+        log: options.log_level(),
+    };
+    let mut relay = Relay::start(config, channel.clone(), Voice::Relay)?;
+    let ready = match come_up(&voices, &relay, &mut progress) {
+        Ok(ready) => ready,
+        Err(ended) => {
+            progress.clear();
+            take_down(&voices, &mut relay, options.quiet);
+            return ended;
+        }
+    };
+    progress.done(&greeting(&ready, started.elapsed()));
+    let environment = Environment {
+        socket: ready.socket.clone(),
+        library,
+        session,
+        target: target_name(&ready),
+    };
+    let outcome = build(&folder, &environment).and_then(|mut command| {
+        environment.apply(&mut command);
+        Child::start(command, farewell, channel, Voice::Program)
+            .map_err(|error| program::failure(&name, &error))
+    });
+    let status = outcome.map(|child| live(&voices, &child, &relay, options.quiet));
+    take_down(&voices, &mut relay, options.quiet);
+    status
+}
+
+/// Waits for the session. A failure, or a signal that ends kinject before its program ran, is the result.
+fn come_up(
+    voices: &Receiver<Voice>,
+    relay: &Relay,
+    progress: &mut Progress,
+) -> Result<Ready, Result<Status, Failure>> {
+    loop {
+        // the relay's thread holds the other end until it has reported the relay's end
+        let Ok(voice) = voices.recv() else {
+            return Err(Err(unannounced(relay)));
+        };
+        match voice {
+            Voice::Relay(Heard::Event(Event::Progress(words))) => progress.step(&words),
+            Voice::Relay(Heard::Event(Event::Ready(ready))) => return Ok(ready),
+            Voice::Relay(Heard::Event(Event::Failed(report))) => {
+                return Err(Err(Failure {
+                    code: Status::Kinject,
+                    error: report.message,
+                    hint: report.hint,
+                }));
+            }
+            Voice::Relay(Heard::Event(Event::Notice(report))) => {
+                progress.clear();
+                say(&report);
+            }
+            Voice::Relay(Heard::Event(Event::Finished) | Heard::End) => return Err(Err(unannounced(relay))),
+            Voice::Signal(arrival) => match arrival.signal {
+                libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM => {
+                    return Err(Ok(Status::Killed(arrival.signal as u8)));
+                }
+                libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => stop_self(),
+                _ => {}
+            },
+            Voice::Program(_) => {}
+        }
+    }
+}
+
+fn unannounced(relay: &Relay) -> Failure {
+    Failure::own(
+        format!("the session's relay ended unexpectedly: {}", relay.last_words()),
+        "run again with -v and report what it says",
+    )
+}
+
+/// Stays with the program until it ends.
+fn live(voices: &Receiver<Voice>, child: &Child, relay: &Relay, quiet: bool) -> Status {
+    loop {
+        // the program's thread holds the other end until it has reported the program's end
+        let Ok(voice) = voices.recv() else {
+            return Status::Kinject;
+        };
+        match voice {
+            Voice::Program(Change::Ended(status)) => return status,
+            Voice::Program(Change::Stopped) => stop_self(),
+            Voice::Signal(Arrival {
+                signal: libc::SIGCONT,
+                ..
+            }) => child.signal(libc::SIGCONT),
+            Voice::Signal(Arrival {
+                signal,
+                for_us_alone: true,
+            }) => child.signal(signal),
+            Voice::Signal(_) => {}
+            Voice::Relay(Heard::Event(Event::Notice(report) | Event::Failed(report))) if !quiet => {
+                say(&report)
+            }
+            Voice::Relay(Heard::Event(_)) => {}
+            Voice::Relay(Heard::End) => {
+                let message = format!("the session's relay ended unexpectedly: {}", relay.last_words());
+                message::error(
+                    &message,
+                    Some("the program goes on without the cluster: start it again"),
+                );
+            }
+        }
+    }
+}
+
+/// The program was stopped: so is kinject, until a shell's `fg` continues both.
+fn stop_self() {
+    // SAFETY: kill has no preconditions
+    let _never = unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) } != 0;
+}
+
+/// Tells the relay that it is over and waits until everything is gone. Another Ctrl-C does not wait.
+fn take_down(voices: &Receiver<Voice>, relay: &mut Relay, quiet: bool) {
+    relay.finish();
+    let deadline = Instant::now() + TAKE_DOWN_PATIENCE;
+    loop {
+        match voices.recv_deadline(deadline) {
+            Ok(Voice::Relay(Heard::End)) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(Voice::Relay(Heard::Event(Event::Notice(report)))) if !quiet => say(&report),
+            Ok(Voice::Signal(Arrival {
+                signal: libc::SIGINT | libc::SIGTERM,
+                ..
+            })) => {
+                return message::error("not waiting for the cluster: the relay goes on by itself", None);
+            }
+            Ok(_) => {}
+            Err(RecvTimeoutError::Timeout) => {
+                return message::error(
+                    "the relay is still removing what the session made",
+                    Some("it goes on by itself; the agent's Job ends by itself too"),
+                );
+            }
+        }
+    }
+}
+
+fn say(report: &Report) {
+    message::error(&report.message, report.hint.as_deref());
+}
+
+fn greeting(ready: &Ready, took: Duration) -> String {
+    let place = match &ready.namespace {
+        Some(namespace) => format!("context {}, namespace {namespace}", ready.cluster),
+        None => ready.cluster.clone(),
+    };
+    let way = match ready.transport.as_str() {
+        "proxy" => "through the API server's pod proxy",
+        "port-forward" => "through port-forward",
+        _ => "directly",
+    };
+    format!("connected to {place}, {way}, in {:.1} s", took.as_secs_f32())
+}
+
+fn target_name(ready: &Ready) -> String {
+    match &ready.namespace {
+        Some(namespace) => format!("{}/{namespace}", ready.cluster),
+        None => ready.cluster.clone(),
+    }
+}
+
+/// The relay removes the folder; this is for a relay that could not.
+struct RemoveFolder<'a>(&'a Path);
+
+impl Drop for RemoveFolder<'_> {
+    fn drop(&mut self) {
+        // mostly it is gone already
+        let _gone = std::fs::remove_dir_all(self.0).is_err();
+    }
+}
