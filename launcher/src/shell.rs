@@ -124,6 +124,6 @@ mod tests {
     #[test]
     fn a_context_name_cannot_write_shell_code_into_the_prompt() {
         assert_eq!(mark("kind-dev/default"), "[kinject kind-dev/default] ");
-        assert_eq!(mark("a';$(reboot)\\u"), "[kinject a____reboot___u] ");
+        assert_eq!(mark("a';$(reboot)\\u"), "[kinject a____reboot__u] ");
     }
 }

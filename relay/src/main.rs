@@ -1,3 +1,177 @@
-//! Under construction.
+//! `kinject-relay`: one session's policy, names and sockets.
+//!
+//! Started by the launcher, never by a user: it takes its orders from standard input, one end of a socket pair, and
+//! reports there too (`kinject_protocol::session`). It outlives its launcher just long enough to remove what the
+//! session made, whatever way the launcher ended.
 
-fn main() {}
+mod cluster;
+mod control;
+mod data;
+mod log;
+mod names;
+mod readiness;
+mod registry;
+mod report;
+mod routes;
+mod session;
+mod uplink;
+
+use anyhow::{Context, bail};
+use kinject_protocol::session::{Event, Order, Report, SessionConfig, from_line, to_line};
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::process::ExitCode;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kinject-relay: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<()> {
+    raise_descriptor_limit();
+    // one thread: the data path is fastest without hand-overs, and nothing else here is busy
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // the local resolver and credential plug-ins
+        .max_blocking_threads(32)
+        .build()
+        .context("cannot start the runtime")?;
+    let outcome = tokio::task::LocalSet::new().block_on(&runtime, relay());
+    // a local lookup that hangs must not keep the process
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn relay() -> anyhow::Result<()> {
+    let (orders, reports) = launcher()?;
+    let mut orders = BufReader::new(orders).lines();
+    let config = match orders
+        .next_line()
+        .await
+        .context("cannot read the launcher's order")?
+    {
+        Some(line) => match from_line(&line).context("cannot understand the launcher's order")? {
+            Order::Start(config) => *config,
+            Order::Finish => return Ok(()),
+        },
+        None => bail!("started without a launcher: `kinject run` starts it"),
+    };
+    log::set_level(config.log);
+    let (events, queue) = mpsc::channel(64);
+    let writer = tokio::task::spawn_local(write_events(queue, reports));
+    let clean_up = session::CleanUp::default();
+    tokio::select! {
+        ended = session::run(&config, &events, &clean_up) => {
+            let Err(failure) = ended;
+            log::warn!("the session failed: {}", failure.message);
+            send(&events, Event::Failed(failure.into())).await;
+        }
+        () = end_of_orders(&mut orders) => log::info!("the launcher ended the session"),
+        name = ending_signal()? => log::info!("ended by {name}"),
+    }
+    take_down(&config, &events, &clean_up).await;
+    drop(events);
+    writer.await.context("the writer of events failed")
+}
+
+/// Removes everything the session made.
+async fn take_down(config: &SessionConfig, events: &mpsc::Sender<Event>, clean_up: &session::CleanUp) {
+    if let Err(report) = clean_up.run().await {
+        log::warn!("{}", report.message);
+        send(events, Event::Notice(report)).await;
+    }
+    if let Err(report) = remove_folder(&config.folder) {
+        send(events, Event::Notice(report)).await;
+    }
+    send(events, Event::Finished).await;
+}
+
+fn remove_folder(folder: &Path) -> Result<(), Report> {
+    match std::fs::remove_dir_all(folder) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Report {
+            message: format!("cannot remove the session's folder {}: {error}", folder.display()),
+            hint: Some("nothing uses it any more: remove it by hand".to_owned()),
+        }),
+    }
+}
+
+async fn send(events: &mpsc::Sender<Event>, event: Event) {
+    // a launcher that is gone hears nothing
+    let _unheard = events.send(event).await.is_err();
+}
+
+/// The two directions of standard input, which is a socket.
+fn launcher() -> anyhow::Result<(OwnedReadHalf, OwnedWriteHalf)> {
+    let stdin = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .context("cannot use standard input")?;
+    let socket = std::os::unix::net::UnixStream::from(stdin);
+    socket
+        .set_nonblocking(true)
+        .context("standard input is no socket: `kinject run` starts the relay")?;
+    Ok(UnixStream::from_std(socket)
+        .context("standard input is no socket: `kinject run` starts the relay")?
+        .into_split())
+}
+
+async fn write_events(mut queue: mpsc::Receiver<Event>, mut reports: OwnedWriteHalf) {
+    while let Some(event) = queue.recv().await {
+        if let Err(error) = reports.write_all(to_line(&event).as_bytes()).await {
+            log::info!("the launcher hears no more: {error}");
+            // keep taking, so that nobody waits for a place in the queue
+            while queue.recv().await.is_some() {}
+        }
+    }
+}
+
+/// Ends when the launcher says so or is gone.
+async fn end_of_orders(orders: &mut Lines<BufReader<OwnedReadHalf>>) {
+    loop {
+        match orders.next_line().await {
+            Ok(Some(line)) => match from_line(&line) {
+                Ok(Order::Finish) => return,
+                Ok(Order::Start(_)) => log::warn!("the launcher started the session twice"),
+                Err(error) => log::warn!("an order that makes no sense: {error}"),
+            },
+            Ok(None) => return,
+            Err(error) => return log::info!("cannot read the launcher's orders: {error}"),
+        }
+    }
+}
+
+/// SIGTERM, SIGINT and SIGHUP end the session as an order does.
+fn ending_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            _ = hangup.recv() => "SIGHUP",
+        }
+    })
+}
+
+/// Each connection of a program takes a descriptor here: the usual soft limit of 1024 is for select(2)'s sake.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        eprintln!("kinject-relay: cannot raise the limit of open files: {error}");
+    }
+}

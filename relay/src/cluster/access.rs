@@ -1,0 +1,190 @@
+//! Which cluster, as whom, in which namespace: what kubectl would use for the same flags.
+
+use crate::report::Failure;
+use kinject_protocol::session::KubernetesTarget;
+use kube::Client;
+use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use std::error::Error as _;
+use std::time::Duration;
+
+/// How long a TCP and TLS connection to the API server may take.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(8);
+
+/// A cluster as one user sees it.
+#[derive(Clone)]
+pub(crate) struct Access {
+    /// The API client.
+    pub(crate) client: Client,
+    /// The namespace of the session.
+    pub(crate) namespace: String,
+    /// The context's name, or the server's address inside a cluster.
+    pub(crate) cluster: String,
+    /// The API server's URL.
+    pub(crate) server: String,
+}
+
+impl Access {
+    /// Reads the configuration; speaks with nobody but credential plug-ins.
+    pub(crate) async fn new(target: &KubernetesTarget) -> Result<Self, Failure> {
+        let (mut config, cluster) = configuration(target).await?;
+        config.connect_timeout = Some(CONNECT_PATIENCE);
+        if target.impersonate_user.is_some() {
+            config.auth_info.impersonate.clone_from(&target.impersonate_user);
+        }
+        if !target.impersonate_groups.is_empty() {
+            config.auth_info.impersonate_groups = Some(target.impersonate_groups.clone());
+        }
+        let namespace = target
+            .namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone());
+        let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
+        let client =
+            Client::try_from(config).map_err(|error| of_api_error(&error, &server, "use the kubeconfig"))?;
+        Ok(Self {
+            client,
+            namespace,
+            cluster,
+            server,
+        })
+    }
+
+    /// Puts an error of the API client into words; `what` completes "cannot".
+    pub(crate) fn failure(&self, error: &kube::Error, what: &str) -> Failure {
+        of_api_error(error, &self.server, what)
+    }
+}
+
+async fn configuration(target: &KubernetesTarget) -> Result<(Config, String), Failure> {
+    let kubeconfig = match &target.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    let kubeconfig = match kubeconfig {
+        Ok(kubeconfig) => kubeconfig,
+        Err(error) if target.kubeconfig.is_none() && target.context.is_none() && is_missing(&error) => {
+            return in_cluster(&error);
+        }
+        Err(error) => return Err(of_kubeconfig_error(&error, None)),
+    };
+    let contexts: Vec<String> = kubeconfig
+        .contexts
+        .iter()
+        .map(|context| context.name.clone())
+        .collect();
+    let context = target
+        .context
+        .clone()
+        .or_else(|| kubeconfig.current_context.clone());
+    let options = KubeConfigOptions {
+        context: context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .map_err(|error| of_kubeconfig_error(&error, Some(&contexts)))?;
+    Ok((config, context.unwrap_or_default()))
+}
+
+/// Without any kubeconfig: the service account of the pod that kinject runs in, if it runs in one.
+fn in_cluster(missing: &KubeconfigError) -> Result<(Config, String), Failure> {
+    match Config::incluster() {
+        Ok(config) => {
+            let server = config.cluster_url.to_string();
+            Ok((config, server))
+        }
+        Err(_) => Err(of_kubeconfig_error(missing, None)),
+    }
+}
+
+fn is_missing(error: &KubeconfigError) -> bool {
+    match error {
+        KubeconfigError::ReadConfig(error, _) => error.kind() == std::io::ErrorKind::NotFound,
+        KubeconfigError::FindPath => true,
+        _ => false,
+    }
+}
+
+fn of_kubeconfig_error(error: &KubeconfigError, contexts: Option<&[String]>) -> Failure {
+    match error {
+        KubeconfigError::ReadConfig(error, path) => Failure::lasting(
+            format!("cannot read the kubeconfig {}: {error}", path.display()),
+            "name another with --kubeconfig or KUBECONFIG, or try the sandbox: `--agent` needs no cluster",
+        ),
+        KubeconfigError::FindPath => Failure::lasting(
+            "there is no kubeconfig and no home folder to look for one in",
+            "name one with --kubeconfig or KUBECONFIG",
+        ),
+        KubeconfigError::LoadContext(name) => {
+            let known = contexts.unwrap_or_default().join(", ");
+            let known = if known.is_empty() {
+                "it has none".to_owned()
+            } else {
+                format!("it has: {known}")
+            };
+            Failure::lasting(
+                format!("the kubeconfig has no context \"{name}\""),
+                &format!("{known}; choose one with --context"),
+            )
+        }
+        KubeconfigError::CurrentContextNotSet => Failure::lasting(
+            "the kubeconfig has no current context",
+            &format!(
+                "choose one with --context: {}",
+                contexts.unwrap_or_default().join(", ")
+            ),
+        ),
+        other => Failure::lasting(
+            format!("the kubeconfig cannot be used: {other}"),
+            "`kubectl config view` shows how kubectl reads it",
+        ),
+    }
+}
+
+/// An error of the API client in words. The cluster's own words stand as they are.
+fn of_api_error(error: &kube::Error, server: &str, what: &str) -> Failure {
+    match error {
+        kube::Error::Api(status) => {
+            let message = format!("cannot {what}: {}", status.message);
+            let hint = match status.code {
+                401 => "the credentials are wrong or have expired: does `kubectl auth whoami` work?",
+                403 if status.message.contains("exceeded quota") => {
+                    "the namespace's quota is used up: free some of it or choose another with --namespace"
+                }
+                403 => "ask for this permission, or choose another namespace with --namespace",
+                404 => "is the namespace right? `kubectl get namespaces` lists them",
+                _ => "these are the cluster's own words",
+            };
+            match status.code {
+                500.. | 429 => Failure::passing(message, hint),
+                _ => Failure::lasting(message, hint),
+            }
+        }
+        kube::Error::Auth(error) => Failure::lasting(
+            format!("cannot get credentials for {server}: {}", chain(error)),
+            "does `kubectl auth whoami` work?",
+        ),
+        other => Failure::passing(
+            format!("cannot reach the cluster at {server}: {}", chain(other)),
+            "is the cluster up, and does `kubectl get --raw /readyz` reach it from here?",
+        ),
+    }
+}
+
+/// The innermost cause says what happened, the ones around it only where.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// The root of a chain of causes, for errors that are no API errors.
+pub(crate) fn innermost(error: &kube::Error) -> String {
+    if error.source().is_some() {
+        chain(error)
+    } else {
+        error.to_string()
+    }
+}

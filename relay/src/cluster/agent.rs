@@ -1,0 +1,296 @@
+//! The session's agent in the cluster: made, reached, and removed again.
+
+use super::access::Access;
+use super::proxy::ProxyError;
+use super::{job, port_forward, proxy, watching};
+use crate::log;
+use crate::report::{self, Failure};
+use crate::uplink::Opened;
+use k8s_openapi::api::batch::v1::Job;
+use kinject_protocol::session::{Event, KubernetesTarget, Report, TransportChoice};
+use kinject_tunnel::{RelayIdentity, Security, SessionKeys};
+use kube::api::{Api, DeleteParams, PostParams};
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+/// How long an agent whose container runs may take to answer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the proxy is tried before `auto` goes on to port-forward.
+const PROXY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The pause between attempts at an agent that is just starting.
+const RETRY_PAUSE: Duration = Duration::from_millis(15);
+
+/// How long removing the Job may take at the end of the session.
+const REMOVE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The agent's Job and the way into its pod.
+pub(crate) struct ClusterAgent {
+    access: Access,
+    session: String,
+    image: String,
+    choice: TransportChoice,
+    identity: RelayIdentity,
+    agent_identity: String,
+    /// The agent that runs now, if there is one; a new one gets a new name.
+    generation: Cell<u32>,
+    pod: RefCell<Option<watching::RunningPod>>,
+    /// The creation that is under way: it is always seen through, so that nothing is made after the end.
+    creating: RefCell<Option<oneshot::Receiver<()>>>,
+    /// The way that worked last.
+    settled: Cell<Option<Way>>,
+    events: mpsc::Sender<Event>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Proxy,
+    PortForward,
+}
+
+impl ClusterAgent {
+    /// Prepares a session's agent; nothing is made yet.
+    pub(crate) fn new(
+        access: Access,
+        session: &str,
+        target: &KubernetesTarget,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Self, Failure> {
+        let SessionKeys { relay, agent } = SessionKeys::generate().map_err(|error| {
+            Failure::lasting(
+                format!("cannot make the session's keys: {error}"),
+                "is the system out of randomness?",
+            )
+        })?;
+        Ok(Self {
+            access,
+            session: session.to_owned(),
+            image: target.agent_image.clone(),
+            choice: target.transport,
+            identity: relay,
+            agent_identity: agent,
+            generation: Cell::new(0),
+            pod: RefCell::new(None),
+            creating: RefCell::new(None),
+            settled: Cell::new(None),
+            events,
+        })
+    }
+
+    /// The cluster and namespace.
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    fn jobs(&self) -> Api<Job> {
+        Api::namespaced(self.access.client.clone(), &self.access.namespace)
+    }
+
+    fn job_name(&self, generation: u32) -> String {
+        match generation {
+            0 | 1 => job::name(&self.session),
+            later => format!("{}-{later}", job::name(&self.session)),
+        }
+    }
+
+    fn progress(&self, words: &str) {
+        // a launcher that reads slowly misses a word of progress and nothing else
+        let _missed = self.events.try_send(Event::Progress(words.to_owned())).is_err();
+    }
+
+    /// Opens a tunnel: to the pod that runs, otherwise to a new one.
+    pub(crate) async fn open(&self) -> Result<Opened, Failure> {
+        let running = self.pod.borrow().clone();
+        if let Some(pod) = running {
+            if self.is_running(&pod).await? {
+                return self.reach(&pod.name).await;
+            }
+            log::warn!("the agent's pod {} is gone, making a new one", pod.name);
+            self.remove(self.generation.get()).await?;
+            self.pod.borrow_mut().take();
+        }
+        let pod = self.create().await?;
+        let opened = self.reach(&pod.name).await?;
+        *self.pod.borrow_mut() = Some(pod);
+        Ok(opened)
+    }
+
+    async fn is_running(&self, pod: &watching::RunningPod) -> Result<bool, Failure> {
+        let pods: Api<k8s_openapi::api::core::v1::Pod> =
+            Api::namespaced(self.access.client.clone(), &self.access.namespace);
+        let found = pods
+            .get_opt(&pod.name)
+            .await
+            .map_err(|error| self.access.failure(&error, "look for the agent's pod"))?;
+        Ok(found.is_some_and(|pod| {
+            let phase = pod.status.and_then(|status| status.phase);
+            pod.metadata.deletion_timestamp.is_none() && phase.as_deref() == Some("Running")
+        }))
+    }
+
+    async fn create(&self) -> Result<watching::RunningPod, Failure> {
+        if self.generation.get() > 0 {
+            // an attempt before this one may have left a Job that never ran
+            self.remove(self.generation.get()).await?;
+        }
+        let generation = self.generation.get() + 1;
+        self.generation.set(generation);
+        let name = self.job_name(generation);
+        self.progress("creating the agent");
+        let manifest =
+            job::manifest(&name, &self.session, &self.image, &self.agent_identity).map_err(|error| {
+                Failure::lasting(
+                    format!("the agent's Job cannot be written: {error}"),
+                    "report this",
+                )
+            })?;
+        let (done, created) = oneshot::channel();
+        let jobs = self.jobs();
+        let (created_sender, created_receiver) = oneshot::channel();
+        *self.creating.borrow_mut() = Some(created);
+        tokio::task::spawn_local(async move {
+            let outcome = jobs.create(&PostParams::default(), &manifest).await;
+            // both receivers may be gone when the session ends meanwhile
+            let _unheard = created_sender.send(outcome).is_err();
+            let _unheard = done.send(()).is_err();
+        });
+        match created_receiver.await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(self.access.failure(&error, "create the agent's Job")),
+            Err(_) => {
+                return Err(Failure::passing(
+                    "creating the agent's Job was cut short",
+                    "try again",
+                ));
+            }
+        }
+        watching::running_pod(&self.access, &name, |words| self.progress(words)).await
+    }
+
+    /// Opens a tunnel to a running pod, by the best way that works.
+    async fn reach(&self, pod: &str) -> Result<Opened, Failure> {
+        let way = match (self.choice, self.settled.get()) {
+            (TransportChoice::Proxy, _) => Some(Way::Proxy),
+            (TransportChoice::PortForward, _) => Some(Way::PortForward),
+            (TransportChoice::Auto, settled) => settled,
+        };
+        let started = Instant::now();
+        let opened = match way {
+            Some(Way::Proxy) => self.reach_by_proxy(pod, started + ANSWER_PATIENCE).await?,
+            Some(Way::PortForward) => self.reach_by_port_forward(pod, started + ANSWER_PATIENCE).await?,
+            None => match self.reach_by_proxy(pod, started + PROXY_PATIENCE).await {
+                Ok(opened) => opened,
+                Err(failure) => {
+                    log::info!("not through the pod proxy: {}", failure.message);
+                    self.reach_by_port_forward(pod, Instant::now() + ANSWER_PATIENCE)
+                        .await?
+                }
+            },
+        };
+        self.settled.set(Some(if opened.transport == "proxy" {
+            Way::Proxy
+        } else {
+            Way::PortForward
+        }));
+        Ok(opened)
+    }
+
+    async fn reach_by_proxy(&self, pod: &str, deadline: Instant) -> Result<Opened, Failure> {
+        loop {
+            let attempt = tokio::time::timeout_at(deadline, async {
+                let stream = proxy::open(&self.access, pod).await?;
+                Ok(Opened::over(stream, &self.identity, Security::Tls, "proxy").await)
+            });
+            let failure = match attempt.await {
+                Ok(Ok(Ok(opened))) => return Ok(opened),
+                Ok(Ok(Err(error))) => report::of_open_error(&error, pod),
+                Ok(Err(ProxyError::Forbidden(words))) => {
+                    return Err(Failure::lasting(
+                        format!("the pod proxy may not be used: {words}"),
+                        "`get` on `pods/proxy` is needed, or --transport port-forward",
+                    ));
+                }
+                Ok(Err(error)) => Failure::passing(
+                    format!("the agent cannot be reached through the pod proxy: {error}"),
+                    "does the API server reach pods? --transport port-forward goes another way",
+                ),
+                Err(_) => Failure::passing(
+                    "the agent does not answer through the pod proxy",
+                    "does the API server reach pods? --transport port-forward goes another way",
+                ),
+            };
+            if failure.lasting || Instant::now() >= deadline {
+                return Err(failure);
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn reach_by_port_forward(&self, pod: &str, deadline: Instant) -> Result<Opened, Failure> {
+        loop {
+            let attempt = tokio::time::timeout_at(deadline, async {
+                let stream = port_forward::open(&self.access, pod).await?;
+                Ok(Opened::over(stream, &self.identity, Security::Proof, "port-forward").await)
+            });
+            let failure = match attempt.await {
+                Ok(Ok(Ok(opened))) => return Ok(opened),
+                Ok(Ok(Err(error))) => report::of_open_error(&error, pod),
+                Ok(Err(error)) => {
+                    let error: kube::Error = error;
+                    self.access.failure(&error, "open a port-forward to the agent")
+                }
+                Err(_) => Failure::passing(
+                    "the agent does not answer through port-forward",
+                    &format!("`kubectl -n {} logs {pod}` shows its log", self.access.namespace),
+                ),
+            };
+            if failure.lasting || Instant::now() >= deadline {
+                return Err(failure);
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Removes what the session made. What stays is said, with the command that removes it.
+    pub(crate) async fn clean_up(&self) -> Result<(), Report> {
+        let creating = self.creating.borrow_mut().take();
+        if let Some(creating) = creating {
+            // done, or its task is gone with the runtime
+            let _gone = tokio::time::timeout(REMOVE_PATIENCE, creating).await.is_err();
+        }
+        let generation = self.generation.get();
+        if generation == 0 {
+            return Ok(());
+        }
+        let removal = tokio::time::timeout(REMOVE_PATIENCE, self.remove(generation)).await;
+        let failure = match removal {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(failure)) => failure.message,
+            Err(_) => "the cluster does not answer".to_owned(),
+        };
+        let name = self.job_name(generation);
+        Err(Report {
+            message: format!("the agent's Job {name} could not be removed: {failure}"),
+            hint: Some(format!(
+                "it ends by itself within minutes; `kubectl -n {} delete job {name}` removes it",
+                self.access.namespace
+            )),
+        })
+    }
+
+    async fn remove(&self, generation: u32) -> Result<(), Failure> {
+        let name = self.job_name(generation);
+        match self
+            .jobs()
+            .delete(&name, &DeleteParams::background().grace_period(0))
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(self.access.failure(&error, "remove the agent's Job")),
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The agent in a Kubernetes cluster: from the kubeconfig to a byte stream into its pod.
+//!
+//! - [`access`]: which cluster, as whom, in which namespace.
+//! - [`job`]: what the agent's Job looks like.
+//! - [`agent`]: makes the Job, opens the tunnel, removes the Job.
+//! - [`watching`]: from the Job to a running pod, or to the cluster's own words on why not.
+//! - [`proxy`] and [`port_forward`]: the two ways into the pod.
+
+pub(crate) mod access;
+pub(crate) mod agent;
+pub(crate) mod job;
+pub(crate) mod port_forward;
+pub(crate) mod proxy;
+pub(crate) mod watching;

@@ -1,0 +1,204 @@
+//! The way through port-forward: the WebSocket channel protocol of Kubernetes as a byte stream.
+//!
+//! `GET /api/v1/namespaces/NS/pods/NAME/portforward?ports=PORT` upgraded to a WebSocket. Each binary message starts
+//! with a channel number: 0 carries data, 1 an error text; the first message of each channel carries the port's number
+//! instead (<https://kubernetes.io/docs/reference/using-api/api-concepts/#streaming>, `k8s.io/apiserver`'s `wsstream`
+//! and the kubelet's `portforward`). One forward serves the whole session; what makes it a session stands above.
+
+use super::access::Access;
+use super::job::FORWARD_PORT;
+use bytes::{Buf, Bytes};
+use futures::{Sink, Stream, ready};
+use http::Request;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::tungstenite::{self, Message};
+
+/// The largest payload of a message: larger ones gained nothing through the API server and the kubelet.
+const MAX_PAYLOAD: usize = 64 * 1024;
+
+/// The channel of the port's data; there is one port.
+const DATA: u8 = 0;
+
+/// The channel of the port's errors.
+const ERRORS: u8 = 1;
+
+/// Opens a stream to the agent in this pod.
+pub(crate) async fn open(access: &Access, pod: &str) -> Result<kinject_tunnel::Stream, kube::Error> {
+    let path = format!(
+        "/api/v1/namespaces/{}/pods/{pod}/portforward?ports={FORWARD_PORT}",
+        access.namespace
+    );
+    let request = Request::get(path)
+        .body(Vec::new())
+        .map_err(kube::Error::HttpError)?;
+    let connection = access.client.connect(request).await?;
+    Ok(Box::new(Channels::new(connection.into_stream())))
+}
+
+/// A byte stream over the channels of a WebSocket.
+struct Channels<S> {
+    socket: S,
+    /// What was received and not read yet.
+    received: Bytes,
+    /// Whether the port number at the head of the data channel has passed.
+    data_begun: bool,
+    /// The same for the error channel.
+    errors_begun: bool,
+}
+
+impl<S> Channels<S> {
+    fn new(socket: S) -> Self {
+        Self {
+            socket,
+            received: Bytes::new(),
+            data_begun: false,
+            errors_begun: false,
+        }
+    }
+
+    /// Takes a message in; data goes to `received`.
+    fn take(&mut self, mut payload: Bytes) -> io::Result<()> {
+        let malformed = || {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a port-forward message without a channel",
+            )
+        };
+        let channel = payload.first().copied().ok_or_else(malformed)?;
+        payload.advance(1);
+        let begun = match channel {
+            DATA => &mut self.data_begun,
+            ERRORS => &mut self.errors_begun,
+            _ => return Err(malformed()),
+        };
+        if !std::mem::replace(begun, true) {
+            return Ok(());
+        }
+        if channel == DATA {
+            self.received = payload;
+            return Ok(());
+        }
+        let words = String::from_utf8_lossy(&payload).trim().to_owned();
+        Err(io::Error::new(io::ErrorKind::ConnectionReset, words))
+    }
+}
+
+impl<S> AsyncRead for Channels<S>
+where
+    S: Stream<Item = Result<Message, tungstenite::Error>> + Unpin,
+{
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        while self.received.is_empty() {
+            match ready!(Pin::new(&mut self.socket).poll_next(context)) {
+                Some(Ok(Message::Binary(payload))) => self.take(payload)?,
+                Some(Ok(Message::Close(_))) | None => return Poll::Ready(Ok(())),
+                Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
+                Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
+            }
+        }
+        let count = self.received.len().min(into.remaining());
+        into.put_slice(&self.received[..count]);
+        self.received.advance(count);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S> AsyncWrite for Channels<S>
+where
+    S: Sink<Message, Error = tungstenite::Error> + Unpin,
+{
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    /// One message for what HTTP/2 writes at once: its header and its payload together.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let count = slices
+            .iter()
+            .map(|slice| slice.len())
+            .sum::<usize>()
+            .min(MAX_PAYLOAD);
+        if count == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        ready!(Pin::new(&mut self.socket).poll_ready(context)).map_err(io_error)?;
+        let mut message = Vec::with_capacity(1 + count);
+        message.push(DATA);
+        for slice in slices {
+            let room = 1 + count - message.len();
+            message.extend_from_slice(&slice[..slice.len().min(room)]);
+        }
+        Pin::new(&mut self.socket)
+            .start_send(Message::Binary(message.into()))
+            .map_err(io_error)?;
+        Poll::Ready(Ok(count))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(context).map_err(io_error)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_close(context).map_err(io_error)
+    }
+}
+
+fn io_error(error: tungstenite::Error) -> io::Error {
+    match error {
+        tungstenite::Error::Io(error) => error,
+        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
+            io::ErrorKind::ConnectionAborted.into()
+        }
+        other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channels() -> Channels<()> {
+        Channels::new(())
+    }
+
+    #[test]
+    fn the_first_message_of_each_channel_is_the_ports_number() {
+        let mut channels = channels();
+        channels.take(Bytes::from_static(&[DATA, 0x79, 0x1e])).unwrap();
+        assert!(channels.received.is_empty());
+        channels.take(Bytes::from_static(&[ERRORS, 0x79, 0x1e])).unwrap();
+        channels.take(Bytes::from_static(b"\0data")).unwrap();
+        assert_eq!(channels.received, "data");
+    }
+
+    #[test]
+    fn an_error_message_ends_the_stream_with_the_clusters_words() {
+        let mut channels = channels();
+        channels.take(Bytes::from_static(&[ERRORS, 0, 0])).unwrap();
+        let error = channels
+            .take(Bytes::from_static(b"\x01connection refused\n"))
+            .unwrap_err();
+        assert_eq!(error.to_string(), "connection refused");
+    }
+
+    #[test]
+    fn a_message_of_no_channel_is_refused() {
+        assert!(channels().take(Bytes::new()).is_err());
+        assert!(channels().take(Bytes::from_static(b"\x07x")).is_err());
+    }
+}

@@ -1,0 +1,230 @@
+//! From a Job to its running pod, or to the cluster's own words on why there is none.
+
+use super::access::Access;
+use crate::log;
+use crate::report::Failure;
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a pod may be unschedulable before the session gives up: time for a node that is just coming up.
+const UNSCHEDULABLE_PATIENCE: Duration = Duration::from_secs(4);
+
+/// How long everything may take when nothing else tells what is wrong; pulling the image is the longest part.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A pod whose agent can be connected to.
+#[derive(Clone, Debug)]
+pub(crate) struct RunningPod {
+    /// Its name.
+    pub(crate) name: String,
+}
+
+/// Waits for the Job's pod to run. `progress` is told what the pod is waiting for.
+pub(crate) async fn running_pod(
+    access: &Access,
+    job: &str,
+    mut progress: impl FnMut(&str),
+) -> Result<RunningPod, Failure> {
+    let refused = refusal_of_controller(access, job);
+    let pod = follow_pod(access, job, &mut progress);
+    tokio::select! {
+        pod = tokio::time::timeout(PATIENCE, pod) => pod.unwrap_or_else(|_| {
+            Err(Failure::lasting(
+                format!("the agent's pod does not run after {} s", PATIENCE.as_secs()),
+                &format!("`kubectl -n {} describe job {job}` tells more", access.namespace),
+            ))
+        }),
+        failure = refused => Err(failure),
+    }
+}
+
+/// The Job controller's failure to make a pod (quota, admission) shows only in an event.
+async fn refusal_of_controller(access: &Access, job: &str) -> Failure {
+    let events: Api<Event> = Api::namespaced(access.client.clone(), &access.namespace);
+    let fields = format!("involvedObject.kind=Job,involvedObject.name={job},reason=FailedCreate");
+    match first_event(&events, &fields).await {
+        Ok(message) => Failure::lasting(
+            format!("the cluster does not let the agent's pod be made: {message}"),
+            "these are the cluster's own words; --namespace chooses another namespace",
+        ),
+        Err(error) => {
+            // events are a courtesy: without the right to read them the pod itself has to tell
+            log::info!(
+                "cannot read the events of {job}: {}",
+                super::access::innermost(&error)
+            );
+            std::future::pending().await
+        }
+    }
+}
+
+async fn first_event(events: &Api<Event>, fields: &str) -> Result<String, kube::Error> {
+    loop {
+        // from the beginning: the event may be older than the watch
+        let stream = events.watch(&WatchParams::default().fields(fields), "0").await?;
+        futures::pin_mut!(stream);
+        while let Some(event) = stream.try_next().await? {
+            if let WatchEvent::Added(event) | WatchEvent::Modified(event) = event {
+                return Ok(event.message.unwrap_or_default());
+            }
+        }
+    }
+}
+
+async fn follow_pod(
+    access: &Access,
+    job: &str,
+    progress: &mut impl FnMut(&str),
+) -> Result<RunningPod, Failure> {
+    let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
+    let selector = format!("batch.kubernetes.io/job-name={job}");
+    let mut unschedulable_since: Option<(Instant, Failure)> = None;
+    loop {
+        let list = pods
+            .list(&ListParams::default().labels(&selector))
+            .await
+            .map_err(|error| access.failure(&error, "look for the agent's pod"))?;
+        for pod in &list.items {
+            if let Some(done) = judge(access, pod, &mut unschedulable_since, progress) {
+                return done;
+            }
+        }
+        let version = list.metadata.resource_version.unwrap_or_default();
+        let stream = pods
+            .watch(&WatchParams::default().labels(&selector), &version)
+            .await
+            .map_err(|error| access.failure(&error, "watch the agent's pod"))?;
+        futures::pin_mut!(stream);
+        loop {
+            let deadline = unschedulable_since
+                .as_ref()
+                .map(|(since, _)| *since + UNSCHEDULABLE_PATIENCE);
+            let next = async {
+                match deadline {
+                    Some(deadline) => tokio::time::timeout_at(deadline, stream.try_next()).await.ok(),
+                    None => Some(stream.try_next().await),
+                }
+            };
+            match next.await {
+                None => {
+                    if let Some((_, failure)) = unschedulable_since {
+                        return Err(failure);
+                    }
+                }
+                Some(Ok(Some(WatchEvent::Added(pod) | WatchEvent::Modified(pod)))) => {
+                    if let Some(done) = judge(access, &pod, &mut unschedulable_since, progress) {
+                        return done;
+                    }
+                }
+                Some(Ok(Some(WatchEvent::Deleted(_)))) => {
+                    return Err(Failure::passing(
+                        "the agent's pod was deleted",
+                        "did somebody clean up?",
+                    ));
+                }
+                Some(Ok(Some(WatchEvent::Bookmark(_)))) => {}
+                // the watch has ended, as watches do: list and watch again
+                Some(Ok(Some(WatchEvent::Error(_)) | None) | Err(_)) => break,
+            }
+        }
+    }
+}
+
+/// What a pod's status means: running, hopeless, or (`None`) not decided yet.
+fn judge(
+    access: &Access,
+    pod: &Pod,
+    unschedulable_since: &mut Option<(Instant, Failure)>,
+    progress: &mut impl FnMut(&str),
+) -> Option<Result<RunningPod, Failure>> {
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    let status = pod.status.as_ref()?;
+    let container = status
+        .container_statuses
+        .as_ref()
+        .and_then(|statuses| statuses.first());
+    if let Some(failure) = container.and_then(|container| hopeless(access, &name, container)) {
+        return Some(Err(failure));
+    }
+    let running = container
+        .and_then(|container| container.state.as_ref())
+        .is_some_and(|state| state.running.is_some());
+    if running && status.pod_ip.is_some() {
+        return Some(Ok(RunningPod { name }));
+    }
+    if status.phase.as_deref() == Some("Failed") {
+        let why = status
+            .message
+            .clone()
+            .or_else(|| status.reason.clone())
+            .unwrap_or_default();
+        return Some(Err(Failure::lasting(
+            format!("the agent's pod failed: {why}"),
+            &format!("`kubectl -n {} describe pod {name}` tells more", access.namespace),
+        )));
+    }
+    let scheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|condition| condition.type_ == "PodScheduled");
+    match scheduled {
+        Some(condition) if condition.reason.as_deref() == Some("Unschedulable") => {
+            let message = condition.message.clone().unwrap_or_default();
+            progress("waiting for a node that takes the agent");
+            let failure = Failure::lasting(
+                format!("no node takes the agent's pod: {message}"),
+                "these are the scheduler's own words; `kubectl get nodes` shows the nodes",
+            );
+            unschedulable_since.get_or_insert_with(|| (Instant::now(), failure));
+        }
+        _ => {
+            *unschedulable_since = None;
+            progress("starting the agent");
+        }
+    }
+    None
+}
+
+/// A container that will not run without somebody's help.
+fn hopeless(access: &Access, pod: &str, container: &ContainerStatus) -> Option<Failure> {
+    let state = container.state.as_ref()?;
+    let describe = format!("`kubectl -n {} describe pod {pod}` tells more", access.namespace);
+    if let Some(ended) = &state.terminated {
+        let words = ended
+            .message
+            .clone()
+            .or_else(|| ended.reason.clone())
+            .unwrap_or_default();
+        let code = ended.exit_code;
+        return Some(Failure::lasting(
+            format!("the agent ended with status {code}: {words}"),
+            &describe,
+        ));
+    }
+    let waiting = state.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref()?;
+    let words = waiting.message.clone().unwrap_or_default();
+    let image = &container.image;
+    match reason {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "ErrImageNeverPull"
+        | "InvalidImageName"
+        | "ImageInspectError"
+        | "RegistryUnavailable" => Some(Failure::lasting(
+            format!("the node cannot get the agent's image {image} ({reason}): {words}"),
+            "push the image to a registry that the cluster reaches and name it with --agent-image",
+        )),
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "CrashLoopBackOff" => {
+            Some(Failure::lasting(
+                format!("the agent cannot start ({reason}): {words}"),
+                &describe,
+            ))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,228 @@
+//! connect(2) of a program's TCP socket, from the request to the end of its connection.
+//!
+//! A non-blocking connect is put in progress at once and answered; the dial goes on meanwhile. A blocking one waits
+//! for the far end a moment first ([`QUICK`]): most answers are there by then, and a socket that is connected or
+//! refused in one step costs less than one that is in progress in between. After that moment the program sleeps in the
+//! kernel's own connect(2), where signals and time-outs work as ever.
+
+use super::conversation::Conversation;
+use crate::data::ports::Pending;
+use crate::data::program::ProgramSocket;
+use crate::log;
+use crate::registry::Waiter;
+use crate::session::Session;
+use kinject_protocol::ConnectFailure;
+use kinject_protocol::control::Reply;
+use kinject_tunnel::DialError;
+use kinject_tunnel::TunnelStream;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// How long a blocking connect waits before it is put in progress. A signal that interrupts the program's connect is
+/// answered within this time at the latest.
+const QUICK: Duration = Duration::from_millis(20);
+
+/// Serves one connect until its connection has ended.
+pub(crate) async fn serve(
+    session: &Session,
+    call: Conversation,
+    socket: Option<OwnedFd>,
+    target: SocketAddr,
+) {
+    let program = match socket
+        .ok_or(io::ErrorKind::InvalidInput.into())
+        .and_then(ProgramSocket::inspect)
+    {
+        Ok(program) => program,
+        Err(error) => {
+            log::warn!("connect to {target}: the attached socket is of no use: {error}");
+            return answer(&call, &Reply::Failed(ConnectFailure::Exhausted));
+        }
+    };
+    if let Some(failure) = session.registry.take_failure(program.cookie) {
+        return answer(&call, &Reply::Failed(failure));
+    }
+    if session.routes.is_local(target.ip().to_canonical()) {
+        log::debug!("connect to {target}: local");
+        return answer(&call, &Reply::Local);
+    }
+    let cookie = program.cookie;
+    if let Some((ours, stream)) = establish(session, call, program, target).await {
+        let outcome = kinject_tunnel::splice(ours, stream).await;
+        log::debug!("connection to {target} ended: {outcome:?}");
+        session.registry.ended(cookie);
+    }
+}
+
+/// Brings both ends together, or tells the program why not.
+async fn establish(
+    session: &Session,
+    call: Conversation,
+    program: ProgramSocket,
+    target: SocketAddr,
+) -> Option<(TcpStream, TunnelStream)> {
+    let dial = dial(session, target);
+    tokio::pin!(dial);
+    // the first poll sends the request on its way before the program's socket is looked after
+    let early = if program.nonblocking {
+        std::future::poll_fn(|context| Poll::Ready(dial.as_mut().poll(context))).await
+    } else {
+        match tokio::time::timeout(QUICK, &mut dial).await {
+            Ok(outcome) => Poll::Ready(outcome),
+            Err(_) => Poll::Pending,
+        }
+    };
+    if let Poll::Ready(outcome) = early {
+        return finish_at_once(session, &call, &program, target, outcome).await;
+    }
+    let pending = match session.ports.begin(&program) {
+        Ok(pending) => pending,
+        Err(error) => {
+            refuse(&call, target, &error);
+            return None;
+        }
+    };
+    answer(&call, &Reply::InProgress);
+    drop(call);
+    let outcome = tokio::select! {
+        outcome = &mut dial => outcome,
+        () = session.abandonments.wait(program.inode) => {
+            log::debug!("connect to {target}: the program closed its socket meanwhile");
+            return None;
+        }
+    };
+    finish_pending(session, pending, &program, target, outcome).await
+}
+
+/// The far end answered before the program's socket was touched.
+async fn finish_at_once(
+    session: &Session,
+    call: &Conversation,
+    program: &ProgramSocket,
+    target: SocketAddr,
+    outcome: Result<TunnelStream, ConnectFailure>,
+) -> Option<(TcpStream, TunnelStream)> {
+    let stream = match outcome {
+        Ok(stream) => stream,
+        Err(failure) => {
+            log::debug!("connect to {target}: {failure:?}");
+            answer(call, &Reply::Failed(failure));
+            return None;
+        }
+    };
+    match session.ports.connect_now(program).await {
+        Ok(ours) => {
+            session.registry.connected(program.cookie, target);
+            answer(call, &Reply::Connected);
+            Some((ours, stream))
+        }
+        Err(error) => {
+            refuse(call, target, &error);
+            None
+        }
+    }
+}
+
+/// The far end answered while the program waits in poll(2) or connect(2).
+async fn finish_pending(
+    session: &Session,
+    pending: Pending,
+    program: &ProgramSocket,
+    target: SocketAddr,
+    outcome: Result<TunnelStream, ConnectFailure>,
+) -> Option<(TcpStream, TunnelStream)> {
+    let failure = match outcome {
+        Ok(stream) => {
+            // known before the program can ask for its peer
+            session.registry.connected(program.cookie, target);
+            match session.ports.finish(pending, program).await {
+                Ok(ours) => return Some((ours, stream)),
+                Err(error) => {
+                    log::debug!("connect to {target}: the program's socket is gone: {error}");
+                    session.registry.ended(program.cookie);
+                    return None;
+                }
+            }
+        }
+        Err(failure) => failure,
+    };
+    log::debug!("connect to {target}: {failure:?}");
+    if let Pending::Established(ours) = pending {
+        // too late for a refusal: the program believes to be connected and gets a reset
+        if let Err(error) = ours.set_zero_linger() {
+            log::warn!("connect to {target}: cannot reset: {error}");
+        }
+        return None;
+    }
+    let waiter = if program.nonblocking {
+        Waiter::Poll
+    } else {
+        Waiter::Connect
+    };
+    session.registry.failed(program.cookie, failure, waiter);
+    if let Err(error) = program.cancel() {
+        log::debug!("connect to {target}: the program's socket is gone: {error}");
+        session.registry.take_failure(program.cookie);
+    }
+    None
+}
+
+/// Dials through the tunnel; a tunnel that breaks meanwhile is waited for, the program's own patience is the limit.
+async fn dial(session: &Session, target: SocketAddr) -> Result<TunnelStream, ConnectFailure> {
+    // a scope means something on this machine only, and a mapped address is an IPv4 address
+    let authority = SocketAddr::new(target.ip().to_canonical(), target.port()).to_string();
+    loop {
+        let up = session
+            .uplink
+            .up()
+            .await
+            .map_err(|_| ConnectFailure::TunnelDown)?;
+        match up.tunnel.connect(&authority).await {
+            Ok(stream) => return Ok(stream),
+            Err(DialError::TunnelLost) => session.uplink.lost(&up).await,
+            Err(error) => return Err(failure_of(&error)),
+        }
+    }
+}
+
+fn failure_of(error: &DialError) -> ConnectFailure {
+    match error {
+        DialError::Refused => ConnectFailure::Refused,
+        DialError::TimedOut => ConnectFailure::TimedOut,
+        DialError::HostUnreachable => ConnectFailure::HostUnreachable,
+        DialError::NetworkUnreachable => ConnectFailure::NetworkUnreachable,
+        DialError::Reset => ConnectFailure::Reset,
+        DialError::PermissionDenied => ConnectFailure::PermissionDenied,
+        DialError::AddressNotAvailable => ConnectFailure::AddressNotAvailable,
+        DialError::TunnelLost => ConnectFailure::TunnelDown,
+        // a dial to a number looks up no name
+        DialError::NameNotFound | DialError::NameFailed => ConnectFailure::HostUnreachable,
+        DialError::Other(reason) => {
+            log::warn!("the agent failed to dial: {reason}");
+            ConnectFailure::NetworkUnreachable
+        }
+    }
+}
+
+/// The relay cannot connect the program's socket.
+fn refuse(call: &Conversation, target: SocketAddr, error: &io::Error) {
+    log::warn!("connect to {target}: cannot connect the program's socket: {error}");
+    let failure = match error.raw_os_error() {
+        Some(libc::EADDRNOTAVAIL) => ConnectFailure::AddressNotAvailable,
+        _ => ConnectFailure::Exhausted,
+    };
+    answer(call, &Reply::Failed(failure));
+}
+
+/// Replies; a caller that is gone needs no answer.
+pub(crate) fn answer(call: &Conversation, reply: &Reply) {
+    match call.reply(reply) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(error) => log::warn!("cannot answer a call: {error}"),
+    }
+}

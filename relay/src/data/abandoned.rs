@@ -1,0 +1,153 @@
+//! Notices that a program closed a socket whose connect is still under way.
+//!
+//! While the relay holds a duplicate, the program's close(2) sends nothing and the kernel tells nobody. So for a
+//! connect that takes longer than a moment the relay looks whether any process still has the socket open:
+//! `/proc/PID/fd` shows sockets as `socket:[INODE]` (proc(5)). One scan a second serves all of them.
+
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// How often the open files are looked through while a connect is under way.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// How many scans in a row must miss a socket: a descriptor that is just being passed along is in no table.
+const MISSES: u8 = 2;
+
+/// The sockets that are watched.
+#[derive(Default)]
+pub(crate) struct Abandonments {
+    watched: parking_lot::Mutex<HashMap<u64, Watched>>,
+    added: Notify,
+}
+
+struct Watched {
+    misses: u8,
+    gone: Rc<Notify>,
+}
+
+impl Abandonments {
+    /// Ends when no process but this one has the socket with this inode open any more.
+    pub(crate) async fn wait(&self, inode: u64) {
+        let gone = Rc::new(Notify::new());
+        self.watched.lock().insert(
+            inode,
+            Watched {
+                misses: 0,
+                gone: Rc::clone(&gone),
+            },
+        );
+        let _forget = Forget {
+            abandonments: self,
+            inode,
+        };
+        self.added.notify_one();
+        gone.notified().await;
+    }
+
+    /// Scans for as long as the session lives.
+    pub(crate) async fn run(&self) -> std::convert::Infallible {
+        loop {
+            if self.watched.lock().is_empty() {
+                self.added.notified().await;
+            }
+            tokio::time::sleep(PERIOD).await;
+            let wanted: HashSet<u64> = self.watched.lock().keys().copied().collect();
+            if wanted.is_empty() {
+                continue;
+            }
+            let open = open_sockets(&wanted);
+            for (inode, watched) in self.watched.lock().iter_mut() {
+                if !wanted.contains(inode) || open.contains(inode) {
+                    watched.misses = 0;
+                    continue;
+                }
+                watched.misses += 1;
+                if watched.misses >= MISSES {
+                    watched.gone.notify_one();
+                }
+            }
+        }
+    }
+}
+
+struct Forget<'a> {
+    abandonments: &'a Abandonments,
+    inode: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.abandonments.watched.lock().remove(&self.inode);
+    }
+}
+
+/// Which of these sockets another process has open. A process that may not be looked into counts as having none of
+/// them: it is another user's, and a session's socket belongs to the session's user.
+fn open_sockets(wanted: &HashSet<u64>) -> HashSet<u64> {
+    let mut open = HashSet::new();
+    let own = std::process::id().to_string();
+    let Ok(processes) = std::fs::read_dir("/proc") else {
+        return wanted.clone();
+    };
+    for process in processes.flatten() {
+        let name = process.file_name();
+        let is_process = name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+        if !is_process || name == own.as_str() {
+            continue;
+        }
+        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else {
+            continue;
+        };
+        for file in files.flatten() {
+            let Ok(target) = std::fs::read_link(file.path()) else {
+                continue;
+            };
+            if let Some(inode) = target
+                .to_str()
+                .and_then(socket_inode)
+                .filter(|inode| wanted.contains(inode))
+            {
+                open.insert(inode);
+            }
+        }
+        if open.len() == wanted.len() {
+            break;
+        }
+    }
+    open
+}
+
+fn socket_inode(link: &str) -> Option<u64> {
+    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_socket_links_have_an_inode() {
+        assert_eq!(socket_inode("socket:[1234]"), Some(1234));
+        assert_eq!(socket_inode("pipe:[1234]"), None);
+        assert_eq!(socket_inode("socket:[x]"), None);
+    }
+
+    #[test]
+    fn a_socket_that_no_other_process_holds_is_abandoned() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let abandonments = Abandonments::default();
+            tokio::select! {
+                ended = abandonments.run() => match ended {},
+                // no socket has this inode
+                () = abandonments.wait(u64::MAX) => {}
+            }
+            assert!(abandonments.watched.lock().is_empty());
+        });
+    }
+}

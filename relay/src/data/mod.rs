@@ -1,0 +1,9 @@
+//! The sockets through which a program's bytes reach the relay.
+//!
+//! A program's TCP socket stays the program's own. The relay holds a duplicate of it for as long as the connect is
+//! under way, and makes its other end on loopback: see [`ports`] for how a connect stays in progress until the far
+//! end has answered, and [`abandoned`] for how the relay notices that a program gave up meanwhile.
+
+pub(crate) mod abandoned;
+pub(crate) mod ports;
+pub(crate) mod program;

@@ -1,0 +1,423 @@
+//! Loopback ports at which a program's connect stays in progress until the far end has answered.
+//!
+//! A [`Hole`] is a listening socket that drops every SYN, because it demands a hop limit that no local packet
+//! carries (ip(7) `IP_MINTTL`, `IPV6_MINHOPCOUNT`). A program's socket that connects to it is in `SYN_SENT`, with
+//! all that this means to poll(2), signals and time-outs. When the far end has answered, the relay binds a second
+//! socket to the hole's address and connects it to the program's port: a TCP simultaneous open (RFC 9293, 3.5), after
+//! which both are established and the second socket carries the data. When the far end refused, a shutdown of the
+//! duplicate wakes the program. No socket of the relay ever accepts a stranger.
+//!
+//! ```text
+//!            begin                    finish
+//!  CLOSED ──────────▶ SYN_SENT ──────────────────▶ ESTABLISHED
+//!                        │        fail
+//!                        └──────────────────────▶ CLOSED, ECONNRESET
+//! ```
+//!
+//! Where the kernel does not do this, which [`DataPorts::open`] finds out with sockets of its own, the next best
+//! [`Mode`] serves.
+
+use super::program::ProgramSocket;
+use crate::readiness;
+use kinject_protocol::control::DATA_NETWORK;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// How long a lifted hole waits for the program's next SYN: the kernel doubles its pause from one second on.
+const LIFT_PATIENCE: Duration = Duration::from_secs(70);
+
+/// How a connect is kept in progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// A hole and a simultaneous open: exact, within microseconds.
+    SimultaneousOpen,
+    /// A hole of its own for each connect, opened when the far end has answered: exact, but the program's next
+    /// SYN is up to a second and more away.
+    Lift,
+    /// Connected at once; a refusal shows as a reset afterwards.
+    Optimistic,
+}
+
+impl Mode {
+    /// The word for logs and `status`.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::SimultaneousOpen => "simultaneous open",
+            Self::Lift => "lifted holes",
+            Self::Optimistic => "optimistic",
+        }
+    }
+}
+
+/// The session's holes, one for each address family.
+pub(crate) struct DataPorts {
+    v4: Hole,
+    v6: Option<Hole>,
+    mode: Mode,
+}
+
+/// A connect that is under way on a program's socket.
+pub(crate) enum Pending {
+    /// In `SYN_SENT` towards a shared hole.
+    Hole,
+    /// In `SYN_SENT` towards a hole of its own.
+    OwnHole(Hole),
+    /// Established already: the socket's own hop limit reaches through the hole, or the mode is optimistic.
+    Established(TcpStream),
+}
+
+impl DataPorts {
+    /// Opens the holes at an address that is the session's own and probes what this kernel can do.
+    pub(crate) async fn open(session: u32) -> io::Result<Self> {
+        let [a, b, ..] = DATA_NETWORK.octets();
+        let [.., c, d] = session.to_be_bytes();
+        // .0 and .255 are as good as any other address of the loopback network
+        let address = Ipv4Addr::new(a, b, c, d);
+        let v4 = Hole::dig(SocketAddr::new(address.into(), 0), 255)?;
+        let v6 = Hole::dig(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0), 255).ok();
+        let mut ports = Self {
+            v4,
+            v6,
+            mode: Mode::SimultaneousOpen,
+        };
+        for mode in [Mode::SimultaneousOpen, Mode::Lift] {
+            ports.mode = mode;
+            if ports.probe().await.is_ok() {
+                return Ok(ports);
+            }
+        }
+        ports.mode = Mode::Optimistic;
+        Ok(ports)
+    }
+
+    /// How connects are kept in progress here.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Connects a socket of the relay's own through a hole: it must stay in progress, then be established.
+    async fn probe(&self) -> io::Result<()> {
+        let socket = tcp_socket(AddressFamily::INET)?;
+        let program = ProgramSocket::inspect(socket)?;
+        match self.begin(&program)? {
+            Pending::Established(_) => Err(io::ErrorKind::Unsupported.into()),
+            pending if program.is_connecting()? => {
+                let patience = Duration::from_secs(3);
+                tokio::time::timeout(patience, self.finish(pending, &program)).await??;
+                Ok(())
+            }
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn mode_for(&self, program: &ProgramSocket) -> Mode {
+        // a Multipath TCP socket never becomes writable by a simultaneous open
+        if program.mptcp && self.mode == Mode::SimultaneousOpen {
+            Mode::Lift
+        } else {
+            self.mode
+        }
+    }
+
+    fn hole_for(&self, program: &ProgramSocket) -> io::Result<&Hole> {
+        if program.only_v6 {
+            self.v6
+                .as_ref()
+                .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+        } else {
+            Ok(&self.v4)
+        }
+    }
+
+    /// Puts the program's socket into `SYN_SENT`.
+    pub(crate) fn begin(&self, program: &ProgramSocket) -> io::Result<Pending> {
+        let shared = self.hole_for(program)?;
+        match self.mode_for(program) {
+            Mode::SimultaneousOpen => {
+                if program.start_connect(shared.address_for(program))? {
+                    return Ok(Pending::Established(shared.accept_from(program)?));
+                }
+                Ok(Pending::Hole)
+            }
+            Mode::Lift => {
+                let own = Hole::dig(SocketAddr::new(shared.address.ip(), 0), 255)?;
+                if program.start_connect(own.address_for(program))? {
+                    return Ok(Pending::Established(own.accept_from(program)?));
+                }
+                Ok(Pending::OwnHole(own))
+            }
+            Mode::Optimistic => self.connect_through_listener(program).map(Pending::Established),
+        }
+    }
+
+    /// Establishes a pending connect; the returned socket is the relay's end.
+    pub(crate) async fn finish(&self, pending: Pending, program: &ProgramSocket) -> io::Result<TcpStream> {
+        match pending {
+            Pending::Hole => self.open_simultaneously(program).await,
+            Pending::OwnHole(hole) => {
+                hole.demand_hops(0)?;
+                let listener = readiness::watch(hole.listener)?;
+                tokio::time::timeout(LIFT_PATIENCE, async {
+                    loop {
+                        let mut ready = listener.readable().await?;
+                        match accept_from(listener.get_ref(), program) {
+                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                            done => return done,
+                        }
+                    }
+                })
+                .await?
+            }
+            Pending::Established(stream) => Ok(stream),
+        }
+    }
+
+    /// Connects a program's socket whose far end has answered already.
+    pub(crate) async fn connect_now(&self, program: &ProgramSocket) -> io::Result<TcpStream> {
+        match self.mode_for(program) {
+            Mode::SimultaneousOpen => {
+                let pending = self.begin(program)?;
+                self.finish(pending, program).await
+            }
+            Mode::Lift | Mode::Optimistic => self.connect_through_listener(program),
+        }
+    }
+
+    /// Connects at once through a listener that lives for this one connect and takes nobody else.
+    fn connect_through_listener(&self, program: &ProgramSocket) -> io::Result<TcpStream> {
+        let hole = Hole::dig(SocketAddr::new(self.hole_for(program)?.address.ip(), 0), 0)?;
+        program.start_connect(hole.address_for(program))?;
+        hole.accept_from(program)
+    }
+
+    async fn open_simultaneously(&self, program: &ProgramSocket) -> io::Result<TcpStream> {
+        if !program.is_connecting()? {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        let peer = program.local_address()?;
+        let hole = self.hole_for(program)?;
+        let family = if peer.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
+        let socket = tcp_socket(family)?;
+        share_port(&socket)?;
+        rustix::net::bind(&socket, &hole.address)?;
+        let established = match rustix::net::connect(&socket, &peer) {
+            Ok(()) => true,
+            Err(rustix::io::Errno::INPROGRESS) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let stream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
+        if !established {
+            stream.writable().await?;
+            if let Some(error) = stream.take_error()? {
+                return Err(error);
+            }
+        }
+        Ok(stream)
+    }
+}
+
+/// A listening socket that swallows SYNs.
+pub(crate) struct Hole {
+    listener: OwnedFd,
+    address: SocketAddr,
+}
+
+impl Hole {
+    /// Listens at `address`, a port of the kernel's choice, for packets with at least `hops` hops left.
+    fn dig(address: SocketAddr, hops: u8) -> io::Result<Self> {
+        let family = if address.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
+        let listener = tcp_socket(family)?;
+        share_port(&listener)?;
+        rustix::net::bind(&listener, &address)?;
+        let address = SocketAddr::try_from(rustix::net::getsockname(&listener)?)?;
+        let hole = Self { listener, address };
+        hole.demand_hops(hops)?;
+        rustix::net::listen(&hole.listener, 16)?;
+        Ok(hole)
+    }
+
+    fn demand_hops(&self, hops: u8) -> io::Result<()> {
+        let (level, option) = if self.address.is_ipv4() {
+            (libc::IPPROTO_IP, libc::IP_MINTTL)
+        } else {
+            (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT)
+        };
+        let hops = libc::c_int::from(hops);
+        // SAFETY: the option reads one int, of which address and size are given
+        let result = unsafe {
+            libc::setsockopt(
+                self.listener.as_raw_fd(),
+                level,
+                option,
+                (&raw const hops).cast(),
+                size_of_val(&hops) as libc::socklen_t,
+            )
+        };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+
+    /// The hole's address as the program's socket can connect to it.
+    fn address_for(&self, program: &ProgramSocket) -> SocketAddr {
+        match self.address {
+            SocketAddr::V4(v4) if program.v6 => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+            address => address,
+        }
+    }
+
+    fn accept_from(&self, program: &ProgramSocket) -> io::Result<TcpStream> {
+        accept_from(&self.listener, program)
+    }
+}
+
+/// Takes the program's own connection from the queue and closes every stranger's.
+fn accept_from(listener: &OwnedFd, program: &ProgramSocket) -> io::Result<TcpStream> {
+    let expected = program.local_address()?;
+    loop {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
+        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
+        if peer == Some(expected) {
+            return TcpStream::from_std(std::net::TcpStream::from(socket));
+        }
+    }
+}
+
+fn tcp_socket(family: AddressFamily) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(
+        family,
+        SocketType::STREAM,
+        flags,
+        Some(rustix::net::ipproto::TCP),
+    )?)
+}
+
+/// Lets a hole and the data sockets that open from it use one port; the kernel allows it to one user only.
+fn share_port(socket: &OwnedFd) -> io::Result<()> {
+    sockopt::set_socket_reuseaddr(socket, true)?;
+    Ok(sockopt::set_socket_reuseport(socket, true)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    }
+
+    fn program(family: AddressFamily) -> (std::net::TcpStream, ProgramSocket) {
+        let socket = tcp_socket(family).unwrap();
+        let duplicate = socket.try_clone().unwrap();
+        (
+            std::net::TcpStream::from(socket),
+            ProgramSocket::inspect(duplicate).unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_connect_stays_in_progress_and_then_carries_data() {
+        runtime().block_on(async {
+            let ports = DataPorts::open(0x0102_0304).await.unwrap();
+            assert_eq!(ports.mode(), Mode::SimultaneousOpen);
+            for family in [AddressFamily::INET, AddressFamily::INET6] {
+                let (mut theirs, program) = program(family);
+                let pending = ports.begin(&program).unwrap();
+                assert!(program.is_connecting().unwrap());
+                let mut ours = ports.finish(pending, &program).await.unwrap();
+                assert!(!program.is_connecting().unwrap());
+                ours.write_all(b"welcome").await.unwrap();
+                theirs.set_nonblocking(false).unwrap();
+                let mut buffer = [0; 7];
+                theirs.read_exact(&mut buffer).unwrap();
+                assert_eq!(&buffer, b"welcome");
+                theirs.write_all(b"thanks").unwrap();
+                let mut buffer = [0; 6];
+                ours.read_exact(&mut buffer).await.unwrap();
+                assert_eq!(&buffer, b"thanks");
+            }
+        });
+    }
+
+    #[test]
+    fn a_v6only_socket_connects_over_v6_loopback() {
+        runtime().block_on(async {
+            let ports = DataPorts::open(1).await.unwrap();
+            let socket = tcp_socket(AddressFamily::INET6).unwrap();
+            sockopt::set_ipv6_v6only(&socket, true).unwrap();
+            let program = ProgramSocket::inspect(socket.try_clone().unwrap()).unwrap();
+            assert!(program.only_v6);
+            let pending = ports.begin(&program).unwrap();
+            ports.finish(pending, &program).await.unwrap();
+        });
+    }
+
+    #[test]
+    fn a_cancelled_connect_wakes_the_program_with_a_reset() {
+        runtime().block_on(async {
+            let ports = DataPorts::open(2).await.unwrap();
+            let (theirs, program) = program(AddressFamily::INET);
+            ports.begin(&program).unwrap();
+            program.cancel().unwrap();
+            let error = theirs.take_error().unwrap().unwrap();
+            assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
+        });
+    }
+
+    #[test]
+    fn a_socket_whose_packets_reach_through_the_hole_is_taken_and_a_stranger_is_not() {
+        runtime().block_on(async {
+            let ports = DataPorts::open(3).await.unwrap();
+            let stranger = tcp_socket(AddressFamily::INET).unwrap();
+            sockopt::set_ip_ttl(&stranger, 255).unwrap();
+            rustix::net::connect(&stranger, &ports.v4.address).ok();
+            let socket = tcp_socket(AddressFamily::INET).unwrap();
+            sockopt::set_ip_ttl(&socket, 255).unwrap();
+            let program = ProgramSocket::inspect(socket).unwrap();
+            let Pending::Established(stream) = ports.begin(&program).unwrap() else {
+                panic!("a hop limit of 255 must reach through the hole");
+            };
+            assert_eq!(stream.peer_addr().unwrap(), program.local_address().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_lifted_hole_takes_the_program_at_its_next_attempt() {
+        runtime().block_on(async {
+            let mut ports = DataPorts::open(4).await.unwrap();
+            ports.mode = Mode::Lift;
+            let (_theirs, program) = program(AddressFamily::INET);
+            let pending = ports.begin(&program).unwrap();
+            assert!(program.is_connecting().unwrap());
+            let ours = ports.finish(pending, &program).await.unwrap();
+            assert_eq!(ours.peer_addr().unwrap(), program.local_address().unwrap());
+            assert!(
+                ports
+                    .connect_now(&self::program(AddressFamily::INET6).1)
+                    .await
+                    .is_ok()
+            );
+        });
+    }
+}

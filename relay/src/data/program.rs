@@ -1,0 +1,125 @@
+//! A duplicate of the program's socket, handed over for the time of one connect.
+
+use rustix::fs::OFlags;
+use rustix::net::{AddressFamily, SocketType, sockopt};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// `TCP_SYN_SENT` of the kernel's `enum` in `net/tcp_states.h`, as tcp(7)'s `TCP_INFO` reports it.
+const SYN_SENT: u8 = 2;
+
+/// IPPROTO_MPTCP, which RFC 8684 sockets report as their protocol.
+const MPTCP: u32 = 262;
+
+/// The program's socket. Every duplicate shares one open file description, so its flags are the program's flags.
+pub(crate) struct ProgramSocket {
+    fd: OwnedFd,
+    /// `SO_COOKIE`, the same for every duplicate and for the life of the socket.
+    pub(crate) cookie: u64,
+    /// Inode number of the socket in sockfs, as `/proc/PID/fd` shows it.
+    pub(crate) inode: u64,
+    /// Whether the program made it non-blocking.
+    pub(crate) nonblocking: bool,
+    /// Whether it can only speak with IPv6 loopback, because it is bound to an IPv6 address or set to `IPV6_V6ONLY`.
+    pub(crate) only_v6: bool,
+    /// Whether it is an `AF_INET6` socket.
+    pub(crate) v6: bool,
+    /// Whether it speaks Multipath TCP.
+    pub(crate) mptcp: bool,
+}
+
+impl ProgramSocket {
+    /// Looks at a descriptor that came over the control socket; fails for anything that is not a TCP socket.
+    pub(crate) fn inspect(fd: OwnedFd) -> io::Result<Self> {
+        let not_tcp = || io::Error::new(io::ErrorKind::InvalidInput, "not a TCP socket");
+        if sockopt::socket_type(&fd)? != SocketType::STREAM {
+            return Err(not_tcp());
+        }
+        let v6 = match sockopt::socket_domain(&fd)? {
+            AddressFamily::INET => false,
+            AddressFamily::INET6 => true,
+            _ => return Err(not_tcp()),
+        };
+        let protocol = sockopt::socket_protocol(&fd)?.map_or(0, |protocol| protocol.as_raw().get());
+        let mptcp = protocol == MPTCP;
+        if !mptcp && protocol != rustix::net::ipproto::TCP.as_raw().get() {
+            return Err(not_tcp());
+        }
+        let only_v6 = v6
+            && (sockopt::ipv6_v6only(&fd)?
+                || match local_address(&fd)? {
+                    SocketAddr::V6(address) => {
+                        !address.ip().is_unspecified() && address.ip().to_ipv4_mapped().is_none()
+                    }
+                    SocketAddr::V4(_) => false,
+                });
+        Ok(Self {
+            cookie: sockopt::socket_cookie(&fd)?,
+            inode: rustix::fs::fstat(&fd)?.st_ino,
+            nonblocking: rustix::fs::fcntl_getfl(&fd)?.contains(OFlags::NONBLOCK),
+            only_v6,
+            v6,
+            mptcp,
+            fd,
+        })
+    }
+
+    /// Starts a connect without waiting for it. `Ok(true)` means that it is established already.
+    ///
+    /// A blocking socket is made non-blocking for the length of the call only.
+    pub(crate) fn start_connect(&self, address: SocketAddr) -> io::Result<bool> {
+        let flags = rustix::fs::fcntl_getfl(&self.fd)?;
+        if !flags.contains(OFlags::NONBLOCK) {
+            rustix::fs::fcntl_setfl(&self.fd, flags | OFlags::NONBLOCK)?;
+        }
+        let outcome = rustix::net::connect(&self.fd, &address);
+        if !flags.contains(OFlags::NONBLOCK) {
+            rustix::fs::fcntl_setfl(&self.fd, flags)?;
+        }
+        match outcome {
+            Ok(()) => Ok(true),
+            Err(rustix::io::Errno::INPROGRESS) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether its connect is under way.
+    pub(crate) fn is_connecting(&self) -> io::Result<bool> {
+        let mut state = 0_u8;
+        let mut length = 1;
+        // SAFETY: the option writes at most `length` = 1 byte, the first field `tcpi_state`, into `state`
+        let result = unsafe {
+            libc::getsockopt(
+                self.fd.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                (&raw mut state).cast(),
+                &raw mut length,
+            )
+        };
+        if result == 0 {
+            Ok(state == SYN_SENT)
+        } else {
+            Err(io::Error::last_os_error())
+        }
+    }
+
+    /// Its own address; an IPv4 one as IPv4 also where the socket shows it mapped.
+    pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
+        let address = local_address(&self.fd)?;
+        Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
+    }
+
+    /// Ends a connect that is under way: the program wakes with `ECONNRESET`.
+    pub(crate) fn cancel(&self) -> io::Result<()> {
+        Ok(rustix::net::shutdown(
+            self.fd.as_fd(),
+            rustix::net::Shutdown::Both,
+        )?)
+    }
+}
+
+fn local_address(fd: &OwnedFd) -> io::Result<SocketAddr> {
+    Ok(SocketAddr::try_from(rustix::net::getsockname(fd)?)?)
+}

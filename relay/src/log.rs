@@ -1,0 +1,42 @@
+//! The session's log: lines on stderr, which the launcher points to a file in the session's folder.
+
+use kinject_protocol::session::LogLevel;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+static LEVEL: AtomicU8 = AtomicU8::new(0);
+
+/// Lets messages up to this level through.
+pub(crate) fn set_level(level: LogLevel) {
+    LEVEL.store(level as u8, Ordering::Relaxed);
+}
+
+/// Whether messages of this level are wanted.
+pub(crate) fn enabled(level: LogLevel) -> bool {
+    level as u8 <= LEVEL.load(Ordering::Relaxed)
+}
+
+/// Writes one line if its level is wanted.
+macro_rules! at {
+    ($level:expr, $word:literal, $($arguments:tt)*) => {
+        if $crate::log::enabled($level) {
+            eprintln!("{}: {}", $word, format_args!($($arguments)*));
+        }
+    };
+}
+
+/// What went wrong.
+macro_rules! warning {
+    ($($arguments:tt)*) => { $crate::log::at!(kinject_protocol::session::LogLevel::Warn, "warn", $($arguments)*) };
+}
+
+/// What happened to the session.
+macro_rules! info {
+    ($($arguments:tt)*) => { $crate::log::at!(kinject_protocol::session::LogLevel::Info, "info", $($arguments)*) };
+}
+
+/// What happened to one call.
+macro_rules! debug {
+    ($($arguments:tt)*) => { $crate::log::at!(kinject_protocol::session::LogLevel::Debug, "debug", $($arguments)*) };
+}
+
+pub(crate) use {at, debug, info, warning as warn};

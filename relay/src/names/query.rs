@@ -1,0 +1,217 @@
+//! One question to the cluster's DNS: a message there (RFC 8484 carries it), records back.
+
+use bytes::Bytes;
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, RecordType};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// How long an answer without a TTL of its own is kept.
+const DEFAULT_TTL: Duration = Duration::from_secs(1);
+
+/// The longest that any answer is kept: a developer's cluster changes.
+const MAX_TTL: Duration = Duration::from_secs(60);
+
+/// The longest that a "no" is kept: the service may be about to be deployed.
+const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(3);
+
+/// What the DNS says of one name and one record type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// What it says.
+    pub(crate) outcome: Outcome,
+    /// For how long it may be believed.
+    pub(crate) ttl: Duration,
+}
+
+/// The four ways in which a question ends (res_query in resolver(3)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// There are such records.
+    Found {
+        /// The end of the chain of CNAMEs.
+        canonical: String,
+        /// The addresses, in the order of the answer.
+        addresses: Vec<IpAddr>,
+    },
+    /// The name exists, such records do not.
+    NoData,
+    /// The name does not exist (NXDOMAIN).
+    NotFound,
+    /// The server failed (SERVFAIL): another name may still be answered.
+    ServerFailed,
+    /// No answer came.
+    NoAnswer,
+    /// The server refused the question or could not read it.
+    Refused,
+}
+
+impl Answer {
+    /// An answer that is not kept.
+    pub(crate) fn passing(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            ttl: Duration::ZERO,
+        }
+    }
+}
+
+/// Writes the question for addresses of one family; `None` for what is no DNS name.
+pub(crate) fn question(name: &str, record: RecordType) -> Option<Bytes> {
+    let mut name = Name::from_ascii(name).ok()?;
+    name.set_fqdn(true);
+    // RFC 8484, 4.1: the identifier is 0 so that caches can work
+    let mut message = Message::new(0, MessageType::Query, OpCode::Query);
+    message.metadata.recursion_desired = true;
+    message.add_query(Query::query(name, record));
+    message.to_vec().ok().map(Bytes::from)
+}
+
+/// Reads what came back.
+pub(crate) fn answer(message: &[u8], record: RecordType) -> Answer {
+    let Ok(message) = Message::from_vec(message) else {
+        return Answer::passing(Outcome::Refused);
+    };
+    let outcome = match message.metadata.response_code {
+        ResponseCode::NoError => found(&message, record),
+        ResponseCode::NXDomain => Outcome::NotFound,
+        ResponseCode::ServFail => Outcome::ServerFailed,
+        _ => Outcome::Refused,
+    };
+    let ttl = match &outcome {
+        Outcome::Found { .. } => positive_ttl(&message).min(MAX_TTL),
+        Outcome::NoData | Outcome::NotFound => negative_ttl(&message).min(MAX_NEGATIVE_TTL),
+        Outcome::ServerFailed | Outcome::NoAnswer | Outcome::Refused => Duration::ZERO,
+    };
+    Answer { outcome, ttl }
+}
+
+/// Follows the chain of CNAMEs from the question's name and collects the addresses at its end.
+fn found(message: &Message, record: RecordType) -> Outcome {
+    let Some(query) = message.queries.first() else {
+        return Outcome::Refused;
+    };
+    let mut name = query.name().clone();
+    // each step uses another record, so that a loop ends
+    for _ in 0..=message.answers.len() {
+        let addresses: Vec<IpAddr> = message
+            .answers
+            .iter()
+            .filter(|answer| answer.name == name && answer.record_type() == record)
+            .filter_map(|answer| match &answer.data {
+                RData::A(address) => Some(IpAddr::V4(address.0)),
+                RData::AAAA(address) => Some(IpAddr::V6(address.0)),
+                _ => None,
+            })
+            .collect();
+        if !addresses.is_empty() {
+            let canonical = name.to_ascii().trim_end_matches('.').to_owned();
+            return Outcome::Found { canonical, addresses };
+        }
+        let next = message.answers.iter().find_map(|answer| match &answer.data {
+            RData::CNAME(target) if answer.name == name => Some(target.0.clone()),
+            _ => None,
+        });
+        match next {
+            Some(target) => name = target,
+            None => break,
+        }
+    }
+    Outcome::NoData
+}
+
+fn positive_ttl(message: &Message) -> Duration {
+    let ttl = message.answers.iter().map(|answer| answer.ttl).min();
+    ttl.map_or(DEFAULT_TTL, |ttl| Duration::from_secs(ttl.into()))
+}
+
+/// RFC 2308, 5: the lesser of the SOA record's own TTL and its MINIMUM field.
+fn negative_ttl(message: &Message) -> Duration {
+    let soa = message.authorities.iter().find_map(|record| match &record.data {
+        RData::SOA(soa) => Some(record.ttl.min(soa.minimum)),
+        _ => None,
+    });
+    soa.map_or(DEFAULT_TTL, |ttl| Duration::from_secs(ttl.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_proto::rr::{Record, rdata};
+
+    fn reply(records: &[(&str, u32, RData)], code: ResponseCode) -> Vec<u8> {
+        let mut message = Message::new(0, MessageType::Response, OpCode::Query);
+        message.metadata.response_code = code;
+        message.add_query(Query::query(
+            Name::from_ascii("web.test.").unwrap(),
+            RecordType::A,
+        ));
+        for (name, ttl, data) in records {
+            message.add_answer(Record::from_rdata(
+                Name::from_ascii(name).unwrap(),
+                *ttl,
+                data.clone(),
+            ));
+        }
+        message.to_vec().unwrap()
+    }
+
+    fn cname(target: &str) -> RData {
+        RData::CNAME(rdata::CNAME(Name::from_ascii(target).unwrap()))
+    }
+
+    #[test]
+    fn a_question_has_identifier_zero_and_asks_for_recursion() {
+        let bytes = question("web.test", RecordType::A).unwrap();
+        let message = Message::from_vec(&bytes).unwrap();
+        assert_eq!(
+            (message.metadata.id, message.metadata.recursion_desired),
+            (0, true)
+        );
+        assert_eq!(message.queries[0].name().to_ascii(), "web.test.");
+        assert_eq!(question(&"a".repeat(64), RecordType::A), None);
+        assert_eq!(question(&"a.".repeat(150), RecordType::A), None);
+    }
+
+    #[test]
+    fn a_chain_of_cnames_is_followed_to_its_addresses() {
+        let address = RData::A(rdata::A::new(10, 0, 0, 1));
+        let records = [
+            ("web.test.", 30, cname("a.test.")),
+            ("a.test.", 7, cname("b.test.")),
+            ("b.test.", 9, address),
+        ];
+        let answer = answer(&reply(&records, ResponseCode::NoError), RecordType::A);
+        let addresses = vec!["10.0.0.1".parse().unwrap()];
+        assert_eq!(
+            answer.outcome,
+            Outcome::Found {
+                canonical: "b.test".into(),
+                addresses
+            }
+        );
+        assert_eq!(answer.ttl, Duration::from_secs(7));
+    }
+
+    #[test]
+    fn a_loop_of_cnames_ends_without_data() {
+        let records = [
+            ("web.test.", 30, cname("a.test.")),
+            ("a.test.", 30, cname("web.test.")),
+        ];
+        assert_eq!(
+            answer(&reply(&records, ResponseCode::NoError), RecordType::A).outcome,
+            Outcome::NoData
+        );
+    }
+
+    #[test]
+    fn each_response_code_has_its_outcome() {
+        let outcome = |code| answer(&reply(&[], code), RecordType::A).outcome;
+        assert_eq!(outcome(ResponseCode::NoError), Outcome::NoData);
+        assert_eq!(outcome(ResponseCode::NXDomain), Outcome::NotFound);
+        assert_eq!(outcome(ResponseCode::ServFail), Outcome::ServerFailed);
+        assert_eq!(outcome(ResponseCode::Refused), Outcome::Refused);
+        assert_eq!(answer(b"nonsense", RecordType::A).outcome, Outcome::Refused);
+    }
+}

@@ -1,0 +1,162 @@
+//! The part of resolv.conf(5) that decides which names are asked: `search`, `domain` and `options ndots`.
+//!
+//! Name servers, time-outs and attempts concern the agent, which speaks with them.
+
+/// glibc's limit for ndots (resolv.conf(5)).
+const MAX_NDOTS: usize = 15;
+
+/// Which names a name may stand for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ResolvConf {
+    /// The domains to append, first first, without a final dot.
+    pub(crate) search: Vec<String>,
+    /// A name with at least so many dots is tried as it is first.
+    pub(crate) ndots: usize,
+}
+
+/// One name to ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    /// Fully qualified, without the final dot.
+    pub(crate) name: String,
+    /// Whether it is the name as the program gave it.
+    pub(crate) as_given: bool,
+}
+
+impl ResolvConf {
+    /// Reads a resolv.conf; what it does not know it passes over, as libc does.
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut conf = Self {
+            search: Vec::new(),
+            ndots: 1,
+        };
+        for line in text.lines() {
+            let mut words = line.split_whitespace();
+            match words.next() {
+                // the last of them wins
+                Some("search") => conf.search = words.map(domain).filter(|name| !name.is_empty()).collect(),
+                Some("domain") => conf.search = words.take(1).map(domain).collect(),
+                Some("options") => {
+                    for option in words {
+                        if let Some(ndots) = option.strip_prefix("ndots:").and_then(|n| n.parse().ok()) {
+                            conf.ndots = MAX_NDOTS.min(ndots);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        conf
+    }
+
+    /// The names to ask for `name`, in glibc's order (`res_search` in resolver(3)).
+    pub(crate) fn candidates(&self, name: &str) -> Vec<Candidate> {
+        if let Some(absolute) = name.strip_suffix('.') {
+            return vec![Candidate {
+                name: absolute.to_owned(),
+                as_given: true,
+            }];
+        }
+        let as_given = Candidate {
+            name: name.to_owned(),
+            as_given: true,
+        };
+        let searched = self.search.iter().map(|domain| Candidate {
+            name: format!("{name}.{domain}"),
+            as_given: false,
+        });
+        if name.matches('.').count() >= self.ndots {
+            std::iter::once(as_given).chain(searched).collect()
+        } else {
+            searched.chain(std::iter::once(as_given)).collect()
+        }
+    }
+
+    /// Whether a name can only be the cluster's, so that no local name server is to see it.
+    ///
+    /// Kubernetes puts `NAMESPACE.svc.DOMAIN svc.DOMAIN DOMAIN` first into every pod's search list
+    /// (<https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/>).
+    pub(crate) fn is_cluster_only(&self, name: &str) -> bool {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        self.search
+            .iter()
+            .find_map(|domain| domain.strip_prefix("svc."))
+            .is_some_and(|domain| name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
+            || name.ends_with(".svc")
+    }
+}
+
+fn domain(word: &str) -> String {
+    word.trim_end_matches('.').to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POD: &str = "search default.svc.cluster.local svc.cluster.local cluster.local\n\
+        nameserver 10.96.0.10\noptions ndots:5\n";
+
+    fn names(conf: &ResolvConf, name: &str) -> Vec<String> {
+        conf.candidates(name)
+            .into_iter()
+            .map(|candidate| candidate.name)
+            .collect()
+    }
+
+    #[test]
+    fn a_short_name_walks_the_search_list_before_it_stands_alone() {
+        let conf = ResolvConf::parse(POD);
+        let expected = [
+            "web.default.svc.cluster.local",
+            "web.svc.cluster.local",
+            "web.cluster.local",
+            "web",
+        ];
+        assert_eq!(names(&conf, "web"), expected);
+    }
+
+    #[test]
+    fn a_name_with_enough_dots_is_tried_as_given_first() {
+        let conf = ResolvConf {
+            ndots: 1,
+            ..ResolvConf::parse(POD)
+        };
+        assert_eq!(names(&conf, "a.b")[0], "a.b");
+        assert_eq!(names(&conf, "a.b").len(), 4);
+    }
+
+    #[test]
+    fn a_final_dot_means_that_name_alone() {
+        assert_eq!(names(&ResolvConf::parse(POD), "web."), ["web"]);
+    }
+
+    #[test]
+    fn the_last_search_line_wins_and_ndots_has_glibcs_limit() {
+        let conf = ResolvConf::parse("search a b\ndomain c.\noptions ndots:99 rotate\n");
+        assert_eq!(
+            conf,
+            ResolvConf {
+                search: vec!["c".into()],
+                ndots: 15
+            }
+        );
+        assert_eq!(
+            ResolvConf::parse(""),
+            ResolvConf {
+                search: vec![],
+                ndots: 1
+            }
+        );
+    }
+
+    #[test]
+    fn only_names_under_the_cluster_domain_are_the_clusters_alone() {
+        let conf = ResolvConf::parse(POD);
+        assert!(conf.is_cluster_only("nothing.default.svc.cluster.local"));
+        assert!(conf.is_cluster_only("Nothing.CLUSTER.local."));
+        assert!(conf.is_cluster_only("web.default.svc"));
+        assert!(!conf.is_cluster_only("mycluster.local"));
+        assert!(!conf.is_cluster_only("example.com"));
+    }
+}

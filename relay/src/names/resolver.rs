@@ -1,0 +1,303 @@
+//! Names: the cluster's first, then the machine's own.
+//!
+//! All candidates of the search list are asked at once and judged in glibc's order (`res_search`, resolver(3)), so
+//! that a lookup costs one round trip. Only where the cluster says that a name does not exist is the local resolver
+//! asked, and only its addresses count: any other local answer leaves the cluster's "no" standing.
+
+use super::cache::Cache;
+use super::order::{self, Source};
+use super::query::{self, Answer, Outcome};
+use super::resolv_conf::ResolvConf;
+use crate::log;
+use crate::routes::Routes;
+use crate::uplink::Uplink;
+use hickory_proto::rr::RecordType;
+use kinject_protocol::NameFailure;
+use kinject_protocol::control::{Family, Purpose, Reply};
+use kinject_tunnel::{AgentFacts, InterfaceAddress};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// How long the local resolver may take before the cluster's "no" stands.
+const LOCAL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a lookup waits for a tunnel that is being mended: glibc's own patience with a silent server, two attempts
+/// of five seconds (resolv.conf(5)).
+const TUNNEL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What the agent's pod knows about names.
+#[derive(Clone, Debug)]
+pub(crate) struct PodNames {
+    /// Its resolv.conf.
+    pub(crate) conf: ResolvConf,
+    /// Its addresses.
+    pub(crate) sources: Vec<Source>,
+}
+
+impl From<&AgentFacts> for PodNames {
+    fn from(facts: &AgentFacts) -> Self {
+        let source = |interface: &InterfaceAddress| Source {
+            address: interface.address,
+            prefix: interface.prefix_length,
+        };
+        Self {
+            conf: ResolvConf::parse(&facts.resolv_conf),
+            sources: facts.addresses.iter().map(source).collect(),
+        }
+    }
+}
+
+/// The session's resolver.
+pub(crate) struct Resolver {
+    uplink: Rc<Uplink>,
+    routes: Rc<Routes>,
+    cache: Cache,
+}
+
+/// The addresses of a name and its canonical form.
+struct Found {
+    canonical: String,
+    addresses: Vec<IpAddr>,
+}
+
+impl Resolver {
+    pub(crate) fn new(uplink: Rc<Uplink>, routes: Rc<Routes>) -> Self {
+        Self {
+            uplink,
+            routes,
+            cache: Cache::default(),
+        }
+    }
+
+    /// Forgets all answers.
+    pub(crate) fn forget(&self) {
+        self.cache.clear();
+    }
+
+    /// Looks up a name as a program gave it.
+    pub(crate) async fn resolve(&self, name: &[u8], family: Family, purpose: Purpose) -> Reply {
+        let Some(name) = std::str::from_utf8(name).ok().filter(|name| is_host_name(name)) else {
+            return Reply::NameFailed(NameFailure::NotFound);
+        };
+        let Ok(Ok(up)) = tokio::time::timeout(TUNNEL_PATIENCE, self.uplink.up()).await else {
+            return Reply::NameFailed(NameFailure::TryAgain);
+        };
+        let failure = match self.ask_cluster(&up.names.conf, name, family).await {
+            Ok(mut found) => {
+                self.routes.learnt_from_cluster(&found.addresses);
+                if purpose == Purpose::AddressInfo {
+                    order::sort(&mut found.addresses, &up.names.sources);
+                }
+                log::debug!("{name}: {:?} from the cluster", found.addresses);
+                return found.into_reply();
+            }
+            Err(NameFailure::NotFound) if !up.names.conf.is_cluster_only(name) => {
+                match ask_locally(name, family).await {
+                    Some(found) => {
+                        self.routes.learnt_locally(&found.addresses);
+                        log::debug!("{name}: {:?} locally", found.addresses);
+                        return found.into_reply();
+                    }
+                    None => NameFailure::NotFound,
+                }
+            }
+            Err(failure) => failure,
+        };
+        log::debug!("{name}: {failure:?}");
+        Reply::NameFailed(failure)
+    }
+
+    /// Asks for all candidates at once and judges the answers in their order.
+    async fn ask_cluster(&self, conf: &ResolvConf, name: &str, family: Family) -> Result<Found, NameFailure> {
+        let candidates = conf.candidates(name);
+        let answers = futures::future::join_all(
+            candidates
+                .iter()
+                .map(|candidate| self.ask_one(&candidate.name, family)),
+        );
+        let answers = answers.await;
+        let mut no_data = false;
+        let mut server_failed = false;
+        let mut as_given_first = None;
+        let mut last = NameFailure::NotFound;
+        for (index, (candidate, outcome)) in candidates.iter().zip(answers).enumerate() {
+            last = match outcome {
+                Outcome::Found { canonical, addresses } => return Ok(Found { canonical, addresses }),
+                Outcome::NoData => {
+                    no_data = true;
+                    NameFailure::NoData
+                }
+                Outcome::NotFound => NameFailure::NotFound,
+                Outcome::ServerFailed => {
+                    server_failed = true;
+                    NameFailure::TryAgain
+                }
+                // anything else ends the walk
+                Outcome::NoAnswer => return Err(NameFailure::TryAgain),
+                Outcome::Refused => return Err(NameFailure::NoRecovery),
+            };
+            if candidate.as_given && index == 0 && candidates.len() > 1 {
+                as_given_first = Some(last);
+            }
+        }
+        Err(match as_given_first {
+            Some(failure) => failure,
+            None if no_data => NameFailure::NoData,
+            None if server_failed => NameFailure::TryAgain,
+            None => last,
+        })
+    }
+
+    /// Asks for one fully qualified name, both families at once.
+    async fn ask_one(&self, name: &str, family: Family) -> Outcome {
+        match family {
+            Family::V4 => self.ask_record(name, RecordType::A).await,
+            Family::V6 => self.ask_record(name, RecordType::AAAA).await,
+            Family::Any => {
+                let (v4, v6) = tokio::join!(
+                    self.ask_record(name, RecordType::A),
+                    self.ask_record(name, RecordType::AAAA)
+                );
+                both(v4, v6)
+            }
+        }
+    }
+
+    async fn ask_record(&self, name: &str, record: RecordType) -> Outcome {
+        let Some(question) = query::question(name, record) else {
+            return Outcome::NotFound;
+        };
+        let ask = || async move {
+            let Ok(up) = self.uplink.up().await else {
+                return Answer::passing(Outcome::NoAnswer);
+            };
+            match up.tunnel.dns(question).await {
+                Ok(message) => query::answer(&message, record),
+                Err(error) => {
+                    log::info!("{name}: the cluster's name servers do not answer: {error}");
+                    Answer::passing(Outcome::NoAnswer)
+                }
+            }
+        };
+        self.cache.get_or_ask(name, record, ask).await.outcome
+    }
+}
+
+impl Found {
+    fn into_reply(self) -> Reply {
+        Reply::Addresses {
+            canonical: self.canonical.into_bytes(),
+            addresses: self.addresses,
+        }
+    }
+}
+
+/// Joins the answers for both families: addresses win, IPv4 first as in glibc's answer before it is sorted.
+fn both(v4: Outcome, v6: Outcome) -> Outcome {
+    match (v4, v6) {
+        (
+            Outcome::Found {
+                canonical,
+                mut addresses,
+            },
+            Outcome::Found { addresses: more, .. },
+        ) => {
+            addresses.extend(more);
+            Outcome::Found { canonical, addresses }
+        }
+        (found @ Outcome::Found { .. }, _) | (_, found @ Outcome::Found { .. }) => found,
+        // a failure is worth more than "no such record": the other family may have had an address
+        (Outcome::NotFound | Outcome::NoData, failed) => failed,
+        (failed, _) => failed,
+    }
+}
+
+/// What this machine's own resolver says, if it knows the name.
+async fn ask_locally(name: &str, family: Family) -> Option<Found> {
+    let lookup = tokio::net::lookup_host((name.to_owned(), 0));
+    let addresses: Vec<IpAddr> = match tokio::time::timeout(LOCAL_PATIENCE, lookup).await {
+        Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
+        // no answer at all is no positive answer
+        Ok(Err(_)) | Err(_) => return None,
+    };
+    let wanted = |address: &IpAddr| match family {
+        Family::Any => true,
+        Family::V4 => address.is_ipv4(),
+        Family::V6 => address.is_ipv6(),
+    };
+    let mut unique = Vec::new();
+    for address in addresses.into_iter().filter(wanted) {
+        if !unique.contains(&address) {
+            unique.push(address);
+        }
+    }
+    (!unique.is_empty()).then(|| Found {
+        canonical: name.to_owned(),
+        addresses: unique,
+    })
+}
+
+/// What the DNS can be asked for: printable, no white space, labels and name within the limits (RFC 1035, 2.3.4).
+fn is_host_name(name: &str) -> bool {
+    let absolute = name.strip_suffix('.').unwrap_or(name);
+    absolute.len() <= 253
+        && absolute.split('.').all(|label| (1..=63).contains(&label.len()))
+        && absolute.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(addresses: &[&str]) -> Outcome {
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        Outcome::Found {
+            canonical: "web".into(),
+            addresses,
+        }
+    }
+
+    #[test]
+    fn one_familys_addresses_win_over_the_others_failure() {
+        assert_eq!(
+            both(found(&["10.0.0.1"]), Outcome::ServerFailed),
+            found(&["10.0.0.1"])
+        );
+        assert_eq!(both(Outcome::NoAnswer, found(&["::1"])), found(&["::1"]));
+        assert_eq!(
+            both(found(&["10.0.0.1"]), found(&["::2"])),
+            found(&["10.0.0.1", "::2"])
+        );
+    }
+
+    #[test]
+    fn a_failure_wins_over_a_missing_record() {
+        assert_eq!(
+            both(Outcome::NoData, Outcome::ServerFailed),
+            Outcome::ServerFailed
+        );
+        assert_eq!(both(Outcome::NotFound, Outcome::NotFound), Outcome::NotFound);
+        assert_eq!(both(Outcome::NoAnswer, Outcome::NoData), Outcome::NoAnswer);
+    }
+
+    #[test]
+    fn names_that_no_dns_message_can_carry_are_not_asked() {
+        assert!(is_host_name("web.default.svc.cluster.local."));
+        assert!(is_host_name("_http._tcp.web"));
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "with space",
+            "tab\t",
+            &"a".repeat(64),
+            &"a.".repeat(127),
+        ] {
+            assert!(
+                !is_host_name(bad) || bad.len() <= 254 && bad == "a.".repeat(127),
+                "{bad:?}"
+            );
+        }
+    }
+}

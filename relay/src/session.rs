@@ -1,0 +1,176 @@
+//! One session: everything that the programs under it share.
+
+use crate::cluster::access::Access;
+use crate::cluster::agent::ClusterAgent;
+use crate::control::connect;
+use crate::control::conversation::Conversation;
+use crate::control::listener::ControlListener;
+use crate::data::abandoned::Abandonments;
+use crate::data::ports::DataPorts;
+use crate::log;
+use crate::names::resolver::Resolver;
+use crate::registry::Registry;
+use crate::report::Failure;
+use crate::routes::Routes;
+use crate::uplink::{Connector, Keeper, Uplink};
+use kinject_protocol::control::{Reply, Request};
+use kinject_protocol::session::{Event, Ready, Report, SessionConfig, Target};
+use std::cell::OnceCell;
+use std::convert::Infallible;
+use std::rc::Rc;
+use tokio::sync::mpsc;
+
+/// The name of the control socket in the session's folder.
+const SOCKET_NAME: &str = "control.sock";
+
+/// What the calls of the session's programs work with.
+pub(crate) struct Session {
+    /// The way to the agent.
+    pub(crate) uplink: Rc<Uplink>,
+    /// Which targets go that way.
+    pub(crate) routes: Rc<Routes>,
+    /// The sockets that were connected.
+    pub(crate) registry: Registry,
+    /// Where programs' sockets are connected to.
+    pub(crate) ports: DataPorts,
+    /// The connects that programs may give up.
+    pub(crate) abandonments: Abandonments,
+    resolver: Resolver,
+}
+
+/// What has to be undone in the cluster when a session ends, known as soon as there is something.
+#[derive(Default)]
+pub(crate) struct CleanUp(OnceCell<Rc<ClusterAgent>>);
+
+impl CleanUp {
+    /// Removes what was made.
+    pub(crate) async fn run(&self) -> Result<(), Report> {
+        match self.0.get() {
+            Some(agent) => agent.clean_up().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Brings a session up and serves it until it is dropped.
+pub(crate) async fn run(
+    config: &SessionConfig,
+    events: &mpsc::Sender<Event>,
+    clean_up: &CleanUp,
+) -> Result<Infallible, Failure> {
+    let socket = config.folder.join(SOCKET_NAME);
+    let listener = ControlListener::bind(&socket).map_err(|error| {
+        Failure::lasting(
+            format!("cannot listen at {}: {error}", socket.display()),
+            "is the disk full, or the path longer than 107 bytes? XDG_RUNTIME_DIR names the folder for sessions",
+        )
+    })?;
+    let number = u32::from_str_radix(&config.session, 16).unwrap_or_default();
+    let ports = DataPorts::open(number).await.map_err(|error| {
+        Failure::lasting(
+            format!("cannot listen on loopback: {error}"),
+            "is the loopback interface up?",
+        )
+    })?;
+    log::info!("connects are kept in progress by {}", ports.mode().name());
+    let (connector, place) = connector(config, events, clean_up).await?;
+    let (keeper, uplink) = Keeper::new(connector, events.clone());
+    let established = keeper.connect().await?;
+    let ready = Ready {
+        cluster: place.cluster,
+        namespace: place.namespace,
+        transport: established.transport.to_owned(),
+        socket,
+    };
+    let routes = Rc::<Routes>::default();
+    let session = Rc::new(Session {
+        resolver: Resolver::new(Rc::clone(&uplink), Rc::clone(&routes)),
+        uplink,
+        routes,
+        registry: Registry::default(),
+        ports,
+        abandonments: Abandonments::default(),
+    });
+    // a launcher that is gone shows as the end of its orders
+    let _unheard = events.send(Event::Ready(ready)).await.is_err();
+    tokio::select! {
+        ended = keeper.run(established, || session.resolver.forget()) => match ended {},
+        ended = session.abandonments.run() => match ended {},
+        ended = serve(&session, &listener) => match ended {},
+    }
+}
+
+struct Place {
+    cluster: String,
+    namespace: Option<String>,
+}
+
+async fn connector(
+    config: &SessionConfig,
+    events: &mpsc::Sender<Event>,
+    clean_up: &CleanUp,
+) -> Result<(Connector, Place), Failure> {
+    match &config.target {
+        Target::Direct { endpoint, key } => {
+            let connector = Connector::direct(endpoint, key)?;
+            Ok((
+                connector,
+                Place {
+                    cluster: endpoint.clone(),
+                    namespace: None,
+                },
+            ))
+        }
+        Target::Kubernetes(target) => {
+            let access = Access::new(target).await?;
+            let agent = Rc::new(ClusterAgent::new(
+                access,
+                &config.session,
+                target,
+                events.clone(),
+            )?);
+            let agent = Rc::clone(clean_up.0.get_or_init(|| agent));
+            let place = Place {
+                cluster: agent.access().cluster.clone(),
+                namespace: Some(agent.access().namespace.clone()),
+            };
+            Ok((Connector::Cluster(agent), place))
+        }
+    }
+}
+
+/// Serves calls, each in a task of its own so that none waits for another.
+async fn serve(session: &Rc<Session>, listener: &ControlListener) -> Infallible {
+    loop {
+        let call = listener.accept().await;
+        let session = Rc::clone(session);
+        tokio::task::spawn_local(async move { answer(&session, call).await });
+    }
+}
+
+async fn answer(session: &Session, call: Conversation) {
+    let received = match call.receive().await {
+        Ok(Some(received)) => received,
+        Ok(None) => return,
+        Err(error) => return log::warn!("a call was cut short: {error}"),
+    };
+    let request = match Request::decode(received.bytes()) {
+        Ok(request) => request,
+        Err(error) => return log::warn!("a call that makes no sense: {error}"),
+    };
+    let reply = match request {
+        Request::Connect { target } => return connect::serve(session, call, received.socket, target).await,
+        Request::Interrupt => return,
+        Request::Peer { cookie } => session.registry.peer(cookie).map_or(Reply::Unknown, Reply::Peer),
+        Request::Failure { cookie } => session
+            .registry
+            .report_failure(cookie)
+            .map_or(Reply::Unknown, Reply::Failed),
+        Request::Resolve {
+            family,
+            purpose,
+            name,
+        } => session.resolver.resolve(name, family, purpose).await,
+    };
+    connect::answer(&call, &reply);
+}

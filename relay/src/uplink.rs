@@ -1,0 +1,271 @@
+//! The session's way to its agent, mended when it breaks.
+//!
+//! ```text
+//!   Connecting ──▶ Up ──▶ Connecting ──▶ Up ...
+//! ```
+//!
+//! While it is being mended, dials and lookups wait, each up to its caller's own patience; nothing ever goes another
+//! way. Mending never gives up before the session ends: what looks hopeless (a token that expired, a namespace that
+//! is gone) may be put right by the user, who is told.
+
+use crate::cluster::agent::ClusterAgent;
+use crate::log;
+use crate::names::resolver::PodNames;
+use crate::report::Failure;
+use kinject_protocol::session::{Event, Report};
+use kinject_tunnel::{Driver, Endpoint, RelayIdentity, Security, Tunnel};
+use std::convert::Infallible;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// The first pause before another attempt; it doubles up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest pause between attempts.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long one attempt at an agent that is there may take.
+const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A tunnel that is up.
+pub(crate) struct Up {
+    /// The tunnel.
+    pub(crate) tunnel: Tunnel,
+    /// What the agent's pod knows about names.
+    pub(crate) names: PodNames,
+}
+
+#[derive(Clone)]
+enum State {
+    Connecting,
+    Up(Rc<Up>),
+}
+
+/// The session has ended: there will be no tunnel any more.
+#[derive(Debug)]
+pub(crate) struct Ended;
+
+/// What the session's parts see of the way to the agent.
+pub(crate) struct Uplink {
+    state: watch::Receiver<State>,
+}
+
+impl Uplink {
+    /// The tunnel, as soon as there is one.
+    pub(crate) async fn up(&self) -> Result<Rc<Up>, Ended> {
+        let mut state = self.state.clone();
+        let settled = state.wait_for(|state| !matches!(state, State::Connecting)).await;
+        match settled.as_deref() {
+            Ok(State::Up(up)) => Ok(Rc::clone(up)),
+            Ok(State::Connecting) | Err(_) => Err(Ended),
+        }
+    }
+
+    /// Waits until the session has noticed that this tunnel is lost.
+    pub(crate) async fn lost(&self, lost: &Rc<Up>) {
+        let mut state = self.state.clone();
+        let noticed = |state: &State| !matches!(state, State::Up(up) if Rc::ptr_eq(up, lost));
+        // an error means that the session ends, and `up` says so
+        let _ended = state.wait_for(noticed).await.is_err();
+    }
+}
+
+/// An open tunnel before anyone uses it.
+pub(crate) struct Opened {
+    tunnel: Tunnel,
+    driver: Driver,
+    /// `direct`, `proxy` or `port-forward`.
+    pub(crate) transport: &'static str,
+}
+
+impl Opened {
+    /// Opens the layers above a transport.
+    pub(crate) async fn over(
+        stream: kinject_tunnel::Stream,
+        identity: &RelayIdentity,
+        security: Security,
+        transport: &'static str,
+    ) -> Result<Self, kinject_tunnel::OpenError> {
+        let (tunnel, driver) = Tunnel::open(stream, identity, security).await?;
+        Ok(Self {
+            tunnel,
+            driver,
+            transport,
+        })
+    }
+}
+
+/// How a session gets to its agent.
+pub(crate) enum Connector {
+    /// The agent is somebody else's.
+    Direct {
+        /// Where it listens.
+        endpoint: Endpoint,
+        /// The relay's half of the shared secret.
+        identity: Box<RelayIdentity>,
+    },
+    /// The agent is a pod of ours.
+    Cluster(Rc<ClusterAgent>),
+}
+
+impl Connector {
+    /// The connector for `--agent`.
+    pub(crate) fn direct(endpoint: &str, key: &Path) -> Result<Self, Failure> {
+        let endpoint = endpoint.parse::<Endpoint>().map_err(|error| {
+            Failure::lasting(
+                format!("--agent {endpoint}: {error}"),
+                "write unix:PATH or tcp:HOST:PORT",
+            )
+        })?;
+        let secret = kinject_tunnel::Secret::read(key).map_err(|error| {
+            Failure::lasting(
+                format!("--agent-key {}: {error}", key.display()),
+                "give the file that the agent was started with; `head -c 32 /dev/urandom > FILE` makes one",
+            )
+        })?;
+        Ok(Self::Direct {
+            endpoint,
+            identity: Box::new(RelayIdentity::from_secret(&secret)),
+        })
+    }
+
+    async fn open(&self) -> Result<Opened, Failure> {
+        match self {
+            Self::Direct { endpoint, identity } => {
+                let attempt = async {
+                    let stream = endpoint.connect().await.map_err(|error| {
+                        let hint = format!("start it with `kinject-agent --listen {endpoint} --key FILE`");
+                        Failure::passing(format!("cannot reach the agent at {endpoint}: {error}"), &hint)
+                    })?;
+                    Opened::over(stream, identity, Security::Proof, "direct")
+                        .await
+                        .map_err(|error| crate::report::of_open_error(&error, &endpoint.to_string()))
+                };
+                tokio::time::timeout(OPEN_PATIENCE, attempt)
+                    .await
+                    .unwrap_or_else(|_| {
+                        Err(Failure::passing(
+                            format!("the agent at {endpoint} does not answer"),
+                            "is something else listening there?",
+                        ))
+                    })
+            }
+            Self::Cluster(agent) => agent.open().await,
+        }
+    }
+
+    /// Opens the tunnel and asks the agent what it is.
+    pub(crate) async fn connect(&self) -> Result<Established, Failure> {
+        let Opened {
+            tunnel,
+            mut driver,
+            transport,
+        } = self.open().await?;
+        let facts = tokio::select! {
+            facts = tunnel.facts() => facts.map_err(|error| error.to_string()),
+            reason = &mut driver => Err(reason.to_string()),
+        };
+        let facts = facts.map_err(|error| {
+            Failure::passing(
+                format!("the agent does not answer: {error}"),
+                "look into the agent's log",
+            )
+        })?;
+        let up = Rc::new(Up {
+            tunnel,
+            names: PodNames::from(&facts),
+        });
+        Ok(Established {
+            up,
+            driver,
+            transport,
+        })
+    }
+}
+
+/// A tunnel to an agent that has said what it is.
+pub(crate) struct Established {
+    up: Rc<Up>,
+    driver: Driver,
+    /// `direct`, `proxy` or `port-forward`.
+    pub(crate) transport: &'static str,
+}
+
+/// Keeps the way up for as long as the session lives.
+pub(crate) struct Keeper {
+    connector: Connector,
+    state: watch::Sender<State>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Keeper {
+    /// A keeper and the view of it that the session's parts share.
+    pub(crate) fn new(connector: Connector, events: mpsc::Sender<Event>) -> (Self, Rc<Uplink>) {
+        let (sender, receiver) = watch::channel(State::Connecting);
+        (
+            Self {
+                connector,
+                state: sender,
+                events,
+            },
+            Rc::new(Uplink { state: receiver }),
+        )
+    }
+
+    /// Runs the tunnel and replaces it whenever it breaks; `renewed` is called after each replacement.
+    pub(crate) async fn run(self, mut established: Established, renewed: impl Fn()) -> Infallible {
+        loop {
+            self.state.send_replace(State::Up(established.up));
+            let reason = established.driver.await;
+            self.state.send_replace(State::Connecting);
+            log::warn!("the tunnel broke: {reason}");
+            let broken = Instant::now();
+            self.notice(
+                format!("lost the connection to the agent ({reason})"),
+                Some("open connections were reset; new ones wait until it is back"),
+            )
+            .await;
+            established = self.reconnect().await;
+            renewed();
+            let seconds = broken.elapsed().as_secs_f32();
+            self.notice(format!("connected to the agent again after {seconds:.1} s"), None)
+                .await;
+        }
+    }
+
+    async fn reconnect(&self) -> Established {
+        let mut pause = FIRST_PAUSE;
+        let mut said = None;
+        loop {
+            let failure = match self.connector.connect().await {
+                Ok(established) => return established,
+                Err(failure) => failure,
+            };
+            log::warn!("cannot reconnect: {}", failure.message);
+            if failure.lasting && said.as_ref() != Some(&failure.message) {
+                self.notice(failure.message.clone(), failure.hint.as_deref())
+                    .await;
+                said = Some(failure.message);
+                pause = MAX_PAUSE;
+            }
+            tokio::time::sleep(pause).await;
+            pause = MAX_PAUSE.min(pause * 2);
+        }
+    }
+
+    /// The first tunnel; its failure is the session's.
+    pub(crate) async fn connect(&self) -> Result<Established, Failure> {
+        self.connector.connect().await
+    }
+
+    async fn notice(&self, message: String, hint: Option<&str>) {
+        let report = Report {
+            message,
+            hint: hint.map(str::to_owned),
+        };
+        // a launcher that is gone reads no notices
+        let _unheard = self.events.send(Event::Notice(report)).await.is_err();
+    }
+}
