@@ -79,7 +79,8 @@ impl ProgramSocket {
         }
         match outcome {
             Ok(()) => Ok(true),
-            Err(rustix::io::Errno::INPROGRESS) => Ok(false),
+            // loopback may have answered while the call was on its way out
+            Err(rustix::io::Errno::INPROGRESS) => Ok(!self.is_connecting()?),
             Err(error) => Err(error.into()),
         }
     }
