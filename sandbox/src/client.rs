@@ -17,7 +17,7 @@ const STOP: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The program could not be run.
-    #[error("cannot run {}: {source}", .program.display())]
+    #[error("cannot run {}", .program.display())]
     Spawn {
         /// The program.
         program: PathBuf,
@@ -28,10 +28,10 @@ pub enum StartError {
     #[error("the sandbox did not come up: {0}")]
     Ended(ExitStatus),
     /// What it said when it was ready makes no sense.
-    #[error("the sandbox said something unexpected: {0}")]
+    #[error("the sandbox said something unexpected")]
     Unexpected(#[from] serde_json::Error),
     /// Its output could not be read.
-    #[error("cannot read from the sandbox: {0}")]
+    #[error("cannot read from the sandbox")]
     Read(#[from] io::Error),
 }
 

@@ -34,7 +34,7 @@ impl Hinted {
 
 /// The command cannot be run.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot run {}: {source}", .program.display())]
+#[error("cannot run {}", .program.display())]
 pub struct CommandFailure {
     program: OsString,
     source: io::Error,

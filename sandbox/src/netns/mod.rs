@@ -1,6 +1,6 @@
 //! A user, mount and network namespace of the sandbox's own, made as an ordinary user.
 //!
-//! [`unshare`] makes them, [`network`] puts the world's addresses and routes into the network, [`files`] shows a
+//! [`unshare`] makes them, `network` puts the world's addresses and routes into the network, `files` shows a
 //! pod's resolver files, [`join`] lets a program in, [`confine`] takes from it what a pod would not have either.
 
 mod confine;

@@ -5,7 +5,7 @@ use std::io;
 
 /// The machine does not let this user make namespaces.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot make a user and network namespace: {step}: {source}")]
+#[error("cannot make a user and network namespace: {step}")]
 pub struct Forbidden {
     step: &'static str,
     source: io::Error,

@@ -4,7 +4,7 @@
 //! session makes a new one. Here the sandbox does that. One that keeps ending at once is broken, which ends the sandbox.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ const STOP: Duration = Duration::from_secs(2);
 /// The agent does not run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AgentFailure {
-    #[error("cannot start the agent {}: {source}", .program.display())]
+    #[error("cannot start the agent {}", .program.display())]
     Spawn { program: PathBuf, source: io::Error },
     #[error("the agent ended before it listened: {0}")]
     EndedEarly(ExitStatus),
@@ -41,8 +41,8 @@ pub(super) enum AgentFailure {
     Deaf,
     #[error("the agent ended {ATTEMPTS} times in a row within a second: {0}")]
     KeepsEnding(ExitStatus),
-    #[error("cannot wait for the agent: {0}")]
-    Wait(io::Error),
+    #[error("cannot wait for the agent")]
+    Wait(#[source] io::Error),
 }
 
 /// A running agent.
@@ -55,11 +55,7 @@ pub(super) struct Agent {
 
 impl Agent {
     /// Starts `program` and waits until it listens.
-    pub(super) async fn start(
-        plan: &Plan,
-        program: &PathBuf,
-        resolv_conf: &PathBuf,
-    ) -> Result<Self, AgentFailure> {
+    pub(super) async fn start(plan: &Plan, program: &Path, resolv_conf: &Path) -> Result<Self, AgentFailure> {
         let mut listen = std::ffi::OsString::from("unix:");
         listen.push(&plan.socket);
         let mut command = Command::new(program);
@@ -81,7 +77,7 @@ impl Agent {
             });
         }
         let child = command.spawn().map_err(|source| AgentFailure::Spawn {
-            program: program.clone(),
+            program: program.to_owned(),
             source,
         })?;
         let mut agent = Self {
@@ -99,12 +95,7 @@ impl Agent {
     }
 
     /// Waits until it ends and starts the next one, for ever. Cancel-safe but for a start under way.
-    pub(super) async fn keep(
-        &mut self,
-        plan: &Plan,
-        program: &PathBuf,
-        resolv_conf: &PathBuf,
-    ) -> AgentFailure {
+    pub(super) async fn keep(&mut self, plan: &Plan, program: &Path, resolv_conf: &Path) -> AgentFailure {
         loop {
             let status = match self.child.wait().await {
                 Ok(status) => status,

@@ -5,12 +5,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use anyhow::Context;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::agent::Agent;
+use super::agent::{Agent, AgentFailure};
 use super::plan::Plan;
 use super::report::Report;
 use crate::dns::{Records, Server};
@@ -63,7 +64,9 @@ async fn live(plan: &Plan, files: &Files, outside: &UnixStream) -> anyhow::Resul
     let mut terminate = signal(SignalKind::terminate())?;
     let outside = outside.try_clone()?;
     outside.set_nonblocking(true)?;
-    let (mut commands, mut reports) = tokio::net::UnixStream::from_std(outside)?.into_split();
+    let mut outside = tokio::net::UnixStream::from_std(outside)?;
+    // Borrowed halves: owned ones would shut the socket down before a failure is reported.
+    let (mut commands, mut reports) = outside.split();
 
     netns::set_up().await?;
     let nameserver = SocketAddr::new(IpAddr::V4(world::NAMESERVER), 53);
@@ -72,7 +75,7 @@ async fn live(plan: &Plan, files: &Files, outside: &UnixStream) -> anyhow::Resul
         .context("cannot start DNS")?;
     let samples = samples().context("cannot start the services")?;
     let mut agent = None;
-    if let Some(program) = &plan.agent {
+    if let Some(program) = plan.agent.as_deref() {
         let started = Agent::start(plan, program, &files.resolv_conf);
         tokio::select! {
             started = started => agent = Some((started?, program)),
@@ -90,20 +93,20 @@ async fn live(plan: &Plan, files: &Files, outside: &UnixStream) -> anyhow::Resul
         // Nothing is ever sent this way: it ends when the outer process does.
         _ = commands.read_u8() => None,
         _ = terminate.recv() => None,
-        failure = keep(agent.as_mut().map(|(agent, program)| (agent, *program)), plan, files) => Some(failure),
+        failure = keep(agent.as_mut(), plan, files) => Some(failure),
     };
-    if let Some((agent, _)) = agent {
-        agent.stop().await.context("cannot end the agent")?;
-    }
+    let stopped = match agent {
+        Some((agent, _)) => agent.stop().await,
+        None => Ok(()),
+    };
     drop((samples, dns));
-    failure.map_or(Ok(()), |failure| Err(failure.into()))
+    match failure {
+        Some(failure) => Err(failure.into()),
+        None => stopped.context("cannot end the agent"),
+    }
 }
 
-async fn keep(
-    agent: Option<(&mut Agent, &std::path::PathBuf)>,
-    plan: &Plan,
-    files: &Files,
-) -> super::agent::AgentFailure {
+async fn keep(agent: Option<&mut (Agent, &Path)>, plan: &Plan, files: &Files) -> AgentFailure {
     match agent {
         Some((agent, program)) => agent.keep(plan, program, &files.resolv_conf).await,
         None => std::future::pending().await,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  kinject-sandbox up ──fork──▶ the same program, in namespaces of its own ──▶ kinject-agent
-//!    [`outside`]                  [`inside`]: DNS, samples                       confined
+//!    `outside`                  `inside`: DNS, samples                       confined
 //!       stdin, signals, command    └── socket pair: reports out, end of file in ──┘
 //! ```
 //!

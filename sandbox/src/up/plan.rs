@@ -96,7 +96,9 @@ fn check_agent(program: &Path) -> anyhow::Result<PathBuf> {
 
 fn private_folder() -> anyhow::Result<TempDir> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix("kinject-sandbox-");
+    builder
+        .prefix("kinject-sandbox-")
+        .permissions(fs::Permissions::from_mode(0o700));
     let runtime = env::var_os("XDG_RUNTIME_DIR").and_then(|runtime| builder.tempdir_in(runtime).ok());
     match runtime {
         Some(folder) => Ok(folder),

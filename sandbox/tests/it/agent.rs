@@ -1,0 +1,183 @@
+//! The agent in the sandbox, by a stand-in that tells how it was started.
+
+use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::process::Output;
+use std::time::Instant;
+
+use kinject_sandbox::Sandbox;
+use serde_json::Value;
+
+use crate::support::{DEADLINE, Watched, program, script, send, stand_in_agent, up, without_agent};
+
+fn facts(socket: &Path) -> Option<Value> {
+    let mut text = String::new();
+    UnixStream::connect(socket).ok()?.read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn it_is_started_as_in_a_restricted_pod() {
+    let folder = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::start(program(), &stand_in_agent(folder.path())).unwrap();
+    let facts = facts(&sandbox.socket).unwrap();
+    assert_eq!(facts["pid"].as_u64(), sandbox.ready.agent_pid.map(u64::from));
+    assert_eq!(facts["capabilities"], "0000000000000000");
+    assert_eq!(facts["no_new_privs"], "1");
+    assert!(
+        facts["resolv_conf"]
+            .as_str()
+            .unwrap()
+            .contains("nameserver 10.96.0.10\n")
+    );
+    assert_eq!(
+        facts["key"].as_str().unwrap(),
+        std::fs::read_to_string(&sandbox.key).unwrap()
+    );
+}
+
+#[test]
+fn a_made_key_is_long_and_private() {
+    let sandbox = without_agent().start().unwrap();
+    let metadata = std::fs::metadata(&sandbox.key).unwrap();
+    assert!(metadata.len() >= 32);
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    let folder = std::fs::metadata(sandbox.key.parent().unwrap()).unwrap();
+    assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
+fn a_given_key_and_socket_are_used_and_the_key_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, socket) = (folder.path().join("a key"), folder.path().join("a socket"));
+    std::fs::write(&key, "a secret of more than thirty-two bytes").unwrap();
+    let agent = stand_in_agent(folder.path());
+    let sandbox = without_agent()
+        .agent(&agent)
+        .socket(&socket)
+        .key(&key)
+        .start()
+        .unwrap();
+    assert_eq!(
+        facts(&socket).unwrap()["key"],
+        "a secret of more than thirty-two bytes"
+    );
+    drop(sandbox);
+    assert!(key.exists());
+    assert!(!socket.exists());
+}
+
+#[test]
+fn it_ends_with_the_sandbox_however_that_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = stand_in_agent(folder.path());
+    for victim in [
+        |sandbox: &Sandbox| sandbox.supervisor(),
+        |sandbox: &Sandbox| sandbox.ready.pid,
+    ] {
+        let sandbox = Sandbox::start(program(), &agent).unwrap();
+        let watched = Watched::new(sandbox.ready.agent_pid.unwrap());
+        let supervisor = Watched::new(sandbox.supervisor());
+        send(victim(&sandbox), libc::SIGKILL);
+        supervisor.ended();
+        watched.ended();
+    }
+}
+
+#[test]
+fn another_one_is_started_when_it_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::start(program(), &stand_in_agent(folder.path())).unwrap();
+    let first = sandbox.ready.agent_pid.unwrap();
+    let watched = Watched::new(first);
+    send(first, libc::SIGKILL);
+    watched.ended();
+    let deadline = Instant::now() + DEADLINE;
+    let second = loop {
+        match facts(&sandbox.socket) {
+            Some(facts) => break facts["pid"].as_u64().unwrap(),
+            None => assert!(Instant::now() < deadline, "no other agent came"),
+        }
+    };
+    assert_ne!(second, u64::from(first));
+}
+
+#[test]
+fn one_that_ends_at_once_fails_the_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let agent = script(
+        folder.path(),
+        "agent",
+        "#!/bin/sh\necho its own words >&2\nexit 4\n",
+    );
+    let output = up()
+        .arg("--agent")
+        .arg(&agent)
+        .args(["--", "true"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    let expected = "its own words\nkinject-sandbox: the agent ended before it listened: exit status: 4\n";
+    assert_eq!(said(&output), expected);
+}
+
+#[test]
+fn one_that_is_missing_is_said_with_a_way_out() {
+    let output = up()
+        .args(["--agent", "/no/such/agent", "--", "true"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert!(
+        said(&output).starts_with("kinject-sandbox: no agent at /no/such/agent\n\nhint: "),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_socket_left_over_is_replaced_and_one_in_use_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (agent, socket) = (stand_in_agent(folder.path()), folder.path().join("socket"));
+    drop(UnixListener::bind(&socket).unwrap());
+    drop(without_agent().agent(&agent).socket(&socket).start().unwrap());
+
+    let _user = UnixListener::bind(&socket).unwrap();
+    let output = up()
+        .arg("--agent")
+        .arg(&agent)
+        .arg("--socket")
+        .arg(&socket)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(
+        said(&output),
+        format!("kinject-sandbox: {} is in use\n", socket.display())
+    );
+    assert!(socket.exists());
+}
+
+#[test]
+fn a_file_where_the_socket_should_be_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("precious");
+    std::fs::write(&file, "data").unwrap();
+    let output = up()
+        .arg("--no-agent")
+        .arg("--socket")
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(
+        said(&output),
+        format!("kinject-sandbox: {} exists and is not a socket\n", file.display())
+    );
+    assert_eq!(std::fs::read(&file).unwrap(), b"data");
+}
