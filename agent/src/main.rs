@@ -1,3 +1,120 @@
-//! Under construction.
+//! `kinject-agent`: stands in the cluster and dials, resolves and tells for a session.
+//!
+//! It is one small process with one thread. Nobody is served before he has proven that he holds the session's key;
+//! then each tunnel carries requests of one relay: connections to make, DNS messages to forward, facts to tell.
+//!
+//! It runs in one of two ways: by hand, on sockets of the user's choice, with a key file both ends read; or in a pod
+//! that kinject made, with its identity in the environment, where it ends by itself when its relay is gone.
 
-fn main() {}
+mod cli;
+mod dial;
+mod dns;
+mod facts;
+mod grace;
+mod listen;
+mod log;
+mod resolv_conf;
+mod tunnel;
+mod upgrade;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use kinject_tunnel::{AgentIdentity, Listener, Secret, Security};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use cli::{Command, Identity, Options};
+use dns::Resolver;
+use grace::Presence;
+use listen::{Door, Doorkeeper};
+use log::log;
+
+fn main() -> ExitCode {
+    let options = match cli::parse(
+        std::env::args_os().skip(1),
+        std::env::var_os(cli::IDENTITY_VARIABLE),
+    ) {
+        Ok(Command::Serve(options)) => options,
+        Ok(Command::Print(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(fault) => {
+            eprintln!("kinject-agent: {fault}\n\nhint: kinject-agent --help shows what it takes");
+            return ExitCode::from(2);
+        }
+    };
+    let served = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")
+        .and_then(|runtime| runtime.block_on(serve(options)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log(format_args!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(options: Options) -> Result<()> {
+    raise_file_limit();
+    let identity = match &options.identity {
+        Identity::Key(path) => AgentIdentity::from_secret(&Secret::read(path)?),
+        Identity::Session(text) => text.parse().context(cli::IDENTITY_VARIABLE)?,
+    };
+    let resolver = Resolver::new(resolv_conf::read(&options.resolv_conf));
+    let (stop, stopping) = watch::channel(false);
+    let presence = Presence::default();
+    let doorkeeper = Arc::new(Doorkeeper::new(identity, resolver, presence.clone(), stopping));
+
+    let mut doors = tokio::task::JoinSet::new();
+    for endpoint in &options.listen {
+        let listener = Listener::bind(endpoint).with_context(|| format!("cannot listen on {endpoint}"))?;
+        log(format_args!("listening on {}", listener.endpoint()?));
+        doors.spawn(Arc::clone(&doorkeeper).keep(Door {
+            listener,
+            upgrade: false,
+            security: Security::Proof,
+        }));
+    }
+    if let Some(endpoint) = &options.listen_proxy {
+        let listener = Listener::bind(endpoint).with_context(|| format!("cannot listen on {endpoint}"))?;
+        log(format_args!(
+            "listening on {} for the API server's proxy",
+            listener.endpoint()?
+        ));
+        doors.spawn(Arc::clone(&doorkeeper).keep(Door {
+            listener,
+            upgrade: true,
+            security: Security::Tls,
+        }));
+    }
+
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => log(format_args!("stopping: SIGTERM")),
+        _ = interrupt.recv() => log(format_args!("stopping: SIGINT")),
+        grace = presence.absent_for(options.grace) => {
+            log(format_args!("stopping: no relay has spoken for {} seconds", grace.as_secs()));
+        }
+    }
+    doors.shutdown().await;
+    // Nobody listens any more when every tunnel has ended.
+    let _ = stop.send(true);
+    presence.gone_within(listen::DRAIN).await;
+    Ok(())
+}
+
+/// Each connection is a descriptor; the usual soft limit of 1024 is not meant for us.
+fn raise_file_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        log(format_args!("cannot raise the limit of open files: {error}"));
+    }
+}

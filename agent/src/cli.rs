@@ -1,0 +1,205 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, bail};
+use kinject_tunnel::{Endpoint, WIRE_VERSION};
+
+/// Holds the agent's identity in a pod.
+pub(crate) const IDENTITY_VARIABLE: &str = "KINJECT_AGENT_IDENTITY";
+
+const HELP: &str = "\
+Dials, resolves and tells for kinject sessions.
+
+Usage:
+  kinject-agent --listen unix:PATH|tcp:ADDRESS:PORT --key FILE
+
+Options:
+      --listen ENDPOINT     listen here for relays; may be given several times
+      --key FILE            secret of at least 32 bytes that relays must know, too
+      --resolv-conf FILE    resolver configuration (default /etc/resolv.conf)
+      --grace SECONDS       in a pod, end when no relay has spoken for so long (default 120)
+      --listen-proxy ADDRESS:PORT
+                            in a pod, listen here for the API server's proxy
+      --version             print the version
+  -h, --help                print this help
+
+In a pod that kinject made, the agent's identity stands in KINJECT_AGENT_IDENTITY instead of a key file.
+";
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Serve(Options),
+    Print(String),
+}
+
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) listen: Vec<Endpoint>,
+    pub(crate) listen_proxy: Option<Endpoint>,
+    pub(crate) identity: Identity,
+    pub(crate) resolv_conf: PathBuf,
+    /// How long to stay without a relay; `None` is for ever.
+    pub(crate) grace: Option<Duration>,
+}
+
+/// Who the agent is.
+pub(crate) enum Identity {
+    /// A secret in this file.
+    Key(PathBuf),
+    /// The text of the session's agent.
+    Session(String),
+}
+
+/// Reads arguments, without the program's name, and the identity of the environment.
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>, session: Option<OsString>) -> Result<Command> {
+    let (mut listen, mut listen_proxy, mut key) = (Vec::new(), None, None);
+    let mut resolv_conf = PathBuf::from("/etc/resolv.conf");
+    let mut grace = Duration::from_secs(120);
+
+    let mut arguments = arguments;
+    while let Some(argument) = arguments.next() {
+        let text = argument
+            .to_str()
+            .ok_or_else(|| anyhow!("an argument is not readable text"))?;
+        let (name, attached) = match text.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => (name, Some(OsString::from(value))),
+            _ => (text, None),
+        };
+        match (name, &attached) {
+            ("-h" | "--help", None) => return Ok(Command::Print(HELP.to_owned())),
+            ("--version", None) => {
+                let version = env!("CARGO_PKG_VERSION");
+                return Ok(Command::Print(format!(
+                    "kinject-agent {version} (wire {WIRE_VERSION})\n"
+                )));
+            }
+            _ => {}
+        }
+        let known = ["--listen", "--listen-proxy", "--key", "--resolv-conf", "--grace"];
+        if !known.contains(&name) {
+            bail!("unknown argument `{text}`");
+        }
+        let value = attached
+            .or_else(|| arguments.next())
+            .ok_or_else(|| anyhow!("{name} needs a value after it"))?;
+        let readable = || {
+            value
+                .to_str()
+                .ok_or_else(|| anyhow!("the value of {name} is not readable text"))
+        };
+        match name {
+            "--listen" => listen.push(readable()?.parse()?),
+            "--listen-proxy" => listen_proxy = Some(format!("tcp:{}", readable()?).parse()?),
+            "--key" => key = Some(PathBuf::from(value)),
+            "--resolv-conf" => resolv_conf = PathBuf::from(value),
+            _ => {
+                let seconds = readable()?;
+                let seconds = seconds
+                    .parse()
+                    .map_err(|_| anyhow!("`{seconds}` is not a number of seconds"))?;
+                grace = Duration::from_secs(seconds);
+            }
+        }
+    }
+
+    if listen.is_empty() && listen_proxy.is_none() {
+        bail!("it needs an endpoint to listen on");
+    }
+    let (identity, grace) = match (key, session) {
+        (Some(_), _) if listen_proxy.is_some() => {
+            bail!("--listen-proxy needs certificates, which a key file does not give");
+        }
+        (Some(key), _) => (Identity::Key(key), None),
+        (None, Some(session)) => {
+            let session = session
+                .into_string()
+                .map_err(|_| anyhow!("{IDENTITY_VARIABLE} is not readable text"))?;
+            (Identity::Session(session), Some(grace))
+        }
+        (None, None) => bail!("it needs --key FILE, or {IDENTITY_VARIABLE} in a pod"),
+    };
+    Ok(Command::Serve(Options {
+        listen,
+        listen_proxy,
+        identity,
+        resolv_conf,
+        grace,
+    }))
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Identity::Key(path) => f.debug_tuple("Key").field(path).finish(),
+            Identity::Session(_) => f.write_str("Session"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str, session: Option<&str>) -> Result<Command> {
+        parse(
+            line.split_whitespace().map(OsString::from),
+            session.map(OsString::from),
+        )
+    }
+
+    fn options(line: &str, session: Option<&str>) -> Options {
+        match parsed(line, session).unwrap() {
+            Command::Serve(options) => options,
+            Command::Print(text) => panic!("printed {text}"),
+        }
+    }
+
+    fn fault(line: &str) -> String {
+        parsed(line, None).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_agent_with_a_key_serves_until_it_is_stopped() {
+        let options = options(
+            "--listen unix:/run/a --listen=tcp:127.0.0.1:7 --key k",
+            Some("{}"),
+        );
+        assert_eq!(options.listen.len(), 2);
+        assert_eq!(options.grace, None);
+        assert!(matches!(options.identity, Identity::Key(path) if path == "k"));
+        assert_eq!(options.resolv_conf, PathBuf::from("/etc/resolv.conf"));
+    }
+
+    #[test]
+    fn an_agent_in_a_pod_leaves_after_the_grace() {
+        let line = "--listen tcp:127.0.0.1:7 --listen-proxy 0.0.0.0:8 --grace 5 --resolv-conf /r";
+        let options = options(line, Some("{}"));
+        assert_eq!(options.grace, Some(Duration::from_secs(5)));
+        assert!(options.listen_proxy.is_some());
+        assert!(matches!(options.identity, Identity::Session(_)));
+        assert_eq!(options.resolv_conf, PathBuf::from("/r"));
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named() {
+        assert_eq!(fault("--key k"), "it needs an endpoint to listen on");
+        assert!(fault("--listen tcp:127.0.0.1:7").starts_with("it needs --key FILE"));
+        assert_eq!(fault("--listen"), "--listen needs a value after it");
+        assert_eq!(fault("serve"), "unknown argument `serve`");
+        assert_eq!(fault("--grace soon"), "`soon` is not a number of seconds");
+        assert!(fault("--listen /run/a --key k").contains("unix:PATH"));
+        assert!(fault("--listen-proxy 0.0.0.0:8 --key k").contains("certificates"));
+    }
+
+    #[test]
+    fn help_and_version_are_printed() {
+        assert!(matches!(parsed("--help", None).unwrap(), Command::Print(text) if text.contains("--listen")));
+        assert!(
+            matches!(parsed("--version", None).unwrap(), Command::Print(text) if text.contains("wire 1"))
+        );
+    }
+}

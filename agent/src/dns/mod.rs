@@ -1,0 +1,144 @@
+//! The pod's names: forwards DNS messages to the pod's nameservers, and looks names up as the pod does.
+//!
+//! Messages pass as they are, both ways, so every type and every extension works and a relay sees what the
+//! nameserver said: NXDOMAIN, SERVFAIL and an empty answer stay apart. Only the transaction id is our own on the way
+//! to the nameserver, random like the source port, against forged answers.
+//!
+//! There is no `getaddrinfo`: in a static binary it would want glibc's shared libraries at run time.
+
+mod exchange;
+mod lookup;
+mod message;
+
+pub(crate) use lookup::LookupError;
+
+use std::cmp::Ordering;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering as Memory};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::resolv_conf::ResolvConf;
+use exchange::ExchangeError;
+use message::{Query, Rcode};
+
+/// Asks the pod's nameservers.
+pub(crate) struct Resolver {
+    conf: ResolvConf,
+    next_server: AtomicUsize,
+    random: SystemRandom,
+}
+
+/// A message that got no answer.
+#[derive(Debug)]
+pub(crate) enum ForwardError {
+    /// It is not a DNS query with one question.
+    NotAQuery,
+    /// No nameserver answered in time.
+    TimedOut,
+    /// No nameserver could be reached; the last fault.
+    Failed(std::io::Error),
+}
+
+impl std::fmt::Display for ForwardError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ForwardError::NotAQuery => f.write_str("not a DNS query"),
+            ForwardError::TimedOut => f.write_str("no nameserver answered in time"),
+            ForwardError::Failed(error) => write!(f, "no nameserver can be reached: {error}"),
+        }
+    }
+}
+
+impl Resolver {
+    pub(crate) fn new(conf: ResolvConf) -> Self {
+        Resolver {
+            conf,
+            next_server: AtomicUsize::new(0),
+            random: SystemRandom::new(),
+        }
+    }
+
+    /// The resolver configuration, word for word.
+    pub(crate) fn text(&self) -> &str {
+        &self.conf.text
+    }
+
+    /// Sends the message to the nameservers in turn, as often and for as long as the pod's configuration says.
+    ///
+    /// A server that answers SERVFAIL, REFUSED or NOTIMP is passed over for the others; if none does better, its
+    /// answer stands.
+    pub(crate) async fn forward(&self, message: &[u8]) -> Result<Bytes, ForwardError> {
+        let mut query = Query::parse(message).ok_or(ForwardError::NotAQuery)?;
+        let id = query.replace_id(self.random_id()?);
+        let mut answer = self.ask_all(&query).await?;
+        message::set_id(&mut answer, id);
+        Ok(answer.into())
+    }
+
+    async fn ask_all(&self, query: &Query) -> Result<Vec<u8>, ForwardError> {
+        let servers = &self.conf.servers;
+        let first = match self.conf.rotate {
+            true => self.next_server.fetch_add(1, Memory::Relaxed) % servers.len(),
+            false => 0,
+        };
+        let mut last = ForwardError::TimedOut;
+        let mut second_best = None;
+        for attempt in 0..self.conf.attempts {
+            let limit = self.limit(attempt);
+            for turn in 0..servers.len() {
+                let server = servers[(first + turn) % servers.len()];
+                match self.ask(server, query, limit).await {
+                    Ok(answer) => match message::rcode(&answer) {
+                        Rcode::ServerTrouble => second_best = Some(answer),
+                        Rcode::Final => return Ok(answer),
+                    },
+                    Err(ExchangeError::TimedOut) => {}
+                    Err(ExchangeError::Io(error)) => last = ForwardError::Failed(error),
+                }
+            }
+            if let Some(answer) = second_best {
+                return Ok(answer);
+            }
+        }
+        Err(last)
+    }
+
+    /// glibc doubles the time with each attempt and shares it among the servers.
+    fn limit(&self, attempt: u32) -> Duration {
+        let whole = self.conf.timeout * (1 << attempt);
+        let shared = match attempt.cmp(&0) {
+            Ordering::Greater => whole / self.conf.servers.len() as u32,
+            _ => whole,
+        };
+        shared.max(Duration::from_secs(1))
+    }
+
+    async fn ask(
+        &self,
+        server: SocketAddr,
+        query: &Query,
+        limit: Duration,
+    ) -> Result<Vec<u8>, ExchangeError> {
+        if !self.conf.use_vc {
+            let answer = exchange::udp(server, query, limit).await?;
+            if !message::is_truncated(&answer) {
+                return Ok(answer);
+            }
+        }
+        exchange::tcp(server, query, limit).await
+    }
+
+    fn random_id(&self) -> Result<u16, ForwardError> {
+        let mut id = [0; 2];
+        self.random
+            .fill(&mut id)
+            .map_err(|_| ForwardError::Failed(std::io::Error::other("the system gives no random bytes")))?;
+        Ok(u16::from_be_bytes(id))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! The forwarder against nameservers of our own on loopback.

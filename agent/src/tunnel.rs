@@ -1,0 +1,87 @@
+//! One tunnel: takes requests and answers each in a task of its own.
+
+use std::sync::Arc;
+
+use kinject_tunnel::http2::{ConnectRequest, DnsRequest, Incoming, Server};
+use kinject_tunnel::{CloseReason, splice};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::dial;
+use crate::dns::ForwardError;
+use crate::listen::{DRAIN, Services, join_within};
+use crate::log::log;
+
+/// Serves until the tunnel ends; its connections end with it. When the agent stops, no further request is taken and
+/// what is under way gets a moment to end.
+pub(crate) async fn run(
+    mut server: Server,
+    services: Arc<Services>,
+    mut stopping: watch::Receiver<bool>,
+) -> CloseReason {
+    let mut streams = JoinSet::new();
+    let mut draining = false;
+    let reason = loop {
+        tokio::select! {
+            incoming = server.next() => match incoming {
+                Ok(incoming) => {
+                    streams.spawn(answer(incoming, Arc::clone(&services)));
+                }
+                Err(reason) => break reason,
+            },
+            Some(ended) = streams.join_next() => {
+                if let Err(error) = ended && error.is_panic() {
+                    log(format_args!("a connection failed: {error}"));
+                }
+            }
+            _ = stopping.wait_for(|stopping| *stopping), if !draining => {
+                draining = true;
+                server.drain();
+            }
+        }
+    };
+    // Without the server every stream fails, and each connection ends with a reset, as it should.
+    drop(server);
+    join_within(&mut streams, DRAIN).await;
+    reason
+}
+
+async fn answer(incoming: Incoming, services: Arc<Services>) {
+    match incoming {
+        Incoming::Connect(request) => connect(request, &services).await,
+        Incoming::Dns(request) => dns(request, &services).await,
+        Incoming::Facts(request) => request.answer(&services.facts.collect()),
+    }
+}
+
+async fn connect(mut request: ConnectRequest, services: &Services) {
+    let authority = request.authority().to_owned();
+    let dialled = tokio::select! {
+        biased;
+        () = request.cancelled() => return,
+        dialled = dial::dial(&authority, &services.resolver) => dialled,
+    };
+    match dialled {
+        Ok(tcp) => {
+            if let Some(stream) = request.accept() {
+                splice(tcp, stream).await;
+            }
+        }
+        Err(error) => request.refuse(&error),
+    }
+}
+
+async fn dns(mut request: DnsRequest, services: &Services) {
+    let Ok(query) = request.query().await else { return };
+    let answer = tokio::select! {
+        biased;
+        () = request.cancelled() => return,
+        answer = services.resolver.forward(&query) => answer,
+    };
+    match answer {
+        Ok(message) => request.answer(message),
+        Err(ForwardError::NotAQuery) => request.malformed(),
+        Err(ForwardError::TimedOut) => request.timed_out(),
+        Err(error @ ForwardError::Failed(_)) => request.failed(&error.to_string()),
+    }
+}

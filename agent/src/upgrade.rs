@@ -1,0 +1,162 @@
+//! The API server's proxy: an HTTP/1.1 upgrade in front of the tunnel.
+//!
+//! `GET /anything HTTP/1.1` with `Connection: Upgrade` and `Upgrade: kinject` is answered with 101, and from there on
+//! the bytes are the relay's. Anything else is closed without a word. The parser knows just this and is bounded in
+//! time and size: it stands on the pod's address, where every other pod can knock.
+
+use std::io;
+use std::time::Duration;
+
+use kinject_tunnel::{OpenError, Stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(5);
+/// The API server adds its own fields and the user's name and groups may be among them.
+const MAX_HEAD: usize = 16 * 1024;
+const PROTOCOL: &str = "kinject";
+const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r\n";
+
+/// Answers the upgrade and returns the stream behind it.
+pub(crate) async fn accept(mut stream: Stream) -> Result<Stream, OpenError> {
+    let upgraded = async {
+        if !asks_for_upgrade(&read_head(&mut stream).await?) {
+            return Err(OpenError::NotKinject);
+        }
+        stream.write_all(ANSWER).await.map_err(OpenError::from)?;
+        stream.flush().await.map_err(OpenError::from)?;
+        Ok(stream)
+    };
+    timeout(DEADLINE, upgraded)
+        .await
+        .unwrap_or(Err(OpenError::TimedOut))
+}
+
+/// Reads up to the empty line. Whoever sends more than that before our answer does not wait for it, and is not ours.
+async fn read_head(stream: &mut Stream) -> Result<Vec<u8>, OpenError> {
+    let mut head = Vec::with_capacity(1024);
+    loop {
+        let before = head.len();
+        if before > MAX_HEAD {
+            return Err(OpenError::NotKinject);
+        }
+        if stream.read_buf(&mut head).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        // The end may stand across two reads.
+        let from = before.saturating_sub(3);
+        if let Some(at) = head[from..].windows(4).position(|four| four == b"\r\n\r\n") {
+            return match from + at + 4 == head.len() {
+                true => Ok(head),
+                false => Err(OpenError::NotKinject),
+            };
+        }
+    }
+}
+
+fn asks_for_upgrade(head: &[u8]) -> bool {
+    let Ok(head) = std::str::from_utf8(head) else {
+        return false;
+    };
+    let mut lines = head.split("\r\n");
+    let request = lines.next().unwrap_or_default();
+    let mut words = request.split(' ');
+    let request = (words.next(), words.next(), words.next(), words.next());
+    let (Some("GET"), Some(path), Some("HTTP/1.1"), None) = request else {
+        return false;
+    };
+    if !path.starts_with('/') {
+        return false;
+    }
+    let fields: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(':')).collect();
+    let lists = |name: &str, value: &str| {
+        fields
+            .iter()
+            .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+            .flat_map(|(_, list)| list.split(','))
+            .any(|found| found.trim().eq_ignore_ascii_case(value))
+    };
+    lists("connection", "upgrade") && lists("upgrade", PROTOCOL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_upgrade_to_kinject_is_recognised_in_any_spelling() {
+        let head =
+            "GET /x?y HTTP/1.1\r\nHost: a\r\nconnection: keep-alive, upgrade\r\nUPGRADE:kinject \r\n\r\n";
+        assert!(asks_for_upgrade(head.as_bytes()));
+    }
+
+    #[test]
+    fn other_requests_are_not() {
+        for head in [
+            "",
+            "\r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+            "GET / HTTP/1.1\r\nUpgrade: kinject\r\n\r\n",
+            "POST / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r\n",
+            "GET / HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r\n",
+            "GET x HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r\n",
+        ] {
+            assert!(!asks_for_upgrade(head.as_bytes()), "{head}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_head_is_judged_without_a_panic(head in prop::collection::vec(any::<u8>(), 0..300)) {
+            asks_for_upgrade(&head);
+        }
+    }
+
+    async fn upgraded(parts: &[&[u8]]) -> (Result<Stream, OpenError>, Vec<u8>) {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let server = tokio::spawn(async move { accept(Box::new(theirs)).await });
+        let (mut read, mut write) = tokio::io::split(ours);
+        for part in parts {
+            write.write_all(part).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        write.shutdown().await.unwrap();
+        let result = server.await.unwrap().map(|stream| {
+            drop(stream);
+            Box::new(tokio::io::empty()) as Stream
+        });
+        let mut answer = Vec::new();
+        read.read_to_end(&mut answer).await.unwrap();
+        (result, answer)
+    }
+
+    #[tokio::test]
+    async fn a_head_in_pieces_is_answered_with_101() {
+        let (result, answer) = upgraded(&[
+            b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r",
+            b"\n",
+        ])
+        .await;
+        assert!(result.is_ok());
+        assert_eq!(answer, ANSWER);
+    }
+
+    #[tokio::test]
+    async fn garbage_oversize_and_haste_are_closed_without_a_word() {
+        let long = vec![b'a'; MAX_HEAD + 2000];
+        let hasty = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r\nmore";
+        for garbage in [b"\x16\x03\x01\r\n\r\n".as_slice(), &long, hasty, b"GET /"] {
+            let (result, answer) = upgraded(&[garbage]).await;
+            assert!(result.is_err());
+            assert!(answer.is_empty());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_head_is_closed_at_the_deadline() {
+        let (_ours, theirs) = tokio::io::duplex(1024);
+        assert!(matches!(accept(Box::new(theirs)).await, Err(OpenError::TimedOut)));
+    }
+}

@@ -1,0 +1,347 @@
+//! Why a dial failed, and how that crosses the tunnel: as the `Proxy-Status` field of RFC 9209.
+//!
+//! The errors a program can tell apart keep their identity on the way. Where RFC 9209 has one word for several
+//! (`destination_ip_unroutable`), the name of the errno stands first in `details`.
+
+use std::io;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use sfv::{
+    BareItem, Item, KeyRef, List, ListEntry, ListSerializer, Parser, RefBareItem, StringRef, TokenRef,
+};
+
+/// The field's name.
+pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// Longest text of [`DialError::Other`] that is sent or believed.
+const MAX_DETAILS: usize = 256;
+
+/// A connection that the agent could not make.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DialError {
+    /// Nobody listens there (ECONNREFUSED).
+    #[error("connection refused")]
+    Refused,
+    /// Nobody answered in the kernel's own time (ETIMEDOUT).
+    #[error("connection timed out")]
+    TimedOut,
+    /// The host cannot be reached (EHOSTUNREACH).
+    #[error("no route to host")]
+    HostUnreachable,
+    /// The network cannot be reached (ENETUNREACH).
+    #[error("network is unreachable")]
+    NetworkUnreachable,
+    /// The address cannot be used, or no local port is left (EADDRNOTAVAIL).
+    #[error("cannot assign requested address")]
+    AddressNotAvailable,
+    /// A rule forbids it (EACCES, EPERM).
+    #[error("permission denied")]
+    PermissionDenied,
+    /// The name does not exist, or has no address.
+    #[error("name not found")]
+    NameNotFound,
+    /// The name could not be looked up; it may exist.
+    #[error("the name could not be looked up")]
+    NameFailed,
+    /// The other side reset the connection while it was being made (ECONNRESET).
+    #[error("connection reset by peer")]
+    Reset,
+    /// The tunnel broke, so nobody knows.
+    #[error("the tunnel to the cluster was lost")]
+    TunnelLost,
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl DialError {
+    /// The errno that the same failure gives a program inside the cluster. Failures that come before `connect`
+    /// (names) or from elsewhere have none of their own and are EIO, a lost tunnel is ECONNRESET.
+    pub fn errno(&self) -> i32 {
+        match self {
+            DialError::Refused => libc::ECONNREFUSED,
+            DialError::TimedOut => libc::ETIMEDOUT,
+            DialError::HostUnreachable => libc::EHOSTUNREACH,
+            DialError::NetworkUnreachable => libc::ENETUNREACH,
+            DialError::AddressNotAvailable => libc::EADDRNOTAVAIL,
+            DialError::PermissionDenied => libc::EACCES,
+            DialError::Reset | DialError::TunnelLost => libc::ECONNRESET,
+            DialError::NameNotFound | DialError::NameFailed | DialError::Other(_) => libc::EIO,
+        }
+    }
+
+    /// The HTTP status that RFC 9209 recommends for it.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            DialError::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            DialError::Refused
+            | DialError::HostUnreachable
+            | DialError::NetworkUnreachable
+            | DialError::AddressNotAvailable
+            | DialError::PermissionDenied
+            | DialError::NameNotFound
+            | DialError::NameFailed
+            | DialError::Reset => StatusCode::BAD_GATEWAY,
+            DialError::TunnelLost | DialError::Other(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The value of `Proxy-Status`, written by the proxy of this name.
+    pub fn to_proxy_status(&self, proxy: &str) -> HeaderValue {
+        let mut list = ListSerializer::new();
+        let name = TokenRef::from_str(proxy).unwrap_or_else(|_| sfv::token_ref("kinject"));
+        let item = list
+            .bare_item(name)
+            .parameter(key("error"), sfv::token_ref(self.token()));
+        let item = match self {
+            DialError::NameNotFound => item.parameter(key("rcode"), sfv::string_ref("NXDOMAIN")),
+            DialError::NameFailed => item.parameter(key("rcode"), sfv::string_ref("SERVFAIL")),
+            _ => item,
+        };
+        if let Some(details) = self.details() {
+            item.parameter(key("details"), string(&details));
+        }
+        let text = list.finish().unwrap_or_default();
+        // A structured field is visible ASCII, so it always is a header value.
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("kinject"))
+    }
+
+    /// Reads the last proxy's verdict from a `Proxy-Status` value. A word it does not know becomes
+    /// [`DialError::Other`], so does a value that is no structured field.
+    pub fn from_proxy_status(value: &HeaderValue) -> DialError {
+        let Ok(list) = Parser::new(value.as_bytes()).parse::<List>() else {
+            return DialError::Other("the agent's answer has an unreadable Proxy-Status".into());
+        };
+        // The nearest proxy to the target stands first; an entry without an error passed the answer on.
+        let verdict = list.iter().find_map(|entry| match entry {
+            ListEntry::Item(item) => token(item, "error").map(|error| (item, error)),
+            ListEntry::InnerList(_) => None,
+        });
+        match verdict {
+            Some((item, error)) => from_token(item, error),
+            None => DialError::Other("the agent's answer names no error".into()),
+        }
+    }
+
+    fn token(&self) -> &'static str {
+        match self {
+            DialError::Refused => "connection_refused",
+            DialError::TimedOut => "connection_timeout",
+            DialError::HostUnreachable | DialError::NetworkUnreachable | DialError::AddressNotAvailable => {
+                "destination_ip_unroutable"
+            }
+            DialError::PermissionDenied => "destination_ip_prohibited",
+            DialError::NameNotFound | DialError::NameFailed => "dns_error",
+            DialError::Reset => "connection_terminated",
+            DialError::TunnelLost | DialError::Other(_) => "proxy_internal_error",
+        }
+    }
+
+    fn details(&self) -> Option<String> {
+        match self {
+            DialError::HostUnreachable => Some("EHOSTUNREACH".into()),
+            DialError::NetworkUnreachable => Some("ENETUNREACH".into()),
+            DialError::AddressNotAvailable => Some("EADDRNOTAVAIL".into()),
+            DialError::TunnelLost => Some("tunnel lost".into()),
+            DialError::Other(text) => Some(printable(text)),
+            DialError::Refused
+            | DialError::TimedOut
+            | DialError::PermissionDenied
+            | DialError::NameNotFound
+            | DialError::NameFailed
+            | DialError::Reset => None,
+        }
+    }
+}
+
+impl From<&io::Error> for DialError {
+    /// From what `connect` said.
+    fn from(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::ECONNREFUSED) => DialError::Refused,
+            Some(libc::ETIMEDOUT) => DialError::TimedOut,
+            Some(libc::EHOSTUNREACH | libc::EHOSTDOWN) => DialError::HostUnreachable,
+            // A family that is switched off has no network either.
+            Some(libc::ENETUNREACH | libc::ENETDOWN | libc::EAFNOSUPPORT) => DialError::NetworkUnreachable,
+            Some(libc::EADDRNOTAVAIL) => DialError::AddressNotAvailable,
+            Some(libc::EACCES | libc::EPERM) => DialError::PermissionDenied,
+            Some(libc::ECONNRESET) => DialError::Reset,
+            _ => DialError::Other(error.to_string()),
+        }
+    }
+}
+
+fn from_token(item: &Item, error: &str) -> DialError {
+    let details = text(item, "details").unwrap_or_default();
+    match (error, details) {
+        ("connection_refused", _) => DialError::Refused,
+        ("connection_timeout", _) => DialError::TimedOut,
+        ("destination_ip_unroutable", details) if details.starts_with("ENETUNREACH") => {
+            DialError::NetworkUnreachable
+        }
+        ("destination_ip_unroutable", details) if details.starts_with("EADDRNOTAVAIL") => {
+            DialError::AddressNotAvailable
+        }
+        ("destination_ip_unroutable", _) => DialError::HostUnreachable,
+        ("destination_ip_prohibited", _) => DialError::PermissionDenied,
+        ("connection_terminated", _) => DialError::Reset,
+        ("dns_error", _) if text(item, "rcode") == Some("NXDOMAIN") => DialError::NameNotFound,
+        ("dns_error" | "dns_timeout", _) => DialError::NameFailed,
+        ("proxy_internal_error", "tunnel lost") => DialError::TunnelLost,
+        ("proxy_internal_error", details) if !details.is_empty() => DialError::Other(printable(details)),
+        (unknown, "") => DialError::Other(printable(unknown)),
+        (unknown, details) => DialError::Other(printable(&format!("{unknown}: {details}"))),
+    }
+}
+
+fn token<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    match item.params.get(name)? {
+        BareItem::Token(token) => Some(token.as_str()),
+        _ => None,
+    }
+}
+
+fn text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
+    match item.params.get(name)? {
+        BareItem::String(text) => Some(text.as_str()),
+        BareItem::Token(token) => Some(token.as_str()),
+        _ => None,
+    }
+}
+
+fn key(name: &'static str) -> &'static KeyRef {
+    sfv::key_ref(name)
+}
+
+fn string(text: &str) -> RefBareItem<'_> {
+    StringRef::from_str(text)
+        .unwrap_or_else(|_| sfv::string_ref("?"))
+        .into()
+}
+
+/// Visible ASCII of bounded length, as a structured field's string has to be.
+fn printable(text: &str) -> String {
+    let visible = |c: char| if c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+    text.chars().take(MAX_DETAILS).map(visible).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn every_error() -> Vec<DialError> {
+        vec![
+            DialError::Refused,
+            DialError::TimedOut,
+            DialError::HostUnreachable,
+            DialError::NetworkUnreachable,
+            DialError::AddressNotAvailable,
+            DialError::PermissionDenied,
+            DialError::NameNotFound,
+            DialError::NameFailed,
+            DialError::Reset,
+            DialError::TunnelLost,
+            DialError::Other("no buffer space available \"quoted\" \\".into()),
+        ]
+    }
+
+    #[test]
+    fn every_error_crosses_the_tunnel_unchanged() {
+        for error in every_error() {
+            let value = error.to_proxy_status("kinject-agent");
+            assert_eq!(DialError::from_proxy_status(&value), error, "{value:?}");
+            assert!(error.status().is_server_error());
+        }
+    }
+
+    #[test]
+    fn the_words_are_those_of_the_standard() {
+        let written = |error: DialError| {
+            error
+                .to_proxy_status("kinject-agent")
+                .to_str()
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(
+            written(DialError::Refused),
+            "kinject-agent;error=connection_refused"
+        );
+        assert_eq!(
+            written(DialError::TimedOut),
+            "kinject-agent;error=connection_timeout"
+        );
+        assert_eq!(
+            written(DialError::NetworkUnreachable),
+            "kinject-agent;error=destination_ip_unroutable;details=\"ENETUNREACH\""
+        );
+        assert_eq!(
+            written(DialError::NameNotFound),
+            "kinject-agent;error=dns_error;rcode=\"NXDOMAIN\""
+        );
+    }
+
+    #[test]
+    fn words_of_other_proxies_are_understood() {
+        let read = |value: &'static str| DialError::from_proxy_status(&HeaderValue::from_static(value));
+        assert_eq!(read("a; error=dns_timeout"), DialError::NameFailed);
+        assert_eq!(read("a;error=dns_error;rcode=NXDOMAIN"), DialError::NameNotFound);
+        assert_eq!(
+            read("\"a b\"; error=connection_refused, edge"),
+            DialError::Refused
+        );
+        assert_eq!(read("edge, a; error=connection_timeout"), DialError::TimedOut);
+        assert_eq!(
+            read("a;error=destination_ip_unroutable"),
+            DialError::HostUnreachable
+        );
+        assert_eq!(
+            read("a;error=tls_certificate_error"),
+            DialError::Other("tls_certificate_error".into())
+        );
+        let explained = DialError::Other("http_protocol_error: bad frame".into());
+        assert_eq!(
+            read("a;error=http_protocol_error;details=\"bad frame\""),
+            explained
+        );
+        assert!(matches!(read("a"), DialError::Other(_)));
+        assert!(matches!(read(";;;"), DialError::Other(_)));
+    }
+
+    #[test]
+    fn every_errno_of_connect_becomes_the_error_that_gives_it_back() {
+        for errno in [
+            libc::ECONNREFUSED,
+            libc::ETIMEDOUT,
+            libc::EHOSTUNREACH,
+            libc::ENETUNREACH,
+            libc::EADDRNOTAVAIL,
+            libc::EACCES,
+            libc::ECONNRESET,
+        ] {
+            let error = DialError::from(&io::Error::from_raw_os_error(errno));
+            assert_eq!(error.errno(), errno, "{error:?}");
+        }
+        let other = DialError::from(&io::Error::from_raw_os_error(libc::EMFILE));
+        assert!(
+            matches!(&other, DialError::Other(text) if text.contains("open files")),
+            "{other:?}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_value_is_read_without_a_panic(value in "[ -~]{0,200}") {
+            let value = HeaderValue::try_from(value).unwrap();
+            let error = DialError::from_proxy_status(&value);
+            prop_assert_eq!(DialError::from_proxy_status(&error.to_proxy_status("p")), error);
+        }
+
+        #[test]
+        fn any_text_can_be_sent(text in ".{0,400}") {
+            let value = DialError::Other(text).to_proxy_status("kinject-agent");
+            prop_assert!(DialError::from_proxy_status(&value) != DialError::Refused);
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! The relay's end: requests to the agent.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use h2::client::{Connection, ResponseFuture, SendRequest};
+use h2::{RecvStream, SendStream};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+
+use super::heartbeat::{Heartbeat, Metered};
+use super::stream::TunnelStream;
+use super::{
+    AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, FACTS_BYTES, FACTS_PATH, configure,
+};
+use crate::dial_error::{DialError, PROXY_STATUS};
+use crate::hello::Hello;
+use crate::keys::RelayIdentity;
+use crate::link::{self, OpenError, Security};
+use crate::payload::Payload;
+use crate::transport::Stream;
+
+/// A handle to the tunnel; clones share it.
+#[derive(Clone)]
+pub struct Tunnel {
+    send: SendRequest<Payload>,
+    agent: Arc<Hello>,
+}
+
+/// Runs the tunnel's connection. Nothing moves unless it is polled; it ends when the tunnel does, with the reason.
+/// Dropping it breaks the tunnel.
+#[must_use = "nothing moves through the tunnel unless its driver is polled"]
+pub struct Driver(Pin<Box<dyn Future<Output = CloseReason> + Send>>);
+
+/// A request that got no answer of use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The tunnel broke.
+    #[error("the tunnel to the cluster was lost")]
+    TunnelLost,
+    /// No nameserver answered in time.
+    #[error("the cluster's nameservers did not answer in time")]
+    TimedOut,
+    /// The agent refused or failed.
+    #[error("the agent answered {status}: {reason}")]
+    Failed {
+        /// HTTP status.
+        status: u16,
+        /// What the agent said.
+        reason: String,
+    },
+    /// The answer is not what was asked for.
+    #[error("the agent's answer is unusable: {0}")]
+    BadAnswer(String),
+}
+
+impl Tunnel {
+    /// Opens a tunnel on a transport: proves both ends, then begins HTTP/2. The driver has to be polled from there
+    /// on, usually as a task of its own.
+    pub async fn open(
+        stream: Stream,
+        identity: &RelayIdentity,
+        security: Security,
+    ) -> Result<(Tunnel, Driver), OpenError> {
+        let (stream, agent) = link::open(stream, identity, security).await?;
+        let (metered, heard) = Metered::new(stream);
+        let mut builder = h2::client::Builder::new();
+        let (send, mut connection) = configure!(builder)
+            .enable_push(false)
+            .initial_max_send_streams(super::STREAMS as usize)
+            .handshake(metered)
+            .await
+            .map_err(|error| OpenError::Http2(error.to_string()))?;
+        let heartbeat = Heartbeat::new(connection.ping_pong(), heard);
+        let agent = Arc::new(agent);
+        let handles = Arc::downgrade(&agent);
+        let driver = Driver(Box::pin(drive(connection, heartbeat, handles)));
+        Ok((Tunnel { send, agent }, driver))
+    }
+
+    /// What the agent said about itself.
+    pub fn agent(&self) -> &Hello {
+        &self.agent
+    }
+
+    /// Makes a TCP connection from the agent to `host:port` or `[v6]:port` (CONNECT, RFC 9113, 8.5). There is no
+    /// deadline but the agent's kernel's. Dropping the future cancels the dial at the agent.
+    pub async fn connect(&self, authority: &str) -> Result<TunnelStream, DialError> {
+        let authority: Authority = authority
+            .parse()
+            .map_err(|_| DialError::Other(format!("`{authority}` is not a host and port")))?;
+        let mut request = Request::new(());
+        *request.method_mut() = Method::CONNECT;
+        *request.uri_mut() = Uri::from(authority);
+        let (response, send) = self
+            .send(request, false)
+            .await
+            .map_err(|_| DialError::TunnelLost)?;
+        let response = response
+            .await
+            .map_err(|error| match error.is_reset() && error.is_remote() {
+                true => DialError::Other(format!("the agent gave up: {error}")),
+                false => DialError::TunnelLost,
+            })?;
+        if response.status() == StatusCode::OK {
+            return Ok(TunnelStream {
+                send,
+                recv: response.into_body(),
+            });
+        }
+        Err(match response.headers().get(PROXY_STATUS) {
+            Some(status) => DialError::from_proxy_status(status),
+            None => DialError::Other(format!("the agent answered {}", response.status())),
+        })
+    }
+
+    /// Asks the pod's nameservers (DNS over HTTPS, RFC 8484). Query and answer are DNS messages.
+    pub async fn dns(&self, query: Bytes) -> Result<Bytes, RequestError> {
+        let media_type = HeaderValue::from_static(DNS_MEDIA_TYPE);
+        let mut request = Request::new(());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri(DNS_PATH);
+        request.headers_mut().insert(CONTENT_TYPE, media_type.clone());
+        request.headers_mut().insert(ACCEPT, media_type);
+        request
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(query.len()));
+        let (response, mut send) = self.send(request, false).await?;
+        send.send_data(Payload::untracked(query), true)
+            .map_err(|_| RequestError::TunnelLost)?;
+        let response = answered(response.await).await?;
+        if response
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_none_or(|found| found != DNS_MEDIA_TYPE)
+        {
+            return Err(RequestError::BadAnswer("it is not a DNS message".into()));
+        }
+        body(&mut response.into_body(), DNS_BYTES).await
+    }
+
+    /// What the agent knows about its pod.
+    pub async fn facts(&self) -> Result<AgentFacts, RequestError> {
+        let mut request = Request::new(());
+        *request.uri_mut() = uri(FACTS_PATH);
+        let (response, _) = self.send(request, true).await?;
+        let response = answered(response.await).await?;
+        let text = body(&mut response.into_body(), FACTS_BYTES).await?;
+        serde_json::from_slice(&text).map_err(|error| RequestError::BadAnswer(error.to_string()))
+    }
+
+    async fn send(
+        &self,
+        request: Request<()>,
+        end: bool,
+    ) -> Result<(ResponseFuture, SendStream<Payload>), RequestError> {
+        let mut send = self.send.clone();
+        poll_fn(|cx| send.poll_ready(cx))
+            .await
+            .map_err(|_| RequestError::TunnelLost)?;
+        send.send_request(request, end)
+            .map_err(|error| match error.is_io() || error.is_go_away() {
+                true => RequestError::TunnelLost,
+                false => RequestError::BadAnswer(error.to_string()),
+            })
+    }
+}
+
+impl fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tunnel")
+            .field("agent", &self.agent)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Future for Driver {
+    type Output = CloseReason;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<CloseReason> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Driver")
+    }
+}
+
+async fn drive(
+    mut connection: Connection<Metered, Payload>,
+    mut heartbeat: Heartbeat,
+    handles: Weak<Hello>,
+) -> CloseReason {
+    poll_fn(|cx| {
+        if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(match end {
+                Ok(()) if handles.strong_count() == 0 => CloseReason::Finished,
+                Ok(()) => CloseReason::PeerClosed,
+                Err(error) => CloseReason::from(error),
+            });
+        }
+        heartbeat.poll_silent(cx).map(|()| CloseReason::Silent)
+    })
+    .await
+}
+
+fn uri(path: &'static str) -> Uri {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(Authority::from_static("agent"));
+    parts.path_and_query = Some(PathAndQuery::from_static(path));
+    // All three parts are constants that make a URI.
+    Uri::from_parts(parts).unwrap_or_default()
+}
+
+async fn answered(
+    response: Result<Response<RecvStream>, h2::Error>,
+) -> Result<Response<RecvStream>, RequestError> {
+    let response = response.map_err(lost)?;
+    match response.status() {
+        StatusCode::OK => Ok(response),
+        StatusCode::GATEWAY_TIMEOUT => Err(RequestError::TimedOut),
+        status => {
+            let reason = body(&mut response.into_body(), FACTS_BYTES).await?;
+            let reason = String::from_utf8_lossy(&reason).trim().to_owned();
+            Err(RequestError::Failed {
+                status: status.as_u16(),
+                reason,
+            })
+        }
+    }
+}
+
+fn lost(error: h2::Error) -> RequestError {
+    match error.is_reset() && error.is_remote() {
+        true => RequestError::BadAnswer(error.to_string()),
+        false => RequestError::TunnelLost,
+    }
+}
+
+/// Reads a whole body of bounded length.
+pub(super) async fn body(recv: &mut RecvStream, limit: usize) -> Result<Bytes, RequestError> {
+    let mut whole = BytesMut::new();
+    while let Some(part) = recv.data().await {
+        let part = part.map_err(lost)?;
+        if whole.len() + part.len() > limit {
+            return Err(RequestError::BadAnswer(format!(
+                "it is longer than {limit} bytes"
+            )));
+        }
+        whole.extend_from_slice(&part);
+        recv.flow_control().release_capacity(part.len()).map_err(lost)?;
+    }
+    Ok(whole.freeze())
+}

@@ -1,0 +1,114 @@
+//! HTTP/2 on a link: the relay is the client, the agent the server.
+//!
+//! **The figures and why.** They were compared with `examples/throughput.rs`; see there for how to repeat it.
+//!
+//! - A stream's window of 4 MiB is what a connection may have on its way: enough for 400 MB/s at 10 ms.
+//! - The connection's window is the largest there is, so that only streams are limited: a reader that stalls keeps
+//!   its own 4 MiB and takes nothing from others.
+//! - Frames of up to 128 KiB: fewer heads and system calls for the same bytes.
+//! - h2's guards against a hostile peer are opened where they would hurt an honest one: both ends have proven
+//!   themselves, and a program may well reset thousands of connections in a second.
+
+mod client;
+mod facts;
+mod heartbeat;
+mod server;
+mod stream;
+
+pub use client::{Driver, RequestError, Tunnel};
+pub use facts::{AgentFacts, InterfaceAddress, Scope};
+pub use server::{ConnectRequest, DnsRequest, FactsRequest, Incoming, Server};
+pub use stream::TunnelStream;
+
+use std::fmt;
+use std::time::Duration;
+
+/// The largest DATA frame either end accepts.
+pub(crate) const FRAME_BYTES: u32 = 128 * 1024;
+/// What a stream may have on its way.
+pub(crate) const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+/// What all streams together may have on their way: HTTP/2's maximum.
+const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// Bytes of one stream that h2 may queue before they are written.
+const SEND_BUFFER: usize = 512 * 1024;
+/// Connections at once.
+const STREAMS: u32 = 65_535;
+/// Streams that were just reset and whose late frames are still expected.
+const RESET_STREAMS: usize = 4096;
+/// No request of ours comes near it.
+const HEADER_LIST_BYTES: u32 = 16 * 1024;
+
+const DNS_PATH: &str = "/dns-query";
+const FACTS_PATH: &str = "/.well-known/kinject";
+const DNS_MEDIA_TYPE: &str = "application/dns-message";
+/// Longest DNS message.
+const DNS_BYTES: usize = 65_535;
+/// Longest text of facts that a relay reads.
+const FACTS_BYTES: usize = 256 * 1024;
+
+/// Time between signs of life.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Signs of life that may be missing in a row.
+pub const MISSES: u32 = 3;
+
+/// Why a tunnel ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CloseReason {
+    /// This end had no use for it any more.
+    Finished,
+    /// The other end closed it.
+    PeerClosed,
+    /// Nothing was heard of the other end for three heartbeats.
+    Silent,
+    /// The transport failed or the other end broke the protocol.
+    Failed(String),
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::Finished => f.write_str("the tunnel was closed"),
+            CloseReason::PeerClosed => f.write_str("the other end closed the tunnel"),
+            CloseReason::Silent => {
+                write!(
+                    f,
+                    "nothing was heard from the other end for {} seconds",
+                    HEARTBEAT.as_secs() * u64::from(MISSES)
+                )
+            }
+            CloseReason::Failed(why) => write!(f, "the tunnel broke: {why}"),
+        }
+    }
+}
+
+impl From<h2::Error> for CloseReason {
+    fn from(error: h2::Error) -> Self {
+        // A GOAWAY without an error, or a connection that just ended, is the other end's decision.
+        let closed = error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
+        let ended = error.get_io().is_some_and(|io| {
+            use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+            matches!(io.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+        });
+        match closed || ended {
+            true => CloseReason::PeerClosed,
+            false => CloseReason::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Both builders have the same settings, but no common trait.
+macro_rules! configure {
+    ($builder:expr) => {
+        $builder
+            .initial_window_size($crate::http2::STREAM_WINDOW)
+            .initial_connection_window_size($crate::http2::CONNECTION_WINDOW)
+            .max_frame_size($crate::http2::FRAME_BYTES)
+            .max_header_list_size($crate::http2::HEADER_LIST_BYTES)
+            .max_concurrent_streams($crate::http2::STREAMS)
+            .max_concurrent_reset_streams($crate::http2::RESET_STREAMS)
+            .max_pending_accept_reset_streams($crate::http2::STREAMS as usize)
+            .max_local_error_reset_streams(None)
+            .max_send_buffer_size($crate::http2::SEND_BUFFER)
+    };
+}
+use configure;

@@ -1,0 +1,286 @@
+//! The agent's end: requests of the relay.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::{Connection, SendResponse};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use tokio::time::timeout;
+
+use super::client::{RequestError, body};
+use super::heartbeat::{Heartbeat, Metered};
+use super::stream::TunnelStream;
+use super::{AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, FACTS_PATH, configure};
+use crate::dial_error::{DialError, PROXY_STATUS};
+use crate::link::{OpenError, PROVE_DEADLINE};
+use crate::payload::Payload;
+use crate::transport::Stream;
+
+/// What the agent calls itself in `Proxy-Status`.
+const PROXY_NAME: &str = "kinject-agent";
+
+/// A tunnel at the agent's end.
+pub struct Server {
+    connection: Connection<Metered, Payload>,
+    heartbeat: Heartbeat,
+}
+
+/// A request of the relay.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A TCP connection is wanted.
+    Connect(ConnectRequest),
+    /// A DNS message is to be answered.
+    Dns(DnsRequest),
+    /// Facts about the pod are wanted.
+    Facts(FactsRequest),
+}
+
+/// `CONNECT host:port`.
+pub struct ConnectRequest {
+    authority: String,
+    respond: SendResponse<Payload>,
+    recv: RecvStream,
+}
+
+/// `POST /dns-query`.
+pub struct DnsRequest {
+    respond: SendResponse<Payload>,
+    recv: RecvStream,
+}
+
+/// `GET /.well-known/kinject`.
+pub struct FactsRequest {
+    respond: SendResponse<Payload>,
+}
+
+impl Server {
+    /// Begins HTTP/2 on a link whose other end has proven itself.
+    pub async fn start(stream: Stream) -> Result<Server, OpenError> {
+        let (metered, heard) = Metered::new(stream);
+        let mut builder = h2::server::Builder::new();
+        let handshake = configure!(builder).handshake(metered);
+        let mut connection = timeout(PROVE_DEADLINE, handshake)
+            .await
+            .map_err(|_| OpenError::TimedOut)?
+            .map_err(|error| OpenError::Http2(error.to_string()))?;
+        let heartbeat = Heartbeat::new(connection.ping_pong(), heard);
+        Ok(Server {
+            connection,
+            heartbeat,
+        })
+    }
+
+    /// The next request, or why there is none any more. Cancel-safe. The whole tunnel moves only while this is
+    /// polled, and dropping the server breaks it.
+    pub async fn next(&mut self) -> Result<Incoming, CloseReason> {
+        loop {
+            let accepted = poll_fn(|cx| {
+                if let Poll::Ready(accepted) = self.connection.poll_accept(cx) {
+                    return Poll::Ready(Ok(accepted));
+                }
+                self.heartbeat.poll_silent(cx).map(|()| Err(CloseReason::Silent))
+            });
+            match accepted.await? {
+                Some(Ok((request, respond))) => {
+                    if let Some(incoming) = sort(request, respond) {
+                        return Ok(incoming);
+                    }
+                }
+                Some(Err(error)) => return Err(CloseReason::from(error)),
+                None => return Err(CloseReason::PeerClosed),
+            }
+        }
+    }
+
+    /// Takes no further request; [`Server::next`] ends when those under way have.
+    pub fn drain(&mut self) {
+        self.connection.graceful_shutdown();
+    }
+}
+
+impl ConnectRequest {
+    /// `host:port` or `[v6]:port`, as the relay wrote it.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// Waits until the relay gives the connection up. Cancel-safe.
+    pub async fn cancelled(&mut self) {
+        // An error means that the tunnel is gone, which ends it as well.
+        let _ = poll_fn(|cx| self.respond.poll_reset(cx)).await;
+    }
+
+    /// Says that the connection stands. `None` when the relay has given it up.
+    pub fn accept(mut self) -> Option<TunnelStream> {
+        let send = self.respond.send_response(Response::new(()), false).ok()?;
+        Some(TunnelStream {
+            send,
+            recv: self.recv,
+        })
+    }
+
+    /// Says why there is no connection.
+    pub fn refuse(mut self, error: &DialError) {
+        let mut response = Response::new(());
+        *response.status_mut() = error.status();
+        response
+            .headers_mut()
+            .insert(PROXY_STATUS, error.to_proxy_status(PROXY_NAME));
+        // It fails only when the relay has given up, and then nobody wants to know.
+        let _ = self.respond.send_response(response, true);
+    }
+}
+
+impl DnsRequest {
+    /// Reads the query.
+    pub async fn query(&mut self) -> Result<Bytes, RequestError> {
+        body(&mut self.recv, DNS_BYTES).await
+    }
+
+    /// Waits until the relay gives the query up. Cancel-safe.
+    pub async fn cancelled(&mut self) {
+        let _ = poll_fn(|cx| self.respond.poll_reset(cx)).await;
+    }
+
+    /// Answers with a DNS message, whatever its response code.
+    pub fn answer(self, message: Bytes) {
+        answer(self.respond, StatusCode::OK, DNS_MEDIA_TYPE, message);
+    }
+
+    /// No nameserver answered in time.
+    pub fn timed_out(self) {
+        answer(
+            self.respond,
+            StatusCode::GATEWAY_TIMEOUT,
+            "text/plain",
+            Bytes::from_static(b"no nameserver answered"),
+        );
+    }
+
+    /// No nameserver could be asked.
+    pub fn failed(self, why: &str) {
+        answer(
+            self.respond,
+            StatusCode::BAD_GATEWAY,
+            "text/plain",
+            Bytes::copy_from_slice(why.as_bytes()),
+        );
+    }
+
+    /// The query is no DNS message.
+    pub fn malformed(self) {
+        answer(
+            self.respond,
+            StatusCode::BAD_REQUEST,
+            "text/plain",
+            Bytes::from_static(b"not a DNS query"),
+        );
+    }
+}
+
+impl FactsRequest {
+    /// Answers.
+    pub fn answer(self, facts: &AgentFacts) {
+        match serde_json::to_vec(facts) {
+            Ok(text) => answer(self.respond, StatusCode::OK, "application/json", text.into()),
+            Err(error) => {
+                answer(
+                    self.respond,
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "text/plain",
+                    error.to_string().into(),
+                );
+            }
+        }
+    }
+}
+
+/// Finds out what is wanted; what is not ours is refused here.
+fn sort(request: Request<RecvStream>, respond: SendResponse<Payload>) -> Option<Incoming> {
+    let refuse = |respond, status: StatusCode| {
+        answer(respond, status, "text/plain", Bytes::new());
+        None
+    };
+    if request.method() == Method::CONNECT {
+        let Some(authority) = request
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str().to_owned())
+        else {
+            return refuse(respond, StatusCode::BAD_REQUEST);
+        };
+        return Some(Incoming::Connect(ConnectRequest {
+            authority,
+            respond,
+            recv: request.into_body(),
+        }));
+    }
+    match (request.uri().path(), request.method()) {
+        (DNS_PATH, &Method::POST) => {
+            match request
+                .headers()
+                .get(CONTENT_TYPE)
+                .is_some_and(|found| found == DNS_MEDIA_TYPE)
+            {
+                true => Some(Incoming::Dns(DnsRequest {
+                    respond,
+                    recv: request.into_body(),
+                })),
+                false => refuse(respond, StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            }
+        }
+        (FACTS_PATH, &Method::GET) => Some(Incoming::Facts(FactsRequest { respond })),
+        (DNS_PATH | FACTS_PATH, _) => refuse(respond, StatusCode::METHOD_NOT_ALLOWED),
+        _ => refuse(respond, StatusCode::NOT_FOUND),
+    }
+}
+
+fn answer(mut respond: SendResponse<Payload>, status: StatusCode, media_type: &'static str, body: Bytes) {
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if body.is_empty() {
+        let _ = respond.send_response(response, true);
+        return;
+    }
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    // Either call fails only when the relay has given up, and then nobody waits for the answer.
+    if let Ok(mut send) = respond.send_response(response, false) {
+        let _ = send.send_data(Payload::untracked(body), true);
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Server")
+    }
+}
+
+impl fmt::Debug for ConnectRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectRequest")
+            .field("authority", &self.authority)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for DnsRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DnsRequest")
+    }
+}
+
+impl fmt::Debug for FactsRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FactsRequest")
+    }
+}

@@ -1,0 +1,28 @@
+//! One connection through the tunnel.
+
+use std::fmt;
+
+use h2::{RecvStream, SendStream};
+
+use crate::payload::Payload;
+
+/// The two directions of a connection. Dropping it resets the stream with CANCEL, unless both directions have ended.
+pub struct TunnelStream {
+    pub(crate) send: SendStream<Payload>,
+    pub(crate) recv: RecvStream,
+}
+
+impl TunnelStream {
+    /// Gives the connection up: the other end sees a reset (RST_STREAM with CANCEL).
+    pub fn reset(mut self) {
+        self.send.send_reset(h2::Reason::CANCEL);
+    }
+}
+
+impl fmt::Debug for TunnelStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TunnelStream")
+            .field("id", &self.recv.stream_id())
+            .finish()
+    }
+}

@@ -1,0 +1,109 @@
+//! What HTTP/2 sends as a DATA frame: bytes that tell when they have left.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, Bytes};
+
+/// Bytes on their way into the tunnel, counted by the stream that sends them until they are written.
+///
+/// A stream's reset overtakes what is queued before it. Whoever wants the queued bytes to arrive first waits for
+/// [`InFlight::poll_landed`].
+#[derive(Debug, Default)]
+pub(crate) struct Payload {
+    bytes: Bytes,
+    flight: Option<Arc<InFlight>>,
+}
+
+/// How many payloads of one stream are queued.
+#[derive(Debug, Default)]
+pub(crate) struct InFlight {
+    queued: AtomicUsize,
+    waiting: Mutex<Option<Waker>>,
+}
+
+impl Payload {
+    /// Bytes that nobody waits for.
+    pub(crate) fn untracked(bytes: Bytes) -> Self {
+        Payload { bytes, flight: None }
+    }
+
+    /// Bytes that count until they are written or given up.
+    pub(crate) fn tracked(bytes: Bytes, flight: &Arc<InFlight>) -> Self {
+        flight.queued.fetch_add(1, Ordering::Relaxed);
+        Payload {
+            bytes,
+            flight: Some(Arc::clone(flight)),
+        }
+    }
+}
+
+impl InFlight {
+    /// Ready when nothing is queued any more. Remembers the last waker only.
+    pub(crate) fn poll_landed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.queued.load(Ordering::Acquire) == 0 {
+            return Poll::Ready(());
+        }
+        *waiting = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        let Some(flight) = self.flight.take() else { return };
+        if flight.queued.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let waiter = flight
+                .waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            if let Some(waiter) = waiter {
+                waiter.wake();
+            }
+        }
+    }
+}
+
+impl Buf for Payload {
+    fn remaining(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+
+    #[tokio::test]
+    async fn payloads_have_landed_when_the_last_one_is_dropped() {
+        let flight = Arc::new(InFlight::default());
+        poll_fn(|cx| flight.poll_landed(cx)).await;
+        let (first, second) = (
+            Payload::tracked(Bytes::new(), &flight),
+            Payload::tracked(Bytes::from_static(b"x"), &flight),
+        );
+        let waiter = tokio::spawn({
+            let flight = Arc::clone(&flight);
+            async move { poll_fn(|cx| flight.poll_landed(cx)).await }
+        });
+        tokio::task::yield_now().await;
+        drop(second);
+        tokio::task::yield_now().await;
+        assert!(!waiter.is_finished());
+        drop(first);
+        waiter.await.unwrap();
+    }
+}

@@ -1,0 +1,122 @@
+//! From the tunnel into the socket.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use h2::RecvStream;
+use tokio::io::AsyncWrite;
+use tokio::net::tcp::WriteHalf;
+
+use super::queue::{PIECES, Queue};
+use super::{SpliceEnd, stream_end};
+
+/// Bytes that are gathered for one write while the socket takes them.
+const GATHER_BYTES: usize = 64 * 1024;
+
+/// One direction. What waits for the socket is bounded by the stream's window, which is given back as bytes are
+/// written.
+#[derive(Default)]
+pub(super) struct Inbound {
+    queue: Queue,
+    /// The tunnel has sent END_STREAM.
+    ended: bool,
+    received: u64,
+}
+
+/// How the direction ended.
+pub(super) enum InboundEnd {
+    /// All bytes are in the socket, and its peer was sent FIN.
+    Finished,
+    /// The socket takes no more.
+    SocketFailed,
+    /// The stream failed.
+    Stream(SpliceEnd),
+}
+
+/// Whether the tunnel may have more for us right away. If not, the task is woken when it has.
+#[derive(PartialEq)]
+enum Pulled {
+    Enough,
+    Everything,
+}
+
+impl Inbound {
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        recv: &mut RecvStream,
+        write: &mut WriteHalf<'_>,
+    ) -> Poll<InboundEnd> {
+        loop {
+            let pulled = match self.pull(cx, recv, GATHER_BYTES) {
+                Ok(pulled) => pulled,
+                Err(error) => return Poll::Ready(InboundEnd::Stream(stream_end(&error))),
+            };
+            if self.queue.is_empty() {
+                if !self.ended {
+                    return Poll::Pending;
+                }
+                return Poll::Ready(match ready!(Pin::new(write).poll_shutdown(cx)) {
+                    Ok(()) => InboundEnd::Finished,
+                    Err(_) => InboundEnd::SocketFailed,
+                });
+            }
+            match self.poll_write(cx, write) {
+                Poll::Ready(Ok(count)) => {
+                    self.received += count as u64;
+                    if let Err(error) = recv.flow_control().release_capacity(count) {
+                        return Poll::Ready(InboundEnd::Stream(stream_end(&error)));
+                    }
+                    if pulled == Pulled::Everything && self.queue.is_empty() && !self.ended {
+                        return Poll::Pending;
+                    }
+                }
+                Poll::Ready(Err(_)) => return Poll::Ready(InboundEnd::SocketFailed),
+                Poll::Pending => {
+                    // The bytes will wait here, where small frames cost little, and a reset is noticed.
+                    self.queue.pack();
+                    return match self.pull(cx, recv, usize::MAX) {
+                        Ok(_) => Poll::Pending,
+                        Err(error) => Poll::Ready(InboundEnd::Stream(stream_end(&error))),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Takes what has arrived, up to about so many bytes.
+    fn pull(
+        &mut self,
+        cx: &mut Context<'_>,
+        recv: &mut RecvStream,
+        enough: usize,
+    ) -> Result<Pulled, h2::Error> {
+        while !self.ended {
+            if self.queue.len() >= enough || (enough != usize::MAX && self.queue.pieces() >= PIECES) {
+                return Ok(Pulled::Enough);
+            }
+            match recv.poll_data(cx) {
+                Poll::Pending => break,
+                Poll::Ready(None) => self.ended = true,
+                Poll::Ready(Some(Ok(bytes))) => self.queue.push(bytes),
+                Poll::Ready(Some(Err(error))) => return Err(error),
+            }
+        }
+        Ok(Pulled::Everything)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, write: &mut WriteHalf<'_>) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(&[]); PIECES];
+        let count = match self.queue.front(&mut slices) {
+            1 => ready!(Pin::new(write).poll_write(cx, &slices[0]))?,
+            pieces => ready!(Pin::new(write).poll_write_vectored(cx, &slices[..pieces]))?,
+        };
+        self.queue.advance(count);
+        Poll::Ready(Ok(count))
+    }
+}

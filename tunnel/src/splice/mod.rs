@@ -1,0 +1,139 @@
+//! Joins a TCP connection with a stream of the tunnel until both directions have ended.
+//!
+//! Relay and agent use it alike: the socket is the program's at one end and the service's at the other.
+//!
+//! | TCP side | tunnel side |
+//! |---|---|
+//! | FIN | END_STREAM; the other direction goes on (half-close) |
+//! | RST, or any error of the socket | RST_STREAM with CONNECT_ERROR, after the bytes that came before it |
+//! | RST (SO_LINGER 0) | RST_STREAM with any code |
+//! | RST | the tunnel is lost |
+//!
+//! **Backpressure.** A socket is read only when HTTP/2 has room for the bytes, so nothing piles up behind a slow
+//! tunnel; a stream's window is given back only when the bytes are in the socket, so nothing piles up behind a slow
+//! program either, beyond the stream's own window.
+//!
+//! **Memory.** No direction holds a buffer while it is idle. Reads go into a block that all connections of the
+//! thread share, small ones are copied out of it.
+
+mod block;
+mod inbound;
+mod outbound;
+mod queue;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+
+use crate::http2::TunnelStream;
+use crate::payload::InFlight;
+use inbound::{Inbound, InboundEnd};
+
+/// How a connection went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpliceOutcome {
+    /// Bytes from the socket into the tunnel.
+    pub sent: u64,
+    /// Bytes from the tunnel into the socket.
+    pub received: u64,
+    /// What ended it.
+    pub end: SpliceEnd,
+}
+
+/// What ended a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpliceEnd {
+    /// Both directions came to their end.
+    Finished,
+    /// The socket failed: reset by its peer, or its peer vanished. The stream was reset.
+    SocketFailed(io::ErrorKind),
+    /// The other end of the tunnel reset the stream. The socket was reset.
+    StreamReset,
+    /// The tunnel was lost. The socket was reset.
+    TunnelLost,
+}
+
+/// What the two directions know of each other.
+struct Shared {
+    /// Payloads of the outbound direction that are not written yet.
+    flight: Arc<InFlight>,
+    /// The tunnel's direction has ended, and the socket was told.
+    inbound_done: AtomicBool,
+    /// The socket's direction has ended, and the tunnel was told.
+    outbound_done: AtomicBool,
+    /// The socket takes no more bytes: it was reset.
+    write_failed: AtomicBool,
+}
+
+/// Copies both directions until both have ended, or either side fails.
+///
+/// Dropping the future closes the socket and resets the stream with CANCEL.
+pub async fn splice(mut tcp: TcpStream, stream: TunnelStream) -> SpliceOutcome {
+    let TunnelStream { mut send, mut recv } = stream;
+    let shared = Shared {
+        flight: Arc::default(),
+        inbound_done: AtomicBool::new(false),
+        outbound_done: AtomicBool::new(false),
+        write_failed: AtomicBool::new(false),
+    };
+    let mut inbound = Inbound::default();
+    let mut sent = 0;
+    let end = {
+        let (read, mut write) = tcp.split();
+        let mut outbound = pin!(outbound::run(read, &mut send, &shared, &mut sent));
+        let mut inbound_running = true;
+        poll_fn(|cx| {
+            if inbound_running && let Poll::Ready(end) = inbound.poll(cx, &mut recv, &mut write) {
+                inbound_running = false;
+                match end {
+                    InboundEnd::Finished => shared.inbound_done.store(true, Ordering::Relaxed),
+                    InboundEnd::SocketFailed => shared.write_failed.store(true, Ordering::Relaxed),
+                    InboundEnd::Stream(end) => return Poll::Ready(end),
+                }
+            }
+            if let Poll::Ready(end) = outbound.as_mut().poll(cx) {
+                return Poll::Ready(end);
+            }
+            match shared.inbound_done.load(Ordering::Relaxed) && shared.outbound_done.load(Ordering::Relaxed)
+            {
+                true => Poll::Ready(SpliceEnd::Finished),
+                false => Poll::Pending,
+            }
+        })
+        .await
+    };
+    if end != SpliceEnd::Finished {
+        // A socket that cannot be told is closed already.
+        let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
+    }
+    SpliceOutcome {
+        sent,
+        received: inbound.received(),
+        end,
+    }
+}
+
+/// Has the kernel ask after a silent peer, so that a connection whose other end vanished without a word is noticed
+/// within two minutes.
+pub fn keep_alive(tcp: &TcpStream) -> io::Result<()> {
+    let often = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(6);
+    SockRef::from(tcp).set_tcp_keepalive(&often)
+}
+
+/// How an error of the stream ends the connection.
+fn stream_end(error: &h2::Error) -> SpliceEnd {
+    match error.is_reset() {
+        true => SpliceEnd::StreamReset,
+        false => SpliceEnd::TunnelLost,
+    }
+}

@@ -1,0 +1,184 @@
+//! From the socket into the tunnel.
+//!
+//! ```text
+//!             bytes
+//!            ┌─────┐
+//!            ▼     │      FIN               both directions have ended
+//!          reading ┴───────────▶ finished ──────────────────▶ (the caller stops)
+//!            │  ▲                   │
+//!    no room │  │ room              │ the socket failed
+//!            ▼  │                   ▼
+//!          blocked ───────────▶ aborting ──▶ RST_STREAM
+//! ```
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use tokio::io::Interest;
+use tokio::net::tcp::ReadHalf;
+use tokio::time::timeout;
+
+use super::block::{self, READ_BYTES};
+use super::{Shared, SpliceEnd, stream_end};
+use crate::payload::Payload;
+
+/// How long bytes that stand before a reset may take to leave. Who stalls for longer loses them, as in TCP.
+const LANDING: Duration = Duration::from_secs(1);
+
+enum Step {
+    /// Bytes came; none are the end.
+    Read(Bytes),
+    /// Bytes wait in the socket, but the stream has no room.
+    NoRoom,
+    /// The stream was reset while there was nothing to read.
+    StreamEnded(SpliceEnd),
+    Failed(io::Error),
+}
+
+/// Runs until the connection has to end. After the socket's FIN it keeps an eye on the socket for the other
+/// direction's sake, and says so in `shared`.
+pub(super) async fn run(
+    mut read: ReadHalf<'_>,
+    send: &mut SendStream<Payload>,
+    shared: &Shared,
+    sent: &mut u64,
+) -> SpliceEnd {
+    let mut reserved = false;
+    loop {
+        let step = poll_fn(|cx| poll_step(cx, &mut read, send, shared, &mut reserved)).await;
+        match step {
+            Step::Read(bytes) if bytes.is_empty() => break,
+            Step::Read(bytes) => {
+                *sent += bytes.len() as u64;
+                if send
+                    .send_data(Payload::tracked(bytes, &shared.flight), false)
+                    .is_err()
+                {
+                    return ended(send).await;
+                }
+            }
+            Step::NoRoom => {
+                if let Err(end) = blocked(&read, send, shared).await {
+                    return end;
+                }
+            }
+            Step::StreamEnded(end) => return end,
+            Step::Failed(error) => return abort(send, shared, error.kind()).await,
+        }
+    }
+    if shared.write_failed.load(Ordering::Relaxed) {
+        // The end of a socket that was reset while it was written to.
+        return abort(send, shared, io::ErrorKind::ConnectionReset).await;
+    }
+    if send
+        .send_data(Payload::tracked(Bytes::new(), &shared.flight), true)
+        .is_err()
+    {
+        return ended(send).await;
+    }
+    shared.outbound_done.store(true, Ordering::Relaxed);
+    let kind = socket_failed(&read, shared).await;
+    abort(send, shared, kind).await
+}
+
+fn poll_step(
+    cx: &mut Context<'_>,
+    read: &mut ReadHalf<'_>,
+    send: &mut SendStream<Payload>,
+    shared: &Shared,
+    reserved: &mut bool,
+) -> Poll<Step> {
+    // While the other direction runs, it notices a reset.
+    if shared.inbound_done.load(Ordering::Relaxed)
+        && let Poll::Ready(reset) = send.poll_reset(cx)
+    {
+        return Poll::Ready(Step::StreamEnded(reset_end(reset)));
+    }
+    let readable = read.as_ref().poll_read_ready(cx);
+    if readable.is_pending() && *reserved {
+        // Room that is kept while idle would be missing elsewhere.
+        send.reserve_capacity(0);
+        *reserved = false;
+    }
+    if let Err(error) = ready!(readable) {
+        return Poll::Ready(Step::Failed(error));
+    }
+    send.reserve_capacity(READ_BYTES);
+    *reserved = true;
+    let room = send.capacity();
+    if room == 0 {
+        return Poll::Ready(Step::NoRoom);
+    }
+    match block::poll_read(read, cx, room) {
+        Poll::Pending => {
+            send.reserve_capacity(0);
+            *reserved = false;
+            Poll::Pending
+        }
+        Poll::Ready(Ok(bytes)) => Poll::Ready(Step::Read(bytes)),
+        Poll::Ready(Err(error)) => Poll::Ready(Step::Failed(error)),
+    }
+}
+
+/// Waits for room in the stream. Meanwhile nothing is read, so a reset of the socket has to be watched for.
+async fn blocked(
+    read: &ReadHalf<'_>,
+    send: &mut SendStream<Payload>,
+    shared: &Shared,
+) -> Result<(), SpliceEnd> {
+    let failed = tokio::select! {
+        biased;
+        room = poll_fn(|cx| send.poll_capacity(cx)) => match room {
+            Some(Ok(_)) => return Ok(()),
+            Some(Err(error)) => return Err(stream_end(&error)),
+            None => None,
+        },
+        kind = socket_failed(read, shared) => Some(kind),
+    };
+    Err(match failed {
+        Some(kind) => abort(send, shared, kind).await,
+        None => ended(send).await,
+    })
+}
+
+/// Waits until the socket has failed, without reading it.
+async fn socket_failed(read: &ReadHalf<'_>, shared: &Shared) -> io::ErrorKind {
+    let error = read.ready(Interest::ERROR);
+    tokio::pin!(error);
+    poll_fn(|cx| {
+        // A failed write has taken the socket's error with it.
+        if shared.write_failed.load(Ordering::Relaxed) {
+            return Poll::Ready(io::ErrorKind::ConnectionReset);
+        }
+        ready!(error.as_mut().poll(cx)).map_or_else(
+            |error| Poll::Ready(error.kind()),
+            |_| Poll::Ready(io::ErrorKind::ConnectionReset),
+        )
+    })
+    .await
+}
+
+/// Resets the stream after what is queued has left.
+async fn abort(send: &mut SendStream<Payload>, shared: &Shared, kind: io::ErrorKind) -> SpliceEnd {
+    // A reset that comes from the other end meanwhile drops what is queued, which lands it, too.
+    let _ = timeout(LANDING, poll_fn(|cx| shared.flight.poll_landed(cx))).await;
+    send.send_reset(Reason::CONNECT_ERROR);
+    SpliceEnd::SocketFailed(kind)
+}
+
+/// Why the stream takes no more.
+async fn ended(send: &mut SendStream<Payload>) -> SpliceEnd {
+    reset_end(poll_fn(|cx| send.poll_reset(cx)).await)
+}
+
+fn reset_end(reset: Result<Reason, h2::Error>) -> SpliceEnd {
+    match reset {
+        Ok(_) => SpliceEnd::StreamReset,
+        Err(error) => stream_end(&error),
+    }
+}

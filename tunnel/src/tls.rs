@@ -1,0 +1,181 @@
+//! Mutual TLS 1.3, for the path to the pod's address where bytes cross the cluster's network.
+//!
+//! Each session has a certificate authority of its own that signs two leaves, one for each end, and whose key is
+//! then forgotten. Both ends verify with the standard verifiers against this authority alone, so a certificate of
+//! any other session, or of a public authority, is worth nothing. The leaves never expire in practice: the session
+//! ends them, and a wrong clock must not.
+
+use std::io;
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose, PKCS_ED25519, date_time_ymd,
+};
+use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::version::TLS13;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use crate::link::OpenError;
+use crate::transport::Stream;
+
+/// The name in the agent's certificate.
+const AGENT_NAME: &str = "agent.kinject.internal";
+/// The name in the relay's certificate.
+const RELAY_NAME: &str = "relay.kinject.internal";
+
+/// Certificates or keys that cannot be made or used.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct AuthorityError(String);
+
+impl AuthorityError {
+    pub(crate) fn from_display(error: impl std::fmt::Display) -> Self {
+        AuthorityError(error.to_string())
+    }
+}
+
+/// The relay's side: it is the TLS client.
+pub async fn open(stream: Stream, config: Arc<ClientConfig>) -> Result<Stream, OpenError> {
+    let name = ServerName::try_from(AGENT_NAME).map_err(|error| OpenError::Tls(error.to_string()))?;
+    match TlsConnector::from(config).connect(name, stream).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) => Err(handshake_error(error)),
+    }
+}
+
+/// The agent's side: it is the TLS server and demands the relay's certificate.
+pub async fn accept(stream: Stream, config: Arc<ServerConfig>) -> Result<Stream, OpenError> {
+    match TlsAcceptor::from(config).accept(stream).await {
+        Ok(stream) => Ok(Box::new(stream)),
+        Err(error) => Err(handshake_error(error)),
+    }
+}
+
+/// The authority of one session.
+pub(crate) struct Authority {
+    certificate: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// A certificate that is not an authority, and its key.
+pub(crate) struct Leaf {
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) key: PrivateKeyDer<'static>,
+}
+
+impl Leaf {
+    pub(crate) fn new(certificate: Vec<u8>, key_pkcs8: Vec<u8>) -> Self {
+        Leaf {
+            certificate: certificate.into(),
+            key: PrivatePkcs8KeyDer::from(key_pkcs8).into(),
+        }
+    }
+}
+
+impl Authority {
+    pub(crate) fn new() -> Result<Authority, AuthorityError> {
+        let mut params = params("kinject session", &[])?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let key = KeyPair::generate_for(&PKCS_ED25519).map_err(AuthorityError::from_display)?;
+        let certificate = params.self_signed(&key).map_err(AuthorityError::from_display)?;
+        Ok(Authority {
+            certificate: certificate.der().clone(),
+            issuer: Issuer::new(params, key),
+        })
+    }
+
+    pub(crate) fn certificate(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    pub(crate) fn relay_leaf(&self) -> Result<Leaf, AuthorityError> {
+        self.leaf(RELAY_NAME, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    pub(crate) fn agent_leaf(&self) -> Result<Leaf, AuthorityError> {
+        self.leaf(AGENT_NAME, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    fn leaf(&self, name: &str, purpose: ExtendedKeyUsagePurpose) -> Result<Leaf, AuthorityError> {
+        let mut params = params(name, &[name.to_owned()])?;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![purpose];
+        let key = KeyPair::generate_for(&PKCS_ED25519).map_err(AuthorityError::from_display)?;
+        let certificate = params
+            .signed_by(&key, &self.issuer)
+            .map_err(AuthorityError::from_display)?;
+        Ok(Leaf::new(certificate.der().to_vec(), key.serialize_der()))
+    }
+}
+
+pub(crate) fn client_config(authority: &[u8], leaf: Leaf) -> Result<ClientConfig, AuthorityError> {
+    let provider = provider();
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots(authority)?, Arc::clone(&provider))
+        .build()
+        .map_err(AuthorityError::from_display)?;
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(AuthorityError::from_display)?
+        .with_webpki_verifier(verifier)
+        .with_client_auth_cert(vec![leaf.certificate], leaf.key)
+        .map_err(AuthorityError::from_display)?;
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+pub(crate) fn server_config(authority: &[u8], leaf: Leaf) -> Result<ServerConfig, AuthorityError> {
+    let provider = provider();
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots(authority)?, Arc::clone(&provider))
+        .build()
+        .map_err(AuthorityError::from_display)?;
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(AuthorityError::from_display)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![leaf.certificate], leaf.key)
+        .map_err(AuthorityError::from_display)?;
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+fn params(name: &str, alternatives: &[String]) -> Result<CertificateParams, AuthorityError> {
+    let mut params = CertificateParams::new(alternatives).map_err(AuthorityError::from_display)?;
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.not_before = date_time_ymd(1970, 1, 1);
+    params.not_after = date_time_ymd(9999, 12, 31);
+    Ok(params)
+}
+
+fn roots(authority: &[u8]) -> Result<Arc<RootCertStore>, AuthorityError> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from(authority.to_vec()))
+        .map_err(AuthorityError::from_display)?;
+    Ok(Arc::new(roots))
+}
+
+/// AES-128 first: it is strong enough for bytes that otherwise cross in clear, and the fastest.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider {
+        cipher_suites: vec![
+            ring::cipher_suite::TLS13_AES_128_GCM_SHA256,
+            ring::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        ],
+        ..ring::default_provider()
+    })
+}
+
+fn handshake_error(error: io::Error) -> OpenError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => OpenError::Closed,
+        io::ErrorKind::InvalidData => OpenError::Tls(error.to_string()),
+        _ => OpenError::Io(error),
+    }
+}
