@@ -1,1 +1,3 @@
-//! Under construction.
+//! What the integration and end-to-end tests share.
+
+pub mod cluster;

@@ -105,7 +105,7 @@ fn up() -> Result<()> {
 
     let started = Instant::now();
     match running {
-        Some(node) if state.read(READY)?.as_ref() == Some(&parts.fingerprint) => {
+        Some(node) if state.read(READY)?.as_ref() == Some(&parts.fingerprint) && node.answers(&state) => {
             samples::apply(&state)?;
             samples::wait(&state, &node)?;
             let loaded = if images::load(&state, &agent)? {
@@ -117,11 +117,11 @@ fn up() -> Result<()> {
         }
         running => {
             if let Some(node) = running {
-                eprintln!("what the cluster is made of has changed, or it never came up: starting it anew");
+                eprintln!("the cluster is made of older parts or does not answer: starting it anew");
                 node.stop()?;
             }
-            clean(&state)?;
-            start(&state, &lock, parts, &agent)?;
+            clean(&state, &lock)?;
+            start(&state, parts, &agent)?;
             println!("the cluster is up after {:.1} s", started.elapsed().as_secs_f64());
         }
     }
@@ -147,7 +147,7 @@ fn parts(state: &State) -> Result<Parts> {
     })
 }
 
-fn start(state: &State, _lock: &Lock, parts: Parts, agent: &Archive) -> Result<()> {
+fn start(state: &State, parts: Parts, agent: &Archive) -> Result<()> {
     network::check_free()?;
     state.write("owner", &workspace::root().display().to_string())?;
     install_programs(state, &parts.programs.binary)?;
@@ -207,8 +207,7 @@ fn down(force: bool) -> Result<()> {
         }
         node.stop()?;
     }
-    clean(&state)?;
-    state.remove(&lock)?;
+    clean(&state, &lock)?;
     println!(
         "{}",
         if was_up {
@@ -221,21 +220,10 @@ fn down(force: bool) -> Result<()> {
 }
 
 /// Removes what a cluster leaves behind whatever way it ended, and empties the state folder.
-fn clean(state: &State) -> Result<()> {
+fn clean(state: &State, lock: &Lock) -> Result<()> {
     network::disconnect()?;
     cgroups::remove()?;
-    let empty = || {
-        for entry in fs::read_dir(state.folder())? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())?
-            } else {
-                fs::remove_file(entry.path())?
-            }
-        }
-        std::io::Result::Ok(())
-    };
-    empty().with_context(|| format!("emptying {}", state.folder().display()))
+    state.clear(lock)
 }
 
 fn load() -> Result<()> {

@@ -61,15 +61,14 @@ link set {MACHINE_LINK} up
         ));
     }
     ip_batch(&mut Command::new("ip"), &batch)?;
-    // What the node itself sends to a Service needs a route before its address is translated; what pods send does not, and
-    // must not find one when nothing has that address.
+    // What goes to a Service needs a route before kube-proxy's rules translate its address or refuse it. What they leave alone
+    // is refused by the node's own.
     let inside = format!(
         "\
 link set {NODE_LINK} addrgenmode none
 addr add {NODE_ADDRESS}/{LINK_PREFIX} dev {NODE_LINK}
 link set {NODE_LINK} up
-rule add iif lo lookup 100
-route add {SERVICES} dev {NODE_LINK} table 100
+route add {SERVICES} dev {NODE_LINK}
 "
     );
     ip_batch(
@@ -135,7 +134,7 @@ COMMIT
 -A INPUT -i {NODE_LINK} -p tcp --dport 6443 -j ACCEPT
 -A INPUT -i {NODE_LINK} -j DROP
 -A FORWARD -i {NODE_LINK} -j DROP
--A FORWARD -o {NODE_LINK} -j REJECT
+-A FORWARD -o {NODE_LINK} -j REJECT --reject-with icmp-host-unreachable
 COMMIT
 "
     );

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::kubectl::Kubectl;
 use super::network;
 use super::state::State;
 use crate::{hint, process};
@@ -43,7 +44,15 @@ impl Node {
         };
         // The handle comes first: it stays with the process whose start time is read next.
         match start_time(&pid.as_raw_nonzero().to_string()) {
-            Ok(found) if found == start => Ok(Some(Self { pid, handle })),
+            Ok(found) if found == start => {
+                let node = Self { pid, handle };
+                // What has ended stays visible until its parent takes notice, which not every parent does.
+                Ok(if node.is_gone(Duration::ZERO)? {
+                    None
+                } else {
+                    Some(node)
+                })
+            }
             Ok(_) => Ok(None),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).context("reading the node's start time"),
@@ -98,6 +107,15 @@ impl Node {
     /// The number of its first process, as the machine sees it.
     pub(crate) fn pid(&self) -> Pid {
         self.pid
+    }
+
+    /// Whether it is on its feet: a node that came up and answers, or does so shortly.
+    pub(crate) fn answers(&self, state: &State) -> bool {
+        let ready = process::wait_for("the API server", Duration::from_secs(10), || {
+            self.check(state)?;
+            Ok(Kubectl::new(state).is_ready().then_some(()))
+        });
+        ready.is_ok()
     }
 
     /// Fails when the node is gone.

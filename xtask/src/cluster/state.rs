@@ -89,7 +89,12 @@ impl State {
             folder.lock()?;
             // A command that ended meanwhile may have removed the folder that the lock is on.
             match fs::metadata(&self.folder) {
-                Ok(named) if named.ino() == folder.metadata()?.ino() => return Ok(Lock { _folder: folder }),
+                Ok(named) if named.ino() == folder.metadata()?.ino() => {
+                    return Ok(Lock {
+                        path: self.folder.clone(),
+                        _folder: folder,
+                    });
+                }
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
@@ -97,9 +102,20 @@ impl State {
         take().with_context(|| format!("taking the state folder {}", self.folder.display()))
     }
 
-    /// Removes the folder with everything in it.
-    pub(crate) fn remove(&self, _lock: &Lock) -> Result<()> {
-        fs::remove_dir_all(&self.folder).with_context(|| format!("removing {}", self.folder.display()))
+    /// Removes everything in the folder. The folder itself goes with the lock.
+    pub(crate) fn clear(&self, _lock: &Lock) -> Result<()> {
+        let clear = || {
+            for entry in fs::read_dir(&self.folder)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    fs::remove_dir_all(entry.path())?;
+                } else {
+                    fs::remove_file(entry.path())?;
+                }
+            }
+            std::io::Result::Ok(())
+        };
+        clear().with_context(|| format!("clearing {}", self.folder.display()))
     }
 
     /// Gives a file to the user behind sudo, who runs kinject without it.
@@ -113,5 +129,13 @@ impl State {
 
 /// The folder is this command's until the lock is dropped.
 pub(crate) struct Lock {
+    path: PathBuf,
     _folder: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Only an empty folder can be removed so: one that a command made to have something to lock.
+        let _not_empty = fs::remove_dir(&self.path);
+    }
 }

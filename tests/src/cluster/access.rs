@@ -1,0 +1,89 @@
+//! Users of the cluster with few rights, as kubeconfig files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::Cluster;
+
+/// What a user may do: an RBAC rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule<'a> {
+    /// API groups; the core's is the empty one.
+    pub groups: &'a [&'a str],
+    /// Resources, subresources as in `pods/proxy`.
+    pub resources: &'a [&'a str],
+    /// Verbs, as in `get`.
+    pub verbs: &'a [&'a str],
+}
+
+/// A kubeconfig file that goes when the value does.
+#[derive(Debug)]
+pub struct Kubeconfig {
+    folder: TempDir,
+}
+
+impl Kubeconfig {
+    /// Where the file is.
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join("kubeconfig")
+    }
+}
+
+impl Cluster {
+    /// A user who may do only what the rules say, and only in that namespace, in which the user's account is made.
+    pub fn restricted_user(&self, namespace: &str, name: &str, rules: &[Rule<'_>]) -> Result<Kubeconfig> {
+        let metadata = json!({"name": name, "namespace": namespace});
+        let rules = rules
+            .iter()
+            .map(|rule| json!({"apiGroups": rule.groups, "resources": rule.resources, "verbs": rule.verbs}));
+        let items = json!([
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "Role",
+                "metadata": metadata,
+                "rules": rules.collect::<Vec<_>>(),
+            },
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "RoleBinding",
+                "metadata": metadata,
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+                "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+            },
+        ]);
+        self.apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string())?;
+        self.service_account(namespace, name)
+    }
+
+    /// The user behind a service account that is there already, whose rights something else has granted.
+    pub fn service_account(&self, namespace: &str, name: &str) -> Result<Kubeconfig> {
+        let token = self.kubectl(&["--namespace", namespace, "create", "token", name])?;
+        self.kubeconfig_with_token(namespace, token.trim())
+    }
+
+    /// A kubeconfig with that bearer token, whatever it is worth.
+    pub fn kubeconfig_with_token(&self, namespace: &str, token: &str) -> Result<Kubeconfig> {
+        let mut config = self.kubectl_json(&["config", "view", "--raw"])?;
+        *field(&mut config, "/users/0/user")? = json!({"token": token});
+        *field(&mut config, "/contexts/0/context/namespace")? = json!(namespace);
+        let folder = tempfile::tempdir()?;
+        write(&folder.path().join("kubeconfig"), &config)?;
+        Ok(Kubeconfig { folder })
+    }
+}
+
+fn field<'a>(config: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {
+    config
+        .pointer_mut(pointer)
+        .with_context(|| format!("the kubeconfig has no {pointer}"))
+}
+
+/// Writes the file as JSON, which is YAML too.
+fn write(path: &Path, config: &Value) -> Result<()> {
+    fs::write(path, serde_json::to_vec_pretty(config)?).with_context(|| format!("writing {}", path.display()))
+}
