@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 /// How long the relay may take to remove what it made; it bounds its own work below this.
 const TAKE_DOWN_PATIENCE: Duration = Duration::from_secs(15);
 
+/// The Ctrl-C that ended the program is heard here too, and is no wish not to wait.
+const SAME_CTRL_C: Duration = Duration::from_millis(500);
+
 enum Voice {
     Relay(Heard),
     Program(Change),
@@ -198,7 +201,8 @@ fn stop_self() {
 /// Tells the relay that it is over and waits until everything is gone. Another Ctrl-C does not wait.
 fn take_down(voices: &Receiver<Voice>, relay: &mut Relay, quiet: bool) {
     relay.finish();
-    let deadline = Instant::now() + TAKE_DOWN_PATIENCE;
+    let begun = Instant::now();
+    let deadline = begun + TAKE_DOWN_PATIENCE;
     loop {
         match voices.recv_deadline(deadline) {
             Ok(Voice::Relay(Heard::End)) | Err(RecvTimeoutError::Disconnected) => return,

@@ -67,13 +67,14 @@ fn mark(target: &str) -> String {
     format!("[kinject {plain}] ")
 }
 
-/// The user's bashrc as bash -i reads it, then the mark, put back when a PROMPT_COMMAND makes the prompt anew.
+/// The user's bashrc as bash -i reads it, then the mark, put back when a PROMPT_COMMAND makes the prompt anew. A new
+/// line joins ours to the user's: theirs may end in a semicolon.
 fn bash(mark: &str) -> String {
     format!(
         "[ -r /etc/bash.bashrc ] && . /etc/bash.bashrc\n\
          [ -r ~/.bashrc ] && . ~/.bashrc\n\
          __kinject_prompt() {{ case $PS1 in '{mark}'*) ;; *) PS1='{mark}'$PS1 ;; esac; }}\n\
-         PROMPT_COMMAND=\"${{PROMPT_COMMAND:+$PROMPT_COMMAND; }}__kinject_prompt\"\n"
+         PROMPT_COMMAND=\"${{PROMPT_COMMAND-}}\n__kinject_prompt\"\n"
     )
 }
 
@@ -120,6 +121,22 @@ pub(crate) fn take_terminal_back() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prompt_command_that_ends_in_a_semicolon_stays_valid() {
+        let file = bash("[kinject c/n] ");
+        let script =
+            format!("PROMPT_COMMAND='true;'\nPS1='$ '\n{file}eval \"$PROMPT_COMMAND\"\nprintf %s \"$PS1\"");
+        let output = Command::new("bash")
+            .arg("--norc")
+            .arg("-c")
+            .arg(script)
+            .env("HOME", "/nonexistent")
+            .output();
+        let output = output.unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "[kinject c/n] $ ");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    }
 
     #[test]
     fn a_context_name_cannot_write_shell_code_into_the_prompt() {
