@@ -1,7 +1,7 @@
 //! The agent inside of the sandbox: started as a pod would start it, and started again when it ends.
 //!
-//! An agent ends by itself when no session has spoken to it for a while, as it does in a cluster, where the next
-//! session makes a new one. Here the sandbox does that. One that keeps ending at once is broken, which ends the sandbox.
+//! In a cluster a session makes a new agent when its own is gone; here the sandbox does that, so that killing an agent
+//! shows how a session takes it. One that keeps ending at once is broken, which ends the sandbox.
 
 use std::io;
 use std::path::{Path, PathBuf};
