@@ -210,7 +210,7 @@ fn take_down(voices: &Receiver<Voice>, relay: &mut Relay, quiet: bool) {
             Ok(Voice::Signal(Arrival {
                 signal: libc::SIGINT | libc::SIGTERM,
                 ..
-            })) => {
+            })) if begun.elapsed() > SAME_CTRL_C => {
                 return message::error("not waiting for the cluster: the relay goes on by itself", None);
             }
             Ok(_) => {}
