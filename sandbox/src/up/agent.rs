@@ -4,11 +4,11 @@
 //! shows how a session takes it. One that keeps ending at once is broken, which ends the sandbox.
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, interval, timeout};
 
@@ -20,6 +20,9 @@ const START: Duration = Duration::from_secs(10);
 
 /// How often it is asked whether it listens: a socket that another process binds announces nothing.
 const ASK: Duration = Duration::from_millis(2);
+
+/// How the kernel's list of Unix sockets marks one that is listened on.
+const LISTENING: &[u8] = b"00010000";
 
 /// An agent that lived for less than this did not work.
 const WORKED: Duration = Duration::from_secs(1);
@@ -137,16 +140,31 @@ impl Agent {
     async fn wait_until_it_listens(&mut self, plan: &Plan) -> Result<(), AgentFailure> {
         let listens = async {
             let mut ask = interval(ASK);
-            while UnixStream::connect(&plan.socket).await.is_err() {
+            while !is_listened_on(&plan.socket)? {
                 ask.tick().await;
             }
+            Ok(())
         };
         tokio::select! {
-            outcome = timeout(START, listens) => outcome.map_err(|_| AgentFailure::Deaf),
+            outcome = timeout(START, listens) => match outcome {
+                Ok(listens) => listens.map_err(AgentFailure::Wait),
+                Err(_) => Err(AgentFailure::Deaf),
+            },
             ended = self.child.wait() => match ended {
                 Ok(status) => Err(AgentFailure::EndedEarly(status)),
                 Err(error) => Err(AgentFailure::Wait(error)),
             },
         }
     }
+}
+
+/// Whether somebody listens on a Unix socket of this network namespace, by the kernel's own list: a connection only
+/// to try would be one that the agent has to refuse.
+fn is_listened_on(socket: &Path) -> io::Result<bool> {
+    let list = std::fs::read("/proc/self/net/unix")?;
+    let wanted = socket.as_os_str().as_bytes();
+    Ok(list.split(|byte| *byte == b'\n').any(|line| {
+        let flags = line.split(|byte| *byte == b' ').nth(3);
+        flags == Some(LISTENING) && line.ends_with(wanted)
+    }))
 }
