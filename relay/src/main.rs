@@ -80,7 +80,8 @@ async fn relay() -> anyhow::Result<()> {
         name = ending_signal()? => log::info!("ended by {name}"),
     }
     take_down(&config, &events, &clean_up).await;
-    drop(events);
+    // the agent reports progress, too; the writer ends with the last sender
+    drop((events, clean_up));
     writer.await.context("the writer of events failed")
 }
 
