@@ -21,6 +21,16 @@ pub(crate) struct Image {
     pub(crate) entries: Vec<Entry>,
 }
 
+/// An image as a file.
+pub(crate) struct Archive {
+    /// The image's name and tag.
+    pub(crate) name: String,
+    /// Changes with the image's content and configuration: the digest of the latter, which names the layer's.
+    pub(crate) id: String,
+    /// The file.
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// Something in an image. Paths have no leading slash.
 pub(crate) enum Entry {
     /// A folder.
@@ -36,18 +46,24 @@ pub(crate) enum Entry {
 }
 
 impl Image {
-    /// The whole archive.
-    pub(crate) fn to_archive(&self) -> Result<Vec<u8>> {
+    /// Makes the whole archive.
+    pub(crate) fn to_archive(&self) -> Result<Archive> {
         let layer = tar(&self.entries)?;
-        let config = serde_json::to_vec(&self.config(&digest(&layer)))?;
-        let config_path = format!("{}.json", digest(&config));
-        let layer_path = format!("{}.tar", digest(&layer));
+        let layer_digest = digest(&layer);
+        let config = serde_json::to_vec(&self.config(&layer_digest))?;
+        let id = digest(&config);
+        let (config_path, layer_path) = (format!("{id}.json"), format!("{layer_digest}.tar"));
         let manifest = json!([{"Config": config_path, "RepoTags": [self.name], "Layers": [layer_path]}]);
-        tar(&[
+        let bytes = tar(&[
             file("manifest.json", 0o644, serde_json::to_vec(&manifest)?),
             file(&config_path, 0o644, config),
             file(&layer_path, 0o644, layer),
-        ])
+        ])?;
+        Ok(Archive {
+            name: self.name.clone(),
+            id,
+            bytes,
+        })
     }
 
     fn config(&self, layer_digest: &str) -> Value {
@@ -173,22 +189,20 @@ mod tests {
 
     #[test]
     fn the_same_image_gives_the_same_bytes() {
-        assert_eq!(sample().to_archive().unwrap(), sample().to_archive().unwrap());
+        let (one, other) = (sample().to_archive().unwrap(), sample().to_archive().unwrap());
+        assert_eq!((one.bytes, one.id), (other.bytes, other.id));
     }
 
     #[test]
-    fn another_content_gives_another_digest() {
+    fn another_content_gives_another_id() {
         let mut other = sample();
         other.entries.pop();
-        assert_ne!(
-            digest(&sample().to_archive().unwrap()),
-            digest(&other.to_archive().unwrap())
-        );
+        assert_ne!(sample().to_archive().unwrap().id, other.to_archive().unwrap().id);
     }
 
     #[test]
     fn the_manifest_names_the_configuration_and_the_layer() {
-        let files = unpack(&sample().to_archive().unwrap());
+        let files = unpack(&sample().to_archive().unwrap().bytes);
         let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
         assert_eq!(manifest[0]["RepoTags"], json!(["sample:1"]));
 

@@ -21,9 +21,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
-    let image = agent()?;
-    let archive = image.to_archive()?;
-    fs::write(&args.output, &archive).with_context(|| format!("writing {}", args.output.display()))?;
+    let image = agent()?.to_archive()?;
+    fs::write(&args.output, &image.bytes).with_context(|| format!("writing {}", args.output.display()))?;
     println!("{} written to {}", image.name, args.output.display());
     Ok(ExitCode::SUCCESS)
 }

@@ -51,6 +51,8 @@ pub(crate) fn files(state: &State) -> [(&'static str, String); 5] {
     ]
 }
 
+/// Images and containers are in memory: they are small, and overlayfs may be unable to stand on the machine's file system.
+///
 /// `restrict_oom_score_adj`: root lacks CAP_SYS_RESOURCE in many containers and virtual machines, and runc dies without it.
 fn containerd(state: &State) -> String {
     let folder = state.folder().display();
@@ -58,7 +60,7 @@ fn containerd(state: &State) -> String {
     let socket = socket.display();
     format!(
         r#"version = 2
-root = "{folder}/containerd"
+root = "/run/containerd-data"
 state = "/run/containerd"
 disabled_plugins = [
   "io.containerd.internal.v1.tracing",

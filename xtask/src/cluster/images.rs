@@ -8,46 +8,28 @@ use anyhow::{Context, Result};
 
 use super::packages::BUSYBOX;
 use super::state::State;
-use crate::archive::{self, Entry, Image, file};
+use crate::archive::{Archive, Entry, Image, file};
 use crate::{image, process};
-
-/// An image as it is loaded.
-pub(crate) struct Archive {
-    pub(crate) name: String,
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) digest: String,
-}
-
-impl Archive {
-    fn of(image: &Image) -> Result<Self> {
-        let bytes = image.to_archive()?;
-        let digest = archive::digest(&bytes);
-        Ok(Self {
-            name: image.name.clone(),
-            bytes,
-            digest,
-        })
-    }
-}
 
 /// The agent's image, from this clone's sources.
 pub(crate) fn agent() -> Result<Archive> {
-    Archive::of(&image::agent()?)
+    image::agent()?.to_archive()
 }
 
 /// The image of the sample workloads: the program that serves all of them.
 pub(crate) fn samples() -> Result<Archive> {
-    Archive::of(&image::program_image("kinject-samples:1", "kinject-sandbox")?)
+    image::program_image("kinject-samples:1", "kinject-sandbox")?.to_archive()
 }
 
 /// What holds a pod's namespaces, and what holds the programs that the node gives to CoreDNS.
 pub(crate) fn pause() -> Result<Archive> {
-    Archive::of(&Image {
+    let image = Image {
         name: "kinject-pause:1".to_owned(),
         user: "65535:65535".to_owned(),
         entrypoint: vec!["/bin/sleep".to_owned(), "2147483647".to_owned()],
         entries: vec![folder("bin", 0o755), file("bin/sleep", 0o755, fs::read(BUSYBOX)?)],
-    })
+    };
+    image.to_archive()
 }
 
 /// A shell with the usual tools (sh, wget, nc, nslookup and so on) for pods of tests.
@@ -66,18 +48,19 @@ pub(crate) fn shell() -> Result<Archive> {
         path: format!("bin/{applet}"),
         target: "busybox".to_owned(),
     }));
-    Archive::of(&Image {
+    let image = Image {
         name: "kinject-shell:1".to_owned(),
         user: "0:0".to_owned(),
         entrypoint: vec!["/bin/sh".to_owned()],
         entries,
-    })
+    };
+    image.to_archive()
 }
 
 /// Loads an image into the node unless it is there, and returns whether it had to.
 pub(crate) fn load(state: &State, image: &Archive) -> Result<bool> {
     let stamp = format!("images/{}", image.name.replace(':', "-"));
-    if state.read(&stamp)?.as_ref() == Some(&image.digest) {
+    if state.read(&stamp)?.as_ref() == Some(&image.id) {
         return Ok(false);
     }
     process::output_with_input(ctr(state).args(["images", "import", "-"]), &image.bytes)
@@ -92,15 +75,16 @@ pub(crate) fn load(state: &State, image: &Archive) -> Result<bool> {
             Ok(listed.contains("io.cri-containerd.image=managed").then_some(()))
         },
     )?;
-    state.write(&stamp, &image.digest)?;
+    state.write(&stamp, &image.id)?;
     Ok(true)
 }
 
 /// Waits until containerd answers.
 pub(crate) fn wait_for_containerd(state: &State) -> Result<()> {
     process::wait_for("containerd", Duration::from_secs(20), || {
-        Ok(state.containerd_socket().exists() && ctr(state).arg("version").output()?.status.success())
-            .map(|answers| answers.then_some(()))
+        let answers =
+            state.containerd_socket().exists() && ctr(state).arg("version").output()?.status.success();
+        Ok(answers.then_some(()))
     })
 }
 

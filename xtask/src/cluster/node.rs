@@ -11,8 +11,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::kubectl::Kubectl;
-use super::network;
 use super::state::State;
+use super::{network, packages};
 use crate::{hint, process};
 
 /// The file in which the node's first process says who it is: its number, and its start time, which no later process with
@@ -82,10 +82,7 @@ impl Node {
             .arg(itself)
             .args(["cluster", "node"])
             .env_clear()
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
+            .env("PATH", packages::PATH)
             .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(log_file.try_clone()?)

@@ -8,16 +8,19 @@ use anyhow::Result;
 
 use crate::{elf, hint, process};
 
-/// A package, and a file of it whose presence proves that it is installed.
+/// A package, and what of it proves that it is installed: a file, or a program by its name.
 const PACKAGES: &[(&str, &str)] = &[
     ("busybox-static", BUSYBOX),
-    ("containerd", "/usr/bin/containerd"),
+    ("containerd", "containerd"),
     ("containernetworking-plugins", "/usr/lib/cni/ptp"),
-    ("iproute2", "/usr/sbin/ip"),
-    ("iptables", "/usr/sbin/iptables"),
-    ("runc", "/usr/sbin/runc"),
-    ("util-linux", "/usr/bin/unshare"),
+    ("iproute2", "ip"),
+    ("iptables", "iptables-restore"),
+    ("runc", "runc"),
+    ("util-linux", "unshare"),
 ];
+
+/// Where the node's programs are looked for.
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The shell of the images that need one.
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
@@ -70,7 +73,10 @@ fn missing() -> Vec<&'static str> {
 fn is_there(file: &str) -> bool {
     match file {
         BUSYBOX => fs::read(file).is_ok_and(|program| elf::is_static(&program).unwrap_or(false)),
-        _ => Path::new(file).exists(),
+        path if path.starts_with('/') => Path::new(path).exists(),
+        name => PATH
+            .split(':')
+            .any(|folder| Path::new(folder).join(name).exists()),
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn write(state: &State) -> Result<()> {
     state.write("pki/ca.crt", &authority_pem)?;
 
     let tokens = KeyPair::generate()?;
-    state.write("pki/tokens.key", &tokens.serialize_pem())?;
+    state.write_secret("pki/tokens.key", &tokens.serialize_pem())?;
     state.write("pki/tokens.pub", &tokens.public_key_pem())?;
 
     let api_names = [
@@ -59,7 +59,7 @@ pub(crate) fn write(state: &State) -> Result<()> {
 
     for (name, user, group) in CLIENTS {
         let signed = Leaf::client(user, group)?.signed(&issuer)?;
-        state.write(&kubeconfig_name(name), &kubeconfig(&authority_pem, user, &signed))?;
+        state.write_secret(&kubeconfig_name(name), &kubeconfig(&authority_pem, user, &signed))?;
     }
     state.give_to_caller(&state.kubeconfig())
 }
@@ -132,7 +132,7 @@ struct Signed {
 impl Signed {
     fn write(&self, state: &State, name: &str) -> Result<()> {
         state.write(&format!("pki/{name}.crt"), &self.certificate)?;
-        state.write(&format!("pki/{name}.key"), &self.key)?;
+        state.write_secret(&format!("pki/{name}.key"), &self.key)?;
         Ok(())
     }
 }

@@ -4,9 +4,9 @@
 //! cluster instead of fighting over addresses and namespaces. A lock on the folder lets one command at a time work on it;
 //! `owner` names the clone whose cluster it is.
 
-use std::fs::{self, File};
-use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -59,8 +59,17 @@ impl State {
         }
     }
 
-    /// Writes a file that only root can read.
+    /// Writes a file that everyone may read.
     pub(crate) fn write(&self, name: &str, content: &str) -> Result<PathBuf> {
+        self.write_with_mode(name, content, 0o644)
+    }
+
+    /// Writes a file that only root can read.
+    pub(crate) fn write_secret(&self, name: &str, content: &str) -> Result<PathBuf> {
+        self.write_with_mode(name, content, 0o600)
+    }
+
+    fn write_with_mode(&self, name: &str, content: &str, mode: u32) -> Result<PathBuf> {
         let path = self.path(name);
         let write = || {
             if let Some(parent) = path.parent() {
@@ -68,8 +77,16 @@ impl State {
             }
             // Under another name first: whoever sees the file sees all of it.
             let unfinished = path.with_extension("unfinished");
-            fs::write(&unfinished, content)?;
-            fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o600))?;
+            match fs::remove_file(&unfinished) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(mode)
+                .open(&unfinished)?;
+            file.write_all(content.as_bytes())?;
             fs::rename(&unfinished, &path)
         };
         write().with_context(|| format!("writing {}", path.display()))?;

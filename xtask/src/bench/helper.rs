@@ -1,0 +1,115 @@
+//! A process in the background that ends with its owner, whatever way the owner ends.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::process;
+
+/// How long a process may take to end by itself.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A command that is killed when the thread that starts it is gone, and that becomes its program without a process in
+/// between.
+pub(crate) fn tied(program: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", program]);
+    command
+}
+
+/// A running process. Dropping it ends it.
+pub(crate) struct Helper {
+    name: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: Option<BufReader<ChildStdout>>,
+}
+
+impl Helper {
+    /// Starts it; `name` is for messages. Standard input and output are pipes, what it says on standard error is shown
+    /// unless the command says otherwise.
+    pub(crate) fn start(name: &str, command: &mut Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("starting {name}"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            stdin: child.stdin.take(),
+            stdout: child.stdout.take().map(BufReader::new),
+            child,
+        })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line of its standard output, without the end of line.
+    pub(crate) fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        if let Some(stdout) = &mut self.stdout {
+            stdout
+                .read_line(&mut line)
+                .with_context(|| format!("hearing {}", self.name))?;
+        }
+        if line.is_empty() {
+            bail!("{} ended too early", self.name);
+        }
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// Writes to its standard input.
+    pub(crate) fn tell(&mut self, words: &str) -> Result<()> {
+        let stdin = self.stdin.as_mut().context("its standard input is closed")?;
+        std::io::Write::write_all(stdin, words.as_bytes()).with_context(|| format!("telling {}", self.name))
+    }
+
+    /// Fails when it has ended.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            Some(status) => bail!("{} ended: {status}", self.name),
+            None => Ok(()),
+        }
+    }
+
+    /// Closes its standard input, on which it ends, and waits for that.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.stdin = None;
+        let status = process::wait_for(&format!("the end of {}", self.name), PATIENCE, || {
+            Ok(self.child.try_wait()?)
+        })?;
+        if !status.success() {
+            bail!("{} failed with {status}", self.name);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<()> {
+        if self.child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            kill_process(pid, Signal::TERM)?;
+        }
+        let ended = process::wait_for("", PATIENCE, || Ok(self.child.try_wait()?));
+        if ended.is_err() {
+            self.child.kill()?;
+            self.child.wait()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        self.stdin = None;
+        if let Err(error) = self.end() {
+            eprintln!("{} may still run: {error:#}", self.name);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The release builds that are measured.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::{process, workspace};
+
+/// The packages: what a user runs, what it is measured against, and what measures.
+const PACKAGES: [&str; 6] = [
+    "kinject",
+    "kinject-relay",
+    "kinject-preload",
+    "kinject-agent",
+    "kinject-sandbox",
+    "kinject-load",
+];
+
+/// Where they are.
+pub(crate) struct Programs {
+    folder: PathBuf,
+}
+
+impl Programs {
+    /// Builds them.
+    pub(crate) fn build() -> Result<Self> {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo
+            .current_dir(workspace::root())
+            .args(["build", "--release", "--quiet"]);
+        for package in PACKAGES {
+            cargo.args(["--package", package]);
+        }
+        process::visible(&mut cargo)?;
+        Ok(Self {
+            folder: workspace::target().join("release"),
+        })
+    }
+
+    pub(crate) fn launcher(&self) -> PathBuf {
+        self.folder.join("kinject")
+    }
+
+    pub(crate) fn agent(&self) -> PathBuf {
+        self.folder.join("kinject-agent")
+    }
+
+    pub(crate) fn samples(&self) -> PathBuf {
+        self.folder.join("kinject-sandbox")
+    }
+
+    pub(crate) fn load(&self) -> PathBuf {
+        self.folder.join("kinject-load")
+    }
+}
+
+/// Whether a program is in PATH or where administrators' programs are.
+pub(crate) fn installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .any(|folder| folder.join(program).is_file())
+}
+
+/// A path as an argument; those of a benchmark's own folders are readable text.
+pub(crate) fn text(path: &Path) -> Result<&str> {
+    path.to_str()
+        .ok_or_else(|| anyhow::anyhow!("{} is not readable text", path.display()))
+}
