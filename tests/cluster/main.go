@@ -1,12 +1,13 @@
 // Every program of a one-node Kubernetes in one static binary.
 //
-// The name that it is called by chooses the program, as with busybox; called by any other name it takes the program's name
-// as its first argument. The flags are the program's own:
+// The name that it is called by chooses the program, as with busybox; called by any other name it takes the
+// program's name as its first argument. The flags are the program's own:
 //
 //	ln -s cluster kubectl && ./kubectl get nodes
 //	cluster kube-apiserver --etcd-servers http://127.0.0.1:2379 ...
 //
-// One binary instead of eight means one link step, one file to copy, and pages of code that the programs share in memory.
+// One binary instead of eight means one link step, one file to copy, and pages of code that the programs
+// share in memory.
 package main
 
 import (

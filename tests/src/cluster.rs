@@ -146,7 +146,8 @@ impl Cluster {
 
     /// Makes a namespace with a name of its own, which goes when the value does.
     ///
-    /// `pod_security` is the level that Pod Security admission enforces: `privileged`, `baseline` or `restricted`.
+    /// `pod_security` is the level that Pod Security admission enforces: `privileged`, `baseline` or
+    /// `restricted`.
     pub fn namespace(&self, prefix: &str, pod_security: &str) -> Result<Namespace> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!(

@@ -1,8 +1,8 @@
 //! Container images as docker-archive files, made without a container engine.
 //!
-//! Such a file is a tar of a manifest, a configuration and one tar for each layer; `docker load`, `podman load`, `kind
-//! load image-archive` and `ctr images import` all take it. The same content always gives the same bytes: no times, no
-//! owners but root, entries in the order given.
+//! Such a file is a tar of a manifest, a configuration and one tar for each layer; `docker load`, `podman
+//! load`, `kind load image-archive` and `ctr images import` all take it. The same content always gives the
+//! same bytes: no times, no owners but root, entries in the order given.
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};

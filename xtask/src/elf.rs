@@ -1,4 +1,5 @@
-//! Tells statically linked programs from those that need a dynamic linker, which an empty image does not have.
+//! Tells statically linked programs from those that need a dynamic linker, which an empty image does not
+//! have.
 
 use anyhow::{Context, Result, bail};
 

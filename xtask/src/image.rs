@@ -11,8 +11,8 @@ use crate::{static_build, workspace};
 
 /// Build the agent's image and write it as a docker-archive file
 ///
-/// No container engine is needed. `docker load -i FILE`, `podman load -i FILE`, `kind load image-archive FILE` and `ctr
-/// -n k8s.io images import FILE` take it. The same sources give the same bytes.
+/// No container engine is needed. `docker load -i FILE`, `podman load -i FILE`, `kind load image-archive
+/// FILE` and `ctr -n k8s.io images import FILE` take it. The same sources give the same bytes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Where to write the image

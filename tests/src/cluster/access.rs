@@ -34,7 +34,8 @@ impl Kubeconfig {
 }
 
 impl Cluster {
-    /// A user who may do only what the rules say, and only in that namespace, in which the user's account is made.
+    /// A user who may do only what the rules say, and only in that namespace, in which the user's account is
+    /// made.
     pub fn restricted_user(&self, namespace: &str, name: &str, rules: &[Rule<'_>]) -> Result<Kubeconfig> {
         let metadata = json!({"name": name, "namespace": namespace});
         let rules = rules

@@ -1,7 +1,8 @@
 //! The truth to test against: a program of this machine, run without kinject in a pod's network.
 //!
-//! It has the pod's network namespace, its `/etc/resolv.conf` and its `/etc/hosts`; everything else is the machine's, as
-//! it is under `kinject run`: files, users, processes, and also `/etc/nsswitch.conf`. Entering the namespace needs root.
+//! It has the pod's network namespace, its `/etc/resolv.conf` and its `/etc/hosts`; everything else is the
+//! machine's, as it is under `kinject run`: files, users, processes, and also `/etc/nsswitch.conf`. Entering
+//! the namespace needs root.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use tempfile::TempDir;
 
 use super::Cluster;
 
-/// Binds two files over the machine's in a mount namespace that ends with the program, and becomes the program.
+/// Binds two files over the machine's in a mount namespace that ends with the program, and becomes the
+/// program.
 const ENTER: &str =
     "mount --bind \"$1\" /etc/resolv.conf && mount --bind \"$2\" /etc/hosts && shift 2 && exec \"$@\"";
 
@@ -24,8 +26,8 @@ pub struct BarePod {
 }
 
 impl BarePod {
-    /// A program in the pod's network; arguments, environment and standard streams can be added. The program is to start
-    /// before this value goes.
+    /// A program in the pod's network; arguments, environment and standard streams can be added. The program
+    /// is to start before this value goes.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command

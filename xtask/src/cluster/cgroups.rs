@@ -34,7 +34,8 @@ pub(crate) fn create() -> Result<()> {
     Ok(())
 }
 
-/// Removes the parent group with all that is left in it. The processes are dead, but the kernel may still be at it.
+/// Removes the parent group with all that is left in it. The processes are dead, but the kernel may still be
+/// at it.
 pub(crate) fn remove() -> Result<()> {
     for hierarchy in hierarchies()? {
         let group = hierarchy.join(CONTROL_GROUP);

@@ -51,9 +51,11 @@ pub(crate) fn files(state: &State) -> [(&'static str, String); 5] {
     ]
 }
 
-/// Images and containers are in memory: they are small, and overlayfs may be unable to stand on the machine's file system.
+/// Images and containers are in memory: they are small, and overlayfs may be unable to stand on the machine's
+/// file system.
 ///
-/// `restrict_oom_score_adj`: root lacks CAP_SYS_RESOURCE in many containers and virtual machines, and runc dies without it.
+/// `restrict_oom_score_adj`: root lacks CAP_SYS_RESOURCE in many containers and virtual machines, and runc
+/// dies without it.
 fn containerd(state: &State) -> String {
     let folder = state.folder().display();
     let socket = state.containerd_socket();
@@ -84,8 +86,8 @@ disabled_plugins = [
     )
 }
 
-/// Each pod has a link of its own to the node, which routes: what goes from pod to pod through a Service then passes the
-/// node's address translation both ways, also where the kernel cannot filter bridged packets.
+/// Each pod has a link of its own to the node, which routes: what goes from pod to pod through a Service then
+/// passes the node's address translation both ways, also where the kernel cannot filter bridged packets.
 fn pod_network() -> String {
     format!(
         r#"{{"cniVersion": "1.0.0", "name": "pods", "plugins": [
@@ -96,7 +98,8 @@ fn pod_network() -> String {
     )
 }
 
-/// Nothing is evicted and no image is collected: a full disk is for the machine's owner to see, not a reason for odd tests.
+/// Nothing is evicted and no image is collected: a full disk is for the machine's owner to see, not a reason
+/// for odd tests.
 fn kubelet(state: &State) -> String {
     let folder = state.folder().display();
     let socket = state.containerd_socket();

@@ -1,5 +1,5 @@
-//! The node from inside: the first process of its namespaces, which gives it file systems and a network, starts its
-//! programs, starts again what ends, and reaps what is orphaned.
+//! The node from inside: the first process of its namespaces, which gives it file systems and a network,
+//! starts its programs, starts again what ends, and reaps what is orphaned.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -59,7 +59,8 @@ fn announce(state: &State) -> Result<()> {
     Ok(())
 }
 
-/// Everything that the programs write outside the state folder goes to memory, which is gone when the node is.
+/// Everything that the programs write outside the state folder goes to memory, which is gone when the node
+/// is.
 fn mount_file_systems(state: &State) -> Result<()> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).context("making the mounts private")?;
@@ -172,7 +173,8 @@ fn spawn(state: &State, component: &Component) -> Result<Pid> {
     Ok(Pid::from_child(&child))
 }
 
-/// Ready means that its own first tasks are done: the roles of RBAC are there, and the namespaces of the system.
+/// Ready means that its own first tasks are done: the roles of RBAC are there, and the namespaces of the
+/// system.
 fn api_server_is_ready(state: &State) -> bool {
     TcpStream::connect("127.0.0.1:6443").is_ok() && Kubectl::new(state).is_ready()
 }

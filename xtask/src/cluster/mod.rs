@@ -1,8 +1,8 @@
 //! `cargo xtask cluster`: a real one-node Kubernetes for the tests, in namespaces of its own on this machine.
 //!
-//! [`build`] makes the programs, [`images`] what runs in pods, [`pki`] and [`config`] their files in the [`state`] folder;
-//! [`node`] starts the first process of the namespaces, whose inside is [`init`] with the [`components`]; [`network`]
-//! connects it with the machine; [`samples`] fills the cluster.
+//! [`build`] makes the programs, [`images`] what runs in pods, [`pki`] and [`config`] their files in the
+//! [`state`] folder; [`node`] starts the first process of the namespaces, whose inside is [`init`] with the
+//! [`components`]; [`network`] connects it with the machine; [`samples`] fills the cluster.
 
 mod build;
 mod cgroups;
@@ -36,8 +36,9 @@ use crate::{archive, hint, process, static_build, workspace};
 
 /// Start, stop and inspect a real one-node Kubernetes on this machine
 ///
-/// It needs root, Linux and Go; Debian packages are installed when they are missing. Its node lives in namespaces of its
-/// own: the machine reaches the API server and nothing else of it, and it reaches nothing of the machine.
+/// It needs root, Linux and Go; Debian packages are installed when they are missing. Its node lives in
+/// namespaces of its own: the machine reaches the API server and nothing else of it, and it reaches nothing
+/// of the machine.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]

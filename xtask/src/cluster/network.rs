@@ -1,4 +1,5 @@
-//! The network of the cluster: a link between the machine and the node's namespace, and routes that keep everything in.
+//! The network of the cluster: a link between the machine and the node's namespace, and routes that keep
+//! everything in.
 //!
 //! ```text
 //! machine                          node's namespace                pods
@@ -6,9 +7,10 @@
 //!                                 lo 203.0.113.10 (the database outside the cluster)
 //! ```
 //!
-//! The node has no default route, so no packet gets from it to the machine's other networks whatever the machine forwards.
-//! On the machine, Services, pods and the addresses outside the cluster are `unreachable`: a program that reaches one of
-//! them got there through kinject, and one that leaks does not send to the machine's gateway.
+//! The node has no default route, so no packet gets from it to the machine's other networks whatever the
+//! machine forwards. On the machine, Services, pods and the addresses outside the cluster are `unreachable`:
+//! a program that reaches one of them got there through kinject, and one that leaks does not send to the
+//! machine's gateway.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -26,7 +28,8 @@ use crate::{hint, process};
 const MACHINE_LINK: &str = "kinject0";
 /// The node's end.
 const NODE_LINK: &str = "eth0";
-/// Marks the machine's routes as the cluster's (a number of `rtnetlink(7)`'s `rtm_protocol` that nobody has registered).
+/// Marks the machine's routes as the cluster's (a number of `rtnetlink(7)`'s `rtm_protocol` that nobody has
+/// registered).
 const ROUTE_PROTOCOL: &str = "211";
 
 /// Fails when the machine already uses the cluster's addresses for something else.
@@ -36,7 +39,7 @@ pub(crate) fn check_free() -> Result<()> {
         if let Some(route) = used.lines().next() {
             return Err(hint::error(
                 format!("the machine already has a route in {prefix}: {}", route.trim()),
-                "the test cluster needs these addresses: end what made the route (another cluster, a VPN) first",
+                "the test cluster needs these addresses: end what made the route (another cluster, a VPN)",
             ));
         }
     }
@@ -61,8 +64,8 @@ link set {MACHINE_LINK} up
         ));
     }
     ip_batch(&mut Command::new("ip"), &batch)?;
-    // What goes to a Service needs a route before kube-proxy's rules translate its address or refuse it. What they leave alone
-    // is refused by the node's own.
+    // What goes to a Service needs a route before kube-proxy's rules translate its address or refuse it. What
+    // they leave alone is refused by the node's own.
     let inside = format!(
         "\
 link set {NODE_LINK} addrgenmode none
@@ -77,8 +80,9 @@ route add {SERVICES} dev {NODE_LINK}
     )
 }
 
-/// The addresses outside the cluster that the machine reaches through a gateway, if at all. One that is in a network of the
-/// machine's own (a virtual machine may well use 192.0.2.0/24) keeps its way: it may be the gateway itself.
+/// The addresses outside the cluster that the machine reaches through a gateway, if at all. One that is in a
+/// network of the machine's own (a virtual machine may well use 192.0.2.0/24) keeps its way: it may be the
+/// gateway itself.
 fn external_addresses() -> impl Iterator<Item = Result<&'static str>> {
     [SILENT, UNROUTABLE, DATABASE].into_iter().filter_map(|address| {
         match Command::new("ip").args(["-4", "route", "get", address]).output() {

@@ -1,4 +1,5 @@
-//! The node from outside: its first process, which holds its namespaces, and whose death is a power cut for all of it.
+//! The node from outside: its first process, which holds its namespaces, and whose death is a power cut for
+//! all of it.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -15,8 +16,8 @@ use super::state::State;
 use super::{network, packages};
 use crate::{hint, process};
 
-/// The file in which the node's first process says who it is: its number, and its start time, which no later process with
-/// the same number shares.
+/// The file in which the node's first process says who it is: its number, and its start time, which no later
+/// process with the same number shares.
 pub(crate) const PID_FILE: &str = "node.pid";
 /// What the first process waits for on its standard input: the network is there.
 pub(crate) const GO: &[u8] = b"go\n";
@@ -65,8 +66,8 @@ impl Node {
         fs::create_dir_all(state.path("logs"))?;
         let log_file = File::create(&log).with_context(|| format!("writing {}", log.display()))?;
         let itself = std::env::current_exe().context("finding this program")?;
-        // A session of its own: Ctrl-C and a closed terminal are not for the node. No environment: proxies and the like
-        // are not for it either.
+        // A session of its own: Ctrl-C and a closed terminal are not for the node. No environment: proxies
+        // and the like are not for it either.
         let mut outer = Command::new("setsid")
             .args([
                 "unshare",
@@ -139,7 +140,8 @@ impl Node {
         Ok(())
     }
 
-    /// Whether the first process has ended, or does so within the limit. The kernel lets it end as the last of the node.
+    /// Whether the first process has ended, or does so within the limit. The kernel lets it end as the last
+    /// of the node.
     fn is_gone(&self, limit: Duration) -> Result<bool> {
         let limit = Timespec::try_from(limit)?;
         let mut handle = [PollFd::new(&self.handle, PollFlags::IN)];
@@ -166,4 +168,50 @@ pub(crate) fn start_time(pid: &str) -> std::io::Result<String> {
         .nth(19)
         .map(str::to_owned)
         .ok_or_else(|| ErrorKind::InvalidData.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::state::tests::temporary;
+    use super::*;
+
+    /// The node of a state folder whose pid file has that text.
+    fn node_of(text: &str) -> Result<Option<Node>> {
+        let (state, _folder) = temporary();
+        state.write(PID_FILE, text)?;
+        Node::running(&state)
+    }
+
+    #[test]
+    fn a_node_is_the_process_with_that_number_and_start_time() {
+        let (pid, start) = (std::process::id(), start_time("self").unwrap());
+        assert!(node_of(&format!("{pid} {start}\n")).unwrap().is_some());
+        assert!(node_of(&format!("{pid} {start}0\n")).unwrap().is_none());
+    }
+
+    #[test]
+    fn without_a_pid_file_there_is_no_node() {
+        let (state, _folder) = temporary();
+        assert!(Node::running(&state).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_process_that_has_ended_but_is_still_listed_is_no_node() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+        let text = format!(
+            "{} {}\n",
+            child.id(),
+            start_time(&child.id().to_string()).unwrap()
+        );
+        assert!(node_of(&text).unwrap().is_some());
+        drop(child.stdin.take());
+        let gone = || Ok(node_of(&text)?.is_none().then_some(()));
+        process::wait_for("the end of cat", Duration::from_secs(10), gone).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn a_broken_pid_file_is_an_error() {
+        assert!(node_of("nonsense").is_err());
+    }
 }

@@ -1,7 +1,8 @@
-//! The cluster's keys: an authority, a leaf for each server and each client, and the key that signs service accounts' tokens.
+//! The cluster's keys: an authority, a leaf for each server and each client, and the key that signs service
+//! accounts' tokens.
 //!
-//! Leaves are never their own authority, which rustls would refuse. Authorisation is by the names in the clients'
-//! certificates, as kubeadm has them, so RBAC means the same as on other clusters.
+//! Leaves are never their own authority, which rustls would refuse. Authorisation is by the names in the
+//! clients' certificates, as kubeadm has them, so RBAC means the same as on other clusters.
 
 use std::path::PathBuf;
 
@@ -19,8 +20,8 @@ use super::state::State;
 /// A client of the API server: its kubeconfig's name, its user, its group.
 const CLIENTS: &[(&str, &str, &str)] = &[
     ("admin", "kubernetes-admin", "system:masters"),
-    // Not system:kube-controller-manager, whose rights suffice only with an account for each controller, which takes
-    // seconds to set up.
+    // Not system:kube-controller-manager, whose rights suffice only with an account for each controller,
+    // which takes seconds to set up.
     ("controllers", "kinject-controllers", "system:masters"),
     ("kubelet", "system:node:kinject-node", "system:nodes"),
     ("proxy", "system:kube-proxy", "system:node-proxier"),
@@ -166,4 +167,56 @@ contexts:
 current-context: kinject-test
 "
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::super::state::tests::temporary;
+    use super::*;
+
+    #[test]
+    fn every_private_key_is_for_root_alone() {
+        let (state, _folder) = temporary();
+        write(&state).unwrap();
+        let readable = Command::new("grep")
+            .args([
+                "--recursive",
+                "--files-with-matches",
+                "-e",
+                "PRIVATE KEY",
+                "-e",
+                "client-key-data",
+            ])
+            .arg(state.folder())
+            .output()
+            .unwrap();
+        let files = String::from_utf8(readable.stdout).unwrap();
+        assert!(files.lines().count() >= 4 + CLIENTS.len(), "{files}");
+        for file in files.lines() {
+            let mode =
+                std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(file).unwrap().permissions());
+            assert_eq!(mode & 0o077, 0, "{file}");
+        }
+    }
+
+    #[test]
+    fn a_kubeconfig_holds_the_authority_and_the_clients_own_pair() {
+        let signed = Signed {
+            certificate: "certificate".to_owned(),
+            key: "key".to_owned(),
+        };
+        let text = kubeconfig("authority", "system:node:one", &signed);
+        for (field, value) in [
+            ("certificate-authority-data", "authority"),
+            ("client-certificate-data", "certificate"),
+            ("client-key-data", "key"),
+        ] {
+            assert!(
+                text.contains(&format!("{field}: {}\n", BASE64.encode(value))),
+                "{text}"
+            );
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! The folder that holds everything a cluster writes, and who may touch it.
 //!
-//! Its place is fixed: Unix sockets in it stay below their 108 bytes wherever the clone is, and two clones see each other's
-//! cluster instead of fighting over addresses and namespaces. A lock on the folder lets one command at a time work on it;
-//! `owner` names the clone whose cluster it is.
+//! Its place is fixed: Unix sockets in it stay below their 108 bytes wherever the clone is, and two clones
+//! see each other's cluster instead of fighting over addresses and namespaces. A lock on the folder lets one
+//! command at a time work on it; `owner` names the clone whose cluster it is.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -22,9 +22,11 @@ pub(crate) struct State {
 
 impl State {
     pub(crate) fn new() -> Self {
-        Self {
-            folder: PathBuf::from(FOLDER),
-        }
+        Self::in_folder(PathBuf::from(FOLDER))
+    }
+
+    fn in_folder(folder: PathBuf) -> Self {
+        Self { folder }
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -98,7 +100,8 @@ impl State {
         Ok(self.read("owner")?.map(PathBuf::from))
     }
 
-    /// Takes the folder for this command, made anew when it is missing, and waits while another command holds it.
+    /// Takes the folder for this command, made anew when it is missing, and waits while another command holds
+    /// it.
     pub(crate) fn lock(&self) -> Result<Lock> {
         let take = || loop {
             fs::create_dir_all(&self.folder)?;
@@ -154,5 +157,67 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Only an empty folder can be removed so: one that a command made to have something to lock.
         let _not_empty = fs::remove_dir(&self.path);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A state folder of a test's own.
+    pub(crate) fn temporary() -> (State, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        (State::in_folder(folder.path().join("state")), folder)
+    }
+
+    #[test]
+    fn a_lock_leaves_no_empty_folder_behind() {
+        let (state, _folder) = temporary();
+        drop(state.lock().unwrap());
+        assert!(!state.folder().exists());
+    }
+
+    #[test]
+    fn a_lock_leaves_a_filled_folder_alone_until_it_is_cleared() {
+        let (state, _folder) = temporary();
+        let lock = state.lock().unwrap();
+        state.write("a/file", "content").unwrap();
+        drop(lock);
+        assert_eq!(state.read("a/file").unwrap().as_deref(), Some("content"));
+
+        let lock = state.lock().unwrap();
+        state.clear(&lock).unwrap();
+        drop(lock);
+        assert!(!state.folder().exists());
+    }
+
+    #[test]
+    fn a_command_waits_for_the_one_that_holds_the_folder() {
+        let (state, _folder) = temporary();
+        let held = state.lock().unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let _lock = state.lock().unwrap();
+                sender.send("second").unwrap();
+            });
+            // Were there no lock, the second might still be late: this can miss a fault, never invent one.
+            assert!(receiver.try_recv().is_err());
+            drop(held);
+            assert_eq!(receiver.recv().unwrap(), "second");
+        });
+    }
+
+    #[test]
+    fn secrets_are_for_root_alone() {
+        let (state, _folder) = temporary();
+        let secret = state.write_secret("key", "secret").unwrap();
+        let public = state.write("certificate", "public").unwrap();
+        assert_eq!(fs::metadata(secret).unwrap().permissions().mode() & 0o077, 0);
+        assert_eq!(fs::metadata(public).unwrap().permissions().mode() & 0o044, 0o044);
     }
 }
