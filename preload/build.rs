@@ -1,0 +1,55 @@
+//! Compiles what has to be C, and sees to it that the library depends on libc alone.
+//!
+//! Loading `libgcc_s.so.1` would be most of what a preloaded library costs an exec. rustc names it for every dynamic
+//! library, so that panics can unwind; ours has none. Two things keep it, and the standard library's own panic
+//! machinery, out:
+//!
+//! - The personality routine, to which every frame description of the standard library refers, is replaced by one of
+//!   ours (`c/unwind.c`). The linker then finds that nothing of the standard library is used.
+//! - A linker script named `libgcc_s.so`, in a folder that is searched first, stands in for libgcc_s and gives a linker
+//!   that judges before it removes unused code the static archives instead.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs, io};
+
+const SOURCES: [&str; 2] = ["c/execl.c", "c/unwind.c"];
+
+fn main() -> io::Result<()> {
+    println!("cargo::rerun-if-changed=build.rs");
+    let mut code = cc::Build::new();
+    for source in SOURCES {
+        println!("cargo::rerun-if-changed={source}");
+        code.file(source);
+    }
+    // frame descriptions let a cancelled thread unwind through these functions too
+    code.flag("-std=c99")
+        .flag("-fvisibility=hidden")
+        .flag("-fexceptions");
+    code.warnings_into_errors(true).compile("kinject_preload_c");
+    println!("cargo::rustc-cdylib-link-arg=-Wl,--wrap=rust_eh_personality");
+
+    let folder = PathBuf::from(env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("OUT_DIR is not set"))?);
+    if let Some(script) = static_libgcc(code.get_compiler().path())? {
+        fs::write(folder.join("libgcc_s.so"), script)?;
+        println!("cargo::rustc-cdylib-link-arg=-L{}", folder.display());
+    }
+    Ok(())
+}
+
+/// A linker script that stands in for libgcc_s; none where the compiler comes without GCC's archives.
+fn static_libgcc(compiler: &Path) -> io::Result<Option<String>> {
+    let mut archives = Vec::new();
+    for name in ["libgcc_eh.a", "libgcc.a"] {
+        let output = Command::new(compiler)
+            .arg(format!("-print-file-name={name}"))
+            .output()?;
+        let path = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
+        // a name that is not found comes back as it was given
+        if !output.status.success() || !path.is_absolute() || !path.exists() {
+            return Ok(None);
+        }
+        archives.push(format!("\"{}\"", path.display()));
+    }
+    Ok(Some(format!("INPUT({})\n", archives.join(" "))))
+}

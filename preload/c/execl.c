@@ -1,0 +1,90 @@
+/* The variadic members of the exec family (exec(3)): Rust can call variadic functions but not define them.
+ *
+ * Each gathers its arguments into an array on the stack, as libc does, and hands it to Rust. They are hidden; the
+ * library exports `execl`, `execlp` and `execle` as jumps to them. Nothing but the stack is written, so all of them
+ * may be called after vfork(2).
+ */
+#include <stdarg.h>
+#include <stddef.h>
+
+extern int kinject_execv(const char *path, char *const argv[]);
+extern int kinject_execvp(const char *file, char *const argv[]);
+extern int kinject_execve(const char *path, char *const argv[], char *const envp[]);
+
+static size_t count(const char *first, va_list *rest)
+{
+    size_t total = 0;
+
+    if (first == NULL)
+        return 0;
+    do
+        total++;
+    while (va_arg(*rest, const char *) != NULL);
+    return total;
+}
+
+/* Writes `total` arguments and the null that ends them. */
+static void gather(char **argv, size_t total, const char *first, va_list *rest)
+{
+    size_t i;
+
+    argv[0] = (char *)first;
+    for (i = 1; i <= total; i++)
+        argv[i] = va_arg(*rest, char *);
+}
+
+int kinject_execl(const char *path, const char *first, ...)
+{
+    va_list rest;
+    size_t total;
+
+    va_start(rest, first);
+    total = count(first, &rest);
+    va_end(rest);
+    {
+        char *argv[total + 1];
+
+        va_start(rest, first);
+        gather(argv, total, first, &rest);
+        va_end(rest);
+        return kinject_execv(path, argv);
+    }
+}
+
+int kinject_execlp(const char *file, const char *first, ...)
+{
+    va_list rest;
+    size_t total;
+
+    va_start(rest, first);
+    total = count(first, &rest);
+    va_end(rest);
+    {
+        char *argv[total + 1];
+
+        va_start(rest, first);
+        gather(argv, total, first, &rest);
+        va_end(rest);
+        return kinject_execvp(file, argv);
+    }
+}
+
+int kinject_execle(const char *path, const char *first, ...)
+{
+    va_list rest;
+    size_t total;
+
+    va_start(rest, first);
+    total = count(first, &rest);
+    va_end(rest);
+    {
+        char *argv[total + 1];
+        char **envp;
+
+        va_start(rest, first);
+        gather(argv, total, first, &rest);
+        envp = va_arg(rest, char **);
+        va_end(rest);
+        return kinject_execve(path, argv, envp);
+    }
+}

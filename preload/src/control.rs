@@ -1,0 +1,181 @@
+//! One conversation with the relay.
+//!
+//! Each call of a hook that needs the relay opens a socket, asks, reads the answer and closes the socket: a program
+//! may close every descriptor it does not know, fork, or start threads in between (`kinject_protocol::control`).
+//! Nothing is allocated here.
+
+use crate::errno::Errno;
+use crate::session::Session;
+use crate::sys::{self, Descriptor};
+use core::ptr;
+use kinject_protocol::control::{EncodedRequest, ReplyRef, Request};
+use libc::{c_int, cmsghdr, iovec, msghdr, sockaddr_un, socklen_t};
+
+/// Room for every reply but [`ReplyRef::Addresses`].
+pub(crate) const SMALL_REPLY: usize = 64;
+
+/// Why the relay could not be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// The program is out of descriptors, or the system of memory: the kernel's own words.
+    NoSocket(Errno),
+    /// There is no relay, it went away, it speaks another version, or a sandbox keeps us from it.
+    NoRelay,
+}
+
+/// Why there is no answer yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// A signal handler ran: ask again to go on waiting.
+    Interrupted,
+    /// There will be none.
+    NoRelay,
+}
+
+/// Asks one question and waits for the answer, through signals as libc's own lookups do.
+pub(crate) fn ask<'a>(
+    session: &Session,
+    request: &Request<'_>,
+    buffer: &'a mut [u8],
+) -> Result<ReplyRef<'a>, Trouble> {
+    let conversation = Conversation::start(session, request, None)?;
+    let length = loop {
+        match conversation.receive(buffer) {
+            Ok(length) => break length,
+            Err(Silence::Interrupted) => {}
+            Err(Silence::NoRelay) => return Err(Trouble::NoRelay),
+        }
+    };
+    let message = buffer.get(..length).ok_or(Trouble::NoRelay)?;
+    ReplyRef::decode(message).map_err(|_| Trouble::NoRelay)
+}
+
+/// A conversation that has begun.
+pub(crate) struct Conversation(Descriptor);
+
+impl Conversation {
+    /// Connects to the relay and sends the first request, with a descriptor if one is to be passed.
+    pub(crate) fn start(
+        session: &Session,
+        request: &Request<'_>,
+        passed: Option<c_int>,
+    ) -> Result<Self, Trouble> {
+        let relay = session.relay.as_ref().ok_or(Trouble::NoRelay)?;
+        let conversation = Self(open()?);
+        conversation.connect(relay)?;
+        conversation.send(&request.encode(), passed)?;
+        Ok(conversation)
+    }
+
+    /// Sends [`Request::Interrupt`].
+    pub(crate) fn interrupt(&self) -> Result<(), Trouble> {
+        self.send(&Request::Interrupt.encode(), None)
+    }
+
+    /// Waits for the answer; gives its length.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Result<usize, Silence> {
+        match sys::recv(self.0.raw(), buffer) {
+            Ok(0) => Err(Silence::NoRelay),
+            Ok(length) => Ok(length),
+            Err(Errno(libc::EINTR)) => Err(Silence::Interrupted),
+            Err(_) => Err(Silence::NoRelay),
+        }
+    }
+
+    /// Waits where the relay's backlog is full, which lasts as long as the relay needs for one call.
+    fn connect(&self, relay: &sockaddr_un) -> Result<(), Trouble> {
+        let length = size_of::<sockaddr_un>() as socklen_t;
+        loop {
+            // SAFETY: the address is readable for its length
+            match unsafe { sys::connect(self.0.raw(), ptr::from_ref(relay).cast(), length) } {
+                Ok(()) => return Ok(()),
+                Err(Errno(libc::EINTR)) => {}
+                Err(_) => return Err(Trouble::NoRelay),
+            }
+        }
+    }
+
+    fn send(&self, request: &EncodedRequest, passed: Option<c_int>) -> Result<(), Trouble> {
+        let bytes = request.as_bytes();
+        let mut part = iovec {
+            iov_base: bytes.as_ptr().cast_mut().cast(),
+            iov_len: bytes.len(),
+        };
+        let mut rights = passed.map(Rights::new);
+        let (control, control_length) = match &mut rights {
+            Some(rights) => (ptr::from_mut(rights).cast(), size_of::<Rights>()),
+            None => (ptr::null_mut(), 0),
+        };
+        // SAFETY: a message header of zeros is an empty one, also in the fields that are padding
+        let mut message: msghdr = unsafe { core::mem::zeroed() };
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = control;
+        message.msg_controllen = control_length as _;
+        loop {
+            // SAFETY: the header, its part, the bytes and the rights all live until the end of this function
+            match unsafe { sys::sendmsg(self.0.raw(), &raw const message, libc::MSG_NOSIGNAL) } {
+                Ok(_) => return Ok(()),
+                Err(Errno(libc::EINTR)) => {}
+                Err(error) => return Err(Trouble::from_send(error)),
+            }
+        }
+    }
+}
+
+impl Trouble {
+    fn from_socket(error: Errno) -> Self {
+        match error.0 {
+            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => Self::NoSocket(error),
+            // a seccomp filter or a kernel without Unix sockets
+            _ => Self::NoRelay,
+        }
+    }
+
+    fn from_send(error: Errno) -> Self {
+        match error.0 {
+            // the program's socket was closed meanwhile
+            libc::EBADF => Self::NoSocket(error),
+            // too many sockets are on their way to the relay
+            libc::ETOOMANYREFS => Self::NoSocket(Errno(libc::EAGAIN)),
+            libc::ENOBUFS | libc::ENOMEM => Self::NoSocket(error),
+            _ => Self::NoRelay,
+        }
+    }
+}
+
+/// Opens the socket, out of the way of a program whose standard streams are closed: what another thread writes to
+/// its standard error must not reach the relay.
+fn open() -> Result<Descriptor, Trouble> {
+    let socket = sys::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0)
+        .map_err(Trouble::from_socket)?;
+    if socket.raw() > libc::STDERR_FILENO {
+        return Ok(socket);
+    }
+    sys::duplicate_above_standard_streams(&socket).map_err(Trouble::from_socket)
+}
+
+/// One descriptor as ancillary data (cmsg(3)).
+#[repr(C)]
+struct Rights {
+    header: cmsghdr,
+    descriptor: c_int,
+    padding: c_int,
+}
+
+// the kernel rounds up to whole words, as the struct does
+const _: () = assert!(size_of::<Rights>().is_multiple_of(size_of::<usize>()));
+
+impl Rights {
+    fn new(descriptor: c_int) -> Self {
+        Self {
+            header: cmsghdr {
+                cmsg_len: (size_of::<cmsghdr>() + size_of::<c_int>()) as _,
+                cmsg_level: libc::SOL_SOCKET,
+                cmsg_type: libc::SCM_RIGHTS,
+            },
+            descriptor,
+            padding: 0,
+        }
+    }
+}

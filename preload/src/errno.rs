@@ -1,0 +1,50 @@
+//! Error numbers, and the program's own `errno`.
+
+use libc::c_int;
+
+/// An error number of the kernel (errno(3)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Errno(pub(crate) c_int);
+
+impl Errno {
+    /// Splits what a system call left in its result register.
+    #[inline]
+    pub(crate) fn check(result: isize) -> Result<usize, Self> {
+        const LARGEST: isize = 4095;
+        if (-LARGEST..0).contains(&result) {
+            Err(Self(result.wrapping_neg() as c_int))
+        } else {
+            Ok(result as usize)
+        }
+    }
+
+    /// The calling thread's `errno`.
+    #[inline]
+    pub(crate) fn current() -> Self {
+        // SAFETY: libc gives each thread an `errno` that lives as long as the thread
+        Self(unsafe { *libc::__errno_location() })
+    }
+
+    /// Makes this the calling thread's `errno`.
+    #[inline]
+    pub(crate) fn set(self) {
+        // SAFETY: as above, and nobody else writes it meanwhile
+        unsafe { *libc::__errno_location() = self.0 };
+    }
+
+    /// Sets `errno` and gives what most functions of libc return then.
+    #[inline]
+    pub(crate) fn fail(self) -> c_int {
+        self.set();
+        -1
+    }
+}
+
+/// Runs `operation` and puts the program's `errno` back as it was.
+#[inline]
+pub(crate) fn kept<T>(operation: impl FnOnce() -> T) -> T {
+    let before = Errno::current();
+    let result = operation();
+    before.set();
+    result
+}

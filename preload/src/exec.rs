@@ -1,0 +1,14 @@
+//! The exec family: execve(2), exec(3), fexecve(3), execveat(2) and posix_spawn(3).
+//!
+//! A program that starts another with an environment of its own making takes it out of the session without meaning
+//! to. So each of these looks at the environment that it is given, and if the session's variables or our library in
+//! `LD_PRELOAD` are missing, starts the program with a copy that has them ([`plan`]). The usual environment, which
+//! has them all, is passed on untouched.
+//!
+//! Everything here may run in the child of a vfork(2), in the parent's memory: only the stack is written, apart from
+//! the addresses of libc's functions, which are the same in both.
+
+mod call;
+mod copy;
+mod execl;
+mod plan;

@@ -1,0 +1,177 @@
+//! The members of the family with a fixed number of arguments.
+
+use super::copy::{with_own, with_session};
+use crate::environment;
+use crate::errno::Errno;
+use crate::real;
+use libc::{c_char, c_int, c_void, pid_t};
+
+/// An array of C strings that a null ends.
+type Strings = *const *const c_char;
+
+hook! {
+    unsafe fn execve(path: *const c_char, argv: Strings, envp: Strings) -> c_int => hooked_execve {
+        execve_in_session(path, argv, envp)
+    }
+}
+
+hook! {
+    unsafe fn execv(path: *const c_char, argv: Strings) -> c_int => hooked_execv {
+        execv_in_session(path, argv)
+    }
+}
+
+hook! {
+    unsafe fn execvp(file: *const c_char, argv: Strings) -> c_int => hooked_execvp {
+        execvp_in_session(file, argv)
+    }
+}
+
+hook! {
+    unsafe fn execvpe(file: *const c_char, argv: Strings, envp: Strings) -> c_int => hooked_execvpe {
+        execvpe_in_session(file, argv, envp)
+    }
+}
+
+hook! {
+    unsafe fn fexecve(descriptor: c_int, argv: Strings, envp: Strings) -> c_int => hooked_fexecve {
+        fexecve_in_session(descriptor, argv, envp)
+    }
+}
+
+hook! {
+    unsafe fn execveat(
+        folder: c_int,
+        path: *const c_char,
+        argv: Strings,
+        envp: Strings,
+        flags: c_int
+    ) -> c_int => hooked_execveat {
+        execveat_in_session(folder, path, argv, envp, flags)
+    }
+}
+
+hook! {
+    unsafe fn posix_spawn(
+        child: *mut pid_t,
+        path: *const c_char,
+        actions: *const c_void,
+        attributes: *const c_void,
+        argv: Strings,
+        envp: Strings
+    ) -> c_int => hooked_spawn {
+        posix_spawn_in_session(child, path, actions, attributes, argv, envp)
+    }
+}
+
+hook! {
+    unsafe fn posix_spawnp(
+        child: *mut pid_t,
+        file: *const c_char,
+        actions: *const c_void,
+        attributes: *const c_void,
+        argv: Strings,
+        envp: Strings
+    ) -> c_int => hooked_spawnp {
+        posix_spawnp_in_session(child, file, actions, attributes, argv, envp)
+    }
+}
+
+/// This machine's libc does not have the function.
+const MISSING: Errno = Errno(libc::ENOSYS);
+
+pub(super) extern "C" fn execve_in_session(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
+    let Some(native) = real::execve.get() else {
+        return MISSING.fail();
+    };
+    // SAFETY: these are the program's own arguments, and an environment that outlives the call
+    with_session(envp, |envp| unsafe { native(path, argv, envp) })
+}
+
+pub(super) extern "C" fn execv_in_session(path: *const c_char, argv: Strings) -> c_int {
+    let (Some(native), Some(with_environment)) = (real::execv.get(), real::execve.get()) else {
+        return MISSING.fail();
+    };
+    with_own(environment::own(), |envp| match envp {
+        // SAFETY: as above
+        None => unsafe { native(path, argv) },
+        // SAFETY: as above
+        Some(envp) => unsafe { with_environment(path, argv, envp) },
+    })
+}
+
+pub(super) extern "C" fn execvp_in_session(file: *const c_char, argv: Strings) -> c_int {
+    let (Some(native), Some(with_environment)) = (real::execvp.get(), real::execvpe.get()) else {
+        return MISSING.fail();
+    };
+    with_own(environment::own(), |envp| match envp {
+        // SAFETY: as above
+        None => unsafe { native(file, argv) },
+        // SAFETY: as above
+        Some(envp) => unsafe { with_environment(file, argv, envp) },
+    })
+}
+
+extern "C" fn execvpe_in_session(file: *const c_char, argv: Strings, envp: Strings) -> c_int {
+    let Some(native) = real::execvpe.get() else {
+        return MISSING.fail();
+    };
+    // SAFETY: as above
+    with_session(envp, |envp| unsafe { native(file, argv, envp) })
+}
+
+extern "C" fn fexecve_in_session(descriptor: c_int, argv: Strings, envp: Strings) -> c_int {
+    let Some(native) = real::fexecve.get() else {
+        return MISSING.fail();
+    };
+    // SAFETY: as above
+    with_session(envp, |envp| unsafe { native(descriptor, argv, envp) })
+}
+
+extern "C" fn execveat_in_session(
+    folder: c_int,
+    path: *const c_char,
+    argv: Strings,
+    envp: Strings,
+    flags: c_int,
+) -> c_int {
+    let Some(native) = real::execveat.get() else {
+        return MISSING.fail();
+    };
+    // SAFETY: as above
+    with_session(envp, |envp| unsafe { native(folder, path, argv, envp, flags) })
+}
+
+extern "C" fn posix_spawn_in_session(
+    child: *mut pid_t,
+    path: *const c_char,
+    actions: *const c_void,
+    attributes: *const c_void,
+    argv: Strings,
+    envp: Strings,
+) -> c_int {
+    let Some(native) = real::posix_spawn.get() else {
+        return MISSING.0;
+    };
+    // SAFETY: as above
+    with_session(envp, |envp| unsafe {
+        native(child, path, actions, attributes, argv, envp)
+    })
+}
+
+extern "C" fn posix_spawnp_in_session(
+    child: *mut pid_t,
+    file: *const c_char,
+    actions: *const c_void,
+    attributes: *const c_void,
+    argv: Strings,
+    envp: Strings,
+) -> c_int {
+    let Some(native) = real::posix_spawnp.get() else {
+        return MISSING.0;
+    };
+    // SAFETY: as above
+    with_session(envp, |envp| unsafe {
+        native(child, file, actions, attributes, argv, envp)
+    })
+}

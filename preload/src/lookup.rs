@@ -1,0 +1,83 @@
+//! Looking names up: what all functions of the resolver family share.
+//!
+//! A name goes to the relay, which knows the cluster's answer and falls back to the local network by itself, so its
+//! word is final. Left to libc are numbers, this machine's own names for itself, and what is no host name at all:
+//! empty, longer than the DNS allows, or with other bytes than letters, digits, hyphens, underscores and dots. Names
+//! that only internationalisation makes into host names (`AI_IDN`) are among the latter.
+
+mod addrinfo;
+mod hostent;
+mod list;
+mod name;
+
+use crate::control::{self, Trouble};
+use crate::session::Session;
+use core::ptr::NonNull;
+use kinject_protocol::NameFailure;
+use kinject_protocol::control::{AddressList, Family, MAX_REPLY, Purpose, ReplyRef, Request};
+
+/// The addresses of a name, in the buffer that the reply came in.
+struct Found<'a> {
+    canonical: &'a [u8],
+    addresses: AddressList<'a>,
+}
+
+/// Why there are none.
+enum NotFound {
+    /// The relay's word.
+    Failed(NameFailure),
+    /// The relay could not be asked.
+    Trouble(Trouble),
+}
+
+fn ask<'a>(
+    session: &Session,
+    family: Family,
+    purpose: Purpose,
+    name: &[u8],
+    buffer: &'a mut Allocation,
+) -> Result<Found<'a>, NotFound> {
+    let request = Request::Resolve {
+        family,
+        purpose,
+        name,
+    };
+    match control::ask(session, &request, buffer.bytes()) {
+        Ok(ReplyRef::Addresses { canonical, addresses }) => Ok(Found { canonical, addresses }),
+        Ok(ReplyRef::NameFailed(failure)) => Err(NotFound::Failed(failure)),
+        // not an answer to what was asked
+        Ok(
+            ReplyRef::Connected
+            | ReplyRef::InProgress
+            | ReplyRef::Local
+            | ReplyRef::Failed(_)
+            | ReplyRef::Peer(_)
+            | ReplyRef::Unknown,
+        )
+        | Err(Trouble::NoRelay) => Err(NotFound::Failed(NameFailure::TryAgain)),
+        Err(trouble @ Trouble::NoSocket(_)) => Err(NotFound::Trouble(trouble)),
+    }
+}
+
+/// Memory of libc's allocator for one reply; running out of it is an ordinary error.
+struct Allocation(NonNull<u8>);
+
+impl Allocation {
+    fn new() -> Option<Self> {
+        // SAFETY: calloc may be called with any sizes
+        let memory = unsafe { libc::calloc(MAX_REPLY, 1) };
+        NonNull::new(memory.cast()).map(Self)
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: calloc gave this many bytes, all of them written, and they live as long as self
+        unsafe { core::slice::from_raw_parts_mut(self.0.as_ptr(), MAX_REPLY) }
+    }
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        // SAFETY: the memory is calloc's, and every borrow of it has ended
+        unsafe { libc::free(self.0.as_ptr().cast()) };
+    }
+}

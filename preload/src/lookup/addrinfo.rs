@@ -1,0 +1,251 @@
+//! getaddrinfo(3).
+//!
+//! The relay gives the addresses; libc itself makes the list of each of them, with the program's own hints and
+//! service, and the lists are chained. So each element is libc's, and no freeaddrinfo(3) of ours is needed. Bad hints
+//! and services are libc's to judge, before the relay is asked.
+//!
+//! We deviate in two flags: `AI_ADDRCONFIG` asks for what the cluster offers, not this machine's interfaces, and
+//! `AI_IDN` leaves what is no host name without it to libc.
+
+use super::list::{self, AddressText, List};
+use super::{Allocation, NotFound, ask, name};
+use crate::control::Trouble;
+use crate::errno::{self, Errno};
+use crate::session::Session;
+use crate::{failure, real};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::ptr;
+use kinject_protocol::control::{AddressList, Family, Purpose};
+use libc::{addrinfo, c_char, c_int};
+
+/// netdb.h's flags for internationalised names.
+const AI_IDN: c_int = 0x0040;
+const AI_CANONIDN: c_int = 0x0080;
+
+/// The number is an address, but of another family than the hints want.
+const EAI_ADDRFAMILY: c_int = -9;
+
+/// What the relay has done already when libc makes the list of an address.
+const DONE_BY_RELAY: c_int =
+    libc::AI_ADDRCONFIG | libc::AI_CANONNAME | libc::AI_V4MAPPED | libc::AI_ALL | AI_IDN | AI_CANONIDN;
+
+type Native =
+    unsafe extern "C" fn(*const c_char, *const c_char, *const addrinfo, *mut *mut addrinfo) -> c_int;
+
+hook! {
+    unsafe fn getaddrinfo(
+        node: *const c_char,
+        service: *const c_char,
+        hints: *const addrinfo,
+        result: *mut *mut addrinfo
+    ) -> c_int => hooked {
+        getaddrinfo_in_session(node, service, hints, result)
+    }
+}
+
+extern "C" fn getaddrinfo_in_session(
+    node: *const c_char,
+    service: *const c_char,
+    hints: *const addrinfo,
+    result: *mut *mut addrinfo,
+) -> c_int {
+    let Some(native) = real::getaddrinfo.get() else {
+        Errno(libc::ENOSYS).set();
+        return libc::EAI_SYSTEM;
+    };
+    let Some((session, name)) = errno::kept(|| for_session(native, node, hints)) else {
+        // SAFETY: these are the program's own arguments
+        return unsafe { native(node, service, hints, result) };
+    };
+    // SAFETY: a C program may leave hints out, but what it gives is an addrinfo
+    let query = Query::new(native, service, unsafe { hints.as_ref() });
+    match errno::kept(|| query.answer(&session, name)) {
+        Ok(list) => {
+            // SAFETY: libc too writes here, without a check
+            unsafe { *result = list.into_raw() };
+            0
+        }
+        Err(Refusal::Code(code)) => code,
+        Err(Refusal::System(error)) => {
+            error.set();
+            libc::EAI_SYSTEM
+        }
+    }
+}
+
+/// The name to look up, if it is not libc's business.
+fn for_session<'a>(
+    native: Native,
+    node: *const c_char,
+    hints: *const addrinfo,
+) -> Option<(Session, &'a [u8])> {
+    if node.is_null() {
+        return None;
+    }
+    // SAFETY: the node is a C string, as libc expects it too
+    let name = unsafe { list::bytes(node) };
+    if !name::is_for_relay(name) {
+        return None;
+    }
+    // SAFETY: as libc does, a given hint is read
+    let must_be_number =
+        unsafe { hints.as_ref() }.is_some_and(|hints| hints.ai_flags & libc::AI_NUMERICHOST != 0);
+    if must_be_number || (name::may_be_number(name) && is_number(native, node)) {
+        return None;
+    }
+    Some((Session::current()?, name))
+}
+
+/// Does libc read this node as a number?
+fn is_number(native: Native, node: *const c_char) -> bool {
+    let mut found = ptr::null_mut();
+    let hints = numeric_hints(libc::AF_UNSPEC);
+    // SAFETY: node is a C string; the list comes back in `found`
+    if unsafe { native(node, ptr::null(), &raw const hints, &raw mut found) } != 0 {
+        return false;
+    }
+    // SAFETY: libc made the list, and nobody else has it
+    unsafe { libc::freeaddrinfo(found) };
+    true
+}
+
+fn numeric_hints(family: c_int) -> addrinfo {
+    // SAFETY: an addrinfo of zeros is what programs begin their hints with
+    let mut hints: addrinfo = unsafe { core::mem::zeroed() };
+    hints.ai_family = family;
+    hints.ai_flags = libc::AI_NUMERICHOST;
+    hints
+}
+
+/// Why there is no list.
+enum Refusal {
+    /// A code of getaddrinfo(3).
+    Code(c_int),
+    /// `EAI_SYSTEM`, with this `errno`.
+    System(Errno),
+}
+
+impl From<NotFound> for Refusal {
+    fn from(not_found: NotFound) -> Self {
+        match not_found {
+            NotFound::Failed(failed) => Self::Code(failure::address_info_error(failed)),
+            NotFound::Trouble(Trouble::NoSocket(error)) => Self::System(error),
+            NotFound::Trouble(Trouble::NoRelay) => Self::Code(libc::EAI_AGAIN),
+        }
+    }
+}
+
+/// What the program asks, apart from the name.
+struct Query {
+    native: Native,
+    service: *const c_char,
+    /// The program's hints for addresses that are numbers.
+    numeric: addrinfo,
+    /// The program's own flags.
+    flags: c_int,
+}
+
+impl Query {
+    fn new(native: Native, service: *const c_char, hints: Option<&addrinfo>) -> Self {
+        let mut numeric = numeric_hints(libc::AF_UNSPEC);
+        let mut flags = 0;
+        if let Some(hints) = hints {
+            flags = hints.ai_flags;
+            numeric = *hints;
+            numeric.ai_flags = flags & !DONE_BY_RELAY | libc::AI_NUMERICHOST;
+        }
+        Self {
+            native,
+            service,
+            numeric,
+            flags,
+        }
+    }
+
+    fn answer(&self, session: &Session, name: &[u8]) -> Result<List, Refusal> {
+        self.check()?;
+        let mut buffer = Allocation::new().ok_or(Refusal::Code(libc::EAI_MEMORY))?;
+        let found = ask(session, self.family(), Purpose::AddressInfo, name, &mut buffer)?;
+        let mut list = List::new();
+        for address in self.wanted(found.addresses) {
+            if let Some(elements) = self.list_of(address)? {
+                // SAFETY: libc made the list, and nobody else has it
+                unsafe { list.append(elements) };
+            }
+        }
+        if list.is_empty() {
+            return Err(Refusal::Code(libc::EAI_NODATA));
+        }
+        if self.has(libc::AI_CANONNAME) {
+            let canonical = if found.canonical.is_empty() {
+                name
+            } else {
+                found.canonical
+            };
+            list.set_canonical_name(canonical)
+                .ok_or(Refusal::Code(libc::EAI_MEMORY))?;
+        }
+        Ok(list)
+    }
+
+    fn has(&self, flag: c_int) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Lets libc judge hints and service by an address that is surely good.
+    fn check(&self) -> Result<(), Refusal> {
+        let good = match self.numeric.ai_family {
+            libc::AF_INET6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        };
+        if let Some(list) = self.list_of(good)? {
+            // SAFETY: libc made the list, and nobody else has it
+            unsafe { libc::freeaddrinfo(list) };
+        }
+        Ok(())
+    }
+
+    /// What the relay is asked for: IPv4 as well where it may be mapped.
+    fn family(&self) -> Family {
+        match self.numeric.ai_family {
+            libc::AF_INET => Family::V4,
+            libc::AF_INET6 if self.has(libc::AI_V4MAPPED) => Family::Any,
+            libc::AF_INET6 => Family::V6,
+            _ => Family::Any,
+        }
+    }
+
+    /// The addresses that the hints let through, in the relay's order.
+    fn wanted<'a>(&self, addresses: AddressList<'a>) -> impl Iterator<Item = IpAddr> + use<'a> {
+        let family = self.numeric.ai_family;
+        let is_mapping = family == libc::AF_INET6
+            && self.has(libc::AI_V4MAPPED)
+            && (self.has(libc::AI_ALL) || !addresses.into_iter().any(|address| address.is_ipv6()));
+        addresses.filter_map(move |address| match (address, family) {
+            (IpAddr::V4(v4), libc::AF_INET6) if is_mapping => Some(IpAddr::V6(v4.to_ipv6_mapped())),
+            (IpAddr::V4(_), libc::AF_INET6) | (IpAddr::V6(_), libc::AF_INET) => None,
+            _ => Some(address),
+        })
+    }
+
+    /// The list that libc makes of one address; none for an address that it does not take for one of the family.
+    fn list_of(&self, address: IpAddr) -> Result<Option<*mut addrinfo>, Refusal> {
+        let text = AddressText::new(address);
+        let mut list = ptr::null_mut();
+        // SAFETY: the text is a C string, the service is the program's, and the list comes back in `list`
+        let code = unsafe {
+            (self.native)(
+                text.as_ptr(),
+                self.service,
+                &raw const self.numeric,
+                &raw mut list,
+            )
+        };
+        match code {
+            0 => Ok((!list.is_null()).then_some(list)),
+            EAI_ADDRFAMILY => Ok(None),
+            libc::EAI_SYSTEM => Err(Refusal::System(Errno::current())),
+            code => Err(Refusal::Code(code)),
+        }
+    }
+}

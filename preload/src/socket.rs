@@ -1,0 +1,99 @@
+//! What the kernel says of a socket.
+
+use crate::errno::Errno;
+use crate::sys;
+use core::net::{IpAddr, SocketAddr};
+use libc::c_int;
+
+/// `TCP_CLOSE` of the kernel's `tcp_states.h`: neither connected nor listening nor on the way there.
+const CLOSED: u8 = 7;
+
+/// `IPPROTO_MPTCP`.
+const MPTCP: c_int = 262;
+
+/// `AF_SMC`, which carries TCP under another name and takes internet addresses.
+const SMC: c_int = 43;
+
+/// What a hook does with a socket depends on this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// TCP, also with several paths.
+    Tcp,
+    /// It would leave for the local network by a protocol that a session does not carry.
+    Uncarried,
+    /// Not an internet socket, a raw one, or no socket at all.
+    Foreign,
+}
+
+impl Kind {
+    pub(crate) fn of(socket: c_int) -> Self {
+        let Ok(domain) = option::<c_int>(socket, libc::SO_DOMAIN) else {
+            return Self::Foreign;
+        };
+        let Ok(kind) = option::<c_int>(socket, libc::SO_TYPE) else {
+            return Self::Foreign;
+        };
+        match (domain, kind) {
+            (libc::AF_INET | libc::AF_INET6, libc::SOCK_RAW) => Self::Foreign,
+            (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) if is_tcp(socket) => Self::Tcp,
+            (libc::AF_INET | libc::AF_INET6 | SMC, _) => Self::Uncarried,
+            _ => Self::Foreign,
+        }
+    }
+}
+
+fn option<T: Copy + Default>(socket: c_int, name: c_int) -> Result<T, Errno> {
+    sys::socket_option(socket, libc::SOL_SOCKET, name)
+}
+
+fn is_tcp(socket: c_int) -> bool {
+    matches!(option(socket, libc::SO_PROTOCOL), Ok(libc::IPPROTO_TCP | MPTCP))
+}
+
+/// The number that names this socket and its duplicates, and never another socket.
+pub(crate) fn cookie(socket: c_int) -> Option<u64> {
+    option(socket, libc::SO_COOKIE).ok()
+}
+
+/// `AF_INET` or `AF_INET6`; none for another socket.
+pub(crate) fn internet_family(socket: c_int) -> Option<c_int> {
+    option(socket, libc::SO_DOMAIN)
+        .ok()
+        .filter(|domain| matches!(*domain, libc::AF_INET | libc::AF_INET6))
+}
+
+/// Is this TCP socket still, or again, without any connection?
+pub(crate) fn is_closed(socket: c_int) -> bool {
+    // the state is the first byte of the information; a shorter buffer gets as much as it holds
+    sys::socket_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO) == Ok(CLOSED)
+}
+
+/// Would the kernel say without asking the network that this socket cannot go there?
+pub(crate) fn is_of_other_family(socket: c_int, target: SocketAddr) -> bool {
+    match (internet_family(socket), target.ip()) {
+        (Some(libc::AF_INET), IpAddr::V4(_)) => false,
+        (Some(libc::AF_INET6), IpAddr::V6(v6)) => {
+            v6.to_ipv4_mapped().is_some()
+                && sys::socket_option::<c_int>(socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) == Ok(1)
+        }
+        _ => true,
+    }
+}
+
+/// Does connect(2) on this socket return before it is done?
+pub(crate) fn is_nonblocking(socket: c_int) -> bool {
+    sys::fcntl(socket, libc::F_GETFL, 0).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0)
+}
+
+/// Makes connect(2) connect at once instead of with the first data (`TCP_FASTOPEN_CONNECT`, tcp(7)).
+pub(crate) fn forbid_fast_open(socket: c_int) {
+    let off: c_int = 0;
+    // a kernel that does not know the option does not delay either
+    let _known = sys::set_socket_option(
+        socket,
+        libc::IPPROTO_TCP,
+        libc::TCP_FASTOPEN_CONNECT,
+        (&raw const off).cast(),
+        size_of::<c_int>(),
+    );
+}

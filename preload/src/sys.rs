@@ -1,0 +1,254 @@
+//! System calls made directly, past libc.
+//!
+//! The library's own calls go this way for three reasons: they cannot enter the hooks again, they leave `errno` alone,
+//! and they are no cancellation points (pthreads(7)), so that a cancelled thread never unwinds out of the middle of
+//! an operation. What the program itself asked for goes through libc's own function instead, see [`crate::real`].
+
+use crate::errno::Errno;
+use libc::{c_int, c_long, c_void, iovec, msghdr, pid_t, sockaddr, socklen_t};
+
+/// Makes a system call with six arguments; unused ones are ignored by the kernel.
+///
+/// # Safety
+///
+/// As for the named call: every pointer among the arguments has to be what the call expects.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+unsafe fn call(number: c_long, arguments: [usize; 6]) -> Result<usize, Errno> {
+    let [a, b, c, d, e, f] = arguments;
+    let result: isize;
+    // SAFETY: the registers are those of the kernel's calling convention, which keeps all but rax, rcx and r11
+    unsafe {
+        core::arch::asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e, in("r9") f,
+            lateout("rcx") _, lateout("r11") _,
+            options(nostack),
+        );
+    }
+    Errno::check(result)
+}
+
+/// Makes a system call with six arguments; unused ones are ignored by the kernel.
+///
+/// # Safety
+///
+/// As for the named call: every pointer among the arguments has to be what the call expects.
+#[cfg(target_arch = "aarch64")]
+#[inline]
+unsafe fn call(number: c_long, arguments: [usize; 6]) -> Result<usize, Errno> {
+    let [a, b, c, d, e, f] = arguments;
+    let result: isize;
+    // SAFETY: the registers are those of the kernel's calling convention, which keeps all but x0
+    unsafe {
+        core::arch::asm!(
+            "svc 0",
+            inlateout("x0") a as isize => result,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e, in("x5") f, in("x8") number,
+            options(nostack),
+        );
+    }
+    Errno::check(result)
+}
+
+/// A descriptor that the library opened for the length of one call.
+pub(crate) struct Descriptor(c_int);
+
+impl Descriptor {
+    pub(crate) fn raw(&self) -> c_int {
+        self.0
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // SAFETY: close takes no pointer. Linux frees the number whatever it returns, so the result says nothing
+        let _closed = unsafe { call(libc::SYS_close, [self.0 as usize, 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// socket(2).
+pub(crate) fn socket(domain: c_int, kind: c_int, protocol: c_int) -> Result<Descriptor, Errno> {
+    // SAFETY: socket takes no pointer
+    let made = unsafe {
+        call(
+            libc::SYS_socket,
+            [domain as usize, kind as usize, protocol as usize, 0, 0, 0],
+        )
+    };
+    made.map(|descriptor| Descriptor(descriptor as c_int))
+}
+
+/// fcntl(2) with an integer argument.
+pub(crate) fn fcntl(descriptor: c_int, command: c_int, argument: c_int) -> Result<c_int, Errno> {
+    // SAFETY: the commands that are used here take no pointer
+    let done = unsafe {
+        call(
+            libc::SYS_fcntl,
+            [descriptor as usize, command as usize, argument as usize, 0, 0, 0],
+        )
+    };
+    done.map(|value| value as c_int)
+}
+
+/// Duplicates `descriptor` to a number above those of the standard streams.
+pub(crate) fn duplicate_above_standard_streams(descriptor: &Descriptor) -> Result<Descriptor, Errno> {
+    fcntl(descriptor.raw(), libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1).map(Descriptor)
+}
+
+/// connect(2).
+///
+/// # Safety
+///
+/// `length` bytes at `address` have to be readable.
+pub(crate) unsafe fn connect(
+    descriptor: c_int,
+    address: *const sockaddr,
+    length: socklen_t,
+) -> Result<(), Errno> {
+    // SAFETY: the caller vouches for the address
+    let done = unsafe {
+        call(
+            libc::SYS_connect,
+            [descriptor as usize, address as usize, length as usize, 0, 0, 0],
+        )
+    };
+    done.map(drop)
+}
+
+/// sendmsg(2).
+///
+/// # Safety
+///
+/// `message` and what it points to have to be readable.
+pub(crate) unsafe fn sendmsg(
+    descriptor: c_int,
+    message: *const msghdr,
+    flags: c_int,
+) -> Result<usize, Errno> {
+    // SAFETY: the caller vouches for the message
+    unsafe {
+        call(
+            libc::SYS_sendmsg,
+            [descriptor as usize, message as usize, flags as usize, 0, 0, 0],
+        )
+    }
+}
+
+/// recv(2); descriptors that come with the message are dropped by the kernel.
+pub(crate) fn recv(descriptor: c_int, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let arguments = [
+        descriptor as usize,
+        buffer.as_mut_ptr() as usize,
+        buffer.len(),
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the buffer is writable for its length
+    unsafe { call(libc::SYS_recvfrom, arguments) }
+}
+
+/// getsockopt(2) of an option that is one plain value of type `T`.
+pub(crate) fn socket_option<T: Copy + Default>(
+    descriptor: c_int,
+    level: c_int,
+    name: c_int,
+) -> Result<T, Errno> {
+    let mut value = T::default();
+    let mut length = size_of::<T>() as socklen_t;
+    let arguments = [
+        descriptor as usize,
+        level as usize,
+        name as usize,
+        &raw mut value as usize,
+        &raw mut length as usize,
+        0,
+    ];
+    // SAFETY: value is writable for length bytes, and the kernel writes no more than that
+    unsafe { call(libc::SYS_getsockopt, arguments) }.map(|_| value)
+}
+
+/// setsockopt(2) with `length` bytes at `value`, whatever they are: the kernel checks them.
+pub(crate) fn set_socket_option(
+    descriptor: c_int,
+    level: c_int,
+    name: c_int,
+    value: *const c_void,
+    length: usize,
+) -> Result<(), Errno> {
+    let arguments = [
+        descriptor as usize,
+        level as usize,
+        name as usize,
+        value as usize,
+        length,
+        0,
+    ];
+    // SAFETY: the kernel copies the value and fails with EFAULT where it cannot be read
+    unsafe { call(libc::SYS_setsockopt, arguments) }.map(drop)
+}
+
+/// getpeername(2) into a buffer that holds every address; gives the address's own length.
+pub(crate) fn getpeername(descriptor: c_int, address: &mut libc::sockaddr_storage) -> Result<usize, Errno> {
+    let mut length = size_of::<libc::sockaddr_storage>() as socklen_t;
+    let arguments = [
+        descriptor as usize,
+        address as *mut libc::sockaddr_storage as usize,
+        &raw mut length as usize,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: address is writable for length bytes, and length itself is writable
+    unsafe { call(libc::SYS_getpeername, arguments) }.map(|_| length as usize)
+}
+
+/// Copies up to `buffer.len()` bytes from `address`, as far as they are readable; gives the count.
+pub(crate) fn read_own_memory(address: *const c_void, buffer: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: getpid takes no argument
+    let own = unsafe { call(libc::SYS_getpid, [0; 6]) }? as pid_t;
+    let local = iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    let remote = iovec {
+        iov_base: address.cast_mut(),
+        iov_len: buffer.len(),
+    };
+    let arguments = [
+        own as usize,
+        &raw const local as usize,
+        1,
+        &raw const remote as usize,
+        1,
+        0,
+    ];
+    // SAFETY: the local vector is a writable buffer; the remote one is checked by the kernel, which never faults on it
+    unsafe { call(libc::SYS_process_vm_readv, arguments) }
+}
+
+/// Maps `length` bytes of fresh memory.
+pub(crate) fn map_memory(length: usize) -> Result<*mut c_void, Errno> {
+    let arguments = [
+        0,
+        length,
+        (libc::PROT_READ | libc::PROT_WRITE) as usize,
+        (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize,
+        usize::MAX,
+        0,
+    ];
+    // SAFETY: a mapping at a place that the kernel chooses touches no other
+    unsafe { call(libc::SYS_mmap, arguments) }.map(|address| address as *mut c_void)
+}
+
+/// Gives back what [`map_memory`] gave.
+///
+/// # Safety
+///
+/// Nothing may use the mapping any more.
+pub(crate) unsafe fn unmap_memory(address: *mut c_void, length: usize) {
+    // SAFETY: the caller gives up the mapping; a failure would leave it in place, which harms nothing
+    let _unmapped = unsafe { call(libc::SYS_munmap, [address as usize, length, 0, 0, 0, 0]) };
+}
