@@ -16,8 +16,9 @@ use crate::control::{self, Conversation, SMALL_REPLY, Silence, Trouble};
 use crate::errno::Errno;
 use crate::session::Session;
 use crate::socket::{self, Kind};
-use crate::{datagram, failure, real};
+use crate::{datagram, failure, real, sys};
 use core::net::SocketAddr;
+use core::ptr;
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::control::{ReplyRef, Request};
 use libc::{c_int, sockaddr, socklen_t};
@@ -56,10 +57,8 @@ pub(crate) extern "C" fn connect_in_session(
     let outcome = match Kind::of(socket) {
         Kind::Foreign => Outcome::Native,
         Kind::Uncarried => Outcome::Failed(datagram::UNCARRIED),
-        Kind::Tcp if !socket::is_closed(socket) || socket::is_of_other_family(socket, target) => {
-            Outcome::Native
-        }
-        Kind::Tcp => dial(&session, socket, target, native),
+        Kind::Tcp if socket::is_of_other_family(socket, target) => Outcome::Native,
+        Kind::Tcp => connect_stream(&session, socket, target),
     };
     match outcome {
         Outcome::Native => native(),
@@ -68,7 +67,20 @@ pub(crate) extern "C" fn connect_in_session(
     }
 }
 
-fn dial(session: &Session, socket: c_int, target: SocketAddr, native: impl Fn() -> c_int) -> Outcome {
+/// A socket that is not at rest is the kernel's business: `EISCONN`, `EALREADY`, or the wait for a connect that is
+/// under way. One that the relay resets at this very moment is at rest after all.
+fn connect_stream(session: &Session, socket: c_int, target: SocketAddr) -> Outcome {
+    if socket::is_closed(socket) {
+        return dial(session, socket, target);
+    }
+    match resume(socket) {
+        Ok(()) => Outcome::Connected,
+        Err(Errno(libc::EINVAL)) => dial(session, socket, target),
+        Err(error) => Outcome::Failed(error),
+    }
+}
+
+fn dial(session: &Session, socket: c_int, target: SocketAddr) -> Outcome {
     socket::forbid_fast_open(socket);
     let mut buffer = [0; SMALL_REPLY];
     let (reply, is_interrupted) = match ask(session, socket, target, &mut buffer) {
@@ -82,7 +94,7 @@ fn dial(session: &Session, socket: c_int, target: SocketAddr, native: impl Fn() 
         ReplyRef::Failed(failed) => Outcome::Failed(failure::connect_errno(failed)),
         ReplyRef::InProgress if socket::is_nonblocking(socket) => Outcome::Failed(Errno(libc::EINPROGRESS)),
         ReplyRef::InProgress if is_interrupted => Outcome::Failed(Errno(libc::EINTR)),
-        ReplyRef::InProgress => sleep(session, socket, native),
+        ReplyRef::InProgress => sleep(session, socket),
         // not an answer to what was asked
         ReplyRef::Peer(_) | ReplyRef::Unknown | ReplyRef::Addresses { .. } | ReplyRef::NameFailed(_) => {
             Outcome::Failed(failure::connect_errno(ConnectFailure::TunnelDown))
@@ -92,7 +104,7 @@ fn dial(session: &Session, socket: c_int, target: SocketAddr, native: impl Fn() 
 
 /// Why there is no reply to a connect.
 enum Stop {
-    /// A second signal came while the first one was being told to the relay.
+    /// Signals keep coming and no answer does.
     Interrupted,
     Trouble(Trouble),
 }
@@ -103,7 +115,11 @@ impl From<Trouble> for Stop {
     }
 }
 
-/// Asks the relay to connect the socket; gives its reply, and whether a signal cut the wait short.
+/// How many signals may come while a relay that answers within milliseconds does not.
+const MOST_SIGNALS: u32 = 64;
+
+/// Asks the relay to connect the socket; gives its reply, and whether a signal came meanwhile. The relay answers so
+/// soon that a signal waits for the answer, after which the socket is in the state that connect(2) promises.
 fn ask<'a>(
     session: &Session,
     socket: c_int,
@@ -111,33 +127,44 @@ fn ask<'a>(
     buffer: &'a mut [u8],
 ) -> Result<(ReplyRef<'a>, bool), Stop> {
     let conversation = Conversation::start(session, &Request::Connect { target }, Some(socket))?;
-    let (received, is_interrupted) = match conversation.receive(buffer) {
-        Err(Silence::Interrupted) => {
-            conversation.interrupt()?;
-            (conversation.receive(buffer), true)
+    let mut signals = 0;
+    let length = loop {
+        match conversation.receive(buffer) {
+            Ok(length) => break length,
+            Err(Silence::Interrupted) if signals == MOST_SIGNALS => return Err(Stop::Interrupted),
+            Err(Silence::Interrupted) => signals += 1,
+            Err(Silence::NoRelay) => return Err(Trouble::NoRelay.into()),
         }
-        received => (received, false),
-    };
-    let length = match received {
-        Ok(length) => length,
-        Err(Silence::Interrupted) => return Err(Stop::Interrupted),
-        Err(Silence::NoRelay) => return Err(Trouble::NoRelay.into()),
     };
     let message = buffer.get(..length).ok_or(Trouble::NoRelay)?;
     let reply = ReplyRef::decode(message).map_err(|_| Trouble::NoRelay)?;
-    Ok((reply, is_interrupted))
+    Ok((reply, signals > 0))
 }
 
-/// Waits in the kernel, which ignores the address of a socket that is connecting.
-fn sleep(session: &Session, socket: c_int, native: impl Fn() -> c_int) -> Outcome {
-    if native() == 0 {
+/// Waits in the kernel for a connect that is under way.
+fn sleep(session: &Session, socket: c_int) -> Outcome {
+    let Err(error) = resume(socket) else {
         return Outcome::Connected;
-    }
-    let error = Errno::current();
-    Outcome::Failed(match error.0 {
-        libc::ECONNRESET | libc::ECONNABORTED => stored_failure(session, socket).unwrap_or(error),
+    };
+    let failure = match error.0 {
+        // the relay reset it while it slept, or before it began to
+        libc::ECONNRESET | libc::ECONNABORTED | libc::EINVAL => {
+            stored_failure(session, socket).unwrap_or(Errno(libc::ECONNABORTED))
+        }
         _ => error,
-    })
+    };
+    Outcome::Failed(failure)
+}
+
+/// connect(2) on a socket that is not at rest.
+///
+/// The kernel looks at the address of a socket at rest only, so this passes one that it refuses there: a socket that
+/// comes to rest between a look at its state and this call gives `EINVAL`, and never dials over the local network.
+fn resume(socket: c_int) -> Result<(), Errno> {
+    let family = libc::AF_INET as libc::sa_family_t;
+    let length = size_of_val(&family) as socklen_t;
+    // SAFETY: the address is readable for its length, which is that of the family alone
+    unsafe { sys::connect(socket, ptr::from_ref(&family).cast(), length) }
 }
 
 /// Why the relay reset this socket, if it did.

@@ -67,11 +67,6 @@ impl Conversation {
         Ok(conversation)
     }
 
-    /// Sends [`Request::Interrupt`].
-    pub(crate) fn interrupt(&self) -> Result<(), Trouble> {
-        self.send(&Request::Interrupt.encode(), None)
-    }
-
     /// Waits for the answer; gives its length.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Result<usize, Silence> {
         match sys::recv(self.0.raw(), buffer) {

@@ -1,16 +1,14 @@
 //! What the preloaded library asks of its relay, and the answers.
 //!
 //! One datagram of a `SOCK_SEQPACKET` socket is one message: a version byte, a kind byte, then the fields in little
-//! endian. [`Request::Connect`] travels with the program's socket as ancillary data (`SCM_RIGHTS`, unix(7)), and is
-//! the only request that may be followed by a second one on the same conversation, [`Request::Interrupt`].
+//! endian. [`Request::Connect`] travels with the program's socket as ancillary data (`SCM_RIGHTS`, unix(7)).
 //!
 //! ```text
 //! request   version kind payload
 //! Connect      1     1   address
-//! Interrupt    1     2   -
-//! Peer         1     3   cookie u64
-//! Failure      1     4   cookie u64
-//! Resolve      1     5   family u8, purpose u8, name
+//! Peer         1     2   cookie u64
+//! Failure      1     3   cookie u64
+//! Resolve      1     4   family u8, purpose u8, name
 //!
 //! reply     version kind payload
 //! Connected    1     1   -
@@ -77,8 +75,6 @@ pub enum Request<'a> {
         /// The address that the program passed to connect(2).
         target: SocketAddr,
     },
-    /// A signal interrupted the wait for the answer to [`Request::Connect`]: leave the socket connecting.
-    Interrupt,
     /// To which target was the socket with this `SO_COOKIE` connected?
     Peer {
         /// The socket's cookie (socket(7), `SO_COOKIE`).
@@ -198,14 +194,13 @@ impl<'a> Request<'a> {
                 encoded.put(address.get(..length).unwrap_or(&address));
                 encoded
             }
-            Self::Interrupt => EncodedRequest::new(2),
             Self::Peer { cookie } => {
-                let mut encoded = EncodedRequest::new(3);
+                let mut encoded = EncodedRequest::new(2);
                 encoded.put(&cookie.to_le_bytes());
                 encoded
             }
             Self::Failure { cookie } => {
-                let mut encoded = EncodedRequest::new(4);
+                let mut encoded = EncodedRequest::new(3);
                 encoded.put(&cookie.to_le_bytes());
                 encoded
             }
@@ -214,7 +209,7 @@ impl<'a> Request<'a> {
                 purpose,
                 name,
             } => {
-                let mut encoded = EncodedRequest::new(5);
+                let mut encoded = EncodedRequest::new(4);
                 let family = match family {
                     Family::Any => 0,
                     Family::V4 => 4,
@@ -238,14 +233,13 @@ impl<'a> Request<'a> {
             1 => Self::Connect {
                 target: fields.address()?,
             },
-            2 => Self::Interrupt,
-            3 => Self::Peer {
+            2 => Self::Peer {
                 cookie: u64::from_le_bytes(fields.array()?),
             },
-            4 => Self::Failure {
+            3 => Self::Failure {
                 cookie: u64::from_le_bytes(fields.array()?),
             },
-            5 => {
+            4 => {
                 let family = match fields.byte()? {
                     0 => Family::Any,
                     4 => Family::V4,
@@ -423,7 +417,6 @@ mod tests {
             Request::Connect {
                 target: SocketAddrV6::new("fe80::1".parse().unwrap(), 443, 0, 7).into(),
             },
-            Request::Interrupt,
             Request::Peer { cookie: u64::MAX },
             Request::Failure { cookie: 1 },
             Request::Resolve {
@@ -518,7 +511,10 @@ mod tests {
             Err(DecodeError::Version(b'G'))
         );
         assert_eq!(Request::decode(&[VERSION, 99]), Err(DecodeError::Value(99)));
-        assert_eq!(Request::decode(&[VERSION, 2, 0]), Err(DecodeError::TrailingBytes));
+        assert_eq!(
+            Request::decode(&[VERSION, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            Err(DecodeError::TrailingBytes)
+        );
         assert_eq!(Reply::decode(&[VERSION, 4, 0]), Err(DecodeError::Value(0)));
         assert_eq!(Reply::decode(&[VERSION, 5, 9, 0, 0]), Err(DecodeError::Value(9)));
     }

@@ -160,7 +160,6 @@ async fn answer(session: &Session, call: Conversation) {
     };
     let reply = match request {
         Request::Connect { target } => return connect::serve(session, call, received.socket, target).await,
-        Request::Interrupt => return,
         Request::Peer { cookie } => session.registry.peer(cookie).map_or(Reply::Unknown, Reply::Peer),
         Request::Failure { cookie } => session
             .registry

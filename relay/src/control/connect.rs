@@ -213,6 +213,10 @@ fn refuse(call: &Conversation, target: SocketAddr, error: &io::Error) {
     log::warn!("connect to {target}: cannot connect the program's socket: {error}");
     let failure = match error.raw_os_error() {
         Some(libc::EADDRNOTAVAIL) => ConnectFailure::AddressNotAvailable,
+        // what an earlier connect of the socket left behind, which connect(2) reports before it dials anew
+        Some(libc::ETIMEDOUT) => ConnectFailure::TimedOut,
+        Some(libc::ECONNRESET) => ConnectFailure::Reset,
+        Some(libc::ECONNABORTED) => ConnectFailure::AlreadyReported,
         _ => ConnectFailure::Exhausted,
     };
     answer(call, &Reply::Failed(failure));
