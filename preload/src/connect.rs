@@ -151,6 +151,8 @@ fn sleep(session: &Session, socket: c_int) -> Outcome {
         libc::ECONNRESET | libc::ECONNABORTED | libc::EINVAL => {
             stored_failure(session, socket).unwrap_or(Errno(libc::ECONNABORTED))
         }
+        // SO_SNDTIMEO ran out: for the kernel this was the second call, for the program it is the first
+        libc::EALREADY => Errno(libc::EINPROGRESS),
         _ => error,
     };
     Outcome::Failed(failure)
