@@ -1,3 +1,16 @@
 //! What the integration and end-to-end tests share.
+//!
+//! * [`cluster`] is the real cluster, [`place`] makes it and the sandbox one thing to connect to.
+//! * [`session`] is `kinject run` kept open, so that many programs share one session.
+//! * [`scene`] puts a place, a session and the bare truth together: most tests take one.
+//! * [`programs`] are the programs that tests run, [`running`] runs them with a deadline.
+//! * [`binaries`] finds what is tested, [`skip`] tells what could not be.
 
+pub mod binaries;
 pub mod cluster;
+pub mod place;
+pub mod programs;
+pub mod running;
+pub mod scene;
+pub mod session;
+pub mod skip;

@@ -1,0 +1,31 @@
+//! The programs under test, as `cargo build` leaves them beside each other.
+
+use std::env;
+use std::path::PathBuf;
+
+/// The folder that cargo builds into for the profile of this test.
+pub fn folder() -> PathBuf {
+    let test = env::current_exe().expect("a test knows its own file");
+    // TARGET/PROFILE/deps/TEST
+    let folder = test.ancestors().nth(2);
+    folder.expect("cargo puts tests two folders deep").to_owned()
+}
+
+/// The path of one of them, which must have been built.
+pub fn path(name: &str) -> PathBuf {
+    let path = folder().join(name);
+    assert!(
+        path.is_file(),
+        "{} is not built: run `cargo build`, with --release if the tests have it",
+        path.display()
+    );
+    path
+}
+
+/// The command line, with everything that it needs at its side.
+pub fn kinject() -> PathBuf {
+    for beside in ["kinject-relay", "libkinject_preload.so"] {
+        path(beside);
+    }
+    path("kinject")
+}

@@ -1,0 +1,143 @@
+//! The programs that tests run: the test's own in Python and C, and what is installed.
+
+use std::collections::HashMap;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock};
+
+use crate::{binaries, skip};
+
+/// A program with its arguments.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Its file.
+    pub path: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<OsString>,
+}
+
+impl Program {
+    /// A program of this machine.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            arguments: Vec::new(),
+        }
+    }
+
+    /// One more argument.
+    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// More arguments.
+    pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+        self
+    }
+
+    /// The program as a command of its own.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command.args(&self.arguments);
+        command
+    }
+}
+
+/// Where the tests' own programs lie.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs")
+}
+
+/// A line for `sh`.
+pub fn shell(line: &str) -> Program {
+    Program::new("/bin/sh").args(["-c", line])
+}
+
+/// One of the tests' own Python programs.
+pub fn python(name: &str) -> Program {
+    let file = folder().join(name);
+    assert!(file.is_file(), "there is no {}", file.display());
+    // -S: without site packages it starts in half the time; -u: nothing stays in a buffer when it is killed
+    Program::new(interpreter()).args(["-SEu"]).arg(file)
+}
+
+/// Python itself rather than a wrapper that chooses among several.
+pub fn interpreter() -> &'static Path {
+    static INTERPRETER: OnceLock<PathBuf> = OnceLock::new();
+    INTERPRETER.get_or_init(|| {
+        let asked = Command::new("python3")
+            .args(["-c", "import sys; print(sys.executable)"])
+            .output();
+        match asked {
+            Ok(output) if output.status.success() => {
+                PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+            }
+            other => panic!("the tests need python3: {other:?}"),
+        }
+    })
+}
+
+/// One of the tests' own C programs, compiled.
+pub fn c(name: &str) -> Program {
+    compile(name, &[])
+}
+
+/// One of the tests' own C programs, statically linked.
+pub fn static_c(name: &str) -> Program {
+    compile(name, &["-static"])
+}
+
+fn compile(name: &str, flags: &[&str]) -> Program {
+    static COMPILED: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
+    let key = format!("{name}{}", flags.concat());
+    let mut compiled = COMPILED.lock().expect("no compilation panics while it is locked");
+    let compiled = compiled.get_or_insert_default();
+    if let Some(path) = compiled.get(&key) {
+        return Program::new(path);
+    }
+    let folder_for_programs = binaries::folder().join("test-programs");
+    fs::create_dir_all(&folder_for_programs).expect("the target folder can be written to");
+    let path = folder_for_programs.join(&key);
+    let fresh = path.with_extension(std::process::id().to_string());
+    let source = folder().join(format!("{name}.c"));
+    let output = Command::new("cc")
+        .args(["-O1", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread"])
+        .args(flags)
+        .arg("-o")
+        .args([&fresh, &source])
+        .output();
+    match output {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => panic!(
+            "{} does not compile:\n{}",
+            source.display(),
+            String::from_utf8_lossy(&output.stderr)
+        ),
+        Err(error) => panic!("the tests need a C compiler: {error}"),
+    }
+    fs::rename(&fresh, &path).expect("it was just written");
+    compiled.insert(key, path.clone());
+    Program::new(path)
+}
+
+/// A program that may be installed; where it is not, that is noted and `None` returned.
+pub fn installed(name: &str) -> Option<Program> {
+    let found = find(name);
+    if found.is_none() {
+        skip::not_run(&format!("tests with {name}"), "it is not installed");
+    }
+    found.map(Program::new)
+}
+
+/// Looks for a program in PATH.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+}

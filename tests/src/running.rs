@@ -1,0 +1,164 @@
+//! Running a program to its end, or to its deadline: a program that hangs is a failure, not a test that hangs.
+
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// How long a program of a test may take unless the test says otherwise.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What came of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What was run, for messages.
+    pub command: String,
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Runs a command, with standard input empty unless it has another, within [`PATIENCE`].
+pub fn run(command: &mut Command) -> Outcome {
+    run_within(command, PATIENCE)
+}
+
+/// Runs a command to its end. Panics when that takes longer than `limit`.
+pub fn run_within(command: &mut Command, limit: Duration) -> Outcome {
+    let started = Instant::now();
+    command.stdin(Stdio::null());
+    finish(spawn(command), started, &describe(command), limit)
+}
+
+/// Starts a command with its output captured, in a process group of its own.
+pub fn spawn(command: &mut Command) -> Child {
+    let spawned = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn();
+    spawned.unwrap_or_else(|error| panic!("cannot start {}: {error}", describe(command)))
+}
+
+/// Waits for the end of what [`spawn`] started.
+pub fn finish(child: Child, started: Instant, what: &str, limit: Duration) -> Outcome {
+    let group = Pid::from_child(&child);
+    let (ended, end) = mpsc::channel();
+    let waiter = thread::spawn(move || {
+        // the receiver is gone once the deadline has passed
+        let _late = ended.send(child.wait_with_output()).is_err();
+    });
+    let left = limit.saturating_sub(started.elapsed());
+    let output = match end.recv_timeout(left) {
+        Ok(output) => output.unwrap_or_else(|error| panic!("cannot wait for {what}: {error}")),
+        Err(_) => {
+            // the group may have ended in this very moment
+            let _gone = kill_process_group(group, Signal::KILL).is_err();
+            let said = end.recv_timeout(Duration::from_secs(5)).ok().and_then(Result::ok);
+            panic!(
+                "{what} hangs: not done after {} s\n{}",
+                limit.as_secs(),
+                said_before(said)
+            );
+        }
+    };
+    waiter.join().expect("the waiter never panics");
+    Outcome {
+        command: what.to_owned(),
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        took: started.elapsed(),
+    }
+}
+
+/// The command as one line.
+pub fn describe(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn said_before(output: Option<Output>) -> String {
+    match output {
+        Some(output) => format!(
+            "before it was killed it said:\n{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        ),
+        None => "its children keep its output open".to_owned(),
+    }
+}
+
+impl Outcome {
+    /// The exit code, or 128 and the signal's number.
+    pub fn code(&self) -> i32 {
+        let killed = || self.status.signal().map(|signal| 128 + signal);
+        self.status.code().or_else(killed).unwrap_or(-1)
+    }
+
+    /// Asserts that it ended with status 0.
+    #[track_caller]
+    pub fn succeeded(&self) -> &Self {
+        self.exited(0)
+    }
+
+    /// Asserts that it ended with that status.
+    #[track_caller]
+    pub fn exited(&self, code: i32) -> &Self {
+        assert_eq!(self.code(), code, "{self}");
+        self
+    }
+
+    /// Asserts that it printed this somewhere.
+    #[track_caller]
+    pub fn shows(&self, part: &str) -> &Self {
+        assert!(self.stdout.contains(part), "{part:?} is missing: {self}");
+        self
+    }
+
+    /// Asserts that it printed exactly this.
+    #[track_caller]
+    pub fn prints(&self, text: &str) -> &Self {
+        assert_eq!(self.stdout, text, "{self}");
+        self
+    }
+
+    /// Asserts that this stands somewhere in standard error.
+    #[track_caller]
+    pub fn complains(&self, part: &str) -> &Self {
+        assert!(self.stderr.contains(part), "{part:?} is missing: {self}");
+        self
+    }
+
+    /// Asserts that it took no longer.
+    #[track_caller]
+    pub fn within(&self, limit: Duration) -> &Self {
+        assert!(self.took <= limit, "too slow, {:?}: {self}", self.took);
+        self
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "`{}` ended with {} after {:.2} s\n--- stdout\n{}\n--- stderr\n{}",
+            self.command,
+            self.status,
+            self.took.as_secs_f32(),
+            self.stdout,
+            self.stderr
+        )
+    }
+}

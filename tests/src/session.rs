@@ -1,0 +1,215 @@
+//! A session that stays open, so that many programs can run in it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::cluster::wait_for;
+use crate::place::Place;
+use crate::running::{self, Outcome};
+use crate::{binaries, cluster};
+
+/// How long a session may take to end, with everything that it made.
+const END: Duration = Duration::from_secs(20);
+
+/// What `kinject run` sets for its program, as the holder of a session prints it.
+const VARIABLES: [&str; 5] = [
+    "KINJECT_SOCKET",
+    "KINJECT_LIBRARY",
+    "KINJECT_SESSION",
+    "KINJECT_TARGET",
+    "LD_PRELOAD",
+];
+
+/// Prints the variables, a line each, and lives until its standard input ends.
+const HOLDER: &str = r#"printf '%s\n' "$KINJECT_SOCKET" "$KINJECT_LIBRARY" "$KINJECT_SESSION" "$KINJECT_TARGET" "$LD_PRELOAD" && exec cat"#;
+
+/// Shows another resolver configuration than the machine's, and becomes the program.
+const APART: &str = "mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"";
+
+/// `kinject run`, which holds a session open while this value lives.
+#[derive(Debug)]
+pub struct Session {
+    launcher: Child,
+    input: Option<ChildStdin>,
+    variables: Vec<(&'static str, String)>,
+    _apart: Apart,
+}
+
+impl Session {
+    /// Starts a session at a place, with flags besides those that lead there.
+    pub fn start<S: AsRef<OsStr>>(place: &Place, flags: &[S]) -> Self {
+        let apart = Apart::new();
+        let mut command = apart.kinject();
+        command
+            .args(["run", "--quiet"])
+            .args(place.flags())
+            .args(flags)
+            .args(["--", "sh", "-c", HOLDER])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let what = running::describe(&command);
+        let mut launcher = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {what}: {error}"));
+        let output = launcher.stdout.take().expect("it is piped");
+        let mut lines = BufReader::new(output).lines();
+        let variables = VARIABLES
+            .iter()
+            .map(|name| match lines.next() {
+                Some(Ok(value)) => (*name, value),
+                other => panic!("`{what}` did not come up: {other:?}"),
+            })
+            .collect();
+        let input = launcher.stdin.take();
+        Self {
+            launcher,
+            input,
+            variables,
+            _apart: apart,
+        }
+    }
+
+    /// A program in the session, as a child of the session's first program would be.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new(program);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// One of the variables.
+    pub fn variable(&self, name: &str) -> &str {
+        let found = self.variables.iter().find(|(known, _)| *known == name);
+        found.map_or_else(
+            || panic!("{name} is no variable of a session"),
+            |(_, value)| value,
+        )
+    }
+
+    /// The session's name.
+    pub fn name(&self) -> &str {
+        self.variable("KINJECT_SESSION")
+    }
+
+    /// The session's folder.
+    pub fn folder(&self) -> PathBuf {
+        let socket = Path::new(self.variable("KINJECT_SOCKET"));
+        socket.parent().expect("a socket stands in a folder").to_owned()
+    }
+
+    /// The launcher's process.
+    pub fn launcher(&self) -> u32 {
+        self.launcher.id()
+    }
+
+    /// The relay's process: the launcher's child of that name.
+    pub fn relay(&self) -> u32 {
+        relay_of(self.launcher()).unwrap_or_else(|| panic!("the session's relay is gone"))
+    }
+
+    /// Ends the session's program, waits for kinject and returns its status.
+    pub fn end(mut self) -> i32 {
+        self.wait_for_the_end()
+    }
+
+    /// Waits for kinject, whatever ends it.
+    pub fn ended(&mut self) -> i32 {
+        let launcher = &mut self.launcher;
+        let status = wait_for("the end of kinject", END, || Ok(launcher.try_wait()?));
+        let status = status.unwrap_or_else(|error| panic!("{error:#}"));
+        Outcome {
+            command: "kinject run".to_owned(),
+            status,
+            stdout: String::new(),
+            stderr: String::new(),
+            took: Duration::ZERO,
+        }
+        .code()
+    }
+
+    fn wait_for_the_end(&mut self) -> i32 {
+        drop(self.input.take());
+        self.ended()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // a test that fails leaves its session to the holder's end of input
+        if self.input.is_some() && !std::thread::panicking() {
+            self.wait_for_the_end();
+        }
+    }
+}
+
+/// The relay that a launcher has started.
+pub fn relay_of(launcher: u32) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children")).ok()?;
+    let is_relay = |pid: &&str| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "kinject-relay")
+    };
+    children.split_whitespace().find(is_relay)?.parse().ok()
+}
+
+/// A view of the machine in which its own name server is not there: what the cluster does not know is asked for
+/// locally, and no question of a test is to leave the machine.
+#[derive(Debug)]
+pub struct Apart {
+    folder: TempDir,
+}
+
+impl Apart {
+    /// Writes the files.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        // the discard service's address: nobody answers questions there
+        fs::write(folder.path().join("resolv.conf"), "nameserver 127.0.0.9\n").expect("it can be written to");
+        Self { folder }
+    }
+
+    /// A program in that view; its process is the command's own.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("unshare");
+        command.arg("--mount");
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--map-current-user", "--keep-caps"]);
+        }
+        command
+            .args(["sh", "-c", APART, "apart"])
+            .arg(self.folder.path().join("resolv.conf"))
+            .arg(program);
+        command
+    }
+
+    /// `kinject` in that view.
+    pub fn kinject(&self) -> Command {
+        self.command(binaries::kinject())
+    }
+}
+
+impl Default for Apart {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Asks until something holds; panics when it does not in time.
+#[track_caller]
+pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    if let Err(error) = cluster::wait_for(what, limit, || Ok(holds().then_some(()))) {
+        panic!("{error:#} (deadline {deadline:?})");
+    }
+}
+
+/// Writes a line to the standard input of a child.
+pub fn write_line(input: &mut impl Write, line: &str) {
+    input
+        .write_all(format!("{line}\n").as_bytes())
+        .unwrap_or_else(|error| panic!("cannot write {line:?}: {error}"));
+}

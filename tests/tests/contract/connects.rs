@@ -1,0 +1,123 @@
+//! connect(2) in every way that programs know, to peers that answer, refuse, cannot be reached, or are silent.
+
+use kinject_tests::on_both_places;
+use kinject_tests::programs::c;
+use kinject_tests::running::{Outcome, run};
+use kinject_tests::scene::Scene;
+
+use crate::targets::{GREETING, OUTSIDE, SILENT, UNROUTABLE, WITHOUT_PODS, closed_port, pod};
+
+fn connects(scene: &Scene, way: &str, target: [&str; 2]) -> Outcome {
+    scene.same(c("connects").arg(way).args(target))
+}
+
+/// To a pod's port on which nobody listens, which refuses by a reset.
+fn refused(scene: &Scene, way: &str) -> Outcome {
+    let [address, port] = closed_port(scene);
+    connects(scene, way, [&address, &port])
+}
+
+on_both_places! {
+    fn a_blocking_connect(scene: shared) {
+        connects(scene, "blocking", GREETING).prints(
+            "connect: 0\nSO_ERROR: 0\ngetpeername: 10.96.10.3 7005, 16 bytes\nreceived: welcome\n",
+        );
+        connects(scene, "blocking", OUTSIDE).shows("getpeername: 203.0.113.10 7005");
+        refused(scene, "blocking").prints("connect: ECONNREFUSED\nSO_ERROR: 0\ngetpeername: ENOTCONN\n");
+    }
+
+    fn a_service_without_pods_refuses(scene: shared) {
+        connects(scene, "outcome", WITHOUT_PODS)
+            .prints("connect: ECONNREFUSED\nwithout blocking: ECONNREFUSED\n");
+    }
+
+    fn an_address_without_a_route_is_unreachable(scene: shared) {
+        connects(scene, "outcome", UNROUTABLE)
+            .prints("connect: EHOSTUNREACH\nwithout blocking: EHOSTUNREACH\n");
+    }
+
+    fn a_pod_by_its_address(scene: shared) {
+        let pod = pod(scene);
+        connects(scene, "blocking", [&pod, "7005"]).shows("received: welcome\n");
+    }
+
+    fn an_edge_triggered_connect_that_is_registered_before(scene: shared) {
+        connects(scene, "epoll", GREETING).shows("event: OUT\nconnected\n");
+        refused(scene, "epoll").shows("failed: ECONNREFUSED\n");
+        connects(scene, "epoll", SILENT).shows("nothing happens\nSO_ERROR: 0\n");
+    }
+
+    fn a_polled_connect(scene: shared) {
+        connects(scene, "poll", GREETING).shows("connected\n");
+        refused(scene, "poll").shows("failed: ECONNREFUSED\n");
+        connects(scene, "poll", SILENT).shows("connect again: EALREADY\n");
+    }
+
+    fn a_selected_connect(scene: shared) {
+        connects(scene, "select", GREETING).shows("connected\n");
+        refused(scene, "select").shows("failed: ECONNREFUSED\n");
+        connects(scene, "select", SILENT).shows("nothing happens\n");
+    }
+
+    fn a_connect_with_the_sockets_own_time_out(scene: shared) {
+        connects(scene, "sndtimeo", GREETING).shows("received: welcome\n");
+        refused(scene, "sndtimeo").shows("connect: ECONNREFUSED\n");
+        connects(scene, "sndtimeo", SILENT).shows("connect: EINPROGRESS\n");
+    }
+
+    fn a_connect_that_a_signal_interrupts(scene: shared) {
+        connects(scene, "interrupted", SILENT).shows("connect: EINTR\n");
+        connects(scene, "interrupted", GREETING).shows("received: welcome\n");
+        connects(scene, "restarted", SILENT);
+    }
+
+    fn a_socket_that_is_connected_again_after_a_failure(scene: shared) {
+        let closed = closed_port(scene);
+        for way in ["reconnect", "reconnect-polled"] {
+            let program = c("connects").arg(way).args(&closed).args(GREETING);
+            scene.same(program).shows("received: welcome\n");
+        }
+    }
+
+    fn a_second_connect_asks_how_the_first_one_went(scene: shared) {
+        connects(scene, "second", GREETING).shows("second connect: 0\n");
+        refused(scene, "second").shows("second connect: ECONNREFUSED\n");
+        connects(scene, "second", SILENT).shows("connect again: EALREADY\n");
+    }
+
+    /// The one known difference: reading and writing are not hooked, and there a refusal shows as a reset.
+    fn a_failed_connect_that_nobody_asks_about_is_a_reset(scene: shared) {
+        for way in ["reading", "writing"] {
+            let program = c("connects").arg(way).args(closed_port(scene));
+            run(&mut scene.bare(&program)).succeeded().shows(": ECONNREFUSED\n");
+            run(&mut scene.injected(&program)).succeeded().shows(": ECONNRESET\n");
+        }
+    }
+
+    fn an_ipv6_socket_with_a_mapped_address(scene: shared) {
+        connects(scene, "mapped", GREETING).shows("getpeername: ::ffff:10.96.10.3 7005, 28 bytes\n");
+        refused(scene, "mapped").shows("connect: ECONNREFUSED\n");
+    }
+
+    fn an_ipv6_socket_that_does_not_take_mapped_addresses(scene: shared) {
+        connects(scene, "v6only", GREETING);
+    }
+
+    fn a_connect_by_a_child_is_its_parents(scene: shared) {
+        connects(scene, "fork", GREETING).shows("received: welcome\n");
+        refused(scene, "fork").shows("failed: ECONNREFUSED\n");
+    }
+
+    fn a_bound_socket(scene: shared) {
+        connects(scene, "bound", GREETING).shows("received: welcome\n");
+        refused(scene, "bound").shows("connect: ECONNREFUSED\n");
+    }
+
+    fn a_connection_that_is_dissolved(scene: shared) {
+        connects(scene, "dissolved", GREETING).shows("received: welcome\n");
+    }
+
+    fn a_misused_connect(scene: shared) {
+        connects(scene, "misused", GREETING);
+    }
+}

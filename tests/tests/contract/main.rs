@@ -1,0 +1,7 @@
+//! The contract: under `kinject run` a program prints what it prints bare in the agent's network.
+//!
+//! Each case runs in the sandbox and on the real cluster.
+
+mod connects;
+mod names;
+mod targets;

@@ -1,0 +1,117 @@
+//! Names: what exists, what does not, and every way to ask.
+
+use kinject_tests::on_both_places;
+use kinject_tests::programs::{Program, c, python};
+use kinject_tests::running::run;
+use kinject_tests::scene::Scene;
+
+fn getent(scene: &Scene, database: &str, name: &str) -> String {
+    let program = Program::new("/usr/bin/getent").args([database, name]);
+    scene.same_however_it_ends(program).stdout
+}
+
+on_both_places! {
+    fn a_service_has_its_address_by_each_of_its_names(scene: shared) {
+        let names = [
+            "web", "web.default", "web.default.svc", "web.default.svc.cluster.local",
+            "web.default.svc.cluster.local.", "WEB.Default",
+        ];
+        let outcome = scene.same(python("addrinfo.py").args(names));
+        for name in names {
+            outcome.shows(&format!("{name} UNSPEC none: 10.96.10.1/80/1/6\n"));
+        }
+    }
+
+    fn a_service_of_another_namespace_is_not_our_own(scene: shared) {
+        scene.same(python("addrinfo.py").args(["web.other", "web.other.svc.cluster.local"]))
+            .shows("web.other UNSPEC none: 10.96.10.4/80/1/6\n");
+    }
+
+    fn a_headless_name_has_all_its_pods_in_order(scene: shared) {
+        let outcome = scene.same(python("addrinfo.py").args(["db", "db.default.svc.cluster.local"]));
+        let line = outcome.stdout.lines().find(|line| line.starts_with("db UNSPEC none: ")).unwrap_or("");
+        assert_eq!(line.matches("10.244.0.").count(), 3, "{outcome}");
+    }
+
+    fn a_pod_of_a_stateful_set_has_a_name(scene: shared) {
+        scene.same(python("addrinfo.py").args(["db-0.db", "db-2.db.default.svc.cluster.local"]))
+            .shows("db-0.db UNSPEC none: 10.244.0.");
+    }
+
+    fn a_name_that_only_the_cluster_knows_resolves(scene: shared) {
+        scene.same(python("addrinfo.py").args(["database.external.test", "database.external.test."]))
+            .shows("database.external.test UNSPEC none: 203.0.113.10/80/1/6\n");
+    }
+
+    fn a_name_that_exists_nowhere_is_unknown(scene: shared) {
+        let names = ["missing.external.test", "missing", "missing.default.svc.cluster.local", "web.missing"];
+        scene.same(python("addrinfo.py").args(names)).shows("missing UNSPEC none: EAI_NONAME\n");
+    }
+
+    fn a_name_without_an_address_is_told_from_one_that_is_unknown(scene: shared) {
+        scene.same(python("addrinfo.py").arg("empty.external.test"))
+            .shows("empty.external.test UNSPEC none: EAI_NODATA\n");
+    }
+
+    fn a_lookup_that_failed_is_to_be_tried_again(scene: shared) {
+        scene.same(python("addrinfo.py").arg("anything.broken.test"))
+            .shows("anything.broken.test UNSPEC none: EAI_AGAIN\n");
+    }
+
+    fn numbers_are_no_names(scene: shared) {
+        scene.same(python("addrinfo.py").args(["10.96.10.1", "127.0.0.1", "0x7f.1", "1", ""]));
+    }
+
+    fn localhost_is_this_machines(scene: shared) {
+        let found = run(&mut scene.injected(&python("addrinfo.py").arg("localhost")));
+        found.succeeded().shows("localhost INET none: 127.0.0.1/80/1/6");
+    }
+
+    /// A pod of the sandbox has no IPv6 address at all. There glibc answers EAI_NONAME without asking, kinject does not.
+    fn what_a_host_without_ipv6_is_spared_follows_the_pod(scene: shared) {
+        let names = ["web", "db", "database.external.test", "missing", "anything.broken.test", "empty.external.test"];
+        let program = python("addrinfo.py").arg("--configured").args(names);
+        if scene.sandbox().is_some() {
+            run(&mut scene.bare(&program)).succeeded().shows("web INET6 ADDRCONFIG: EAI_NONAME\n");
+            run(&mut scene.injected(&program)).succeeded().shows("web INET6 ADDRCONFIG: EAI_NODATA\n");
+        } else {
+            scene.same(program);
+        }
+    }
+
+    fn names_that_are_too_long_or_odd_are_unknown(scene: shared) {
+        let long = "a".repeat(300);
+        let labels = "abcdefghi.".repeat(30);
+        let names = [
+            long.as_str(), &labels, "with space", "under_score", "semi;colon", "a..b", ".", "..", "-dash", "dash-",
+            "*.external.test", "caf\u{e9}.external.test", "new\nline", "slash/", "per%cent", "[10.96.10.1]",
+        ];
+        scene.same(python("addrinfo.py").args(names));
+    }
+
+    fn the_older_calls_say_the_same(scene: shared) {
+        let long = "a".repeat(300);
+        let names = [
+            "web", "web.other", "database.external.test", "missing.external.test", "empty.external.test",
+            "anything.broken.test", "10.96.10.1", "db-1.db", "", long.as_str(), "a..b", "with space",
+        ];
+        let outcome = scene.same(c("hostent").args(names));
+        outcome.shows("gethostbyname web: web.default.svc.cluster.local family 2 length 4 10.96.10.1\n");
+        outcome.shows("gethostbyname missing.external.test: HOST_NOT_FOUND\n");
+        outcome.shows("gethostbyname anything.broken.test: TRY_AGAIN\n");
+        outcome.shows("gethostbyname empty.external.test: NO_DATA\n");
+    }
+
+    fn a_headless_name_has_all_its_pods_for_the_older_calls(scene: shared) {
+        scene.same(c("hostent").args(["db", "db.default"]));
+    }
+
+    fn getent_asks_as_programs_do(scene: shared) {
+        for name in ["web", "web.other", "db-0.db", "database.external.test", "missing", "10.96.10.1"] {
+            getent(scene, "ahosts", name);
+            getent(scene, "ahostsv4", name);
+        }
+        assert_eq!(getent(scene, "hosts", "web"), "10.96.10.1      web.default.svc.cluster.local\n");
+        assert_eq!(getent(scene, "hosts", "missing.external.test"), "");
+    }
+}

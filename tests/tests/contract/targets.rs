@@ -1,0 +1,27 @@
+//! What the cases connect to.
+
+use kinject_tests::programs::python;
+use kinject_tests::running::run;
+use kinject_tests::scene::Scene;
+
+/// Writes `welcome` and closes.
+pub(crate) const GREETING: [&str; 2] = ["10.96.10.3", "7005"];
+/// The same outside of the cluster.
+pub(crate) const OUTSIDE: [&str; 2] = ["203.0.113.10", "7005"];
+/// A Service without pods. In the sandbox it refuses by a reset, on the cluster by ICMP.
+pub(crate) const WITHOUT_PODS: [&str; 2] = ["10.96.10.9", "80"];
+/// There is no way there.
+pub(crate) const UNROUTABLE: [&str; 2] = ["198.51.100.1", "7005"];
+/// Nothing ever comes back.
+pub(crate) const SILENT: [&str; 2] = ["192.0.2.1", "7005"];
+
+/// The address of the pod `db-0`.
+pub(crate) fn pod(scene: &Scene) -> String {
+    let found = run(&mut scene.bare(&python("address.py").arg("db-0.db")));
+    found.succeeded().stdout.trim().to_owned()
+}
+
+/// A port of that pod on which nobody listens.
+pub(crate) fn closed_port(scene: &Scene) -> [String; 2] {
+    [pod(scene), "4444".to_owned()]
+}
