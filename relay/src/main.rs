@@ -21,11 +21,15 @@ use kinject_protocol::session::{Event, Order, Report, SessionConfig, from_line, 
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+
+/// How long the end may take, whatever hangs; the launcher waits a little longer.
+const TAKE_DOWN_PATIENCE: Duration = Duration::from_secs(13);
 
 fn main() -> ExitCode {
     match run() {
@@ -79,10 +83,16 @@ async fn relay() -> anyhow::Result<()> {
         () = end_of_orders(&mut orders) => log::info!("the launcher ended the session"),
         name = ending_signal()? => log::info!("ended by {name}"),
     }
-    take_down(&config, &events, &clean_up).await;
-    // the agent reports progress, too; the writer ends with the last sender
-    drop((events, clean_up));
-    writer.await.context("the writer of events failed")
+    let ended = tokio::time::timeout(TAKE_DOWN_PATIENCE, async {
+        take_down(&config, &events, &clean_up).await;
+        // the agent reports progress, too; the writer ends with the last sender
+        drop((events, clean_up));
+        writer.await
+    });
+    match ended.await {
+        Ok(written) => written.context("the writer of events failed"),
+        Err(_) => bail!("removing what the session made took too long"),
+    }
 }
 
 /// Removes everything the session made.

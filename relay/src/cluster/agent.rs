@@ -25,7 +25,7 @@ const PROXY_PATIENCE: Duration = Duration::from_secs(2);
 const RETRY_PAUSE: Duration = Duration::from_millis(15);
 
 /// How long removing the Job may take at the end of the session.
-const REMOVE_PATIENCE: Duration = Duration::from_secs(10);
+const REMOVE_PATIENCE: Duration = Duration::from_secs(6);
 
 /// The agent's Job and the way into its pod.
 pub(crate) struct ClusterAgent {
