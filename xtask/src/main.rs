@@ -1,6 +1,7 @@
 //! `cargo xtask`: everything a contributor runs, one module for each subcommand.
 
 mod archive;
+mod bench;
 mod cluster;
 mod elf;
 mod hint;
@@ -23,12 +24,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    Bench(bench::Args),
     Cluster(cluster::Args),
     Image(image::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Task::Bench(args) => bench::run(args),
         Task::Cluster(args) => cluster::run(args),
         Task::Image(args) => image::run(args),
     };

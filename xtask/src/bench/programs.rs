@@ -1,9 +1,10 @@
 //! The release builds that are measured.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{process, workspace};
 
@@ -23,8 +24,15 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
+    /// Those in a folder.
+    pub(crate) fn of(folder: &Path) -> Result<Self> {
+        let folder = fs::canonicalize(folder).with_context(|| format!("looking at {}", folder.display()))?;
+        Ok(Self { folder })
+    }
+
     /// Builds them.
     pub(crate) fn build() -> Result<Self> {
+        eprintln!("building for release");
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo
             .current_dir(workspace::root())

@@ -1,0 +1,120 @@
+//! `kinject-load`: puts one kind of load on a service or on the machine, and prints what it measured as a line of JSON.
+//!
+//! It is an ordinary, dynamically linked program that knows nothing of kinject: what carries its connections is
+//! decided by what is preloaded into it. The services are the sandbox's samples.
+
+mod connections;
+mod environment;
+mod exec;
+mod idle;
+mod local;
+mod median;
+mod stalled;
+mod transfer;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+/// Put load on a service and print what was measured
+#[derive(Parser)]
+#[command(name = "kinject-load", version)]
+struct Cli {
+    #[command(subcommand)]
+    load: Load,
+}
+
+#[derive(Subcommand)]
+enum Load {
+    /// One connection after the other: connect, send a byte, read it back, close
+    Connect(Timed),
+    /// One byte there and back on one connection
+    RoundTrip(Timed),
+    /// Read from sources
+    Download {
+        #[command(flatten)]
+        timed: Timed,
+        /// Connections at once
+        #[arg(long, default_value_t = 1)]
+        streams: usize,
+    },
+    /// Write to a service that tells how much it got
+    Upload(Timed),
+    /// Read from one source, without and with another that is not read
+    Stalled(Timed),
+    /// Hold many connections; a line on standard input has all of them used once more
+    Idle {
+        /// An echo service
+        address: SocketAddr,
+        /// Connections at once
+        #[arg(long)]
+        count: usize,
+    },
+    /// Start /bin/true over and over, in several environments by turns
+    Exec {
+        /// How often in each environment
+        #[arg(long)]
+        count: usize,
+        /// JSON: the name of each environment and the variables in it
+        #[arg(long, value_name = "FILE")]
+        environments: PathBuf,
+    },
+    /// Connect to listeners of its own, on loopback and on a Unix socket
+    Local {
+        /// How often to each
+        #[arg(long)]
+        count: usize,
+    },
+    /// Print the environment, and stay until standard input ends
+    Hold,
+}
+
+/// A load that lasts for a while.
+#[derive(clap::Args)]
+struct Timed {
+    /// The service
+    address: SocketAddr,
+    /// How long to measure
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+}
+
+impl Timed {
+    fn duration(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds)
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().load) {
+        Ok(measured) => {
+            println!("{measured}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("kinject-load: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(load: Load) -> anyhow::Result<Value> {
+    match load {
+        Load::Connect(timed) => connections::sequential(timed.address, timed.duration()),
+        Load::RoundTrip(timed) => connections::round_trips(timed.address, timed.duration()),
+        Load::Download { timed, streams: 1 } => transfer::download(timed.address, timed.duration()),
+        Load::Download { timed, streams } => {
+            transfer::download_many(timed.address, timed.duration(), streams)
+        }
+        Load::Upload(timed) => transfer::upload(timed.address, timed.duration()),
+        Load::Stalled(timed) => stalled::run(timed.address, timed.duration()),
+        Load::Idle { address, count } => idle::run(address, count),
+        Load::Exec { count, environments } => exec::run(count, &environments),
+        Load::Local { count } => local::run(count),
+        Load::Hold => environment::hold(),
+    }
+}

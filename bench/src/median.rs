@@ -1,0 +1,56 @@
+//! The middle of what was measured.
+
+use std::time::Duration;
+
+/// The median and the 99th percentile.
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) p99: f64,
+}
+
+/// The spread of durations, in microseconds. Nothing measured has no spread.
+pub(crate) fn microseconds(mut measured: Vec<Duration>) -> Option<Spread> {
+    measured.sort_unstable();
+    let at = |quantile: f64| {
+        let place = (measured.len() as f64 * quantile) as usize;
+        measured
+            .get(place.min(measured.len().checked_sub(1)?))
+            .map(|duration| duration.as_secs_f64() * 1e6)
+    };
+    Some(Spread {
+        median: at(0.5)?,
+        p99: at(0.99)?,
+    })
+}
+
+/// The median of numbers; 0 of none.
+pub(crate) fn of(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_unstable_by(f64::total_cmp);
+    match numbers.len() {
+        0 => 0.0,
+        odd if odd % 2 == 1 => numbers[odd / 2],
+        even => f64::midpoint(numbers[even / 2 - 1], numbers[even / 2]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_slow_turn_does_not_move_the_median() {
+        let mut turns = vec![Duration::from_micros(10); 98];
+        turns.extend([Duration::from_secs(1); 2]);
+        let spread = microseconds(turns).unwrap();
+        assert!((spread.median - 10.0).abs() < 1e-6);
+        assert!((spread.p99 - 1e6).abs() < 1e-6);
+        assert!(microseconds(Vec::new()).is_none());
+    }
+
+    #[test]
+    fn an_even_number_of_values_has_a_middle_too() {
+        assert_eq!(of(vec![4.0, 1.0, 3.0, 2.0]), 2.5);
+        assert_eq!(of(vec![9.0, 1.0, 2.0]), 2.0);
+        assert_eq!(of(Vec::new()), 0.0);
+    }
+}

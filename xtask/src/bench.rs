@@ -1,0 +1,153 @@
+//! `cargo xtask bench`: kinject's speed, beside what a user would do without it, in one run.
+//!
+//! Absolute numbers are the machine's; what counts are ratios to the other ways, which are measured by turns. Each
+//! [`figures::Part`] has a module; what a way is carried by is in [`namespaces`], [`ssh`], [`agent`] and [`session`]; the
+//! [`load`] generator is a program of its own. [`targets`] says what is to be reached; [`table`] and [`svg`] show it.
+
+mod agent;
+mod direct;
+mod exec;
+mod figures;
+mod helper;
+mod interrupt;
+mod load;
+mod machine;
+mod namespaces;
+mod programs;
+mod session;
+mod ssh;
+mod svg;
+mod table;
+mod targets;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use serde_json::json;
+
+use self::figures::{Part, Results};
+use self::interrupt::Interrupt;
+use self::programs::{Programs, installed};
+
+/// Measure kinject beside other ways, and print a table with ratios and targets
+///
+/// A part whose tools, privileges or cluster are missing says so and is left out. Slow is no failure; what does not work
+/// at all is.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only this part; may be given several times
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
+    /// Write everything that was measured
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Draw the medians
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// The programs to measure, for example those of a distribution [default: built for release]
+    #[arg(long, value_name = "FOLDER")]
+    programs: Option<PathBuf>,
+    /// Few and short rounds: shows that everything works, and little more
+    #[arg(long)]
+    quick: bool,
+}
+
+/// How much is measured.
+struct Effort {
+    /// Turns of everything.
+    rounds: usize,
+    /// Of each load in a round.
+    seconds: f64,
+    /// Starts of a program, in all rounds together.
+    execs: usize,
+    /// Local connects in a round.
+    connects: usize,
+}
+
+const THOROUGH: Effort = Effort {
+    rounds: 5,
+    seconds: 1.0,
+    execs: 1500,
+    connects: 5000,
+};
+
+const QUICK: Effort = Effort {
+    rounds: 2,
+    seconds: 0.2,
+    execs: 100,
+    connects: 500,
+};
+
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let interrupt = Interrupt::install()?;
+    let parts = match args.only.as_slice() {
+        [] => Part::ALL.to_vec(),
+        only => only.to_vec(),
+    };
+    let effort = if args.quick { QUICK } else { THOROUGH };
+    let mut results = Results::default();
+    if !installed("setpriv") || !installed("nsenter") {
+        results.skip("everything", "not installed: util-linux");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let programs = match &args.programs {
+        Some(folder) => Programs::of(folder)?,
+        None => Programs::build()?,
+    };
+    for part in &parts {
+        interrupt.check()?;
+        let measured = match part {
+            Part::Direct => direct::run(&programs, &effort, &interrupt, &mut results),
+            Part::Exec => exec::run(&programs, &effort, &interrupt, &mut results),
+            Part::Cluster => continue,
+        };
+        if let Err(error) = measured {
+            interrupt.check()?;
+            results.fail(format!("{}: {error:#}", part.title()));
+        }
+    }
+    report(&args, &parts, &results)?;
+    Ok(match results.failed.is_empty() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+fn report(args: &Args, parts: &[Part], results: &Results) -> Result<()> {
+    let verdicts = targets::verdicts(results, parts);
+    for part in parts {
+        if let Some(table) = table::of_part(results, *part) {
+            println!("\n{}\n\n{table}", part.title());
+        }
+    }
+    println!("\ntargets\n\n{}", table::of_targets(&verdicts));
+    for missing in &results.skipped {
+        println!("not measured: {missing}");
+    }
+    for failure in &results.failed {
+        println!("failed: {failure}");
+    }
+    if let Some(path) = &args.json {
+        let mut all = results.to_json();
+        all["machine"] = machine::describe();
+        all["targets"] = verdicts
+            .iter()
+            .map(|verdict| {
+                json!({
+                    "figure": verdict.what,
+                    "target": verdict.wanted,
+                    "reached": verdict.reached,
+                    "met": verdict.reached.as_ref().map(|_| verdict.met),
+                })
+            })
+            .collect();
+        let text = format!("{all:#}\n");
+        fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    if let Some(path) = &args.svg {
+        fs::write(path, svg::draw(results)).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}

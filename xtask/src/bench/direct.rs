@@ -1,0 +1,188 @@
+//! The direct transport between two network namespaces, beside the bare wire and torsocks with `ssh -D`.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::Effort;
+use super::agent::Agent;
+use super::figures::{Figure, Part, Results, Way};
+use super::helper::Helper;
+use super::interrupt::Interrupt;
+use super::load::{Place, number};
+use super::namespaces::{SERVER, Wire};
+use super::programs::{Programs, installed, text};
+use super::session::{Session, resident_kib};
+use super::ssh::{self, Ssh};
+use crate::process;
+
+const PART: Part = Part::Direct;
+const AGENT_PORT: u16 = 7800;
+const IDLE: &str = "2000";
+/// How long memory may take to settle.
+const SETTLE: Duration = Duration::from_secs(5);
+
+/// Runs the part.
+pub(crate) fn run(
+    programs: &Programs,
+    effort: &Effort,
+    interrupt: &Interrupt,
+    results: &mut Results,
+) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        results.skip(PART.title(), "network namespaces need root");
+        return Ok(());
+    }
+    let folder = tempfile::tempdir().context("making a folder")?;
+    let wire = Wire::new()?;
+    let _samples = samples(programs, &wire)?;
+    let endpoint = format!("tcp:{SERVER}:{AGENT_PORT}");
+    let agent = Agent::start(programs, endpoint, folder.path(), |program| {
+        wire.server.command(program)
+    })?;
+    let enter = |program: &str| wire.client.command(program);
+    let session = agent.session(programs, enter)?;
+    let mut ways = vec![(Way::Direct, Place::bare(&programs.load(), enter))];
+    let _ssh = match missing() {
+        None => {
+            let mut ssh = Ssh::start(&wire, folder.path())?;
+            let place = Place::preloaded(&programs.load(), enter, ssh.variables().clone());
+            ssh.wait(&place, &echo())?;
+            ways.push((Way::Torsocks, place));
+            Some(ssh)
+        }
+        Some(packages) => {
+            results.skip(Way::Torsocks.name(), &format!("not installed: {packages}"));
+            None
+        }
+    };
+    let variables = session.variables().clone();
+    ways.push((Way::Kinject, Place::preloaded(&programs.load(), enter, variables)));
+
+    for round in 1..=effort.rounds {
+        eprintln!("{}: round {round} of {}", PART.title(), effort.rounds);
+        for (figure, arguments, key) in loads(effort) {
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            for (way, place) in &ways {
+                results.measure(interrupt, (PART, figure, *way), || place.number(&arguments, key))?;
+            }
+        }
+    }
+    session.finish()?;
+
+    eprintln!("{}: idle connections", PART.title());
+    interrupt.check()?;
+    let session = agent.session(programs, enter)?;
+    results.add(
+        PART,
+        Figure::Start,
+        Way::Kinject,
+        session.started_in().as_secs_f64(),
+    );
+    let place = Place::preloaded(&programs.load(), enter, session.variables().clone());
+    match idle(&session, &place) {
+        Ok(idle) => {
+            results.add(PART, Figure::IdleErrors, Way::Kinject, idle.errors);
+            results.add(
+                PART,
+                Figure::RelayMemory,
+                Way::Kinject,
+                idle.resident_kib * 1024.0 / 1e6,
+            );
+            results.add(PART, Figure::IdleMemory, Way::Kinject, idle.each_kib);
+        }
+        Err(error) => {
+            interrupt.check()?;
+            results.fail(format!("{}: {error:#}", Figure::IdleErrors.name()));
+        }
+    }
+    session.finish()
+}
+
+/// The figures of a round: the load's arguments, and the number that counts.
+fn loads(effort: &Effort) -> [(Figure, Vec<String>, &'static str); 6] {
+    let address = |port: u16| format!("{SERVER}:{port}");
+    let timed = |load: &str, port, more: &[&str]| {
+        let mut arguments = vec![load.to_owned(), address(port), "--seconds".to_owned()];
+        arguments.push(effort.seconds.to_string());
+        arguments.extend(more.iter().map(ToString::to_string));
+        arguments
+    };
+    const RATE: &str = "mb_per_second";
+    [
+        (Figure::Connect, timed("connect", 7000, &[]), "per_second"),
+        (Figure::RoundTrip, timed("round-trip", 7000, &[]), "median_us"),
+        (Figure::Download, timed("download", 7002, &[]), RATE),
+        (Figure::Upload, timed("upload", 7003, &[]), RATE),
+        (
+            Figure::Streams,
+            timed("download", 7002, &["--streams", "64"]),
+            RATE,
+        ),
+        (Figure::StalledCost, timed("stalled", 7002, &[]), "cost_percent"),
+    ]
+}
+
+/// The first missing packages of the torsocks way, if any.
+pub(crate) fn missing() -> Option<String> {
+    let mut packages: Vec<&str> = ssh::PROGRAMS
+        .iter()
+        .filter(|(program, _)| !installed(program))
+        .map(|(_, package)| *package)
+        .collect();
+    packages.dedup();
+    (!packages.is_empty()).then(|| packages.join(", "))
+}
+
+fn echo() -> String {
+    format!("{SERVER}:7000")
+}
+
+/// The services, on the server's side.
+fn samples(programs: &Programs, wire: &Wire) -> Result<Helper> {
+    let program = programs.samples();
+    let mut command = wire.server.command(text(&program)?);
+    let mut samples = Helper::start("the sample services", command.args(["serve", "--name", "bench"]))?;
+    // It says where it listens, when it does.
+    samples.line()?;
+    Ok(samples)
+}
+
+struct Idle {
+    resident_kib: f64,
+    each_kib: f64,
+    errors: f64,
+}
+
+/// What a relay takes at first, and what many idle connections take on top.
+fn idle(session: &Session, place: &Place) -> Result<Idle> {
+    // What the first connection brings into memory is the relay's own share.
+    place.run(&["connect", &echo(), "--seconds", "0.2"])?;
+    let resident_kib = settled(session.relay())?;
+    let mut load = place.start("idle connections", &["idle", &echo(), "--count", IDLE])?;
+    let open: Value = serde_json::from_str(&load.line()?)?;
+    let full_kib = settled(session.relay())?;
+    load.tell("use them\n")?;
+    let used: Value = serde_json::from_str(&load.line()?)?;
+    load.finish()?;
+    if let Some(error) = used["first_error"].as_str() {
+        eprintln!("  the first error: {error}");
+    }
+    Ok(Idle {
+        resident_kib,
+        each_kib: (full_kib - resident_kib) / number(&open, "open")?,
+        errors: number(&used, "errors")?,
+    })
+}
+
+/// Resident memory, once it stays the same.
+fn settled(pid: u32) -> Result<f64> {
+    let mut before = 0.0;
+    process::wait_for("memory that stays the same", SETTLE, || {
+        let now = resident_kib(pid)?;
+        let same = now == before;
+        before = now;
+        Ok(same.then_some(now))
+    })
+}

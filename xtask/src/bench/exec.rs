@@ -1,0 +1,73 @@
+//! What programs pay for being in a session without using it: the start of a program, and connects that stay local.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use anyhow::{Context, Result};
+
+use super::Effort;
+use super::agent::Agent;
+use super::direct::missing;
+use super::figures::{Figure, Part, Results, Way};
+use super::helper::tied;
+use super::interrupt::Interrupt;
+use super::load::{Place, Variables, number};
+use super::programs::{Programs, text};
+use super::ssh;
+
+const PART: Part = Part::Exec;
+
+/// Runs the part. Its session is with an agent on this machine, so it needs no privilege.
+pub(crate) fn run(
+    programs: &Programs,
+    effort: &Effort,
+    interrupt: &Interrupt,
+    results: &mut Results,
+) -> Result<()> {
+    let folder = tempfile::tempdir().context("making a folder")?;
+    let endpoint = format!("unix:{}", text(&folder.path().join("agent.sock"))?);
+    let agent = Agent::start(programs, endpoint, folder.path(), tied)?;
+    let session = agent.session(programs, tied)?;
+    let mut ways = vec![(Way::Direct, Variables::new())];
+    match missing() {
+        None => ways.push((Way::Torsocks, ssh::torsocks(folder.path())?)),
+        Some(packages) => results.skip("exec with torsocks", &format!("not installed: {packages}")),
+    }
+    ways.push((Way::Kinject, session.variables().clone()));
+
+    let environments = folder.path().join("environments");
+    let named: BTreeMap<&str, &Variables> = ways
+        .iter()
+        .map(|(way, variables)| (way.name(), variables))
+        .collect();
+    fs::write(&environments, serde_json::to_vec(&named)?).context("writing the environments")?;
+    let places: Vec<(Way, Place)> = ways
+        .iter()
+        .map(|(way, variables)| {
+            let place = Place::preloaded(&programs.load(), tied, variables.clone());
+            (*way, place)
+        })
+        .collect();
+    let bare = Place::bare(&programs.load(), tied);
+    for round in 1..=effort.rounds {
+        eprintln!("{}: round {round} of {}", PART.title(), effort.rounds);
+        interrupt.check()?;
+        let count = (effort.execs / effort.rounds).to_string();
+        let taken = bare.run(&["exec", "--count", &count, "--environments", text(&environments)?])?;
+        for (way, _) in &places {
+            results.add(PART, Figure::Exec, *way, number(&taken[way.name()], "median_us")?);
+        }
+        for (way, place) in &places {
+            interrupt.check()?;
+            let taken = place.run(&["local", "--count", &effort.connects.to_string()])?;
+            results.add(
+                PART,
+                Figure::LoopbackConnect,
+                *way,
+                number(&taken, "loopback_us")?,
+            );
+            results.add(PART, Figure::UnixConnect, *way, number(&taken, "unix_us")?);
+        }
+    }
+    session.finish()
+}

@@ -1,0 +1,269 @@
+//! What is measured, and the numbers that came of it.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::interrupt::Interrupt;
+
+/// A part of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(crate) enum Part {
+    /// Between two network namespaces, to an agent without Kubernetes
+    Direct,
+    /// What programs pay that use no network, or only this machine's
+    Exec,
+    /// On the cluster of `cargo xtask cluster`
+    Cluster,
+}
+
+impl Part {
+    pub(crate) const ALL: [Self; 3] = [Self::Direct, Self::Exec, Self::Cluster];
+
+    /// Its headline.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Direct => "direct transport, between two network namespaces",
+            Self::Exec => "what stays on the machine",
+            Self::Cluster => "a real cluster",
+        }
+    }
+
+    /// What the other ways are compared with: the way of which a ratio is printed.
+    pub(crate) fn bases(self) -> &'static [Way] {
+        match self {
+            Self::Direct => &[Way::Direct, Way::Torsocks],
+            Self::Exec => &[Way::Direct, Way::Torsocks],
+            Self::Cluster => &[Way::Direct, Way::KubectlPortForward],
+        }
+    }
+}
+
+/// How bytes travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Way {
+    /// Nothing in between: over the wire, inside of the cluster, or with nothing preloaded.
+    Direct,
+    Torsocks,
+    KubectlPortForward,
+    Kinject,
+    KinjectProxy,
+    KinjectPortForward,
+}
+
+impl Way {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Torsocks => "torsocks + ssh -D",
+            Self::KubectlPortForward => "kubectl port-forward",
+            Self::Kinject => "kinject",
+            Self::KinjectProxy => "kinject, proxy",
+            Self::KinjectPortForward => "kinject, port-forward",
+        }
+    }
+}
+
+/// One thing that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Figure {
+    Connect,
+    RoundTrip,
+    Download,
+    Upload,
+    Streams,
+    StalledCost,
+    IdleErrors,
+    RelayMemory,
+    IdleMemory,
+    Exec,
+    LoopbackConnect,
+    UnixConnect,
+    Start,
+}
+
+impl Figure {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect + 1-byte echo",
+            Self::RoundTrip => "1-byte round trip",
+            Self::Download => "download, one stream",
+            Self::Upload => "upload, one stream",
+            Self::Streams => "download, 64 streams",
+            Self::StalledCost => "cost of a stalled reader",
+            Self::IdleErrors => "2,000 connections, errors",
+            Self::RelayMemory => "relay, resident",
+            Self::IdleMemory => "relay, each idle connection",
+            Self::Exec => "exec of /bin/true",
+            Self::LoopbackConnect => "connect to loopback",
+            Self::UnixConnect => "connect to a Unix socket",
+            Self::Start => "until the program runs",
+        }
+    }
+
+    pub(crate) fn unit(self) -> &'static str {
+        match self {
+            Self::Connect => "/s",
+            Self::RoundTrip | Self::Exec | Self::LoopbackConnect | Self::UnixConnect => "µs",
+            Self::Download | Self::Upload | Self::Streams => "MB/s",
+            Self::StalledCost => "%",
+            Self::IdleErrors => "",
+            Self::RelayMemory => "MB",
+            Self::IdleMemory => "KiB",
+            Self::Start => "s",
+        }
+    }
+
+    /// A value with its unit.
+    pub(crate) fn format(self, value: f64) -> String {
+        let digits = match value.abs() {
+            _ if self == Self::IdleErrors => 0,
+            100.0.. => 0,
+            10.0.. => 1,
+            _ => 2,
+        };
+        match self.unit() {
+            "" => format!("{value:.digits$}"),
+            unit if unit.starts_with(['/', '%']) => format!("{value:.digits$}{unit}"),
+            unit => format!("{value:.digits$} {unit}"),
+        }
+    }
+}
+
+/// Everything that was measured.
+#[derive(Default)]
+pub(crate) struct Results {
+    series: BTreeMap<(Part, Figure, Way), Vec<f64>>,
+    /// What could not be measured, and why.
+    pub(crate) skipped: Vec<String>,
+    /// What should have worked and did not.
+    pub(crate) failed: Vec<String>,
+}
+
+impl Results {
+    pub(crate) fn add(&mut self, part: Part, figure: Figure, way: Way, value: f64) {
+        eprintln!(
+            "  {:28} {:22} {}",
+            figure.name(),
+            way.name(),
+            figure.format(value)
+        );
+        self.series.entry((part, figure, way)).or_default().push(value);
+    }
+
+    /// Takes one measurement, and goes on without it when it fails.
+    pub(crate) fn measure(
+        &mut self,
+        interrupt: &Interrupt,
+        (part, figure, way): (Part, Figure, Way),
+        measurement: impl FnOnce() -> Result<f64>,
+    ) -> Result<()> {
+        interrupt.check()?;
+        match measurement() {
+            Ok(value) => self.add(part, figure, way, value),
+            Err(error) => {
+                interrupt.check()?;
+                self.fail(format!("{}, {}: {error:#}", figure.name(), way.name()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes a failure.
+    pub(crate) fn fail(&mut self, failure: String) {
+        eprintln!("  failed: {failure}");
+        self.failed.push(failure);
+    }
+
+    /// Notes what is missing.
+    pub(crate) fn skip(&mut self, what: &str, why: &str) {
+        eprintln!("{what}: not measured: {why}");
+        self.skipped.push(format!("{what}: {why}"));
+    }
+
+    /// The median of the rounds.
+    pub(crate) fn median(&self, part: Part, figure: Figure, way: Way) -> Option<f64> {
+        median(self.series.get(&(part, figure, way))?)
+    }
+
+    /// The median of the rounds' ratios: what disturbs one round disturbs both of its values.
+    pub(crate) fn ratio(&self, part: Part, figure: Figure, way: Way, base: Way) -> Option<f64> {
+        let values = self.series.get(&(part, figure, way))?;
+        let bases = self.series.get(&(part, figure, base))?;
+        if values.len() != bases.len() {
+            return Some(median(values)? / median(bases)?);
+        }
+        let ratios: Vec<f64> = values
+            .iter()
+            .zip(bases)
+            .map(|(value, base)| value / base)
+            .collect();
+        median(&ratios)
+    }
+
+    /// Figures and ways of a part that have values, in order.
+    pub(crate) fn of(&self, part: Part) -> impl Iterator<Item = (Figure, Way)> {
+        self.series
+            .keys()
+            .filter(move |(of, _, _)| *of == part)
+            .map(|(_, figure, way)| (*figure, *way))
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        let series: Vec<Value> = self
+            .series
+            .iter()
+            .map(|((part, figure, way), rounds)| {
+                json!({
+                    "part": format!("{part:?}").to_lowercase(),
+                    "figure": figure.name(),
+                    "unit": figure.unit(),
+                    "way": way.name(),
+                    "median": median(rounds),
+                    "rounds": rounds,
+                })
+            })
+            .collect();
+        json!({ "series": series, "skipped": self.skipped, "failed": self.failed })
+    }
+}
+
+fn median(values: &[f64]) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let upper = *sorted.get(sorted.len() / 2)?;
+    Some(match sorted.len() % 2 {
+        1 => upper,
+        _ => f64::midpoint(sorted[sorted.len() / 2 - 1], upper),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_taken_round_by_round() {
+        let mut results = Results::default();
+        for (value, base) in [(10.0, 5.0), (2.0, 1.0), (300.0, 100.0)] {
+            results.add(Part::Direct, Figure::Connect, Way::Kinject, value);
+            results.add(Part::Direct, Figure::Connect, Way::Torsocks, base);
+        }
+        let ratio = results.ratio(Part::Direct, Figure::Connect, Way::Kinject, Way::Torsocks);
+        assert_eq!(ratio, Some(2.0));
+        assert_eq!(
+            results.median(Part::Direct, Figure::Connect, Way::Kinject),
+            Some(10.0)
+        );
+        assert_eq!(results.median(Part::Exec, Figure::Connect, Way::Kinject), None);
+    }
+
+    #[test]
+    fn values_carry_their_unit_and_few_digits() {
+        assert_eq!(Figure::Connect.format(6645.3), "6645/s");
+        assert_eq!(Figure::RoundTrip.format(62.123), "62.1 µs");
+        assert_eq!(Figure::StalledCost.format(-1.25), "-1.25%");
+        assert_eq!(Figure::IdleErrors.format(0.0), "0");
+    }
+}
