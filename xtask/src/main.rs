@@ -1,8 +1,10 @@
 //! `cargo xtask`: everything a contributor runs, one module for each subcommand.
 
 mod archive;
+mod cargo;
 mod bench;
 mod cluster;
+mod demo;
 mod elf;
 mod hint;
 mod image;
@@ -25,6 +27,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Bench(bench::Args),
+    Demo(demo::Args),
     Cluster(cluster::Args),
     Image(image::Args),
 }
@@ -32,6 +35,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Task::Bench(args) => bench::run(args),
+        Task::Demo(args) => demo::run(args),
         Task::Cluster(args) => cluster::run(args),
         Task::Image(args) => image::run(args),
     };
