@@ -44,6 +44,9 @@ pub(crate) async fn serve(
         }
     };
     if let Some(failure) = session.registry.take_failure(program.cookie) {
+        if let Err(error) = program.clear_error() {
+            log::warn!("connect to {target}: the socket keeps an error that was told: {error}");
+        }
         return answer(&call, &Reply::Failed(failure));
     }
     if session.routes.is_local(target.ip().to_canonical()) {

@@ -112,6 +112,12 @@ impl ProgramSocket {
         Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 
+    /// Takes the socket's pending error away, as connect(2) does when it reports one.
+    pub(crate) fn clear_error(&self) -> io::Result<()> {
+        let _told_in_our_words = sockopt::socket_error(&self.fd)?;
+        Ok(())
+    }
+
     /// Ends a connect that is under way: the program wakes with `ECONNRESET`.
     pub(crate) fn cancel(&self) -> io::Result<()> {
         Ok(rustix::net::shutdown(

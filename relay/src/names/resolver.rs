@@ -180,7 +180,8 @@ impl Resolver {
                 }
             }
         };
-        self.cache.get_or_ask(name, record, ask).await.outcome
+        let outcome = self.cache.get_or_ask(name, record, ask).await.outcome;
+        spelt_as_asked(outcome, name)
     }
 }
 
@@ -191,6 +192,17 @@ impl Found {
             addresses: self.addresses,
         }
     }
+}
+
+/// A server repeats the name in the question's spelling; a kept answer has the spelling of whoever asked first.
+fn spelt_as_asked(mut outcome: Outcome, name: &str) -> Outcome {
+    let name = name.trim_end_matches('.');
+    if let Outcome::Found { canonical, .. } = &mut outcome
+        && canonical.eq_ignore_ascii_case(name)
+    {
+        name.clone_into(canonical);
+    }
+    outcome
 }
 
 /// Joins the answers for both families: addresses win, IPv4 first as in glibc's answer before it is sorted.
@@ -256,6 +268,18 @@ mod tests {
             canonical: "web".into(),
             addresses,
         }
+    }
+
+    #[test]
+    fn a_kept_answer_is_spelt_as_the_question() {
+        let Outcome::Found { canonical, .. } = spelt_as_asked(found(&["10.0.0.1"]), "WEB.") else {
+            panic!("found stays found")
+        };
+        assert_eq!(canonical, "WEB");
+        assert_eq!(
+            spelt_as_asked(found(&["10.0.0.1"]), "alias"),
+            found(&["10.0.0.1"])
+        );
     }
 
     #[test]
