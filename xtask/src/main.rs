@@ -1,8 +1,8 @@
 //! `cargo xtask`: everything a contributor runs, one module for each subcommand.
 
 mod archive;
-mod cargo;
 mod bench;
+mod cargo;
 mod cluster;
 mod demo;
 mod elf;
