@@ -4,4 +4,5 @@
 
 mod connects;
 mod names;
+mod streams;
 mod targets;
