@@ -170,7 +170,7 @@ mod tests {
         );
         assert_eq!(options.listen.len(), 2);
         assert_eq!(options.grace, None);
-        assert!(matches!(options.identity, Identity::Key(path) if path == "k"));
+        assert!(matches!(options.identity, Identity::Key(path) if path.as_os_str() == "k"));
         assert_eq!(options.resolv_conf, PathBuf::from("/etc/resolv.conf"));
     }
 

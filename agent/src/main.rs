@@ -33,6 +33,7 @@ use listen::{Door, Doorkeeper};
 use log::log;
 
 fn main() -> ExitCode {
+    kinject_tunnel::memory::keep_blocks();
     let options = match cli::parse(
         std::env::args_os().skip(1),
         std::env::var_os(cli::IDENTITY_VARIABLE),

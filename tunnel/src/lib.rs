@@ -29,6 +29,7 @@ pub mod dial_error;
 pub mod http2;
 pub mod keys;
 pub mod link;
+pub mod memory;
 pub mod proof;
 pub mod splice;
 pub mod tls;

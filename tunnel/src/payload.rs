@@ -41,10 +41,15 @@ impl Payload {
 }
 
 impl InFlight {
+    /// Whether nothing is queued.
+    pub(crate) fn has_landed(&self) -> bool {
+        self.queued.load(Ordering::Acquire) == 0
+    }
+
     /// Ready when nothing is queued any more. Remembers the last waker only.
     pub(crate) fn poll_landed(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.queued.load(Ordering::Acquire) == 0 {
+        if self.has_landed() {
             return Poll::Ready(());
         }
         *waiting = Some(cx.waker().clone());

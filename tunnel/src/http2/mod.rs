@@ -24,13 +24,13 @@ use std::fmt;
 use std::time::Duration;
 
 /// The largest DATA frame either end accepts.
-pub(crate) const FRAME_BYTES: u32 = 128 * 1024;
+pub(crate) const FRAME_BYTES: u32 = 512 * 1024;
 /// What a stream may have on its way.
 pub(crate) const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 /// What all streams together may have on their way: HTTP/2's maximum.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// Bytes of one stream that h2 may queue before they are written.
-const SEND_BUFFER: usize = 512 * 1024;
+const SEND_BUFFER: usize = 1024 * 1024;
 /// Connections at once.
 const STREAMS: u32 = 65_535;
 /// Streams that were just reset and whose late frames are still expected.

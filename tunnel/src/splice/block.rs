@@ -9,8 +9,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use tokio::net::tcp::ReadHalf;
 use tokio_util::io::poll_read_buf;
 
-/// Most bytes of one read, and the size of a block.
+use crate::http2::FRAME_BYTES;
+
+/// Bytes of one read to begin with.
 pub(super) const READ_BYTES: usize = 64 * 1024;
+/// Bytes of one read of a connection that is fast in both its halves.
+pub(super) const MOST_READ_BYTES: usize = FRAME_BYTES as usize;
 /// Reads up to this size are copied, so that a few bytes which wait for long never keep a whole block.
 const COPY_BYTES: usize = 8 * 1024;
 

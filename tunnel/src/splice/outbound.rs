@@ -23,7 +23,7 @@ use tokio::io::Interest;
 use tokio::net::tcp::ReadHalf;
 use tokio::time::timeout;
 
-use super::block::{self, READ_BYTES};
+use super::block::{self, MOST_READ_BYTES, READ_BYTES};
 use super::{Shared, SpliceEnd, stream_end};
 use crate::payload::Payload;
 
@@ -48,18 +48,27 @@ pub(super) async fn run(
     shared: &Shared,
     sent: &mut u64,
 ) -> SpliceEnd {
-    let mut reserved = false;
+    let mut reading = Reading {
+        size: READ_BYTES,
+        reserved: false,
+    };
     loop {
-        let step = poll_fn(|cx| poll_step(cx, &mut read, send, shared, &mut reserved)).await;
+        let step = poll_fn(|cx| reading.poll_step(cx, &mut read, send, shared)).await;
         match step {
             Step::Read(bytes) if bytes.is_empty() => break,
             Step::Read(bytes) => {
-                *sent += bytes.len() as u64;
+                let count = bytes.len();
+                *sent += count as u64;
+                reading.adapt(count, shared.flight.has_landed());
                 if send
                     .send_data(Payload::tracked(bytes, &shared.flight), false)
                     .is_err()
                 {
                     return ended(send).await;
+                }
+                if count >= READ_BYTES {
+                    // Lets the tunnel write the block while it is in the processor's cache.
+                    turn().await;
                 }
             }
             Step::NoRoom => {
@@ -86,43 +95,78 @@ pub(super) async fn run(
     abort(send, shared, kind).await
 }
 
-fn poll_step(
-    cx: &mut Context<'_>,
-    read: &mut ReadHalf<'_>,
-    send: &mut SendStream<Payload>,
-    shared: &Shared,
-    reserved: &mut bool,
-) -> Poll<Step> {
-    // While the other direction runs, it notices a reset.
-    if shared.inbound_done.load(Ordering::Relaxed)
-        && let Poll::Ready(reset) = send.poll_reset(cx)
-    {
-        return Poll::Ready(Step::StreamEnded(reset_end(reset)));
-    }
-    let readable = read.as_ref().poll_read_ready(cx);
-    if readable.is_pending() && *reserved {
-        // Room that is kept while idle would be missing elsewhere.
-        send.reserve_capacity(0);
-        *reserved = false;
-    }
-    if let Err(error) = ready!(readable) {
-        return Poll::Ready(Step::Failed(error));
-    }
-    send.reserve_capacity(READ_BYTES);
-    *reserved = true;
-    let room = send.capacity();
-    if room == 0 {
-        return Poll::Ready(Step::NoRoom);
-    }
-    match block::poll_read(read, cx, room) {
-        Poll::Pending => {
-            send.reserve_capacity(0);
-            *reserved = false;
-            Poll::Pending
+/// How the socket is read.
+struct Reading {
+    /// Bytes of the next read at most.
+    size: usize,
+    /// The stream keeps room for the next read.
+    reserved: bool,
+}
+
+impl Reading {
+    fn poll_step(
+        &mut self,
+        cx: &mut Context<'_>,
+        read: &mut ReadHalf<'_>,
+        send: &mut SendStream<Payload>,
+        shared: &Shared,
+    ) -> Poll<Step> {
+        // While the other direction runs, it notices a reset.
+        if shared.inbound_done.load(Ordering::Relaxed)
+            && let Poll::Ready(reset) = send.poll_reset(cx)
+        {
+            return Poll::Ready(Step::StreamEnded(reset_end(reset)));
         }
-        Poll::Ready(Ok(bytes)) => Poll::Ready(Step::Read(bytes)),
-        Poll::Ready(Err(error)) => Poll::Ready(Step::Failed(error)),
+        let readable = read.as_ref().poll_read_ready(cx);
+        if readable.is_pending() && self.reserved {
+            // Room that is kept while idle would be missing elsewhere.
+            send.reserve_capacity(0);
+            self.reserved = false;
+        }
+        if let Err(error) = ready!(readable) {
+            return Poll::Ready(Step::Failed(error));
+        }
+        send.reserve_capacity(self.size);
+        self.reserved = true;
+        let room = send.capacity();
+        if room == 0 {
+            return Poll::Ready(Step::NoRoom);
+        }
+        match block::poll_read(read, cx, room.min(self.size)) {
+            Poll::Pending => {
+                send.reserve_capacity(0);
+                self.reserved = false;
+                Poll::Pending
+            }
+            Poll::Ready(Ok(bytes)) => Poll::Ready(Step::Read(bytes)),
+            Poll::Ready(Err(error)) => Poll::Ready(Step::Failed(error)),
+        }
     }
+
+    /// Reads more at once while the socket fills every read and the tunnel has written the one before: fewer system
+    /// calls and wake-ups for the same bytes. Otherwise large frames would only stand in the way of others.
+    fn adapt(&mut self, count: usize, landed: bool) {
+        self.size = match () {
+            () if !landed => READ_BYTES,
+            () if count == self.size => (self.size * 2).min(MOST_READ_BYTES),
+            () if count < self.size / 2 => (self.size / 2).max(READ_BYTES),
+            () => self.size,
+        };
+    }
+}
+
+/// Lets every other task that is ready have its turn.
+async fn turn() {
+    let mut turned = false;
+    poll_fn(|cx| {
+        if turned {
+            return Poll::Ready(());
+        }
+        turned = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await
 }
 
 /// Waits for room in the stream. Meanwhile nothing is read, so a reset of the socket has to be watched for.
