@@ -268,7 +268,7 @@ fn failures(programs: &Programs) -> Chapter {
             ),
             inside(
                 "A program that does not exist, said as shells say it:",
-                "no-such-program",
+                "./no-such-program",
                 Expected::Words(127, &["no-such-program"]),
             ),
         ],
