@@ -4,11 +4,13 @@
 //! * [`session`] is `kinject run` kept open, so that many programs share one session.
 //! * [`scene`] puts a place, a session and the bare truth together: most tests take one.
 //! * [`programs`] are the programs that tests run, [`running`] runs them with a deadline.
+//! * [`process`] looks at processes from outside.
 //! * [`binaries`] finds what is tested, [`skip`] tells what could not be.
 
 pub mod binaries;
 pub mod cluster;
 pub mod place;
+pub mod process;
 pub mod programs;
 pub mod running;
 pub mod scene;

@@ -8,6 +8,7 @@ use kinject_sandbox::Sandbox;
 
 use crate::cluster::BarePod;
 use crate::place::{Kind, Place};
+use crate::process;
 use crate::programs::Program;
 use crate::running::{self, Outcome};
 use crate::session::Session;
@@ -91,6 +92,17 @@ impl Scene {
     /// The agent's pod in the cluster.
     pub fn pod(&self) -> Option<&str> {
         self.pod.as_ref().map(|pod| pod.name.as_str())
+    }
+
+    /// The agent's process: the one of that name in the network where programs run bare.
+    pub fn agent(&self) -> u32 {
+        let mut asked = self.bare(&Program::new("/usr/bin/readlink").arg("/proc/self/ns/net"));
+        let network = running::run(&mut asked).succeeded().stdout.trim().to_owned();
+        let found = process::all().into_iter().find(|pid| {
+            process::name(*pid).as_deref() == Some("kinject-agent")
+                && process::network(*pid).as_deref() == Some(network.as_str())
+        });
+        found.unwrap_or_else(|| panic!("no agent runs in {network}"))
     }
 
     /// A program in the session.

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::cluster::wait_for;
 use crate::place::Place;
 use crate::running::{self, Outcome};
-use crate::{binaries, cluster};
+use crate::{binaries, cluster, process};
 
 /// How long a session may take to end, with everything that it made.
 const END: Duration = Duration::from_secs(20);
@@ -149,11 +149,8 @@ impl Drop for Session {
 
 /// The relay that a launcher has started.
 pub fn relay_of(launcher: u32) -> Option<u32> {
-    let children = fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children")).ok()?;
-    let is_relay = |pid: &&str| {
-        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "kinject-relay")
-    };
-    children.split_whitespace().find(is_relay)?.parse().ok()
+    let mut children = process::children(launcher).into_iter();
+    children.find(|child| process::name(*child).as_deref() == Some("kinject-relay"))
 }
 
 /// A view of the machine in which its own name server is not there: what the cluster does not know is asked for

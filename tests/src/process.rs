@@ -1,0 +1,61 @@
+//! Processes as `/proc` shows them.
+
+use std::fs;
+use std::path::Path;
+
+/// All processes that there are.
+pub fn all() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").expect("/proc is mounted");
+    let names = entries.flatten().map(|entry| entry.file_name());
+    names.filter_map(|name| name.to_str()?.parse().ok()).collect()
+}
+
+/// The name of a process.
+pub fn name(pid: u32) -> Option<String> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+/// The network namespace of a process, as `readlink` shows it.
+pub fn network(pid: u32) -> Option<String> {
+    let link = fs::read_link(format!("/proc/{pid}/ns/net")).ok()?;
+    Some(link.to_str()?.to_owned())
+}
+
+/// Whether a process is there and is no zombie.
+pub fn lives(pid: u32) -> bool {
+    state(pid).is_some_and(|state| state != 'Z')
+}
+
+/// The state of a process: `R`, `S`, `T` and so on (proc(5)).
+pub fn state(pid: u32) -> Option<char> {
+    let status = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    status.rsplit_once(") ")?.1.chars().next()
+}
+
+/// How many sockets a process has open.
+pub fn sockets(pid: u32) -> usize {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd"));
+    let entries = entries.unwrap_or_else(|error| panic!("cannot look into process {pid}: {error}"));
+    let links = entries
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.filter(|link| is_socket(link)).count()
+}
+
+fn is_socket(link: &Path) -> bool {
+    link.to_str().is_some_and(|link| link.starts_with("socket:"))
+}
+
+/// The children of a process.
+pub fn children(pid: u32) -> Vec<u32> {
+    let of_threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = of_threads.into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    let parse = |list: String| {
+        list.split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect::<Vec<_>>()
+    };
+    lists.flat_map(parse).collect()
+}

@@ -1,0 +1,83 @@
+//! What programs give up leaves nothing behind, neither at the relay nor at the agent.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use kinject_tests::on_both_places;
+use kinject_tests::process::sockets;
+use kinject_tests::programs::{c, python};
+use kinject_tests::running::{run, spawn};
+use kinject_tests::scene::Scene;
+use kinject_tests::session::eventually;
+
+use crate::targets::SILENT;
+
+/// The relay looks for sockets that were closed every second, and twice before it believes.
+const NOTICED: Duration = Duration::from_secs(10);
+
+/// How many sockets relay and agent have while nothing is open, once both have seen a connection.
+struct Rest {
+    relay: u32,
+    agent: u32,
+    counts: (usize, usize),
+}
+
+impl Rest {
+    fn of(scene: &Scene) -> Self {
+        run(&mut scene.injected(&python("streams.py").arg("greeting"))).succeeded();
+        let (relay, agent) = (scene.session().relay(), scene.agent());
+        let mut before = (0, 0);
+        // the connection of a moment ago is being cleared up
+        eventually("a quiet relay and agent", NOTICED, || {
+            let counts = (sockets(relay), sockets(agent));
+            let same = counts == before;
+            before = counts;
+            same
+        });
+        Self {
+            relay,
+            agent,
+            counts: before,
+        }
+    }
+
+    fn counts(&self) -> (usize, usize) {
+        (sockets(self.relay), sockets(self.agent))
+    }
+
+    fn is_left_again(&self, after: &str) {
+        let mut counts = (0, 0);
+        let what = format!(
+            "as few sockets at relay and agent as before ({:?}), {after}",
+            self.counts
+        );
+        eventually(&what, NOTICED, || {
+            counts = self.counts();
+            counts.0 <= self.counts.0 && counts.1 <= self.counts.1
+        });
+    }
+}
+
+on_both_places! {
+    fn what_a_program_gives_up_is_forgotten_at_both_ends(scene: alone) {
+        let rest = Rest::of(&scene);
+        for _ in 0..10 {
+            run(&mut scene.injected(&c("connects").arg("abandoned").args(SILENT))).succeeded();
+        }
+        run(&mut scene.injected(&python("crowd.py").args(["responsive", "10.96.10.3", "20"]))).succeeded();
+        rest.is_left_again("after connects that were given up");
+
+        let mut waiting = scene.injected(&c("connects").arg("blocking").args(SILENT));
+        let mut waiting = spawn(waiting.stdin(Stdio::null()));
+        eventually("a connect under way", NOTICED, || rest.counts().1 > rest.counts.1);
+        waiting.kill().expect("it waits");
+        waiting.wait().expect("it was killed");
+        rest.is_left_again("after a program was killed in connect");
+
+        run(&mut scene.injected(&python("crowd.py").args(["at-once", "10.96.10.3", "300"]))).succeeded();
+        for case in ["reset", "own_reset", "half_close"] {
+            run(&mut scene.injected(&python("streams.py").arg(case))).succeeded();
+        }
+        rest.is_left_again("after connections that ended in one way or another");
+    }
+}
