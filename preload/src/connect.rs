@@ -16,7 +16,7 @@ use crate::control::{self, Conversation, SMALL_REPLY, Silence, Trouble};
 use crate::errno::Errno;
 use crate::session::Session;
 use crate::socket::{self, Kind};
-use crate::{datagram, failure, real, sys};
+use crate::{datagram, failure, real};
 use core::net::SocketAddr;
 use core::ptr;
 use kinject_protocol::ConnectFailure;
@@ -28,6 +28,9 @@ hook! {
         connect_in_session(socket, address, length)
     }
 }
+
+/// libc's function.
+type Native = unsafe extern "C" fn(c_int, *const sockaddr, socklen_t) -> c_int;
 
 /// What becomes of one call.
 enum Outcome {
@@ -47,21 +50,21 @@ pub(crate) extern "C" fn connect_in_session(
         return Errno(libc::ENOSYS).fail();
     };
     // SAFETY: these are the program's own arguments, which the kernel checks
-    let native = || unsafe { native(socket, address, length) };
+    let pass_on = || unsafe { native(socket, address, length) };
     let Destination::Remote(target) = Destination::read(socket, address, length) else {
-        return native();
+        return pass_on();
     };
     let Some(session) = Session::current() else {
-        return native();
+        return pass_on();
     };
     let outcome = match Kind::of(socket) {
         Kind::Foreign => Outcome::Native,
         Kind::Uncarried => Outcome::Failed(datagram::UNCARRIED),
         Kind::Tcp if socket::is_of_other_family(socket, target) => Outcome::Native,
-        Kind::Tcp => connect_stream(&session, socket, target),
+        Kind::Tcp => connect_stream(&session, native, socket, target),
     };
     match outcome {
-        Outcome::Native => native(),
+        Outcome::Native => pass_on(),
         Outcome::Connected => 0,
         Outcome::Failed(error) => error.fail(),
     }
@@ -69,18 +72,18 @@ pub(crate) extern "C" fn connect_in_session(
 
 /// A socket that is not at rest is the kernel's business: `EISCONN`, `EALREADY`, or the wait for a connect that is
 /// under way. One that the relay resets at this very moment is at rest after all.
-fn connect_stream(session: &Session, socket: c_int, target: SocketAddr) -> Outcome {
+fn connect_stream(session: &Session, native: Native, socket: c_int, target: SocketAddr) -> Outcome {
     if socket::is_closed(socket) {
-        return dial(session, socket, target);
+        return dial(session, native, socket, target);
     }
-    match resume(socket) {
+    match resume(native, socket) {
         Ok(()) => Outcome::Connected,
-        Err(Errno(libc::EINVAL)) => dial(session, socket, target),
+        Err(Errno(libc::EINVAL)) => dial(session, native, socket, target),
         Err(error) => Outcome::Failed(error),
     }
 }
 
-fn dial(session: &Session, socket: c_int, target: SocketAddr) -> Outcome {
+fn dial(session: &Session, native: Native, socket: c_int, target: SocketAddr) -> Outcome {
     socket::forbid_fast_open(socket);
     let mut buffer = [0; SMALL_REPLY];
     let (reply, is_interrupted) = match ask(session, socket, target, &mut buffer) {
@@ -91,10 +94,14 @@ fn dial(session: &Session, socket: c_int, target: SocketAddr) -> Outcome {
     match reply {
         ReplyRef::Connected => Outcome::Connected,
         ReplyRef::Local => Outcome::Native,
-        ReplyRef::Failed(failed) => Outcome::Failed(failure::connect_errno(failed)),
+        ReplyRef::Failed(failed) => {
+            // the reset of an earlier connect, whose failure this is
+            socket::forget_error(socket);
+            Outcome::Failed(failure::connect_errno(failed))
+        }
         ReplyRef::InProgress if socket::is_nonblocking(socket) => Outcome::Failed(Errno(libc::EINPROGRESS)),
         ReplyRef::InProgress if is_interrupted => Outcome::Failed(Errno(libc::EINTR)),
-        ReplyRef::InProgress => sleep(session, socket),
+        ReplyRef::InProgress => sleep(session, native, socket),
         // not an answer to what was asked
         ReplyRef::Peer(_) | ReplyRef::Unknown | ReplyRef::Addresses { .. } | ReplyRef::NameFailed(_) => {
             Outcome::Failed(failure::connect_errno(ConnectFailure::TunnelDown))
@@ -142,13 +149,14 @@ fn ask<'a>(
 }
 
 /// Waits in the kernel for a connect that is under way.
-fn sleep(session: &Session, socket: c_int) -> Outcome {
-    let Err(error) = resume(socket) else {
+fn sleep(session: &Session, native: Native, socket: c_int) -> Outcome {
+    let Err(error) = resume(native, socket) else {
         return Outcome::Connected;
     };
     let failure = match error.0 {
         // the relay reset it while it slept, or before it began to
         libc::ECONNRESET | libc::ECONNABORTED | libc::EINVAL => {
+            socket::forget_error(socket);
             stored_failure(session, socket).unwrap_or(Errno(libc::ECONNABORTED))
         }
         // SO_SNDTIMEO ran out: for the kernel this was the second call, for the program it is the first
@@ -162,11 +170,15 @@ fn sleep(session: &Session, socket: c_int) -> Outcome {
 ///
 /// The kernel looks at the address of a socket at rest only, so this passes one that it refuses there: a socket that
 /// comes to rest between a look at its state and this call gives `EINVAL`, and never dials over the local network.
-fn resume(socket: c_int) -> Result<(), Errno> {
+/// libc's own function makes the call, so that a thread can be cancelled while it sleeps here.
+fn resume(native: Native, socket: c_int) -> Result<(), Errno> {
     let family = libc::AF_INET as libc::sa_family_t;
     let length = size_of_val(&family) as socklen_t;
     // SAFETY: the address is readable for its length, which is that of the family alone
-    unsafe { sys::connect(socket, ptr::from_ref(&family).cast(), length) }
+    match unsafe { native(socket, ptr::from_ref(&family).cast(), length) } {
+        0 => Ok(()),
+        _ => Err(Errno::current()),
+    }
 }
 
 /// Why the relay reset this socket, if it did.

@@ -80,6 +80,12 @@ pub(crate) fn is_of_other_family(socket: c_int, target: SocketAddr) -> bool {
     }
 }
 
+/// Clears `SO_ERROR`, as the kernel does when connect(2) returns the error.
+pub(crate) fn forget_error(socket: c_int) {
+    // a descriptor that is no socket any more has none
+    let _error = option::<c_int>(socket, libc::SO_ERROR);
+}
+
 /// Does connect(2) on this socket return before it is done?
 pub(crate) fn is_nonblocking(socket: c_int) -> bool {
     sys::fcntl(socket, libc::F_GETFL, 0).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0)

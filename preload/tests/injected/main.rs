@@ -1,0 +1,14 @@
+//! Programs in C, run bare and with the library, next to a relay that plays a script.
+
+#![allow(clippy::unwrap_used, reason = "what is wrong in a test ends it")]
+
+mod program;
+mod relay;
+mod script;
+
+mod children;
+mod connect;
+mod exports;
+mod hygiene;
+mod names;
+mod peers;

@@ -1,0 +1,89 @@
+//! getpeername(2).
+
+use crate::program::{Program, run};
+use crate::relay::Relay;
+use crate::script::Script;
+use std::io::Write;
+use std::net::TcpListener;
+use std::thread;
+
+/// The same program, bare, connected to a listener of the same address length.
+fn bare(address: &str, args: &[&str]) -> String {
+    let listener = TcpListener::bind((address, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _sent = stream.write_all(b"welcome\n");
+        }
+    });
+    let args: Vec<_> = [address, &port].into_iter().chain(args.iter().copied()).collect();
+    Program::bare("peer_buffers", &args)
+        .output()
+        .replace(&port, "PORT")
+        .replace(address, "ADDRESS")
+}
+
+/// Lines without the addresses' own bytes: lengths, errors, and which bytes were written at all.
+fn shape(said: &str) -> Vec<String> {
+    let line = |line: &str| match line.split_once("length") {
+        Some((head, tail)) if line.contains(" bytes: ") => {
+            let (length, bytes) = tail.split_once(',').unwrap();
+            let touched = bytes
+                .split_whitespace()
+                .map(|byte| if byte == "ee" { '.' } else { 'x' });
+            format!("{head} {length} {}", touched.collect::<String>())
+        }
+        _ if line.starts_with("peer: ") => "peer".into(),
+        _ => line.to_owned(),
+    };
+    said.lines().map(line).collect()
+}
+
+#[test]
+fn an_address_is_cut_where_the_buffer_ends_as_the_kernel_does() {
+    let relay = Relay::start();
+    let port = Script::Connect.port().to_string();
+    let said = run(&relay, "peer_buffers", &["10.96.10.3", &port]);
+    assert!(said.contains("peer: 10.96.10.3:2000\n"), "{said}");
+    assert!(
+        said.contains("16 bytes: 0, length 16, 02 00 07 d0 0a 60 0a 03 00"),
+        "{said}"
+    );
+    assert_eq!(shape(&said), shape(&bare("127.0.0.1", &[])));
+}
+
+#[test]
+fn an_address_of_ipv6_is_given_with_all_its_fields() {
+    let relay = Relay::start();
+    let port = Script::Connect.port().to_string();
+    for mode in [&[][..], &["v6only"]] {
+        let args: Vec<_> = ["fd00::7", &port]
+            .into_iter()
+            .chain(mode.iter().copied())
+            .collect();
+        let said = run(&relay, "peer_buffers", &args);
+        assert!(said.contains("peer: [fd00::7]:2000\n"), "{said}");
+        assert_eq!(shape(&said), shape(&bare("::1", mode)));
+    }
+}
+
+#[test]
+fn an_ipv6_socket_that_connected_a_mapped_address_sees_it_mapped() {
+    let relay = Relay::start();
+    let port = Script::Connect.port().to_string();
+    let said = run(&relay, "peer_buffers", &["10.96.10.3", &port, "mapped"]);
+    assert!(said.contains("peer: [::ffff:10.96.10.3]:2000\n"), "{said}");
+    assert_eq!(shape(&said), shape(&bare("127.0.0.1", &["mapped"])));
+}
+
+#[test]
+fn a_local_peer_is_never_asked_for() {
+    let relay = Relay::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let accepting = thread::spawn(move || listener.accept().map(drop));
+    let said = run(&relay, "connect_blocking", &["127.0.0.1", &port]);
+    accepting.join().unwrap().unwrap();
+    assert!(said.contains(&format!("peer: 127.0.0.1:{port}\n")), "{said}");
+    assert_eq!(relay.asked(), Vec::<String>::new());
+}

@@ -1,0 +1,172 @@
+//! Compiles the programs of `c-tests` and runs them.
+
+use crate::relay::Relay;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::time::Duration;
+use std::{env, thread};
+
+/// Longer than any program takes, however busy the machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The library as cargo built it for these tests.
+pub(crate) fn library() -> PathBuf {
+    let test = env::current_exe().expect("this program");
+    test.parent().expect("a folder").join("libkinject_preload.so")
+}
+
+/// One of `c-tests`, compiled.
+pub(crate) fn compiled(name: &str) -> PathBuf {
+    static PROGRAMS: OnceLock<Mutex<HashMap<String, Arc<OnceLock<PathBuf>>>>> = OnceLock::new();
+    let programs = PROGRAMS.get_or_init(Mutex::default);
+    let entry = programs
+        .lock()
+        .expect("no panic holds it")
+        .entry(name.to_owned())
+        .or_default()
+        .clone();
+    entry.get_or_init(|| compile(name)).clone()
+}
+
+fn compile(name: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../c-tests")
+        .join(name)
+        .with_extension("c");
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c-tests");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let program = folder.join(name);
+    let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let status = Command::new(compiler)
+        .args([
+            "-std=gnu11",
+            "-O1",
+            "-g",
+            "-Wall",
+            "-Wextra",
+            "-Werror",
+            "-pthread",
+            "-o",
+        ])
+        .args([&program, &source])
+        .status()
+        .expect("a C compiler");
+    assert!(status.success(), "{name} does not compile");
+    program
+}
+
+/// A program to run; `env` and `args` as in [`Command`].
+pub(crate) struct Program {
+    command: Command,
+}
+
+impl Program {
+    pub(crate) fn bare(name: &str, args: &[&str]) -> Self {
+        let mut command = Command::new(compiled(name));
+        command.args(args).env_remove("LD_PRELOAD");
+        Self { command }
+    }
+
+    /// In the session of a relay.
+    pub(crate) fn injected(relay: &Relay, name: &str, args: &[&str]) -> Self {
+        Self::with_socket(&relay.socket(), name, args)
+    }
+
+    /// In a session whose relay is where the path says, or is not.
+    pub(crate) fn with_socket(socket: &Path, name: &str, args: &[&str]) -> Self {
+        Self::bare(name, args)
+            .env("LD_PRELOAD", library())
+            .env("KINJECT_LIBRARY", library())
+            .env("KINJECT_SOCKET", socket)
+            .env("KINJECT_SESSION", "0123abcd")
+            .env("KINJECT_TARGET", "context/namespace")
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub(crate) fn env_remove(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// Runs it under another program, which gets these arguments before the program's own.
+    pub(crate) fn under(self, wrapper: &str, args: &[&str]) -> Self {
+        let mut command = Command::new(wrapper);
+        command
+            .args(args)
+            .arg(self.command.get_program())
+            .args(self.command.get_args());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        Self { command }
+    }
+
+    /// Runs it to its end, which has to be a good one; gives its standard output.
+    pub(crate) fn output(mut self) -> String {
+        let child = self
+            .command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut child = child.expect("the program starts");
+        let (send, receive) = mpsc::channel();
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let reader = thread::spawn(move || {
+            let errors = thread::spawn(move || read(stderr));
+            let output = read(stdout);
+            // the receiver is gone when the program took too long
+            let _received = send.send(());
+            (output, errors.join().expect("no panic"))
+        });
+        let is_late = receive.recv_timeout(PATIENCE).is_err();
+        if is_late {
+            child.kill().expect("the program is still there");
+        }
+        let status = wait(&mut child);
+        let (output, errors) = reader.join().expect("no panic");
+        assert!(
+            status == Some(0) && !is_late,
+            "{:?}: status {status:?}{}\n{output}\n{errors}",
+            self.command,
+            if is_late {
+                ", killed for taking too long"
+            } else {
+                ""
+            },
+        );
+        output
+    }
+}
+
+fn read(stream: Option<impl Read>) -> String {
+    let mut bytes = Vec::new();
+    stream
+        .expect("a pipe")
+        .read_to_end(&mut bytes)
+        .expect("a pipe can be read");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// The exit code, or the negative number of the signal.
+fn wait(child: &mut Child) -> Option<i32> {
+    let status = child.wait().expect("a child");
+    status.code().or(status.signal().map(|signal| -signal))
+}
+
+/// Runs a program in a session and gives what it said.
+pub(crate) fn run(relay: &Relay, name: &str, args: &[&str]) -> String {
+    Program::injected(relay, name, args).output()
+}
