@@ -1,15 +1,19 @@
-//! The functions of libc that the hooks stand in front of.
+//! The functions of libc that the hooks stand in front of, and those that may not be there.
 //!
 //! Each is the next definition after ours in the dynamic linker's search order (`RTLD_NEXT`, dlsym(3)), so another
 //! preloaded library keeps its place. It is looked up at first use, since hooks are called before our constructor and
 //! after our destructor, and kept in an atomic: two threads, or a signal handler, may look it up at the same time and
 //! find the same. Nothing is locked that a fork could leave locked.
+//!
+//! Before glibc 2.34 the functions of threads are in a library of their own, which we do not want to load into a program
+//! that has none.
 
 use core::ffi::CStr;
 use core::marker::PhantomData;
 use core::num::NonZeroUsize;
 use libc::{
-    addrinfo, c_char, c_int, c_uint, c_void, hostent, msghdr, pid_t, size_t, sockaddr, socklen_t, ssize_t,
+    addrinfo, c_char, c_int, c_uint, c_void, hostent, msghdr, pid_t, pthread_key_t, size_t, sockaddr,
+    socklen_t, ssize_t,
 };
 use once_cell::race::OnceNonZeroUsize;
 
@@ -70,6 +74,7 @@ macro_rules! functions {
 }
 
 type Argv = *const *const c_char;
+type Destructor = unsafe extern "C" fn(*mut c_void);
 
 functions! {
     connect: fn(c_int, *const sockaddr, socklen_t) -> c_int;
@@ -92,4 +97,8 @@ functions! {
     execveat: fn(c_int, *const c_char, Argv, Argv, c_int) -> c_int;
     posix_spawn: fn(*mut pid_t, *const c_char, *const c_void, *const c_void, Argv, Argv) -> c_int;
     posix_spawnp: fn(*mut pid_t, *const c_char, *const c_void, *const c_void, Argv, Argv) -> c_int;
+    pthread_key_create: fn(*mut pthread_key_t, Destructor) -> c_int;
+    pthread_key_delete: fn(pthread_key_t) -> c_int;
+    pthread_getspecific: fn(pthread_key_t) -> *mut c_void;
+    pthread_setspecific: fn(pthread_key_t, *const c_void) -> c_int;
 }

@@ -47,14 +47,23 @@ fn without_a_session_every_hook_passes_through() {
         ("names", &["-s", "80", "127.0.0.1", "localhost", "-"]),
         ("host_entries", &["127.0.0.1", "localhost"]),
     ] {
-        let injected = Program::bare(program, args).env("LD_PRELOAD", library()).output();
-        assert_eq!(injected, Program::bare(program, args).output(), "{program}");
+        let injected = Program::bare(program, args)
+            .env("LD_PRELOAD", library())
+            .offline()
+            .output();
+        assert_eq!(
+            injected,
+            Program::bare(program, args).offline().output(),
+            "{program}"
+        );
         let left = Program::injected(&relay, program, args)
             .env("KINJECT_SOCKET", "")
+            .offline()
             .output();
         assert_eq!(left, injected, "{program}");
         let nameless = Program::injected(&relay, program, args)
             .env_remove("KINJECT_SOCKET")
+            .offline()
             .output();
         assert_eq!(nameless, injected, "{program}");
     }

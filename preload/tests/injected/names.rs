@@ -45,9 +45,10 @@ fn numbers_and_this_machines_own_names_are_looked_up_by_libc() {
         &["-s", ""],
     ] {
         let args: Vec<_> = service.iter().chain(&names).copied().collect();
+        let injected = Program::injected(&relay, "names", &args).offline().output();
         assert_eq!(
-            run(&relay, "names", &args),
-            Program::bare("names", &args).output(),
+            injected,
+            Program::bare("names", &args).offline().output(),
             "{service:?}"
         );
     }
@@ -190,7 +191,7 @@ fn names_that_no_dns_can_hold_fail_as_libc_fails_them() {
     let relay = Relay::start();
     let (long, longer) = ("a".repeat(255), "a".repeat(300));
     for name in [&long, &longer, &"a.".repeat(200)] {
-        let said = run(&relay, "names", &[name]);
+        let said = Program::injected(&relay, "names", &[name]).offline().output();
         assert!(
             ["-2", "-4", "-3"].contains(&lines_for(&said, "stream")[0]),
             "{said}"
@@ -224,10 +225,10 @@ fn host_entries_are_laid_out_in_any_buffer_that_is_large_enough() {
 fn host_entries_of_numbers_and_own_names_are_libcs() {
     let relay = Relay::start();
     let args = ["127.0.0.1", "10.1.2.3", "localhost", "::1", "1.2.3.4.5"];
-    assert_eq!(
-        run(&relay, "host_entries", &args),
-        Program::bare("host_entries", &args).output()
-    );
+    let injected = Program::injected(&relay, "host_entries", &args)
+        .offline()
+        .output();
+    assert_eq!(injected, Program::bare("host_entries", &args).offline().output());
     assert_eq!(relay.asked(), Vec::<String>::new());
 }
 

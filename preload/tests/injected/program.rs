@@ -113,6 +113,15 @@ impl Program {
         Self { command }
     }
 
+    /// Without a network, for programs in which libc may want to ask a name server.
+    pub(crate) fn offline(self) -> Self {
+        if rustix::process::geteuid().is_root() {
+            self.under("unshare", &["--net"])
+        } else {
+            self.under("unshare", &["--net", "--user", "--map-current-user"])
+        }
+    }
+
     /// Runs it to its end, which has to be a good one; gives its standard output.
     pub(crate) fn output(mut self) -> String {
         let child = self

@@ -1,20 +1,20 @@
 //! Where gethostbyname(3) leaves its result: a buffer for each thread, which libc frees when the thread ends.
 //!
-//! It hangs on a pthread key whose destructor is free(3) itself: no code of ours runs at a thread's end.
+//! It hangs on a pthread key whose destructor is free(3) itself: no code of ours runs at a thread's end. A program
+//! without the functions of threads (before glibc 2.34) has one buffer.
 
 use super::Refusal;
 use super::entry::Room;
 use crate::errno::Errno;
+use crate::real;
 use core::num::NonZeroUsize;
 use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
 use libc::{c_void, hostent, pthread_key_t};
 use once_cell::race::OnceNonZeroUsize;
 
 /// What most names need.
 const FIRST_SIZE: usize = 1024;
-
-/// The key plus one, as a key may be zero.
-static KEY: OnceNonZeroUsize = OnceNonZeroUsize::new();
 
 /// The head of each buffer; the room follows.
 struct Head {
@@ -24,27 +24,26 @@ struct Head {
 
 /// The buffer of the calling thread.
 pub(super) struct OwnBuffer {
-    key: pthread_key_t,
+    place: Place,
     head: *mut Head,
 }
 
 impl OwnBuffer {
     /// The buffer that this thread has, or a new one.
     pub(super) fn of_this_thread() -> Result<Self, Refusal> {
-        let key = key()?;
-        // SAFETY: the key is never deleted
-        let head = unsafe { libc::pthread_getspecific(key) }.cast::<Head>();
+        let place = Place::find()?;
+        let head = place.get();
         if head.is_null() {
-            return Self::allocate(key, ptr::null_mut(), FIRST_SIZE);
+            return Self::allocate(place, ptr::null_mut(), FIRST_SIZE);
         }
-        Ok(Self { key, head })
+        Ok(Self { place, head })
     }
 
     /// Makes it twice as large; its content is lost.
     pub(super) fn grow(&mut self) -> Result<(), Refusal> {
         // SAFETY: the head is this thread's
         let size = unsafe { (*self.head).size }.saturating_mul(2);
-        *self = Self::allocate(self.key, self.head, size)?;
+        *self = Self::allocate(self.place, self.head, size)?;
         Ok(())
     }
 
@@ -63,7 +62,7 @@ impl OwnBuffer {
         place
     }
 
-    fn allocate(key: pthread_key_t, old: *mut Head, size: usize) -> Result<Self, Refusal> {
+    fn allocate(place: Place, old: *mut Head, size: usize) -> Result<Self, Refusal> {
         let whole = size_of::<Head>().saturating_add(size);
         // SAFETY: any size may be asked for
         let head = unsafe { libc::malloc(whole) }.cast::<Head>();
@@ -72,40 +71,83 @@ impl OwnBuffer {
         }
         // SAFETY: the memory is new and large enough
         unsafe { (&raw mut (*head).size).write(size) };
-        // SAFETY: the key is never deleted
-        let code = unsafe { libc::pthread_setspecific(key, head.cast::<c_void>()) };
-        let unused = if code == 0 { old } else { head };
-        // SAFETY: malloc gave it (or it is null), and the key does not hold it
+        let put = place.put(head);
+        let unused = if put.is_ok() { old } else { head };
+        // SAFETY: malloc gave it (or it is null), and the place does not hold it
         unsafe { libc::free(unused.cast()) };
-        if code == 0 {
-            Ok(Self { key, head })
-        } else {
-            Err(Refusal::System(Errno(code)))
+        put.map(|()| Self { place, head })
+    }
+}
+
+/// What holds a thread's buffer.
+#[derive(Clone, Copy)]
+enum Place {
+    Thread(pthread_key_t),
+    Process,
+}
+
+/// The key plus one, as a key may be zero.
+static KEY: OnceNonZeroUsize = OnceNonZeroUsize::new();
+
+/// The buffer of a program without threads.
+static PROCESS: AtomicPtr<Head> = AtomicPtr::new(ptr::null_mut());
+
+impl Place {
+    /// The key is made at the first use; when two threads make one, the second is given back.
+    fn find() -> Result<Self, Refusal> {
+        let (Some(create), Some(delete)) = (real::pthread_key_create.get(), real::pthread_key_delete.get())
+        else {
+            return Ok(Self::Process);
+        };
+        if let Some(known) = KEY.get() {
+            return Ok(Self::of(known));
+        }
+        let mut made: pthread_key_t = 0;
+        // SAFETY: the key is writable, and free takes what is stored under it
+        let code = unsafe { create(&raw mut made, libc::free) };
+        if code != 0 {
+            return Err(Refusal::System(Errno(code)));
+        }
+        let mine = NonZeroUsize::MIN.saturating_add(made as usize);
+        let kept = KEY.get_or_init(|| mine);
+        if kept != mine {
+            // SAFETY: the key is ours, and nothing was stored under it
+            let _deleted = unsafe { delete(made) };
+        }
+        Ok(Self::of(kept))
+    }
+
+    fn of(key: NonZeroUsize) -> Self {
+        Self::Thread(key.get().wrapping_sub(1) as pthread_key_t)
+    }
+
+    fn get(self) -> *mut Head {
+        match self {
+            Self::Thread(key) => match real::pthread_getspecific.get() {
+                // SAFETY: the key is never deleted
+                Some(get) => unsafe { get(key) }.cast(),
+                None => ptr::null_mut(),
+            },
+            Self::Process => PROCESS.load(Ordering::Relaxed),
         }
     }
-}
 
-/// The key, made at the first use; when two threads make one, the second is given back.
-fn key() -> Result<pthread_key_t, Refusal> {
-    let known = match KEY.get() {
-        Some(known) => known,
-        None => make_key()?,
-    };
-    Ok(known.get().wrapping_sub(1) as pthread_key_t)
-}
-
-fn make_key() -> Result<NonZeroUsize, Refusal> {
-    let mut made: pthread_key_t = 0;
-    // SAFETY: the key is writable, and free takes what allocate stores under it
-    let code = unsafe { libc::pthread_key_create(&raw mut made, Some(libc::free)) };
-    if code != 0 {
-        return Err(Refusal::System(Errno(code)));
+    fn put(self, head: *mut Head) -> Result<(), Refusal> {
+        match self {
+            Self::Thread(key) => {
+                let set = real::pthread_setspecific
+                    .get()
+                    .ok_or(Refusal::System(Errno(libc::ENOSYS)))?;
+                // SAFETY: the key is never deleted
+                match unsafe { set(key, head.cast::<c_void>()) } {
+                    0 => Ok(()),
+                    code => Err(Refusal::System(Errno(code))),
+                }
+            }
+            Self::Process => {
+                PROCESS.store(head, Ordering::Relaxed);
+                Ok(())
+            }
+        }
     }
-    let mine = NonZeroUsize::MIN.saturating_add(made as usize);
-    let kept = KEY.get_or_init(|| mine);
-    if kept != mine {
-        // SAFETY: the key is ours, and nothing was stored under it
-        let _deleted = unsafe { libc::pthread_key_delete(made) };
-    }
-    Ok(kept)
 }
