@@ -19,8 +19,8 @@ const GATHER_BYTES: usize = 64 * 1024;
 #[derive(Default)]
 pub(super) struct Inbound {
     queue: Queue,
-    /// The tunnel has sent END_STREAM.
-    ended: bool,
+    /// The tunnel has nothing more: it sent END_STREAM, or the stream failed.
+    ended: Option<StreamEnd>,
     received: u64,
 }
 
@@ -32,6 +32,13 @@ pub(super) enum InboundEnd {
     SocketFailed,
     /// The stream failed.
     Stream(SpliceEnd),
+}
+
+/// How the tunnel's side ended.
+#[derive(Clone, Copy)]
+enum StreamEnd {
+    Finished,
+    Failed(SpliceEnd),
 }
 
 /// Whether the tunnel may have more for us right away. If not, the task is woken when it has.
@@ -53,18 +60,18 @@ impl Inbound {
         write: &mut WriteHalf<'_>,
     ) -> Poll<InboundEnd> {
         loop {
-            let pulled = match self.pull(cx, recv, GATHER_BYTES) {
-                Ok(pulled) => pulled,
-                Err(error) => return Poll::Ready(InboundEnd::Stream(stream_end(&error))),
-            };
+            let pulled = self.pull(cx, recv, GATHER_BYTES);
             if self.queue.is_empty() {
-                if !self.ended {
-                    return Poll::Pending;
-                }
-                return Poll::Ready(match ready!(Pin::new(write).poll_shutdown(cx)) {
-                    Ok(()) => InboundEnd::Finished,
-                    Err(_) => InboundEnd::SocketFailed,
-                });
+                return match self.ended {
+                    None => Poll::Pending,
+                    Some(StreamEnd::Failed(end)) => Poll::Ready(InboundEnd::Stream(end)),
+                    Some(StreamEnd::Finished) => {
+                        Poll::Ready(match ready!(Pin::new(write).poll_shutdown(cx)) {
+                            Ok(()) => InboundEnd::Finished,
+                            Err(_) => InboundEnd::SocketFailed,
+                        })
+                    }
+                };
             }
             match self.poll_write(cx, write) {
                 Poll::Ready(Ok(count)) => {
@@ -72,17 +79,18 @@ impl Inbound {
                     if let Err(error) = recv.flow_control().release_capacity(count) {
                         return Poll::Ready(InboundEnd::Stream(stream_end(&error)));
                     }
-                    if pulled == Pulled::Everything && self.queue.is_empty() && !self.ended {
+                    if pulled == Pulled::Everything && self.queue.is_empty() && self.ended.is_none() {
                         return Poll::Pending;
                     }
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(InboundEnd::SocketFailed),
                 Poll::Pending => {
-                    // The bytes will wait here, where small frames cost little, and a reset is noticed.
+                    // The bytes will wait here, where small frames cost little and a reset is noticed.
                     self.queue.pack();
-                    return match self.pull(cx, recv, usize::MAX) {
-                        Ok(_) => Poll::Pending,
-                        Err(error) => Poll::Ready(InboundEnd::Stream(stream_end(&error))),
+                    self.pull(cx, recv, usize::MAX);
+                    return match self.ended {
+                        Some(StreamEnd::Failed(end)) => Poll::Ready(InboundEnd::Stream(end)),
+                        _ => Poll::Pending,
                     };
                 }
             }
@@ -90,24 +98,19 @@ impl Inbound {
     }
 
     /// Takes what has arrived, up to about so many bytes.
-    fn pull(
-        &mut self,
-        cx: &mut Context<'_>,
-        recv: &mut RecvStream,
-        enough: usize,
-    ) -> Result<Pulled, h2::Error> {
-        while !self.ended {
+    fn pull(&mut self, cx: &mut Context<'_>, recv: &mut RecvStream, enough: usize) -> Pulled {
+        while self.ended.is_none() {
             if self.queue.len() >= enough || (enough != usize::MAX && self.queue.pieces() >= PIECES) {
-                return Ok(Pulled::Enough);
+                return Pulled::Enough;
             }
             match recv.poll_data(cx) {
                 Poll::Pending => break,
-                Poll::Ready(None) => self.ended = true,
+                Poll::Ready(None) => self.ended = Some(StreamEnd::Finished),
                 Poll::Ready(Some(Ok(bytes))) => self.queue.push(bytes),
-                Poll::Ready(Some(Err(error))) => return Err(error),
+                Poll::Ready(Some(Err(error))) => self.ended = Some(StreamEnd::Failed(stream_end(&error))),
             }
         }
-        Ok(Pulled::Everything)
+        Pulled::Everything
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, write: &mut WriteHalf<'_>) -> Poll<io::Result<usize>> {

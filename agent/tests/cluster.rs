@@ -1,0 +1,166 @@
+//! An agent as it runs in a pod: its identity in the environment, TLS behind an upgrade, and an end of its own.
+
+mod support;
+
+use std::io;
+use std::time::Duration;
+
+use kinject_tunnel::{
+    CloseReason, Endpoint, OpenError, RelayIdentity, Security, SessionKeys, Stream, Tunnel,
+};
+use support::{Agent, pair, soon};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+const UPGRADE: &[u8] =
+    b"GET /tunnel HTTP/1.1\r\nHost: 10.0.0.1\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r\n";
+
+struct Pod {
+    agent: Agent,
+    proxy: Endpoint,
+    forward: Endpoint,
+}
+
+fn pod(keys: &SessionKeys, grace: &str) -> Pod {
+    let mut command = Agent::command();
+    command.env("KINJECT_AGENT_IDENTITY", &keys.agent).args([
+        "--listen",
+        "tcp:127.0.0.1:0",
+        "--listen-proxy",
+        "127.0.0.1:0",
+        "--grace",
+        grace,
+    ]);
+    let agent = Agent::run(command, tempfile::tempdir().unwrap());
+    let forward = agent.endpoint("listening on");
+    let proxy = agent.endpoint("API server's proxy");
+    Pod {
+        agent,
+        proxy,
+        forward,
+    }
+}
+
+async fn upgraded(proxy: &Endpoint) -> io::Result<Stream> {
+    let mut stream = proxy.connect().await?;
+    stream.write_all(UPGRADE).await?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await?);
+    }
+    assert!(
+        answer.starts_with(b"HTTP/1.1 101 "),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+    Ok(stream)
+}
+
+async fn tls(pod: &Pod, identity: &RelayIdentity) -> Result<(Tunnel, JoinHandle<CloseReason>), OpenError> {
+    let stream = upgraded(&pod.proxy).await?;
+    let (tunnel, driver) = Tunnel::open(stream, identity, Security::Tls).await?;
+    Ok((tunnel, tokio::spawn(driver)))
+}
+
+#[tokio::test]
+async fn bytes_go_through_the_upgrade_and_tls() {
+    let keys = SessionKeys::generate().unwrap();
+    let pod = pod(&keys, "60");
+    let (tunnel, _driver) = soon(tls(&pod, &keys.relay)).await.unwrap();
+    assert_eq!(tunnel.agent().session, keys.relay.session());
+
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = soon(tunnel.connect(&service.local_addr().unwrap().to_string()))
+        .await
+        .unwrap();
+    let (mut program, relay) = pair().await;
+    tokio::spawn(kinject_tunnel::splice(relay, stream));
+    let (mut accepted, _) = service.accept().await.unwrap();
+    let megabyte: Vec<u8> = (0..1 << 20).map(|at| at as u8).collect();
+    let sent = megabyte.clone();
+    tokio::spawn(async move {
+        accepted.write_all(&sent).await.unwrap();
+    });
+    let mut received = Vec::new();
+    soon(program.read_to_end(&mut received)).await.unwrap();
+    assert!(received == megabyte, "{} bytes", received.len());
+}
+
+#[tokio::test]
+async fn port_forward_leads_to_the_same_agent_without_tls() {
+    let keys = SessionKeys::generate().unwrap();
+    let pod = pod(&keys, "60");
+    let (tunnel, _driver) = soon(support::open(&pod.forward, &keys.relay)).await;
+    assert_eq!(
+        soon(tunnel.facts()).await.unwrap().version,
+        env!("CARGO_PKG_VERSION")
+    );
+}
+
+#[tokio::test]
+async fn another_sessions_keys_are_worth_nothing() {
+    let (keys, others) = (SessionKeys::generate().unwrap(), SessionKeys::generate().unwrap());
+    let pod = pod(&keys, "60");
+    let error = soon(tls(&pod, &others.relay)).await.unwrap_err();
+    assert!(matches!(error, OpenError::Tls(_)), "{error:?}");
+    let stream = pod.forward.connect().await.unwrap();
+    let error = soon(Tunnel::open(stream, &others.relay, Security::Proof))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, OpenError::NotProven), "{error:?}");
+    soon(tls(&pod, &keys.relay)).await.unwrap();
+}
+
+#[tokio::test]
+async fn garbage_at_the_pods_address_is_closed_without_an_answer() {
+    let keys = SessionKeys::generate().unwrap();
+    let pod = pod(&keys, "60");
+    for garbage in [
+        b"\x00\x01garbage\r\n\r\n".as_slice(),
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        &[b'x'; 100_000],
+    ] {
+        let mut stream = pod.proxy.connect().await.unwrap();
+        // The agent may close before all of it is sent.
+        let _ = stream.write_all(garbage).await;
+        let mut answer = Vec::new();
+        let _ = soon(stream.read_to_end(&mut answer)).await;
+        assert_eq!(answer, b"");
+        pod.agent.line("refused");
+    }
+    soon(tls(&pod, &keys.relay)).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_relay_it_ends_after_the_grace() {
+    let keys = SessionKeys::generate().unwrap();
+    let mut pod = pod(&keys, "1");
+    assert!(pod.agent.ended().success());
+    pod.agent.line("no relay has spoken for 1 seconds");
+}
+
+#[tokio::test]
+async fn a_relay_keeps_it_alive_and_its_leaving_begins_the_grace() {
+    let keys = SessionKeys::generate().unwrap();
+    let mut pod = pod(&keys, "1");
+    let (tunnel, driver) = soon(tls(&pod, &keys.relay)).await.unwrap();
+    let still_there = tokio::time::timeout(Duration::from_secs(2), std::future::pending::<()>()).await;
+    assert!(still_there.is_err() && pod.agent.process.try_wait().unwrap().is_none());
+    soon(tunnel.facts()).await.unwrap();
+    drop(tunnel);
+    assert_eq!(soon(driver).await.unwrap(), CloseReason::Finished);
+    pod.agent.line("tunnel closed");
+    assert!(pod.agent.ended().success());
+}
+
+#[tokio::test]
+async fn an_unreadable_identity_ends_it_with_a_reason() {
+    let mut command = Agent::command();
+    command
+        .env("KINJECT_AGENT_IDENTITY", "{}")
+        .args(["--listen", "tcp:127.0.0.1:0"]);
+    let mut agent = Agent::run(command, tempfile::tempdir().unwrap());
+    assert_eq!(agent.ended().code(), Some(1));
+    agent.line("KINJECT_AGENT_IDENTITY: the agent's identity is not readable");
+}

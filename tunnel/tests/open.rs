@@ -1,0 +1,272 @@
+//! Opening a tunnel: proof of the key, versions, and what strangers get.
+
+mod support;
+
+use std::time::Duration;
+
+use kinject_tunnel::http2::Server;
+use kinject_tunnel::{
+    AgentIdentity, Hello, OpenError, RelayIdentity, Security, SessionKeys, Stream, Tunnel, WIRE_VERSION, link,
+};
+use support::{secret, soon};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::Instant;
+
+const HELLO_BYTES: usize = 60;
+
+fn streams() -> (DuplexStream, DuplexStream) {
+    duplex(64 * 1024)
+}
+
+fn boxed(stream: DuplexStream) -> Stream {
+    Box::new(stream)
+}
+
+async fn both(
+    relay: &RelayIdentity,
+    agent: &AgentIdentity,
+    security: Security,
+) -> (Result<Hello, OpenError>, Result<Hello, OpenError>) {
+    let (ours, theirs) = streams();
+    let open = async {
+        link::open(boxed(ours), relay, security)
+            .await
+            .map(|(_, hello)| hello)
+    };
+    let accept = async {
+        link::accept(boxed(theirs), agent, security)
+            .await
+            .map(|(_, hello)| hello)
+    };
+    soon(async { tokio::join!(open, accept) }).await
+}
+
+/// A hello of another wire version.
+fn foreign_hello() -> [u8; HELLO_BYTES] {
+    let mut bytes = [0; HELLO_BYTES];
+    bytes[..8].copy_from_slice(b"kinject\0");
+    bytes[8..10].copy_from_slice(&(WIRE_VERSION + 1).to_be_bytes());
+    bytes[11] = 6;
+    bytes[12..18].copy_from_slice(b"99.0.1");
+    bytes
+}
+
+#[tokio::test]
+async fn ends_with_one_secret_find_each_other() {
+    let relay = RelayIdentity::from_secret(&secret(1));
+    let (opened, accepted) = both(&relay, &AgentIdentity::from_secret(&secret(1)), Security::Proof).await;
+    assert_eq!(opened.unwrap().session, relay.session());
+    assert_eq!(accepted.unwrap().session, relay.session());
+}
+
+#[tokio::test]
+async fn ends_with_a_sessions_keys_find_each_other_in_both_ways() {
+    let keys = SessionKeys::generate().unwrap();
+    let agent: AgentIdentity = keys.agent.parse().unwrap();
+    for security in [Security::Proof, Security::Tls] {
+        let (opened, accepted) = both(&keys.relay, &agent, security).await;
+        assert_eq!(opened.unwrap().software, env!("CARGO_PKG_VERSION"));
+        assert_eq!(accepted.unwrap().session, keys.relay.session());
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_noticed_by_the_relay_first() {
+    let relay = RelayIdentity::from_secret(&secret(1));
+    let (opened, accepted) = both(&relay, &AgentIdentity::from_secret(&secret(2)), Security::Proof).await;
+    assert!(matches!(opened, Err(OpenError::NotProven)), "{opened:?}");
+    assert!(matches!(accepted, Err(OpenError::Closed)), "{accepted:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_session_is_refused_at_both_ends() {
+    let (ours, others) = (SessionKeys::generate().unwrap(), SessionKeys::generate().unwrap());
+    let agent: AgentIdentity = others.agent.parse().unwrap();
+    let (opened, accepted) = both(&ours.relay, &agent, Security::Tls).await;
+    assert!(matches!(opened, Err(OpenError::Tls(_))), "{opened:?}");
+    assert!(
+        matches!(accepted, Err(OpenError::Tls(_) | OpenError::Closed)),
+        "{accepted:?}"
+    );
+}
+
+#[tokio::test]
+async fn tls_without_a_certificate_is_refused_at_once() {
+    let relay = RelayIdentity::from_secret(&secret(1));
+    let (opened, accepted) = both(&relay, &AgentIdentity::from_secret(&secret(1)), Security::Tls).await;
+    assert!(matches!(opened, Err(OpenError::NoCertificate)), "{opened:?}");
+    assert!(matches!(accepted, Err(OpenError::NoCertificate)), "{accepted:?}");
+}
+
+#[tokio::test]
+async fn another_wire_version_is_named_to_both() {
+    // A relay of a later version.
+    let (mut ours, theirs) = streams();
+    ours.write_all(&foreign_hello()).await.unwrap();
+    let agent = AgentIdentity::from_secret(&secret(1));
+    let error = soon(link::accept(boxed(theirs), &agent, Security::Proof))
+        .await
+        .map(drop)
+        .unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.contains("99.0.1 (wire 2)") && said.contains(&format!("wire {WIRE_VERSION}")),
+        "{said}"
+    );
+    let mut answer = Vec::new();
+    soon(ours.read_to_end(&mut answer)).await.unwrap();
+    assert_eq!(
+        answer.len(),
+        HELLO_BYTES,
+        "the agent answers with its hello and nothing else"
+    );
+
+    // An agent of a later version.
+    let (ours, mut theirs) = streams();
+    theirs.write_all(&foreign_hello()).await.unwrap();
+    let relay = RelayIdentity::from_secret(&secret(1));
+    let error = soon(Tunnel::open(boxed(ours), &relay, Security::Proof))
+        .await
+        .map(drop)
+        .unwrap_err();
+    assert!(
+        matches!(&error, OpenError::Version { theirs, .. } if theirs == "99.0.1 (wire 2)"),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_stranger_gets_no_byte_of_an_answer() {
+    let agent = AgentIdentity::from_secret(&secret(1));
+    let mut almost = foreign_hello();
+    almost[0] = b'K';
+    for garbage in [
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(4).as_slice(),
+        &[0; 4096],
+        &almost,
+    ] {
+        let (mut ours, theirs) = streams();
+        ours.write_all(garbage).await.unwrap();
+        let error = soon(link::accept(boxed(theirs), &agent, Security::Proof))
+            .await
+            .map(drop)
+            .unwrap_err();
+        assert!(matches!(error, OpenError::NotKinject), "{error:?}");
+        let mut answer = Vec::new();
+        soon(ours.read_to_end(&mut answer)).await.unwrap();
+        assert_eq!(answer, b"");
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_meets_another_program_says_so() {
+    let (ours, mut theirs) = streams();
+    theirs
+        .write_all(&b"SSH-2.0-OpenSSH_9.9\r\n".repeat(8))
+        .await
+        .unwrap();
+    let relay = RelayIdentity::from_secret(&secret(1));
+    let error = soon(Tunnel::open(boxed(ours), &relay, Security::Proof))
+        .await
+        .map(drop)
+        .unwrap_err();
+    assert!(matches!(error, OpenError::NotKinject), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_recorded_proof_is_worth_nothing_the_second_time() {
+    let (relay, agent) = (
+        RelayIdentity::from_secret(&secret(1)),
+        AgentIdentity::from_secret(&secret(1)),
+    );
+    // A man in the middle writes down what the relay says.
+    let (ours, mut middle_relay) = streams();
+    let (mut middle_agent, theirs) = streams();
+    let open = tokio::spawn(async move { link::open(boxed(ours), &relay, Security::Proof).await.map(drop) });
+    let accept = tokio::spawn({
+        let agent = agent.clone();
+        async move {
+            link::accept(boxed(theirs), &agent, Security::Proof)
+                .await
+                .map(drop)
+        }
+    });
+    let (mut opening, mut answer, mut signature) = ([0; HELLO_BYTES + 32], [0; HELLO_BYTES + 96], [0; 64]);
+    soon(middle_relay.read_exact(&mut opening)).await.unwrap();
+    middle_agent.write_all(&opening).await.unwrap();
+    soon(middle_agent.read_exact(&mut answer)).await.unwrap();
+    middle_relay.write_all(&answer).await.unwrap();
+    soon(middle_relay.read_exact(&mut signature)).await.unwrap();
+    middle_agent.write_all(&signature).await.unwrap();
+    soon(open).await.unwrap().unwrap();
+    soon(accept).await.unwrap().unwrap();
+
+    let (mut ours, theirs) = streams();
+    ours.write_all(&[opening.as_slice(), &signature].concat())
+        .await
+        .unwrap();
+    let error = soon(link::accept(boxed(theirs), &agent, Security::Proof))
+        .await
+        .map(drop)
+        .unwrap_err();
+    assert!(matches!(error, OpenError::NotProven), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_agents_own_words_do_not_prove_a_relay() {
+    let agent = AgentIdentity::from_secret(&secret(1));
+    let (mut ours, theirs) = streams();
+    let accept = tokio::spawn(async move {
+        link::accept(boxed(theirs), &agent, Security::Proof)
+            .await
+            .map(drop)
+    });
+    let mut opening = [0; HELLO_BYTES + 32];
+    opening[..HELLO_BYTES].copy_from_slice(&foreign_hello());
+    opening[8..10].copy_from_slice(&WIRE_VERSION.to_be_bytes());
+    ours.write_all(&opening).await.unwrap();
+    let mut answer = [0; HELLO_BYTES + 96];
+    soon(ours.read_exact(&mut answer)).await.unwrap();
+    // Its own signature, sent back.
+    ours.write_all(&answer[HELLO_BYTES + 32..]).await.unwrap();
+    let error = soon(accept).await.unwrap().unwrap_err();
+    assert!(matches!(error, OpenError::NotProven), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_silent_is_given_up_after_five_seconds() {
+    let agent = AgentIdentity::from_secret(&secret(1));
+    let relay = RelayIdentity::from_secret(&secret(1));
+    let keys = SessionKeys::generate().unwrap();
+    let cluster_agent: AgentIdentity = keys.agent.parse().unwrap();
+
+    let start = Instant::now();
+    let ((a, _a), (b, _b), (c, _c)) = (streams(), streams(), streams());
+    let (a, b, c) = tokio::join!(
+        link::accept(boxed(a), &agent, Security::Proof),
+        link::accept(boxed(b), &cluster_agent, Security::Tls),
+        link::open(boxed(c), &relay, Security::Proof),
+    );
+    for error in [a.map(drop), b.map(drop), c.map(drop)] {
+        assert!(matches!(error, Err(OpenError::TimedOut)), "{error:?}");
+    }
+    assert_eq!(start.elapsed(), Duration::from_secs(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_proves_itself_and_then_stays_silent_is_given_up() {
+    let (relay, agent) = (
+        RelayIdentity::from_secret(&secret(1)),
+        AgentIdentity::from_secret(&secret(1)),
+    );
+    let (ours, theirs) = streams();
+    let (opened, accepted) = tokio::join!(
+        link::open(boxed(ours), &relay, Security::Proof),
+        link::accept(boxed(theirs), &agent, Security::Proof)
+    );
+    let (_held, stream) = (opened.unwrap().0, accepted.unwrap().0);
+    let start = Instant::now();
+    let error = Server::start(stream).await.unwrap_err();
+    assert!(matches!(error, OpenError::TimedOut), "{error:?}");
+    assert_eq!(start.elapsed(), Duration::from_secs(5));
+}

@@ -1,0 +1,308 @@
+//! Connections through a tunnel behave like connections: ends, resets, backpressure.
+
+mod support;
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use kinject_tunnel::{CloseReason, SpliceEnd};
+use support::{World, soon, will_reset};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+/// Writes until nothing more is taken, and returns how much was.
+async fn fill(socket: &mut TcpStream) -> u64 {
+    let (block, mut written) = (vec![b'x'; 64 * 1024], 0);
+    while let Ok(count) = timeout(Duration::from_millis(300), socket.write(&block)).await {
+        written += count.unwrap() as u64;
+    }
+    written
+}
+
+async fn read_all(socket: &mut TcpStream) -> Result<Vec<u8>, (Vec<u8>, ErrorKind)> {
+    let mut bytes = Vec::new();
+    match soon(socket.read_to_end(&mut bytes)).await {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err((bytes, error.kind())),
+    }
+}
+
+#[tokio::test]
+async fn each_direction_ends_by_itself() {
+    let mut world = World::new().await;
+    let (mut program, mut service, relay) = world.connection().await;
+    program.write_all(b"question").await.unwrap();
+    program.shutdown().await.unwrap();
+    assert_eq!(read_all(&mut service).await.unwrap(), b"question");
+    service.write_all(b"answer").await.unwrap();
+    service.shutdown().await.unwrap();
+    assert_eq!(read_all(&mut program).await.unwrap(), b"answer");
+    let relay = soon(relay).await.unwrap();
+    assert_eq!(
+        (relay.sent, relay.received, relay.end),
+        (8, 6, SpliceEnd::Finished)
+    );
+    let agent = world.at_the_agent().await;
+    assert_eq!(
+        (agent.sent, agent.received, agent.end),
+        (6, 8, SpliceEnd::Finished)
+    );
+}
+
+#[tokio::test]
+async fn a_large_transfer_both_ways_arrives_whole() {
+    let world = World::new().await;
+    let (program, service, _relay) = world.connection().await;
+    let pattern: Vec<u8> = (0..20_000_003_u32).map(|at| (at % 251) as u8).collect();
+    let ends = [program, service].map(|end| {
+        let pattern = pattern.clone();
+        tokio::spawn(async move {
+            let (mut read, mut write) = end.into_split();
+            let expected = pattern.clone();
+            let writing = tokio::spawn(async move {
+                // Sizes that do not fit any block.
+                for part in pattern.chunks(100_003) {
+                    write.write_all(part).await.unwrap();
+                }
+            });
+            let mut received = Vec::new();
+            soon(read.read_to_end(&mut received)).await.unwrap();
+            writing.await.unwrap();
+            assert!(received == expected, "{} bytes", received.len());
+        })
+    });
+    for end in ends {
+        end.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_reset_by_the_service_reaches_the_program() {
+    let mut world = World::new().await;
+    let (mut program, service, relay) = world.connection().await;
+    will_reset(&service);
+    drop(service);
+    assert_eq!(
+        read_all(&mut program).await,
+        Err((vec![], ErrorKind::ConnectionReset))
+    );
+    assert_eq!(soon(relay).await.unwrap().end, SpliceEnd::StreamReset);
+    assert_eq!(
+        world.at_the_agent().await.end,
+        SpliceEnd::SocketFailed(ErrorKind::ConnectionReset)
+    );
+}
+
+#[tokio::test]
+async fn a_reset_by_the_program_reaches_the_service() {
+    let mut world = World::new().await;
+    let (program, mut service, relay) = world.connection().await;
+    will_reset(&program);
+    drop(program);
+    assert_eq!(
+        read_all(&mut service).await,
+        Err((vec![], ErrorKind::ConnectionReset))
+    );
+    assert_eq!(
+        soon(relay).await.unwrap().end,
+        SpliceEnd::SocketFailed(ErrorKind::ConnectionReset)
+    );
+    assert_eq!(world.at_the_agent().await.end, SpliceEnd::StreamReset);
+}
+
+#[tokio::test]
+async fn bytes_before_a_reset_arrive_before_it() {
+    let world = World::new().await;
+    for _ in 0..20 {
+        let (mut program, mut service, _relay) = world.connection().await;
+        let answer = vec![b'a'; 300_000];
+        service.write_all(&answer).await.unwrap();
+        // The agent has to have taken them: a reset drops what is still in the service's own buffer.
+        let mut first = vec![0; answer.len()];
+        soon(program.read_exact(&mut first)).await.unwrap();
+        service.write_all(b"last words").await.unwrap();
+        will_reset(&service);
+        drop(service);
+        let (bytes, kind) = read_all(&mut program).await.unwrap_err();
+        assert_eq!(
+            (bytes.as_slice(), kind),
+            (b"last words".as_slice(), ErrorKind::ConnectionReset)
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_to_a_request_that_is_not_read_arrives_before_the_reset() {
+    let world = World::new().await;
+    let (mut program, mut service, _relay) = world.connection().await;
+    // The service answers early and closes with the request unread, which makes its kernel send a reset.
+    program.write_all(&[b'r'; 50_000]).await.unwrap();
+    soon(service.read_exact(&mut [0; 1])).await.unwrap();
+    service.write_all(b"too large").await.unwrap();
+    drop(service);
+    let (bytes, kind) = read_all(&mut program).await.unwrap_err();
+    assert_eq!(
+        (bytes.as_slice(), kind),
+        (b"too large".as_slice(), ErrorKind::ConnectionReset)
+    );
+}
+
+#[tokio::test]
+async fn a_reset_is_noticed_while_the_other_side_does_not_read() {
+    let world = World::new().await;
+    let (mut program, mut service, relay) = world.connection().await;
+    fill(&mut program).await;
+    will_reset(&program);
+    drop(program);
+    let end = soon(relay).await.unwrap().end;
+    assert_eq!(end, SpliceEnd::SocketFailed(ErrorKind::ConnectionReset));
+    assert_eq!(
+        read_all(&mut service).await.unwrap_err().1,
+        ErrorKind::ConnectionReset
+    );
+}
+
+#[tokio::test]
+async fn a_reset_is_noticed_after_a_half_close() {
+    let world = World::new().await;
+    let (mut program, mut service, relay) = world.connection().await;
+    program.shutdown().await.unwrap();
+    assert_eq!(read_all(&mut service).await.unwrap(), b"");
+    will_reset(&service);
+    drop(service);
+    assert_eq!(
+        read_all(&mut program).await,
+        Err((vec![], ErrorKind::ConnectionReset))
+    );
+    assert_eq!(soon(relay).await.unwrap().end, SpliceEnd::StreamReset);
+}
+
+#[tokio::test]
+async fn a_reset_after_the_peers_half_close_is_passed_on() {
+    let mut world = World::new().await;
+    let (mut program, mut service, _relay) = world.connection().await;
+    service.shutdown().await.unwrap();
+    assert_eq!(read_all(&mut program).await.unwrap(), b"");
+    will_reset(&program);
+    drop(program);
+    assert_eq!(world.at_the_agent().await.end, SpliceEnd::StreamReset);
+    let error = loop {
+        // The reset shows itself with the first or second write.
+        if let Err(error) = soon(service.write(b"x")).await {
+            break error;
+        }
+        tokio::task::yield_now().await;
+    };
+    assert!(
+        matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_lost_tunnel_resets_both_sockets() {
+    let mut world = World::new().await;
+    let (mut program, mut service, relay) = world.connection().await;
+    world.driver.abort();
+    assert_eq!(
+        read_all(&mut program).await,
+        Err((vec![], ErrorKind::ConnectionReset))
+    );
+    assert_eq!(
+        read_all(&mut service).await,
+        Err((vec![], ErrorKind::ConnectionReset))
+    );
+    assert_eq!(soon(relay).await.unwrap().end, SpliceEnd::TunnelLost);
+    assert_eq!(world.at_the_agent().await.end, SpliceEnd::TunnelLost);
+}
+
+#[tokio::test]
+async fn an_agent_that_is_gone_ends_the_driver_and_every_connection() {
+    let world = World::new().await;
+    let (mut program, _service, _relay) = world.connection().await;
+    world.agent.abort();
+    assert_eq!(soon(world.driver).await.unwrap(), CloseReason::PeerClosed);
+    assert_eq!(
+        read_all(&mut program).await,
+        Err((vec![], ErrorKind::ConnectionReset))
+    );
+    let error = soon(world.tunnel.connect("127.0.0.1:1")).await.unwrap_err();
+    assert_eq!(error, kinject_tunnel::DialError::TunnelLost);
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_holds_back_its_own_writer_and_nobody_else() {
+    let world = World::new().await;
+    let (_stalled, mut writer, _relay) = world.connection().await;
+    let taken = fill(&mut writer).await;
+    assert!(taken >= 4 << 20, "the stream's window was not used: {taken}");
+
+    let (mut program, mut service, _other) = world.connection().await;
+    let start = Instant::now();
+    for _ in 0..100 {
+        program.write_all(b"ping").await.unwrap();
+        let mut bytes = [0; 4];
+        soon(service.read_exact(&mut bytes)).await.unwrap();
+        service.write_all(&bytes).await.unwrap();
+        soon(program.read_exact(&mut bytes)).await.unwrap();
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_reader_that_goes_on_gets_everything() {
+    let world = World::new().await;
+    let (mut program, mut service, _relay) = world.connection().await;
+    let written = fill(&mut service).await;
+    drop(service);
+    let mut read = 0;
+    let mut block = vec![0; 64 * 1024];
+    loop {
+        match soon(program.read(&mut block)).await.unwrap() {
+            0 => break,
+            count => read += count as u64,
+        }
+    }
+    assert_eq!(read, written);
+}
+
+#[tokio::test]
+async fn tiny_writes_to_a_reader_that_stalls_arrive_whole() {
+    let world = World::new().await;
+    let (mut program, mut service, _relay) = world.connection().await;
+    fill(&mut service).await;
+    let mut tail = Vec::new();
+    // The window is used up, so these wait in the service's own buffer and come in many pieces.
+    while let Ok(count) = service.try_write(&[tail.len() as u8]) {
+        tail.extend(std::iter::repeat_n(tail.len() as u8, count));
+        if tail.len() == 1000 {
+            break;
+        }
+    }
+    drop(service);
+    let received = read_all(&mut program).await.unwrap();
+    assert!(received.ends_with(&tail));
+}
+
+#[tokio::test]
+async fn thousands_of_resets_do_not_end_the_tunnel() {
+    let world = World::new().await;
+    let (mut old_program, mut old_service, _old) = world.connection().await;
+    for round in 0..3000 {
+        let (program, mut service, _relay) = world.connection().await;
+        // Bytes are on their way when the reset overtakes them.
+        let _ = service.try_write(&[0; 10_000]);
+        let end = if round % 2 == 0 { &program } else { &service };
+        will_reset(end);
+        if round % 3 == 0 {
+            drop(program);
+            let _ = service.write(b"x").await;
+        }
+    }
+    old_program.write_all(b"still").await.unwrap();
+    let mut bytes = [0; 5];
+    soon(old_service.read_exact(&mut bytes)).await.unwrap();
+    assert_eq!(&bytes, b"still");
+    assert!(!world.driver.is_finished());
+}

@@ -1,0 +1,127 @@
+//! Both ends of a tunnel in one process, over a Unix socket pair.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "it runs in tests only")]
+
+use std::time::Duration;
+
+use kinject_tunnel::http2::{ConnectRequest, Incoming, Server};
+use kinject_tunnel::{
+    AgentIdentity, CloseReason, DialError, RelayIdentity, Secret, Security, SpliceOutcome, Stream, Tunnel,
+    link, splice,
+};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{AbortHandle, JoinHandle};
+
+/// Longest wait for anything in these tests.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Does not wait longer than the deadline.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, what)
+        .await
+        .expect("it did not happen in time")
+}
+
+pub(crate) fn secret(byte: u8) -> Secret {
+    Secret::try_from([byte; 32].as_slice()).unwrap()
+}
+
+/// A tunnel whose agent dials what it is asked for, and tells how connections went.
+pub(crate) struct World {
+    pub(crate) tunnel: Tunnel,
+    pub(crate) driver: JoinHandle<CloseReason>,
+    pub(crate) agent: AbortHandle,
+    outcomes: UnboundedReceiver<SpliceOutcome>,
+}
+
+impl World {
+    pub(crate) async fn new() -> World {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        World::between(Box::new(ours), Box::new(theirs)).await
+    }
+
+    pub(crate) async fn between(ours: Stream, theirs: Stream) -> World {
+        let (tell, outcomes) = unbounded_channel();
+        let agent = tokio::spawn(agent(theirs, tell)).abort_handle();
+        let identity = RelayIdentity::from_secret(&secret(1));
+        let (tunnel, driver) = soon(Tunnel::open(ours, &identity, Security::Proof))
+            .await
+            .unwrap();
+        World {
+            tunnel,
+            driver: tokio::spawn(driver),
+            agent,
+            outcomes,
+        }
+    }
+
+    /// A connection through the tunnel: the program's socket, the service's, and how the relay's splice goes.
+    pub(crate) async fn connection(&self) -> (TcpStream, TcpStream, JoinHandle<SpliceOutcome>) {
+        let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = soon(self.tunnel.connect(&service.local_addr().unwrap().to_string()))
+            .await
+            .unwrap();
+        let (program, relay) = pair().await;
+        let relay = tokio::spawn(splice(relay, stream));
+        let (service, _) = soon(service.accept()).await.unwrap();
+        (program, service, relay)
+    }
+
+    /// How the next connection went at the agent.
+    pub(crate) async fn at_the_agent(&mut self) -> SpliceOutcome {
+        soon(self.outcomes.recv()).await.unwrap()
+    }
+}
+
+async fn agent(stream: Stream, tell: UnboundedSender<SpliceOutcome>) {
+    let identity = AgentIdentity::from_secret(&secret(1));
+    let (stream, _) = link::accept(stream, &identity, Security::Proof).await.unwrap();
+    let mut server = Server::start(stream).await.unwrap();
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            incoming = server.next() => match incoming {
+                Ok(Incoming::Connect(request)) => {
+                    connections.spawn(serve(request, tell.clone()));
+                }
+                Ok(other) => drop(other),
+                Err(_) => break,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+    drop(server);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve(request: ConnectRequest, tell: UnboundedSender<SpliceOutcome>) {
+    match TcpStream::connect(request.authority()).await {
+        Ok(tcp) => {
+            tcp.set_nodelay(true).unwrap();
+            if let Some(stream) = request.accept() {
+                let _ = tell.send(splice(tcp, stream).await);
+            }
+        }
+        Err(error) => request.refuse(&DialError::from(&error)),
+    }
+}
+
+/// Two ends of a loopback connection.
+pub(crate) async fn pair() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let connecting = TcpStream::connect(listener.local_addr().unwrap());
+    let (ours, accepted) = tokio::join!(connecting, listener.accept());
+    let (ours, theirs) = (ours.unwrap(), accepted.unwrap().0);
+    ours.set_nodelay(true).unwrap();
+    theirs.set_nodelay(true).unwrap();
+    (ours, theirs)
+}
+
+/// Makes the next close of the socket a reset.
+pub(crate) fn will_reset(socket: &TcpStream) {
+    socket2::SockRef::from(socket)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+}
