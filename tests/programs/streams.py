@@ -199,4 +199,9 @@ def fork():
     print(connection.recv(100))
 
 
+def reachable():
+    """Whether something listens on a port."""
+    connect(int(sys.argv[3])).close()
+
+
 globals()[sys.argv[1]]()

@@ -4,6 +4,7 @@
 //! * [`session`] is `kinject run` kept open, so that many programs share one session.
 //! * [`scene`] puts a place, a session and the bare truth together: most tests take one.
 //! * [`programs`] are the programs that tests run, [`running`] runs them with a deadline.
+//! * [`servers`] are real ones for real clients.
 //! * [`process`] looks at processes from outside.
 //! * [`binaries`] finds what is tested, [`skip`] tells what could not be.
 
@@ -14,5 +15,6 @@ pub mod process;
 pub mod programs;
 pub mod running;
 pub mod scene;
+pub mod servers;
 pub mod session;
 pub mod skip;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
-use crate::{binaries, skip};
+use crate::{binaries, running, skip};
 
 /// A program with its arguments.
 #[derive(Clone, Debug)]
@@ -123,6 +123,27 @@ fn compile(name: &str, flags: &[&str]) -> Program {
     fs::rename(&fresh, &path).expect("it was just written");
     compiled.insert(key, path.clone());
     Program::new(path)
+}
+
+/// One of the tests' own Java programs, compiled; `None`, and a note, without a Java development kit.
+pub fn java(name: &str) -> Option<Program> {
+    static COMPILED: Mutex<bool> = Mutex::new(false);
+    let (java, javac) = (installed("java")?, installed("javac")?);
+    let classes = binaries::folder().join("test-programs/java");
+    let mut compiled = COMPILED.lock().expect("no compilation panics while it is locked");
+    if !*compiled {
+        let source = folder().join(format!("{name}.java"));
+        running::run(&mut javac.arg("-d").arg(&classes).arg(source).command()).succeeded();
+        *compiled = true;
+    }
+    // it starts faster so
+    let flags = [
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-Xshare:auto",
+        "-cp",
+    ];
+    Some(java.args(flags).arg(classes))
 }
 
 /// A program that may be installed; where it is not, that is noted and `None` returned.

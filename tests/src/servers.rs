@@ -1,0 +1,165 @@
+//! Real servers for real clients, started in the network of the pod `db-0`.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, geteuid, kill_process_group};
+use tempfile::TempDir;
+
+use crate::cluster::BarePod;
+use crate::place::Place;
+use crate::programs::{Program, python};
+use crate::running;
+use crate::scene::Scene;
+use crate::session::eventually;
+
+/// How long a server may take to start.
+const START: Duration = Duration::from_secs(30);
+
+/// The pod in whose network servers stand; the sandbox has it as an address.
+const POD: &str = "db-0";
+
+/// A server that ends with the value.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// Its port at `db-0.db`.
+    pub port: u16,
+    _pod: Option<BarePod>,
+    _folder: TempDir,
+}
+
+impl Server {
+    /// Starts a server. `build` gets a port, and a folder that belongs to the server's user.
+    pub fn start(scene: &Scene, build: impl FnOnce(u16, &Path) -> Program) -> Self {
+        let folder = private_folder();
+        let port = some_port();
+        let program = build(port, folder.path());
+        let pod = match scene.place() {
+            Place::Sandbox(_) => None,
+            Place::Cluster(cluster) => {
+                let pod = cluster.bare_pod("default", POD);
+                Some(pod.unwrap_or_else(|error| panic!("{POD} is not there: {error:#}")))
+            }
+        };
+        let mut command = in_pod(scene, pod.as_ref(), &program);
+        command
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", program.path.display()));
+        let mut server = Self {
+            child,
+            port,
+            _pod: pod,
+            _folder: folder,
+        };
+        let ask = python("streams.py").args(["reachable", "db-0.db", &port.to_string()]);
+        eventually(
+            &format!("{} on port {port}", program.path.display()),
+            START,
+            || {
+                if let Ok(Some(status)) = server.child.try_wait() {
+                    panic!("{} ended: {status}", program.path.display());
+                }
+                running::run(&mut scene.bare(&ask)).code() == 0
+            },
+        );
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let group = Pid::from_child(&self.child);
+        // it may have ended by itself
+        let _gone = kill_process_group(group, Signal::KILL).is_err();
+        let _reaped = self.child.wait().is_ok();
+    }
+}
+
+/// Runs a program as the servers' user, outside of any place: to prepare what a server needs.
+pub fn prepare(program: &Program) {
+    running::run(&mut unprivileged(program)).succeeded();
+}
+
+/// A folder that the servers' user owns.
+fn private_folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    if let Some((user, group)) = servers_user() {
+        chown(folder.path(), Some(user), Some(group)).expect("root may give a folder away");
+    }
+    folder
+}
+
+/// PostgreSQL refuses to run as root.
+fn servers_user() -> Option<(u32, u32)> {
+    const NOBODY: u32 = 65534;
+    geteuid().is_root().then_some((NOBODY, NOBODY))
+}
+
+fn unprivileged(program: &Program) -> Command {
+    let program = as_servers_user(program);
+    program.command()
+}
+
+fn as_servers_user(program: &Program) -> Program {
+    let Some((user, group)) = servers_user() else {
+        return program.clone();
+    };
+    Program::new("/usr/bin/setpriv")
+        .args([
+            format!("--reuid={user}"),
+            format!("--regid={group}"),
+            "--clear-groups".to_owned(),
+        ])
+        .arg(&program.path)
+        .args(program.arguments.clone())
+}
+
+fn in_pod(scene: &Scene, pod: Option<&BarePod>, program: &Program) -> Command {
+    let program = as_servers_user(program);
+    let mut command = match (scene.place(), pod) {
+        // the sandbox's user namespace has but one user; its network is enough
+        (Place::Sandbox(sandbox), _) if geteuid().is_root() => {
+            let mut command = Command::new("nsenter");
+            command
+                .arg(format!("--net=/proc/{}/ns/net", sandbox.ready.pid))
+                .arg(&program.path);
+            command
+        }
+        (Place::Sandbox(sandbox), _) => sandbox.enter(&program.path),
+        (Place::Cluster(_), Some(pod)) => {
+            pod.command(program.path.to_str().expect("programs have plain names"))
+        }
+        (Place::Cluster(_), None) => unreachable!("the caller has found the pod"),
+    };
+    command.args(&program.arguments);
+    command
+}
+
+/// A port that nothing in the world of the places uses, another one for each server.
+fn some_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let own = u16::try_from(std::process::id() % 1000).unwrap_or_default();
+    20_000 + own * 20 + NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Makes a folder inside of a server's own, which the server's user owns.
+pub fn subfolder(folder: &Path, name: &str) -> std::path::PathBuf {
+    let path = folder.join(name);
+    fs::create_dir(&path).expect("the folder was just made");
+    if let Some((user, group)) = servers_user() {
+        chown(&path, Some(user), Some(group)).expect("root may give a folder away");
+    }
+    path
+}

@@ -1,0 +1,52 @@
+//! Programs of the command line.
+
+use kinject_tests::on_both_places;
+use kinject_tests::programs::{installed, shell};
+use kinject_tests::running::Outcome;
+use kinject_tests::scene::Scene;
+
+/// A line whose standard error counts as output.
+fn line(scene: &Scene, line: &str) -> Outcome {
+    scene.same_however_it_ends(shell(&format!("{{ {line}; }} 2>&1")))
+}
+
+on_both_places! {
+    fn curl_by_every_name(scene: shared) {
+        if installed("curl").is_none() { return }
+        for host in [
+            "web", "web.default", "web.default.svc.cluster.local", "web.default.svc.cluster.local.", "10.96.10.1",
+        ] {
+            line(scene, &format!("curl -sS http://{host}/")).exited(0).prints("hello from web\n");
+        }
+        line(scene, "curl -sS http://web.other/").prints("hello from other web\n");
+        line(scene, "curl -sS http://db-1.db:8080/").exited(0).shows("hello from db");
+    }
+
+    fn curl_tells_its_failures_apart(scene: shared) {
+        if installed("curl").is_none() { return }
+        line(scene, "curl -s http://missing.external.test/").exited(6);
+        line(scene, "curl -s http://anything.broken.test/").exited(6);
+        line(scene, "curl -s http://refused/").exited(7);
+        line(scene, "curl -s http://unroutable.external.test/").exited(7);
+        line(scene, "curl -s --connect-timeout 0.5 http://silent.external.test/").exited(28);
+    }
+
+    fn curl_knows_where_it_is_connected_to(scene: shared) {
+        if installed("curl").is_none() { return }
+        line(scene, "curl -sS -o /dev/null -w '%{remote_ip} %{remote_port} %{http_code}\\n' http://api/")
+            .prints("10.96.10.2 80 200\n");
+    }
+
+    fn curl_with_many_transfers_at_once(scene: shared) {
+        if installed("curl").is_none() { return }
+        let outcome = line(scene, "curl -sS --no-progress-meter -Z --parallel-max 50 'http://web/?[1-200]' | sort | uniq -c");
+        outcome.shows("200 hello from web");
+    }
+
+    fn wget_unchanged(scene: shared) {
+        if installed("wget").is_none() { return }
+        line(scene, "wget -qO- http://web.default/").exited(0).prints("hello from web\n");
+        line(scene, "wget -qO- --tries=1 http://refused/").exited(4);
+        line(scene, "wget -qO- http://missing.external.test/").exited(4);
+    }
+}

@@ -1,0 +1,53 @@
+//! Runtimes with their own event loops and resolvers.
+
+use kinject_tests::on_both_places;
+use kinject_tests::programs::{self, installed, java, python};
+use kinject_tests::running::run;
+use kinject_tests::scene::Scene;
+
+/// The address of `db-0`.
+fn pod(scene: &Scene) -> String {
+    let found = run(&mut scene.bare(&python("address.py").arg("db-0.db")));
+    found.succeeded().stdout.trim().to_owned()
+}
+
+on_both_places! {
+    fn node_with_sockets_and_fetch(scene: shared) {
+        let Some(node) = installed("node") else { return };
+        let program = node.arg(programs::folder().join("clients.mjs")).arg(pod(scene));
+        let outcome = scene.same(program);
+        outcome.shows("fetch: 200 hello from web\n").shows("two hundred at once: 200\n");
+        outcome.shows("refused: ECONNREFUSED\n").shows("unknown: ENOTFOUND\n");
+    }
+
+    fn java_blocking_and_not(scene: shared) {
+        let Some(java) = java("Clients") else { return };
+        let outcome = scene.same(java.arg("Clients").arg(pod(scene)));
+        outcome.shows("blocking: 10.96.10.3 7005 welcome\n").shows("http: 200 hello from web\n");
+        outcome.shows("selected, refused: connect: Connection refused\n");
+    }
+
+    fn java_with_ipv4_alone(scene: shared) {
+        let Some(java) = java("Clients") else { return };
+        scene.same(java.arg("-Djava.net.preferIPv4Stack=true").arg("Clients").arg(pod(scene)));
+    }
+
+    fn python_with_urllib_and_asyncio(scene: shared) {
+        let outcome = scene.same(python("clients.py").arg(pod(scene)));
+        outcome.shows("urllib: 200 hello from web\n").shows("asyncio, refused: ConnectionRefusedError\n");
+    }
+
+    fn perl_with_sockets(scene: shared) {
+        let Some(perl) = installed("perl") else { return };
+        let script = r#"use IO::Socket::INET; for my $peer ("echo:7005", $ARGV[0] . ":4444", "missing:80") {
+            my $socket = IO::Socket::INET->new(PeerAddr => $peer, Timeout => 5);
+            print defined $socket ? scalar <$socket> : "failed: $!\n"; }"#;
+        scene.same(perl.args(["-e", script]).arg(pod(scene))).shows("welcome\nfailed: Connection refused\n");
+    }
+
+    fn bash_with_its_own_sockets(scene: shared) {
+        let Some(bash) = installed("bash") else { return };
+        let script = "exec 3<>/dev/tcp/echo.default/7005 && cat <&3; exec 4<>/dev/tcp/$1/4444; true";
+        scene.same(bash.args(["-c", script, "bash"]).arg(pod(scene))).prints("welcome\n");
+    }
+}

@@ -1,0 +1,145 @@
+//! Clients of real servers, which stand in the network of a pod.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use kinject_tests::on_both_places;
+use kinject_tests::programs::{Program, find, installed, shell};
+use kinject_tests::running::{Outcome, run};
+use kinject_tests::scene::Scene;
+use kinject_tests::servers::{Server, prepare, subfolder};
+use kinject_tests::skip;
+
+fn line(scene: &Scene, line: &str) -> Outcome {
+    scene.same_however_it_ends(shell(&format!("{{ {line}; }} 2>&1")))
+}
+
+/// PostgreSQL's own programs, which Debian keeps out of PATH.
+fn postgres_folder() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut folders = versions.map(|version| version.path().join("bin"));
+    let found = folders.find(|folder| folder.join("postgres").is_file());
+    let found = found.or_else(|| find("postgres")?.parent().map(PathBuf::from));
+    if found.is_none() {
+        skip::not_run("tests with a PostgreSQL server", "it is not installed");
+    }
+    found
+}
+
+fn postgres(scene: &Scene, programs: &std::path::Path) -> Server {
+    Server::start(scene, |port, folder| {
+        let data = subfolder(folder, "data");
+        prepare(
+            &Program::new(programs.join("initdb"))
+                .args([
+                    "--username=postgres",
+                    "--auth=trust",
+                    "--no-sync",
+                    "--no-instructions",
+                    "--locale=C",
+                    "-D",
+                ])
+                .arg(&data),
+        );
+        let trusting = "echo 'host all all all trust' >>\"$1\"";
+        prepare(&shell(trusting).arg("trust").arg(data.join("pg_hba.conf")));
+        let port = port.to_string();
+        Program::new(programs.join("postgres"))
+            .args([
+                "-c",
+                "listen_addresses=*",
+                "-c",
+                "unix_socket_directories=",
+                "-c",
+                "fsync=off",
+                "-p",
+                &port,
+                "-D",
+            ])
+            .arg(data)
+    })
+}
+
+/// A daemon with a repository of one commit.
+fn repository(scene: &Scene, git: Program) -> Server {
+    const MAKE: &str = "cd \"$1\" && git init -q --bare made.git && cd made.git && \
+        tree=$(git mktree </dev/null) && commit=$(git commit-tree -m one \"$tree\") && \
+        git update-ref refs/heads/main \"$commit\"";
+    const WHO: [&str; 6] = [
+        "GIT_AUTHOR_NAME=n",
+        "GIT_AUTHOR_EMAIL=e",
+        "GIT_AUTHOR_DATE=2026-01-01T00:00:00Z",
+        "GIT_COMMITTER_NAME=n",
+        "GIT_COMMITTER_EMAIL=e",
+        "GIT_COMMITTER_DATE=2026-01-01T00:00:00Z",
+    ];
+    Server::start(scene, |port, folder| {
+        // whoever runs the tests has settings of their own
+        let env = Program::new("/usr/bin/env").args(["HOME=/nonexistent", "XDG_CONFIG_HOME=/nonexistent"]);
+        prepare(&env.clone().args(WHO).args(["sh", "-c", MAKE, "make"]).arg(folder));
+        let mut base = OsString::from("--base-path=");
+        base.push(folder);
+        env.arg(git.path)
+            .args(["daemon", "--export-all", "--reuseaddr", "--listen=0.0.0.0"])
+            .arg(format!("--port={port}"))
+            .arg(base)
+    })
+}
+
+on_both_places! {
+    fn psql_with_a_database(scene: shared) {
+        if installed("psql").is_none() { return }
+        let Some(programs) = postgres_folder() else { return };
+        let server = postgres(scene, &programs);
+        let psql = format!("psql -X -At -h db-0.db -p {} -U postgres", server.port);
+        line(scene, &format!("{psql} -c 'select 1 + 1'")).exited(0).prints("2\n");
+        line(scene, &format!("{psql} -c \"select md5(string_agg(repeat('x', 1000), '')) from generate_series(1, 5000)\""))
+            .exited(0);
+        let lines = "create temp table t (n int);\ninsert into t select generate_series(1, 100000);\nselect sum(n) from t;\n";
+        line(scene, &format!("printf '{lines}' | {psql} -q")).exited(0).prints("5000050000\n");
+        line(scene, &format!("{psql} -c 'copy (select generate_series(1, 300000)) to stdout' | md5sum")).exited(0);
+        line(scene, &format!("psql -X -h db-0.db -p {} -U nobody -c 'select 1'", server.port)).exited(2)
+            .shows("role \"nobody\" does not exist");
+    }
+
+    fn psql_is_told_the_truth_about_its_connection(scene: shared) {
+        if installed("psql").is_none() { return }
+        line(scene, "psql -h db-0.db -p 4444 -c 'select 1'").exited(2).shows("Connection refused");
+        line(scene, "psql -h missing.external.test -c 'select 1'").exited(2).shows("Name or service not known");
+        line(scene, "PGCONNECT_TIMEOUT=2 psql -h 192.0.2.1 -c 'select 1'").exited(2).shows("timeout expired");
+    }
+
+    fn redis_cli_with_a_database(scene: shared) {
+        let (Some(_), Some(redis)) = (installed("redis-cli"), installed("redis-server")) else { return };
+        let server = Server::start(scene, |port, _| {
+            redis.args(["--port", &port.to_string(), "--bind", "0.0.0.0", "--protected-mode", "no", "--save", ""])
+        });
+        let cli = format!("redis-cli -h db-0.db -p {}", server.port);
+        line(scene, &format!("{cli} flushall && {cli} set name value && {cli} get name")).exited(0)
+            .prints("OK\nOK\nvalue\n");
+        line(scene, &format!("{cli} set counter 0; seq 1 2000 | sed 's/.*/incr counter/' | {cli} | tail -1")).exited(0);
+        line(scene, &format!("{cli} --raw eval 'return string.rep(\"x\", 1000000)' 0 | md5sum")).exited(0);
+        if installed("redis-benchmark").is_some() {
+            let load = shell(&format!("redis-benchmark -h db-0.db -p {} -n 5000 -c 100 -t ping,get -q", server.port));
+            run(&mut scene.injected(&load)).succeeded().shows("GET");
+        }
+    }
+
+    fn redis_cli_is_told_the_truth_about_its_connection(scene: shared) {
+        if installed("redis-cli").is_none() { return }
+        line(scene, "redis-cli -h db-0.db -p 4444 ping").shows("Connection refused");
+        line(scene, "redis-cli -h missing.external.test ping").shows("Name or service not known");
+    }
+
+    fn git_clones_from_a_daemon(scene: shared) {
+        let Some(git) = installed("git") else { return };
+        let server = repository(scene, git);
+        let url = format!("git://db-0.db:{}/made.git", server.port);
+        line(scene, &format!("git ls-remote {url}")).exited(0).shows("refs/heads/main");
+        line(scene, &format!("folder=$(mktemp -d) && git clone -q --bare {url} $folder/clone && \
+            git -C $folder/clone log --format=%s main; rm -r $folder")).exited(0).prints("one\n");
+    }
+}
