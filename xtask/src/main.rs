@@ -5,7 +5,9 @@ mod bench;
 mod cargo;
 mod cluster;
 mod demo;
+mod dist;
 mod elf;
+mod exports;
 mod hint;
 mod image;
 mod process;
@@ -30,6 +32,8 @@ enum Task {
     Demo(demo::Args),
     Cluster(cluster::Args),
     Image(image::Args),
+    Dist(dist::Args),
+    Exports(exports::Args),
 }
 
 fn main() -> ExitCode {
@@ -38,6 +42,8 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::run(args),
         Task::Cluster(args) => cluster::run(args),
         Task::Image(args) => image::run(args),
+        Task::Dist(args) => dist::run(args),
+        Task::Exports(args) => exports::run(args),
     };
     match result {
         Ok(status) => status,
