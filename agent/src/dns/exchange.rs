@@ -5,7 +5,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
@@ -43,7 +43,12 @@ pub(super) async fn udp(
         socket.connect(server).await?;
         socket.send(query.bytes()).await?;
         loop {
-            socket.readable().await?;
+            let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
+            if ready.is_error() {
+                // Nobody listens there, or there is no way: the kernel was told by ICMP.
+                let unknown = || io::Error::other("the nameserver's address failed");
+                return Err(socket.take_error()?.unwrap_or_else(unknown).into());
+            }
             let received = ANSWER.with_borrow_mut(|buffer| {
                 socket.try_recv(buffer).map(|length| {
                     let answer = &buffer[..length];

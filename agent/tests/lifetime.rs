@@ -1,0 +1,171 @@
+//! How an agent that is started by hand begins, defends itself and ends.
+
+mod support;
+
+use std::process::Stdio;
+
+use kinject_tunnel::{CloseReason, Endpoint};
+use support::{Agent, open, relay, soon, through};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Sockets of this machine that try to connect to the port.
+fn dials_under_way(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let (remote, syn_sent) = (format!(":{port:04X}"), "02");
+    table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|fields| fields.get(2).is_some_and(|address| address.ends_with(&remote)))
+        .filter(|fields| fields.get(3) == Some(&syn_sent))
+        .count()
+}
+
+async fn until(what: impl Fn() -> bool) {
+    soon(async {
+        while !what() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_dial_that_is_given_up_ends_at_the_agent_at_once() {
+    let agent = Agent::start(&[]);
+    let (tunnel, _driver) = agent.tunnel().await;
+    // A listener that takes no more: with its backlog full, further attempts get no answer.
+    let full = TcpSocket::new_v4().unwrap();
+    full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = full.listen(0).unwrap();
+    let address = full.local_addr().unwrap();
+    let _waiting = tokio::net::TcpStream::connect(address).await.unwrap();
+
+    let dial = tokio::spawn({
+        let tunnel = tunnel.clone();
+        async move { tunnel.connect(&address.to_string()).await.map(drop) }
+    });
+    until(|| dials_under_way(address.port()) > 0).await;
+    dial.abort();
+    until(|| dials_under_way(address.port()) == 0).await;
+    soon(tunnel.facts()).await.unwrap();
+}
+
+#[tokio::test]
+async fn several_relays_are_served_at_once() {
+    let agent = Agent::start(&[]);
+    let (endpoint, identity) = (agent.socket(), relay(&agent.key()));
+    let tunnels = [open(&endpoint, &identity).await, open(&endpoint, &identity).await];
+    for (tunnel, _) in &tunnels {
+        soon(tunnel.facts()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn strangers_cannot_keep_a_relay_out_for_long() {
+    let agent = Agent::start(&["--listen", "tcp:127.0.0.1:0"]);
+    let endpoint = agent.endpoint("listening on tcp:");
+    let mut strangers = Vec::new();
+    for _ in 0..100 {
+        strangers.push(endpoint.connect().await.unwrap());
+    }
+    agent.line("64 others have not proven themselves yet");
+    // Their time runs out.
+    agent.line("did not prove itself within 5 seconds");
+    let (tunnel, _driver) = soon(open(&endpoint, &relay(&agent.key()))).await;
+    soon(tunnel.facts()).await.unwrap();
+}
+
+#[tokio::test]
+async fn garbage_after_the_proof_ends_that_tunnel_alone() {
+    let agent = Agent::start(&[]);
+    let (endpoint, identity) = (agent.socket(), relay(&agent.key()));
+    let (good, _driver) = open(&endpoint, &identity).await;
+    let stream = endpoint.connect().await.unwrap();
+    let (mut stream, _) = kinject_tunnel::link::open(stream, &identity, kinject_tunnel::Security::Proof)
+        .await
+        .unwrap();
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
+    stream.write_all(&[0xff; 4096]).await.unwrap();
+    let mut rest = Vec::new();
+    let _ = soon(stream.read_to_end(&mut rest)).await;
+    soon(good.facts()).await.unwrap();
+}
+
+#[tokio::test]
+async fn sigterm_ends_it_cleanly_and_resets_what_is_open() {
+    let mut agent = Agent::start(&[]);
+    let (tunnel, driver) = agent.tunnel().await;
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut program = through(&tunnel, &service.local_addr().unwrap().to_string()).await;
+    let (_accepted, _) = service.accept().await.unwrap();
+    agent.signal("-TERM");
+    let error = soon(program.read(&mut [0; 1])).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert_eq!(soon(driver).await.unwrap(), CloseReason::PeerClosed);
+    assert!(agent.ended().success());
+    assert!(!agent.folder.path().join("agent.sock").exists());
+}
+
+#[tokio::test]
+async fn two_thousand_connections_are_open_at_once() {
+    let agent = Agent::start(&[]);
+    let (tunnel, _driver) = agent.tunnel().await;
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = service.local_addr().unwrap().to_string();
+    let mut open = Vec::new();
+    for _ in 0..2000 {
+        // The stream alone: a pair of sockets for each would need this test's limit raised.
+        let stream = soon(tunnel.connect(&address)).await.unwrap();
+        let (accepted, _) = soon(service.accept()).await.unwrap();
+        drop(accepted);
+        open.push(stream);
+    }
+    soon(tunnel.facts()).await.unwrap();
+}
+
+fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Agent::command();
+    let output = command.args(arguments).stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn faults_at_the_start_are_named() {
+    let (code, _, said) = run(&["--listen", "nowhere"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        said.starts_with("kinject-agent: `nowhere` is not an address") && said.contains("\n\nhint: "),
+        "{said}"
+    );
+
+    let (code, _, said) = run(&["--listen", "tcp:127.0.0.1:0", "--key", "/nonexistent"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("cannot read the key file /nonexistent: "), "{said}");
+
+    let agent = Agent::start(&[]);
+    let Endpoint::Unix(path) = agent.socket() else {
+        panic!("not a Unix socket")
+    };
+    let (listen, key) = (format!("unix:{}", path.display()), agent.key());
+    let (code, _, said) = run(&["--listen", &listen, "--key", key.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("another process listens on"), "{said}");
+}
+
+#[test]
+fn version_and_help_are_told() {
+    let (code, said, _) = run(&["--version"]);
+    assert_eq!(code, Some(0));
+    assert!(
+        said.starts_with(&format!("kinject-agent {}", env!("CARGO_PKG_VERSION"))),
+        "{said}"
+    );
+    let (code, said, _) = run(&["--help"]);
+    assert_eq!(code, Some(0));
+    assert!(said.contains("--listen ENDPOINT"), "{said}");
+}

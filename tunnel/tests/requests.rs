@@ -1,0 +1,251 @@
+//! Requests and their answers, one by one: the agent's end is written out in each test.
+
+mod support;
+
+use bytes::Bytes;
+use kinject_tunnel::http2::{ConnectRequest, DnsRequest, Incoming, Server};
+use kinject_tunnel::{
+    AgentFacts, AgentIdentity, CloseReason, DialError, InterfaceAddress, RelayIdentity, RequestError, Scope,
+    Security, Tunnel, link,
+};
+use support::{secret, soon};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
+
+struct Ends {
+    tunnel: Tunnel,
+    driver: JoinHandle<CloseReason>,
+    requests: UnboundedReceiver<Incoming>,
+    agent: JoinHandle<CloseReason>,
+}
+
+/// A tunnel whose requests come out here.
+async fn ends() -> Ends {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let (send, requests) = unbounded_channel();
+    let agent = tokio::spawn(async move {
+        let identity = AgentIdentity::from_secret(&secret(1));
+        let (stream, _) = link::accept(Box::new(theirs), &identity, Security::Proof)
+            .await
+            .unwrap();
+        let mut server = Server::start(stream).await.unwrap();
+        loop {
+            match server.next().await {
+                Ok(request) => send.send(request).unwrap(),
+                Err(reason) => return reason,
+            }
+        }
+    });
+    let identity = RelayIdentity::from_secret(&secret(1));
+    let (tunnel, driver) = soon(Tunnel::open(Box::new(ours), &identity, Security::Proof))
+        .await
+        .unwrap();
+    Ends {
+        tunnel,
+        driver: tokio::spawn(driver),
+        requests,
+        agent,
+    }
+}
+
+impl Ends {
+    async fn connect_request(&mut self) -> ConnectRequest {
+        match soon(self.requests.recv()).await {
+            Some(Incoming::Connect(request)) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn dns_request(&mut self) -> DnsRequest {
+        match soon(self.requests.recv()).await {
+            Some(Incoming::Dns(request)) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn connecting(&self, authority: &'static str) -> JoinHandle<Result<(), DialError>> {
+        let tunnel = self.tunnel.clone();
+        tokio::spawn(async move { tunnel.connect(authority).await.map(drop) })
+    }
+
+    fn asking(&self, query: &'static [u8]) -> JoinHandle<Result<Bytes, RequestError>> {
+        let tunnel = self.tunnel.clone();
+        tokio::spawn(async move { tunnel.dns(Bytes::from_static(query)).await })
+    }
+}
+
+#[tokio::test]
+async fn every_dial_error_reaches_the_relay_as_it_was() {
+    let mut ends = ends().await;
+    for error in [
+        DialError::Refused,
+        DialError::TimedOut,
+        DialError::HostUnreachable,
+        DialError::NetworkUnreachable,
+        DialError::AddressNotAvailable,
+        DialError::PermissionDenied,
+        DialError::NameNotFound,
+        DialError::NameFailed,
+        DialError::Reset,
+        DialError::Other("too many open files".into()),
+    ] {
+        let connecting = ends.connecting("10.96.10.9:80");
+        let request = ends.connect_request().await;
+        assert_eq!(request.authority(), "10.96.10.9:80");
+        request.refuse(&error);
+        assert_eq!(soon(connecting).await.unwrap(), Err(error));
+    }
+}
+
+#[tokio::test]
+async fn names_and_both_kinds_of_address_are_authorities() {
+    let mut ends = ends().await;
+    for authority in ["[fd00::1]:443", "db-0.db:7000", "10.0.0.1:1"] {
+        let connecting = ends.connecting(authority);
+        let request = ends.connect_request().await;
+        assert_eq!(request.authority(), authority);
+        assert!(request.accept().is_some());
+        soon(connecting).await.unwrap().unwrap();
+    }
+    let error = soon(ends.tunnel.connect("no port")).await.unwrap_err();
+    assert!(matches!(error, DialError::Other(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn giving_up_a_dial_cancels_it_at_the_agent() {
+    let mut ends = ends().await;
+    let connecting = ends.connecting("192.0.2.1:80");
+    let mut request = ends.connect_request().await;
+    connecting.abort();
+    soon(request.cancelled()).await;
+    assert!(request.accept().is_none(), "a cancelled connection was accepted");
+}
+
+#[tokio::test]
+async fn a_dial_in_progress_fails_when_the_tunnel_is_lost() {
+    let mut ends = ends().await;
+    let connecting = ends.connecting("192.0.2.1:80");
+    let mut request = ends.connect_request().await;
+    ends.agent.abort();
+    assert_eq!(soon(connecting).await.unwrap(), Err(DialError::TunnelLost));
+    soon(request.cancelled()).await;
+}
+
+#[tokio::test]
+async fn a_dns_message_of_any_length_comes_back() {
+    let mut ends = ends().await;
+    for length in [12, 513, 65_535] {
+        let asking = ends.asking(b"query");
+        let mut request = ends.dns_request().await;
+        assert_eq!(soon(request.query()).await.unwrap(), "query");
+        request.answer(vec![7; length].into());
+        assert_eq!(soon(asking).await.unwrap().unwrap(), vec![7; length]);
+    }
+}
+
+#[tokio::test]
+async fn dns_failures_stay_apart() {
+    let mut ends = ends().await;
+    let asking = ends.asking(b"query");
+    ends.dns_request().await.timed_out();
+    assert_eq!(soon(asking).await.unwrap(), Err(RequestError::TimedOut));
+
+    let asking = ends.asking(b"query");
+    ends.dns_request().await.failed("nobody listens");
+    let failed = RequestError::Failed {
+        status: 502,
+        reason: "nobody listens".into(),
+    };
+    assert_eq!(soon(asking).await.unwrap(), Err(failed));
+
+    let asking = ends.asking(b"query");
+    ends.dns_request().await.malformed();
+    assert!(matches!(
+        soon(asking).await.unwrap(),
+        Err(RequestError::Failed { status: 400, .. })
+    ));
+
+    let asking = ends.asking(b"query");
+    drop(ends.dns_request().await);
+    assert!(matches!(
+        soon(asking).await.unwrap(),
+        Err(RequestError::BadAnswer(_))
+    ));
+
+    let asking = ends.asking(b"query");
+    let request = ends.dns_request().await;
+    ends.agent.abort();
+    assert_eq!(soon(asking).await.unwrap(), Err(RequestError::TunnelLost));
+    drop(request);
+}
+
+#[tokio::test]
+async fn giving_up_a_query_cancels_it_at_the_agent() {
+    let mut ends = ends().await;
+    let asking = ends.asking(b"query");
+    let mut request = ends.dns_request().await;
+    asking.abort();
+    soon(request.cancelled()).await;
+}
+
+#[tokio::test]
+async fn facts_arrive_as_they_were_told() {
+    let mut ends = ends().await;
+    let facts = AgentFacts {
+        version: "1.2.3".into(),
+        hostname: "web-0".into(),
+        resolv_conf: "nameserver 10.96.0.10\nsearch default.svc.cluster.local\n".into(),
+        addresses: vec![InterfaceAddress {
+            interface: "eth0".into(),
+            address: "fd00::7".parse().unwrap(),
+            prefix_length: 64,
+            scope: Scope::Global,
+        }],
+    };
+    let tunnel = ends.tunnel.clone();
+    let asking = tokio::spawn(async move { tunnel.facts().await });
+    match soon(ends.requests.recv()).await {
+        Some(Incoming::Facts(request)) => request.answer(&facts),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(soon(asking).await.unwrap().unwrap(), facts);
+}
+
+#[tokio::test]
+async fn a_tunnel_that_nobody_holds_any_more_ends_at_both_ends() {
+    let ends = ends().await;
+    drop(ends.tunnel);
+    assert_eq!(soon(ends.driver).await.unwrap(), CloseReason::Finished);
+    assert_eq!(soon(ends.agent).await.unwrap(), CloseReason::PeerClosed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_tunnel_stays_open() {
+    let ends = ends().await;
+    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    assert!(!ends.driver.is_finished() && !ends.agent.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_other_end_is_given_up_after_three_heartbeats() {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let (opened, accepted) = tokio::join!(
+        async {
+            let identity = RelayIdentity::from_secret(&secret(1));
+            Tunnel::open(Box::new(ours), &identity, Security::Proof)
+                .await
+                .unwrap()
+        },
+        async {
+            let identity = AgentIdentity::from_secret(&secret(1));
+            link::accept(Box::new(theirs), &identity, Security::Proof)
+                .await
+                .unwrap()
+        }
+    );
+    // The transport stays open, but nobody speaks.
+    let (_held, (_tunnel, driver)) = (accepted, opened);
+    let start = tokio::time::Instant::now();
+    assert_eq!(driver.await, CloseReason::Silent);
+    assert_eq!(start.elapsed().as_secs(), 30);
+}
