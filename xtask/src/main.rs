@@ -12,6 +12,7 @@ mod hint;
 mod image;
 mod process;
 mod static_build;
+mod test;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ struct Cli {
 enum Task {
     Bench(bench::Args),
     Demo(demo::Args),
+    Test(test::Args),
     Cluster(cluster::Args),
     Image(image::Args),
     Dist(dist::Args),
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Task::Bench(args) => bench::run(args),
         Task::Demo(args) => demo::run(args),
+        Task::Test(args) => test::run(args),
         Task::Cluster(args) => cluster::run(args),
         Task::Image(args) => image::run(args),
         Task::Dist(args) => dist::run(args),
