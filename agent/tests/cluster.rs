@@ -1,5 +1,7 @@
 //! An agent as it runs in a pod: its identity in the environment, TLS behind an upgrade, and an end of its own.
 
+#![allow(clippy::unwrap_used, reason = "it runs in tests only")]
+
 mod support;
 
 use std::io;

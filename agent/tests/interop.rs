@@ -1,5 +1,7 @@
 //! Independent HTTP/2 clients against the agent, behind the proof: what it speaks is the standard, not our dialect.
 
+#![allow(clippy::unwrap_used, reason = "it runs in tests only")]
+
 mod support;
 
 use std::process::Stdio;

@@ -1,5 +1,7 @@
 //! How an agent that is started by hand begins, defends itself and ends.
 
+#![allow(clippy::unwrap_used, reason = "it runs in tests only")]
+
 mod support;
 
 use std::process::Stdio;

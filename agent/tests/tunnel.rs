@@ -1,5 +1,7 @@
 //! Requests through a real agent.
 
+#![allow(clippy::unwrap_used, reason = "it runs in tests only")]
+
 mod support;
 
 use kinject_tunnel::DialError;

@@ -1,5 +1,7 @@
 //! Opening a tunnel: proof of the key, versions, and what strangers get.
 
+#![allow(clippy::unwrap_used, reason = "it runs in tests only")]
+
 mod support;
 
 use std::time::Duration;

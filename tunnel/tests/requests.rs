@@ -1,5 +1,7 @@
 //! Requests and their answers, one by one: the agent's end is written out in each test.
 
+#![allow(clippy::unwrap_used, reason = "it runs in tests only")]
+
 mod support;
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
 //! Connections through a tunnel behave like connections: ends, resets, backpressure.
 
+#![allow(clippy::unwrap_used, reason = "it runs in tests only")]
+
 mod support;
 
 use std::io::ErrorKind;
