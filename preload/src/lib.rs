@@ -6,16 +6,16 @@
 //!
 //! - Without `KINJECT_SOCKET` in the environment every hook passes straight through.
 //! - No thread, no lock, no descriptor between calls, no thread-local variable, no state but what is found again
-//!   in the same way by everyone ([`real`], [`session`]). So hooks run before our constructor and after our
+//!   in the same way by everyone (`real`, `session`). So hooks run before our constructor and after our
 //!   destructor, in forked children of threaded programs, and in signal handlers as far as libc's functions do.
 //! - Nothing here can panic: no panic machinery is linked into a release build, and `cargo xtask exports` sees to it
 //!   that it stays so. In doubt a hook fails with an honest error; it never lets the program's data go elsewhere.
 //! - `errno` changes only where a function fails.
 //!
-//! In reading order: [`connect`], then [`sockopt`], [`peer`] and [`datagram`] for sockets, [`lookup`] for names, [`exec`]
-//! for children. They stand on [`control`], the conversation with the relay.
+//! In reading order: `connect`, then `sockopt`, `peer` and `datagram` for sockets, `lookup` for names, `exec`
+//! for children. They stand on `control`, the conversation with the relay.
 //!
-//! A hook is declared with [`hook!`], its body one call of a function that is `extern "C"`: redhook would meet a
+//! A hook is declared with `hook!`, its body one call of a function that is `extern "C"`: redhook would meet a
 //! panic by calling libc's function, which for us would be the wrong network.
 
 #![cfg_attr(
