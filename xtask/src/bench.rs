@@ -23,6 +23,7 @@ mod targets;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -49,6 +50,9 @@ pub(crate) struct Args {
     /// The programs to measure, for example those of a distribution [default: built for release]
     #[arg(long, value_name = "FOLDER")]
     programs: Option<PathBuf>,
+    /// Before each round, wait so long at most until nothing else keeps the machine busy
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    patience: u64,
     /// Few and short rounds: shows that everything works, and little more
     #[arg(long)]
     quick: bool,
@@ -87,7 +91,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         only => only.to_vec(),
     };
     let effort = if args.quick { QUICK } else { THOROUGH };
-    let mut results = Results::default();
+    let mut results = Results::new(Duration::from_secs(args.patience), interrupt.clone());
     if !installed("setpriv") || !installed("nsenter") {
         results.skip("everything", "not installed: util-linux");
         return Ok(ExitCode::SUCCESS);
@@ -99,8 +103,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     for part in &parts {
         interrupt.check()?;
         let measured = match part {
-            Part::Direct => direct::run(&programs, &effort, &interrupt, &mut results),
-            Part::Exec => exec::run(&programs, &effort, &interrupt, &mut results),
+            Part::Direct => direct::run(&programs, &effort, &mut results),
+            Part::Exec => exec::run(&programs, &effort, &mut results),
             Part::Cluster => continue,
         };
         if let Err(error) = measured {
@@ -128,6 +132,12 @@ fn report(args: &Args, parts: &[Part], results: &Results) -> Result<()> {
     }
     for failure in &results.failed {
         println!("failed: {failure}");
+    }
+    if let Some(idle) = results.least_idle() {
+        println!(
+            "the machine was {:.0} % idle before the busiest round",
+            idle * 100.0
+        );
     }
     if let Some(path) = &args.json {
         let mut all = results.to_json();

@@ -9,7 +9,6 @@ use super::Effort;
 use super::agent::Agent;
 use super::figures::{Figure, Part, Results, Way};
 use super::helper::Helper;
-use super::interrupt::Interrupt;
 use super::load::{Place, number};
 use super::namespaces::{SERVER, Wire};
 use super::programs::{Programs, installed, text};
@@ -24,12 +23,7 @@ const IDLE: &str = "2000";
 const SETTLE: Duration = Duration::from_secs(5);
 
 /// Runs the part.
-pub(crate) fn run(
-    programs: &Programs,
-    effort: &Effort,
-    interrupt: &Interrupt,
-    results: &mut Results,
-) -> Result<()> {
+pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         results.skip(PART.title(), "network namespaces need root");
         return Ok(());
@@ -61,18 +55,18 @@ pub(crate) fn run(
     ways.push((Way::Kinject, Place::preloaded(&programs.load(), enter, variables)));
 
     for round in 1..=effort.rounds {
-        eprintln!("{}: round {round} of {}", PART.title(), effort.rounds);
+        results.round(PART, round, effort.rounds)?;
         for (figure, arguments, key) in loads(effort) {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             for (way, place) in &ways {
-                results.measure(interrupt, (PART, figure, *way), || place.number(&arguments, key))?;
+                results.measure((PART, figure, *way), || place.number(&arguments, key))?;
             }
         }
     }
     session.finish()?;
 
     eprintln!("{}: idle connections", PART.title());
-    interrupt.check()?;
+    results.check_interrupt()?;
     let session = agent.session(programs, enter)?;
     results.add(
         PART,
@@ -93,7 +87,7 @@ pub(crate) fn run(
             results.add(PART, Figure::IdleMemory, Way::Kinject, idle.each_kib);
         }
         Err(error) => {
-            interrupt.check()?;
+            results.check_interrupt()?;
             results.fail(format!("{}: {error:#}", Figure::IdleErrors.name()));
         }
     }

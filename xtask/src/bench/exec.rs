@@ -10,7 +10,6 @@ use super::agent::Agent;
 use super::direct::missing;
 use super::figures::{Figure, Part, Results, Way};
 use super::helper::tied;
-use super::interrupt::Interrupt;
 use super::load::{Place, Variables, number};
 use super::programs::{Programs, text};
 use super::ssh;
@@ -18,12 +17,7 @@ use super::ssh;
 const PART: Part = Part::Exec;
 
 /// Runs the part. Its session is with an agent on this machine, so it needs no privilege.
-pub(crate) fn run(
-    programs: &Programs,
-    effort: &Effort,
-    interrupt: &Interrupt,
-    results: &mut Results,
-) -> Result<()> {
+pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -> Result<()> {
     let folder = tempfile::tempdir().context("making a folder")?;
     let endpoint = format!("unix:{}", text(&folder.path().join("agent.sock"))?);
     let agent = Agent::start(programs, endpoint, folder.path(), tied)?;
@@ -50,15 +44,15 @@ pub(crate) fn run(
         .collect();
     let bare = Place::bare(&programs.load(), tied);
     for round in 1..=effort.rounds {
-        eprintln!("{}: round {round} of {}", PART.title(), effort.rounds);
-        interrupt.check()?;
+        results.round(PART, round, effort.rounds)?;
+        results.check_interrupt()?;
         let count = (effort.execs / effort.rounds).to_string();
         let taken = bare.run(&["exec", "--count", &count, "--environments", text(&environments)?])?;
         for (way, _) in &places {
             results.add(PART, Figure::Exec, *way, number(&taken[way.name()], "median_us")?);
         }
         for (way, place) in &places {
-            interrupt.check()?;
+            results.check_interrupt()?;
             let taken = place.run(&["local", "--count", &effort.connects.to_string()])?;
             results.add(
                 PART,

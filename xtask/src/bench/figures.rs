@@ -1,11 +1,13 @@
 //! What is measured, and the numbers that came of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::interrupt::Interrupt;
+use super::machine;
 
 /// A part of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -132,8 +134,12 @@ impl Figure {
 }
 
 /// Everything that was measured.
-#[derive(Default)]
 pub(crate) struct Results {
+    interrupt: Interrupt,
+    /// How long to wait for an idle machine before a round.
+    patience: Duration,
+    /// How idle the machine was before each round.
+    idle: Vec<f64>,
     series: BTreeMap<(Part, Figure, Way), Vec<f64>>,
     /// What could not be measured, and why.
     pub(crate) skipped: Vec<String>,
@@ -142,6 +148,39 @@ pub(crate) struct Results {
 }
 
 impl Results {
+    pub(crate) fn new(patience: Duration, interrupt: Interrupt) -> Self {
+        Self {
+            interrupt,
+            patience,
+            idle: Vec::new(),
+            series: BTreeMap::new(),
+            skipped: Vec::new(),
+            failed: Vec::new(),
+        }
+    }
+
+    /// Begins a round, on an idle machine if possible.
+    pub(crate) fn round(&mut self, part: Part, round: usize, rounds: usize) -> Result<()> {
+        let idle = machine::wait_until_idle(self.patience, &self.interrupt)?;
+        eprintln!(
+            "{}: round {round} of {rounds}, machine {:.0} % idle",
+            part.title(),
+            idle * 100.0
+        );
+        self.idle.push(idle);
+        Ok(())
+    }
+
+    /// How idle the machine was before the busiest round.
+    pub(crate) fn least_idle(&self) -> Option<f64> {
+        self.idle.iter().copied().reduce(f64::min)
+    }
+
+    /// Fails when the benchmark is to end.
+    pub(crate) fn check_interrupt(&self) -> Result<()> {
+        self.interrupt.check()
+    }
+
     pub(crate) fn add(&mut self, part: Part, figure: Figure, way: Way, value: f64) {
         eprintln!(
             "  {:28} {:22} {}",
@@ -155,15 +194,14 @@ impl Results {
     /// Takes one measurement, and goes on without it when it fails.
     pub(crate) fn measure(
         &mut self,
-        interrupt: &Interrupt,
         (part, figure, way): (Part, Figure, Way),
         measurement: impl FnOnce() -> Result<f64>,
     ) -> Result<()> {
-        interrupt.check()?;
+        self.check_interrupt()?;
         match measurement() {
             Ok(value) => self.add(part, figure, way, value),
             Err(error) => {
-                interrupt.check()?;
+                self.check_interrupt()?;
                 self.fail(format!("{}, {}: {error:#}", figure.name(), way.name()));
             }
         }
@@ -210,6 +248,11 @@ impl Results {
             .map(|(_, figure, way)| (*figure, *way))
     }
 
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
+        Self::new(Duration::ZERO, Interrupt::default())
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         let series: Vec<Value> = self
             .series
@@ -225,7 +268,12 @@ impl Results {
                 })
             })
             .collect();
-        json!({ "series": series, "skipped": self.skipped, "failed": self.failed })
+        json!({
+            "series": series,
+            "idle": self.idle,
+            "skipped": self.skipped,
+            "failed": self.failed,
+        })
     }
 }
 
@@ -245,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_ratio_is_taken_round_by_round() {
-        let mut results = Results::default();
+        let mut results = Results::for_test();
         for (value, base) in [(10.0, 5.0), (2.0, 1.0), (300.0, 100.0)] {
             results.add(Part::Direct, Figure::Connect, Way::Kinject, value);
             results.add(Part::Direct, Figure::Connect, Way::Torsocks, base);

@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_longest_bar_has_all_the_room_and_words_are_escaped() {
-        let mut results = Results::default();
+        let mut results = Results::for_test();
         results.add(Part::Direct, Figure::Connect, Way::Direct, 4000.0);
         results.add(Part::Direct, Figure::Connect, Way::Kinject, 1000.0);
         let svg = draw(&results);

@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let mut results = Results::default();
+        let mut results = Results::for_test();
         results.add(Part::Direct, Figure::RoundTrip, Way::Direct, 60.0);
         results.add(Part::Direct, Figure::RoundTrip, Way::Kinject, 120.0);
         let table = of_part(&results, Part::Direct).unwrap();

@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_target_is_met_missed_or_not_measured() {
-        let mut results = Results::default();
+        let mut results = Results::for_test();
         results.add(Direct, Figure::Connect, Kinject, 3000.0);
         results.add(Direct, Figure::Connect, Torsocks, 1500.0);
         results.add(Direct, Figure::StalledCost, Kinject, 5.0);
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_is_added_is_compared_with_what_another_way_adds() {
-        let mut results = Results::default();
+        let mut results = Results::for_test();
         for (way, value) in [(Way::Direct, 700.0), (Torsocks, 900.0), (Kinject, 780.0)] {
             results.add(Exec, Figure::Exec, way, value);
         }
