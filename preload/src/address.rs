@@ -26,17 +26,15 @@ impl Destination {
         {
             return Self::Native;
         }
-        if !memory::is_readable(socket, address.cast(), size_of::<u32>()) {
+        if !memory::is_readable(socket, address.cast(), length) {
             return Self::Native;
         }
-        // SAFETY: the kernel read these bytes a moment ago
+        // SAFETY: the kernel read the first and the last byte a moment ago, and length covers every type
         let family = unsafe { address.cast::<sa_family_t>().read_unaligned() };
         let found = match c_int::from(family) {
-            libc::AF_INET if memory::is_readable(socket, address.cast(), length) => {
-                // SAFETY: the kernel read the first and the last byte, and length covers the type
-                SocketAddr::V4(unsafe { read_v4(address.cast()) })
-            }
-            libc::AF_INET6 if length >= SHORT_V6 && memory::is_readable(socket, address.cast(), length) => {
+            // SAFETY: as above
+            libc::AF_INET => SocketAddr::V4(unsafe { read_v4(address.cast()) }),
+            libc::AF_INET6 if length >= SHORT_V6 => {
                 // SAFETY: as above
                 SocketAddr::V6(unsafe { read_v6(address.cast(), length) })
             }

@@ -18,6 +18,9 @@ use libc::{c_int, c_uint, c_void, mmsghdr, msghdr, size_t, sockaddr, socklen_t, 
 /// The answer to everything that a session does not carry.
 pub(crate) const UNCARRIED: Errno = Errno(libc::ENETUNREACH);
 
+/// The kernel sends no more messages than this in one call (`UIO_MAXIOV`), whatever it is told.
+const MOST_MESSAGES: c_uint = 1024;
+
 hook! {
     unsafe fn sendto(
         socket: c_int,
@@ -128,6 +131,7 @@ extern "C" fn sendmmsg_in_session(
     let Some(native) = real::sendmmsg.get() else {
         return Errno(libc::ENOSYS).fail();
     };
+    let count = count.min(MOST_MESSAGES);
     let mut allowed = 0;
     let mut flags = flags;
     while allowed < count {

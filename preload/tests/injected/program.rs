@@ -14,8 +14,11 @@ use std::{env, thread};
 /// Longer than any program takes, however busy the machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The library as cargo built it for these tests.
+/// The library as cargo built it for these tests, or another one that is to pass them.
 pub(crate) fn library() -> PathBuf {
+    if let Some(other) = env::var_os("KINJECT_TEST_LIBRARY") {
+        return other.into();
+    }
     let test = env::current_exe().expect("this program");
     test.parent().expect("a folder").join("libkinject_preload.so")
 }
