@@ -67,6 +67,7 @@ impl Doorkeeper {
 
     /// Lets relays in for ever.
     pub(crate) async fn keep(self: Arc<Self>, door: Door) {
+        let mut crowded = false;
         loop {
             let (stream, peer) = match door.listener.accept().await {
                 Ok(accepted) => accepted,
@@ -77,11 +78,16 @@ impl Doorkeeper {
                 }
             };
             let Ok(permit) = Arc::clone(&self.unproven).try_acquire_owned() else {
-                log(format_args!(
-                    "closed {peer}: {UNPROVEN} others have not proven themselves yet"
-                ));
+                // One line for a whole flood.
+                if !crowded {
+                    log(format_args!(
+                        "closed {peer} and maybe others: {UNPROVEN} have not proven themselves yet"
+                    ));
+                }
+                crowded = true;
                 continue;
             };
+            crowded = false;
             let keeper = Arc::clone(&self);
             let (upgrade, security) = (door.upgrade, door.security);
             // It owns itself: it ends with its tunnel, which ends with `stopping`.

@@ -71,7 +71,7 @@ async fn strangers_cannot_keep_a_relay_out_for_long() {
     for _ in 0..100 {
         strangers.push(endpoint.connect().await.unwrap());
     }
-    agent.line("64 others have not proven themselves yet");
+    agent.line("64 have not proven themselves yet");
     // Their time runs out.
     agent.line("did not prove itself within 5 seconds");
     let (tunnel, _driver) = soon(open(&endpoint, &relay(&agent.key()))).await;

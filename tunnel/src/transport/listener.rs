@@ -55,18 +55,24 @@ impl Listener {
         }
     }
 
-    /// Waits for the next connection.
+    /// Waits for the next connection. Cancel-safe.
     pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
             Listener::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
                 Ok((Box::new(stream), Peer::Local))
             }
-            Listener::Tcp(listener) => {
-                let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                Ok((Box::new(stream), Peer::Remote(peer)))
-            }
+            Listener::Tcp(listener) => loop {
+                let (stream, peer) = match listener.accept().await {
+                    Ok(accepted) => accepted,
+                    // It was gone before we looked.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+                    Err(error) => return Err(error),
+                };
+                if stream.set_nodelay(true).is_ok() {
+                    return Ok((Box::new(stream), Peer::Remote(peer)));
+                }
+            },
         }
     }
 
