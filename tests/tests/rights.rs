@@ -1,0 +1,125 @@
+//! `deploy/rbac.yaml`: enough for a session by either way, and what can be left out of it.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use kinject_tests::cluster::{Cluster, Kubeconfig, Rule};
+use kinject_tests::running::{Outcome, run};
+use kinject_tests::{binaries, place};
+
+/// Every session needs these.
+const SESSION: [Rule<'static>; 2] = [
+    Rule {
+        groups: &["batch"],
+        resources: &["jobs"],
+        verbs: &["create", "delete"],
+    },
+    Rule {
+        groups: &[""],
+        resources: &["pods"],
+        verbs: &["get", "list", "watch"],
+    },
+];
+
+const PROXY: Rule<'static> = Rule {
+    groups: &[""],
+    resources: &["pods/proxy"],
+    verbs: &["get"],
+};
+
+const PORT_FORWARD: Rule<'static> = Rule {
+    groups: &[""],
+    resources: &["pods/portforward"],
+    verbs: &["get", "create"],
+};
+
+/// `kinject run` as that user, with a program that says what `web` says.
+fn ask_web(user: &Kubeconfig, transport: &str) -> Outcome {
+    let mut command = Command::new(binaries::kinject());
+    command
+        .args(["run", "--verbose", "--transport", transport, "--kubeconfig"])
+        .arg(user.path())
+        .args(["--", "curl", "--silent", "http://web.default/"]);
+    run(&mut command)
+}
+
+fn assert_answered(outcome: &Outcome, way: &str) {
+    assert_eq!(
+        (outcome.code(), outcome.stdout.as_str()),
+        (0, "hello from web\n"),
+        "{outcome}"
+    );
+    assert!(outcome.stderr.contains(way), "{outcome}");
+}
+
+fn jobs(cluster: &Cluster, namespace: &str) -> Result<usize> {
+    let jobs = cluster.kubectl_json(&["--namespace", namespace, "get", "jobs"])?;
+    Ok(jobs["items"].as_array().context("no list of jobs")?.len())
+}
+
+#[test]
+fn the_role_of_the_manual_is_enough_by_either_way() -> Result<()> {
+    let Some(cluster) = place::cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("role", "restricted")?;
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/rbac.yaml");
+    let file = file.to_str().context("the clone's path is not UTF-8")?;
+    let name = namespace.name();
+    cluster.kubectl(&["--namespace", name, "apply", "--filename", file])?;
+    cluster.kubectl(&["--namespace", name, "create", "serviceaccount", "user"])?;
+    let user = format!("--serviceaccount={name}:user");
+    cluster.kubectl(&[
+        "--namespace",
+        name,
+        "create",
+        "rolebinding",
+        "kinject",
+        "--role=kinject",
+        &user,
+    ])?;
+    let user = cluster.service_account(name, "user")?;
+
+    assert_answered(&ask_web(&user, "proxy"), "through the API server's pod proxy");
+    assert_answered(&ask_web(&user, "port-forward"), "through port-forward");
+    assert_eq!(jobs(&cluster, name)?, 0);
+    Ok(())
+}
+
+#[test]
+fn one_way_of_the_two_is_enough() -> Result<()> {
+    let Some(cluster) = place::cluster() else {
+        return Ok(());
+    };
+    for (only, way) in [
+        (PROXY, "through the API server's pod proxy"),
+        (PORT_FORWARD, "through port-forward"),
+    ] {
+        let namespace = cluster.namespace("way", "restricted")?;
+        let [jobs_rule, pods_rule] = SESSION;
+        let user = cluster.restricted_user(namespace.name(), "user", &[jobs_rule, pods_rule, only])?;
+        assert_answered(&ask_web(&user, "auto"), way);
+        assert_eq!(jobs(&cluster, namespace.name())?, 0);
+    }
+    Ok(())
+}
+
+#[test]
+fn without_the_right_to_remove_it_the_agents_job_is_named() -> Result<()> {
+    let Some(cluster) = place::cluster() else {
+        return Ok(());
+    };
+    let namespace = cluster.namespace("keep", "restricted")?;
+    let [_, pods_rule] = SESSION;
+    let only_create = Rule {
+        groups: &["batch"],
+        resources: &["jobs"],
+        verbs: &["create"],
+    };
+    let user = cluster.restricted_user(namespace.name(), "user", &[only_create, pods_rule, PROXY])?;
+    let outcome = ask_web(&user, "auto");
+    assert_answered(&outcome, "could not be removed");
+    assert!(outcome.stderr.contains("delete job kinject-agent-"), "{outcome}");
+    Ok(())
+}
