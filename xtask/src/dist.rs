@@ -68,6 +68,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         let packages: Vec<&str> = PROGRAMS.iter().flat_map(|name| ["--package", name]).collect();
         let built = zig.build(OLDEST, &packages)?;
         for name in PROGRAMS {
+            exports::check_program(&built.join(name), OLDEST)?;
             copy(&built.join(name), &folder.join("bin").join(name))?;
         }
         for name in DOCUMENTS {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::str::FromStr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::{cargo, hint, process, workspace};
 
@@ -102,6 +102,15 @@ pub(crate) fn check(library: &Path, limit: Option<Glibc>) -> Result<String> {
         format!("{}: {}", library.display(), faults.join("; ")),
         format!("a new hook belongs into {EXPORTS}; a new version or library needs a way around it"),
     ))
+}
+
+/// Fails when a program needs a newer glibc than this.
+pub(crate) fn check_program(program: &Path, limit: Glibc) -> Result<()> {
+    let required = names(&tool("nm", &["-D", "--undefined-only"], program)?);
+    match required.iter().find(|name| version_of(name) > Some(limit)) {
+        Some(name) => bail!("{} needs {name}, more than glibc {limit}", program.display()),
+        None => Ok(()),
+    }
 }
 
 /// Output of binutils; on a machine that links Rust programs they are there.

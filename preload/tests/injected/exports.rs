@@ -1,13 +1,13 @@
 //! What the library shows to the dynamic linker.
 
-use crate::program::library;
+use crate::program::built_library;
 use std::collections::BTreeSet;
 use std::process::Command;
 
 fn tool(name: &str, args: &[&str]) -> String {
     let output = Command::new(name)
         .args(args)
-        .arg(library())
+        .arg(built_library())
         .output()
         .expect("binutils");
     assert!(output.status.success());

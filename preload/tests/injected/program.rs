@@ -14,11 +14,13 @@ use std::{env, thread};
 /// Longer than any program takes, however busy the machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The library as cargo built it for these tests, or another one that is to pass them.
+/// The library that programs are run with: cargo's, or another build that is to pass the same tests.
 pub(crate) fn library() -> PathBuf {
-    if let Some(other) = env::var_os("KINJECT_TEST_LIBRARY") {
-        return other.into();
-    }
+    env::var_os("KINJECT_TEST_LIBRARY").map_or_else(built_library, PathBuf::from)
+}
+
+/// The library as cargo built it for these tests.
+pub(crate) fn built_library() -> PathBuf {
     let test = env::current_exe().expect("this program");
     test.parent().expect("a folder").join("libkinject_preload.so")
 }
