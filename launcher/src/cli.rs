@@ -42,12 +42,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         session: SessionOptions,
         /// The program and its arguments.
-        #[arg(
-            required = true,
-            trailing_var_arg = true,
-            allow_hyphen_values = true,
-            value_name = "COMMAND"
-        )]
+        #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
     /// Open your own shell in a session; it ends with the shell.
@@ -179,6 +174,12 @@ mod tests {
         assert_eq!(command, ["curl", "-v", "--namespace"]);
         assert_eq!(session.namespace.as_deref(), Some("web"));
         assert!(!session.verbose());
+    }
+
+    #[test]
+    fn a_flag_that_kinject_does_not_know_is_no_program() {
+        assert!(Cli::try_parse_from(["kinject", "run", "--no-such-flag", "curl"]).is_err());
+        assert!(Cli::try_parse_from(["kinject", "run", "--", "--no-such-flag"]).is_ok());
     }
 
     #[test]

@@ -20,12 +20,26 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return on_command_line(&error),
+    };
     match session::run(cli.command) {
         Ok(status) => status.into(),
         Err(failure) => {
             message::error(&failure.error, failure.hint.as_deref());
             failure.code.into()
         }
+    }
+}
+
+/// Help and version on stdout are what was asked for; anything else is a command line that makes no sense.
+fn on_command_line(error: &clap::Error) -> ExitCode {
+    // there is no other place to complain about a stdout or stderr that is closed
+    let _unwritten = error.print().is_err();
+    if error.use_stderr() {
+        exit::Status::Kinject.into()
+    } else {
+        ExitCode::SUCCESS
     }
 }

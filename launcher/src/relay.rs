@@ -3,6 +3,7 @@
 use crate::exit::Failure;
 use crossbeam_channel::Sender;
 use kinject_protocol::session::{Event, LogLevel, Order, SessionConfig, from_line, to_line};
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
@@ -29,6 +30,7 @@ pub(crate) enum Heard {
 pub(crate) struct Relay {
     orders: UnixStream,
     log: PathBuf,
+    ended: Cell<bool>,
 }
 
 impl Relay {
@@ -69,7 +71,11 @@ impl Relay {
             .map_err(|error| cannot(&format!("start {}", program.display()), error))?;
         // the command holds the relay's end of the pair
         drop(command);
-        let mut relay = Self { orders: ours, log };
+        let mut relay = Self {
+            orders: ours,
+            log,
+            ended: Cell::new(false),
+        };
         relay.order(&Order::Start(Box::new(config)));
         let reports = relay
             .orders
@@ -87,6 +93,16 @@ impl Relay {
     /// Tells the relay that the session is over.
     pub(crate) fn finish(&mut self) {
         self.order(&Order::Finish);
+    }
+
+    /// Its end was heard: nothing more will be.
+    pub(crate) fn note_end(&self) {
+        self.ended.set(true);
+    }
+
+    /// Whether its end was heard.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.get()
     }
 
     /// A relay that is gone takes no orders; its end is reported by the thread that hears it.

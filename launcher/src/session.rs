@@ -25,6 +25,9 @@ const TAKE_DOWN_PATIENCE: Duration = Duration::from_secs(15);
 /// The Ctrl-C that ended the program is heard here too, and is no wish not to wait.
 const SAME_CTRL_C: Duration = Duration::from_millis(500);
 
+/// A Ctrl-C of the moment in which the program starts is heard here and not yet there, or here a moment late.
+const STARTING: Duration = Duration::from_millis(50);
+
 enum Voice {
     Relay(Heard),
     Program(Change),
@@ -138,7 +141,11 @@ fn come_up(
                 progress.clear();
                 say(&report);
             }
-            Voice::Relay(Heard::Event(Event::Finished) | Heard::End) => return Err(Err(unannounced(relay))),
+            Voice::Relay(Heard::Event(Event::Finished)) => return Err(Err(unannounced(relay))),
+            Voice::Relay(Heard::End) => {
+                relay.note_end();
+                return Err(Err(unannounced(relay)));
+            }
             Voice::Signal(arrival) => match arrival.signal {
                 libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM => {
                     return Err(Ok(Status::Killed(arrival.signal as u8)));
@@ -160,6 +167,7 @@ fn unannounced(relay: &Relay) -> Failure {
 
 /// Stays with the program until it ends.
 fn live(voices: &Receiver<Voice>, child: &Child, relay: &Relay, quiet: bool) -> Status {
+    let started = Instant::now();
     loop {
         // the program's thread holds the other end until it has reported the program's end
         let Ok(voice) = voices.recv() else {
@@ -172,16 +180,16 @@ fn live(voices: &Receiver<Voice>, child: &Child, relay: &Relay, quiet: bool) -> 
                 signal: libc::SIGCONT,
                 ..
             }) => child.signal(libc::SIGCONT),
-            Voice::Signal(Arrival {
-                signal,
-                for_us_alone: true,
-            }) => child.signal(signal),
+            Voice::Signal(arrival) if arrival.for_us_alone || started.elapsed() < STARTING => {
+                child.signal(arrival.signal);
+            }
             Voice::Signal(_) => {}
             Voice::Relay(Heard::Event(Event::Notice(report) | Event::Failed(report))) if !quiet => {
                 say(&report)
             }
             Voice::Relay(Heard::Event(_)) => {}
             Voice::Relay(Heard::End) => {
+                relay.note_end();
                 let message = format!("the session's relay ended unexpectedly: {}", relay.last_words());
                 message::error(
                     &message,
@@ -200,6 +208,9 @@ fn stop_self() {
 
 /// Tells the relay that it is over and waits until everything is gone. Another Ctrl-C does not wait.
 fn take_down(voices: &Receiver<Voice>, relay: &mut Relay, quiet: bool) {
+    if relay.has_ended() {
+        return;
+    }
     relay.finish();
     let begun = Instant::now();
     let deadline = begun + TAKE_DOWN_PATIENCE;

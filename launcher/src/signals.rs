@@ -1,7 +1,7 @@
 //! Signals that reach the launcher while its program runs.
 //!
 //! What the terminal sends (Ctrl-C, Ctrl-Z, a hang-up) goes to the whole foreground process group, so the program has
-//! it already. What another process sends to the launcher alone is meant for the program and passed on. A signal that
+//! it already; only of a terminal that is closed it tells its session's leader alone. What another process sends to the launcher alone is meant for the program and passed on. A signal that
 //! was ignored when kinject started (nohup(1)) stays ignored, here and in the program.
 
 use crate::exit::Failure;
@@ -49,7 +49,12 @@ pub(crate) fn watch<T: Send + 'static>(
 }
 
 fn is_for_us_alone(origin: &Origin) -> bool {
-    matches!(origin.cause, Cause::Sent(_))
+    matches!(origin.cause, Cause::Sent(_)) || origin.signal == SIGHUP && leads_its_session()
+}
+
+/// As the program of a terminal window that nobody else runs in.
+fn leads_its_session() -> bool {
+    rustix::process::getsid(None).is_ok_and(|session| session == rustix::process::getpid())
 }
 
 fn is_ignored(signal: i32) -> bool {
