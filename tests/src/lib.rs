@@ -5,9 +5,11 @@
 //! * [`scene`] puts a place, a session and the bare truth together: most tests take one.
 //! * [`programs`] are the programs that tests run, [`running`] runs them with a deadline.
 //! * [`servers`] are real ones for real clients.
+//! * [`terminal`] is one with somebody at it.
 //! * [`process`] looks at processes from outside.
-//! * [`binaries`] finds what is tested, [`skip`] tells what could not be.
+//! * [`binaries`] finds what is tested, [`apart`] keeps it from the machine's name server, [`skip`] tells what could not be.
 
+pub mod apart;
 pub mod binaries;
 pub mod cluster;
 pub mod place;
@@ -18,3 +20,4 @@ pub mod scene;
 pub mod servers;
 pub mod session;
 pub mod skip;
+pub mod terminal;

@@ -1,6 +1,7 @@
 //! The places to connect to. Both show the same world.
 
 use std::ffi::OsString;
+use std::sync::OnceLock;
 
 use kinject_sandbox::Sandbox;
 
@@ -69,4 +70,10 @@ pub fn cluster() -> Option<Cluster> {
         skip::not_run(what, "no cluster is up; `cargo xtask cluster up` starts one");
     }
     cluster
+}
+
+/// The sandbox that tests of this program share: for what is the same wherever the agent stands.
+pub fn shared_sandbox() -> &'static Place {
+    static SANDBOX: OnceLock<Place> = OnceLock::new();
+    SANDBOX.get_or_init(|| Place::Sandbox(sandbox()))
 }

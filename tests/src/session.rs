@@ -1,18 +1,16 @@
 //! A session that stays open, so that many programs can run in it.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
 use crate::cluster::wait_for;
 use crate::place::Place;
+use crate::programs::Program;
 use crate::running::{self, Outcome};
-use crate::{binaries, cluster, process};
+use crate::{apart, cluster, process};
 
 /// How long a session may take to end, with everything that it made.
 const END: Duration = Duration::from_secs(20);
@@ -29,23 +27,18 @@ const VARIABLES: [&str; 5] = [
 /// Prints the variables, a line each, and lives until its standard input ends.
 const HOLDER: &str = r#"printf '%s\n' "$KINJECT_SOCKET" "$KINJECT_LIBRARY" "$KINJECT_SESSION" "$KINJECT_TARGET" "$LD_PRELOAD" && exec cat"#;
 
-/// Shows another resolver configuration than the machine's, and becomes the program.
-const APART: &str = "mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"";
-
 /// `kinject run`, which holds a session open while this value lives.
 #[derive(Debug)]
 pub struct Session {
     launcher: Child,
     input: Option<ChildStdin>,
     variables: Vec<(&'static str, String)>,
-    _apart: Apart,
 }
 
 impl Session {
     /// Starts a session at a place, with flags besides those that lead there.
     pub fn start<S: AsRef<OsStr>>(place: &Place, flags: &[S]) -> Self {
-        let apart = Apart::new();
-        let mut command = apart.kinject();
+        let mut command = apart::kinject();
         command
             .args(["run", "--quiet"])
             .args(place.flags())
@@ -71,7 +64,6 @@ impl Session {
             launcher,
             input,
             variables,
-            _apart: apart,
         }
     }
 
@@ -153,48 +145,6 @@ pub fn relay_of(launcher: u32) -> Option<u32> {
     children.find(|child| process::name(*child).as_deref() == Some("kinject-relay"))
 }
 
-/// A view of the machine in which its own name server is not there: what the cluster does not know is asked for
-/// locally, and no question of a test is to leave the machine.
-#[derive(Debug)]
-pub struct Apart {
-    folder: TempDir,
-}
-
-impl Apart {
-    /// Writes the files.
-    pub fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        // the discard service's address: nobody answers questions there
-        fs::write(folder.path().join("resolv.conf"), "nameserver 127.0.0.9\n").expect("it can be written to");
-        Self { folder }
-    }
-
-    /// A program in that view; its process is the command's own.
-    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("unshare");
-        command.arg("--mount");
-        if !rustix::process::geteuid().is_root() {
-            command.args(["--user", "--map-current-user", "--keep-caps"]);
-        }
-        command
-            .args(["sh", "-c", APART, "apart"])
-            .arg(self.folder.path().join("resolv.conf"))
-            .arg(program);
-        command
-    }
-
-    /// `kinject` in that view.
-    pub fn kinject(&self) -> Command {
-        self.command(binaries::kinject())
-    }
-}
-
-impl Default for Apart {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// Asks until something holds; panics when it does not in time.
 #[track_caller]
 pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
@@ -209,4 +159,24 @@ pub fn write_line(input: &mut impl Write, line: &str) {
     input
         .write_all(format!("{line}\n").as_bytes())
         .unwrap_or_else(|error| panic!("cannot write {line:?}: {error}"));
+}
+
+/// `kinject run` with these flags in front of the program, away from the machine's name servers.
+pub fn kinject_run<S: AsRef<OsStr>>(place: &Place, flags: &[S], program: &Program) -> Command {
+    let mut command = apart::kinject();
+    command
+        .arg("run")
+        .args(place.flags())
+        .args(flags)
+        .arg("--")
+        .arg(&program.path)
+        .args(&program.arguments);
+    command
+}
+
+/// `kinject shell`.
+pub fn kinject_shell(place: &Place) -> Command {
+    let mut command = apart::kinject();
+    command.arg("shell").args(place.flags());
+    command
 }

@@ -1,0 +1,8 @@
+/* Connects to nothing. */
+#include <stdio.h>
+
+int main(void)
+{
+    puts("linked statically");
+    return 7;
+}

@@ -1,0 +1,10 @@
+//! `kinject run` behaves as env(1) does: what the program is, inherits and returns is its own.
+
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+mod children;
+mod shell;
+mod signals;
+mod status;
+mod streams;
+mod terminal;

@@ -1,0 +1,197 @@
+//! `kinject shell`: the user's own interactive shell, with its start-up files, its job control, and a mark.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use kinject_tests::place::shared_sandbox;
+use kinject_tests::programs::find;
+use kinject_tests::running::run;
+use kinject_tests::session::kinject_shell;
+use kinject_tests::skip;
+use kinject_tests::terminal::{CTRL_C, CTRL_D, CTRL_Z, Terminal};
+use tempfile::TempDir;
+
+const MARK: &str = "[kinject unix:";
+
+/// A home with start-up files, and `kinject shell` of that user.
+fn at_home(shell: &str, files: &[(&str, &str)]) -> Option<(TempDir, Terminal)> {
+    let Some(shell) = find(shell) else {
+        skip::not_run(&format!("tests with {shell}"), "it is not installed");
+        return None;
+    };
+    let home = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = home.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let mut command: Command = kinject_shell(shared_sandbox());
+    command
+        .env("SHELL", shell)
+        .env("HOME", home.path())
+        .env_remove("ZDOTDIR")
+        .env_remove("ENV")
+        .env_remove("XDG_CONFIG_HOME")
+        .env_remove("PROMPT_COMMAND");
+    Some((home, Terminal::start(command)))
+}
+
+#[test]
+fn bash_reads_its_own_file_and_carries_the_mark() {
+    let rc = "PS1='mine> '\nalias hello='echo from the alias'\nPROMPT_COMMAND='true;'\n";
+    let Some((_home, mut terminal)) = at_home("bash", &[(".bashrc", rc)]) else {
+        return;
+    };
+    terminal.expect(MARK);
+    terminal.expect("] mine> ");
+    terminal.enter("hello");
+    terminal.expect("from the alias\r\n");
+    terminal.expect("mine> ");
+    terminal.enter("getent hosts web");
+    terminal.expect("10.96.10.1");
+    terminal.expect("mine> ");
+    terminal.enter("PS1='other> '");
+    let before = terminal.expect("other> ");
+    assert!(!before.contains("mark is gone"), "{before}");
+    terminal.enter("true");
+    terminal.expect(MARK);
+    terminal.expect("] other> ");
+    terminal.enter("exit 5");
+    assert_eq!(terminal.ended().code(), Some(5));
+}
+
+#[test]
+fn jobs_of_the_shell_stop_and_go_on() {
+    let Some((_home, mut terminal)) = at_home("bash", &[(".bashrc", "PS1='mine> '\n")]) else {
+        return;
+    };
+    terminal.expect("mine> ");
+    terminal.enter("sh -c 'echo ready; exec cat'");
+    terminal.expect("ready\r\n");
+    terminal.enter("first");
+    terminal.expect("first\r\nfirst\r\n");
+    terminal.type_in(CTRL_Z);
+    terminal.expect("Stopped");
+    terminal.expect("mine> ");
+    terminal.enter("jobs; fg");
+    terminal.expect("exec cat'\r\n");
+    terminal.expect("exec cat'\r\n");
+    terminal.enter("second");
+    terminal.expect("second\r\nsecond\r\n");
+    terminal.type_in(CTRL_C);
+    terminal.expect("mine> ");
+    terminal.enter("echo status=$?");
+    terminal.expect("status=130");
+    terminal.enter("sleep 1000 & kill %1; wait; echo waited");
+    terminal.expect("waited\r\n");
+    terminal.expect("mine> ");
+    terminal.type_in(CTRL_D);
+    assert_eq!(terminal.ended().code(), Some(0));
+}
+
+#[test]
+fn ctrl_c_at_the_prompt_ends_nothing() {
+    let Some((_home, mut terminal)) = at_home("bash", &[(".bashrc", "PS1='mine> '\n")]) else {
+        return;
+    };
+    terminal.expect("mine> ");
+    terminal.type_in("half a line");
+    terminal.expect("half a line");
+    terminal.type_in(CTRL_C);
+    // bash itself may mind a Ctrl-C only at the next key
+    terminal.enter("");
+    terminal.enter("echo still here");
+    terminal.expect("still here\r\n");
+    terminal.enter("exit");
+    terminal.ended();
+}
+
+#[test]
+fn bash_without_a_file_of_its_own_works_too() {
+    let Some((_home, mut terminal)) = at_home("bash", &[]) else {
+        return;
+    };
+    terminal.expect(MARK);
+    terminal.enter("exit");
+    assert_eq!(terminal.ended().code(), Some(0));
+}
+
+#[test]
+fn a_plain_shell_has_the_mark_as_its_prompt() {
+    let Some((_home, mut terminal)) = at_home("dash", &[]) else {
+        return;
+    };
+    terminal.expect(MARK);
+    terminal.expect("]");
+    terminal.enter("getent hosts web");
+    terminal.expect("10.96.10.1");
+    terminal.enter("exit 3");
+    assert_eq!(terminal.ended().code(), Some(3));
+}
+
+#[test]
+fn zsh_reads_its_own_files_and_carries_the_mark() {
+    let files = [
+        (".zshenv", "FROM_ENV=yes\n"),
+        (".zshrc", "PROMPT='mine> '\nunsetopt PROMPT_SP\n"),
+    ];
+    let Some((home, mut terminal)) = at_home("zsh", &files) else {
+        return;
+    };
+    terminal.expect(MARK);
+    terminal.expect("] mine> ");
+    terminal.enter("echo $FROM_ENV ${ZDOTDIR:-none} ${KINJECT_ZDOTDIR:-none}");
+    terminal.expect(&format!("yes {} none", home.path().display()));
+    terminal.enter("getent hosts web");
+    terminal.expect("10.96.10.1");
+    terminal.enter("exit 4");
+    assert_eq!(terminal.ended().code(), Some(4));
+}
+
+#[test]
+fn fish_reads_its_own_file_and_carries_the_mark() {
+    let files = [(
+        ".config/fish/config.fish",
+        "function fish_prompt; echo -n 'mine> '; end\n",
+    )];
+    let Some((_home, mut terminal)) = at_home("fish", &files) else {
+        return;
+    };
+    terminal.expect(MARK);
+    terminal.expect("mine> ");
+    terminal.enter("getent hosts web");
+    terminal.expect("10.96.10.1");
+    terminal.enter("exit 4");
+    assert_eq!(terminal.ended().code(), Some(4));
+}
+
+#[test]
+fn a_shell_that_is_missing_is_said_so() {
+    let mut command = kinject_shell(shared_sandbox());
+    let outcome = run(command.env("SHELL", "/no/such/shell"));
+    outcome.exited(127).complains("/no/such/shell: command not found");
+}
+
+#[test]
+fn a_shell_reads_commands_that_are_piped_into_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script");
+    fs::write(&script, "getent hosts web\nexit 6\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o644)).unwrap();
+    let mut command = kinject_shell(shared_sandbox());
+    command.env("SHELL", "/bin/sh").env("HOME", folder.path());
+    let all = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<_> = all
+        .map(|word| word.to_str().unwrap().replace('\'', r"'\''"))
+        .collect();
+    let line = format!("'{}' <'{}'", words.join("' '"), script.display());
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &line])
+        .env("SHELL", "/bin/sh")
+        .env("HOME", folder.path());
+    run(&mut shell)
+        .exited(6)
+        .prints("10.96.10.1      web.default.svc.cluster.local\n");
+}

@@ -1,0 +1,148 @@
+//! Signals that are sent to kinject are the program's.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use kinject_tests::place::shared_sandbox;
+use kinject_tests::process;
+use kinject_tests::programs::{Program, python, shell};
+use kinject_tests::running::spawn;
+use kinject_tests::session::{eventually, kinject_run, relay_of};
+use rustix::process::{Pid, Signal, kill_process};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// A program in a session, and the lines that it prints.
+struct Running {
+    kinject: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+}
+
+impl Running {
+    fn start(program: &Program) -> Self {
+        let mut command = kinject_run::<&str>(shared_sandbox(), &[], program);
+        let mut kinject = spawn(command.stdin(Stdio::null()));
+        let lines = BufReader::new(kinject.stdout.take().unwrap()).lines();
+        Self { kinject, lines }
+    }
+
+    fn line(&mut self) -> String {
+        self.lines.next().expect("one more line").unwrap()
+    }
+
+    fn send(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.kinject), signal).unwrap();
+    }
+
+    fn code(&mut self) -> i32 {
+        use std::os::unix::process::ExitStatusExt;
+        let kinject = &mut self.kinject;
+        let mut status = None;
+        eventually("the end of kinject", SOON, || {
+            status = kinject.try_wait().unwrap();
+            status.is_some()
+        });
+        let status = status.unwrap();
+        status.code().unwrap_or_else(|| 1000 + status.signal().unwrap())
+    }
+
+    /// The program: kinject's child that is not the relay.
+    fn program(&self) -> u32 {
+        let children = process::children(self.kinject.id());
+        let relay = relay_of(self.kinject.id());
+        children
+            .into_iter()
+            .find(|child| Some(*child) != relay)
+            .expect("the program runs")
+    }
+}
+
+#[test]
+fn each_signal_reaches_the_program_once() {
+    let mut running = Running::start(&python("signals.py"));
+    assert_eq!(running.line(), "ready");
+    for (signal, name) in [
+        (Signal::HUP, "SIGHUP"),
+        (Signal::INT, "SIGINT"),
+        (Signal::QUIT, "SIGQUIT"),
+        (Signal::USR1, "SIGUSR1"),
+        (Signal::USR2, "SIGUSR2"),
+        (Signal::WINCH, "SIGWINCH"),
+        (Signal::TERM, "SIGTERM"),
+    ] {
+        running.send(signal);
+        assert_eq!(running.line(), name);
+    }
+    assert_eq!(running.code(), 9);
+}
+
+#[test]
+fn a_program_that_minds_no_signal_ends_by_it_and_so_does_kinject() {
+    for (signal, number) in [(Signal::TERM, 15), (Signal::INT, 2), (Signal::HUP, 1)] {
+        let mut running = Running::start(&shell("echo ready; exec sleep 1000"));
+        assert_eq!(running.line(), "ready");
+        running.send(signal);
+        assert_eq!(running.code(), 128 + number);
+    }
+}
+
+#[test]
+fn a_stopped_program_stops_kinject_and_both_go_on() {
+    let mut running = Running::start(&shell("echo ready; kill -STOP $$; echo on; exit 4"));
+    assert_eq!(running.line(), "ready");
+    let kinject = running.kinject.id();
+    eventually("kinject stopped", SOON, || process::state(kinject) == Some('T'));
+    running.send(Signal::CONT);
+    assert_eq!(running.line(), "on");
+    assert_eq!(running.code(), 4);
+}
+
+#[test]
+fn a_killed_kinject_takes_program_relay_and_folder_along() {
+    let mut running = Running::start(&shell("echo ready; echo $KINJECT_SOCKET; exec sleep 1000"));
+    assert_eq!(running.line(), "ready");
+    let socket = running.line();
+    let (program, relay) = (
+        running.program(),
+        relay_of(running.kinject.id()).expect("the relay runs"),
+    );
+    running.send(Signal::KILL);
+    running.kinject.wait().unwrap();
+    eventually("the program's end", SOON, || !process::lives(program));
+    eventually("the relay's end", SOON, || !process::lives(relay));
+    let folder = std::path::Path::new(&socket).parent().unwrap();
+    assert!(!folder.exists(), "{} is left", folder.display());
+}
+
+#[test]
+fn a_killed_relay_leaves_the_program_running_without_the_cluster() {
+    let ask = "echo ready; read line </dev/stdin; getent hosts web; echo $?; exit 5";
+    let mut command = kinject_run::<&str>(shared_sandbox(), &[], &shell(ask));
+    let mut kinject = spawn(command.stdin(Stdio::piped()));
+    let lines = BufReader::new(kinject.stdout.take().unwrap()).lines();
+    let input = kinject.stdin.take();
+    let mut running = Running { kinject, lines };
+    assert_eq!(running.line(), "ready");
+    let relay = relay_of(running.kinject.id()).expect("the relay runs");
+    kill_process(Pid::from_raw(relay as i32).unwrap(), Signal::KILL).unwrap();
+    eventually("the relay's end", SOON, || !process::lives(relay));
+    drop(input);
+    assert_eq!(running.line(), "2", "a name does not resolve without the relay");
+    assert_eq!(running.code(), 5);
+    let mut said = String::new();
+    std::io::Read::read_to_string(running.kinject.stderr.as_mut().unwrap(), &mut said).unwrap();
+    assert!(
+        said.contains("kinject: the session's relay ended unexpectedly") && said.contains("\n\nhint: "),
+        "{said}"
+    );
+}
+
+#[test]
+fn nothing_is_left_after_any_end() {
+    let mut running = Running::start(&shell("echo $KINJECT_SOCKET"));
+    let socket = running.line();
+    assert_eq!(running.code(), 0);
+    let folder = std::path::Path::new(&socket).parent().unwrap();
+    assert!(!folder.exists(), "{} is left", folder.display());
+}

@@ -1,0 +1,118 @@
+//! Exit statuses: the program's own, the shells' for programs that cannot be run, 125 for kinject's own failures.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use kinject_tests::place::shared_sandbox;
+use kinject_tests::programs::{Program, shell, static_c};
+use kinject_tests::running::{Outcome, run};
+use kinject_tests::session::kinject_run;
+
+fn kinject(program: &Program) -> Outcome {
+    run(&mut kinject_run::<&str>(shared_sandbox(), &[], program))
+}
+
+#[test]
+fn the_programs_status_is_kinjects() {
+    for code in [0, 1, 7, 125, 126, 127, 128, 255] {
+        kinject(&shell(&format!("exit {code}"))).exited(code);
+    }
+}
+
+#[test]
+fn a_signal_that_ends_the_program_is_128_and_its_number() {
+    for (signal, number) in [("KILL", 9), ("TERM", 15), ("SEGV", 11), ("INT", 2), ("PIPE", 13)] {
+        kinject(&shell(&format!("ulimit -c 0; kill -{signal} $$"))).exited(128 + number);
+    }
+}
+
+#[test]
+fn a_program_that_does_not_exist_is_127() {
+    let outcome = kinject(&Program::new("no-such-program-anywhere"));
+    outcome
+        .exited(127)
+        .complains("kinject: no-such-program-anywhere: command not found\n\nhint: ");
+    kinject(&Program::new("/no/such/program")).exited(127);
+    kinject(&Program::new("/etc/passwd/program")).exited(127);
+}
+
+#[test]
+fn a_program_that_cannot_be_run_is_126() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("data");
+    fs::write(&file, "neither a program nor a script\n").unwrap();
+    kinject(&Program::new(&file))
+        .exited(126)
+        .complains("permission denied");
+    kinject(&Program::new(folder.path())).exited(126);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    // as from a shell: what is no program is a script
+    fs::write(&file, "exit 5\n").unwrap();
+    kinject(&Program::new(&file)).exited(5);
+    fs::write(&file, "#!/no/such/interpreter\n").unwrap();
+    assert!(matches!(kinject(&Program::new(&file)).code(), 126 | 127));
+}
+
+#[test]
+fn a_wrong_command_line_is_kinjects_own_failure() {
+    for arguments in [
+        &["run", "--no-such-flag", "--", "true"][..],
+        &["run"],
+        &["run", "--transport", "pigeon", "--", "true"],
+        &["run", "--agent", "unix:/x", "--", "true"],
+        &["no-such-command"],
+        &[],
+    ] {
+        let mut command = kinject_tests::apart::kinject();
+        let outcome = run(command.args(arguments));
+        outcome.exited(125);
+        assert!(!outcome.stderr.is_empty(), "{outcome}");
+    }
+}
+
+#[test]
+fn help_and_version_succeed() {
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["run", "--help"],
+        &["shell", "-h"],
+    ] {
+        let mut command = kinject_tests::apart::kinject();
+        let outcome = run(command.args(arguments));
+        outcome.succeeded();
+        assert!(
+            !outcome.stdout.is_empty() && outcome.stderr.is_empty(),
+            "{outcome}"
+        );
+    }
+}
+
+#[test]
+fn a_script_runs_by_its_interpreter() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("a script");
+    fs::write(&script, "#!/bin/sh\ngetent hosts web | cut -d' ' -f1\nexit 3\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    kinject(&Program::new(&script)).exited(3).prints("10.96.10.1\n");
+}
+
+#[test]
+fn a_program_in_path_is_found_as_a_shell_finds_it() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("tool"), "not this one, it is no program").unwrap();
+    let tools = folder.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    fs::write(tools.join("tool"), "#!/bin/sh\necho this one\n").unwrap();
+    fs::set_permissions(tools.join("tool"), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = kinject_run::<&str>(shared_sandbox(), &[], &Program::new("tool"));
+    let path = format!("{}:{}:/usr/bin:/bin", folder.path().display(), tools.display());
+    run(command.env("PATH", path)).succeeded().prints("this one\n");
+}
+
+#[test]
+fn a_static_program_runs_and_its_status_is_its_own() {
+    kinject(&static_c("quiet"))
+        .exited(7)
+        .prints("linked statically\n");
+}

@@ -1,0 +1,198 @@
+//! A person at a terminal: Ctrl-C, Ctrl-Z, fg, bg, and what a program sees of its terminal.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+use std::time::Duration;
+
+use kinject_tests::place::shared_sandbox;
+use kinject_tests::process;
+use kinject_tests::programs::{Program, python, shell};
+use kinject_tests::session::{eventually, kinject_run};
+use kinject_tests::terminal::{CTRL_BACKSLASH, CTRL_C, CTRL_D, CTRL_Z, Terminal};
+
+/// `kinject run` at a terminal of its own, in which nothing else runs.
+fn at_terminal(program: &Program) -> Terminal {
+    Terminal::start(kinject_run::<&str>(shared_sandbox(), &[], program))
+}
+
+/// An interactive shell with job control, and a function `k` that is `kinject run` with its flags.
+fn at_shell() -> Terminal {
+    let program = Program::new("K");
+    let command = kinject_run::<&str>(shared_sandbox(), &[], &program);
+    let mut shell = Command::new("bash");
+    shell
+        .args(["--norc", "--noprofile", "-i"])
+        .env("PS1", "prompt> ")
+        .env("HISTFILE", "");
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<String> = words
+        .map(|word| format!("'{}'", word.to_str().unwrap()))
+        .collect();
+    let line = words.join(" ");
+    let line = line.strip_suffix("'K'").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let functions = folder.path().join("functions");
+    std::fs::write(&functions, format!("k() {{ {line} \"$@\"; }}\n")).unwrap();
+    let mut terminal = Terminal::start(shell);
+    terminal.expect("prompt> ");
+    terminal.enter(&format!(". {}", functions.display()));
+    terminal.expect("prompt> ");
+    terminal
+}
+
+#[test]
+fn ctrl_c_ends_the_program_and_kinject_says_nothing() {
+    let mut terminal = at_terminal(&shell("echo started; exec sleep 1000"));
+    terminal.expect("started");
+    terminal.type_in(CTRL_C);
+    assert_eq!(terminal.ended().code(), Some(130));
+    let after = terminal.shown();
+    assert!(
+        !after.split("started").nth(1).unwrap().contains("kinject:"),
+        "{after}"
+    );
+}
+
+#[test]
+fn ctrl_c_is_the_programs_to_mind() {
+    let mut terminal = at_terminal(&shell(
+        "trap 'echo minded; exit 6' INT; echo started; while :; do sleep 0.05; done",
+    ));
+    terminal.expect("started");
+    terminal.type_in(CTRL_C);
+    terminal.expect("minded");
+    assert_eq!(terminal.ended().code(), Some(6));
+}
+
+#[test]
+fn ctrl_c_reaches_the_program_once() {
+    let mut terminal = at_terminal(&python("signals.py"));
+    terminal.expect("ready");
+    terminal.type_in(CTRL_C);
+    terminal.expect("SIGINT");
+    terminal.type_in(CTRL_BACKSLASH);
+    let between = terminal.expect("SIGQUIT");
+    assert!(!between.contains("SIGINT"), "{between}");
+    let pid = rustix::process::Pid::from_raw(terminal.pid() as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    terminal.expect("SIGTERM");
+    assert_eq!(terminal.ended().code(), Some(9));
+}
+
+#[test]
+fn ctrl_d_ends_a_programs_input() {
+    let mut terminal = at_terminal(&Program::new("/bin/cat"));
+    terminal.enter("typed");
+    terminal.expect("typed");
+    terminal.expect("typed");
+    terminal.type_in(CTRL_D);
+    assert_eq!(terminal.ended().code(), Some(0));
+}
+
+#[test]
+fn ctrl_z_and_fg_stop_and_continue() {
+    let mut terminal = at_shell();
+    terminal.enter("k sh -c 'echo started; read line; echo got $line; exit 3'");
+    terminal.expect("started\r\n");
+    terminal.type_in(CTRL_Z);
+    terminal.expect("Stopped");
+    terminal.expect("prompt> ");
+    terminal.enter("fg");
+    terminal.expect("\"$@\"\r\n");
+    terminal.enter("words");
+    terminal.expect("got words");
+    terminal.expect("prompt> ");
+    terminal.enter("echo status=$?");
+    terminal.expect("status=3");
+    terminal.enter("exit");
+    terminal.ended();
+}
+
+#[test]
+fn a_stopped_program_goes_on_in_the_background() {
+    let mut terminal = at_shell();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("go-on");
+    let program = python("patient.py").arg(&file);
+    terminal.enter(&format!(
+        "k {} {} {}",
+        program.path.display(),
+        program.arguments[1].to_str().unwrap(),
+        file.display()
+    ));
+    terminal.expect("started\r\n");
+    terminal.type_in(CTRL_Z);
+    terminal.expect("Stopped");
+    terminal.expect("prompt> ");
+    terminal.enter("bg");
+    terminal.expect("prompt> ");
+    terminal.enter(&format!("touch {}; wait; echo waited", file.display()));
+    terminal.expect("finished");
+    terminal.expect("waited");
+    terminal.enter("exit");
+    terminal.ended();
+}
+
+#[test]
+fn a_pipeline_in_a_session_is_one_job() {
+    let mut terminal = at_shell();
+    terminal.enter("k cat | k sed s/a/b/");
+    terminal.expect("connected");
+    terminal.expect("connected");
+    terminal.enter("banana");
+    terminal.expect("banana\r\n");
+    terminal.type_in(CTRL_D);
+    terminal.expect("bbnana");
+    terminal.expect("prompt> ");
+    terminal.enter("k sleep 1000 | k sleep 1000");
+    terminal.expect("connected");
+    terminal.expect("connected");
+    terminal.type_in(CTRL_C);
+    terminal.expect("prompt> ");
+    terminal.enter("echo statuses=${PIPESTATUS[*]}");
+    terminal.expect("statuses=130 130");
+    terminal.enter("exit");
+    terminal.ended();
+}
+
+#[test]
+fn the_terminal_is_the_programs() {
+    let mut terminal = at_terminal(&shell(
+        "test -t 0 && test -t 1 && test -t 2 && stty size && echo done",
+    ));
+    terminal.expect("24 200\r\n");
+    terminal.expect("done");
+    assert_eq!(terminal.ended().code(), Some(0));
+}
+
+#[test]
+fn one_line_says_that_the_session_is_up_and_quiet_says_nothing() {
+    let mut terminal = at_terminal(&shell("echo first words"));
+    let before = terminal.expect("first words");
+    assert!(
+        before.contains("kinject: connected to unix:") && before.contains(" s\r\n"),
+        "{before:?}"
+    );
+    terminal.ended();
+    let quiet = kinject_run(shared_sandbox(), &["--quiet"], &shell("echo first words"));
+    let mut terminal = Terminal::start(quiet);
+    assert_eq!(terminal.expect("first words"), "first words");
+    terminal.ended();
+}
+
+#[test]
+fn a_terminal_that_is_hung_up_ends_everything() {
+    let mut terminal = at_terminal(&shell("echo pid=$$.; exec sleep 1000"));
+    terminal.expect("pid=");
+    let pid: u32 = terminal.expect(".").trim_end_matches('.').parse().unwrap();
+    let kinject = terminal.pid();
+    let status = terminal.hang_up();
+    assert!(
+        status.signal() == Some(1) || status.code() == Some(129),
+        "{status}"
+    );
+    eventually("the program's end", Duration::from_secs(10), || {
+        !process::lives(pid)
+    });
+    assert!(!process::lives(kinject));
+}
