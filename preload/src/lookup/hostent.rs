@@ -1,7 +1,7 @@
 //! gethostbyname(3), gethostbyname2(3) and their reentrant twins.
 //!
 //! The twins put everything into the program's buffer and say `ERANGE` where it is too small, with `h_errno` at
-//! `NETDB_INTERNAL`; a name that is not found is no error of theirs, but leaves no result. The others keep a buffer
+//! `NETDB_INTERNAL`; an answer without an address is no error of theirs, but leaves no result. The others keep a buffer
 //! for each thread, where glibc has one for all: a result lives until the thread's next call or its end.
 //!
 //! There are no aliases: the canonical name is the only other one that the relay tells.
@@ -94,8 +94,8 @@ impl Refusal {
     /// What the reentrant functions return, and leave in `errno`.
     fn code(&self) -> c_int {
         match self {
-            Self::Failed(NameFailure::NotFound | NameFailure::NoData) => 0,
-            Self::Failed(NameFailure::TryAgain | NameFailure::NoRecovery) => libc::EAGAIN,
+            Self::Failed(NameFailure::NotFound | NameFailure::NoData | NameFailure::NoRecovery) => 0,
+            Self::Failed(NameFailure::TryAgain) => libc::EAGAIN,
             Self::TooSmall => libc::ERANGE,
             Self::System(error) => error.0,
         }

@@ -151,13 +151,13 @@ fn the_first_element_bears_the_canonical_name_and_no_other() {
 #[test]
 fn every_failure_of_a_lookup_has_its_code() {
     let relay = Relay::start();
-    for (name, code, host_error) in [
-        ("missing", "-2", 1),
-        ("nodata", "-5", 4),
-        ("broken", "-3", 2),
-        ("refused", "-4", 3),
-        ("hangup", "-3", 2),
-        ("confused", "-3", 2),
+    for (name, code, host_error, returned) in [
+        ("missing", "-2", 1, "0"),
+        ("nodata", "-5", 4, "0"),
+        ("broken", "-3", 2, "EAGAIN"),
+        ("refused", "-4", 3, "0"),
+        ("hangup", "-3", 2, "EAGAIN"),
+        ("confused", "-3", 2, "EAGAIN"),
     ] {
         assert_eq!(
             lines_for(&run(&relay, "names", &[name]), "stream"),
@@ -169,6 +169,8 @@ fn every_failure_of_a_lookup_has_its_code() {
             said.starts_with(&format!("gethostbyname: none, h_errno {host_error}\n")),
             "{name}: {said}"
         );
+        let line = format!("code {returned}, at once, gethostbyname_r: none, h_errno {host_error}\n");
+        assert!(said.contains(&line), "{name}: {said}");
     }
 }
 
