@@ -1,0 +1,237 @@
+//! The invariants of ARCHITECTURE.md that no other test proves: `docs/invariants.md` lists them all.
+
+#![allow(clippy::unwrap_used, reason = "what is wrong in a test ends it")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use kinject_tests::place::{Kind, Place};
+use kinject_tests::programs::{Program, interpreter};
+use kinject_tests::running::run;
+use kinject_tests::scene::Scene;
+use kinject_tests::session::eventually;
+use kinject_tests::{on_both_places, place, skip};
+use serde_json::Value;
+
+/// How long the cluster may take to forget a Job's pod.
+const FORGOTTEN: Duration = Duration::from_secs(30);
+
+/// Goes into the session's folder, opens it to all and becomes another user if the second argument is one, sends the
+/// bytes of the third to the control socket, and prints what comes back in hexadecimal.
+const CALL: &str = r#"
+import os, socket, sys
+folder, user, message = sys.argv[1:]
+os.chdir(folder)
+if int(user) != os.getuid():
+    os.chmod(".", 0o711)
+    os.chmod("control.sock", 0o777)
+    os.setgroups([])
+    os.setgid(int(user))
+    os.setuid(int(user))
+call = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+call.settimeout(10)
+call.connect("control.sock")
+try:
+    call.send(bytes.fromhex(message))
+    print(call.recv(4096).hex())
+except ConnectionError:
+    print()
+"#;
+
+/// Asks for the peer of a socket that the relay does not know, and is told so.
+const WHO: &str = "01020000000000000000";
+const NOBODY: &str = "0106\n";
+
+/// An ordinary user besides root.
+const OTHER_USER: u32 = 65534;
+
+fn call(scene: &Scene, user: u32, message: &str) -> String {
+    let program = Program::new(interpreter())
+        .args(["-SEc", CALL])
+        .arg(scene.session().folder())
+        .args([user.to_string(), message.to_owned()]);
+    run(&mut program.command()).succeeded().stdout.clone()
+}
+
+#[test]
+fn another_user_gets_no_answer_even_where_the_folder_is_open_to_all() {
+    if !rustix::process::geteuid().is_root() {
+        return skip::not_run("tests with another user", "they need root");
+    }
+    Scene::alone(Kind::Sandbox, |scene| {
+        let folder = fs::metadata(scene.session().folder()).unwrap();
+        assert_eq!(folder.mode() & 0o777, 0o700);
+        assert_eq!(call(&scene, 0, WHO), NOBODY);
+        assert_eq!(call(&scene, OTHER_USER, WHO), "\n");
+        assert_eq!(call(&scene, 0, WHO), NOBODY);
+    });
+}
+
+#[test]
+fn a_message_that_makes_no_sense_hurts_nobody() {
+    Scene::alone(Kind::Sandbox, |scene| {
+        let own = rustix::process::geteuid().as_raw();
+        let long = "ff".repeat(60_000);
+        for message in [
+            "00",
+            "01",
+            "01ff",
+            "0101",
+            "474554202f20485454502f312e310d0a",
+            &long,
+        ] {
+            assert_eq!(call(&scene, own, message), "\n", "{:.40}", message);
+        }
+        assert_eq!(call(&scene, own, WHO), NOBODY);
+    });
+}
+
+#[test]
+fn the_relays_ports_take_no_stranger() {
+    Scene::alone(Kind::Sandbox, |scene| {
+        let listening: Vec<_> = tcp_sockets(scene.session().relay())
+            .into_iter()
+            .filter(|socket| socket.listens)
+            .collect();
+        assert!(!listening.is_empty());
+        for socket in listening {
+            assert!(socket.local.ip().is_loopback(), "{socket:?}");
+            let taken = TcpStream::connect_timeout(&socket.local, Duration::from_millis(300));
+            assert!(taken.is_err(), "{socket:?}");
+        }
+    });
+}
+
+on_both_places! {
+    /// No telemetry: what a session speaks with is its programs, its agent, and the API server on the way there.
+    fn a_session_speaks_with_nobody_but_its_programs_and_its_cluster(scene: alone) {
+        let connects = Program::new("/bin/bash").args(["-c", "exec 3<>/dev/tcp/web/80"]);
+        run(&mut scene.injected(&connects)).succeeded();
+        let server = match scene.place() {
+            Place::Sandbox(_) => None,
+            Place::Cluster(cluster) => {
+                let config = cluster.kubectl_json(&["config", "view"]).unwrap();
+                let url = config["clusters"][0]["cluster"]["server"].as_str().unwrap().to_owned();
+                Some(url.trim_start_matches("https://").parse::<SocketAddr>().unwrap())
+            }
+        };
+        assert!(tcp_sockets(scene.session().launcher()).is_empty());
+        for socket in tcp_sockets(scene.session().relay()) {
+            let is_known = socket.listens || socket.remote.ip().is_loopback() || Some(socket.remote) == server;
+            assert!(is_known, "{socket:?}");
+        }
+    }
+}
+
+#[test]
+fn no_setting_of_the_machine_changes() {
+    for kind in [Kind::Sandbox, Kind::Cluster] {
+        let kubeconfig = match kind {
+            Kind::Sandbox => None,
+            Kind::Cluster => place::cluster().map(|cluster| cluster.kubeconfig()),
+        };
+        let settings = || -> Vec<Vec<u8>> {
+            let files = [
+                "/etc/hosts",
+                "/etc/resolv.conf",
+                "/etc/nsswitch.conf",
+                "/proc/net/route",
+            ];
+            let files = files.iter().map(Into::into).chain(kubeconfig.clone());
+            files
+                .map(|file: std::path::PathBuf| fs::read(file).unwrap_or_default())
+                .collect()
+        };
+        let before = settings();
+        Scene::alone(kind, |scene| {
+            run(&mut scene.injected(&Program::new("/usr/bin/getent").args(["hosts", "web"]))).succeeded();
+            assert_eq!(settings(), before);
+        });
+        assert_eq!(settings(), before);
+    }
+}
+
+#[test]
+fn what_a_session_makes_in_the_cluster_is_labelled_and_goes_with_it() {
+    Scene::alone(Kind::Cluster, |scene| {
+        let Place::Cluster(cluster) = scene.place() else {
+            unreachable!("the scene is on the cluster")
+        };
+        let cluster = cluster.clone();
+        let name = scene.session().name().to_owned();
+        let made = |selector: &str| -> Vec<Value> {
+            let list = cluster
+                .kubectl_json(&["get", "jobs,pods", "--selector", selector])
+                .unwrap();
+            list["items"].as_array().unwrap().clone()
+        };
+        let instance = format!("app.kubernetes.io/instance={name}");
+        let ours = made(&format!("{instance},app.kubernetes.io/managed-by=kinject"));
+        let kinds: BTreeSet<_> = ours.iter().filter_map(|object| object["kind"].as_str()).collect();
+        assert_eq!(kinds, BTreeSet::from(["Job", "Pod"]));
+        drop(scene);
+        eventually("no Job and no pod of the session", FORGOTTEN, || {
+            made(&instance).is_empty()
+        });
+    });
+}
+
+/// A TCP socket of a process, as `/proc/PID/net/tcp` has it.
+#[derive(Debug)]
+struct Socket {
+    local: SocketAddr,
+    remote: SocketAddr,
+    listens: bool,
+}
+
+fn tcp_sockets(process: u32) -> Vec<Socket> {
+    let links = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
+    let own: BTreeSet<String> = links
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .filter_map(|link| {
+            Some(
+                link.to_str()?
+                    .strip_prefix("socket:[")?
+                    .trim_end_matches(']')
+                    .to_owned(),
+            )
+        })
+        .collect();
+    let mut sockets = Vec::new();
+    for table in ["tcp", "tcp6"] {
+        let table = fs::read_to_string(format!("/proc/{process}/net/{table}")).unwrap_or_default();
+        for line in table.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            if own.contains(fields[9]) {
+                sockets.push(Socket {
+                    local: address(fields[1]),
+                    remote: address(fields[2]),
+                    listens: fields[3] == "0A",
+                });
+            }
+        }
+    }
+    sockets
+}
+
+/// An address in the kernel's spelling: 32-bit words in the machine's own order, in hexadecimal.
+fn address(field: &str) -> SocketAddr {
+    let (words, port) = field.split_once(':').unwrap();
+    let bytes: Vec<u8> = (0..words.len())
+        .step_by(8)
+        .flat_map(|start| {
+            u32::from_str_radix(&words[start..start + 8], 16)
+                .unwrap()
+                .to_ne_bytes()
+        })
+        .collect();
+    let ip = match <[u8; 4]>::try_from(bytes.as_slice()) {
+        Ok(v4) => IpAddr::V4(Ipv4Addr::from(v4)),
+        Err(_) => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).unwrap())),
+    };
+    SocketAddr::new(ip.to_canonical(), u16::from_str_radix(port, 16).unwrap())
+}
