@@ -25,6 +25,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
@@ -48,9 +49,9 @@ fn run() -> anyhow::Result<()> {
         .enable_all()
         // the local resolver and credential plug-ins
         .max_blocking_threads(32)
-        .build()
+        .build_local(LocalOptions::default())
         .context("cannot start the runtime")?;
-    let outcome = tokio::task::LocalSet::new().block_on(&runtime, relay());
+    let outcome = runtime.block_on(relay());
     // a local lookup that hangs must not keep the process
     runtime.shutdown_background();
     outcome

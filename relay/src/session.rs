@@ -19,6 +19,7 @@ use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 /// The name of the control socket in the session's folder.
 const SOCKET_NAME: &str = "control.sock";
@@ -93,10 +94,20 @@ pub(crate) async fn run(
     });
     // a launcher that is gone shows as the end of its orders
     let _unheard = events.send(Event::Ready(ready)).await.is_err();
-    tokio::select! {
-        ended = keeper.run(established, || session.resolver.forget()) => match ended {},
-        ended = session.abandonments.run() => match ended {},
-        ended = serve(&session, &listener) => match ended {},
+    // tasks of their own, not parts of the runtime's main future: waking that one costs a system call
+    let mut tasks = JoinSet::new();
+    let resolver = Rc::clone(&session);
+    tasks.spawn_local(keeper.run(established, move || resolver.resolver.forget()));
+    let watched = Rc::clone(&session);
+    tasks.spawn_local(async move { watched.abandonments.run().await });
+    tasks.spawn_local(serve(session, listener));
+    match tasks.join_next().await {
+        Some(Ok(ended)) => match ended {},
+        Some(Err(error)) => Err(Failure::lasting(
+            format!("the relay failed: {error}"),
+            "report this",
+        )),
+        None => Err(Failure::lasting("the relay has nothing to do", "report this")),
     }
 }
 
@@ -140,11 +151,13 @@ async fn connector(
 }
 
 /// Serves calls, each in a task of its own so that none waits for another.
-async fn serve(session: &Rc<Session>, listener: &ControlListener) -> Infallible {
+async fn serve(session: Rc<Session>, listener: ControlListener) -> Infallible {
     loop {
         let call = listener.accept().await;
-        let session = Rc::clone(session);
+        let session = Rc::clone(&session);
         tokio::task::spawn_local(async move { answer(&session, call).await });
+        // the call first: looking for another one can wait for its first steps
+        tokio::task::yield_now().await;
     }
 }
 

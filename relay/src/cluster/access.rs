@@ -3,8 +3,10 @@
 use crate::report::Failure;
 use kinject_protocol::session::KubernetesTarget;
 use kube::Client;
+use kube::client::AuthError;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use std::error::Error as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a TCP and TLS connection to the API server may take.
@@ -39,8 +41,18 @@ impl Access {
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
         let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-        let client =
-            Client::try_from(config).map_err(|error| of_api_error(&error, &server, "use the kubeconfig"))?;
+        let plugin = config
+            .auth_info
+            .exec
+            .as_ref()
+            .and_then(|exec| exec.command.clone());
+        let client = Client::try_from(config).map_err(|error| match (&error, plugin) {
+            (kube::Error::Auth(AuthError::AuthExecStart(cause)), Some(plugin)) => Failure::lasting(
+                format!("cannot run the credential plug-in {plugin}: {cause}"),
+                "is it installed? the kubeconfig names it for this user",
+            ),
+            _ => of_api_error(&error, &server, "use the kubeconfig"),
+        })?;
         Ok(Self {
             client,
             namespace,
@@ -58,7 +70,7 @@ impl Access {
 async fn configuration(target: &KubernetesTarget) -> Result<(Config, String), Failure> {
     let kubeconfig = match &target.kubeconfig {
         Some(path) => Kubeconfig::read_from(path),
-        None => Kubeconfig::read(),
+        None => found_by_environment(),
     };
     let kubeconfig = match kubeconfig {
         Ok(kubeconfig) => kubeconfig,
@@ -84,6 +96,22 @@ async fn configuration(target: &KubernetesTarget) -> Result<(Config, String), Fa
         .await
         .map_err(|error| of_kubeconfig_error(&error, Some(&contexts)))?;
     Ok((config, context.unwrap_or_default()))
+}
+
+/// The files that KUBECONFIG names, or the one in the home folder. As with kubectl, files of a list that do not exist
+/// are passed over, unless none does.
+fn found_by_environment() -> Result<Kubeconfig, KubeconfigError> {
+    let list = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    let named: Vec<PathBuf> = std::env::split_paths(&list)
+        .filter(|path| !path.as_os_str().is_empty())
+        .collect();
+    let mut existing = named.iter().filter(|path| path.exists()).peekable();
+    if existing.peek().is_none() {
+        return named.first().map_or_else(Kubeconfig::read, Kubeconfig::read_from);
+    }
+    existing.try_fold(Kubeconfig::default(), |merged, path| {
+        merged.merge(Kubeconfig::read_from(path)?)
+    })
 }
 
 /// Without any kubeconfig: the service account of the pod that kinject runs in, if it runs in one.
@@ -161,7 +189,7 @@ fn of_api_error(error: &kube::Error, server: &str, what: &str) -> Failure {
             }
         }
         kube::Error::Auth(error) => Failure::lasting(
-            format!("cannot get credentials for {server}: {}", chain(error)),
+            format!("cannot get credentials for {server}: {}", of_auth_error(error)),
             "does `kubectl auth whoami` work?",
         ),
         other => Failure::passing(
@@ -171,13 +199,43 @@ fn of_api_error(error: &kube::Error, server: &str, what: &str) -> Failure {
     }
 }
 
+/// What a credential plug-in said, otherwise what kept it from speaking.
+fn of_auth_error(error: &AuthError) -> String {
+    match error {
+        AuthError::AuthExecRun { cmd, out } => {
+            let said = String::from_utf8_lossy(&out.stderr);
+            format!("`{cmd}` ended with {}: {}", out.status, said.trim())
+        }
+        other => other.to_string(),
+    }
+}
+
 /// The innermost cause says what happened, the ones around it only where.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut innermost: &dyn std::error::Error = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
+    if innermost.is::<tokio::time::error::Elapsed>() {
+        return "no answer".to_owned();
+    }
     innermost.to_string()
+}
+
+/// Whether a request failed in such a way that the cluster cannot have done what it asked for: no connection was made,
+/// or the answer is that it did nothing.
+pub(crate) fn did_nothing(error: &kube::Error) -> bool {
+    if let kube::Error::Api(status) = error {
+        return (400..500).contains(&status.code);
+    }
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
+            return error.is_connect();
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The root of a chain of causes, for errors that are no API errors.

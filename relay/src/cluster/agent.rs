@@ -1,6 +1,6 @@
 //! The session's agent in the cluster: made, reached, and removed again.
 
-use super::access::Access;
+use super::access::{self, Access};
 use super::proxy::ProxyError;
 use super::{job, port_forward, proxy, watching};
 use crate::log;
@@ -11,6 +11,7 @@ use kinject_protocol::session::{Event, KubernetesTarget, Report, TransportChoice
 use kinject_tunnel::{RelayIdentity, Security, SessionKeys};
 use kube::api::{Api, DeleteParams, PostParams};
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -23,6 +24,9 @@ const PROXY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The pause between attempts at an agent that is just starting.
 const RETRY_PAUSE: Duration = Duration::from_millis(15);
+
+/// How long the cluster may take to create the Job: admission webhooks are asked meanwhile, each for up to 30 seconds.
+const CREATE_PATIENCE: Duration = Duration::from_secs(40);
 
 /// How long removing the Job may take at the end of the session.
 const REMOVE_PATIENCE: Duration = Duration::from_secs(6);
@@ -37,6 +41,8 @@ pub(crate) struct ClusterAgent {
     agent_identity: String,
     /// The agent that runs now, if there is one; a new one gets a new name.
     generation: Cell<u32>,
+    /// Whether its Job may be in the cluster.
+    may_exist: Rc<Cell<bool>>,
     pod: RefCell<Option<watching::RunningPod>>,
     /// The creation that is under way: it is always seen through, so that nothing is made after the end.
     creating: RefCell<Option<oneshot::Receiver<()>>>,
@@ -73,6 +79,7 @@ impl ClusterAgent {
             identity: relay,
             agent_identity: agent,
             generation: Cell::new(0),
+            may_exist: Rc::default(),
             pod: RefCell::new(None),
             creating: RefCell::new(None),
             settled: Cell::new(None),
@@ -109,7 +116,7 @@ impl ClusterAgent {
                 return self.reach(&pod.name).await;
             }
             log::warn!("the agent's pod {} is gone, making a new one", pod.name);
-            self.remove(self.generation.get()).await?;
+            self.remove().await?;
             self.pod.borrow_mut().take();
         }
         let pod = self.create().await?;
@@ -132,10 +139,8 @@ impl ClusterAgent {
     }
 
     async fn create(&self) -> Result<watching::RunningPod, Failure> {
-        if self.generation.get() > 0 {
-            // an attempt before this one may have left a Job that never ran
-            self.remove(self.generation.get()).await?;
-        }
+        // an attempt before this one may have left a Job that never ran
+        self.remove().await?;
         let generation = self.generation.get() + 1;
         self.generation.set(generation);
         let name = self.job_name(generation);
@@ -151,15 +156,32 @@ impl ClusterAgent {
         let jobs = self.jobs();
         let (created_sender, created_receiver) = oneshot::channel();
         *self.creating.borrow_mut() = Some(created);
+        self.may_exist.set(true);
+        let may_exist = Rc::clone(&self.may_exist);
         tokio::task::spawn_local(async move {
-            let outcome = jobs.create(&PostParams::default(), &manifest).await;
+            let parameters = PostParams::default();
+            let outcome = tokio::time::timeout(CREATE_PATIENCE, jobs.create(&parameters, &manifest)).await;
+            if let Ok(Err(error)) = &outcome
+                && access::did_nothing(error)
+            {
+                may_exist.set(false);
+            }
             // both receivers may be gone when the session ends meanwhile
             let _unheard = created_sender.send(outcome).is_err();
             let _unheard = done.send(()).is_err();
         });
         match created_receiver.await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(self.access.failure(&error, "create the agent's Job")),
+            Ok(Ok(Ok(_))) => {}
+            Ok(Ok(Err(error))) => return Err(self.access.failure(&error, "create the agent's Job")),
+            Ok(Err(_)) => {
+                return Err(Failure::passing(
+                    format!(
+                        "the cluster at {} does not answer when asked to create the agent's Job",
+                        self.access.server
+                    ),
+                    "does `kubectl get --raw /readyz` get an answer from here?",
+                ));
+            }
             Err(_) => {
                 return Err(Failure::passing(
                     "creating the agent's Job was cut short",
@@ -261,17 +283,13 @@ impl ClusterAgent {
             // done, or its task is gone with the runtime
             let _gone = tokio::time::timeout(REMOVE_PATIENCE, creating).await.is_err();
         }
-        let generation = self.generation.get();
-        if generation == 0 {
-            return Ok(());
-        }
-        let removal = tokio::time::timeout(REMOVE_PATIENCE, self.remove(generation)).await;
+        let removal = tokio::time::timeout(REMOVE_PATIENCE, self.remove()).await;
         let failure = match removal {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(failure)) => failure.message,
             Err(_) => "the cluster does not answer".to_owned(),
         };
-        let name = self.job_name(generation);
+        let name = self.job_name(self.generation.get());
         Err(Report {
             message: format!("the agent's Job {name} could not be removed: {failure}"),
             hint: Some(format!(
@@ -281,16 +299,22 @@ impl ClusterAgent {
         })
     }
 
-    async fn remove(&self, generation: u32) -> Result<(), Failure> {
-        let name = self.job_name(generation);
-        match self
+    /// Removes the latest Job, if there may be one.
+    async fn remove(&self) -> Result<(), Failure> {
+        if !self.may_exist.get() {
+            return Ok(());
+        }
+        let name = self.job_name(self.generation.get());
+        let outcome = self
             .jobs()
             .delete(&name, &DeleteParams::background().grace_period(0))
-            .await
-        {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(self.access.failure(&error, "remove the agent's Job")),
+            .await;
+        match outcome {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(self.access.failure(&error, "remove the agent's Job")),
         }
+        self.may_exist.set(false);
+        Ok(())
     }
 }

@@ -93,12 +93,23 @@ async fn establish(
     drop(call);
     let outcome = tokio::select! {
         outcome = &mut dial => outcome,
-        () = session.abandonments.wait(program.inode) => {
+        () = given_up(session, &program) => {
             log::debug!("connect to {target}: the program closed its socket meanwhile");
             return None;
         }
     };
     finish_pending(session, pending, &program, target, outcome).await
+}
+
+/// Ends when the program has closed its socket.
+async fn given_up(session: &Session, program: &ProgramSocket) {
+    match program.inode() {
+        Ok(inode) => session.abandonments.wait(inode).await,
+        Err(error) => {
+            log::warn!("cannot watch for the end of a program's socket: {error}");
+            std::future::pending().await
+        }
+    }
 }
 
 /// The far end answered before the program's socket was touched.

@@ -3,6 +3,7 @@
 use super::conversation::Conversation;
 use crate::readiness;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+use rustix::process::Uid;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -13,7 +14,10 @@ use tokio::io::unix::AsyncFd;
 const BACKLOG: i32 = 4096;
 
 /// The listening control socket.
-pub(crate) struct ControlListener(AsyncFd<OwnedFd>);
+pub(crate) struct ControlListener {
+    socket: AsyncFd<OwnedFd>,
+    user: Uid,
+}
 
 impl ControlListener {
     /// Listens at `path`, which must not exist; its folder keeps other users out, and [`Self::accept`] does so again.
@@ -22,7 +26,10 @@ impl ControlListener {
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
         rustix::net::listen(&socket, BACKLOG)?;
-        Ok(Self(readiness::watch(socket)?))
+        Ok(Self {
+            socket: readiness::watch(socket)?,
+            user: rustix::process::geteuid(),
+        })
     }
 
     /// The next call of this user.
@@ -41,9 +48,9 @@ impl ControlListener {
     }
 
     async fn try_accept(&self) -> io::Result<Option<Conversation>> {
-        let mut ready = self.0.readable().await?;
+        let mut ready = self.socket.readable().await?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = match rustix::net::accept_with(&self.0, flags) {
+        let socket = match rustix::net::accept_with(&self.socket, flags) {
             Ok(socket) => socket,
             Err(rustix::io::Errno::AGAIN) => {
                 ready.clear_ready();
@@ -53,7 +60,7 @@ impl ControlListener {
             Err(error) => return Err(error.into()),
         };
         let caller = sockopt::socket_peercred(&socket)?.uid;
-        if caller != rustix::process::geteuid() {
+        if caller != self.user {
             crate::log::warn!("refused a call of user {}", caller.as_raw());
             return Ok(None);
         }

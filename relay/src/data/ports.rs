@@ -138,17 +138,19 @@ impl DataPorts {
         let shared = self.hole_for(program)?;
         match self.mode_for(program) {
             Mode::SimultaneousOpen => {
-                if program.start_connect(shared.address_for(program))? {
-                    return Ok(Pending::Established(shared.accept_from(program)?));
+                program.start_connect(shared.address_for(program))?;
+                match program.is_connecting()? {
+                    true => Ok(Pending::Hole),
+                    false => Ok(Pending::Established(shared.accept_from(program)?)),
                 }
-                Ok(Pending::Hole)
             }
             Mode::Lift => {
                 let own = Hole::dig(SocketAddr::new(shared.address.ip(), 0), 255)?;
-                if program.start_connect(own.address_for(program))? {
-                    return Ok(Pending::Established(own.accept_from(program)?));
+                program.start_connect(own.address_for(program))?;
+                match program.is_connecting()? {
+                    true => Ok(Pending::OwnHole(own)),
+                    false => Ok(Pending::Established(own.accept_from(program)?)),
                 }
-                Ok(Pending::OwnHole(own))
             }
             Mode::Optimistic => self.connect_through_listener(program).map(Pending::Established),
         }
@@ -180,8 +182,9 @@ impl DataPorts {
     pub(crate) async fn connect_now(&self, program: &ProgramSocket) -> io::Result<TcpStream> {
         match self.mode_for(program) {
             Mode::SimultaneousOpen => {
-                let pending = self.begin(program)?;
-                self.finish(pending, program).await
+                let hole = self.hole_for(program)?;
+                program.start_connect(hole.address_for(program))?;
+                self.open_simultaneously(program).await
             }
             Mode::Lift | Mode::Optimistic => self.connect_through_listener(program),
         }
@@ -195,11 +198,12 @@ impl DataPorts {
     }
 
     async fn open_simultaneously(&self, program: &ProgramSocket) -> io::Result<TcpStream> {
+        let hole = self.hole_for(program)?;
         if !program.is_connecting()? {
-            return Err(io::ErrorKind::ConnectionAborted.into());
+            // through the hole by its own hop limit, or given up
+            return hole.accept_from(program);
         }
         let peer = program.local_address()?;
-        let hole = self.hole_for(program)?;
         let family = if peer.is_ipv4() {
             AddressFamily::INET
         } else {
@@ -311,7 +315,6 @@ fn tcp_socket(family: AddressFamily) -> io::Result<OwnedFd> {
 
 /// Lets a hole and the data sockets that open from it use one port; the kernel allows it to one user only.
 fn share_port(socket: &OwnedFd) -> io::Result<()> {
-    sockopt::set_socket_reuseaddr(socket, true)?;
     Ok(sockopt::set_socket_reuseport(socket, true)?)
 }
 

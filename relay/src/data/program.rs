@@ -1,7 +1,7 @@
 //! A duplicate of the program's socket, handed over for the time of one connect.
 
 use rustix::fs::OFlags;
-use rustix::net::{AddressFamily, SocketType, sockopt};
+use rustix::net::{AddressFamily, sockopt};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -15,10 +15,9 @@ const MPTCP: u32 = 262;
 /// The program's socket. Every duplicate shares one open file description, so its flags are the program's flags.
 pub(crate) struct ProgramSocket {
     fd: OwnedFd,
+    flags: OFlags,
     /// `SO_COOKIE`, the same for every duplicate and for the life of the socket.
     pub(crate) cookie: u64,
-    /// Inode number of the socket in sockfs, as `/proc/PID/fd` shows it.
-    pub(crate) inode: u64,
     /// Whether the program made it non-blocking.
     pub(crate) nonblocking: bool,
     /// Whether it can only speak with IPv6 loopback, because it is bound to an IPv6 address or set to `IPV6_V6ONLY`.
@@ -33,9 +32,6 @@ impl ProgramSocket {
     /// Looks at a descriptor that came over the control socket; fails for anything that is not a TCP socket.
     pub(crate) fn inspect(fd: OwnedFd) -> io::Result<Self> {
         let not_tcp = || io::Error::new(io::ErrorKind::InvalidInput, "not a TCP socket");
-        if sockopt::socket_type(&fd)? != SocketType::STREAM {
-            return Err(not_tcp());
-        }
         let v6 = match sockopt::socket_domain(&fd)? {
             AddressFamily::INET => false,
             AddressFamily::INET6 => true,
@@ -54,10 +50,11 @@ impl ProgramSocket {
                     }
                     SocketAddr::V4(_) => false,
                 });
+        let flags = rustix::fs::fcntl_getfl(&fd)?;
         Ok(Self {
             cookie: sockopt::socket_cookie(&fd)?,
-            inode: rustix::fs::fstat(&fd)?.st_ino,
-            nonblocking: rustix::fs::fcntl_getfl(&fd)?.contains(OFlags::NONBLOCK),
+            nonblocking: flags.contains(OFlags::NONBLOCK),
+            flags,
             only_v6,
             v6,
             mptcp,
@@ -65,22 +62,24 @@ impl ProgramSocket {
         })
     }
 
-    /// Starts a connect without waiting for it. `Ok(true)` means that it is established already.
+    /// Inode number of the socket in sockfs, as `/proc/PID/fd` shows it.
+    pub(crate) fn inode(&self) -> io::Result<u64> {
+        Ok(rustix::fs::fstat(&self.fd)?.st_ino)
+    }
+
+    /// Starts a connect without waiting for it; [`Self::is_connecting`] tells what came of it.
     ///
     /// A blocking socket is made non-blocking for the length of the call only.
-    pub(crate) fn start_connect(&self, address: SocketAddr) -> io::Result<bool> {
-        let flags = rustix::fs::fcntl_getfl(&self.fd)?;
-        if !flags.contains(OFlags::NONBLOCK) {
-            rustix::fs::fcntl_setfl(&self.fd, flags | OFlags::NONBLOCK)?;
+    pub(crate) fn start_connect(&self, address: SocketAddr) -> io::Result<()> {
+        if !self.nonblocking {
+            rustix::fs::fcntl_setfl(&self.fd, self.flags | OFlags::NONBLOCK)?;
         }
         let outcome = rustix::net::connect(&self.fd, &address);
-        if !flags.contains(OFlags::NONBLOCK) {
-            rustix::fs::fcntl_setfl(&self.fd, flags)?;
+        if !self.nonblocking {
+            rustix::fs::fcntl_setfl(&self.fd, self.flags)?;
         }
         match outcome {
-            Ok(()) => Ok(true),
-            // loopback may have answered while the call was on its way out
-            Err(rustix::io::Errno::INPROGRESS) => Ok(!self.is_connecting()?),
+            Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
