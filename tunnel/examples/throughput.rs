@@ -1,7 +1,7 @@
 //! Measures the tunnel on loopback: program → relay → agent → service, each a process of its own.
 //!
 //! ```text
-//! cargo run --release -p kinject-tunnel --example throughput [-- SECONDS]
+//! cargo run --release -p kinject-tunnel --example throughput [-- SECONDS [tls]]
 //! ```
 //!
 //! It prints connections with one byte echoed, round trips of one byte, and bytes down and up, without the tunnel and
@@ -22,13 +22,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kinject_tunnel::http2::{Incoming, Server};
-use kinject_tunnel::{
-    AgentIdentity, Endpoint, Listener, RelayIdentity, Secret, Security, Tunnel, link, splice,
-};
+use kinject_tunnel::{AgentIdentity, Endpoint, Listener, Security, SessionKeys, Tunnel, link, splice};
 
 const ECHO: u8 = b'e';
 const SOURCE: u8 = b's';
 const DISCARD: u8 = b'd';
+const IDENTITY: &str = "KINJECT_AGENT_IDENTITY";
 const BLOCK: usize = 128 * 1024;
 
 fn main() -> io::Result<()> {
@@ -37,18 +36,20 @@ fn main() -> io::Result<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["service"] => service(),
-        ["agent"] => on_one_thread(agent()),
-        ["relay", endpoint, target] => on_one_thread(relay(endpoint.parse().unwrap(), target.to_owned())),
-        [] => measure(Duration::from_secs(2)),
-        [seconds] => measure(Duration::from_secs_f64(seconds.parse().unwrap())),
+        ["agent", security] => on_one_thread(agent(security_of(security))),
+        ["relay", target, security] => on_one_thread(relay(target.to_owned(), security_of(security))),
+        [] => measure(Duration::from_secs(2), "proof"),
+        [seconds] => measure(Duration::from_secs_f64(seconds.parse().unwrap()), "proof"),
+        [seconds, security] => measure(Duration::from_secs_f64(seconds.parse().unwrap()), security),
         _ => panic!("what is {words:?}?"),
     }
 }
 
-fn measure(time: Duration) -> io::Result<()> {
+fn measure(time: Duration, security: &str) -> io::Result<()> {
     let (_service, target) = start(&["service"])?;
-    let (agent, endpoint) = start(&["agent"])?;
-    let (relay_process, relay) = start(&["relay", &endpoint, &target])?;
+    let (relay_process, relay) = start(&["relay", &target, security])?;
+    let (relay, agent) = relay.split_once(' ').unwrap();
+    let agent: u32 = agent.parse().unwrap();
     let address: SocketAddr = target.parse().unwrap();
     println!(
         "{:<28}{:>12}{:>12}{:>10}{:>14}{:>14}",
@@ -57,14 +58,14 @@ fn measure(time: Duration) -> io::Result<()> {
     let through: SocketAddr = relay.parse().unwrap();
     let row = |name: &str, unit: &str, figure: &dyn Fn(SocketAddr) -> (f64, f64), per: &str| {
         let (direct, _) = figure(address);
-        let before = (relay_process.cpu(), agent.cpu());
+        let before = (cpu(relay_process.0.id()), cpu(agent));
         let (tunnel, amount) = figure(through);
-        let cpu = |process: &Process, before: f64| (process.cpu() - before) / amount;
+        let spent = |process: u32, before: f64| (cpu(process) - before) / amount;
         println!(
             "{name:<28}{direct:>12.0}{tunnel:>12.0}{:>10.2}{:>14.1}{:>14.1}  {unit}, cpu in {per}",
             tunnel / direct,
-            cpu(&relay_process, before.0),
-            cpu(&agent, before.1),
+            spent(relay_process.0.id(), before.0),
+            spent(agent, before.1),
         );
     };
     row("connect and echo", "/s", &|to| connects(to, time), "µs each");
@@ -167,12 +168,10 @@ fn connect(address: SocketAddr, kind: u8) -> TcpStream {
 /// A process that ends with us; it prints its address first.
 struct Process(Child);
 
-impl Process {
-    /// Microseconds of processor time so far, of its only thread.
-    fn cpu(&self) -> f64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", self.0.id())).unwrap();
-        text.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1e3
-    }
+/// Microseconds of processor time of a process so far, of its first thread.
+fn cpu(process: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/schedstat")).unwrap();
+    text.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1e3
 }
 
 impl Drop for Process {
@@ -183,11 +182,11 @@ impl Drop for Process {
 }
 
 fn start(arguments: &[&str]) -> io::Result<(Process, String)> {
-    let program = std::env::current_exe()?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .spawn()?;
+    run(Command::new(std::env::current_exe()?).args(arguments))
+}
+
+fn run(command: &mut Command) -> io::Result<(Process, String)> {
+    let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut address = String::new();
     io::BufRead::read_line(
         &mut io::BufReader::new(child.stdout.take().unwrap()),
@@ -231,37 +230,44 @@ fn on_one_thread(what: impl Future<Output = io::Result<()>>) -> io::Result<()> {
         .block_on(what)
 }
 
-fn secret() -> Secret {
-    Secret::try_from([1; 32].as_slice()).unwrap()
-}
-
-async fn agent() -> io::Result<()> {
-    let listener = Listener::bind(&"tcp:127.0.0.1:0".parse().unwrap())?;
-    println!("{}", listener.endpoint()?);
-    let identity = AgentIdentity::from_secret(&secret());
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let (stream, _) = link::accept(stream, &identity, Security::Proof).await.unwrap();
-        let mut server = Server::start(stream).await.unwrap();
-        tokio::spawn(async move {
-            while let Ok(Incoming::Connect(request)) = server.next().await {
-                tokio::spawn(async move {
-                    let tcp = tokio::net::TcpStream::connect(request.authority()).await.unwrap();
-                    tcp.set_nodelay(true).unwrap();
-                    if let Some(stream) = request.accept() {
-                        splice(tcp, stream).await;
-                    }
-                });
-            }
-        });
+fn security_of(word: &str) -> Security {
+    match word {
+        "tls" => Security::Tls,
+        _ => Security::Proof,
     }
 }
 
-async fn relay(endpoint: Endpoint, target: String) -> io::Result<()> {
+/// Serves one tunnel and ends with it.
+async fn agent(security: Security) -> io::Result<()> {
+    let listener = Listener::bind(&"tcp:127.0.0.1:0".parse().unwrap())?;
+    println!("{}", listener.endpoint()?);
+    let identity: AgentIdentity = std::env::var(IDENTITY).unwrap().parse().unwrap();
+    let (stream, _) = listener.accept().await?;
+    let (stream, _) = link::accept(stream, &identity, security).await.unwrap();
+    let mut server = Server::start(stream).await.unwrap();
+    while let Ok(Incoming::Connect(request)) = server.next().await {
+        tokio::spawn(async move {
+            let tcp = tokio::net::TcpStream::connect(request.authority()).await.unwrap();
+            tcp.set_nodelay(true).unwrap();
+            if let Some(stream) = request.accept() {
+                splice(tcp, stream).await;
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Starts an agent, and carries every connection through it to the target.
+async fn relay(target: String, security: Security) -> io::Result<()> {
+    let keys = SessionKeys::generate().unwrap();
+    let word = if security == Security::Tls { "tls" } else { "proof" };
+    let (agent, endpoint) = run(Command::new(std::env::current_exe()?)
+        .args(["agent", word])
+        .env(IDENTITY, &keys.agent))?;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    println!("{}", listener.local_addr()?);
-    let identity = RelayIdentity::from_secret(&secret());
-    let (tunnel, driver) = Tunnel::open(endpoint.connect().await?, &identity, Security::Proof)
+    println!("{} {}", listener.local_addr()?, agent.0.id());
+    let endpoint: Endpoint = endpoint.parse().unwrap();
+    let (tunnel, driver) = Tunnel::open(endpoint.connect().await?, &keys.relay, security)
         .await
         .unwrap();
     tokio::spawn(driver);
