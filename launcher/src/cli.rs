@@ -25,7 +25,13 @@ Examples:
 /// Names resolve as in the cluster and connections leave from the cluster, without root, VPN or daemon, and without a
 /// change to the program.
 #[derive(Debug, Parser)]
-#[command(name = "kinject", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(
+    name = "kinject",
+    version,
+    after_help = EXAMPLES,
+    max_term_width = 100,
+    args_override_self = true
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -174,6 +180,15 @@ mod tests {
         assert_eq!(command, ["curl", "-v", "--namespace"]);
         assert_eq!(session.namespace.as_deref(), Some("web"));
         assert!(!session.verbose());
+    }
+
+    #[test]
+    fn of_a_flag_that_is_given_twice_the_last_counts() {
+        let cli = Cli::try_parse_from(["kinject", "run", "-n", "one", "--namespace", "two", "true"]).unwrap();
+        let Command::Run { session, .. } = cli.command else {
+            panic!("run is run")
+        };
+        assert_eq!(session.namespace.as_deref(), Some("two"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::report::Failure;
 use kinject_protocol::session::KubernetesTarget;
 use kube::Client;
 use kube::client::AuthError;
-use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{Config, ExecConfig, ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -44,8 +44,10 @@ impl Access {
         let plugin = config
             .auth_info
             .exec
-            .as_ref()
-            .and_then(|exec| exec.command.clone());
+            .as_mut()
+            .map(keep_from_terminal)
+            .transpose()?
+            .flatten();
         let client = Client::try_from(config).map_err(|error| match (&error, plugin) {
             (kube::Error::Auth(AuthError::AuthExecStart(cause)), Some(plugin)) => Failure::lasting(
                 format!("cannot run the credential plug-in {plugin}: {cause}"),
@@ -96,6 +98,20 @@ async fn configuration(target: &KubernetesTarget) -> Result<(Config, String), Fa
         .await
         .map_err(|error| of_kubeconfig_error(&error, Some(&contexts)))?;
     Ok((config, context.unwrap_or_default()))
+}
+
+/// A credential plug-in has no terminal to ask at: the relay's standard input is the launcher. Returns its program.
+fn keep_from_terminal(exec: &mut ExecConfig) -> Result<Option<String>, Failure> {
+    let program = exec.command.clone();
+    if exec.interactive_mode == Some(ExecInteractiveMode::Always) {
+        let name = program.unwrap_or_default();
+        return Err(Failure::lasting(
+            format!("the credential plug-in {name} insists on a terminal"),
+            "log in with kubectl first, or set its interactiveMode to IfAvailable in the kubeconfig",
+        ));
+    }
+    exec.interactive_mode = Some(ExecInteractiveMode::Never);
+    Ok(program)
 }
 
 /// The files that KUBECONFIG names, or the one in the home folder. As with kubectl, files of a list that do not exist
@@ -211,12 +227,13 @@ fn of_auth_error(error: &AuthError) -> String {
 }
 
 /// The innermost cause says what happened, the ones around it only where.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut innermost: &dyn std::error::Error = error;
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut innermost: &(dyn std::error::Error + 'static) = error;
     while let Some(source) = innermost.source() {
         innermost = source;
     }
-    if innermost.is::<tokio::time::error::Elapsed>() {
+    let io = innermost.downcast_ref::<std::io::Error>();
+    if io.is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {
         return "no answer".to_owned();
     }
     innermost.to_string()
@@ -228,7 +245,7 @@ pub(crate) fn did_nothing(error: &kube::Error) -> bool {
     if let kube::Error::Api(status) = error {
         return (400..500).contains(&status.code);
     }
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<hyper_util::client::legacy::Error>() {
             return error.is_connect();
