@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// All processes that there are.
 pub fn all() -> Vec<u32> {
@@ -58,4 +59,13 @@ pub fn children(pid: u32) -> Vec<u32> {
             .collect::<Vec<_>>()
     };
     lists.flat_map(parse).collect()
+}
+
+/// How long ago a process was started.
+pub fn age(pid: u32) -> Duration {
+    let started = fs::metadata(format!("/proc/{pid}")).and_then(|entry| entry.modified());
+    started
+        .ok()
+        .and_then(|started| started.elapsed().ok())
+        .unwrap_or_default()
 }

@@ -1,0 +1,246 @@
+//! Kubeconfigs: which one counts, and what is said of those that lead nowhere.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+
+use kinject_tests::place::cluster;
+use kinject_tests::running::{Outcome, run_within};
+use serde_json::{Value, json};
+
+use crate::namespace::{Home, SECONDS};
+
+/// `kinject run` that has nothing but what the test gives it.
+fn kinject(flags: &[&str], line: &str) -> Command {
+    let mut command = kinject_tests::apart::kinject();
+    command
+        .arg("run")
+        .args(flags)
+        .args(["--", "sh", "-c", line])
+        .env_remove("KUBECONFIG")
+        .env("HOME", "/nonexistent");
+    command
+}
+
+fn outcome(command: &mut Command) -> Outcome {
+    run_within(command, SECONDS)
+}
+
+fn with_kubeconfig(path: &Path, flags: &[&str]) -> Outcome {
+    let path = path.to_str().unwrap();
+    outcome(&mut kinject(&[&["--kubeconfig", path], flags].concat(), "true"))
+}
+
+/// A kubeconfig whose server is somewhere else.
+fn server(address: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "here",
+        "clusters": [{"name": "here", "cluster": {"server": address}}],
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+        "users": [{"name": "me", "user": {"token": "none"}}],
+    })
+}
+
+fn written(config: &Value) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), config.to_string()).unwrap();
+    file
+}
+
+#[test]
+fn no_kubeconfig_at_all_is_said() {
+    let outcome = outcome(&mut kinject(&[], "true"));
+    outcome
+        .exited(125)
+        .complains("kubeconfig")
+        .complains("\n\nhint: ");
+}
+
+#[test]
+fn a_kubeconfig_that_is_missing_unreadable_or_broken_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a config");
+    with_kubeconfig(&path, &[])
+        .exited(125)
+        .complains("a config")
+        .complains("\n\nhint: ");
+    with_kubeconfig(folder.path(), &[])
+        .exited(125)
+        .complains("cannot read the kubeconfig");
+    for broken in [
+        "",
+        "{",
+        "just words",
+        "\0\u{1}",
+        "apiVersion: v1\nkind: Config\nclusters: 7\n",
+    ] {
+        fs::write(&path, broken).unwrap();
+        let outcome = with_kubeconfig(&path, &[]);
+        outcome
+            .exited(125)
+            .complains("kubeconfig")
+            .complains("\n\nhint: ");
+    }
+}
+
+#[test]
+fn a_context_that_does_not_exist_is_said_with_those_that_do() {
+    let config = written(&server("https://127.0.0.1:1"));
+    let outcome = with_kubeconfig(config.path(), &["--context", "elsewhere"]);
+    outcome
+        .exited(125)
+        .complains("no context \"elsewhere\"")
+        .complains("\n\nhint: it has: here; choose one");
+}
+
+#[test]
+fn a_context_without_its_cluster_is_said() {
+    let mut config = server("https://127.0.0.1:1");
+    config["clusters"] = json!([]);
+    let outcome = with_kubeconfig(written(&config).path(), &[]);
+    outcome
+        .exited(125)
+        .complains("kubeconfig")
+        .complains("\n\nhint: ");
+}
+
+#[test]
+fn a_server_that_refuses_or_is_no_api_server_is_said() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let outcome = with_kubeconfig(written(&server(&format!("https://{closed}"))).path(), &[]);
+    outcome
+        .exited(125)
+        .complains(&format!("cannot reach the cluster at https://{closed}"))
+        .complains("\n\nhint: ");
+    let outcome = with_kubeconfig(written(&server("https://no-such-host.invalid:6443")).path(), &[]);
+    outcome
+        .exited(125)
+        .complains("cannot reach the cluster")
+        .complains("\n\nhint: ");
+    let outcome = with_kubeconfig(written(&server("not an address")).path(), &[]);
+    outcome.exited(125).complains("\n\nhint: ");
+}
+
+#[test]
+fn a_server_that_accepts_and_says_nothing_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let config = written(&server(&format!("https://{address}")));
+    let outcome = with_kubeconfig(config.path(), &[]);
+    outcome
+        .exited(125)
+        .complains("cannot reach the cluster")
+        .complains("no answer\n\nhint: ");
+    assert!(!outcome.stderr.contains("could not be removed"), "{outcome}");
+}
+
+#[test]
+fn a_wrong_token_is_said_as_what_it_is() {
+    let Some(cluster) = cluster() else { return };
+    let user = cluster.kubeconfig_with_token("default", "no-such-token").unwrap();
+    let outcome = with_kubeconfig(&user.path(), &[]);
+    outcome
+        .exited(125)
+        .complains("Unauthorized")
+        .complains("\n\nhint: the credentials are wrong or have expired");
+}
+
+#[test]
+fn a_server_with_another_certificate_is_not_trusted() {
+    let Some(cluster) = cluster() else { return };
+    let mut config = cluster.kubectl_json(&["config", "view", "--raw"]).unwrap();
+    let cluster = config["clusters"][0]["cluster"].as_object_mut().unwrap();
+    cluster.remove("certificate-authority-data");
+    cluster.remove("certificate-authority");
+    let outcome = with_kubeconfig(written(&config).path(), &[]);
+    outcome
+        .exited(125)
+        .complains("cannot reach the cluster")
+        .complains("certificate")
+        .complains("\n\nhint: ");
+}
+
+#[test]
+fn a_credential_plugin_is_asked_and_its_failure_told() {
+    let Some(home) = Home::new() else { return };
+    let token = home.cluster.restricted_user(home.name(), "plugin", &[]).unwrap();
+    let known: Value = serde_json::from_slice(&fs::read(token.path()).unwrap()).unwrap();
+    let mut config = known.clone();
+    let credential = json!({
+        "apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+        "status": {"token": known["users"][0]["user"]["token"]},
+    });
+    let exec = |arguments: Value| {
+        json!({"exec": {
+            "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
+            "command": "sh", "args": arguments,
+        }})
+    };
+    config["users"][0]["user"] = exec(json!(["-c", format!("echo '{credential}'")]));
+    let outcome = with_kubeconfig(written(&config).path(), &[]);
+    outcome
+        .exited(125)
+        .complains("system:serviceaccount:")
+        .complains("cannot create resource \"jobs\"");
+    // one that would read from a terminal finds none, and not what is the relay's either
+    config["users"][0]["user"] = exec(json!(["-c", format!("cat >/dev/null; echo '{credential}'")]));
+    config["users"][0]["user"]["exec"]["interactiveMode"] = json!("IfAvailable");
+    let outcome = with_kubeconfig(written(&config).path(), &[]);
+    outcome.exited(125).complains("cannot create resource \"jobs\"");
+    config["users"][0]["user"]["exec"]["interactiveMode"] = json!("Always");
+    let outcome = with_kubeconfig(written(&config).path(), &[]);
+    outcome.exited(125).complains("insists on a terminal\n\nhint: ");
+    config["users"][0]["user"] = exec(json!(["-c", "echo no badge today >&2; exit 1"]));
+    let outcome = with_kubeconfig(written(&config).path(), &[]);
+    outcome
+        .exited(125)
+        .complains("no badge today")
+        .complains("\n\nhint: ");
+    config["users"][0]["user"]["exec"]["command"] = json!("/no/such/plugin");
+    let outcome = with_kubeconfig(written(&config).path(), &[]);
+    outcome
+        .exited(125)
+        .complains("/no/such/plugin")
+        .complains("\n\nhint: ");
+}
+
+#[test]
+fn several_files_in_kubeconfig_are_one() {
+    let Some(home) = Home::new() else { return };
+    let all = home.cluster.kubectl_json(&["config", "view", "--raw"]).unwrap();
+    let part = |keys: &[&str]| {
+        let mut part = json!({"apiVersion": "v1", "kind": "Config"});
+        for key in keys {
+            part[key] = all[key].clone();
+        }
+        written(&part)
+    };
+    let (one, other) = (
+        part(&["current-context", "contexts"]),
+        part(&["clusters", "users"]),
+    );
+    let paths = format!(
+        "{}:/no/such/file:{}",
+        one.path().display(),
+        other.path().display()
+    );
+    let mut command = kinject(&["--namespace", home.name()], "curl -sS http://web.default/");
+    outcome(command.env("KUBECONFIG", paths))
+        .succeeded()
+        .prints("hello from web\n");
+}
+
+#[test]
+fn the_file_in_the_home_folder_is_the_default_and_its_namespace_counts() {
+    let Some(home) = Home::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = home.cluster.kubectl_json(&["config", "view", "--raw"]).unwrap();
+    config["contexts"][0]["context"]["namespace"] = json!(home.name());
+    fs::create_dir(folder.path().join(".kube")).unwrap();
+    fs::write(folder.path().join(".kube/config"), config.to_string()).unwrap();
+    let mut command = kinject(&[], "echo ${KINJECT_TARGET#*/}");
+    outcome(command.env("HOME", folder.path()))
+        .succeeded()
+        .prints(&format!("{}\n", home.name()));
+}

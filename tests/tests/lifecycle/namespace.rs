@@ -1,0 +1,87 @@
+//! A namespace of one's own for each test, and what is in it.
+
+use std::process::Command;
+use std::time::Duration;
+
+use kinject_tests::cluster::{Cluster, Namespace};
+use kinject_tests::place::{Place, cluster};
+use kinject_tests::programs::Program;
+use kinject_tests::running::{Outcome, run_within};
+use kinject_tests::session::{Session, eventually, kinject_run};
+use serde_json::Value;
+
+/// How long a failure may take to be told: the cluster's refusal comes within seconds.
+pub(crate) const SECONDS: Duration = Duration::from_secs(15);
+
+/// How long removing a pod may take after its Job.
+const REMOVAL: Duration = Duration::from_secs(60);
+
+/// A namespace in the cluster, which goes with the value.
+pub(crate) struct Home {
+    pub(crate) cluster: Cluster,
+    pub(crate) place: Place,
+    namespace: Namespace,
+}
+
+impl Home {
+    /// A new namespace that enforces what Pod Security calls "restricted"; `None` without a cluster.
+    pub(crate) fn new() -> Option<Self> {
+        let cluster = cluster()?;
+        let namespace = cluster.namespace("lifecycle", "restricted").unwrap();
+        Some(Self {
+            place: Place::Cluster(cluster.clone()),
+            cluster,
+            namespace,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.namespace.name()
+    }
+
+    /// A session in this namespace.
+    pub(crate) fn session(&self, flags: &[&str]) -> Session {
+        Session::start(&self.place, &[&["--namespace", self.name()], flags].concat())
+    }
+
+    /// `kinject run` in this namespace.
+    pub(crate) fn kinject(&self, flags: &[&str], program: &Program) -> Command {
+        kinject_run(
+            &self.place,
+            &[&["--namespace", self.name()], flags].concat(),
+            program,
+        )
+    }
+
+    /// `kinject run` of a program that does nothing, to its end.
+    pub(crate) fn try_session(&self, flags: &[&str]) -> Outcome {
+        run_within(&mut self.kinject(flags, &Program::new("/bin/true")), SECONDS)
+    }
+
+    /// Everything of a kind that kinject has made here.
+    pub(crate) fn made(&self, kind: &str) -> Vec<Value> {
+        let selector = "app.kubernetes.io/managed-by=kinject";
+        let arguments = ["--namespace", self.name(), "get", kind, "--selector", selector];
+        let list = self.cluster.kubectl_json(&arguments).unwrap();
+        list["items"].as_array().unwrap().clone()
+    }
+
+    /// The only agent's pod.
+    pub(crate) fn pod(&self) -> String {
+        let pods = self.made("pods");
+        assert_eq!(pods.len(), 1, "{pods:?}");
+        pods[0]["metadata"]["name"].as_str().unwrap().to_owned()
+    }
+
+    /// Asserts that no Job is left, and soon no pod.
+    pub(crate) fn is_clean(&self) {
+        assert_eq!(self.made("jobs"), Vec::<Value>::new());
+        eventually("no pod of kinject's", REMOVAL, || self.made("pods").is_empty());
+    }
+
+    /// Waits until no Job is left, and no pod.
+    pub(crate) fn becomes_clean(&self) {
+        eventually("no Job of kinject's", REMOVAL, || self.made("jobs").is_empty());
+        self.is_clean();
+    }
+}

@@ -1,0 +1,186 @@
+//! The ways to the agent's pod, and the rights that each needs.
+
+use kinject_tests::cluster::Rule;
+use kinject_tests::programs::shell;
+use kinject_tests::running::{Outcome, run_within};
+
+use crate::namespace::{Home, SECONDS};
+
+const JOBS: Rule<'_> = Rule {
+    groups: &["batch"],
+    resources: &["jobs"],
+    verbs: &["create", "delete"],
+};
+const PODS: Rule<'_> = Rule {
+    groups: &[""],
+    resources: &["pods"],
+    verbs: &["get", "list", "watch"],
+};
+const PROXY: Rule<'_> = Rule {
+    groups: &[""],
+    resources: &["pods/proxy"],
+    verbs: &["get", "create"],
+};
+const PORT_FORWARD: Rule<'_> = Rule {
+    groups: &[""],
+    resources: &["pods/portforward"],
+    verbs: &["get", "create"],
+};
+
+/// What a session with these flags says while it asks a service.
+fn asking(home: &Home, flags: &[&str]) -> Outcome {
+    let ask = shell("curl -sS http://web.default/");
+    run_within(&mut home.kinject(flags, &ask), SECONDS)
+}
+
+/// The same as a user with these rights alone.
+fn asking_as(home: &Home, rules: &[Rule<'_>], flags: &[&str]) -> Outcome {
+    let user = home
+        .cluster
+        .restricted_user(home.name(), "developer", rules)
+        .unwrap();
+    let ask = shell("curl -sS http://web.default/");
+    let mut command = kinject_tests::apart::kinject();
+    command
+        .arg("run")
+        .arg("--kubeconfig")
+        .arg(user.path())
+        .args(flags)
+        .arg("--")
+        .arg(&ask.path)
+        .args(&ask.arguments);
+    run_within(&mut command, SECONDS)
+}
+
+#[test]
+fn the_pod_proxy_is_the_first_choice() {
+    let Some(home) = Home::new() else { return };
+    for flags in [&["-v"][..], &["-v", "--transport", "proxy"]] {
+        let outcome = asking(&home, flags);
+        outcome
+            .succeeded()
+            .prints("hello from web\n")
+            .complains("through the API server's pod proxy");
+    }
+    home.is_clean();
+}
+
+#[test]
+fn port_forward_can_be_chosen() {
+    let Some(home) = Home::new() else { return };
+    let outcome = asking(&home, &["-v", "--transport", "port-forward"]);
+    outcome
+        .succeeded()
+        .prints("hello from web\n")
+        .complains("through port-forward");
+    home.is_clean();
+}
+
+#[test]
+fn a_large_transfer_comes_whole_by_either_way() {
+    let Some(home) = Home::new() else { return };
+    for transport in ["proxy", "port-forward"] {
+        let session = home.session(&["--transport", transport]);
+        let size = (50_u64 << 20).to_string();
+        let program = kinject_tests::programs::python("streams.py").args(["transfer", "10.96.10.3", &size]);
+        let mut command = session.command(&program.path);
+        run_within(command.args(&program.arguments), 4 * SECONDS)
+            .succeeded()
+            .prints(&format!("{size} True\n"));
+    }
+}
+
+#[test]
+fn few_rights_suffice_for_the_proxy() {
+    let Some(home) = Home::new() else { return };
+    let outcome = asking_as(&home, &[JOBS, PODS, PROXY], &["-v"]);
+    outcome
+        .succeeded()
+        .prints("hello from web\n")
+        .complains("through the API server's pod proxy");
+    home.is_clean();
+}
+
+#[test]
+fn without_the_right_to_proxy_port_forward_serves() {
+    let Some(home) = Home::new() else { return };
+    let outcome = asking_as(&home, &[JOBS, PODS, PORT_FORWARD], &["-v"]);
+    outcome
+        .succeeded()
+        .prints("hello from web\n")
+        .complains("through port-forward");
+    home.is_clean();
+}
+
+#[test]
+fn a_way_that_was_asked_for_and_is_not_allowed_is_refused_in_the_clusters_words() {
+    let Some(home) = Home::new() else { return };
+    let outcome = asking_as(&home, &[JOBS, PODS, PORT_FORWARD], &["--transport", "proxy"]);
+    outcome
+        .exited(125)
+        .complains("cannot get resource \"pods/proxy\"")
+        .complains("\n\nhint: ");
+    home.is_clean();
+}
+
+#[test]
+fn with_no_way_at_all_the_session_says_so() {
+    let Some(home) = Home::new() else { return };
+    let outcome = asking_as(&home, &[JOBS, PODS], &[]);
+    outcome
+        .exited(125)
+        .complains("pods/portforward")
+        .complains("\n\nhint: ");
+    home.is_clean();
+}
+
+#[test]
+fn without_the_right_to_create_jobs_the_cluster_says_so() {
+    let Some(home) = Home::new() else { return };
+    let outcome = asking_as(&home, &[PODS, PROXY], &[]);
+    outcome
+        .exited(125)
+        .complains("cannot create resource \"jobs\"")
+        .complains("\n\nhint: ");
+    home.is_clean();
+}
+
+#[test]
+fn without_the_right_to_see_pods_the_cluster_says_so_and_the_job_is_gone() {
+    let Some(home) = Home::new() else { return };
+    let outcome = asking_as(&home, &[JOBS, PROXY], &[]);
+    outcome
+        .exited(125)
+        .complains("cannot list resource \"pods\"")
+        .complains("\n\nhint: ");
+    home.is_clean();
+}
+
+#[test]
+fn without_the_right_to_delete_the_job_that_stays_is_named() {
+    let Some(home) = Home::new() else { return };
+    let create = Rule {
+        verbs: &["create"],
+        ..JOBS
+    };
+    let outcome = asking_as(&home, &[create, PODS, PROXY], &[]);
+    outcome.exited(0).prints("hello from web\n");
+    outcome
+        .complains("could not be removed")
+        .complains(&format!("kubectl -n {} delete job kinject-agent-", home.name()));
+}
+
+#[test]
+fn impersonation_counts() {
+    let Some(home) = Home::new() else { return };
+    let outcome = asking(
+        &home,
+        &["--as", "nobody-in-particular", "--as-group", "strangers"],
+    );
+    outcome
+        .exited(125)
+        .complains("User \"nobody-in-particular\" cannot create resource \"jobs\"");
+    let admin = asking(&home, &["--as", "somebody", "--as-group", "system:masters"]);
+    admin.succeeded().prints("hello from web\n");
+    home.is_clean();
+}
