@@ -33,6 +33,7 @@ use tokio::sync::mpsc;
 const TAKE_DOWN_PATIENCE: Duration = Duration::from_secs(13);
 
 fn main() -> ExitCode {
+    kinject_tunnel::memory::keep_blocks();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

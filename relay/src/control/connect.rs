@@ -55,6 +55,10 @@ pub(crate) async fn serve(
     }
     let cookie = program.cookie;
     if let Some((ours, stream)) = establish(session, call, program, target).await {
+        // a program that closed and whose far end never does would be remembered for ever
+        if let Err(error) = kinject_tunnel::splice::keep_alive(&ours) {
+            log::warn!("connection to {target}: cannot watch over it: {error}");
+        }
         let outcome = kinject_tunnel::splice(ours, stream).await;
         log::debug!("connection to {target} ended: {outcome:?}");
         session.registry.ended(cookie);
