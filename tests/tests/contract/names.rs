@@ -1,5 +1,8 @@
 //! Names: what exists, what does not, and every way to ask.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use kinject_tests::on_both_places;
 use kinject_tests::programs::{Program, c, python};
 use kinject_tests::running::run;
@@ -100,6 +103,11 @@ on_both_places! {
         outcome.shows("gethostbyname missing.external.test: HOST_NOT_FOUND\n");
         outcome.shows("gethostbyname anything.broken.test: TRY_AGAIN\n");
         outcome.shows("gethostbyname empty.external.test: NO_DATA\n");
+    }
+
+    fn names_that_are_no_text_are_unknown(scene: shared) {
+        let names: [&[u8]; 4] = [b"\xff\xfe", b"w\xc3\xa9b.default", b"web\x01", b"web.default\xff"];
+        scene.same(c("hostent").args(names.map(OsStr::from_bytes)));
     }
 
     fn a_headless_name_has_all_its_pods_for_the_older_calls(scene: shared) {

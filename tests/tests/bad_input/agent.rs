@@ -1,0 +1,252 @@
+//! Agents that are not there, are none, or have another key; and what comes to a real one from elsewhere.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use kinject_tests::binaries;
+use kinject_tests::place::{Kind, Place, shared_sandbox};
+use kinject_tests::programs::{Program, shell};
+use kinject_tests::running::{Outcome, run, run_within};
+use kinject_tests::scene::Scene;
+use kinject_tests::session::{Session, eventually, kinject_run};
+
+const SECONDS: Duration = Duration::from_secs(15);
+
+fn kinject(endpoint: &str, key: &Path) -> Outcome {
+    let mut command = kinject_tests::apart::kinject();
+    command
+        .args(["run", "--agent", endpoint, "--agent-key"])
+        .arg(key)
+        .args(["--", "true"]);
+    run_within(&mut command, SECONDS)
+}
+
+fn key(bytes: usize) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), vec![b'k'; bytes]).unwrap();
+    file
+}
+
+fn sandbox_socket() -> String {
+    let Place::Sandbox(sandbox) = shared_sandbox() else {
+        unreachable!("it is a sandbox")
+    };
+    format!("unix:{}", sandbox.socket.display())
+}
+
+#[test]
+fn an_agent_that_is_not_there_is_said() {
+    let key = key(32);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for endpoint in [
+        "unix:/no/such/socket",
+        "unix:/etc/passwd",
+        &format!("tcp:{closed}"),
+        "tcp:no-such-host.invalid:1",
+    ] {
+        let outcome = kinject(endpoint, key.path());
+        outcome.exited(125).complains(endpoint).complains("\n\nhint: ");
+    }
+}
+
+#[test]
+fn an_endpoint_that_makes_no_sense_is_said() {
+    let key = key(32);
+    for endpoint in [
+        "",
+        "here",
+        "udp:127.0.0.1:1",
+        "tcp:",
+        "tcp:127.0.0.1",
+        "tcp:127.0.0.1:99999",
+        "unix:",
+    ] {
+        kinject(endpoint, key.path()).exited(125).complains("\n\nhint: ");
+    }
+}
+
+#[test]
+fn a_key_that_is_missing_short_or_wrong_is_said() {
+    let endpoint = sandbox_socket();
+    kinject(&endpoint, Path::new("/no/such/key"))
+        .exited(125)
+        .complains("/no/such/key")
+        .complains("\n\nhint: ");
+    kinject(&endpoint, Path::new("/etc"))
+        .exited(125)
+        .complains("--agent-key /etc")
+        .complains("\n\nhint: ");
+    for short in [0, 1, 31] {
+        kinject(&endpoint, key(short).path())
+            .exited(125)
+            .complains("32")
+            .complains("\n\nhint: ");
+    }
+    let outcome = kinject(&endpoint, key(32).path());
+    outcome
+        .exited(125)
+        .complains("do not come together")
+        .complains("is the key the same at both ends?");
+}
+
+#[test]
+fn something_else_that_listens_is_no_agent() {
+    let key = key(32);
+    for words in [
+        "",
+        "HTTP/1.1 400 Bad Request\r\n\r\n",
+        "SSH-2.0-OpenSSH_9.2\r\n",
+        &"\0".repeat(100_000),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let words = words.to_owned();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // kinject may have had enough by then
+            let _cut = stream.write_all(words.as_bytes()).is_err();
+        });
+        let outcome = kinject(&format!("tcp:{address}"), key.path());
+        outcome
+            .exited(125)
+            .complains(&format!("tcp:{address}"))
+            .complains("\n\nhint: ");
+        server.join().unwrap();
+    }
+}
+
+#[test]
+fn something_that_accepts_and_says_nothing_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let outcome = kinject(&format!("tcp:{address}"), key(32).path());
+    outcome
+        .exited(125)
+        .complains(&format!("tcp:{address}"))
+        .complains("\n\nhint: ");
+}
+
+#[test]
+fn garbage_on_the_agents_socket_is_closed_and_sessions_go_on() {
+    let session = Session::start::<&str>(shared_sandbox(), &[]);
+    let socket = sandbox_socket();
+    let path = socket.strip_prefix("unix:").unwrap();
+    let mut silent: Vec<UnixStream> = (0..20).map(|_| UnixStream::connect(path).unwrap()).collect();
+    for garbage in [
+        &b"GET / HTTP/1.1\r\n\r\n"[..],
+        &[0; 65536],
+        &[0xff; 3],
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ] {
+        let mut stream = UnixStream::connect(path).unwrap();
+        // the agent may close before it has read everything
+        let _cut = stream.write_all(garbage).is_err();
+        stream.set_read_timeout(Some(SECONDS)).unwrap();
+        let mut said = Vec::new();
+        let end = stream.read_to_end(&mut said);
+        assert!(
+            end.as_ref().is_ok()
+                || end
+                    .as_ref()
+                    .is_err_and(|error| error.kind() == std::io::ErrorKind::ConnectionReset),
+            "{end:?}"
+        );
+    }
+    let ask = shell("curl -sS http://web/");
+    run(session.command(&ask.path).args(&ask.arguments))
+        .succeeded()
+        .prints("hello from web\n");
+    for stream in &mut silent {
+        stream.set_read_timeout(Some(SECONDS)).unwrap();
+        let mut said = Vec::new();
+        stream.read_to_end(&mut said).unwrap();
+    }
+    run(session.command(&ask.path).args(&ask.arguments))
+        .succeeded()
+        .prints("hello from web\n");
+}
+
+#[test]
+fn another_pod_gets_nothing_from_an_agent() {
+    let Some(scene) = Scene::new(Kind::Cluster) else {
+        return;
+    };
+    let Place::Cluster(cluster) = scene.place() else {
+        unreachable!("it was asked for")
+    };
+    let pod = scene.pod().unwrap();
+    let address = cluster
+        .kubectl(&["get", "pod", pod, "--output", "jsonpath={.status.podIP}"])
+        .unwrap();
+    let neighbour = cluster.bare_pod("default", "db-0").unwrap();
+    let ask = |url: String| {
+        let mut curl = neighbour.command("curl");
+        run(curl.args([
+            "-sSk",
+            "--max-time",
+            "10",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            &url,
+        ]))
+    };
+    for url in [
+        "http://ADDRESS:7800/",
+        "https://ADDRESS:7800/",
+        "http://ADDRESS:7801/",
+    ] {
+        let outcome = ask(url.replace("ADDRESS", &address));
+        // an upgrade is the only thing that is spoken of before the key is proved
+        assert!(
+            matches!(outcome.stdout.as_str(), "000" | "400" | "404" | "426"),
+            "{url}: {outcome}"
+        );
+    }
+    let still = shell("curl -sS http://web/");
+    run(&mut scene.injected(&still))
+        .succeeded()
+        .prints("hello from web\n");
+}
+
+#[test]
+fn a_direct_agent_over_tcp_serves() {
+    let key = key(48);
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = format!("tcp:{free}");
+    let mut agent = Command::new(binaries::path("kinject-agent"));
+    agent
+        .args(["--listen", &endpoint, "--key"])
+        .arg(key.path())
+        .stdin(Stdio::null())
+        .stderr(Stdio::null());
+    let mut agent = agent.spawn().unwrap();
+    eventually("an agent that listens", SECONDS, || {
+        run(Command::new("ss").args(["-Hltn", "sport", "=", &free.port().to_string()]))
+            .stdout
+            .contains("LISTEN")
+    });
+    let outcome = kinject(&endpoint, key.path());
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    outcome.succeeded();
+}
+
+#[test]
+fn arguments_need_not_be_text() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let odd = OsStr::from_bytes(b"\xff\xfe with space");
+    let program = Program::new("/bin/sh")
+        .args(["-c", "printf %s \"$1\" | od -An -tx1", "odd"])
+        .arg(odd);
+    let outcome = run(&mut kinject_run::<&str>(shared_sandbox(), &[], &program));
+    outcome.succeeded().shows(" ff fe 20 77 69");
+}

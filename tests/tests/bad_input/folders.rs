@@ -1,0 +1,253 @@
+//! Where sessions keep their files, and where kinject itself lies: full, missing, shared, with spaces in the name.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use kinject_tests::binaries;
+use kinject_tests::place::shared_sandbox;
+use kinject_tests::programs::{Program, shell};
+use kinject_tests::running::{Outcome, run};
+use kinject_tests::session::{kinject_run, kinject_shell};
+use tempfile::TempDir;
+
+/// Asks a service, and says where the session's socket is.
+fn ask() -> Program {
+    shell("echo $KINJECT_SOCKET; echo $LD_PRELOAD; exec curl -sS http://web/")
+}
+
+fn kinject() -> Command {
+    kinject_run::<&str>(shared_sandbox(), &[], &ask())
+}
+
+fn private() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    folder
+}
+
+fn in_runtime(folder: &Path) -> Outcome {
+    run(kinject().env("XDG_RUNTIME_DIR", folder))
+}
+
+/// The command of `kinject`, among small file systems that `mounts` has made.
+fn among(mounts: &str, command: &Command) -> Command {
+    let mut all = Command::new("unshare");
+    all.arg("--mount");
+    if !rustix::process::geteuid().is_root() {
+        all.args(["--user", "--map-root-user"]);
+    }
+    all.args(["sh", "-c", &format!("{mounts} && exec \"$@\""), "among"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    all
+}
+
+#[test]
+fn a_session_lives_in_the_users_own_runtime_folder() {
+    let folder = private();
+    let outcome = in_runtime(folder.path());
+    outcome
+        .succeeded()
+        .shows("hello from web\n")
+        .shows(&format!("{}/kinject/", folder.path().display()));
+    let left = fs::read_dir(folder.path().join("kinject")).unwrap().count();
+    assert_eq!(left, 0, "the session's own folder is gone");
+}
+
+#[test]
+fn a_runtime_folder_that_is_no_use_is_passed_over() {
+    let folder = private();
+    let shared = folder.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o777)).unwrap();
+    let spaces = folder.path().join("with some spaces");
+    let colon = folder.path().join("with:colon");
+    let long = folder.path().join("l".repeat(100));
+    for usable_but_for_its_name in [&spaces, &colon, &long] {
+        fs::create_dir(usable_but_for_its_name).unwrap();
+        fs::set_permissions(usable_but_for_its_name, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let missing = folder.path().join("missing");
+    for useless in [
+        &shared,
+        &spaces,
+        &colon,
+        &long,
+        &file,
+        &missing,
+        Path::new("relative"),
+        Path::new(""),
+    ] {
+        let outcome = in_runtime(useless);
+        outcome.succeeded().shows("hello from web\n");
+        let named = useless.to_str().unwrap();
+        assert!(named.is_empty() || !outcome.stdout.contains(named), "{outcome}");
+    }
+    run(kinject().env_remove("XDG_RUNTIME_DIR"))
+        .succeeded()
+        .shows("hello from web\n");
+}
+
+#[test]
+fn a_runtime_folder_without_room_for_another_file_is_passed_over() {
+    let folder = private();
+    let mount = format!(
+        "mount -t tmpfs -o mode=700,nr_inodes=1 none '{}'",
+        folder.path().display()
+    );
+    let mut command = among(&mount, &kinject());
+    let outcome = run(command.env("XDG_RUNTIME_DIR", folder.path()));
+    outcome.succeeded().shows("hello from web\n");
+    assert!(
+        !outcome.stdout.contains(folder.path().to_str().unwrap()),
+        "{outcome}"
+    );
+}
+
+#[test]
+fn a_runtime_folder_that_is_full_serves_programs() {
+    let folder = private();
+    let path = folder.path().display();
+    let mount = format!(
+        "mount -t tmpfs -o mode=700,size=4k none '{path}' && {{ yes >'{path}/full' 2>/dev/null || true; }}"
+    );
+    let mut command = among(&mount, &kinject());
+    run(command.env("XDG_RUNTIME_DIR", folder.path()))
+        .succeeded()
+        .shows("hello from web\n");
+}
+
+#[test]
+fn a_runtime_folder_that_is_full_has_no_room_for_a_shells_file_and_that_is_said() {
+    let folder = private();
+    let path = folder.path().display();
+    let mount = format!(
+        "mount -t tmpfs -o mode=700,size=4k none '{path}' && {{ yes >'{path}/full' 2>/dev/null || true; }}"
+    );
+    let mut command = among(&mount, &kinject_shell(shared_sandbox()));
+    let outcome = run(command
+        .env("XDG_RUNTIME_DIR", folder.path())
+        .env("SHELL", "/bin/bash"));
+    outcome
+        .exited(125)
+        .complains("No space left on device")
+        .complains("\n\nhint: is the disk full?");
+}
+
+#[test]
+fn without_any_place_for_a_folder_the_session_says_so() {
+    let folder = private();
+    let small = "mount -t tmpfs -o nr_inodes=1 none";
+    let mounts = format!(
+        "{small} '{}' && {small} /tmp && {small} /dev/shm",
+        folder.path().display()
+    );
+    let key = binaries::folder().join("test-programs/key");
+    fs::create_dir_all(key.parent().unwrap()).unwrap();
+    fs::write(&key, [b'k'; 32]).unwrap();
+    let mut direct = kinject_tests::apart::kinject();
+    direct
+        .args(["run", "--agent", "unix:/no/such/agent", "--agent-key"])
+        .arg(&key)
+        .args(["--", "true"]);
+    let mut command = among(&mounts, &direct);
+    let outcome = run(command.env("XDG_RUNTIME_DIR", folder.path()).env_remove("TMPDIR"));
+    outcome
+        .exited(125)
+        .complains("cannot make a folder for the session")
+        .complains("No space left on device");
+    outcome.complains("\n\nhint: free some space");
+}
+
+#[test]
+fn a_folder_of_that_name_that_somebody_else_can_write_to_is_not_used() {
+    let folder = private();
+    let taken = folder.path().join("kinject");
+    fs::create_dir(&taken).unwrap();
+    fs::set_permissions(&taken, fs::Permissions::from_mode(0o777)).unwrap();
+    let outcome = in_runtime(folder.path());
+    outcome.succeeded().shows("hello from web\n");
+    assert!(!outcome.stdout.contains(taken.to_str().unwrap()), "{outcome}");
+}
+
+/// kinject in a folder of that name, with these of its files.
+fn installed_in(name: &str, files: &[&str]) -> (TempDir, std::path::PathBuf) {
+    // in the target folder, so that links will do
+    let folder = tempfile::tempdir_in(binaries::folder()).unwrap();
+    let home = folder.path().join(name);
+    fs::create_dir(&home).unwrap();
+    for file in files {
+        fs::hard_link(binaries::path(file), home.join(file)).unwrap();
+    }
+    let kinject = home.join("kinject");
+    (folder, kinject)
+}
+
+fn installed_asks(kinject: &Path) -> Outcome {
+    let program = ask();
+    let mut command = kinject_tests::apart::command(kinject);
+    command
+        .arg("run")
+        .args(shared_sandbox().flags())
+        .arg("--")
+        .arg(&program.path)
+        .args(&program.arguments);
+    run(&mut command)
+}
+
+#[test]
+fn kinject_may_lie_in_a_folder_with_any_name() {
+    let files = ["kinject", "kinject-relay", "libkinject_preload.so"];
+    for name in ["with some spaces", "with:colon", "with$dollar", "plain"] {
+        let (_folder, kinject) = installed_in(name, &files);
+        let outcome = installed_asks(&kinject);
+        outcome.succeeded().shows("hello from web\n");
+        assert!(outcome.stderr.is_empty(), "{outcome}");
+    }
+}
+
+#[test]
+fn parts_of_kinject_that_are_missing_are_named() {
+    let (_folder, kinject) = installed_in("without-relay", &["kinject", "libkinject_preload.so"]);
+    installed_asks(&kinject)
+        .exited(125)
+        .complains("kinject-relay is missing")
+        .complains("\n\nhint: install kinject again");
+    let (_folder, kinject) = installed_in("without-library", &["kinject", "kinject-relay"]);
+    installed_asks(&kinject)
+        .exited(125)
+        .complains("libkinject_preload.so is missing")
+        .complains("\n\nhint: ");
+}
+
+#[test]
+fn a_program_and_an_argument_may_have_spaces() {
+    let folder = private();
+    let script = folder.path().join("a script with spaces");
+    fs::write(&script, "#!/bin/sh\necho \"$#: $1\"\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let program = Program::new(&script).arg("one argument with spaces");
+    run(&mut kinject_run::<&str>(shared_sandbox(), &[], &program))
+        .succeeded()
+        .prints("1: one argument with spaces\n");
+}
+
+#[test]
+fn a_working_folder_that_is_gone_is_no_hindrance() {
+    let folder = private();
+    let gone = folder.path().join("gone");
+    fs::create_dir(&gone).unwrap();
+    let command = kinject();
+    let line = "cd \"$0\" && rmdir \"$0\" && exec \"$@\"";
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", line])
+        .arg(&gone)
+        .arg(command.get_program())
+        .args(command.get_args());
+    run(&mut shell).succeeded().shows("hello from web\n");
+}

@@ -1,0 +1,6 @@
+//! Bad input, unfriendly neighbours and odd surroundings: a clear message or an honest errno, and nothing hangs.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+mod agent;
+mod folders;
+mod sockets;

@@ -1,0 +1,126 @@
+//! The session's socket and its data sockets, with strangers and garbage at them.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use kinject_protocol::control::{Family, Purpose, Request};
+use kinject_tests::place::shared_sandbox;
+use kinject_tests::process::{lives, sockets};
+use kinject_tests::programs::{c, python, shell};
+use kinject_tests::running::run;
+use kinject_tests::session::{Session, eventually};
+use kinject_tests::skip;
+
+fn session() -> Session {
+    Session::start::<&str>(shared_sandbox(), &[])
+}
+
+/// Asserts that the session serves.
+fn serves(session: &Session) {
+    let ask = shell("getent hosts web && exec curl -sS http://web/");
+    let mut command = session.command(&ask.path);
+    let answer = run(command.args(&ask.arguments));
+    answer.succeeded().shows("10.96.10.1").shows("hello from web\n");
+}
+
+#[test]
+fn garbage_on_the_sessions_socket_hurts_nobody() {
+    let session = session();
+    serves(&session);
+    let relay = session.relay();
+    let before = sockets(relay);
+    let program = python("garbage.py").arg(session.variable("KINJECT_SOCKET"));
+    let mut command = session.command(&program.path);
+    let outcome = run(command.args(&program.arguments));
+    outcome
+        .succeeded()
+        .prints("stream: Protocol wrong type for socket\n10.96.10.1\n");
+    serves(&session);
+    assert!(lives(relay));
+    eventually(
+        "as few sockets at the relay as before",
+        Duration::from_secs(15),
+        || sockets(relay) <= before,
+    );
+    assert_eq!(session.end(), 0);
+}
+
+#[test]
+fn another_user_gets_nothing_from_a_session() {
+    if !rustix::process::geteuid().is_root() {
+        skip::not_run(
+            "another user at a session's socket",
+            "becoming another user needs root",
+        );
+        return;
+    }
+    let session = session();
+    let socket = session.variable("KINJECT_SOCKET").to_owned();
+    let request = Request::Resolve {
+        family: Family::V4,
+        purpose: Purpose::AddressInfo,
+        name: b"web",
+    };
+    let request = request.encode();
+    let text: String = request
+        .as_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let stranger = |who: &str| {
+        let program = c("stranger").args([who, &socket, &text]);
+        run(&mut program.command()).succeeded().stdout.clone()
+    };
+    assert_eq!(stranger("self"), "an answer\n");
+    assert_eq!(stranger("nobody"), "connect: EACCES\n");
+    // and if the folder did not keep it out
+    for path in Path::new(&socket).ancestors().take(3) {
+        if path.starts_with("/tmp/") || path.starts_with("/run/") {
+            let mode = fs::metadata(path).unwrap().permissions().mode();
+            fs::set_permissions(
+                path,
+                fs::Permissions::from_mode(mode | 0o066 | (mode & 0o100) / 0o100 * 0o011),
+            )
+            .unwrap();
+        }
+    }
+    let answer = stranger("nobody");
+    assert!(
+        answer.starts_with("no answer: ") || answer.starts_with("send: EPIPE\nno answer"),
+        "{answer}"
+    );
+    serves(&session);
+}
+
+#[test]
+fn nobody_can_connect_to_a_relays_data_sockets() {
+    let session = session();
+    serves(&session);
+    let listed = run(Command::new("ss").arg("-Hltnp"));
+    let ours = format!("pid={},", session.relay());
+    let listening = listed.stdout.lines().filter(|line| line.contains(&ours));
+    let addresses: Vec<SocketAddr> = listening
+        .map(|line| line.split_whitespace().nth(3).unwrap().parse().unwrap())
+        .collect();
+    assert!(!addresses.is_empty(), "{listed}");
+    for address in addresses {
+        assert!(address.ip().is_loopback(), "{address}");
+        let connected = TcpStream::connect_timeout(&address, Duration::from_millis(300));
+        assert!(connected.is_err(), "a stranger is connected to {address}");
+    }
+    serves(&session);
+}
+
+#[test]
+fn a_sessions_folder_and_what_is_in_it_are_its_users_alone() {
+    let session = session();
+    let folder = session.folder();
+    let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    let socket = folder.join("control.sock");
+    assert!(socket.exists());
+}
