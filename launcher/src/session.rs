@@ -9,7 +9,7 @@ use crate::exit::{Failure, Status};
 use crate::message::{self, Progress};
 use crate::program::Environment;
 use crate::relay::{Heard, Relay};
-use crate::signals::Arrival;
+use crate::signals::{Arrival, Early};
 use crate::{folder, library, program, shell, signals};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use kinject_protocol::session::{Event, Ready, Report, SessionConfig};
@@ -24,9 +24,6 @@ const TAKE_DOWN_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The Ctrl-C that ended the program is heard here too, and is no wish not to wait.
 const SAME_CTRL_C: Duration = Duration::from_millis(500);
-
-/// A Ctrl-C of the moment in which the program starts is heard here and not yet there, or here a moment late.
-const STARTING: Duration = Duration::from_millis(50);
 
 enum Voice {
     Relay(Heard),
@@ -83,7 +80,7 @@ fn in_session(
     let _removed_at_the_end = RemoveFolder(&folder);
     let library = library::find(&folder)?;
     let (channel, voices) = crossbeam_channel::unbounded();
-    signals::watch(channel.clone(), Voice::Signal)?;
+    let early = signals::watch(channel.clone(), Voice::Signal)?;
     let config = SessionConfig {
         session: session.clone(),
         folder: folder.clone(),
@@ -91,7 +88,7 @@ fn in_session(
         log: options.log_level(),
     };
     let mut relay = Relay::start(config, channel.clone(), Voice::Relay)?;
-    let ready = match come_up(&voices, &relay, &mut progress) {
+    let ready = match come_up(&voices, &relay, &early, &mut progress) {
         Ok(ready) => ready,
         Err(ended) => {
             progress.clear();
@@ -111,7 +108,10 @@ fn in_session(
         Child::start(command, farewell, channel, Voice::Program)
             .map_err(|error| program::failure(&name, &error))
     });
-    let status = outcome.map(|child| live(&voices, &child, &relay, options.quiet));
+    let status = outcome.map(|child| {
+        early.started().for_each(|signal| child.signal(signal));
+        live(&voices, &child, &relay, options.quiet)
+    });
     take_down(&voices, &mut relay, options.quiet);
     status
 }
@@ -120,6 +120,7 @@ fn in_session(
 fn come_up(
     voices: &Receiver<Voice>,
     relay: &Relay,
+    early: &Early,
     progress: &mut Progress,
 ) -> Result<Ready, Result<Status, Failure>> {
     loop {
@@ -150,7 +151,10 @@ fn come_up(
                 libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM => {
                     return Err(Ok(Status::Killed(arrival.signal as u8)));
                 }
-                libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => stop_self(),
+                libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => {
+                    early.forget(arrival.signal);
+                    stop_self();
+                }
                 _ => {}
             },
             Voice::Program(_) => {}
@@ -167,7 +171,6 @@ fn unannounced(relay: &Relay) -> Failure {
 
 /// Stays with the program until it ends.
 fn live(voices: &Receiver<Voice>, child: &Child, relay: &Relay, quiet: bool) -> Status {
-    let started = Instant::now();
     loop {
         // the program's thread holds the other end until it has reported the program's end
         let Ok(voice) = voices.recv() else {
@@ -180,9 +183,10 @@ fn live(voices: &Receiver<Voice>, child: &Child, relay: &Relay, quiet: bool) -> 
                 signal: libc::SIGCONT,
                 ..
             }) => child.signal(libc::SIGCONT),
-            Voice::Signal(arrival) if arrival.for_us_alone || started.elapsed() < STARTING => {
-                child.signal(arrival.signal);
-            }
+            Voice::Signal(Arrival {
+                signal,
+                for_us_alone: true,
+            }) => child.signal(signal),
             Voice::Signal(_) => {}
             Voice::Relay(Heard::Event(Event::Notice(report) | Event::Failed(report))) if !quiet => {
                 say(&report)
