@@ -80,6 +80,16 @@ fn ctrl_c_reaches_the_program_once() {
 }
 
 #[test]
+fn a_ctrl_c_of_the_first_moment_is_not_lost() {
+    for _ in 0..10 {
+        let mut terminal = at_terminal(&Program::new("/bin/sleep").arg("1000"));
+        terminal.expect("kinject: connected");
+        terminal.type_in(CTRL_C);
+        assert_eq!(terminal.ended().code(), Some(130));
+    }
+}
+
+#[test]
 fn ctrl_d_ends_a_programs_input() {
     let mut terminal = at_terminal(&Program::new("/bin/cat"));
     terminal.enter("typed");
