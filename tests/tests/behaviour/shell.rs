@@ -33,6 +33,7 @@ fn at_home(shell: &str, files: &[(&str, &str)]) -> Option<(TempDir, Terminal)> {
         .env_remove("ZDOTDIR")
         .env_remove("ENV")
         .env_remove("XDG_CONFIG_HOME")
+        .env_remove("XDG_DATA_HOME")
         .env_remove("PROMPT_COMMAND");
     Some((home, Terminal::start(command)))
 }
@@ -151,10 +152,14 @@ fn zsh_reads_its_own_files_and_carries_the_mark() {
 
 #[test]
 fn fish_reads_its_own_file_and_carries_the_mark() {
-    let files = [(
-        ".config/fish/config.fish",
-        "function fish_prompt; echo -n 'mine> '; end\n",
-    )];
+    let files = [
+        (
+            ".config/fish/config.fish",
+            "function fish_prompt; echo -n 'mine> '; end\n",
+        ),
+        // otherwise fish reads all manual pages in the background at its first start
+        (".local/share/fish/generated_completions/none.fish", ""),
+    ];
     let Some((_home, mut terminal)) = at_home("fish", &files) else {
         return;
     };
