@@ -9,7 +9,7 @@ use kinject_tests::programs::find;
 use kinject_tests::running::run;
 use kinject_tests::session::kinject_shell;
 use kinject_tests::skip;
-use kinject_tests::terminal::{CTRL_C, CTRL_D, CTRL_Z, Terminal};
+use kinject_tests::terminal::{CTRL_C, CTRL_Z, Terminal};
 use tempfile::TempDir;
 
 const MARK: &str = "[kinject unix:";
@@ -87,7 +87,7 @@ fn jobs_of_the_shell_stop_and_go_on() {
     terminal.enter("sleep 1000 & kill %1; wait; echo waited");
     terminal.expect("waited\r\n");
     terminal.expect("mine> ");
-    terminal.type_in(CTRL_D);
+    terminal.enter("exit 0");
     assert_eq!(terminal.ended().code(), Some(0));
 }
 
