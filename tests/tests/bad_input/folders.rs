@@ -141,9 +141,10 @@ fn a_runtime_folder_that_is_full_has_no_room_for_a_shells_file_and_that_is_said(
 #[test]
 fn without_any_place_for_a_folder_the_session_says_so() {
     let folder = private();
-    let small = "mount -t tmpfs -o nr_inodes=1 none";
+    // kinject itself may lie somewhere below /tmp: there it is still to be seen
     let mounts = format!(
-        "{small} '{}' && {small} /tmp && {small} /dev/shm",
+        "mount --rbind /tmp /tmp && mount -o remount,bind,ro,nosuid,nodev /tmp && \
+         mount -t tmpfs -o nr_inodes=1 none /dev/shm && mount -t tmpfs -o mode=700,nr_inodes=1 none '{}'",
         folder.path().display()
     );
     let key = binaries::folder().join("test-programs/key");
@@ -159,7 +160,8 @@ fn without_any_place_for_a_folder_the_session_says_so() {
     outcome
         .exited(125)
         .complains("cannot make a folder for the session")
-        .complains("No space left on device");
+        .complains("No space left on device")
+        .complains("Read-only file system");
     outcome.complains("\n\nhint: free some space");
 }
 
