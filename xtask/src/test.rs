@@ -187,6 +187,6 @@ fn test(rest: &[String], skips: &Path, executables: Executables) -> Result<Suite
         line.clear();
     }
     let status = child.wait()?;
-    suites.end(status.success());
+    suites.end((!status.success()).then(|| status.to_string()));
     Ok(suites)
 }

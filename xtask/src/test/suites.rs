@@ -76,7 +76,8 @@ pub(crate) struct Suites {
     executables: Executables,
     running: Option<(String, Instant)>,
     done: Vec<Suite>,
-    cargo_failed: bool,
+    /// How cargo itself ended, if not well.
+    bad_end: Option<String>,
 }
 
 impl Suites {
@@ -86,7 +87,7 @@ impl Suites {
             executables,
             running: None,
             done: Vec::new(),
-            cargo_failed: false,
+            bad_end: None,
         }
     }
 
@@ -103,10 +104,10 @@ impl Suites {
         }
     }
 
-    /// After the last line.
-    pub(crate) fn end(&mut self, success: bool) {
+    /// After the last line; `bad_end` says how cargo ended, if not well.
+    pub(crate) fn end(&mut self, bad_end: Option<String>) {
         self.crashed();
-        self.cargo_failed = !success;
+        self.bad_end = bad_end;
     }
 
     /// Every suite that had a test.
@@ -115,9 +116,14 @@ impl Suites {
         self.done.iter().filter(move |suite| !is_empty(suite))
     }
 
-    /// Whether all is well.
-    pub(crate) fn passed(&self) -> bool {
-        !self.cargo_failed && self.done.iter().all(|suite| suite.failed == 0 && !suite.crashed)
+    /// Whether a suite failed.
+    pub(crate) fn failed(&self) -> bool {
+        self.done.iter().any(|suite| suite.failed > 0 || suite.crashed)
+    }
+
+    /// How cargo ended, where no suite's failure explains it: there may be suites that did not run.
+    pub(crate) fn unexplained_end(&self) -> Option<&str> {
+        self.bad_end.as_deref().filter(|_| !self.failed())
     }
 
     fn start(&mut self, name: String, now: Instant) {
@@ -212,7 +218,7 @@ mod tests {
         let mut suites = Suites::new(executables);
         let now = Instant::now();
         output.lines().for_each(|line| suites.line(line, now));
-        suites.end(success);
+        suites.end((!success).then(|| "signal: 9".to_owned()));
         suites
     }
 
@@ -248,7 +254,7 @@ mod tests {
             ]
         );
         assert_eq!(suites.done().next().unwrap().ignored, 1);
-        assert!(!suites.passed());
+        assert!(suites.failed() && suites.unexplained_end().is_none());
     }
 
     #[test]
@@ -267,12 +273,12 @@ mod tests {
     }
 
     #[test]
-    fn suites_without_tests_are_not_named_and_cargos_own_failure_counts() {
+    fn suites_without_tests_are_not_named_and_cargos_own_end_is() {
         let output = "     Running unittests src/lib.rs (target/debug/deps/unknown-3)\n\
                       test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0s\n";
         assert_eq!(results(&read(output, true)), []);
-        assert!(read(output, true).passed());
-        assert!(!read(output, false).passed());
+        assert_eq!(read(output, true).unexplained_end(), None);
+        assert_eq!(read(output, false).unexplained_end(), Some("signal: 9"));
     }
 
     #[test]

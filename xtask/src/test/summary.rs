@@ -21,7 +21,12 @@ pub(crate) struct Summary {
 impl Summary {
     /// The result of `cargo test`.
     pub(crate) fn add(&mut self, suites: Suites) {
-        self.tests_failed |= !suites.passed();
+        self.tests_failed |= suites.failed();
+        if let Some(end) = suites.unexplained_end() {
+            self.fail(&format!(
+                "`cargo test` ended early ({end}): suites that are not named did not run"
+            ));
+        }
         self.suites.extend(suites.done().cloned());
     }
 
