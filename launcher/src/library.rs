@@ -2,6 +2,7 @@
 
 use crate::exit::Failure;
 use crate::folder::preloadable;
+use crate::installation;
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
 
@@ -12,14 +13,8 @@ const BUILDS: [(&str, (u32, u32)); 2] = [("glibc-2.34", (2, 34)), ("glibc-2.17",
 
 /// Finds the library and gives a path that can stand in LD_PRELOAD: its own, or a link in the session's folder.
 pub(crate) fn find(folder: &Path) -> Result<PathBuf, Failure> {
-    let executable = std::env::current_exe().map_err(|error| {
-        Failure::own(
-            format!("cannot find kinject's own file: {error}"),
-            "is /proc mounted?",
-        )
-    })?;
-    let beside = executable.parent().unwrap_or(Path::new("/"));
-    let library = candidates(beside, glibc_version())
+    let beside = installation::folder()?;
+    let library = candidates(&beside, glibc_version())
         .into_iter()
         .find(|path| path.is_file())
         .ok_or_else(|| {

@@ -8,6 +8,7 @@ mod child;
 mod cli;
 mod exit;
 mod folder;
+mod installation;
 mod library;
 mod message;
 mod program;

@@ -1,6 +1,7 @@
 //! The relay as the launcher's other child: started, ordered, heard.
 
 use crate::exit::Failure;
+use crate::installation;
 use crossbeam_channel::Sender;
 use kinject_protocol::session::{Event, LogLevel, Order, SessionConfig, from_line, to_line};
 use std::cell::Cell;
@@ -9,7 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 const NAME: &str = "kinject-relay";
@@ -136,13 +137,7 @@ fn own_session() -> std::io::Result<()> {
 }
 
 fn find() -> Result<PathBuf, Failure> {
-    let executable = std::env::current_exe().map_err(|error| {
-        Failure::own(
-            format!("cannot find kinject's own file: {error}"),
-            "is /proc mounted?",
-        )
-    })?;
-    let beside = executable.parent().unwrap_or(Path::new("/")).join(NAME);
+    let beside = installation::folder()?.join(NAME);
     if beside.is_file() {
         return Ok(beside);
     }
