@@ -1,8 +1,14 @@
 //! Two network namespaces with a wire between them.
 //!
 //! They have no names and no place in the file system: each lives in a process, and is gone with the last one in it.
+//!
+//! Each side has half of the machine's processors to itself, as two machines would. Without that the scheduler puts a
+//! client and a server that only ever wait for each other on one processor in some runs and not in others, where a byte
+//! travels without the wake-up of an idle processor that it costs between machines.
 
+use std::ops::RangeInclusive;
 use std::process::Command;
+use std::thread;
 
 use anyhow::{Context, Result};
 
@@ -14,23 +20,28 @@ pub(crate) const SERVER: &str = "10.213.0.2";
 const CLIENT: &str = "10.213.0.1";
 const LINK: &str = "wire";
 
-/// A network namespace of the benchmark's own.
+/// A network namespace of the benchmark's own, with processors of its own.
 pub(crate) struct Namespace {
     holder: Helper,
+    processors: String,
 }
 
 impl Namespace {
-    fn new(name: &str) -> Result<Self> {
+    fn new(name: &str, processors: RangeInclusive<usize>) -> Result<Self> {
         // cat(1) ends with its standard input. What it repeats shows that the namespace is there.
         let mut holder = Helper::start(name, tied("unshare").args(["--net", "cat"]))?;
         holder.tell("ready\n")?;
         holder.line()?;
-        Ok(Self { holder })
+        Ok(Self {
+            holder,
+            processors: format!("{}-{}", processors.start(), processors.end()),
+        })
     }
 
     /// A program in the namespace, to which arguments can be added.
     pub(crate) fn command(&self, program: &str) -> Command {
-        let mut command = tied("nsenter");
+        let mut command = tied("taskset");
+        command.args(["--cpu-list", &self.processors, "nsenter"]);
         command.args(["--net", "--target", &self.holder.pid().to_string(), "--", program]);
         command
     }
@@ -44,9 +55,10 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new() -> Result<Self> {
+        let (client, server) = halves(thread::available_parallelism()?.get());
         let wire = Self {
-            client: Namespace::new("the client's network")?,
-            server: Namespace::new("the server's network")?,
+            client: Namespace::new("the client's network", client)?,
+            server: Namespace::new("the server's network", server)?,
         };
         let peer = wire.server.holder.pid();
         configure(
@@ -74,8 +86,27 @@ impl Wire {
     }
 }
 
+/// The processors of the client's machine and of the server's, out of so many.
+fn halves(processors: usize) -> (RangeInclusive<usize>, RangeInclusive<usize>) {
+    let half = processors / 2;
+    let last = processors.saturating_sub(1);
+    (0..=half.saturating_sub(1), half..=last)
+}
+
 fn configure(namespace: &Namespace, lines: &str) -> Result<()> {
     process::output_with_input(namespace.command("ip").args(["-batch", "-"]), lines.as_bytes())
         .context("connecting two network namespaces")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_side_has_processors_of_its_own() {
+        assert_eq!(halves(2), (0..=0, 1..=1));
+        assert_eq!(halves(5), (0..=1, 2..=4));
+        assert_eq!(halves(1), (0..=0, 0..=0));
+    }
 }
