@@ -1,6 +1,7 @@
 //! A reply as it lies in its buffer.
 
-use super::{DecodeError, Fields, MAX_ADDRESSES, Reply};
+use super::fields::Fields;
+use super::{DecodeError, MAX_ADDRESSES, Reply};
 use crate::failure::{ConnectFailure, NameFailure};
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,0 +1,78 @@
+//! What the relay answers, and its bytes.
+
+use super::fields::encode_address;
+use super::{DecodeError, MAX_ADDRESSES, MAX_NAME, ReplyRef, VERSION};
+use crate::failure::{ConnectFailure, NameFailure};
+use std::net::{IpAddr, SocketAddr};
+
+/// What the relay answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The socket is connected.
+    Connected,
+    /// The socket is connecting: its state is `SYN_SENT`, poll(2) tells when it is done.
+    InProgress,
+    /// The target belongs to the local network: call the real connect(2).
+    Local,
+    /// The connect failed.
+    Failed(ConnectFailure),
+    /// The target that the program asked for.
+    Peer(SocketAddr),
+    /// The relay knows nothing of this socket: what the kernel says stands.
+    Unknown,
+    /// The addresses of a name, best first.
+    Addresses {
+        /// The name's canonical form, as getaddrinfo(3) gives it for `AI_CANONNAME`.
+        canonical: Vec<u8>,
+        /// Its addresses, at least one.
+        addresses: Vec<IpAddr>,
+    },
+    /// The name gave no address.
+    NameFailed(NameFailure),
+}
+
+impl Reply {
+    /// Encodes into `buffer`, which is cleared first, so that a relay can reuse it.
+    pub fn encode(&self, buffer: &mut Vec<u8>) {
+        buffer.clear();
+        buffer.push(VERSION);
+        match self {
+            Self::Connected => buffer.push(1),
+            Self::InProgress => buffer.push(2),
+            Self::Local => buffer.push(3),
+            Self::Failed(failure) => buffer.extend([4, *failure as u8]),
+            Self::Peer(address) => {
+                buffer.push(5);
+                let (bytes, length) = encode_address(address);
+                buffer.extend(&bytes[..length]);
+            }
+            Self::Unknown => buffer.push(6),
+            Self::Addresses { canonical, addresses } => {
+                buffer.push(7);
+                let canonical = &canonical[..canonical.len().min(MAX_NAME)];
+                let addresses = &addresses[..addresses.len().min(MAX_ADDRESSES)];
+                buffer.extend((canonical.len() as u16).to_le_bytes());
+                buffer.extend(canonical);
+                buffer.extend((addresses.len() as u16).to_le_bytes());
+                for address in addresses {
+                    match address {
+                        IpAddr::V4(v4) => {
+                            buffer.push(4);
+                            buffer.extend(v4.octets());
+                        }
+                        IpAddr::V6(v6) => {
+                            buffer.push(6);
+                            buffer.extend(v6.octets());
+                        }
+                    }
+                }
+            }
+            Self::NameFailed(failure) => buffer.extend([8, *failure as u8]),
+        }
+    }
+
+    /// Decodes one datagram.
+    pub fn decode(message: &[u8]) -> Result<Self, DecodeError> {
+        ReplyRef::decode(message).map(Self::from)
+    }
+}
