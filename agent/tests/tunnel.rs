@@ -50,6 +50,6 @@ async fn facts_tell_version_and_addresses() {
     let (tunnel, _driver) = agent.tunnel().await;
     let facts = soon(tunnel.facts()).await.unwrap();
     assert_eq!(facts.version, env!("CARGO_PKG_VERSION"));
-    assert_eq!(tunnel.agent().software, facts.version);
+    assert_eq!(tunnel.agent().version.software, facts.version);
     assert!(facts.addresses.iter().any(|found| found.address.is_loopback()));
 }

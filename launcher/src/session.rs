@@ -88,7 +88,7 @@ fn in_session(
         log: options.log_level(),
     };
     let mut relay = Relay::start(config, channel.clone(), Voice::Relay)?;
-    let ready = match come_up(&voices, &relay, &early, &mut progress) {
+    let ready = match come_up(&voices, &relay, &early, &mut progress, options.quiet) {
         Ok(ready) => ready,
         Err(ended) => {
             progress.clear();
@@ -122,6 +122,7 @@ fn come_up(
     relay: &Relay,
     early: &Early,
     progress: &mut Progress,
+    quiet: bool,
 ) -> Result<Ready, Result<Status, Failure>> {
     loop {
         // the relay's thread holds the other end until it has reported the relay's end
@@ -138,10 +139,11 @@ fn come_up(
                     hint: report.hint,
                 }));
             }
-            Voice::Relay(Heard::Event(Event::Notice(report))) => {
+            Voice::Relay(Heard::Event(Event::Notice(report))) if !quiet => {
                 progress.clear();
                 say(&report);
             }
+            Voice::Relay(Heard::Event(Event::Notice(_))) => {}
             Voice::Relay(Heard::Event(Event::Finished)) => return Err(Err(unannounced(relay))),
             Voice::Relay(Heard::End) => {
                 relay.note_end();

@@ -1,7 +1,8 @@
 //! Failures of the session in words for its user.
 
 use kinject_protocol::session::Report;
-use kinject_tunnel::OpenError;
+use kinject_tunnel::{OpenError, Version};
+use std::fmt;
 
 /// Why the session has no way to its agent.
 #[derive(Clone, Debug)]
@@ -43,21 +44,68 @@ impl From<Failure> for Report {
     }
 }
 
+/// Where an agent is and whose it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Whereabouts<'a> {
+    /// Somebody else started it at this endpoint.
+    Endpoint(&'a str),
+    /// A pod of ours, made of this image.
+    Pod {
+        /// Its name.
+        name: &'a str,
+        /// Its image.
+        image: &'a str,
+    },
+}
+
+impl Whereabouts<'_> {
+    /// How to get an agent of our release.
+    fn of_our_release(self) -> String {
+        let release = Version::own().software;
+        match self {
+            Self::Endpoint(endpoint) => format!("start a kinject-agent {release} at {endpoint}"),
+            Self::Pod { .. } => format!("name an image of kinject-agent {release} with --agent-image"),
+        }
+    }
+}
+
+impl fmt::Display for Whereabouts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Endpoint(endpoint) => f.write_str(endpoint),
+            Self::Pod { name, image } => write!(f, "{name} (image {image})"),
+        }
+    }
+}
+
 /// The two ends reached each other and did not come together.
-pub(crate) fn of_open_error(error: &OpenError, place: &str) -> Failure {
+pub(crate) fn of_open_error(error: &OpenError, place: Whereabouts<'_>) -> Failure {
+    if let OpenError::Version { ours, theirs } = error {
+        return Failure::lasting(
+            format!("the agent at {place} is version {theirs}, with which kinject {ours} cannot work"),
+            &format!("{}, or use kinject {}", place.of_our_release(), theirs.software),
+        );
+    }
     let message = format!("the agent at {place} and this kinject do not come together: {error}");
+    let hint = "is it a kinject agent, and is the key the same at both ends?";
     match error {
-        OpenError::Version { .. } => Failure::lasting(
-            message,
-            "use an agent and a kinject of the same version (`--agent-image` names the image)",
+        OpenError::Io(_) | OpenError::TimedOut | OpenError::Closed => Failure::passing(message, hint),
+        _ => Failure::lasting(message, hint),
+    }
+}
+
+/// What is worth knowing of an agent that works and is of another release.
+pub(crate) fn of_another_release(agent: &Version, place: Whereabouts<'_>) -> Report {
+    let ours = Version::own().software;
+    Report {
+        message: format!(
+            "the agent at {place} is version {}, this kinject is {ours}; they speak the same protocol",
+            agent.software
         ),
-        OpenError::Io(_) | OpenError::TimedOut | OpenError::Closed => Failure::passing(
-            message,
-            "is it a kinject agent, and is the key the same at both ends?",
-        ),
-        _ => Failure::lasting(
-            message,
-            "is it a kinject agent, and is the key the same at both ends?",
-        ),
+        hint: Some(format!(
+            "should something not work: {}, or use kinject {}",
+            place.of_our_release(),
+            agent.software
+        )),
     }
 }

@@ -11,9 +11,10 @@
 use crate::cluster::agent::ClusterAgent;
 use crate::log;
 use crate::names::resolver::PodNames;
-use crate::report::Failure;
+use crate::report::{self, Failure, Whereabouts};
 use kinject_protocol::session::{Event, Report};
-use kinject_tunnel::{Driver, Endpoint, RelayIdentity, Security, Tunnel};
+use kinject_tunnel::{Driver, Endpoint, RelayIdentity, Security, Tunnel, Version};
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::path::Path;
 use std::rc::Rc;
@@ -141,7 +142,10 @@ impl Connector {
                     })?;
                     Opened::over(stream, identity, Security::Proof, "direct")
                         .await
-                        .map_err(|error| crate::report::of_open_error(&error, &endpoint.to_string()))
+                        .map_err(|error| {
+                            let endpoint = endpoint.to_string();
+                            report::of_open_error(&error, Whereabouts::Endpoint(&endpoint))
+                        })
                 };
                 tokio::time::timeout(OPEN_PATIENCE, attempt)
                     .await
@@ -153,6 +157,16 @@ impl Connector {
                     })
             }
             Self::Cluster(agent) => agent.open().await,
+        }
+    }
+
+    /// What a user should know of an agent that is of another release than we are.
+    fn of_another_release(&self, agent: &Version) -> Report {
+        match self {
+            Self::Direct { endpoint, .. } => {
+                report::of_another_release(agent, Whereabouts::Endpoint(&endpoint.to_string()))
+            }
+            Self::Cluster(ours) => ours.told(|place| report::of_another_release(agent, place)),
         }
     }
 
@@ -198,6 +212,8 @@ pub(crate) struct Keeper {
     connector: Connector,
     state: watch::Sender<State>,
     events: mpsc::Sender<Event>,
+    /// The release that the user takes the agent for: ours, until told otherwise.
+    release: RefCell<String>,
 }
 
 impl Keeper {
@@ -209,6 +225,7 @@ impl Keeper {
                 connector,
                 state: sender,
                 events,
+                release: RefCell::new(Version::own().software),
             },
             Rc::new(Uplink { state: receiver }),
         )
@@ -239,7 +256,7 @@ impl Keeper {
         let mut pause = FIRST_PAUSE;
         let mut said = None;
         loop {
-            let failure = match self.connector.connect().await {
+            let failure = match self.connect().await {
                 Ok(established) => return established,
                 Err(failure) => failure,
             };
@@ -255,9 +272,15 @@ impl Keeper {
         }
     }
 
-    /// The first tunnel; its failure is the session's.
+    /// A tunnel. The failure of the first one is the session's.
     pub(crate) async fn connect(&self) -> Result<Established, Failure> {
-        self.connector.connect().await
+        let established = self.connector.connect().await?;
+        let agent = &established.up.tunnel.agent().version;
+        let known = self.release.replace(agent.software.clone());
+        if agent.software != known {
+            self.report(self.connector.of_another_release(agent)).await;
+        }
+        Ok(established)
     }
 
     async fn notice(&self, message: String, hint: Option<&str>) {
@@ -265,6 +288,10 @@ impl Keeper {
             message,
             hint: hint.map(str::to_owned),
         };
+        self.report(report).await;
+    }
+
+    async fn report(&self, report: Report) {
         // a launcher that is gone reads no notices
         let _unheard = self.events.send(Event::Notice(report)).await.is_err();
     }

@@ -51,35 +51,57 @@ impl fmt::Debug for SessionId {
     }
 }
 
+/// Which kinject an end is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version {
+    /// Ends with different ones refuse each other.
+    pub wire: u16,
+    /// The release. Ends with different ones work together as long as the wire version is the same; a user is told.
+    pub software: String,
+}
+
 /// What an end says about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// [`WIRE_VERSION`] of the sender.
-    pub wire_version: u16,
-    /// Version of the sender's software, for messages only.
-    pub software: String,
+    /// Which kinject the sender is.
+    pub version: Version,
     /// The session the sender belongs to; an agent answers with the relay's.
     pub session: SessionId,
+}
+
+impl Version {
+    /// That of this build.
+    pub fn own() -> Self {
+        let mut software = env!("CARGO_PKG_VERSION").to_owned();
+        software.truncate(VERSION_BYTES);
+        Version {
+            wire: WIRE_VERSION,
+            software,
+        }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (wire {})", self.software, self.wire)
+    }
 }
 
 impl Hello {
     /// The hello of this build.
     pub fn new(session: SessionId) -> Self {
-        let mut software = env!("CARGO_PKG_VERSION").to_owned();
-        software.truncate(VERSION_BYTES);
         Hello {
-            wire_version: WIRE_VERSION,
-            software,
+            version: Version::own(),
             session,
         }
     }
 
     pub(crate) fn encode(&self) -> [u8; HELLO_BYTES] {
         let mut bytes = [0; HELLO_BYTES];
-        let version = self.software.as_bytes();
+        let version = self.version.software.as_bytes();
         let len = version.len().min(VERSION_BYTES);
         bytes[..8].copy_from_slice(MAGIC);
-        bytes[8..10].copy_from_slice(&self.wire_version.to_be_bytes());
+        bytes[8..10].copy_from_slice(&self.version.wire.to_be_bytes());
         bytes[10..12].copy_from_slice(&(len as u16).to_be_bytes());
         bytes[12..12 + len].copy_from_slice(&version[..len]);
         bytes[44..].copy_from_slice(self.session.bytes());
@@ -104,8 +126,10 @@ impl Hello {
         let mut session = [0; 16];
         session.copy_from_slice(&bytes[44..]);
         Some(Hello {
-            wire_version: u16::from_be_bytes([bytes[8], bytes[9]]),
-            software: software.to_owned(),
+            version: Version {
+                wire: u16::from_be_bytes([bytes[8], bytes[9]]),
+                software: software.to_owned(),
+            },
             session: SessionId(session),
         })
     }
@@ -134,7 +158,7 @@ mod tests {
     fn a_hello_of_a_later_wire_version_is_still_read() {
         let mut bytes = Hello::new(SessionId::random()).encode();
         bytes[8..10].copy_from_slice(&999_u16.to_be_bytes());
-        assert_eq!(Hello::decode(&bytes).unwrap().wire_version, 999);
+        assert_eq!(Hello::decode(&bytes).unwrap().version.wire, 999);
     }
 
     #[test]

@@ -39,7 +39,7 @@ mod hello;
 mod payload;
 
 pub use dial_error::DialError;
-pub use hello::{Hello, SessionId, WIRE_VERSION};
+pub use hello::{Hello, SessionId, Version, WIRE_VERSION};
 pub use http2::{
     AgentFacts, CloseReason, Driver, InterfaceAddress, RequestError, Scope, Tunnel, TunnelStream,
 };

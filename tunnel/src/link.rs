@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use crate::hello::{HELLO_BYTES, Hello, WIRE_VERSION};
+use crate::hello::{HELLO_BYTES, Hello, SessionId, Version};
 use crate::keys::{AgentIdentity, RelayIdentity};
 use crate::transport::Stream;
 use crate::{proof, tls};
@@ -46,10 +46,10 @@ pub enum OpenError {
     /// The ends are too far apart in version.
     #[error("this end is version {ours} and the other end is version {theirs}, which cannot work together")]
     Version {
-        /// Software and wire version of this end.
-        ours: String,
-        /// Software and wire version of the other end.
-        theirs: String,
+        /// This end's.
+        ours: Version,
+        /// The other end's.
+        theirs: Version,
     },
     /// The other end does not hold the session's key.
     #[error("the other end does not hold the same key")]
@@ -91,7 +91,7 @@ pub async fn open(
                 let config = identity.tls().ok_or(OpenError::NoCertificate)?;
                 let mut stream = tls::open(stream, config).await?;
                 write_hello(&mut stream, &Hello::new(identity.session())).await?;
-                let hello = read_hello(&mut stream).await?;
+                let hello = read_hello(&mut stream, &Version::own()).await?;
                 Ok((stream, hello))
             }
         }
@@ -118,13 +118,13 @@ pub async fn accept(
                 let config = identity.tls().ok_or(OpenError::NoCertificate)?;
                 let mut stream = tls::accept(stream, config).await?;
                 // The certificate is verified, so the relay may know our version before we look at its own.
-                let hello = read_hello(&mut stream).await;
+                let hello = read_hello(&mut stream, identity.version()).await;
                 let session = match &hello {
                     Ok(hello) => hello.session,
-                    Err(OpenError::Version { .. }) => crate::hello::SessionId::random(),
+                    Err(OpenError::Version { .. }) => SessionId::random(),
                     Err(_) => return hello.map(|hello| (stream, hello)),
                 };
-                write_hello(&mut stream, &Hello::new(session)).await?;
+                write_hello(&mut stream, &identity.hello(session)).await?;
                 Ok((stream, hello?))
             }
         }
@@ -141,16 +141,15 @@ async fn write_hello(stream: &mut Stream, hello: &Hello) -> Result<(), OpenError
 }
 
 /// Reads a hello and insists on our wire version.
-pub(crate) async fn read_hello(stream: &mut Stream) -> Result<Hello, OpenError> {
+pub(crate) async fn read_hello(stream: &mut Stream, ours: &Version) -> Result<Hello, OpenError> {
     let mut bytes = [0; HELLO_BYTES];
     stream.read_exact(&mut bytes).await?;
     let hello = Hello::decode(&bytes).ok_or(OpenError::NotKinject)?;
-    if hello.wire_version == WIRE_VERSION {
+    if hello.version.wire == ours.wire {
         return Ok(hello);
     }
-    let named = |software: &str, wire: u16| format!("{software} (wire {wire})");
     Err(OpenError::Version {
-        ours: named(env!("CARGO_PKG_VERSION"), WIRE_VERSION),
-        theirs: named(&hello.software, hello.wire_version),
+        ours: ours.clone(),
+        theirs: hello.version,
     })
 }

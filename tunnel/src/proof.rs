@@ -15,7 +15,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::hello::{HELLO_BYTES, Hello, fill_random};
+use crate::hello::{HELLO_BYTES, Hello, SessionId, Version, fill_random};
 use crate::keys::{AgentIdentity, RelayIdentity};
 use crate::link::{OpenError, read_hello};
 use crate::transport::Stream;
@@ -32,7 +32,7 @@ pub async fn open(stream: &mut Stream, identity: &RelayIdentity) -> Result<Hello
     stream.write_all(&ours).await?;
     stream.flush().await?;
 
-    let (theirs, hello) = read_opening(stream).await?;
+    let (theirs, hello) = read_opening(stream, &Version::own()).await?;
     let mut signature = [0; SIGNATURE_BYTES];
     stream.read_exact(&mut signature).await?;
     if !identity
@@ -51,17 +51,17 @@ pub async fn open(stream: &mut Stream, identity: &RelayIdentity) -> Result<Hello
 /// The agent's side. Returns what the relay said about itself.
 pub async fn accept(stream: &mut Stream, identity: &AgentIdentity) -> Result<Hello, OpenError> {
     // A hello of another wire version is answered with ours, so that the relay can name both.
-    let (theirs, hello) = match read_opening(stream).await {
+    let (theirs, hello) = match read_opening(stream, identity.version()).await {
         Ok(read) => read,
         Err(error @ OpenError::Version { .. }) => {
-            let answer = Hello::new(crate::hello::SessionId::random());
+            let answer = identity.hello(SessionId::random());
             stream.write_all(&answer.encode()).await?;
             stream.flush().await?;
             return Err(error);
         }
         Err(error) => return Err(error),
     };
-    let ours = opening(&Hello::new(hello.session));
+    let ours = opening(&identity.hello(hello.session));
     let mut answer = [0; OPENING_BYTES + SIGNATURE_BYTES];
     answer[..OPENING_BYTES].copy_from_slice(&ours);
     answer[OPENING_BYTES..].copy_from_slice(&identity.sign(&transcript(AGENT_SIGNS, &theirs, &ours)));
@@ -86,8 +86,11 @@ fn opening(hello: &Hello) -> [u8; OPENING_BYTES] {
     bytes
 }
 
-async fn read_opening(stream: &mut Stream) -> Result<([u8; OPENING_BYTES], Hello), OpenError> {
-    let hello = read_hello(stream).await?;
+async fn read_opening(
+    stream: &mut Stream,
+    ours: &Version,
+) -> Result<([u8; OPENING_BYTES], Hello), OpenError> {
+    let hello = read_hello(stream, ours).await?;
     let mut bytes = [0; OPENING_BYTES];
     bytes[..HELLO_BYTES].copy_from_slice(&hello.encode());
     stream.read_exact(&mut bytes[HELLO_BYTES..]).await?;

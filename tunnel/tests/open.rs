@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use kinject_tunnel::http2::Server;
 use kinject_tunnel::{
-    AgentIdentity, Hello, OpenError, RelayIdentity, Security, SessionKeys, Stream, Tunnel, WIRE_VERSION, link,
+    AgentIdentity, Hello, OpenError, RelayIdentity, Security, SessionKeys, Stream, Tunnel, Version,
+    WIRE_VERSION, link,
 };
 use support::{secret, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -67,7 +68,7 @@ async fn ends_with_a_sessions_keys_find_each_other_in_both_ways() {
     let agent: AgentIdentity = keys.agent.parse().unwrap();
     for security in [Security::Proof, Security::Tls] {
         let (opened, accepted) = both(&keys.relay, &agent, security).await;
-        assert_eq!(opened.unwrap().software, env!("CARGO_PKG_VERSION"));
+        assert_eq!(opened.unwrap().version.software, env!("CARGO_PKG_VERSION"));
         assert_eq!(accepted.unwrap().session, keys.relay.session());
     }
 }
@@ -132,9 +133,45 @@ async fn another_wire_version_is_named_to_both() {
         .map(drop)
         .unwrap_err();
     assert!(
-        matches!(&error, OpenError::Version { theirs, .. } if theirs == "99.0.1 (wire 2)"),
+        matches!(&error, OpenError::Version { theirs, .. } if theirs.to_string() == "99.0.1 (wire 2)"),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn an_agent_of_another_wire_version_is_told_apart_in_both_ways_of_proof() {
+    let keys = SessionKeys::generate().unwrap();
+    let agent: AgentIdentity = keys.agent.parse().unwrap();
+    let agent = agent.of_version(Version {
+        wire: WIRE_VERSION + 1,
+        software: "99.0.1".into(),
+    });
+    for security in [Security::Proof, Security::Tls] {
+        let (opened, accepted) = both(&keys.relay, &agent, security).await;
+        assert!(
+            matches!(&opened, Err(OpenError::Version { theirs, .. }) if theirs.software == "99.0.1"),
+            "{opened:?}"
+        );
+        assert!(
+            matches!(&accepted, Err(OpenError::Version { theirs, .. }) if *theirs == Version::own()),
+            "{accepted:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_agent_of_another_release_that_speaks_the_same_is_let_in_and_known() {
+    let keys = SessionKeys::generate().unwrap();
+    let agent: AgentIdentity = keys.agent.parse().unwrap();
+    let agent = agent.of_version(Version {
+        wire: WIRE_VERSION,
+        software: "0.0.9".into(),
+    });
+    for security in [Security::Proof, Security::Tls] {
+        let (opened, accepted) = both(&keys.relay, &agent, security).await;
+        assert_eq!(opened.unwrap().version.software, "0.0.9");
+        accepted.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use super::access::{self, Access};
 use super::proxy::ProxyError;
 use super::{job, port_forward, proxy, watching};
 use crate::log;
-use crate::report::{self, Failure};
+use crate::report::{self, Failure, Whereabouts};
 use crate::uplink::Opened;
 use k8s_openapi::api::batch::v1::Job;
 use kinject_protocol::session::{Event, KubernetesTarget, Report, TransportChoice};
@@ -90,6 +90,20 @@ impl ClusterAgent {
     /// The cluster and namespace.
     pub(crate) fn access(&self) -> &Access {
         &self.access
+    }
+
+    /// The agent in that pod, for messages.
+    fn whereabouts<'a>(&'a self, pod: &'a str) -> Whereabouts<'a> {
+        Whereabouts::Pod {
+            name: pod,
+            image: &self.image,
+        }
+    }
+
+    /// Says something of the agent that runs.
+    pub(crate) fn told<T>(&self, tell: impl FnOnce(Whereabouts<'_>) -> T) -> T {
+        let pod = self.pod.borrow();
+        tell(self.whereabouts(pod.as_ref().map_or("(none)", |pod| &pod.name)))
     }
 
     fn jobs(&self) -> Api<Job> {
@@ -228,7 +242,7 @@ impl ClusterAgent {
             });
             let failure = match attempt.await {
                 Ok(Ok(Ok(opened))) => return Ok(opened),
-                Ok(Ok(Err(error))) => report::of_open_error(&error, pod),
+                Ok(Ok(Err(error))) => report::of_open_error(&error, self.whereabouts(pod)),
                 Ok(Err(ProxyError::Forbidden(words))) => {
                     return Err(Failure::lasting(
                         format!("the pod proxy may not be used: {words}"),
@@ -259,7 +273,7 @@ impl ClusterAgent {
             });
             let failure = match attempt.await {
                 Ok(Ok(Ok(opened))) => return Ok(opened),
-                Ok(Ok(Err(error))) => report::of_open_error(&error, pod),
+                Ok(Ok(Err(error))) => report::of_open_error(&error, self.whereabouts(pod)),
                 Ok(Err(error)) => {
                     let error: kube::Error = error;
                     self.access.failure(&error, "open a port-forward to the agent")

@@ -202,7 +202,11 @@ fn hopeless(access: &Access, pod: &str, container: &ContainerStatus) -> Option<F
         let code = ended.exit_code;
         return Some(Failure::lasting(
             format!("the agent ended with status {code}: {words}"),
-            &describe,
+            &format!(
+                "is {} an image of kinject-agent {}? {describe}",
+                container.image,
+                env!("CARGO_PKG_VERSION")
+            ),
         ));
     }
     let waiting = state.waiting.as_ref()?;

@@ -4,3 +4,4 @@
 mod agent;
 mod folders;
 mod sockets;
+mod versions;

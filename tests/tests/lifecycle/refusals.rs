@@ -129,6 +129,11 @@ fn an_image_that_is_no_agent_is_said() {
     outcome
         .exited(125)
         .complains("the agent ended with status")
+        .complains(concat!(
+            "kinject-samples:1 an image of kinject-agent ",
+            env!("CARGO_PKG_VERSION"),
+            "?"
+        ))
         .complains("\n\nhint: ");
     home.is_clean();
 }

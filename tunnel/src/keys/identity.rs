@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio_rustls::rustls::{ClientConfig, ServerConfig};
 
 use super::Secret;
-use crate::hello::{SessionId, fill_random};
+use crate::hello::{Hello, SessionId, Version, fill_random};
 use crate::tls::{self, Authority};
 
 /// The relay's side of a session: its private key, the agent's public key, and in a cluster its certificate.
@@ -29,6 +29,7 @@ pub struct AgentIdentity {
     own: Arc<Ed25519KeyPair>,
     relay: PublicKey,
     tls: Option<AgentTls>,
+    version: Version,
 }
 
 /// Both sides of a session in a cluster.
@@ -113,6 +114,23 @@ impl AgentIdentity {
             own: Arc::new(key_pair(&secret.derive(b"agent"))),
             relay: PublicKey::of(&key_pair(&secret.derive(b"relay"))),
             tls: None,
+            version: Version::own(),
+        }
+    }
+
+    /// The same agent as another kinject would have built it, to see how a relay takes that.
+    pub fn of_version(self, version: Version) -> Self {
+        AgentIdentity { version, ..self }
+    }
+
+    pub(crate) fn version(&self) -> &Version {
+        &self.version
+    }
+
+    pub(crate) fn hello(&self, session: SessionId) -> Hello {
+        Hello {
+            version: self.version.clone(),
+            session,
         }
     }
 
@@ -187,6 +205,7 @@ impl FromStr for AgentIdentity {
             tls: Some(AgentTls {
                 config: Arc::new(config),
             }),
+            version: Version::own(),
         })
     }
 }
