@@ -7,6 +7,7 @@
 //! that kinject made, with its identity in the environment, where it ends by itself when its relay is gone.
 
 mod cli;
+mod datagrams;
 mod dial;
 mod dns;
 mod facts;

@@ -7,6 +7,7 @@ use kinject_tunnel::{CloseReason, splice};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::datagrams;
 use crate::dial;
 use crate::dns::ForwardError;
 use crate::listen::{DRAIN, Services, join_within};
@@ -49,6 +50,7 @@ pub(crate) async fn run(
 async fn answer(incoming: Incoming, services: Arc<Services>) {
     match incoming {
         Incoming::Connect(request) => connect(request, &services).await,
+        Incoming::Datagrams(request) => datagrams::serve(request, &services.resolver).await,
         Incoming::Dns(request) => dns(request, &services).await,
         Incoming::Facts(request) => request.answer(&services.facts.collect()),
     }

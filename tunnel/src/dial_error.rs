@@ -123,6 +123,15 @@ impl DialError {
         }
     }
 
+    /// What the end of a stream by an error says about a flow of datagrams.
+    pub(crate) fn from_reset(error: &h2::Error) -> DialError {
+        match error.reason() {
+            Some(h2::Reason::CONNECT_ERROR) if error.is_reset() => DialError::Refused,
+            Some(reason) if error.is_reset() => DialError::Other(format!("the agent gave up: {reason}")),
+            _ => DialError::TunnelLost,
+        }
+    }
+
     fn token(&self) -> &'static str {
         match self {
             DialError::Refused => "connection_refused",

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   relay                                                            agent
-//!   Tunnel::connect, dns, facts                                      Incoming::{Connect, Dns, Facts}
+//!   Tunnel::connect, datagrams, dns, facts                           Incoming::{Connect, Datagrams, ...}
 //!        │                                                                ▲
 //!   http2     one HTTP/2 connection, the relay is the client              │
 //!   link      hello: wire version, session; where resuming will stand     │
@@ -18,6 +18,7 @@
 //! | what | how | standard |
 //! |---|---|---|
 //! | a TCP connection | `CONNECT host:port`; END_STREAM is FIN, RST_STREAM is RST | RFC 9113, 8.5 |
+//! | a flow of datagrams | CONNECT-UDP, each datagram a capsule; RST_STREAM with CONNECT_ERROR is a refusal | RFC 9298, 9297, 8441 |
 //! | a dial that failed | 502, 503 or 504 with `Proxy-Status` | RFC 9209 |
 //! | a DNS message | `POST /dns-query`, `application/dns-message` | RFC 8484 |
 //! | facts about the pod | `GET /.well-known/kinject`, JSON | – |
@@ -25,6 +26,7 @@
 //! Each stream has its own flow control, the connection as a whole has none that could be felt, so a program that
 //! stops reading never slows another.
 
+pub mod datagrams;
 pub mod dial_error;
 pub mod http2;
 pub mod keys;
@@ -38,10 +40,12 @@ pub mod transport;
 mod hello;
 mod payload;
 
+pub use datagrams::{DatagramsEnd, carry};
 pub use dial_error::DialError;
 pub use hello::{Hello, SessionId, Version, WIRE_VERSION};
 pub use http2::{
-    AgentFacts, CloseReason, Driver, InterfaceAddress, RequestError, Scope, Tunnel, TunnelStream,
+    AgentFacts, CloseReason, DatagramStream, Driver, InterfaceAddress, RequestError, Scope, Tunnel,
+    TunnelStream,
 };
 pub use keys::{AgentIdentity, RelayIdentity, Secret, SessionKeys};
 pub use link::{OpenError, Security};

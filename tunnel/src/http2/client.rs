@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -13,6 +14,7 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 
+use super::datagrams::{self, DatagramStream};
 use super::heartbeat::{Heartbeat, Metered};
 use super::stream::TunnelStream;
 use super::{
@@ -107,16 +109,28 @@ impl Tunnel {
                 true => DialError::Other(format!("the agent gave up: {error}")),
                 false => DialError::TunnelLost,
             })?;
-        if response.status() == StatusCode::OK {
-            return Ok(TunnelStream {
-                send,
-                recv: response.into_body(),
-            });
-        }
-        Err(match response.headers().get(PROXY_STATUS) {
-            Some(status) => DialError::from_proxy_status(status),
-            None => DialError::Other(format!("the agent answered {}", response.status())),
+        Ok(TunnelStream {
+            send,
+            recv: verdict(response)?,
         })
+    }
+
+    /// Asks for a flow of datagrams between the agent and `target` (CONNECT-UDP, RFC 9298). The agent has not answered
+    /// yet when this is done; what is sent before it does goes out with the request.
+    pub async fn datagrams(&self, target: SocketAddr) -> Result<DatagramStream, DialError> {
+        if !self.send.is_extended_connect_protocol_enabled() {
+            // the agent's settings stand before its first answer
+            match self.facts().await {
+                Err(RequestError::TunnelLost) => return Err(DialError::TunnelLost),
+                _ if self.send.is_extended_connect_protocol_enabled() => {}
+                _ => return Err(DialError::Other("the agent carries no datagrams".into())),
+            }
+        }
+        match self.send(datagrams::request(target), false).await {
+            Ok((response, send)) => Ok(DatagramStream::requested(response, send)),
+            Err(RequestError::TunnelLost) => Err(DialError::TunnelLost),
+            Err(error) => Err(DialError::Other(error.to_string())),
+        }
     }
 
     /// Asks the pod's nameservers (DNS over HTTPS, RFC 8484). Query and answer are DNS messages.
@@ -124,7 +138,7 @@ impl Tunnel {
         let media_type = HeaderValue::from_static(DNS_MEDIA_TYPE);
         let mut request = Request::new(());
         *request.method_mut() = Method::POST;
-        *request.uri_mut() = uri(DNS_PATH);
+        *request.uri_mut() = uri(PathAndQuery::from_static(DNS_PATH));
         request.headers_mut().insert(CONTENT_TYPE, media_type.clone());
         request.headers_mut().insert(ACCEPT, media_type);
         request
@@ -147,7 +161,7 @@ impl Tunnel {
     /// What the agent knows about its pod.
     pub async fn facts(&self) -> Result<AgentFacts, RequestError> {
         let mut request = Request::new(());
-        *request.uri_mut() = uri(FACTS_PATH);
+        *request.uri_mut() = uri(PathAndQuery::from_static(FACTS_PATH));
         let (response, _) = self.send(request, true).await?;
         let response = answered(response.await).await?;
         let text = body(&mut response.into_body(), FACTS_BYTES).await?;
@@ -211,12 +225,23 @@ async fn drive(
     .await
 }
 
-fn uri(path: &'static str) -> Uri {
+/// What stands for a whole connection, if the agent made it.
+pub(super) fn verdict(response: Response<RecvStream>) -> Result<RecvStream, DialError> {
+    if response.status() == StatusCode::OK {
+        return Ok(response.into_body());
+    }
+    Err(match response.headers().get(PROXY_STATUS) {
+        Some(status) => DialError::from_proxy_status(status),
+        None => DialError::Other(format!("the agent answered {}", response.status())),
+    })
+}
+
+pub(super) fn uri(path: PathAndQuery) -> Uri {
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(Scheme::HTTP);
     parts.authority = Some(Authority::from_static("agent"));
-    parts.path_and_query = Some(PathAndQuery::from_static(path));
-    // All three parts are constants that make a URI.
+    parts.path_and_query = Some(path);
+    // Scheme and authority are constants that make a URI with any path.
     Uri::from_parts(parts).unwrap_or_default()
 }
 

@@ -22,12 +22,15 @@
 //!   themselves, and a program may well reset thousands of connections in a second.
 
 mod client;
+mod datagrams;
 mod facts;
 mod heartbeat;
 mod server;
 mod stream;
 
 pub use client::{Driver, RequestError, Tunnel};
+pub(crate) use datagrams::Receiving;
+pub use datagrams::{DatagramRequest, DatagramStream};
 pub use facts::{AgentFacts, InterfaceAddress, Scope};
 pub use server::{ConnectRequest, DnsRequest, FactsRequest, Incoming, Server};
 pub use stream::TunnelStream;

@@ -6,12 +6,14 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use h2::RecvStream;
+use h2::ext::Protocol;
 use h2::server::{Connection, SendResponse};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::client::{RequestError, body};
+use super::datagrams::DatagramRequest;
 use super::heartbeat::{Heartbeat, Metered};
 use super::stream::TunnelStream;
 use super::{AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, FACTS_PATH, configure};
@@ -34,6 +36,8 @@ pub struct Server {
 pub enum Incoming {
     /// A TCP connection is wanted.
     Connect(ConnectRequest),
+    /// A flow of datagrams is wanted.
+    Datagrams(DatagramRequest),
     /// A DNS message is to be answered.
     Dns(DnsRequest),
     /// Facts about the pod are wanted.
@@ -63,7 +67,7 @@ impl Server {
     pub async fn start(stream: Stream) -> Result<Server, OpenError> {
         let (metered, heard) = Metered::new(stream);
         let mut builder = h2::server::Builder::new();
-        let handshake = configure!(builder).handshake(metered);
+        let handshake = configure!(builder).enable_connect_protocol().handshake(metered);
         let mut connection = timeout(PROVE_DEADLINE, handshake)
             .await
             .map_err(|_| OpenError::TimedOut)?
@@ -125,14 +129,8 @@ impl ConnectRequest {
     }
 
     /// Says why there is no connection.
-    pub fn refuse(mut self, error: &DialError) {
-        let mut response = Response::new(());
-        *response.status_mut() = error.status();
-        response
-            .headers_mut()
-            .insert(PROXY_STATUS, error.to_proxy_status(PROXY_NAME));
-        // It fails only when the relay has given up, and then nobody wants to know.
-        let _ = self.respond.send_response(response, true);
+    pub fn refuse(self, error: &DialError) {
+        refuse(self.respond, error);
     }
 }
 
@@ -206,6 +204,12 @@ fn sort(request: Request<RecvStream>, respond: SendResponse<Payload>) -> Option<
         answer(respond, status, "text/plain", Bytes::new());
         None
     };
+    if request.method() == Method::CONNECT && request.extensions().get::<Protocol>().is_some() {
+        return match DatagramRequest::read(request, respond) {
+            Ok(request) => Some(Incoming::Datagrams(request)),
+            Err((respond, status)) => refuse(respond, status),
+        };
+    }
     if request.method() == Method::CONNECT {
         let Some(authority) = request
             .uri()
@@ -238,6 +242,17 @@ fn sort(request: Request<RecvStream>, respond: SendResponse<Payload>) -> Option<
         (DNS_PATH | FACTS_PATH, _) => refuse(respond, StatusCode::METHOD_NOT_ALLOWED),
         _ => refuse(respond, StatusCode::NOT_FOUND),
     }
+}
+
+/// Says why a CONNECT of either kind failed.
+pub(super) fn refuse(mut respond: SendResponse<Payload>, error: &DialError) {
+    let mut response = Response::new(());
+    *response.status_mut() = error.status();
+    response
+        .headers_mut()
+        .insert(PROXY_STATUS, error.to_proxy_status(PROXY_NAME));
+    // It fails only when the relay has given up, and then nobody wants to know.
+    let _ = respond.send_response(response, true);
 }
 
 fn answer(mut respond: SendResponse<Payload>, status: StatusCode, media_type: &'static str, body: Bytes) {

@@ -1,0 +1,164 @@
+//! Flows of datagrams through a real agent.
+
+#![allow(clippy::unwrap_used, reason = "it runs in tests only")]
+
+mod support;
+
+use kinject_tunnel::{DatagramsEnd, DialError, Tunnel, carry};
+use std::net::SocketAddr;
+use std::time::Duration;
+use support::{Agent, DEADLINE};
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Longer than any of these tests.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, what).await.expect("it did not happen in time")
+}
+
+/// Two sockets that are connected with each other.
+async fn pair() -> (UdpSocket, UdpSocket) {
+    let ours = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let theirs = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    ours.connect(theirs.local_addr().unwrap()).await.unwrap();
+    theirs.connect(ours.local_addr().unwrap()).await.unwrap();
+    (ours, theirs)
+}
+
+/// A program's socket whose datagrams go to `target`, and how its flow ends.
+async fn flow(tunnel: &Tunnel, target: SocketAddr) -> (UdpSocket, JoinHandle<DatagramsEnd>) {
+    let (program, relay) = pair().await;
+    let mut stream = soon(tunnel.datagrams(target)).await.unwrap();
+    let carried = tokio::spawn(async move { carry(&relay, &mut stream, PATIENCE).await });
+    (program, carried)
+}
+
+#[tokio::test]
+async fn datagrams_keep_their_bounds_and_their_order_both_ways() {
+    let agent = Agent::start(&[]);
+    let (tunnel, _driver) = agent.tunnel().await;
+    let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (program, _carried) = flow(&tunnel, service.local_addr().unwrap()).await;
+    let sizes = [0, 1, 62, 63, 64, 1_200, 16_382, 16_383, 65_507];
+    let mut buffer = vec![0; 65_536];
+    for (index, size) in sizes.into_iter().enumerate() {
+        let datagram = vec![index as u8 + 1; size];
+        program.send(&datagram).await.unwrap();
+        let (length, peer) = soon(service.recv_from(&mut buffer)).await.unwrap();
+        assert!(buffer[..length] == datagram, "{size} bytes there");
+        service.send_to(&datagram, peer).await.unwrap();
+        let length = soon(program.recv(&mut buffer)).await.unwrap();
+        assert!(buffer[..length] == datagram, "{size} bytes back");
+    }
+    for round in 0..10_u8 {
+        for index in 0..10 {
+            program.send(&[round, index]).await.unwrap();
+        }
+        for index in 0..10 {
+            let length = soon(service.recv(&mut buffer)).await.unwrap();
+            assert_eq!(buffer[..length], [round, index]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_ends_the_stream_and_the_next_one_works() {
+    let agent = Agent::start(&[]);
+    let (tunnel, _driver) = agent.tunnel().await;
+    let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let target = service.local_addr().unwrap();
+    drop(service);
+    let (program, carried) = flow(&tunnel, target).await;
+    program.send(b"anyone?").await.unwrap();
+    let end = soon(carried).await.unwrap();
+    assert!(
+        matches!(end, DatagramsEnd::Refused(DialError::Refused)),
+        "{end:?}"
+    );
+    let service = UdpSocket::bind(target).await.unwrap();
+    let (program, _carried) = flow(&tunnel, target).await;
+    program.send(b"anyone?").await.unwrap();
+    let mut buffer = [0; 16];
+    let (length, peer) = soon(service.recv_from(&mut buffer)).await.unwrap();
+    service.send_to(&buffer[..length], peer).await.unwrap();
+    assert_eq!(soon(program.recv(&mut buffer)).await.unwrap(), 7);
+}
+
+#[tokio::test]
+async fn a_target_without_a_route_is_told_in_the_answer() {
+    let agent = Agent::start(&[]);
+    let (tunnel, _driver) = agent.tunnel().await;
+    // a broadcast needs a permission that the agent's socket does not have
+    let mut stream = soon(tunnel.datagrams("255.255.255.255:9".parse().unwrap()))
+        .await
+        .unwrap();
+    assert_eq!(soon(stream.opened()).await, Err(DialError::PermissionDenied));
+}
+
+#[tokio::test]
+async fn a_flow_that_is_given_up_closes_the_agents_socket() {
+    let agent = Agent::start(&[]);
+    let (tunnel, _driver) = agent.tunnel().await;
+    let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let mut buffer = [0; 16];
+    let (program, carried) = flow(&tunnel, service.local_addr().unwrap()).await;
+    program.send(b"hello").await.unwrap();
+    let (_, peer) = soon(service.recv_from(&mut buffer)).await.unwrap();
+    carried.abort();
+    service.connect(peer).await.unwrap();
+    soon(async {
+        // a closed socket answers with a refusal
+        while service.send(b"still there?").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_flow_ends_when_nothing_has_moved_for_long() {
+    let agent = Agent::start(&[]);
+    let (tunnel, _driver) = agent.tunnel().await;
+    let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (_program, relay) = pair().await;
+    let mut stream = soon(tunnel.datagrams(service.local_addr().unwrap()))
+        .await
+        .unwrap();
+    let end = soon(carry(&relay, &mut stream, Duration::from_millis(50))).await;
+    assert!(matches!(end, DatagramsEnd::Idle), "{end:?}");
+}
+
+#[tokio::test]
+async fn a_stalled_flow_holds_back_no_other() {
+    let agent = Agent::start(&[]);
+    let (tunnel, _driver) = agent.tunnel().await;
+    let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let target = service.local_addr().unwrap();
+    // a stream that nobody reads at this end: its window fills up
+    let mut stalled = soon(tunnel.datagrams(target)).await.unwrap();
+    soon(stalled.opened()).await.unwrap();
+    let (feeding, relay) = pair().await;
+    let mut fed = soon(tunnel.datagrams(target)).await.unwrap();
+    let feeder = tokio::spawn(async move { carry(&relay, &mut fed, PATIENCE).await });
+    feeding.send(b"first").await.unwrap();
+    let mut buffer = vec![0; 65_536];
+    soon(service.recv_from(&mut buffer)).await.unwrap();
+    let (program, _carried) = flow(&tunnel, target).await;
+    for _ in 0..200 {
+        feeding.send(&[1; 60_000]).await.unwrap();
+    }
+    program.send(b"me too").await.unwrap();
+    soon(async {
+        loop {
+            let (length, _) = service.recv_from(&mut buffer).await.unwrap();
+            if &buffer[..length] == b"me too" {
+                break;
+            }
+        }
+    })
+    .await;
+    feeder.abort();
+}
