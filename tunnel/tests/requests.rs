@@ -4,6 +4,9 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use kinject_tunnel::http2::{ConnectRequest, DnsRequest, Incoming, Server};
 use kinject_tunnel::{
@@ -11,6 +14,8 @@ use kinject_tunnel::{
     Security, Tunnel, link,
 };
 use support::{secret, soon};
+use tokio::io::DuplexStream;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 
@@ -24,6 +29,25 @@ struct Ends {
 /// A tunnel whose requests come out here.
 async fn ends() -> Ends {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
+    ends_of(ours, theirs).await
+}
+
+/// The same over a transport that falls silent when it is told to, and stays open.
+async fn ends_to_be_cut() -> (Ends, Arc<Notify>) {
+    let (ours, mut near) = tokio::io::duplex(1 << 20);
+    let (mut far, theirs) = tokio::io::duplex(1 << 20);
+    let cut = Arc::new(Notify::new());
+    let wait = Arc::clone(&cut);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+            () = wait.notified() => std::future::pending().await,
+        }
+    });
+    (ends_of(ours, theirs).await, cut)
+}
+
+async fn ends_of(ours: DuplexStream, theirs: DuplexStream) -> Ends {
     let (send, requests) = unbounded_channel();
     let agent = tokio::spawn(async move {
         let identity = AgentIdentity::from_secret(&secret(1));
@@ -224,7 +248,7 @@ async fn a_tunnel_that_nobody_holds_any_more_ends_at_both_ends() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_tunnel_stays_open() {
     let ends = ends().await;
-    tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(!ends.driver.is_finished() && !ends.agent.is_finished());
 }
 
@@ -250,4 +274,25 @@ async fn a_silent_other_end_is_given_up_after_three_heartbeats() {
     let start = tokio::time::Instant::now();
     assert_eq!(driver.await, CloseReason::Silent);
     assert_eq!(start.elapsed().as_secs(), 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tunnel_that_falls_silent_is_given_up_when_its_message_says() {
+    for lived in [1, 5, 11, 25, 39] {
+        let (ends, cut) = ends_to_be_cut().await;
+        let start = tokio::time::Instant::now();
+        tokio::time::sleep(Duration::from_secs(lived)).await;
+        cut.notify_one();
+        for end in [ends.driver, ends.agent] {
+            let reason = end.await.unwrap();
+            assert_eq!(reason, CloseReason::Silent);
+            assert_eq!(
+                reason.to_string(),
+                "nothing was heard from the other end for 30 seconds"
+            );
+            // the last sign of life was an answer to a PING, of which there is one every ten seconds
+            let silent = start.elapsed().as_secs() - lived / 10 * 10;
+            assert_eq!(silent, 30, "it lived for {lived} seconds");
+        }
+    }
 }

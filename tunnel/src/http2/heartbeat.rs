@@ -3,7 +3,12 @@
 //! A PING both asks whether the other end lives and keeps proxies on the way from cutting an idle connection; both
 //! ends send them, so there is traffic both ways. Any byte that arrives counts as life, since on a slow connection an
 //! answer may stand behind megabytes of data.
+//!
+//! Who was not heard for [`SILENCE`] is given up. An idle tunnel hears nothing but the answers to its PINGs, so that it is
+//! given up exactly that long after the last of them. Where there is more to hear, the clock is not looked at for each byte
+//! but with the next PING: it may take a [`HEARTBEAT`] longer.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,9 +17,9 @@ use std::task::{Context, Poll, ready};
 
 use h2::{Ping, PingPong};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{HEARTBEAT, MISSES};
+use super::{HEARTBEAT, SILENCE};
 use crate::transport::Stream;
 
 /// A transport that counts what comes in.
@@ -30,11 +35,13 @@ pub(super) struct Heard(Arc<AtomicU64>);
 /// Watches one connection.
 pub(super) struct Heartbeat {
     ping_pong: Option<PingPong>,
-    tick: Interval,
+    /// The next look: a PING is due, or the other end is given up.
+    look: Pin<Box<Sleep>>,
+    next_ping: Instant,
     heard: Heard,
     heard_before: u64,
+    last_heard: Instant,
     waiting_for_pong: bool,
-    misses: u32,
 }
 
 impl Metered {
@@ -52,20 +59,19 @@ impl Metered {
 
 impl Heartbeat {
     pub(super) fn new(ping_pong: Option<PingPong>, heard: Heard) -> Self {
-        let mut tick = interval(HEARTBEAT);
-        // A process that was stopped for a while must hear the other end before it counts misses.
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let now = Instant::now();
         Heartbeat {
             ping_pong,
-            tick,
+            look: Box::pin(sleep_until(now)),
+            next_ping: now,
             heard,
             heard_before: 0,
+            last_heard: now,
             waiting_for_pong: false,
-            misses: 0,
         }
     }
 
-    /// Ready when the other end is given up.
+    /// Ready when the other end is given up. What has arrived is to be read before.
     pub(super) fn poll_silent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(ping_pong) = &mut self.ping_pong else {
             return Poll::Pending;
@@ -73,22 +79,29 @@ impl Heartbeat {
         loop {
             if self.waiting_for_pong && ping_pong.poll_pong(cx).is_ready() {
                 self.waiting_for_pong = false;
-                self.misses = 0;
+                self.heard_before = self.heard.0.load(Ordering::Relaxed);
+                self.last_heard = Instant::now();
             }
-            ready!(self.tick.poll_tick(cx));
+            ready!(self.look.as_mut().poll(cx));
+            let now = Instant::now();
             let heard = self.heard.0.load(Ordering::Relaxed);
-            if heard != self.heard_before {
+            // A process that was stopped for a while must be able to hear the other end before it judges.
+            let stopped = now - self.look.deadline() >= HEARTBEAT;
+            if heard != self.heard_before || stopped {
                 self.heard_before = heard;
-                self.misses = 0;
-            } else {
-                self.misses += 1;
-                if self.misses > MISSES {
-                    return Poll::Ready(());
+                self.last_heard = now;
+            }
+            let end = self.last_heard + SILENCE;
+            if now >= end {
+                return Poll::Ready(());
+            }
+            if now >= self.next_ping {
+                self.next_ping = now + HEARTBEAT;
+                if !self.waiting_for_pong && ping_pong.send_ping(Ping::opaque()).is_ok() {
+                    self.waiting_for_pong = true;
                 }
             }
-            if !self.waiting_for_pong && ping_pong.send_ping(Ping::opaque()).is_ok() {
-                self.waiting_for_pong = true;
-            }
+            self.look.as_mut().reset(end.min(self.next_ping));
         }
     }
 }

@@ -63,8 +63,8 @@ const FACTS_BYTES: usize = 256 * 1024;
 
 /// Time between signs of life.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Signs of life that may be missing in a row.
-pub const MISSES: u32 = 3;
+/// How long the other end may be silent: three signs of life are missing then.
+pub const SILENCE: Duration = HEARTBEAT.saturating_mul(3);
 
 /// Why a tunnel ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +88,7 @@ impl fmt::Display for CloseReason {
                 write!(
                     f,
                     "nothing was heard from the other end for {} seconds",
-                    HEARTBEAT.as_secs() * u64::from(MISSES)
+                    SILENCE.as_secs()
                 )
             }
             CloseReason::Failed(why) => write!(f, "the tunnel broke: {why}"),
