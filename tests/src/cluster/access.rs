@@ -3,7 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, bail};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::rand::SystemRandom;
+use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -67,6 +71,17 @@ impl Cluster {
         self.kubeconfig_with_token(namespace, token.trim())
     }
 
+    /// The user behind a service account whose token has expired an hour ago.
+    ///
+    /// The API server gives out no token that lives for less than ten minutes, so this one is signed here, with the
+    /// cluster's own key for tokens: nothing but the times is wrong with it.
+    pub fn expired_service_account(&self, namespace: &str, name: &str) -> Result<Kubeconfig> {
+        let token = self.kubectl(&["--namespace", namespace, "create", "token", name])?;
+        let key =
+            fs::read_to_string(self.folder.join("pki/tokens.key")).context("reading the key for tokens")?;
+        self.kubeconfig_with_token(namespace, &expired(token.trim(), &key)?)
+    }
+
     /// A kubeconfig with that bearer token, whatever it is worth.
     pub fn kubeconfig_with_token(&self, namespace: &str, token: &str) -> Result<Kubeconfig> {
         let mut config = self.kubectl_json(&["config", "view", "--raw"])?;
@@ -76,6 +91,33 @@ impl Cluster {
         write(&folder.path().join("kubeconfig"), &config)?;
         Ok(Kubeconfig { folder })
     }
+}
+
+/// The same JSON Web Token (RFC 7519, signed with ES256) with an end that is over.
+fn expired(token: &str, key: &str) -> Result<String> {
+    let mut parts = token.split('.');
+    let (Some(header), Some(claims)) = (parts.next(), parts.next()) else {
+        bail!("the cluster's token is no JSON Web Token");
+    };
+    let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
+    for time in ["iat", "nbf", "exp"] {
+        let claim = claims[time].as_i64().context("the token has no times")?;
+        // it is given out for an hour
+        claims[time] = json!(claim - 2 * 60 * 60);
+    }
+    let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let encoded: String = key.lines().filter(|line| !line.starts_with("-----")).collect();
+    let random = SystemRandom::new();
+    let key = EcdsaKeyPair::from_pkcs8(
+        &ECDSA_P256_SHA256_FIXED_SIGNING,
+        &STANDARD.decode(encoded).context("the key for tokens is no PEM")?,
+        &random,
+    )
+    .map_err(|error| anyhow!("the key for tokens is not as expected: {error}"))?;
+    let signature = key
+        .sign(&random, signed.as_bytes())
+        .map_err(|_| anyhow!("the token cannot be signed"))?;
+    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 
 fn field<'a>(config: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {

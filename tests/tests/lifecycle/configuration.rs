@@ -4,6 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use kinject_tests::place::cluster;
 use kinject_tests::running::{Outcome, run_within};
@@ -144,6 +145,32 @@ fn a_wrong_token_is_said_as_what_it_is() {
         .exited(125)
         .complains("Unauthorized")
         .complains("\n\nhint: the credentials are wrong or have expired");
+}
+
+#[test]
+fn an_expired_token_is_said_within_seconds() {
+    let Some(home) = Home::new() else { return };
+    // the account may do everything that a session needs, so that only the token is at fault
+    let admin = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"name": "late", "namespace": home.name()},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": home.name()}],
+    });
+    home.cluster.apply(&admin.to_string()).unwrap();
+    let user = home.cluster.service_account(home.name(), "default").unwrap();
+    with_kubeconfig(&user.path(), &[]).succeeded();
+    let user = home
+        .cluster
+        .expired_service_account(home.name(), "default")
+        .unwrap();
+    let outcome = with_kubeconfig(&user.path(), &[]);
+    outcome
+        .exited(125)
+        .complains("cannot create the agent's Job: Unauthorized")
+        .complains("\n\nhint: the credentials are wrong or have expired");
+    assert!(outcome.took < Duration::from_secs(5), "{outcome}");
+    home.is_clean();
 }
 
 #[test]
