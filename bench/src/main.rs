@@ -44,6 +44,8 @@ enum Load {
     },
     /// Write to a service that tells how much it got
     Upload(Timed),
+    /// Write to a service that tells nothing, once all buffers on the way are full
+    Send(Timed),
     /// Read from one source, without and with another that is not read
     Stalled(Timed),
     /// Hold many connections; a line on standard input has all of them used once more
@@ -111,6 +113,7 @@ fn run(load: Load) -> anyhow::Result<Value> {
             transfer::download_many(timed.address, timed.duration(), streams)
         }
         Load::Upload(timed) => transfer::upload(timed.address, timed.duration()),
+        Load::Send(timed) => transfer::send(timed.address, timed.duration()),
         Load::Stalled(timed) => stalled::run(timed.address, timed.duration()),
         Load::Idle { address, count } => idle::run(address, count),
         Load::Exec { count, environments } => exec::run(count, &environments),

@@ -103,6 +103,22 @@ pub(crate) fn upload(address: SocketAddr, duration: Duration) -> Result<Value> {
     Ok(json!({ "mb_per_second": rate }))
 }
 
+/// Writes to a service that tells nothing. Once the buffers on the way are full, what it takes is what goes in.
+pub(crate) fn send(address: SocketAddr, duration: Duration) -> Result<Value> {
+    let mut stream = connect(address)?;
+    let block = vec![b'u'; BLOCK];
+    write_for(&mut stream, WARM_UP, &block)?;
+    Ok(json!({ "mb_per_second": write_for(&mut stream, duration, &block)? }))
+}
+
+fn write_for(stream: &mut TcpStream, duration: Duration, block: &[u8]) -> Result<f64> {
+    let (start, mut total) = (Instant::now(), 0);
+    while start.elapsed() < duration {
+        total += stream.write(block).context("writing")?;
+    }
+    Ok(rate(total, start))
+}
+
 fn rate(bytes: usize, since: Instant) -> f64 {
     bytes as f64 / since.elapsed().as_secs_f64() / 1e6
 }

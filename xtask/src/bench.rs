@@ -1,10 +1,12 @@
 //! `cargo xtask bench`: kinject's speed, beside what a user would do without it, in one run.
 //!
 //! Absolute numbers are the machine's; what counts are ratios to the other ways, which are measured by turns. Each
-//! [`figures::Part`] has a module; what a way is carried by is in [`namespaces`], [`ssh`], [`agent`] and [`session`]; the
-//! [`load`] generator is a program of its own. [`targets`] says what is to be reached; [`table`] and [`svg`] show it.
+//! [`figures::Part`] has a module; what a way is carried by is in [`namespaces`], [`ssh`], [`agent`], [`session`],
+//! [`api`], [`pods`] and [`port_forward`]; the [`load`] generator is a program of its own. [`targets`] says what is to be reached; [`table`] and [`svg`] show it.
 
 mod agent;
+mod api;
+mod cluster;
 mod direct;
 mod exec;
 mod figures;
@@ -13,6 +15,8 @@ mod interrupt;
 mod load;
 mod machine;
 mod namespaces;
+mod pods;
+mod port_forward;
 mod programs;
 mod session;
 mod ssh;
@@ -68,6 +72,8 @@ struct Effort {
     execs: usize,
     /// Local connects in a round.
     connects: usize,
+    /// Starts of a session on a cluster, by each way.
+    sessions: usize,
 }
 
 const THOROUGH: Effort = Effort {
@@ -75,6 +81,7 @@ const THOROUGH: Effort = Effort {
     seconds: 1.0,
     execs: 1500,
     connects: 5000,
+    sessions: 7,
 };
 
 const QUICK: Effort = Effort {
@@ -82,6 +89,7 @@ const QUICK: Effort = Effort {
     seconds: 0.2,
     execs: 100,
     connects: 500,
+    sessions: 3,
 };
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
@@ -105,7 +113,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         let measured = match part {
             Part::Direct => direct::run(&programs, &effort, &mut results),
             Part::Exec => exec::run(&programs, &effort, &mut results),
-            Part::Cluster => continue,
+            Part::Cluster => cluster::run(&programs, &effort, &mut results),
         };
         if let Err(error) = measured {
             interrupt.check()?;

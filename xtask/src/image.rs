@@ -1,7 +1,7 @@
 //! `cargo xtask image`: the agent's image as a file.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -34,11 +34,16 @@ pub(crate) fn agent() -> Result<Image> {
 
 /// An image that holds one static program of the workspace.
 pub(crate) fn program_image(name: &str, package: &str) -> Result<Image> {
-    let binary = static_build::binary(package)?;
+    holding(name, package, &static_build::binary(package)?)
+}
+
+/// An image that holds a static binary under the name of its package.
+pub(crate) fn holding(name: &str, package: &str, binary: &Path) -> Result<Image> {
+    let content = fs::read(binary).with_context(|| format!("reading {}", binary.display()))?;
     Ok(Image {
         name: name.to_owned(),
         user: "65532:65532".to_owned(),
         entrypoint: vec![format!("/{package}")],
-        entries: vec![file(package, 0o755, fs::read(binary)?)],
+        entries: vec![file(package, 0o755, content)],
     })
 }

@@ -1,12 +1,11 @@
 //! Builds the workspace's programs so that they run in an empty image: release, statically linked.
 
 use std::fs;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{elf, process, workspace};
+use crate::{cargo, elf, process, workspace};
 
 /// Builds the binary of that name, and returns where it is.
 ///
@@ -16,8 +15,7 @@ pub(crate) fn binary(package: &str) -> Result<PathBuf> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let folder = workspace::target().join("static");
     process::visible(
-        Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .current_dir(workspace::root())
+        cargo::command()
             .args([
                 "build",
                 "--quiet",
@@ -33,9 +31,15 @@ pub(crate) fn binary(package: &str) -> Result<PathBuf> {
     )
     .with_context(|| format!("building {package}"))?;
     let binary = folder.join(target).join("release").join(package);
-    let bytes = fs::read(&binary).with_context(|| format!("reading {}", binary.display()))?;
+    check(&binary)?;
+    Ok(binary)
+}
+
+/// Fails unless the binary runs in an empty image.
+pub(crate) fn check(binary: &Path) -> Result<()> {
+    let bytes = fs::read(binary).with_context(|| format!("reading {}", binary.display()))?;
     if !elf::is_static(&bytes)? {
         bail!("{} is not statically linked", binary.display());
     }
-    Ok(binary)
+    Ok(())
 }

@@ -63,6 +63,11 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
             }
         }
     }
+    results.measure((PART, Figure::StreamsMemory, Way::Kinject), || {
+        let place = ways.last().map(|(_, place)| place).context("no way")?;
+        place.run(&["download", &source(), "--streams", "64"])?;
+        Ok(settled(session.relay())? * 1024.0 / 1e6)
+    })?;
     session.finish()?;
 
     eprintln!("{}: idle connections", PART.title());
@@ -131,6 +136,10 @@ pub(crate) fn missing() -> Option<String> {
 
 fn echo() -> String {
     format!("{SERVER}:7000")
+}
+
+fn source() -> String {
+    format!("{SERVER}:7002")
 }
 
 /// The services, on the server's side.

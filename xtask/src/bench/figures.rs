@@ -52,6 +52,8 @@ pub(crate) enum Way {
     Kinject,
     KinjectProxy,
     KinjectPortForward,
+    /// The pod of a session without a session.
+    BarePod,
 }
 
 impl Way {
@@ -63,6 +65,7 @@ impl Way {
             Self::Kinject => "kinject",
             Self::KinjectProxy => "kinject, proxy",
             Self::KinjectPortForward => "kinject, port-forward",
+            Self::BarePod => "the pod alone",
         }
     }
 }
@@ -78,6 +81,7 @@ pub(crate) enum Figure {
     StalledCost,
     IdleErrors,
     RelayMemory,
+    StreamsMemory,
     IdleMemory,
     Exec,
     LoopbackConnect,
@@ -96,6 +100,7 @@ impl Figure {
             Self::StalledCost => "cost of a stalled reader",
             Self::IdleErrors => "2,000 connections, errors",
             Self::RelayMemory => "relay, resident",
+            Self::StreamsMemory => "relay, after 64 fast streams",
             Self::IdleMemory => "relay, each idle connection",
             Self::Exec => "exec of /bin/true",
             Self::LoopbackConnect => "connect to loopback",
@@ -111,7 +116,7 @@ impl Figure {
             Self::Download | Self::Upload | Self::Streams => "MB/s",
             Self::StalledCost => "%",
             Self::IdleErrors => "",
-            Self::RelayMemory => "MB",
+            Self::RelayMemory | Self::StreamsMemory => "MB",
             Self::IdleMemory => "KiB",
             Self::Start => "s",
         }
@@ -169,6 +174,11 @@ impl Results {
         );
         self.idle.push(idle);
         Ok(())
+    }
+
+    /// Waits for an idle machine within a round.
+    pub(crate) fn rest(&self) -> Result<()> {
+        machine::wait_until_idle(self.patience, &self.interrupt).map(drop)
     }
 
     /// How idle the machine was before the busiest round.

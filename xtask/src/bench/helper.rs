@@ -1,6 +1,8 @@
 //! A process in the background that ends with its owner, whatever way the owner ends.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -20,6 +22,21 @@ pub(crate) fn tied(program: &str) -> Command {
     command
 }
 
+/// The same for a command with arguments and variables of its own.
+pub(crate) fn tied_as(command: &Command) -> Command {
+    let mut tied = Command::new("setpriv");
+    tied.args(["--pdeathsig", "KILL", "--"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => tied.env(name, value),
+            None => tied.env_remove(name),
+        };
+    }
+    tied
+}
+
 /// A running process. Dropping it ends it.
 pub(crate) struct Helper {
     name: String,
@@ -32,9 +49,18 @@ impl Helper {
     /// Starts it; `name` is for messages. Standard input and output are pipes, what it says on standard error is shown
     /// unless the command says otherwise.
     pub(crate) fn start(name: &str, command: &mut Command) -> Result<Self> {
+        Self::spawn(name, command.stdout(Stdio::piped()))
+    }
+
+    /// Starts one whose output goes to a file.
+    pub(crate) fn start_writing(name: &str, command: &mut Command, log: &Path) -> Result<Self> {
+        let output = File::create(log).with_context(|| format!("writing {}", log.display()))?;
+        Self::spawn(name, command.stdout(output.try_clone()?).stderr(output))
+    }
+
+    fn spawn(name: &str, command: &mut Command) -> Result<Self> {
         let mut child = command
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("starting {name}"))?;
         Ok(Self {

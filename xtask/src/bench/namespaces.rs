@@ -72,15 +72,7 @@ impl Wire {
                     "link set lo up\naddr add {address}/30 dev {LINK} noprefixroute\nlink set {LINK} up\nroute add 10.213.0.0/30 dev {LINK} src {address}\n"
                 ),
             )?;
-            // Thousands of connections in a row use up the ports when each rests for a minute.
-            for (setting, value) in [
-                ("ip_local_port_range", "1024 65535"),
-                ("tcp_tw_reuse", "1"),
-                ("tcp_max_tw_buckets", "262144"),
-            ] {
-                let write = format!("echo {value} > /proc/sys/net/ipv4/{setting}");
-                process::output(namespace.command("sh").args(["-c", &write]))?;
-            }
+            allow_many_connections(|program| namespace.command(program))?;
         }
         Ok(wire)
     }
@@ -91,6 +83,19 @@ fn halves(processors: usize) -> (RangeInclusive<usize>, RangeInclusive<usize>) {
     let half = processors / 2;
     let last = processors.saturating_sub(1);
     (0..=half.saturating_sub(1), half..=last)
+}
+
+/// Thousands of connections in a row use up the ports of a network namespace when each rests for a minute.
+pub(crate) fn allow_many_connections(enter: impl Fn(&str) -> Command) -> Result<()> {
+    for (setting, value) in [
+        ("ip_local_port_range", "1024 65535"),
+        ("tcp_tw_reuse", "1"),
+        ("tcp_max_tw_buckets", "262144"),
+    ] {
+        let write = format!("echo {value} > /proc/sys/net/ipv4/{setting}");
+        process::output(enter("sh").args(["-c", &write]))?;
+    }
+    Ok(())
 }
 
 fn configure(namespace: &Namespace, lines: &str) -> Result<()> {

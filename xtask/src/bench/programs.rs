@@ -2,18 +2,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::{process, workspace};
+use crate::archive::Archive;
+use crate::{cargo, image, process, static_build, workspace};
+
+const AGENT: &str = "kinject-agent";
 
 /// The packages: what a user runs, what it is measured against, and what measures.
 const PACKAGES: [&str; 6] = [
     "kinject",
     "kinject-relay",
     "kinject-preload",
-    "kinject-agent",
+    AGENT,
     "kinject-sandbox",
     "kinject-load",
 ];
@@ -21,28 +23,29 @@ const PACKAGES: [&str; 6] = [
 /// Where they are.
 pub(crate) struct Programs {
     folder: PathBuf,
+    /// Whether they are this clone's.
+    built: bool,
 }
 
 impl Programs {
     /// Those in a folder.
     pub(crate) fn of(folder: &Path) -> Result<Self> {
         let folder = fs::canonicalize(folder).with_context(|| format!("looking at {}", folder.display()))?;
-        Ok(Self { folder })
+        Ok(Self { folder, built: false })
     }
 
     /// Builds them.
     pub(crate) fn build() -> Result<Self> {
         eprintln!("building for release");
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo
-            .current_dir(workspace::root())
-            .args(["build", "--release", "--quiet"]);
+        let mut cargo = cargo::command();
+        cargo.args(["build", "--release", "--quiet"]);
         for package in PACKAGES {
             cargo.args(["--package", package]);
         }
         process::visible(&mut cargo)?;
         Ok(Self {
             folder: workspace::target().join("release"),
+            built: true,
         })
     }
 
@@ -51,7 +54,18 @@ impl Programs {
     }
 
     pub(crate) fn agent(&self) -> PathBuf {
-        self.folder.join("kinject-agent")
+        self.folder.join(AGENT)
+    }
+
+    /// An image of the agent: built as the real one, or from what stands in the folder.
+    pub(crate) fn agent_image(&self, name: &str) -> Result<Archive> {
+        let image = if self.built {
+            image::program_image(name, AGENT)?
+        } else {
+            static_build::check(&self.agent())?;
+            image::holding(name, AGENT, &self.agent())?
+        };
+        image.to_archive()
     }
 
     pub(crate) fn samples(&self) -> PathBuf {

@@ -83,7 +83,7 @@ fn text(body: &mut String, x: f64, y: f64, class: &str, words: &str) {
 
 fn colour(way: Way) -> &'static str {
     match way {
-        Way::Direct => "#b8c0cc",
+        Way::Direct | Way::BarePod => "#b8c0cc",
         Way::Torsocks | Way::KubectlPortForward => "#e0a458",
         Way::Kinject | Way::KinjectProxy => "#2f6fbb",
         Way::KinjectPortForward => "#7aa7d9",

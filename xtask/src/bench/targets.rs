@@ -53,7 +53,7 @@ const fn target(what: &'static str, part: Part, figure: Figure, measure: Measure
 use Bound::{AtLeast, AtMost, Below};
 use Measure::{Added, AddedRatio, OverFigure, Ratio, Value};
 use Part::{Cluster, Direct, Exec};
-use Way::{Kinject, KinjectPortForward, KinjectProxy, KubectlPortForward, Torsocks};
+use Way::{BarePod, Kinject, KinjectPortForward, KinjectProxy, KubectlPortForward, Torsocks};
 
 const PROXY: Measure = Ratio(KinjectProxy, KubectlPortForward);
 const PORT_FORWARD: Measure = Ratio(KinjectPortForward, KubectlPortForward);
@@ -81,8 +81,8 @@ const TARGETS: [Target; 22] = [
     target("port-forward: 1-byte round trip", Cluster, Figure::RoundTrip, PORT_FORWARD, AtMost(0.75)),
     target("port-forward: download", Cluster, Figure::Download, PORT_FORWARD, AtLeast(1.0)),
     target("port-forward: upload", Cluster, Figure::Upload, PORT_FORWARD, AtLeast(0.7)),
-    target("proxy: session up", Cluster, Figure::Start, Added(KinjectProxy, Way::Direct), AtMost(0.5)),
-    target("port-forward: session up", Cluster, Figure::Start, Added(KinjectPortForward, Way::Direct), AtMost(0.5)),
+    target("proxy: session up", Cluster, Figure::Start, Added(KinjectProxy, BarePod), AtMost(0.5)),
+    target("port-forward: session up", Cluster, Figure::Start, Added(KinjectPortForward, BarePod), AtMost(0.5)),
 ];
 
 /// All targets of these parts.

@@ -4,6 +4,7 @@
 //! [`state`] folder; [`node`] starts the first process of the namespaces, whose inside is [`init`] with the
 //! [`components`]; [`network`] connects it with the machine; [`samples`] fills the cluster.
 
+mod borrow;
 mod build;
 mod cgroups;
 mod components;
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Subcommand;
 
+pub(crate) use self::borrow::Borrowed;
 use self::build::Programs;
 use self::kubectl::Kubectl;
 use self::node::Node;
@@ -95,39 +97,47 @@ struct Parts {
 fn up() -> Result<()> {
     need_root("up")?;
     let state = State::new();
+    println!("{}", bring_up(&state)?);
+    println!("export KUBECONFIG={}", state.kubeconfig().display());
+    Ok(())
+}
+
+/// Starts the cluster, or brings a running one up to date, and says what was done.
+fn bring_up(state: &State) -> Result<String> {
     let lock = state.lock()?;
-    let running = Node::running(&state)?;
+    let running = Node::running(state)?;
     if running.is_some() {
-        need_own(&state)?;
+        need_own(state)?;
     }
     packages::ensure()?;
-    let parts = parts(&state)?;
+    let parts = parts(state)?;
     let agent = images::agent()?;
 
     let started = Instant::now();
     match running {
-        Some(node) if state.read(READY)?.as_ref() == Some(&parts.fingerprint) && node.answers(&state) => {
-            samples::apply(&state)?;
-            samples::wait(&state, &node)?;
-            let loaded = if images::load(&state, &agent)? {
+        Some(node) if state.read(READY)?.as_ref() == Some(&parts.fingerprint) && node.answers(state) => {
+            samples::apply(state)?;
+            samples::wait(state, &node)?;
+            let loaded = if images::load(state, &agent)? {
                 ", agent image loaded"
             } else {
                 ""
             };
-            println!("the cluster is up already{loaded}");
+            Ok(format!("the cluster is up already{loaded}"))
         }
         running => {
             if let Some(node) = running {
                 eprintln!("the cluster is made of older parts or does not answer: starting it anew");
                 node.stop()?;
             }
-            clean(&state, &lock)?;
-            start(&state, parts, &agent)?;
-            println!("the cluster is up after {:.1} s", started.elapsed().as_secs_f64());
+            clean(state, &lock)?;
+            start(state, parts, &agent)?;
+            Ok(format!(
+                "the cluster is up after {:.1} s",
+                started.elapsed().as_secs_f64()
+            ))
         }
     }
-    println!("export KUBECONFIG={}", state.kubeconfig().display());
-    Ok(())
 }
 
 fn parts(state: &State) -> Result<Parts> {
@@ -198,26 +208,27 @@ fn install_programs(state: &State, cluster: &Path) -> Result<()> {
 
 fn down(force: bool) -> Result<()> {
     need_root("down")?;
-    let state = State::new();
+    println!("{}", take_down(&State::new(), force)?);
+    Ok(())
+}
+
+/// Stops the cluster, removes every trace of it, and says whether there was one.
+fn take_down(state: &State, force: bool) -> Result<&'static str> {
     let lock = state.lock()?;
-    let running = Node::running(&state)?;
+    let running = Node::running(state)?;
     let was_up = running.is_some();
     if let Some(node) = running {
         if !force {
-            need_own(&state)?;
+            need_own(state)?;
         }
         node.stop()?;
     }
-    clean(&state, &lock)?;
-    println!(
-        "{}",
-        if was_up {
-            "the cluster is down"
-        } else {
-            "no cluster was up"
-        }
-    );
-    Ok(())
+    clean(state, &lock)?;
+    Ok(if was_up {
+        "the cluster is down"
+    } else {
+        "no cluster was up"
+    })
 }
 
 /// Removes what a cluster leaves behind whatever way it ended, and empties the state folder.

@@ -1,0 +1,197 @@
+//! On a real cluster: kinject by its two ways beside `kubectl port-forward` and the way inside, and how long a session's
+//! start takes beside its pod's.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::Effort;
+use super::api::Api;
+use super::figures::{Figure, Part, Results, Way};
+use super::helper::tied;
+use super::load::Place;
+use super::pods::{BareJob, Inside, Namespace};
+use super::port_forward::PortForward;
+use super::programs::{Programs, installed, text};
+use super::session::Session;
+use crate::cluster::Borrowed;
+
+const PART: Part = Part::Cluster;
+/// The sample service of many ports, inside the cluster.
+const ECHO: &str = "10.96.10.3";
+const ECHO_NAME: &str = "service/echo";
+const ECHO_PORT: u16 = 7000;
+const SINK_PORT: u16 = 7001;
+const SOURCE_PORT: u16 = 7002;
+/// The agent that is measured, beside the one that the cluster's owner may have there.
+const IMAGE: &str = "kinject-agent:bench";
+
+/// The two ways of kinject, as its command line has them.
+const TRANSPORTS: [(Way, &str); 2] = [
+    (Way::KinjectProxy, "proxy"),
+    (Way::KinjectPortForward, "port-forward"),
+];
+
+/// Runs the part.
+pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        results.skip(PART.title(), "the cluster and its pods' networks need root");
+        return Ok(());
+    }
+    if !Borrowed::is_up()? && !installed("go") {
+        results.skip(PART.title(), "no cluster is up, and Kubernetes is built with Go");
+        return Ok(());
+    }
+    let image = programs.agent_image(IMAGE)?;
+    let folder = tempfile::tempdir().context("making a folder")?;
+    let cluster = Borrowed::new()?;
+    let image = cluster.load(&image)?;
+    let api = Api::start(&cluster, folder.path())?;
+    let namespace = Namespace::new(&cluster, &api)?;
+    let scene = Scene {
+        programs,
+        cluster: &cluster,
+        namespace: &namespace,
+        image: image.name(),
+        folder: folder.path(),
+    };
+    let job = scene.transfers(effort, results)?;
+    scene.starts(&job, effort, results)
+}
+
+/// What everything here needs.
+struct Scene<'a> {
+    programs: &'a Programs,
+    cluster: &'a Borrowed,
+    namespace: &'a Namespace<'a>,
+    image: &'a str,
+    folder: &'a Path,
+}
+
+impl<'a> Scene<'a> {
+    fn session(&self, transport: &str) -> Result<Session> {
+        let kubeconfig = self.cluster.kubeconfig();
+        let options = [
+            ["--kubeconfig", text(&kubeconfig)?],
+            ["--namespace", self.namespace.name()],
+            ["--agent-image", self.image],
+            ["--transport", transport],
+        ];
+        Session::start(self.programs, self.folder, tied, options.as_flattened())
+            .with_context(|| format!("starting a session by {transport}"))
+    }
+
+    /// What the ways carry, by turns; returns what a session runs in the cluster.
+    fn transfers(&self, effort: &Effort, results: &mut Results) -> Result<BareJob<'a>> {
+        let inside = self.namespace.inside()?;
+        let mut sessions = Vec::new();
+        for (way, transport) in TRANSPORTS {
+            results.check_interrupt()?;
+            sessions.push((way, self.session(transport)?));
+        }
+        let job = self.namespace.bare_job()?;
+        for round in 1..=effort.rounds {
+            results.round(PART, round, effort.rounds)?;
+            for load in &LOADS {
+                results.measure((PART, load.figure, Way::Direct), || {
+                    load.run(&self.inside(&inside), &format!("{ECHO}:{}", load.port), effort)
+                })?;
+                results.measure((PART, load.figure, Way::KubectlPortForward), || {
+                    self.through_kubectl(load, effort)
+                })?;
+                for (way, session) in &sessions {
+                    let place = Place::preloaded(&self.programs.load(), tied, session.variables().clone());
+                    results.measure((PART, load.figure, *way), || {
+                        load.run(&place, &format!("{ECHO}:{}", load.port), effort)
+                    })?;
+                }
+            }
+        }
+        for (_, session) in sessions {
+            session.finish()?;
+        }
+        Ok(job)
+    }
+
+    fn inside<'b>(&self, inside: &'b Inside) -> Place<'b> {
+        Place::bare(&self.programs.load(), |program| inside.command(program))
+    }
+
+    /// A kubectl for each load: a connection that a program breaks off can be its last.
+    fn through_kubectl(&self, load: &Load, effort: &Effort) -> Result<f64> {
+        let forward = PortForward::start(self.cluster, ECHO_NAME, &[load.port], self.folder)?;
+        let place = Place::bare(&self.programs.load(), tied);
+        load.run(&place, &forward.address(load.port)?, effort)
+            .with_context(|| format!("kubectl said: {}", forward.last_words()))
+    }
+
+    /// How long until a session's program runs, and until its pod alone would.
+    fn starts(&self, job: &BareJob, effort: &Effort, results: &mut Results) -> Result<()> {
+        for round in 1..=effort.sessions {
+            eprintln!("{}: start {round} of {}", PART.title(), effort.sessions);
+            self.alone(results)?;
+            results.measure((PART, Figure::Start, Way::BarePod), || {
+                Ok(job.time()?.as_secs_f64())
+            })?;
+            for (way, transport) in TRANSPORTS {
+                self.alone(results)?;
+                results.measure((PART, Figure::Start, way), || {
+                    let session = self.session(transport)?;
+                    let taken = session.started_in().as_secs_f64();
+                    session.finish()?;
+                    Ok(taken)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing of the last start is left.
+    fn alone(&self, results: &Results) -> Result<()> {
+        self.namespace.wait_until_jobs_are_gone()?;
+        results.rest()
+    }
+}
+
+/// One load, and the number that counts.
+struct Load {
+    figure: Figure,
+    name: &'static str,
+    port: u16,
+    key: &'static str,
+}
+
+/// Uploads go to a service that answers nothing: a way that cannot half-close would lose the answer.
+const LOADS: [Load; 4] = [
+    Load {
+        figure: Figure::Connect,
+        name: "connect",
+        port: ECHO_PORT,
+        key: "per_second",
+    },
+    Load {
+        figure: Figure::RoundTrip,
+        name: "round-trip",
+        port: ECHO_PORT,
+        key: "median_us",
+    },
+    Load {
+        figure: Figure::Download,
+        name: "download",
+        port: SOURCE_PORT,
+        key: "mb_per_second",
+    },
+    Load {
+        figure: Figure::Upload,
+        name: "send",
+        port: SINK_PORT,
+        key: "mb_per_second",
+    },
+];
+
+impl Load {
+    fn run(&self, place: &Place, address: &str, effort: &Effort) -> Result<f64> {
+        let seconds = effort.seconds.to_string();
+        place.number(&[self.name, address, "--seconds", &seconds], self.key)
+    }
+}

@@ -1,0 +1,220 @@
+//! What the benchmark makes in the cluster: a namespace with a pod to measure from, and Jobs to compare a session's start
+//! with. All of it goes with the namespace.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::api::Api;
+use super::helper::tied;
+use super::namespaces;
+use crate::cluster::Borrowed;
+use crate::process;
+
+/// How long a pod may take to start or to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The label of the Jobs that are not kinject's.
+const OURS: &str = "kinject-bench";
+
+/// A namespace, which goes with this value.
+pub(crate) struct Namespace<'a> {
+    cluster: &'a Borrowed,
+    api: &'a Api,
+    name: String,
+}
+
+impl<'a> Namespace<'a> {
+    /// Makes one that admits pods of the Pod Security level "restricted" only.
+    pub(crate) fn new(cluster: &'a Borrowed, api: &'a Api) -> Result<Self> {
+        let namespace = Self {
+            cluster,
+            api,
+            name: format!("kinject-bench-{}", std::process::id()),
+        };
+        let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
+        let manifest = json!({ "metadata": { "name": namespace.name, "labels": labels } });
+        api.create("/api/v1/namespaces", &manifest)?;
+        // No pod is admitted before its account is there.
+        let accounts = namespace.path("/api/v1", "serviceaccounts");
+        process::wait_for("the namespace's account", PATIENCE, || {
+            let found = api.get(&accounts)?;
+            Ok(items(&found)?
+                .iter()
+                .any(|one| one["metadata"]["name"] == "default")
+                .then_some(()))
+        })?;
+        Ok(namespace)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn path(&self, group: &str, resource: &str) -> String {
+        format!("{group}/namespaces/{}/{resource}", self.name)
+    }
+
+    /// A pod of the samples' image, to measure from.
+    pub(crate) fn inside(&self) -> Result<Inside> {
+        let manifest = json!({
+            "metadata": { "name": "inside" },
+            "spec": {
+                "automountServiceAccountToken": false,
+                "terminationGracePeriodSeconds": 1,
+                "securityContext": { "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } },
+                "containers": [{
+                    "name": "samples",
+                    "image": "kinject-samples:1",
+                    "imagePullPolicy": "Never",
+                    "args": ["serve", "--name", "bench"],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": false,
+                        "capabilities": { "drop": ["ALL"] },
+                    },
+                }],
+            },
+        });
+        let pods = self.path("/api/v1", "pods");
+        self.api.create(&pods, &manifest)?;
+        let container = process::wait_for("a pod to measure from", PATIENCE, || {
+            let pod = self.api.get(&format!("{pods}/inside"))?;
+            let container = pod["status"]["containerStatuses"][0]["containerID"].as_str();
+            Ok(runs(&pod).then_some(container.map(str::to_owned)).flatten())
+        })?;
+        let (_, container) = container.split_once("://").context("a container without an id")?;
+        let inside = Inside {
+            pid: process_of(container)?.context("the pod has no process")?,
+        };
+        namespaces::allow_many_connections(|program| inside.command(program))?;
+        Ok(inside)
+    }
+
+    /// A Job with the pod that sessions have at this moment.
+    pub(crate) fn bare_job(&self) -> Result<BareJob<'_>> {
+        let sessions = "jobs?labelSelector=app.kubernetes.io/managed-by=kinject";
+        let jobs = self.api.get(&self.path("/apis/batch/v1", sessions))?;
+        let job = items(&jobs)?.first().context("no session has a Job")?;
+        let pod = job["spec"]["template"]["spec"].clone();
+        Ok(BareJob {
+            namespace: self,
+            manifest: json!({
+                "metadata": { "name": OURS, "labels": { "app.kubernetes.io/managed-by": OURS } },
+                "spec": { "backoffLimit": 0, "template": { "spec": pod } },
+            }),
+        })
+    }
+
+    /// Waits until no Job's pod is left: the next one is not to share the node with it.
+    pub(crate) fn wait_until_jobs_are_gone(&self) -> Result<()> {
+        let pods = self.path("/api/v1", "pods?labelSelector=batch.kubernetes.io/job-name");
+        process::wait_for("the end of the agents' pods", PATIENCE, || {
+            Ok(items(&self.api.get(&pods)?)?.is_empty().then_some(()))
+        })
+    }
+}
+
+impl Drop for Namespace<'_> {
+    fn drop(&mut self) {
+        if self.cluster.is_temporary() {
+            return;
+        }
+        // A kubectl of its own: what runs in the background may have heard the same Ctrl-C.
+        let deleted = process::output(self.cluster.kubectl().args([
+            "delete",
+            "namespace",
+            "--ignore-not-found",
+            "--timeout=60s",
+            &self.name,
+        ]));
+        if let Err(error) = deleted {
+            eprintln!("the namespace {} may still be there: {error:#}", self.name);
+        }
+    }
+}
+
+/// A Job of the same pod as a session's, without kinject.
+pub(crate) struct BareJob<'a> {
+    namespace: &'a Namespace<'a>,
+    manifest: Value,
+}
+
+impl BareJob<'_> {
+    /// From asking for it to the news that its pod runs.
+    pub(crate) fn time(&self) -> Result<Duration> {
+        let (namespace, api) = (self.namespace, self.namespace.api);
+        let jobs = namespace.path("/apis/batch/v1", "jobs");
+        let watched = format!("pods?watch=true&labelSelector=batch.kubernetes.io/job-name={OURS}");
+        let mut watch = api.watch(&namespace.path("/api/v1", &watched))?;
+        let start = Instant::now();
+        api.create(&jobs, &self.manifest)?;
+        while !runs(&watch.next()?) {}
+        let taken = start.elapsed();
+        api.delete(&format!("{jobs}/{OURS}?propagationPolicy=Background"))?;
+        Ok(taken)
+    }
+}
+
+/// The network of a pod.
+pub(crate) struct Inside {
+    pid: u32,
+}
+
+impl Inside {
+    /// A program of this machine in there, to which arguments can be added.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = tied("nsenter");
+        command.args(["--net", "--target", &self.pid.to_string(), "--", program]);
+        command
+    }
+}
+
+fn items(list: &Value) -> Result<&Vec<Value>> {
+    list["items"].as_array().context("a list without items")
+}
+
+/// Whether a pod's container runs and has an address: what a session waits for, too.
+fn runs(pod: &Value) -> bool {
+    let status = &pod["status"];
+    status["containerStatuses"][0]["state"]["running"].is_object() && status["podIP"].is_string()
+}
+
+/// A process of a container, by the name of its control group.
+fn process_of(container: &str) -> Result<Option<u32>> {
+    for entry in fs::read_dir("/proc").context("reading /proc")? {
+        let entry = entry?;
+        let Some(pid) = entry.file_name().to_str().and_then(|pid| pid.parse().ok()) else {
+            continue;
+        };
+        // Processes come and go while /proc is read.
+        let groups = fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
+        if groups.lines().any(|group| group.ends_with(container)) {
+            return Ok(Some(pid));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_runs_when_its_container_does_and_it_has_an_address() {
+        let state = json!([{ "state": { "running": { "startedAt": "2020-02-02T20:20:20Z" } } }]);
+        assert!(!runs(&json!({ "status": { "containerStatuses": state } })));
+        assert!(runs(
+            &json!({ "status": { "containerStatuses": state, "podIP": "10.0.0.1" } })
+        ));
+        assert!(!runs(
+            &json!({ "status": { "phase": "Pending", "podIP": "10.0.0.1" } })
+        ));
+    }
+
+    #[test]
+    fn no_process_is_in_a_container_that_is_not_there() {
+        assert_eq!(process_of("no-such-container").unwrap(), None);
+    }
+}

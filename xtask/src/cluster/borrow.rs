@@ -1,0 +1,77 @@
+//! The cluster for the time of one command: the one that is up, otherwise one that is started and taken down again.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::images::{self, Loaded};
+use super::kubectl::Kubectl;
+use super::node::Node;
+use super::state::State;
+use super::{READY, need_root};
+use crate::archive::Archive;
+
+/// A cluster that is up while this value lives.
+pub(crate) struct Borrowed {
+    state: State,
+    started: bool,
+}
+
+impl Borrowed {
+    /// Whether there is one to borrow, whichever clone has started it.
+    pub(crate) fn is_up() -> Result<bool> {
+        let state = State::new();
+        Ok(Node::running(&state)?.is_some() && state.read(READY)?.is_some())
+    }
+
+    /// Takes the one that is up, or starts one.
+    pub(crate) fn new() -> Result<Self> {
+        need_root("up")?;
+        let state = State::new();
+        let running = Node::running(&state)?.is_some();
+        let up = running && state.read(READY)?.is_some();
+        // What comes up halfway goes down with this value, too.
+        let borrowed = Self {
+            state,
+            started: !running,
+        };
+        if !up {
+            eprintln!("starting a cluster");
+            eprintln!("{}", super::bring_up(&borrowed.state)?);
+        }
+        Ok(borrowed)
+    }
+
+    /// Whether it goes down with this value, with everything in it.
+    pub(crate) fn is_temporary(&self) -> bool {
+        self.started
+    }
+
+    /// Credentials of its administrator.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
+        self.state.kubeconfig()
+    }
+
+    /// Its own kubectl, as its administrator.
+    pub(crate) fn kubectl(&self) -> Command {
+        Kubectl::new(&self.state).command()
+    }
+
+    /// Loads an image for as long as the returned value lives.
+    pub(crate) fn load(&self, image: &Archive) -> Result<Loaded> {
+        images::load_for_a_while(&self.state, image)
+    }
+}
+
+impl Drop for Borrowed {
+    fn drop(&mut self) {
+        if !self.started {
+            return;
+        }
+        match super::take_down(&self.state, false) {
+            Ok(said) => eprintln!("{said}"),
+            Err(error) => eprintln!("the cluster may still be up: {error:#}"),
+        }
+    }
+}
