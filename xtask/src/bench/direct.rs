@@ -1,6 +1,6 @@
 //! The direct transport between two network namespaces, beside the bare wire and torsocks with `ssh -D`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -20,7 +20,9 @@ const PART: Part = Part::Direct;
 const AGENT_PORT: u16 = 7800;
 const IDLE: &str = "2000";
 /// How long memory may take to settle.
-const SETTLE: Duration = Duration::from_secs(5);
+const SETTLE: Duration = Duration::from_secs(10);
+/// How long it stays the same when it has.
+const SETTLED: Duration = Duration::from_millis(500);
 
 /// Runs the part.
 pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -> Result<()> {
@@ -181,11 +183,12 @@ fn idle(session: &Session, place: &Place) -> Result<Idle> {
 
 /// Resident memory, once it stays the same.
 fn settled(pid: u32) -> Result<f64> {
-    let mut before = 0.0;
+    let (mut before, mut since) = (0.0, Instant::now());
     process::wait_for("memory that stays the same", SETTLE, || {
         let now = resident_kib(pid)?;
-        let same = now == before;
-        before = now;
-        Ok(same.then_some(now))
+        if now != before {
+            (before, since) = (now, Instant::now());
+        }
+        Ok((since.elapsed() >= SETTLED).then_some(now))
     })
 }
