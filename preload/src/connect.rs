@@ -103,9 +103,12 @@ fn dial(session: &Session, native: Native, socket: c_int, target: SocketAddr) ->
         ReplyRef::InProgress if is_interrupted => Outcome::Failed(Errno(libc::EINTR)),
         ReplyRef::InProgress => sleep(session, native, socket),
         // not an answer to what was asked
-        ReplyRef::Peer(_) | ReplyRef::Unknown | ReplyRef::Addresses { .. } | ReplyRef::NameFailed(_) => {
-            Outcome::Failed(failure::connect_errno(ConnectFailure::TunnelDown))
-        }
+        ReplyRef::Peer(_)
+        | ReplyRef::Unknown
+        | ReplyRef::Addresses { .. }
+        | ReplyRef::NameFailed(_)
+        | ReplyRef::Answer(_)
+        | ReplyRef::Names(_) => Outcome::Failed(failure::connect_errno(ConnectFailure::TunnelDown)),
     }
 }
 

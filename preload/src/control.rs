@@ -11,7 +11,7 @@ use core::ptr;
 use kinject_protocol::control::{EncodedRequest, ReplyRef, Request};
 use libc::{c_int, cmsghdr, iovec, msghdr, sockaddr_un, socklen_t};
 
-/// Room for every reply but [`ReplyRef::Addresses`].
+/// Room for every reply but those to questions about names.
 pub(crate) const SMALL_REPLY: usize = 64;
 
 /// Why the relay could not be asked.
@@ -90,12 +90,11 @@ impl Conversation {
         }
     }
 
-    fn send(&self, request: &EncodedRequest, passed: Option<c_int>) -> Result<(), Trouble> {
-        let bytes = request.as_bytes();
-        let mut part = iovec {
+    fn send(&self, request: &EncodedRequest<'_>, passed: Option<c_int>) -> Result<(), Trouble> {
+        let mut parts = request.parts().map(|bytes| iovec {
             iov_base: bytes.as_ptr().cast_mut().cast(),
             iov_len: bytes.len(),
-        };
+        });
         let mut rights = passed.map(Rights::new);
         let (control, control_length) = match &mut rights {
             Some(rights) => (ptr::from_mut(rights).cast(), size_of::<Rights>()),
@@ -103,12 +102,12 @@ impl Conversation {
         };
         // SAFETY: a message header of zeros is an empty one, also in the fields that are padding
         let mut message: msghdr = unsafe { core::mem::zeroed() };
-        message.msg_iov = &raw mut part;
-        message.msg_iovlen = 1;
+        message.msg_iov = parts.as_mut_ptr();
+        message.msg_iovlen = parts.len() as _;
         message.msg_control = control;
         message.msg_controllen = control_length as _;
         loop {
-            // SAFETY: the header, its part, the bytes and the rights all live until the end of this function
+            // SAFETY: the header, its parts, the bytes and the rights all live until the end of this function
             match unsafe { sys::sendmsg(self.0.raw(), &raw const message, libc::MSG_NOSIGNAL) } {
                 Ok(_) => return Ok(()),
                 Err(Errno(libc::EINTR)) => {}

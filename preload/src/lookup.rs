@@ -52,7 +52,9 @@ fn ask<'a>(
             | ReplyRef::Local
             | ReplyRef::Failed(_)
             | ReplyRef::Peer(_)
-            | ReplyRef::Unknown,
+            | ReplyRef::Unknown
+            | ReplyRef::Answer(_)
+            | ReplyRef::Names(_),
         )
         | Err(Trouble::NoRelay) => Err(NotFound::Failed(NameFailure::TryAgain)),
         Err(trouble @ Trouble::NoSocket(_)) => Err(NotFound::Trouble(trouble)),

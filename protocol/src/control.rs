@@ -9,6 +9,8 @@
 //! Peer         1     2   cookie u64
 //! Failure      1     3   cookie u64
 //! Resolve      1     4   family u8, purpose u8, name
+//! Query        1     5   way u8, search u8, DNS message
+//! Reverse      1    32   family u8 (4 or 6) and 4 or 16 bytes
 //!
 //! reply     version kind payload
 //! Connected    1     1   -
@@ -19,19 +21,24 @@
 //! Unknown      1     6   -
 //! Addresses    1     7   canonical name (u16 length), count u16, then each: family u8 and 4 or 16 bytes
 //! NameFailed   1     8   failure u8
+//! Answer       1     9   DNS message
+//! Names        1    10   count u16, then each: name (u16 length)
 //!
 //! address   family u8 (4 or 6), port u16, 4 or 16 bytes, and for 6 the scope u32
+//! search    bits: 1 RES_DEFNAMES, 2 RES_DNSRCH, 4 RES_NOTLDQUERY; 0x80 for any search at all
 //! ```
 
 mod data_address;
 mod fields;
+mod lookup;
 mod reply;
 mod reply_ref;
 mod request;
 
 pub use data_address::{DATA_NETWORK, DATA_PREFIX, is_data_address};
+pub use lookup::{Family, Purpose, Search, Way};
 pub use reply::Reply;
-pub use reply_ref::{AddressList, ReplyRef};
+pub use reply_ref::{AddressList, NameList, ReplyRef};
 pub use request::{EncodedRequest, Request};
 
 /// The version of this conversation. A library and a relay of different builds refuse each other.
@@ -40,34 +47,26 @@ pub const VERSION: u8 = 1;
 /// The longest host name that is sent, in bytes: what the DNS allows in its textual form (RFC 1035, 2.3.4).
 pub const MAX_NAME: usize = 254;
 
-/// The largest request, in bytes.
-pub const MAX_REQUEST: usize = 4 + MAX_NAME;
+/// The longest DNS message, in bytes: what its length in front of it over TCP can say (RFC 1035, 4.2.2).
+pub const MAX_MESSAGE: usize = 65_535;
 
-/// The largest reply, in bytes.
+/// The largest request that carries no DNS message, in bytes.
+pub const MAX_SMALL_REQUEST: usize = 4 + MAX_NAME;
+
+/// The largest request, in bytes.
+pub const MAX_REQUEST: usize = 4 + MAX_MESSAGE;
+
+/// The largest reply that is no DNS message, in bytes.
 pub const MAX_REPLY: usize = 32 * 1024;
+
+/// The largest reply that is a DNS message, in bytes.
+pub const MAX_ANSWER: usize = 2 + MAX_MESSAGE;
 
 /// The most addresses that one reply carries; what a name has beyond them is left out.
 pub const MAX_ADDRESSES: usize = 1024;
 
-/// Which addresses a lookup wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// Both, `AF_UNSPEC`.
-    Any,
-    /// `AF_INET`.
-    V4,
-    /// `AF_INET6`.
-    V6,
-}
-
-/// For which of libc's functions a lookup is made; they order the addresses differently.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Purpose {
-    /// getaddrinfo(3): sorted by RFC 6724 as seen from the cluster.
-    AddressInfo,
-    /// gethostbyname(3) and its kin: in the order of the answer.
-    HostEntry,
-}
+/// The most names of one address that a reply carries.
+pub const MAX_NAMES: usize = 64;
 
 /// A message that is not one of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,3 +20,6 @@ pub const LD_PRELOAD: &str = "LD_PRELOAD";
 
 /// The variables that a child needs besides `LD_PRELOAD` to stay in the session.
 pub const KEPT: [&str; 4] = [SOCKET, LIBRARY, SESSION, TARGET];
+
+/// Name of the resolv.conf that the session's programs see, in the folder of [`SOCKET`].
+pub const RESOLV_CONF: &str = "resolv.conf";

@@ -9,6 +9,7 @@ use crate::data::abandoned::Abandonments;
 use crate::data::ports::DataPorts;
 use crate::log;
 use crate::names::resolver::Resolver;
+use crate::names::shown::ShownResolvConf;
 use crate::registry::Registry;
 use crate::report::Failure;
 use crate::routes::Routes;
@@ -36,7 +37,8 @@ pub(crate) struct Session {
     pub(crate) ports: DataPorts,
     /// The connects that programs may give up.
     pub(crate) abandonments: Abandonments,
-    resolver: Resolver,
+    /// Names.
+    pub(crate) resolver: Resolver,
 }
 
 /// What has to be undone in the cluster when a session ends, known as soon as there is something.
@@ -83,9 +85,16 @@ pub(crate) async fn run(
         transport: established.transport.to_owned(),
         socket,
     };
+    let shown = ShownResolvConf::of_pod(&established.resolv_conf);
+    shown.write(&config.folder).map_err(|error| {
+        Failure::lasting(
+            format!("cannot write to {}: {error}", config.folder.display()),
+            "is the disk full?",
+        )
+    })?;
     let routes = Rc::<Routes>::default();
     let session = Rc::new(Session {
-        resolver: Resolver::new(Rc::clone(&uplink), Rc::clone(&routes)),
+        resolver: Resolver::new(Rc::clone(&uplink), Rc::clone(&routes), shown.servers),
         uplink,
         routes,
         registry: Registry::default(),
@@ -183,6 +192,13 @@ async fn answer(session: &Session, call: Conversation) {
             purpose,
             name,
         } => session.resolver.resolve(name, family, purpose).await,
+        Request::Query {
+            search: Some(search),
+            message,
+            ..
+        } => session.resolver.search(message, search).await,
+        Request::Query { way, message, .. } => session.resolver.query(way, message).await,
+        Request::Reverse { address } => session.resolver.reverse(address).await,
     };
     connect::answer(&call, &reply);
 }

@@ -195,6 +195,7 @@ impl Connector {
             up,
             driver,
             transport,
+            resolv_conf: facts.resolv_conf,
         })
     }
 }
@@ -205,6 +206,8 @@ pub(crate) struct Established {
     driver: Driver,
     /// `direct`, `proxy` or `port-forward`.
     pub(crate) transport: &'static str,
+    /// The pod's resolver configuration, word for word.
+    pub(crate) resolv_conf: String,
 }
 
 /// Keeps the way up for as long as the session lives.

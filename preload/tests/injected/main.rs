@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what is wrong in a test ends it")]
 
+mod dns;
 mod program;
 mod relay;
 mod script;

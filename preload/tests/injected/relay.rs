@@ -1,5 +1,6 @@
 //! A relay that plays a script: the control conversation and the pending connect, without a cluster behind.
 
+use crate::dns;
 use crate::script::{self, Script};
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::control::{MAX_REQUEST, Reply, Request};
@@ -127,6 +128,16 @@ impl World {
             Request::Resolve { family, name, .. } => {
                 let name = std::str::from_utf8(name).expect("a host name");
                 if let Some(answer) = script::lookup(name, family) {
+                    reply(conversation, &answer);
+                }
+            }
+            Request::Query { search, message, .. } => {
+                if let Some(answer) = dns::query(message, search) {
+                    reply(conversation, &answer);
+                }
+            }
+            Request::Reverse { address } => {
+                if let Some(answer) = dns::reverse(address) {
                     reply(conversation, &answer);
                 }
             }
@@ -348,5 +359,9 @@ fn describe(request: &Request<'_>) -> String {
         } => {
             format!("resolve {family:?} {purpose:?} {}", String::from_utf8_lossy(name))
         }
+        Request::Query { way, search, message } => {
+            format!("query {way:?} {} {search:?}", dns::question(message))
+        }
+        Request::Reverse { address } => format!("reverse {address}"),
     }
 }

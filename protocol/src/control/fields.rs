@@ -61,6 +61,13 @@ impl<'a> Fields<'a> {
         }
     }
 
+    #[inline]
+    pub(super) fn name(&mut self) -> Result<&'a [u8], DecodeError> {
+        let length = u16::from_le_bytes(self.array()?);
+        self.take(usize::from(length))
+    }
+
+    #[inline]
     pub(super) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }

@@ -1,7 +1,7 @@
 //! What the relay answers, and its bytes.
 
 use super::fields::encode_address;
-use super::{DecodeError, MAX_ADDRESSES, MAX_NAME, ReplyRef, VERSION};
+use super::{DecodeError, MAX_ADDRESSES, MAX_MESSAGE, MAX_NAME, MAX_NAMES, ReplyRef, VERSION};
 use crate::failure::{ConnectFailure, NameFailure};
 use std::net::{IpAddr, SocketAddr};
 
@@ -29,6 +29,10 @@ pub enum Reply {
     },
     /// The name gave no address.
     NameFailed(NameFailure),
+    /// What the name servers answered, at most [`MAX_MESSAGE`] bytes of it.
+    Answer(Vec<u8>),
+    /// The names of an address, the canonical one first.
+    Names(Vec<Vec<u8>>),
 }
 
 impl Reply {
@@ -68,6 +72,20 @@ impl Reply {
                 }
             }
             Self::NameFailed(failure) => buffer.extend([8, *failure as u8]),
+            Self::Answer(message) => {
+                buffer.push(9);
+                buffer.extend(&message[..message.len().min(MAX_MESSAGE)]);
+            }
+            Self::Names(names) => {
+                let names = &names[..names.len().min(MAX_NAMES)];
+                buffer.push(10);
+                buffer.extend((names.len() as u16).to_le_bytes());
+                for name in names {
+                    let name = &name[..name.len().min(MAX_NAME)];
+                    buffer.extend((name.len() as u16).to_le_bytes());
+                    buffer.extend(name);
+                }
+            }
         }
     }
 

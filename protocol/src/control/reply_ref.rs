@@ -1,7 +1,7 @@
 //! A reply as it lies in its buffer.
 
 use super::fields::Fields;
-use super::{DecodeError, MAX_ADDRESSES, Reply};
+use super::{DecodeError, MAX_ADDRESSES, MAX_MESSAGE, MAX_NAMES, Reply};
 use crate::failure::{ConnectFailure, NameFailure};
 use std::net::{IpAddr, SocketAddr};
 
@@ -29,6 +29,10 @@ pub enum ReplyRef<'a> {
     },
     /// [`Reply::NameFailed`].
     NameFailed(NameFailure),
+    /// [`Reply::Answer`].
+    Answer(&'a [u8]),
+    /// [`Reply::Names`].
+    Names(NameList<'a>),
 }
 
 impl<'a> ReplyRef<'a> {
@@ -47,8 +51,7 @@ impl<'a> ReplyRef<'a> {
             5 => Self::Peer(fields.address()?),
             6 => Self::Unknown,
             7 => {
-                let length = u16::from_le_bytes(fields.array()?);
-                let canonical = fields.take(usize::from(length))?;
+                let canonical = fields.name()?;
                 let count = u16::from_le_bytes(fields.array()?);
                 let addresses = AddressList(fields.0);
                 for _ in 0..count {
@@ -59,6 +62,22 @@ impl<'a> ReplyRef<'a> {
             8 => {
                 let value = fields.byte()?;
                 Self::NameFailed(NameFailure::from_wire(value).ok_or(DecodeError::Value(value))?)
+            }
+            9 => {
+                let message = fields.rest();
+                match message.len() {
+                    0 => return Err(DecodeError::Truncated),
+                    1..=MAX_MESSAGE => Self::Answer(message),
+                    _ => return Err(DecodeError::TrailingBytes),
+                }
+            }
+            10 => {
+                let count = u16::from_le_bytes(fields.array()?);
+                let names = NameList(fields.0);
+                for _ in 0..count {
+                    fields.name()?;
+                }
+                Self::Names(names)
             }
             other => return Err(DecodeError::Value(other)),
         };
@@ -80,6 +99,8 @@ impl From<ReplyRef<'_>> for Reply {
                 addresses: addresses.take(MAX_ADDRESSES).collect(),
             },
             ReplyRef::NameFailed(failure) => Self::NameFailed(failure),
+            ReplyRef::Answer(message) => Self::Answer(message.to_vec()),
+            ReplyRef::Names(names) => Self::Names(names.take(MAX_NAMES).map(<[u8]>::to_vec).collect()),
         }
     }
 }
@@ -97,5 +118,21 @@ impl Iterator for AddressList<'_> {
         let address = fields.ip().ok()?;
         self.0 = fields.0;
         Some(address)
+    }
+}
+
+/// The names of an address, the canonical one first: an iterator over bytes that [`ReplyRef::decode`] has checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameList<'a>(&'a [u8]);
+
+impl<'a> Iterator for NameList<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let mut fields = Fields(self.0);
+        let name = fields.name().ok()?;
+        self.0 = fields.0;
+        Some(name)
     }
 }

@@ -1,8 +1,8 @@
 //! What the library asks, and its bytes.
 
 use super::fields::{Fields, encode_address};
-use super::{DecodeError, Family, MAX_NAME, MAX_REQUEST, Purpose, VERSION};
-use std::net::SocketAddr;
+use super::{DecodeError, Family, MAX_MESSAGE, MAX_NAME, Purpose, Search, VERSION, Way};
+use std::net::{IpAddr, SocketAddr};
 
 /// What the library asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,47 +31,71 @@ pub enum Request<'a> {
         /// The name as the program gave it, not empty and at most [`MAX_NAME`] bytes.
         name: &'a [u8],
     },
+    /// What do the name servers answer to this DNS message?
+    Query {
+        /// How it would have been sent.
+        way: Way,
+        /// How its name is completed, if it is.
+        search: Option<Search>,
+        /// The message (RFC 1035, 4.1), at most [`MAX_MESSAGE`] bytes.
+        message: &'a [u8],
+    },
+    /// Which names has this address?
+    Reverse {
+        /// The address.
+        address: IpAddr,
+    },
 }
+
+/// The longest request without its name or message: a connect to an IPv6 address.
+const MAX_HEAD: usize = 2 + 23;
 
 /// An encoded request on the stack; the library may not allocate where it builds one.
 #[derive(Clone, Copy, Debug)]
-pub struct EncodedRequest {
-    bytes: [u8; MAX_REQUEST],
+pub struct EncodedRequest<'a> {
+    head: [u8; MAX_HEAD],
     length: usize,
+    tail: &'a [u8],
 }
 
-impl EncodedRequest {
+impl<'a> EncodedRequest<'a> {
     #[inline]
     fn new(kind: u8) -> Self {
         let mut encoded = Self {
-            bytes: [0; MAX_REQUEST],
+            head: [0; MAX_HEAD],
             length: 0,
+            tail: &[],
         };
         encoded.put(&[VERSION, kind]);
         encoded
     }
 
-    /// Appends what fits; every fixed field does, and a name is cut to [`MAX_NAME`] before it comes here.
+    /// Appends what fits; every fixed field does.
     #[inline]
     fn put(&mut self, bytes: &[u8]) {
-        let room = self.bytes.iter_mut().skip(self.length);
-        self.length = self.length.saturating_add(bytes.len()).min(MAX_REQUEST);
+        let room = self.head.iter_mut().skip(self.length);
+        self.length = self.length.saturating_add(bytes.len()).min(MAX_HEAD);
         for (place, byte) in room.zip(bytes) {
             *place = *byte;
         }
     }
 
-    /// The bytes to send as one datagram.
+    /// The bytes to send as one datagram, one part after the other.
     #[inline]
-    pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or(&self.bytes)
+    pub fn parts(&self) -> [&[u8]; 2] {
+        [self.head.get(..self.length).unwrap_or(&self.head), self.tail]
+    }
+
+    /// The parts in one piece.
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.parts().concat()
     }
 }
 
 impl<'a> Request<'a> {
     /// Encodes without allocating.
     #[inline]
-    pub fn encode(&self) -> EncodedRequest {
+    pub fn encode(&self) -> EncodedRequest<'a> {
         match self {
             Self::Connect { target } => {
                 let mut encoded = EncodedRequest::new(1);
@@ -103,9 +127,34 @@ impl<'a> Request<'a> {
                 let purpose = match purpose {
                     Purpose::AddressInfo => 1,
                     Purpose::HostEntry => 2,
+                    Purpose::ConfiguredAddressInfo => 3,
                 };
                 encoded.put(&[family, purpose]);
-                encoded.put(name.get(..MAX_NAME).unwrap_or(name));
+                encoded.tail = name.get(..MAX_NAME).unwrap_or(name);
+                encoded
+            }
+            Self::Query { way, search, message } => {
+                let mut encoded = EncodedRequest::new(5);
+                let way = match way {
+                    Way::Stream => 1,
+                    Way::Datagram => 2,
+                };
+                encoded.put(&[way, Search::bits(*search)]);
+                encoded.tail = message.get(..MAX_MESSAGE).unwrap_or(message);
+                encoded
+            }
+            Self::Reverse { address } => {
+                let mut encoded = EncodedRequest::new(32);
+                match address {
+                    IpAddr::V4(v4) => {
+                        encoded.put(&[4]);
+                        encoded.put(&v4.octets());
+                    }
+                    IpAddr::V6(v6) => {
+                        encoded.put(&[6]);
+                        encoded.put(&v6.octets());
+                    }
+                }
                 encoded
             }
         }
@@ -134,6 +183,7 @@ impl<'a> Request<'a> {
                 let purpose = match fields.byte()? {
                     1 => Purpose::AddressInfo,
                     2 => Purpose::HostEntry,
+                    3 => Purpose::ConfiguredAddressInfo,
                     other => return Err(DecodeError::Value(other)),
                 };
                 let name = fields.rest();
@@ -147,6 +197,24 @@ impl<'a> Request<'a> {
                     _ => return Err(DecodeError::TrailingBytes),
                 }
             }
+            5 => {
+                let way = match fields.byte()? {
+                    1 => Way::Stream,
+                    2 => Way::Datagram,
+                    other => return Err(DecodeError::Value(other)),
+                };
+                let bits = fields.byte()?;
+                let search = Search::from_bits(bits).ok_or(DecodeError::Value(bits))?;
+                let message = fields.rest();
+                match message.len() {
+                    0 => return Err(DecodeError::Truncated),
+                    1..=MAX_MESSAGE => Self::Query { way, search, message },
+                    _ => return Err(DecodeError::TrailingBytes),
+                }
+            }
+            32 => Self::Reverse {
+                address: fields.ip()?,
+            },
             other => return Err(DecodeError::Value(other)),
         };
         fields.end().map(|()| request)

@@ -24,6 +24,31 @@ fn requests() -> Vec<Request<'static>> {
             purpose: Purpose::HostEntry,
             name: &[b'a'; MAX_NAME],
         },
+        Request::Resolve {
+            family: Family::V4,
+            purpose: Purpose::ConfiguredAddressInfo,
+            name: b"web",
+        },
+        Request::Query {
+            way: Way::Datagram,
+            search: None,
+            message: &[7; 300],
+        },
+        Request::Query {
+            way: Way::Stream,
+            search: Some(Search {
+                default_names: true,
+                domains: false,
+                no_top_level: true,
+            }),
+            message: b"a message",
+        },
+        Request::Reverse {
+            address: "10.96.10.1".parse().unwrap(),
+        },
+        Request::Reverse {
+            address: "2001:db8::1".parse().unwrap(),
+        },
     ]
 }
 
@@ -39,6 +64,12 @@ fn replies() -> Vec<Reply> {
             addresses: vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
         },
     ];
+    replies.extend([
+        Reply::Answer(vec![9; 300]),
+        Reply::Answer(vec![9]),
+        Reply::Names(vec![]),
+        Reply::Names(vec![b"web.default.svc.cluster.local".to_vec(), b"alias".to_vec()]),
+    ]);
     replies.extend(ConnectFailure::ALL.map(Reply::Failed));
     replies.extend(NameFailure::ALL.map(Reply::NameFailed));
     replies
@@ -47,7 +78,7 @@ fn replies() -> Vec<Reply> {
 #[test]
 fn every_request_survives_the_way_there() {
     for request in requests() {
-        assert_eq!(Request::decode(request.encode().as_bytes()), Ok(request));
+        assert_eq!(Request::decode(&request.encode().to_vec()), Ok(request));
     }
 }
 
@@ -56,7 +87,11 @@ fn every_reply_survives_the_way_back() {
     let mut buffer = Vec::new();
     for reply in replies() {
         reply.encode(&mut buffer);
-        assert!(buffer.len() <= MAX_REPLY);
+        let limit = match reply {
+            Reply::Answer(_) => MAX_ANSWER,
+            _ => MAX_REPLY,
+        };
+        assert!(buffer.len() <= limit);
         assert_eq!(Reply::decode(&buffer), Ok(reply));
     }
 }
@@ -72,18 +107,35 @@ fn a_full_reply_fits_its_limit() {
     .encode(&mut buffer);
     assert!(buffer.len() <= MAX_REPLY);
     assert!(Reply::decode(&buffer).is_ok());
+    Reply::Answer(vec![9; MAX_MESSAGE + 1]).encode(&mut buffer);
+    assert_eq!(buffer.len(), MAX_ANSWER);
+    assert!(Reply::decode(&buffer).is_ok());
+    Reply::Names(vec![vec![b'a'; MAX_NAME + 1]; MAX_NAMES + 1]).encode(&mut buffer);
+    assert!(buffer.len() <= MAX_REPLY);
+    assert!(Reply::decode(&buffer).is_ok());
+}
+
+#[test]
+fn a_full_request_fits_its_limit() {
+    let query = |message| Request::Query {
+        way: Way::Stream,
+        search: None,
+        message,
+    };
+    let encoded = query(&[7; MAX_MESSAGE + 1]).encode().to_vec();
+    assert_eq!(encoded.len(), MAX_REQUEST);
+    assert_eq!(Request::decode(&encoded), Ok(query(&[7; MAX_MESSAGE])));
 }
 
 #[test]
 fn a_message_cut_short_is_refused_at_every_length() {
     for request in requests() {
-        let encoded = request.encode();
-        let whole = encoded.as_bytes();
+        let whole = request.encode().to_vec();
         for length in 0..whole.len() {
             if let Ok(decoded) = Request::decode(&whole[..length]) {
-                // a name has no length of its own: a shorter one is another valid request
+                // a name or message has no length of its own: a shorter one is another valid request
                 assert!(
-                    matches!(decoded, Request::Resolve { .. }),
+                    matches!(decoded, Request::Resolve { .. } | Request::Query { .. }),
                     "{request:?} at {length}"
                 );
             }
@@ -93,7 +145,9 @@ fn a_message_cut_short_is_refused_at_every_length() {
     for reply in replies() {
         reply.encode(&mut whole);
         for length in 0..whole.len() {
-            assert!(Reply::decode(&whole[..length]).is_err(), "{reply:?} at {length}");
+            if let Ok(decoded) = Reply::decode(&whole[..length]) {
+                assert!(matches!(decoded, Reply::Answer(_)), "{reply:?} at {length}");
+            }
         }
     }
 }

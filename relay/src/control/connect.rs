@@ -9,6 +9,7 @@ use super::conversation::Conversation;
 use crate::data::ports::Pending;
 use crate::data::program::ProgramSocket;
 use crate::log;
+use crate::names;
 use crate::registry::Waiter;
 use crate::session::Session;
 use kinject_protocol::ConnectFailure;
@@ -53,6 +54,9 @@ pub(crate) async fn serve(
         log::debug!("connect to {target}: local");
         return answer(&call, &Reply::Local);
     }
+    if session.resolver.is_name_server(target) {
+        return serve_names(session, &call, &program, target).await;
+    }
     let cookie = program.cookie;
     if let Some((ours, stream)) = establish(session, call, program, target).await {
         // a program that closed and whose far end never does would be remembered for ever
@@ -62,6 +66,19 @@ pub(crate) async fn serve(
         let outcome = kinject_tunnel::splice(ours, stream).await;
         log::debug!("connection to {target} ended: {outcome:?}");
         session.registry.ended(cookie);
+    }
+}
+
+/// Answers a program that connects to the session's name server: the relay itself is that.
+async fn serve_names(session: &Session, call: &Conversation, program: &ProgramSocket, target: SocketAddr) {
+    match session.ports.connect_now(program).await {
+        Ok(ours) => {
+            session.registry.connected(program.cookie, target);
+            answer(call, &Reply::Connected);
+            names::server::serve(&session.resolver, ours).await;
+            session.registry.ended(program.cookie);
+        }
+        Err(error) => refuse(call, target, &error),
     }
 }
 

@@ -1,9 +1,10 @@
 //! One call of the preloaded library: a datagram in, a datagram out.
 
 use crate::readiness;
-use kinject_protocol::control::{MAX_REQUEST, Reply};
+use kinject_protocol::control::{MAX_REQUEST, MAX_SMALL_REQUEST, Reply};
 use rustix::io::{Errno, IoSliceMut};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
+use std::cell::RefCell;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -13,10 +14,20 @@ use std::time::Duration;
 /// or a process that was stopped in between is cut off.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What a request may have beyond [`MAX_SMALL_REQUEST`] bytes, and one more to see that it is too long.
+const REST: usize = MAX_REQUEST - MAX_SMALL_REQUEST + 1;
+
+thread_local! {
+    /// Where that arrives; it is copied from there at once.
+    static LONG: RefCell<Box<[u8]>> = RefCell::new(vec![0; REST].into_boxed_slice());
+}
+
 /// A request as it came, with the descriptor that was attached to it.
 pub(crate) struct Received {
-    bytes: [u8; MAX_REQUEST + 1],
+    small: [u8; MAX_SMALL_REQUEST],
     length: usize,
+    /// The whole request, if it is not small.
+    long: Vec<u8>,
     /// The program's socket.
     pub(crate) socket: Option<OwnedFd>,
 }
@@ -24,7 +35,11 @@ pub(crate) struct Received {
 impl Received {
     /// The datagram; one that is longer than any request is cut, and decoding refuses it.
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
+        if self.long.is_empty() {
+            &self.small[..self.length]
+        } else {
+            &self.long
+        }
     }
 }
 
@@ -59,22 +74,29 @@ impl Conversation {
 
     fn try_receive(&self) -> io::Result<Option<Received>> {
         let mut received = Received {
-            bytes: [0; MAX_REQUEST + 1],
+            small: [0; MAX_SMALL_REQUEST],
             length: 0,
+            long: Vec::new(),
             socket: None,
         };
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let buffers = &mut [IoSliceMut::new(&mut received.bytes)];
-        let message = rustix::net::recvmsg(&self.0, buffers, &mut ancillary, flags)?;
+        let length = LONG.with_borrow_mut(|rest| {
+            let buffers = &mut [IoSliceMut::new(&mut received.small), IoSliceMut::new(rest)];
+            let length = rustix::net::recvmsg(&self.0, buffers, &mut ancillary, flags)?.bytes;
+            if let Some(beyond) = length.checked_sub(MAX_SMALL_REQUEST).filter(|beyond| *beyond > 0) {
+                received.long = [received.small.as_slice(), &rest[..beyond]].concat();
+            }
+            Ok::<_, io::Error>(length)
+        })?;
         for attached in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = attached {
                 received.socket = descriptors.last();
             }
         }
-        received.length = message.bytes;
-        Ok(if message.bytes == 0 { None } else { Some(received) })
+        received.length = length;
+        Ok(if length == 0 { None } else { Some(received) })
     }
 
     /// Answers. The reply fits the socket's buffer, which holds nothing else.

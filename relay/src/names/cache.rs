@@ -1,43 +1,45 @@
 //! Answers for as long as their TTL allows, and one question for all who ask it at once.
 
-use super::query::Answer;
-use hickory_proto::rr::RecordType;
 use std::collections::HashMap;
 use std::future::Future;
+use std::hash::Hash;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
 /// How many answers are kept before those that have expired, and then all, are dropped.
 const CAPACITY: usize = 4096;
 
-type Key = (String, RecordType);
+/// An answer with its end, or the question that is under way for it.
+type Entry<A> = Rc<OnceCell<(A, Instant)>>;
 
-/// An answer, or the question that is under way for it.
-type Entry = Rc<OnceCell<(Answer, Instant)>>;
+/// Answers `A` to questions `Q`.
+pub(crate) struct Cache<Q, A>(parking_lot::Mutex<HashMap<Q, Entry<A>>>);
 
-/// The session's DNS cache.
-#[derive(Default)]
-pub(crate) struct Cache(parking_lot::Mutex<HashMap<Key, Entry>>);
+impl<Q, A> Default for Cache<Q, A> {
+    fn default() -> Self {
+        Self(parking_lot::Mutex::default())
+    }
+}
 
-impl Cache {
-    /// The kept answer, or the one that `ask` brings. Whoever asks the same meanwhile waits for the same answer, and
-    /// goes on with the question if the first one gives up.
-    pub(crate) async fn get_or_ask<F: Future<Output = Answer>>(
+impl<Q: Eq + Hash + Clone, A: Clone> Cache<Q, A> {
+    /// The kept answer, or the one that `ask` brings with the time for which it may be kept. Whoever asks the same
+    /// meanwhile waits for the same answer, and goes on with the question if the first one gives up.
+    pub(crate) async fn get_or_ask<F: Future<Output = (A, Duration)>>(
         &self,
-        name: &str,
-        record: RecordType,
+        question: Q,
         ask: impl FnOnce() -> F,
-    ) -> Answer {
-        let key = (name.to_ascii_lowercase(), record);
-        let entry = self.entry(&key);
-        let (answer, _) = entry
+    ) -> A {
+        let entry = self.entry(&question);
+        let (answer, expiry) = entry
             .get_or_init(|| async {
-                let answer = ask().await;
-                let expiry = Instant::now() + answer.ttl;
-                (answer, expiry)
+                let (answer, ttl) = ask().await;
+                (answer, Instant::now() + ttl)
             })
             .await;
+        if *expiry <= Instant::now() {
+            self.forget(&question, &entry);
+        }
         answer.clone()
     }
 
@@ -46,9 +48,20 @@ impl Cache {
         self.0.lock().clear();
     }
 
-    fn entry(&self, key: &Key) -> Entry {
+    /// Drops what is of no use to anybody later.
+    fn forget(&self, question: &Q, ended: &Entry<A>) {
         let mut entries = self.0.lock();
-        if let Some(entry) = entries.get(key).filter(|entry| is_fresh(entry)) {
+        if entries
+            .get(question)
+            .is_some_and(|entry| Rc::ptr_eq(entry, ended))
+        {
+            entries.remove(question);
+        }
+    }
+
+    fn entry(&self, question: &Q) -> Entry<A> {
+        let mut entries = self.0.lock();
+        if let Some(entry) = entries.get(question).filter(|entry| is_fresh(entry)) {
             return Rc::clone(entry);
         }
         if entries.len() >= CAPACITY {
@@ -58,22 +71,20 @@ impl Cache {
             entries.clear();
         }
         let entry = Entry::default();
-        entries.insert(key.clone(), Rc::clone(&entry));
+        entries.insert(question.clone(), Rc::clone(&entry));
         entry
     }
 }
 
 /// Under way, or not expired.
-fn is_fresh(entry: &Entry) -> bool {
+fn is_fresh<A>(entry: &Entry<A>) -> bool {
     entry.get().is_none_or(|(_, expiry)| *expiry > Instant::now())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::query::Outcome;
     use super::*;
     use std::cell::Cell;
-    use std::time::Duration;
 
     fn block_on<F: Future>(future: F) -> F::Output {
         tokio::runtime::Builder::new_current_thread()
@@ -92,26 +103,16 @@ mod tests {
                 let asked = &asked;
                 move || async move {
                     asked.set(asked.get() + 1);
-                    Answer {
-                        outcome: Outcome::NotFound,
-                        ttl,
-                    }
+                    ("no", ttl)
                 }
             };
-            cache
-                .get_or_ask("Web.test", RecordType::A, ask(Duration::from_secs(60)))
-                .await;
-            cache
-                .get_or_ask("web.TEST", RecordType::A, ask(Duration::from_secs(60)))
-                .await;
+            cache.get_or_ask("web.test", ask(Duration::from_secs(60))).await;
+            cache.get_or_ask("web.test", ask(Duration::from_secs(60))).await;
             assert_eq!(asked.get(), 1);
-            cache
-                .get_or_ask("other.test", RecordType::A, ask(Duration::ZERO))
-                .await;
-            cache
-                .get_or_ask("other.test", RecordType::A, ask(Duration::ZERO))
-                .await;
+            cache.get_or_ask("other.test", ask(Duration::ZERO)).await;
+            cache.get_or_ask("other.test", ask(Duration::ZERO)).await;
             assert_eq!(asked.get(), 3);
+            assert_eq!(cache.0.lock().len(), 1);
         });
     }
 
@@ -123,13 +124,10 @@ mod tests {
             let ask = || async {
                 asked.set(asked.get() + 1);
                 tokio::task::yield_now().await;
-                Answer {
-                    outcome: Outcome::NoData,
-                    ttl: Duration::from_secs(1),
-                }
+                ("no", Duration::from_secs(1))
             };
-            let one = cache.get_or_ask("web.test", RecordType::A, ask);
-            let other = cache.get_or_ask("web.test", RecordType::A, ask);
+            let one = cache.get_or_ask("web.test", ask);
+            let other = cache.get_or_ask("web.test", ask);
             let (one, other) = tokio::join!(one, other);
             assert_eq!(one, other);
             assert_eq!(asked.get(), 1);

@@ -4,10 +4,20 @@
 //! - [`query`] turns one question into a DNS message and its answer into records.
 //! - [`cache`] keeps answers for their TTL and joins questions that are under way.
 //! - [`resolver`] walks the search list as glibc does and falls back to the local names.
+//! - [`message`] looks at DNS messages as bytes, [`exchange`] answers those of programs, [`search`] completes their
+//!   names, [`reverse`] names addresses, [`local`] asks this machine's name servers.
+//! - [`server`] is the session's name server over TCP, [`shown`] the resolv.conf that leads programs to it.
 //! - [`order`] sorts addresses as RFC 6724 sees them from the pod.
 
 pub(crate) mod cache;
+pub(crate) mod exchange;
+pub(crate) mod local;
+pub(crate) mod message;
 pub(crate) mod order;
 pub(crate) mod query;
 pub(crate) mod resolv_conf;
 pub(crate) mod resolver;
+pub(crate) mod reverse;
+pub(crate) mod search;
+pub(crate) mod server;
+pub(crate) mod shown;

@@ -1,6 +1,12 @@
-//! The part of resolv.conf(5) that decides which names are asked: `search`, `domain` and `options ndots`.
+//! The part of resolv.conf(5) that decides which names are asked, and whom: `nameserver`, `search`, `domain` and
+//! `options ndots`.
 //!
-//! Name servers, time-outs and attempts concern the agent, which speaks with them.
+//! Time-outs and attempts concern the agent, which speaks with the cluster's name servers.
+
+use std::net::IpAddr;
+
+/// glibc reads three name servers and passes over the rest.
+const MAX_SERVERS: usize = 3;
 
 /// glibc's limit for ndots (resolv.conf(5)).
 const MAX_NDOTS: usize = 15;
@@ -12,6 +18,8 @@ pub(crate) struct ResolvConf {
     pub(crate) search: Vec<String>,
     /// A name with at least so many dots is tried as it is first.
     pub(crate) ndots: usize,
+    /// The name servers, first first.
+    pub(crate) servers: Vec<IpAddr>,
 }
 
 /// One name to ask for.
@@ -29,6 +37,7 @@ impl ResolvConf {
         let mut conf = Self {
             search: Vec::new(),
             ndots: 1,
+            servers: Vec::new(),
         };
         for line in text.lines() {
             let mut words = line.split_whitespace();
@@ -36,6 +45,10 @@ impl ResolvConf {
                 // the last of them wins
                 Some("search") => conf.search = words.map(domain).filter(|name| !name.is_empty()).collect(),
                 Some("domain") => conf.search = words.take(1).map(domain).collect(),
+                Some("nameserver") if conf.servers.len() < MAX_SERVERS => {
+                    conf.servers
+                        .extend(words.next().and_then(|word| word.parse::<IpAddr>().ok()));
+                }
                 Some("options") => {
                     for option in words {
                         if let Some(ndots) = option.strip_prefix("ndots:").and_then(|n| n.parse().ok()) {
@@ -138,14 +151,16 @@ mod tests {
             conf,
             ResolvConf {
                 search: vec!["c".into()],
-                ndots: 15
+                ndots: 15,
+                servers: vec![],
             }
         );
         assert_eq!(
             ResolvConf::parse(""),
             ResolvConf {
                 search: vec![],
-                ndots: 1
+                ndots: 1,
+                servers: vec![],
             }
         );
     }

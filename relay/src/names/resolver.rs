@@ -5,6 +5,7 @@
 //! asked, and only its addresses count: any other local answer leaves the cluster's "no" standing.
 
 use super::cache::Cache;
+use super::exchange::MessageCache;
 use super::order::{self, Source};
 use super::query::{self, Answer, Outcome};
 use super::resolv_conf::ResolvConf;
@@ -15,16 +16,19 @@ use hickory_proto::rr::RecordType;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Family, Purpose, Reply};
 use kinject_tunnel::{AgentFacts, InterfaceAddress};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 /// How long the local resolver may take before the cluster's "no" stands.
-const LOCAL_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const LOCAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a lookup waits for a tunnel that is being mended: glibc's own patience with a silent server, two attempts
 /// of five seconds (resolv.conf(5)).
-const TUNNEL_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const TUNNEL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where name servers listen.
+pub(super) const DNS_PORT: u16 = 53;
 
 /// What the agent's pod knows about names.
 #[derive(Clone, Debug)]
@@ -48,11 +52,34 @@ impl From<&AgentFacts> for PodNames {
     }
 }
 
+impl PodNames {
+    /// What is left of `family` where `AI_ADDRCONFIG` asks for families with an address other than loopback alone
+    /// (getaddrinfo(3)); a link-local address counts for glibc.
+    fn configured(&self, family: Family) -> Option<Family> {
+        let has = |is_wanted: fn(&IpAddr) -> bool| {
+            let mut addresses = self.sources.iter().map(|source| source.address);
+            addresses.any(|address| {
+                is_wanted(&address)
+                    && address != IpAddr::V4(Ipv4Addr::LOCALHOST)
+                    && address != IpAddr::V6(Ipv6Addr::LOCALHOST)
+            })
+        };
+        match (family, has(IpAddr::is_ipv4), has(IpAddr::is_ipv6)) {
+            (Family::Any, true, false) => Some(Family::V4),
+            (Family::Any, false, _) => Some(Family::V6),
+            (Family::V4, false, _) | (Family::V6, _, false) => None,
+            (family, ..) => Some(family),
+        }
+    }
+}
+
 /// The session's resolver.
 pub(crate) struct Resolver {
-    uplink: Rc<Uplink>,
-    routes: Rc<Routes>,
-    cache: Cache,
+    pub(super) uplink: Rc<Uplink>,
+    pub(super) routes: Rc<Routes>,
+    addresses: Cache<(String, RecordType), Answer>,
+    pub(super) messages: MessageCache,
+    name_servers: Vec<IpAddr>,
 }
 
 /// The addresses of a name and its canonical form.
@@ -62,17 +89,26 @@ struct Found {
 }
 
 impl Resolver {
-    pub(crate) fn new(uplink: Rc<Uplink>, routes: Rc<Routes>) -> Self {
+    /// A resolver for programs that see `name_servers` in their resolv.conf.
+    pub(crate) fn new(uplink: Rc<Uplink>, routes: Rc<Routes>, name_servers: Vec<IpAddr>) -> Self {
         Self {
             uplink,
             routes,
-            cache: Cache::default(),
+            addresses: Cache::default(),
+            messages: MessageCache::default(),
+            name_servers,
         }
+    }
+
+    /// Whether the session itself answers there, over UDP and TCP: as [`Self::exchange`] does.
+    pub(crate) fn is_name_server(&self, target: SocketAddr) -> bool {
+        target.port() == DNS_PORT && self.name_servers.contains(&target.ip().to_canonical())
     }
 
     /// Forgets all answers.
     pub(crate) fn forget(&self) {
-        self.cache.clear();
+        self.addresses.clear();
+        self.messages.clear();
     }
 
     /// Looks up a name as a program gave it.
@@ -83,10 +119,18 @@ impl Resolver {
         let Ok(Ok(up)) = tokio::time::timeout(TUNNEL_PATIENCE, self.uplink.up()).await else {
             return Reply::NameFailed(NameFailure::TryAgain);
         };
+        let family = match purpose {
+            Purpose::ConfiguredAddressInfo => match up.names.configured(family) {
+                Some(family) => family,
+                // glibc's word for it
+                None => return Reply::NameFailed(NameFailure::NotFound),
+            },
+            Purpose::AddressInfo | Purpose::HostEntry => family,
+        };
         let failure = match self.ask_cluster(&up.names.conf, name, family).await {
             Ok(mut found) => {
                 self.routes.learnt_from_cluster(&found.addresses);
-                if purpose == Purpose::AddressInfo {
+                if purpose != Purpose::HostEntry {
                     order::sort(&mut found.addresses, &up.names.sources);
                 }
                 log::debug!("{name}: {:?} from the cluster", found.addresses);
@@ -169,18 +213,21 @@ impl Resolver {
             return Outcome::NotFound;
         };
         let ask = || async move {
-            let Ok(up) = self.uplink.up().await else {
-                return Answer::passing(Outcome::NoAnswer);
+            let answer = match self.uplink.up().await {
+                Err(_) => Answer::passing(Outcome::NoAnswer),
+                Ok(up) => match up.tunnel.dns(question).await {
+                    Ok(message) => query::answer(&message, record),
+                    Err(error) => {
+                        log::info!("{name}: the cluster's name servers do not answer: {error}");
+                        Answer::passing(Outcome::NoAnswer)
+                    }
+                },
             };
-            match up.tunnel.dns(question).await {
-                Ok(message) => query::answer(&message, record),
-                Err(error) => {
-                    log::info!("{name}: the cluster's name servers do not answer: {error}");
-                    Answer::passing(Outcome::NoAnswer)
-                }
-            }
+            let ttl = answer.ttl;
+            (answer, ttl)
         };
-        let outcome = self.cache.get_or_ask(name, record, ask).await.outcome;
+        let key = (name.to_ascii_lowercase(), record);
+        let outcome = self.addresses.get_or_ask(key, ask).await.outcome;
         spelt_as_asked(outcome, name)
     }
 }
@@ -251,7 +298,7 @@ async fn ask_locally(name: &str, family: Family) -> Option<Found> {
 }
 
 /// What the DNS can be asked for: printable, no white space, labels and name within the limits (RFC 1035, 2.3.4).
-fn is_host_name(name: &str) -> bool {
+pub(super) fn is_host_name(name: &str) -> bool {
     let absolute = name.strip_suffix('.').unwrap_or(name);
     absolute.len() <= 253
         && absolute.split('.').all(|label| (1..=63).contains(&label.len()))

@@ -65,9 +65,9 @@ fn another_user_gets_nothing_from_a_session() {
         purpose: Purpose::AddressInfo,
         name: b"web",
     };
-    let request = request.encode();
     let text: String = request
-        .as_bytes()
+        .encode()
+        .to_vec()
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();

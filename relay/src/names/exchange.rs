@@ -1,0 +1,148 @@
+//! DNS messages of programs that speak with name servers themselves: one in, one out.
+//!
+//! A message goes to the cluster as it is. Where the cluster says that the name does not exist, this machine's own
+//! name servers are asked, and their answer counts if the name exists there. So a program that resolves by itself sees
+//! the same names as one that asks libc. The addresses in an answer are learnt either way: a connection follows its
+//! name.
+
+use super::cache::Cache;
+use super::local;
+use super::message::{self, Code, Fault, Query};
+use super::resolver::{Resolver, TUNNEL_PATIENCE};
+use crate::log;
+use bytes::Bytes;
+use kinject_protocol::NameFailure;
+use kinject_protocol::control::{Reply, Way};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+/// The longest that an answer is kept, and a "no".
+const MAX_TTL: Duration = Duration::from_secs(60);
+const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(3);
+
+/// Longer answers are not kept: few programs ask for them, and never often.
+const LARGEST_KEPT: usize = 4096;
+
+/// The cluster's answers to questions with identifier 0; none where no name server answered.
+pub(crate) type MessageCache = Cache<Vec<u8>, Option<Rc<Kept>>>;
+
+/// An answer of the cluster.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    message: Vec<u8>,
+    at: Instant,
+}
+
+impl Resolver {
+    /// Answers a DNS message (RFC 1035, 4.1) as the session's name server does over TCP: whole, however long the
+    /// answer is. `None` for what deserves none: noise, and answers to questions never asked.
+    pub(crate) async fn exchange(&self, message: &[u8]) -> Option<Vec<u8>> {
+        let query = match Query::parse(message) {
+            Ok(query) => query,
+            Err(Fault::Unanswerable) => return None,
+            Err(Fault::Malformed) => return Some(message::refusal(message, Code::FormErr)),
+        };
+        if let Some(address) = query
+            .reversed_address()
+            .filter(|address| self.routes.is_local(*address))
+        {
+            log::debug!("{address}: its name is asked for locally");
+            let answer = local::ask(&query).await;
+            return Some(answer.unwrap_or_else(|| message::refusal(message, Code::NxDomain)));
+        }
+        let answer = self.exchange_in_cluster(&query).await;
+        if message::code(&answer) == Code::NxDomain
+            && let Some(better) = self.exchange_locally(&query).await
+        {
+            return Some(better);
+        }
+        self.routes.learnt_from_cluster(&message::addresses(&answer));
+        Some(answer)
+    }
+
+    /// The same over UDP: an answer that is too long for a datagram is cut, and the program comes again over TCP.
+    pub(crate) async fn exchange_datagram(&self, message: &[u8]) -> Option<Vec<u8>> {
+        let answer = self.exchange(message).await?;
+        Some(match Query::parse(message) {
+            Ok(query) => query.cut(answer),
+            Err(_) => answer,
+        })
+    }
+
+    /// The same for a program that asks by a function of libc.
+    pub(crate) async fn query(&self, way: Way, message: &[u8]) -> Reply {
+        let answer = match way {
+            Way::Stream => self.exchange(message).await,
+            Way::Datagram => self.exchange_datagram(message).await,
+        };
+        answer.map_or(Reply::NameFailed(NameFailure::NoRecovery), Reply::Answer)
+    }
+
+    /// Asks the cluster. Where it cannot be asked, the answer is a server's failure.
+    pub(super) async fn exchange_in_cluster(&self, query: &Query<'_>) -> Vec<u8> {
+        let id = query.id();
+        // RFC 8484, 4.1: with identifier 0 caches can work
+        let question = query.with_id(0);
+        let kept = if query.is_common() {
+            let ask = || self.ask_for_message(query, question.clone());
+            self.messages.get_or_ask(question.clone(), ask).await
+        } else {
+            self.ask_for_message(query, question).await.0
+        };
+        let Some(kept) = kept else {
+            return query.refusal(Code::ServFail);
+        };
+        let mut answer = kept.message.clone();
+        message::age(&mut answer, kept.at.elapsed());
+        message::set_id(&mut answer, id);
+        answer
+    }
+
+    async fn ask_for_message(&self, query: &Query<'_>, question: Vec<u8>) -> (Option<Rc<Kept>>, Duration) {
+        let Ok(Ok(up)) = tokio::time::timeout(TUNNEL_PATIENCE, self.uplink.up()).await else {
+            return (None, Duration::ZERO);
+        };
+        let answer = match up.tunnel.dns(Bytes::from(question)).await {
+            // what answers another question would be taken for forged
+            Ok(answer) if query.is_answered_by(0, &answer) => answer,
+            Ok(_) => {
+                log::warn!("{}: the cluster's answer makes no sense", query.name());
+                return (None, Duration::ZERO);
+            }
+            Err(error) => {
+                log::info!(
+                    "{}: the cluster's name servers do not answer: {error}",
+                    query.name()
+                );
+                return (None, Duration::ZERO);
+            }
+        };
+        let ttl = match message::ttl(&answer) {
+            Some(_) if answer.len() > LARGEST_KEPT || message::is_cut(&answer) => Duration::ZERO,
+            Some(ttl) if message::has_answers(&answer) => ttl.min(MAX_TTL),
+            Some(ttl) => ttl.min(MAX_NEGATIVE_TTL),
+            None => Duration::ZERO,
+        };
+        let kept = Kept {
+            message: answer.to_vec(),
+            at: Instant::now(),
+        };
+        (Some(Rc::new(kept)), ttl)
+    }
+
+    /// What this machine's own name servers say, if the name exists there and may be shown to them.
+    pub(super) async fn exchange_locally(&self, query: &Query<'_>) -> Option<Vec<u8>> {
+        let up = self.uplink.up().await.ok()?;
+        let name = query.name();
+        if up.names.conf.is_cluster_only(&name) {
+            return None;
+        }
+        let answer = local::ask(query)
+            .await
+            .filter(|answer| message::code(answer) == Code::NoError)?;
+        let addresses = message::addresses(&answer);
+        log::debug!("{name}: answered locally, {addresses:?}");
+        self.routes.learnt_locally(&addresses);
+        Some(answer)
+    }
+}

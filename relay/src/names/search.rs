@@ -1,0 +1,271 @@
+//! res_search(3) with the pod's search list.
+//!
+//! All candidates are asked at once and judged in glibc's order. Only if none of them exists in the cluster are this
+//! machine's own name servers asked, one candidate after the other.
+
+use super::message::{self, Code, Query};
+use super::resolv_conf::ResolvConf;
+use super::resolver::{Resolver, TUNNEL_PATIENCE};
+use kinject_protocol::NameFailure;
+use kinject_protocol::control::{Reply, Search};
+
+/// A name to ask for, as bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Candidate {
+    name: Vec<u8>,
+    /// Before the search list.
+    is_first_as_given: bool,
+}
+
+impl Resolver {
+    /// The answer that res_search(3) gives, or its `h_errno`.
+    pub(crate) async fn search(&self, message: &[u8], search: Search) -> Reply {
+        match self.try_search(message, search).await {
+            Ok(answer) => Reply::Answer(answer),
+            Err(failure) => Reply::NameFailed(failure),
+        }
+    }
+
+    async fn try_search(&self, message: &[u8], search: Search) -> Result<Vec<u8>, NameFailure> {
+        let query = Query::parse(message).map_err(|_| NameFailure::NoRecovery)?;
+        let Ok(Ok(up)) = tokio::time::timeout(TUNNEL_PATIENCE, self.uplink.up()).await else {
+            return Err(NameFailure::TryAgain);
+        };
+        let candidates = candidates(&query, &up.names.conf, search);
+        let questions: Vec<Option<Vec<u8>>> = candidates
+            .iter()
+            .map(|candidate| query.about(&candidate.name))
+            .collect();
+        let asked = questions.iter().map(|question| async {
+            let query = Query::parse(question.as_deref()?).ok()?;
+            Some(self.exchange_in_cluster(&query).await)
+        });
+        let mut answers = futures::future::join_all(asked).await;
+        let verdicts = answers.iter().map(|answer| Verdict::of(answer.as_deref()));
+        match judge(&candidates, verdicts) {
+            Ok(index) => {
+                let answer = answers.swap_remove(index).ok_or(NameFailure::NoRecovery)?;
+                self.routes.learnt_from_cluster(&message::addresses(&answer));
+                Ok(answer)
+            }
+            Err(NameFailure::NotFound) => {
+                for question in questions.into_iter().flatten() {
+                    let Ok(query) = Query::parse(&question) else {
+                        continue;
+                    };
+                    let answer = self.exchange_locally(&query).await;
+                    if let Some(answer) = answer.filter(|answer| message::has_answers(answer)) {
+                        return Ok(answer);
+                    }
+                }
+                Err(NameFailure::NotFound)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// What one candidate's answer means for the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Positive,
+    NoData,
+    NotFound,
+    /// Another name may still be answered.
+    ServerFailed,
+    /// No other domain is tried.
+    Final,
+    /// The name with this domain is none.
+    Impossible,
+}
+
+impl Verdict {
+    fn of(answer: Option<&[u8]>) -> Self {
+        let Some(answer) = answer else {
+            return Self::Impossible;
+        };
+        match message::code(answer) {
+            Code::NoError if message::has_answers(answer) => Self::Positive,
+            Code::NoError => Self::NoData,
+            Code::NxDomain => Self::NotFound,
+            Code::ServFail => Self::ServerFailed,
+            Code::FormErr | Code::Other => Self::Final,
+        }
+    }
+
+    fn failure(self) -> NameFailure {
+        match self {
+            Self::Positive | Self::NotFound => NameFailure::NotFound,
+            Self::NoData => NameFailure::NoData,
+            // libc waits for another server, and there is none
+            Self::ServerFailed | Self::Final => NameFailure::TryAgain,
+            Self::Impossible => NameFailure::NoRecovery,
+        }
+    }
+}
+
+/// The names to ask for, in their order.
+fn candidates(query: &Query<'_>, conf: &ResolvConf, search: Search) -> Vec<Candidate> {
+    let dots = query.labels().count().saturating_sub(1);
+    let as_given = |is_first_as_given| Candidate {
+        name: query.own_name().to_vec(),
+        is_first_as_given,
+    };
+    let is_searched = if dots == 0 {
+        search.default_names
+    } else {
+        search.domains
+    };
+    let most = match (is_searched, search.domains) {
+        (false, _) => 0,
+        (true, false) => 1,
+        (true, true) => usize::MAX,
+    };
+    let mut domains = conf
+        .search
+        .iter()
+        .take(most)
+        .map(|domain| Candidate {
+            // what is no domain makes no name
+            name: message::domain(domain).map_or_else(Vec::new, |domain| query.name_under(&domain)),
+            is_first_as_given: false,
+        })
+        .collect::<Vec<_>>();
+    if dots >= conf.ndots {
+        domains.insert(0, as_given(true));
+    } else if dots > 0 || domains.is_empty() || !search.no_top_level {
+        domains.push(as_given(false));
+    }
+    domains
+}
+
+/// Which candidate is the answer, or why none is (`__res_context_search` in glibc).
+fn judge(candidates: &[Candidate], verdicts: impl Iterator<Item = Verdict>) -> Result<usize, NameFailure> {
+    let mut as_given_first = None;
+    let (mut no_data, mut server_failed, mut is_over) = (false, false, false);
+    let mut last = NameFailure::NotFound;
+    for (index, (candidate, verdict)) in candidates.iter().zip(verdicts).enumerate() {
+        let is_last_as_given = index + 1 == candidates.len() && index > 0;
+        if is_over && !is_last_as_given {
+            continue;
+        }
+        if verdict == Verdict::Positive {
+            return Ok(index);
+        }
+        last = verdict.failure();
+        if candidate.is_first_as_given {
+            as_given_first = Some(last);
+            continue;
+        }
+        match verdict {
+            Verdict::NoData => no_data = true,
+            Verdict::ServerFailed => server_failed = true,
+            Verdict::Final | Verdict::Impossible => is_over = true,
+            Verdict::NotFound | Verdict::Positive => {}
+        }
+    }
+    Err(match as_given_first {
+        Some(failure) => failure,
+        None if no_data => NameFailure::NoData,
+        None if server_failed => NameFailure::TryAgain,
+        None => last,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn question(name: &str) -> Vec<u8> {
+        let name = message::domain(name).unwrap();
+        [&[0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0][..], &name, &[0, 1, 0, 1]].concat()
+    }
+
+    fn names(name: &str, ndots: usize, search: Search) -> Vec<String> {
+        let conf = ResolvConf {
+            search: vec!["a.test".into(), "b".into()],
+            ndots,
+            servers: vec![],
+        };
+        let question = question(name);
+        let query = Query::parse(&question).unwrap();
+        candidates(&query, &conf, search)
+            .into_iter()
+            .map(|candidate| {
+                Query::parse(&query.about(&candidate.name).unwrap())
+                    .unwrap()
+                    .name()
+            })
+            .collect()
+    }
+
+    const USUAL: Search = Search {
+        default_names: true,
+        domains: true,
+        no_top_level: false,
+    };
+
+    #[test]
+    fn the_options_say_which_names_are_asked() {
+        assert_eq!(names("web", 5, USUAL), ["web.a.test", "web.b", "web"]);
+        assert_eq!(names("web.x", 1, USUAL), ["web.x", "web.x.a.test", "web.x.b"]);
+        assert_eq!(names("web", 0, USUAL), ["web", "web.a.test", "web.b"]);
+        let search = Search {
+            domains: false,
+            ..USUAL
+        };
+        assert_eq!(names("web", 5, search), ["web.a.test", "web"]);
+        assert_eq!(names("web.x", 5, search), ["web.x"]);
+        let search = Search {
+            no_top_level: true,
+            ..USUAL
+        };
+        assert_eq!(names("web", 5, search), ["web.a.test", "web.b"]);
+        assert_eq!(names("web.x", 5, search), ["web.x.a.test", "web.x.b", "web.x"]);
+        let search = Search {
+            default_names: false,
+            ..search
+        };
+        assert_eq!(names("web", 5, search), ["web"]);
+    }
+
+    fn judged(first_as_given: bool, verdicts: &[Verdict]) -> Result<usize, NameFailure> {
+        let candidates: Vec<_> = (0..verdicts.len())
+            .map(|index| Candidate {
+                name: vec![0],
+                is_first_as_given: first_as_given && index == 0,
+            })
+            .collect();
+        judge(&candidates, verdicts.iter().copied())
+    }
+
+    #[test]
+    fn the_verdict_is_glibcs() {
+        use Verdict::{Final, NoData, NotFound, Positive, ServerFailed};
+        assert_eq!(judged(false, &[NotFound, Positive, Positive]), Ok(1));
+        assert_eq!(judged(false, &[NoData, NotFound]), Err(NameFailure::NoData));
+        assert_eq!(
+            judged(false, &[ServerFailed, NotFound]),
+            Err(NameFailure::TryAgain)
+        );
+        assert_eq!(judged(false, &[NotFound, NotFound]), Err(NameFailure::NotFound));
+        assert_eq!(judged(true, &[NotFound, NoData]), Err(NameFailure::NotFound));
+        // a server that refuses ends the search, but for the name as it was given
+        assert_eq!(
+            judged(false, &[Final, Positive, NotFound]),
+            Err(NameFailure::NotFound)
+        );
+        assert_eq!(judged(false, &[Final, NotFound, Positive]), Ok(2));
+    }
+
+    #[test]
+    fn a_name_that_the_search_list_makes_too_long_is_passed_over() {
+        let long = ["a"; 126].join(".");
+        let question = question(&long);
+        let query = Query::parse(&question).unwrap();
+        assert_eq!(
+            query.about(&query.name_under(&message::domain("b.c").unwrap())),
+            None
+        );
+    }
+}

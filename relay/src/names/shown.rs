@@ -1,0 +1,101 @@
+//! The resolv.conf that programs of the session see: the pod's own.
+//!
+//! It lies in the session's folder, where the preloaded library finds it. A name server on the pod's loopback could
+//! not be told from one on this machine's, so such a one is shown as an address that nobody else has.
+
+use kinject_protocol::environment::RESOLV_CONF;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+/// Stands for a name server on the pod's loopback: the "dummy address" that no host has (RFC 7600, 4.8).
+const STAND_IN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
+
+/// What programs see.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ShownResolvConf {
+    text: String,
+    /// The name servers in it: the relay answers there.
+    pub(crate) servers: Vec<IpAddr>,
+}
+
+impl ShownResolvConf {
+    /// Makes it of the pod's.
+    pub(crate) fn of_pod(text: &str) -> Self {
+        let mut shown = String::with_capacity(text.len());
+        let mut servers = Vec::new();
+        for line in text.split_inclusive('\n') {
+            let mut words = line.split_whitespace();
+            let server = match (words.next(), words.next()) {
+                (Some("nameserver"), Some(word)) => word.parse::<IpAddr>().ok(),
+                _ => None,
+            };
+            match server {
+                Some(server) if server.to_canonical().is_loopback() || server.is_unspecified() => {
+                    shown.push_str(&format!("nameserver {STAND_IN}\n"));
+                    servers.push(STAND_IN);
+                }
+                Some(server) => {
+                    shown.push_str(line);
+                    servers.push(server.to_canonical());
+                }
+                None => shown.push_str(line),
+            }
+        }
+        if servers.is_empty() {
+            // without one, it is the host's own (resolv.conf(5))
+            if !shown.is_empty() && !shown.ends_with('\n') {
+                shown.push('\n');
+            }
+            shown.push_str(&format!("nameserver {STAND_IN}\n"));
+            servers.push(STAND_IN);
+        }
+        Self { text: shown, servers }
+    }
+
+    /// Puts it into the session's folder.
+    pub(crate) fn write(&self, folder: &Path) -> io::Result<()> {
+        std::fs::write(folder.join(RESOLV_CONF), &self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pods_file_is_shown_word_for_word() {
+        let text =
+            "search default.svc.cluster.local\nnameserver 10.96.0.10\nnameserver fd00::a\noptions ndots:5";
+        let shown = ShownResolvConf::of_pod(text);
+        assert_eq!(shown.text, text);
+        assert_eq!(
+            shown.servers,
+            [
+                "10.96.0.10".parse::<IpAddr>().unwrap(),
+                "fd00::a".parse().unwrap()
+            ]
+        );
+    }
+
+    #[test]
+    fn a_server_on_the_pods_loopback_gets_an_address_of_its_own() {
+        for text in [
+            "nameserver 127.0.0.11\noptions edns0\n",
+            "nameserver ::1\noptions edns0\n",
+        ] {
+            let shown = ShownResolvConf::of_pod(text);
+            assert_eq!(shown.text, "nameserver 192.0.0.8\noptions edns0\n");
+            assert_eq!(shown.servers, [STAND_IN]);
+        }
+    }
+
+    #[test]
+    fn a_file_with_nothing_in_it_leads_to_the_pod_too() {
+        for text in ["", "# nothing\n", "nameserver nonsense\n"] {
+            let shown = ShownResolvConf::of_pod(text);
+            assert_eq!(shown.text, format!("{text}nameserver 192.0.0.8\n"));
+            assert_eq!(shown.servers, [STAND_IN]);
+        }
+    }
+}
