@@ -5,5 +5,6 @@
 //! end has answered, and [`abandoned`] for how the relay notices that a program gave up meanwhile.
 
 pub(crate) mod abandoned;
+mod hole;
 pub(crate) mod ports;
 pub(crate) mod program;

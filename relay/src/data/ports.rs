@@ -5,7 +5,9 @@
 //! all that this means to poll(2), signals and time-outs. When the far end has answered, the relay binds a second
 //! socket to the hole's address and connects it to the program's port: a TCP simultaneous open (RFC 9293, 3.5), after
 //! which both are established and the second socket carries the data. When the far end refused, a shutdown of the
-//! duplicate wakes the program. No socket of the relay ever accepts a stranger.
+//! duplicate wakes the program. That leaves `ECONNRESET` on its socket, and there is no better way that an ordinary user may
+//! go: a second connect of the duplicate, to a closed port, leaves `ECONNREFUSED`, but the program wakes between the two and
+//! may see either, or no error at all. No socket of the relay ever accepts a stranger.
 //!
 //! ```text
 //!            begin                    finish
@@ -17,13 +19,13 @@
 //! Where the kernel does not do this, which [`DataPorts::open`] finds out with sockets of its own, the next best
 //! [`Mode`] serves.
 
+use super::hole::{Hole, accept_from, share_port, tcp_socket};
 use super::program::ProgramSocket;
 use crate::readiness;
 use kinject_protocol::control::DATA_NETWORK;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::AddressFamily;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -229,98 +231,10 @@ impl DataPorts {
     }
 }
 
-/// A listening socket that swallows SYNs.
-pub(crate) struct Hole {
-    listener: OwnedFd,
-    address: SocketAddr,
-}
-
-impl Hole {
-    /// Listens at `address`, a port of the kernel's choice, for packets with at least `hops` hops left.
-    fn dig(address: SocketAddr, hops: u8) -> io::Result<Self> {
-        let family = if address.is_ipv4() {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
-        };
-        let listener = tcp_socket(family)?;
-        share_port(&listener)?;
-        rustix::net::bind(&listener, &address)?;
-        let address = SocketAddr::try_from(rustix::net::getsockname(&listener)?)?;
-        let hole = Self { listener, address };
-        hole.demand_hops(hops)?;
-        rustix::net::listen(&hole.listener, 16)?;
-        Ok(hole)
-    }
-
-    fn demand_hops(&self, hops: u8) -> io::Result<()> {
-        let (level, option) = if self.address.is_ipv4() {
-            (libc::IPPROTO_IP, libc::IP_MINTTL)
-        } else {
-            (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT)
-        };
-        let hops = libc::c_int::from(hops);
-        // SAFETY: the option reads one int, of which address and size are given
-        let result = unsafe {
-            libc::setsockopt(
-                self.listener.as_raw_fd(),
-                level,
-                option,
-                (&raw const hops).cast(),
-                size_of_val(&hops) as libc::socklen_t,
-            )
-        };
-        if result == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
-    }
-
-    /// The hole's address as the program's socket can connect to it.
-    fn address_for(&self, program: &ProgramSocket) -> SocketAddr {
-        match self.address {
-            SocketAddr::V4(v4) if program.v6 => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
-            address => address,
-        }
-    }
-
-    fn accept_from(&self, program: &ProgramSocket) -> io::Result<TcpStream> {
-        accept_from(&self.listener, program)
-    }
-}
-
-/// Takes the program's own connection from the queue and closes every stranger's.
-fn accept_from(listener: &OwnedFd, program: &ProgramSocket) -> io::Result<TcpStream> {
-    let expected = program.local_address()?;
-    loop {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
-        let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
-        if peer == Some(expected) {
-            return TcpStream::from_std(std::net::TcpStream::from(socket));
-        }
-    }
-}
-
-fn tcp_socket(family: AddressFamily) -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(rustix::net::socket_with(
-        family,
-        SocketType::STREAM,
-        flags,
-        Some(rustix::net::ipproto::TCP),
-    )?)
-}
-
-/// Lets a hole and the data sockets that open from it use one port; the kernel allows it to one user only.
-fn share_port(socket: &OwnedFd) -> io::Result<()> {
-    Ok(sockopt::set_socket_reuseport(socket, true)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::sockopt;
     use std::io::{Read, Write};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
