@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use kinject_tunnel::{DialError, splice};
+use kinject_tunnel::DialError;
 use tokio::net::TcpStream;
 
 use crate::dns::{LookupError, Resolver};
@@ -34,9 +34,7 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, DialError> {
         .await
         .map_err(|error| DialError::from(&error))?;
     // The frames come with the delay the program wanted, and not with another one on top.
-    tcp.set_nodelay(true)
-        .and_then(|()| splice::keep_alive(&tcp))
-        .map_err(|error| DialError::from(&error))?;
+    tcp.set_nodelay(true).map_err(|error| DialError::from(&error))?;
     Ok(tcp)
 }
 

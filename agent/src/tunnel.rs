@@ -65,9 +65,15 @@ async fn connect(mut request: ConnectRequest, services: &Services) {
     };
     match dialled {
         Ok(tcp) => {
-            if let Some(stream) = request.accept() {
-                splice(tcp, stream).await;
+            let Some(stream) = request.accept() else { return };
+            // The answer is on its way before the connection is set up for the long run.
+            tokio::task::yield_now().await;
+            if let Err(error) = splice::keep_alive(&tcp) {
+                log(format_args!(
+                    "connection to {authority}: cannot watch over it: {error}"
+                ));
             }
+            splice(tcp, stream).await;
         }
         Err(error) => request.refuse(&error),
     }

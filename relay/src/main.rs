@@ -14,6 +14,7 @@ mod registry;
 mod report;
 mod routes;
 mod session;
+mod ticker;
 mod uplink;
 
 use anyhow::{Context, bail};

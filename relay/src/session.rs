@@ -13,6 +13,7 @@ use crate::names::shown::ShownResolvConf;
 use crate::registry::Registry;
 use crate::report::Failure;
 use crate::routes::Routes;
+use crate::ticker::Ticker;
 use crate::uplink::{Connector, Keeper, Uplink};
 use kinject_protocol::control::{Reply, Request};
 use kinject_protocol::session::{Event, Ready, Report, SessionConfig, Target};
@@ -37,6 +38,8 @@ pub(crate) struct Session {
     pub(crate) ports: DataPorts,
     /// The connects that programs may give up.
     pub(crate) abandonments: Abandonments,
+    /// Bounds how long a blocking connect waits for its answer.
+    pub(crate) ticker: Ticker,
     /// Names.
     pub(crate) resolver: Resolver,
 }
@@ -100,6 +103,7 @@ pub(crate) async fn run(
         registry: Registry::default(),
         ports,
         abandonments: Abandonments::default(),
+        ticker: Ticker::new(connect::QUICK),
     });
     // a launcher that is gone shows as the end of its orders
     let _unheard = events.send(Event::Ready(ready)).await.is_err();
@@ -109,6 +113,8 @@ pub(crate) async fn run(
     tasks.spawn_local(keeper.run(established, move || resolver.resolver.forget()));
     let watched = Rc::clone(&session);
     tasks.spawn_local(async move { watched.abandonments.run().await });
+    let ticking = Rc::clone(&session);
+    tasks.spawn_local(async move { ticking.ticker.run().await });
     tasks.spawn_local(serve(session, listener));
     match tasks.join_next().await {
         Some(Ok(ended)) => match ended {},

@@ -39,6 +39,7 @@ pub mod transport;
 
 mod hello;
 mod payload;
+mod turn;
 
 pub use datagrams::{DatagramsEnd, carry};
 pub use dial_error::DialError;

@@ -1,9 +1,8 @@
 //! connect(2) of a program's TCP socket, from the request to the end of its connection.
 //!
-//! A non-blocking connect is put in progress at once and answered; the dial goes on meanwhile. A blocking one waits
-//! for the far end a moment first ([`QUICK`]): most answers are there by then, and a socket that is connected or
-//! refused in one step costs less than one that is in progress in between. After that moment the program sleeps in the
-//! kernel's own connect(2), where signals and time-outs work as ever.
+//! The connect is put in progress while the far end is asked. A non-blocking one is answered at once. A blocking one
+//! waits for the far end a moment first ([`QUICK`]): most answers are there by then, and save the program a second
+//! call. After that moment it sleeps in the kernel's own connect(2), where signals and time-outs work as ever.
 
 use super::conversation::Conversation;
 use crate::data::ports::Pending;
@@ -23,9 +22,9 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// How long a blocking connect waits before it is put in progress. A signal that interrupts the program's connect is
-/// answered within this time at the latest.
-const QUICK: Duration = Duration::from_millis(20);
+/// How long a blocking connect waits for its answer at least; twice this time is the most. A signal that interrupts
+/// the program's connect is answered by then.
+pub(crate) const QUICK: Duration = Duration::from_millis(10);
 
 /// Serves one connect until its connection has ended.
 pub(crate) async fn serve(
@@ -59,10 +58,6 @@ pub(crate) async fn serve(
     }
     let cookie = program.cookie;
     if let Some((ours, stream)) = establish(session, call, program, target).await {
-        // a program that closed and whose far end never does would be remembered for ever
-        if let Err(error) = kinject_tunnel::splice::keep_alive(&ours) {
-            log::warn!("connection to {target}: cannot watch over it: {error}");
-        }
         let outcome = kinject_tunnel::splice(ours, stream).await;
         log::debug!("connection to {target} ended: {outcome:?}");
         session.registry.ended(cookie);
@@ -92,23 +87,26 @@ async fn establish(
     let dial = dial(session, target);
     tokio::pin!(dial);
     // the first poll sends the request on its way before the program's socket is looked after
-    let early = if program.nonblocking {
-        std::future::poll_fn(|context| Poll::Ready(dial.as_mut().poll(context))).await
-    } else {
-        match tokio::time::timeout(QUICK, &mut dial).await {
-            Ok(outcome) => Poll::Ready(outcome),
-            Err(_) => Poll::Pending,
-        }
-    };
-    if let Poll::Ready(outcome) = early {
-        return finish_at_once(session, &call, &program, target, outcome).await;
+    let mut early = std::future::poll_fn(|context| Poll::Ready(dial.as_mut().poll(context))).await;
+    let mut pending = None;
+    if early.is_pending() && (program.nonblocking || session.ports.begins_early(&program)) {
+        // lets the request leave before the processor is put to other work
+        tokio::task::yield_now().await;
+        pending = Some(begin(session, &call, &program, target)?);
     }
-    let pending = match session.ports.begin(&program) {
-        Ok(pending) => pending,
-        Err(error) => {
-            refuse(&call, target, &error);
-            return None;
-        }
+    if early.is_pending() && !program.nonblocking {
+        early = tokio::select! {
+            biased;
+            outcome = &mut dial => Poll::Ready(outcome),
+            () = session.ticker.wait() => Poll::Pending,
+        };
+    }
+    if let Poll::Ready(outcome) = early {
+        return finish_at_once(session, &call, pending, &program, target, outcome).await;
+    }
+    let pending = match pending {
+        Some(pending) => pending,
+        None => begin(session, &call, &program, target)?,
     };
     answer(&call, &Reply::InProgress);
     drop(call);
@@ -122,6 +120,20 @@ async fn establish(
     finish_pending(session, pending, &program, target, outcome).await
 }
 
+/// Puts the connect in progress, or tells the program why not.
+fn begin(
+    session: &Session,
+    call: &Conversation,
+    program: &ProgramSocket,
+    target: SocketAddr,
+) -> Option<Pending> {
+    session
+        .ports
+        .begin(program)
+        .inspect_err(|error| refuse(call, target, error))
+        .ok()
+}
+
 /// Ends when the program has closed its socket.
 async fn given_up(session: &Session, program: &ProgramSocket) {
     match program.inode() {
@@ -133,10 +145,11 @@ async fn given_up(session: &Session, program: &ProgramSocket) {
     }
 }
 
-/// The far end answered before the program's socket was touched.
+/// The far end answered while the program waits for its call's answer.
 async fn finish_at_once(
     session: &Session,
     call: &Conversation,
+    pending: Option<Pending>,
     program: &ProgramSocket,
     target: SocketAddr,
     outcome: Result<TunnelStream, ConnectFailure>,
@@ -145,11 +158,20 @@ async fn finish_at_once(
         Ok(stream) => stream,
         Err(failure) => {
             log::debug!("connect to {target}: {failure:?}");
+            if pending.is_some()
+                && let Err(error) = program.withdraw()
+            {
+                log::warn!("connect to {target}: cannot take it back: {error}");
+            }
             answer(call, &Reply::Failed(failure));
             return None;
         }
     };
-    match session.ports.connect_now(program).await {
+    let connected = match pending {
+        Some(pending) => session.ports.finish(pending, program).await,
+        None => session.ports.connect_now(program).await,
+    };
+    match connected {
         Ok(ours) => {
             session.registry.connected(program.cookie, target);
             answer(call, &Reply::Connected);

@@ -22,6 +22,9 @@ thread_local! {
     static LONG: RefCell<Box<[u8]>> = RefCell::new(vec![0; REST].into_boxed_slice());
 }
 
+/// How often to look for the request before the reactor is asked to.
+const ATTEMPTS: usize = 3;
+
 /// A request as it came, with the descriptor that was attached to it.
 pub(crate) struct Received {
     small: [u8; MAX_SMALL_REQUEST],
@@ -54,10 +57,12 @@ impl Conversation {
 
     /// Reads the request; `None` when the caller hung up without one.
     pub(crate) async fn receive(&self) -> io::Result<Option<Received>> {
-        // the library's request is there before the relay wakes, so that epoll is rarely asked
-        match self.try_receive() {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            done => return done,
+        // the library asks right after it has connected: who was woken in between lets it go on, instead of epoll
+        for _ in 0..ATTEMPTS {
+            match self.try_receive() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
+                done => return done,
+            }
         }
         let readiness = readiness::watch(self.0.try_clone()?)?;
         tokio::time::timeout(PATIENCE, async {

@@ -76,6 +76,8 @@ pub(super) fn accept_from(listener: &OwnedFd, program: &ProgramSocket) -> io::Re
         let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
         let peer = peer.and_then(|peer| SocketAddr::try_from(peer).ok());
         if peer == Some(expected) {
+            sockopt::set_tcp_nodelay(&socket, true)?;
+            kinject_tunnel::splice::keep_alive(&socket)?;
             return TcpStream::from_std(std::net::TcpStream::from(socket));
         }
     }

@@ -23,9 +23,10 @@ use super::hole::{Hole, accept_from, share_port, tcp_socket};
 use super::program::ProgramSocket;
 use crate::readiness;
 use kinject_protocol::control::DATA_NETWORK;
-use rustix::net::AddressFamily;
+use rustix::net::{AddressFamily, sockopt};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
@@ -64,8 +65,8 @@ pub(crate) struct DataPorts {
 
 /// A connect that is under way on a program's socket.
 pub(crate) enum Pending {
-    /// In `SYN_SENT` towards a shared hole.
-    Hole,
+    /// In `SYN_SENT` towards a shared hole, with the other end in hand.
+    Hole(OtherEnd),
     /// In `SYN_SENT` towards a hole of its own.
     OwnHole(Hole),
     /// Established already: the socket's own hop limit reaches through the hole, or the mode is optimistic.
@@ -142,7 +143,7 @@ impl DataPorts {
             Mode::SimultaneousOpen => {
                 program.start_connect(shared.address_for(program))?;
                 match program.is_connecting()? {
-                    true => Ok(Pending::Hole),
+                    true => Ok(Pending::Hole(OtherEnd::make(shared, program)?)),
                     false => Ok(Pending::Established(shared.accept_from(program)?)),
                 }
             }
@@ -161,7 +162,9 @@ impl DataPorts {
     /// Establishes a pending connect; the returned socket is the relay's end.
     pub(crate) async fn finish(&self, pending: Pending, program: &ProgramSocket) -> io::Result<TcpStream> {
         match pending {
-            Pending::Hole => self.open_simultaneously(program).await,
+            Pending::Hole(other_end) if program.is_connecting()? => other_end.open().await,
+            // through the hole by its own hop limit, or given up
+            Pending::Hole(_) => self.hole_for(program)?.accept_from(program),
             Pending::OwnHole(hole) => {
                 hole.demand_hops(0)?;
                 let listener = readiness::watch(hole.listener)?;
@@ -180,14 +183,16 @@ impl DataPorts {
         }
     }
 
-    /// Connects a program's socket whose far end has answered already.
+    /// Whether a connect may be put in progress before it has to be, because [`Self::finish`] takes no longer than
+    /// [`Self::connect_now`] and a refusal leaves no trace.
+    pub(crate) fn begins_early(&self, program: &ProgramSocket) -> bool {
+        self.mode_for(program) == Mode::SimultaneousOpen
+    }
+
+    /// Connects a program's socket whose far end has answered already, and which nothing was done to yet.
     pub(crate) async fn connect_now(&self, program: &ProgramSocket) -> io::Result<TcpStream> {
         match self.mode_for(program) {
-            Mode::SimultaneousOpen => {
-                let hole = self.hole_for(program)?;
-                program.start_connect(hole.address_for(program))?;
-                self.open_simultaneously(program).await
-            }
+            Mode::SimultaneousOpen => self.finish(self.begin(program)?, program).await,
             Mode::Lift | Mode::Optimistic => self.connect_through_listener(program),
         }
     }
@@ -198,15 +203,19 @@ impl DataPorts {
         program.start_connect(hole.address_for(program))?;
         hole.accept_from(program)
     }
+}
 
-    async fn open_simultaneously(&self, program: &ProgramSocket) -> io::Result<TcpStream> {
-        let hole = self.hole_for(program)?;
-        if !program.is_connecting()? {
-            // through the hole by its own hop limit, or given up
-            return hole.accept_from(program);
-        }
-        let peer = program.local_address()?;
-        let family = if peer.is_ipv4() {
+/// The relay's end of a connect that is under way: all that can be done before the far end has answered is done.
+pub(crate) struct OtherEnd {
+    socket: OwnedFd,
+    program: SocketAddr,
+}
+
+impl OtherEnd {
+    /// A socket at the hole's address, for the program whose socket is in `SYN_SENT` towards it.
+    fn make(hole: &Hole, program: &ProgramSocket) -> io::Result<Self> {
+        let program = program.local_address()?;
+        let family = if program.is_ipv4() {
             AddressFamily::INET
         } else {
             AddressFamily::INET6
@@ -214,10 +223,20 @@ impl DataPorts {
         let socket = tcp_socket(family)?;
         share_port(&socket)?;
         rustix::net::bind(&socket, &hole.address)?;
-        let established = match rustix::net::connect(&socket, &peer) {
+        // what comes through the tunnel was gathered by its sender, if at all
+        sockopt::set_tcp_nodelay(&socket, true)?;
+        // a program that closed and whose far end never does would be remembered for ever
+        kinject_tunnel::splice::keep_alive(&socket)?;
+        Ok(Self { socket, program })
+    }
+
+    /// Opens the connection from this side, too.
+    async fn open(self) -> io::Result<TcpStream> {
+        let Self { socket, program } = self;
+        let established = match rustix::net::connect(&socket, &program) {
             Ok(()) => true,
             // the handshake is over when the call that began it returns; asking again costs less than epoll
-            Err(rustix::io::Errno::INPROGRESS) => rustix::net::connect(&socket, &peer).is_ok(),
+            Err(rustix::io::Errno::INPROGRESS) => rustix::net::connect(&socket, &program).is_ok(),
             Err(error) => return Err(error.into()),
         };
         let stream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
@@ -234,7 +253,6 @@ impl DataPorts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::net::sockopt;
     use std::io::{Read, Write};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -117,6 +117,14 @@ impl ProgramSocket {
         Ok(())
     }
 
+    /// Takes back a connect that is under way and that the program does not know of: the socket is as new
+    /// (connect(2), `AF_UNSPEC`).
+    pub(crate) fn withdraw(&self) -> io::Result<()> {
+        rustix::net::connect_unspec(&self.fd)?;
+        // the kernel leaves ECONNRESET behind
+        self.clear_error()
+    }
+
     /// Ends a connect that is under way: the program wakes with `ECONNRESET`.
     pub(crate) fn cancel(&self) -> io::Result<()> {
         Ok(rustix::net::shutdown(

@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use h2::client::{Connection, ResponseFuture, SendRequest};
@@ -15,8 +15,10 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 
 use super::datagrams::{self, DatagramStream};
-use super::heartbeat::{Heartbeat, Metered};
+use super::heartbeat::Heartbeat;
 use super::stream::TunnelStream;
+use super::traffic::Metered;
+use super::vigil::Vigil;
 use super::{
     AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, FACTS_BYTES, FACTS_PATH, configure,
 };
@@ -26,6 +28,7 @@ use crate::keys::RelayIdentity;
 use crate::link::{self, OpenError, Security};
 use crate::payload::Payload;
 use crate::transport::Stream;
+use crate::turn::Last;
 
 /// A handle to the tunnel; clones share it.
 #[derive(Clone)]
@@ -70,7 +73,7 @@ impl Tunnel {
         security: Security,
     ) -> Result<(Tunnel, Driver), OpenError> {
         let (stream, agent) = link::open(stream, identity, security).await?;
-        let (metered, heard) = Metered::new(stream);
+        let (metered, traffic) = Metered::new(stream);
         let mut builder = h2::client::Builder::new();
         let (send, mut connection) = configure!(builder)
             .enable_push(false)
@@ -78,10 +81,11 @@ impl Tunnel {
             .handshake(metered)
             .await
             .map_err(|error| OpenError::Http2(error.to_string()))?;
-        let heartbeat = Heartbeat::new(connection.ping_pong(), heard);
+        let heartbeat = Heartbeat::new(connection.ping_pong(), traffic.clone());
+        let vigil = Vigil::new(traffic);
         let agent = Arc::new(agent);
         let handles = Arc::downgrade(&agent);
-        let driver = Driver(Box::pin(drive(connection, heartbeat, handles)));
+        let driver = Driver(Box::pin(drive(connection, heartbeat, vigil, handles)));
         Ok((Tunnel { send, agent }, driver))
     }
 
@@ -210,9 +214,12 @@ impl fmt::Debug for Driver {
 async fn drive(
     mut connection: Connection<Metered, Payload>,
     mut heartbeat: Heartbeat,
+    mut vigil: Vigil,
     handles: Weak<Hello>,
 ) -> CloseReason {
+    let mut last = Last::default();
     poll_fn(|cx| {
+        ready!(last.poll_turn(cx));
         if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(match end {
                 Ok(()) if handles.strong_count() == 0 => CloseReason::Finished,
@@ -220,6 +227,7 @@ async fn drive(
                 Err(error) => CloseReason::from(error),
             });
         }
+        vigil.keep(cx);
         heartbeat.poll_silent(cx).map(|()| CloseReason::Silent)
     })
     .await

@@ -27,6 +27,8 @@ mod facts;
 mod heartbeat;
 mod server;
 mod stream;
+mod traffic;
+mod vigil;
 
 pub use client::{Driver, RequestError, Tunnel};
 pub(crate) use datagrams::Receiving;

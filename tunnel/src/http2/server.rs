@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use bytes::Bytes;
 use h2::RecvStream;
@@ -14,13 +14,15 @@ use tokio::time::timeout;
 
 use super::client::{RequestError, body};
 use super::datagrams::DatagramRequest;
-use super::heartbeat::{Heartbeat, Metered};
+use super::heartbeat::Heartbeat;
 use super::stream::TunnelStream;
+use super::traffic::Metered;
 use super::{AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, FACTS_PATH, configure};
 use crate::dial_error::{DialError, PROXY_STATUS};
 use crate::link::{OpenError, PROVE_DEADLINE};
 use crate::payload::Payload;
 use crate::transport::Stream;
+use crate::turn::Last;
 
 /// What the agent calls itself in `Proxy-Status`.
 const PROXY_NAME: &str = "kinject-agent";
@@ -29,6 +31,7 @@ const PROXY_NAME: &str = "kinject-agent";
 pub struct Server {
     connection: Connection<Metered, Payload>,
     heartbeat: Heartbeat,
+    last: Last,
 }
 
 /// A request of the relay.
@@ -65,17 +68,18 @@ pub struct FactsRequest {
 impl Server {
     /// Begins HTTP/2 on a link whose other end has proven itself.
     pub async fn start(stream: Stream) -> Result<Server, OpenError> {
-        let (metered, heard) = Metered::new(stream);
+        let (metered, traffic) = Metered::new(stream);
         let mut builder = h2::server::Builder::new();
         let handshake = configure!(builder).enable_connect_protocol().handshake(metered);
         let mut connection = timeout(PROVE_DEADLINE, handshake)
             .await
             .map_err(|_| OpenError::TimedOut)?
             .map_err(|error| OpenError::Http2(error.to_string()))?;
-        let heartbeat = Heartbeat::new(connection.ping_pong(), heard);
+        let heartbeat = Heartbeat::new(connection.ping_pong(), traffic);
         Ok(Server {
             connection,
             heartbeat,
+            last: Last::default(),
         })
     }
 
@@ -84,6 +88,7 @@ impl Server {
     pub async fn next(&mut self) -> Result<Incoming, CloseReason> {
         loop {
             let accepted = poll_fn(|cx| {
+                ready!(self.last.poll_turn(cx));
                 if let Poll::Ready(accepted) = self.connection.poll_accept(cx) {
                     return Poll::Ready(Ok(accepted));
                 }

@@ -9,7 +9,8 @@ use tokio::io::AsyncWrite;
 use tokio::net::tcp::WriteHalf;
 
 use super::queue::{PIECES, Queue};
-use super::{SpliceEnd, stream_end};
+use super::{RESTS, SpliceEnd, stream_end};
+use crate::turn::rest;
 
 /// Bytes that are gathered for one write while the socket takes them.
 const GATHER_BYTES: usize = 64 * 1024;
@@ -22,6 +23,8 @@ pub(super) struct Inbound {
     /// The tunnel has nothing more: it sent END_STREAM, or the stream failed.
     ended: Option<StreamEnd>,
     received: u64,
+    /// How often the end of the stream was put off.
+    rests: u8,
 }
 
 /// How the direction ended.
@@ -58,6 +61,7 @@ impl Inbound {
         cx: &mut Context<'_>,
         recv: &mut RecvStream,
         write: &mut WriteHalf<'_>,
+        outbound_done: bool,
     ) -> Poll<InboundEnd> {
         loop {
             let pulled = self.pull(cx, recv, GATHER_BYTES);
@@ -65,6 +69,14 @@ impl Inbound {
                 return match self.ended {
                     None => Poll::Pending,
                     Some(StreamEnd::Failed(end)) => Poll::Ready(InboundEnd::Stream(end)),
+                    // Closing the socket sends FIN as well.
+                    Some(StreamEnd::Finished) if outbound_done => Poll::Ready(InboundEnd::Finished),
+                    // What begins goes before what ends.
+                    Some(StreamEnd::Finished) if self.rests < RESTS => {
+                        self.rests += 1;
+                        rest(cx);
+                        Poll::Pending
+                    }
                     Some(StreamEnd::Finished) => {
                         Poll::Ready(match ready!(Pin::new(write).poll_shutdown(cx)) {
                             Ok(()) => InboundEnd::Finished,

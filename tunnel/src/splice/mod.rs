@@ -23,6 +23,7 @@ mod queue;
 
 use std::future::{Future, poll_fn};
 use std::io;
+use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +36,10 @@ use tokio::net::TcpStream;
 use crate::http2::TunnelStream;
 use crate::payload::InFlight;
 use inbound::{Inbound, InboundEnd};
+
+/// How often the runtime may ask for news before an end is passed on: a connection that someone waits for goes first,
+/// and takes two steps when what it waits for is already there.
+const RESTS: u8 = 2;
 
 /// How a connection went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +95,10 @@ pub async fn splice(mut tcp: TcpStream, stream: TunnelStream) -> SpliceOutcome {
         let mut outbound = pin!(outbound::run(read, &mut send, &shared, &mut sent));
         let mut inbound_running = true;
         poll_fn(|cx| {
-            if inbound_running && let Poll::Ready(end) = inbound.poll(cx, &mut recv, &mut write) {
+            let outbound_done = shared.outbound_done.load(Ordering::Relaxed);
+            if inbound_running
+                && let Poll::Ready(end) = inbound.poll(cx, &mut recv, &mut write, outbound_done)
+            {
                 inbound_running = false;
                 match end {
                     InboundEnd::Finished => shared.inbound_done.store(true, Ordering::Relaxed),
@@ -109,7 +117,12 @@ pub async fn splice(mut tcp: TcpStream, stream: TunnelStream) -> SpliceOutcome {
         })
         .await
     };
-    if end != SpliceEnd::Finished {
+    if end == SpliceEnd::Finished {
+        // Nobody waits for this close.
+        for _ in 0..RESTS {
+            tokio::task::yield_now().await;
+        }
+    } else {
         // A socket that cannot be told is closed already.
         let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
     }
@@ -122,7 +135,7 @@ pub async fn splice(mut tcp: TcpStream, stream: TunnelStream) -> SpliceOutcome {
 
 /// Has the kernel ask after a silent peer, so that a connection whose other end vanished without a word is noticed
 /// within two minutes.
-pub fn keep_alive(tcp: &TcpStream) -> io::Result<()> {
+pub fn keep_alive(tcp: &impl AsFd) -> io::Result<()> {
     let often = TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(10))

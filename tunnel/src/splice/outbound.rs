@@ -26,6 +26,7 @@ use tokio::time::timeout;
 use super::block::{self, MOST_READ_BYTES, READ_BYTES};
 use super::{Shared, SpliceEnd, stream_end};
 use crate::payload::Payload;
+use crate::turn::turn;
 
 /// How long bytes that stand before a reset may take to leave. Who stalls for longer loses them, as in TCP.
 const LANDING: Duration = Duration::from_secs(1);
@@ -67,7 +68,8 @@ pub(super) async fn run(
                     return ended(send).await;
                 }
                 if count >= READ_BYTES {
-                    // Lets the tunnel write the block while it is in the processor's cache.
+                    // Lets the tunnel, which is the last in a turn, write the block while it is in the processor's cache.
+                    turn().await;
                     turn().await;
                 }
             }
@@ -153,20 +155,6 @@ impl Reading {
             () => self.size,
         };
     }
-}
-
-/// Lets every other task that is ready have its turn.
-async fn turn() {
-    let mut turned = false;
-    poll_fn(|cx| {
-        if turned {
-            return Poll::Ready(());
-        }
-        turned = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await
 }
 
 /// Waits for room in the stream. Meanwhile nothing is read, so a reset of the socket has to be watched for.
