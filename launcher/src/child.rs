@@ -1,5 +1,6 @@
 //! The program as the launcher's child.
 
+use crate::descriptors;
 use crate::exit::Status;
 use crossbeam_channel::Sender;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
@@ -37,9 +38,10 @@ impl Child {
             if rustix::process::getppid() != Some(launcher) {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
+            descriptors::close_what_was_closed();
             Ok(())
         };
-        // SAFETY: between fork and exec this makes two system calls and touches no memory but its own stack
+        // SAFETY: between fork and exec this makes a few system calls and touches no memory but its own stack
         unsafe { command.pre_exec(prepare) };
         let child = command.spawn()?;
         let pid = Pid::from_child(&child);

@@ -6,6 +6,7 @@
 
 mod child;
 mod cli;
+mod descriptors;
 mod exit;
 mod folder;
 mod installation;

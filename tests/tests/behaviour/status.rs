@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, shell, static_c};
@@ -51,6 +52,36 @@ fn a_program_that_cannot_be_run_is_126() {
     kinject(&Program::new(&file)).exited(5);
     fs::write(&file, "#!/no/such/interpreter\n").unwrap();
     assert!(matches!(kinject(&Program::new(&file)).code(), 126 | 127));
+}
+
+#[test]
+fn a_standard_descriptor_that_is_closed_is_closed_for_the_program_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let seen = folder.path().join("seen");
+    let look = format!(
+        "for fd in 0 1 2; do test -e /proc/$$/fd/$fd || closed=\"$closed$fd\"; done; echo \"$closed\" >{}",
+        seen.display()
+    );
+    for (redirection, closed) in [
+        ("", ""),
+        ("<&-", "0"),
+        (">&-", "1"),
+        ("2>&-", "2"),
+        ("<&- >&- 2>&-", "012"),
+    ] {
+        let kinject = kinject_run::<&str>(shared_sandbox(), &[], &shell(&look));
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("exec \"$@\" {redirection}"), "sh"])
+            .arg(kinject.get_program())
+            .args(kinject.get_args());
+        run(&mut command).succeeded();
+        assert_eq!(
+            fs::read_to_string(&seen).unwrap(),
+            format!("{closed}\n"),
+            "{redirection}"
+        );
+    }
 }
 
 #[test]
