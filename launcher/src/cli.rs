@@ -99,6 +99,9 @@ pub(crate) struct SessionOptions {
     /// The file with the secret that this agent was started with, at least 32 bytes.
     #[arg(long, value_name = "FILE", requires = "agent")]
     agent_key: Option<PathBuf>,
+    /// What becomes of programs that a session cannot reach into: static ones, Go's, setuid ones.
+    #[arg(long, value_enum, default_value_t = OnStatic::Warn)]
+    pub(crate) on_static: OnStatic,
     /// Say more; twice: each call.
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -115,6 +118,17 @@ enum Transport {
     Proxy,
     /// Only port-forward.
     PortForward,
+}
+
+/// What becomes of programs into which the library is not loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OnStatic {
+    /// They run outside of the session, and are named on standard error.
+    Warn,
+    /// They are not started.
+    Fail,
+    /// They run outside of the session.
+    Ignore,
 }
 
 impl SessionOptions {

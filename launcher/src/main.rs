@@ -12,6 +12,7 @@ mod folder;
 mod installation;
 mod library;
 mod message;
+mod outsider;
 mod program;
 mod relay;
 mod session;

@@ -1,5 +1,6 @@
 //! The program to run: found before anything is made, and its environment.
 
+use crate::cli::OnStatic;
 use crate::exit::{Failure, Status};
 use kinject_protocol::environment;
 use std::ffi::{OsStr, OsString};
@@ -11,8 +12,8 @@ use std::process::Command;
 /// The folders that execvp(3) looks into when PATH is not set.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// Refuses a program that does not exist or cannot be run, before a session is made for it.
-pub(crate) fn check(program: &OsStr) -> Result<(), Failure> {
+/// Finds the program's file. One that does not exist or cannot be run is refused before a session is made for it.
+pub(crate) fn find(program: &OsStr) -> Result<PathBuf, Failure> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| DEFAULT_PATH.into());
     let candidates: Vec<PathBuf> = if program.as_bytes().contains(&b'/') {
         vec![PathBuf::from(program)]
@@ -22,9 +23,9 @@ pub(crate) fn check(program: &OsStr) -> Result<(), Failure> {
             .collect()
     };
     let mut found = None;
-    for candidate in &candidates {
-        match verdict(candidate) {
-            Ok(()) => return Ok(()),
+    for candidate in candidates {
+        match verdict(&candidate) {
+            Ok(()) => return Ok(candidate),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => found = Some(error),
         }
@@ -76,6 +77,8 @@ pub(crate) struct Environment {
     pub(crate) session: String,
     /// `CONTEXT/NAMESPACE`.
     pub(crate) target: String,
+    /// What becomes of programs into which the session does not reach.
+    pub(crate) on_static: OnStatic,
 }
 
 impl Environment {
@@ -90,6 +93,11 @@ impl Environment {
                 environment::LD_PRELOAD,
                 preload(std::env::var_os(environment::LD_PRELOAD), &self.library),
             );
+        match self.on_static {
+            OnStatic::Warn => command.env_remove(environment::ON_STATIC),
+            OnStatic::Fail => command.env(environment::ON_STATIC, environment::FAIL),
+            OnStatic::Ignore => command.env(environment::ON_STATIC, environment::IGNORE),
+        };
     }
 }
 
@@ -123,18 +131,18 @@ mod tests {
     #[test]
     fn missing_and_unrunnable_programs_have_the_shells_statuses() {
         assert_eq!(
-            check(OsStr::new("no-such-program-here")).unwrap_err().code,
+            find(OsStr::new("no-such-program-here")).unwrap_err().code,
             Status::NotFound
         );
         assert_eq!(
-            check(OsStr::new("/etc/passwd")).unwrap_err().code,
+            find(OsStr::new("/etc/passwd")).unwrap_err().code,
             Status::CannotRun
         );
-        assert_eq!(check(OsStr::new("/etc")).unwrap_err().code, Status::CannotRun);
+        assert_eq!(find(OsStr::new("/etc")).unwrap_err().code, Status::CannotRun);
         assert_eq!(
-            check(OsStr::new("/etc/passwd/x")).unwrap_err().code,
+            find(OsStr::new("/etc/passwd/x")).unwrap_err().code,
             Status::NotFound
         );
-        assert!(check(OsStr::new("sh")).is_ok());
+        assert!(find(OsStr::new("sh")).is_ok());
     }
 }

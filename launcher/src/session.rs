@@ -10,7 +10,7 @@ use crate::message::{self, Progress};
 use crate::program::Environment;
 use crate::relay::{Heard, Relay};
 use crate::signals::{Arrival, Early};
-use crate::{folder, library, program, shell, signals};
+use crate::{folder, library, outsider, program, shell, signals};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use kinject_protocol::session::{Event, Ready, Report, SessionConfig};
 use rustix::process::Signal;
@@ -36,7 +36,7 @@ pub(crate) fn run(command: CliCommand) -> Result<Status, Failure> {
     match command {
         CliCommand::Run { session, command } => {
             let (name, arguments) = command.split_first().ok_or_else(no_program)?;
-            program::check(name)?;
+            outsider::check(&program::find(name)?, &session)?;
             let build = |_: &Path, _: &Environment| {
                 let mut command = Command::new(name);
                 command.args(arguments);
@@ -46,7 +46,7 @@ pub(crate) fn run(command: CliCommand) -> Result<Status, Failure> {
         }
         CliCommand::Shell { session } => {
             let shell = shell::of_user();
-            program::check(shell.as_os_str())?;
+            outsider::check(&program::find(shell.as_os_str())?, &session)?;
             let name = shell.clone().into_os_string();
             let build =
                 |folder: &Path, environment: &Environment| shell::command(&shell, folder, environment);
@@ -102,6 +102,7 @@ fn in_session(
         library,
         session,
         target: target_name(&ready),
+        on_static: options.on_static,
     };
     let outcome = build(&folder, &environment).and_then(|mut command| {
         environment.apply(&mut command);

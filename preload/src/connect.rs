@@ -108,7 +108,8 @@ fn dial(session: &Session, native: Native, socket: c_int, target: SocketAddr) ->
         | ReplyRef::Addresses { .. }
         | ReplyRef::NameFailed(_)
         | ReplyRef::Answer(_)
-        | ReplyRef::Names(_) => Outcome::Failed(failure::connect_errno(ConnectFailure::TunnelDown)),
+        | ReplyRef::Names(_)
+        | ReplyRef::Noted => Outcome::Failed(failure::connect_errno(ConnectFailure::TunnelDown)),
     }
 }
 

@@ -5,10 +5,15 @@
 //! `LD_PRELOAD` are missing, starts the program with a copy that has them ([`plan`]). The usual environment, which
 //! has them all, is passed on untouched.
 //!
+//! Before that each looks at the program's file ([`outsider`]): of one into which the library will not be loaded the
+//! user is told, or it is not started.
+//!
 //! Everything here may run in the child of a vfork(2), in the parent's memory: only the stack is written, apart from
 //! the addresses of libc's functions, which are the same in both.
 
 mod call;
 mod copy;
 mod execl;
+mod file;
+mod outsider;
 mod plan;

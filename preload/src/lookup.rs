@@ -54,7 +54,8 @@ fn ask<'a>(
             | ReplyRef::Peer(_)
             | ReplyRef::Unknown
             | ReplyRef::Answer(_)
-            | ReplyRef::Names(_),
+            | ReplyRef::Names(_)
+            | ReplyRef::Noted,
         )
         | Err(Trouble::NoRelay) => Err(NotFound::Failed(NameFailure::TryAgain)),
         Err(trouble @ Trouble::NoSocket(_)) => Err(NotFound::Trouble(trouble)),

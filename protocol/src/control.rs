@@ -11,6 +11,7 @@
 //! Resolve      1     4   family u8, purpose u8, name
 //! Query        1     5   way u8, search u8, DNS message
 //! Reverse      1    32   family u8 (4 or 6) and 4 or 16 bytes
+//! Outsider     1    20   obstacle u8, 1 if it is refused, name
 //!
 //! reply     version kind payload
 //! Connected    1     1   -
@@ -23,6 +24,7 @@
 //! NameFailed   1     8   failure u8
 //! Answer       1     9   DNS message
 //! Names        1    10   count u16, then each: name (u16 length)
+//! Noted        1    20   -
 //!
 //! address   family u8 (4 or 6), port u16, 4 or 16 bytes, and for 6 the scope u32
 //! search    bits: 1 RES_DEFNAMES, 2 RES_DNSRCH, 4 RES_NOTLDQUERY; 0x80 for any search at all

@@ -15,11 +15,21 @@ pub const SESSION: &str = "KINJECT_SESSION";
 /// `CONTEXT/NAMESPACE` of the session, for prompts and scripts.
 pub const TARGET: &str = "KINJECT_TARGET";
 
+/// What becomes of programs into which the session does not reach: `fail` or `ignore`; the user is told of them
+/// where it is not set.
+pub const ON_STATIC: &str = "KINJECT_ON_STATIC";
+
+/// [`ON_STATIC`]: they are not started.
+pub const FAIL: &str = "fail";
+
+/// [`ON_STATIC`]: nobody cares.
+pub const IGNORE: &str = "ignore";
+
 /// The dynamic linker's list of libraries to load first; entries are separated by colons or spaces (ld.so(8)).
 pub const LD_PRELOAD: &str = "LD_PRELOAD";
 
 /// The variables that a child needs besides `LD_PRELOAD` to stay in the session.
-pub const KEPT: [&str; 4] = [SOCKET, LIBRARY, SESSION, TARGET];
+pub const KEPT: [&str; 5] = [SOCKET, LIBRARY, SESSION, TARGET, ON_STATIC];
 
 /// Name of the resolv.conf that the session's programs see, in the folder of [`SOCKET`].
 pub const RESOLV_CONF: &str = "resolv.conf";

@@ -10,10 +10,13 @@
 //! - [`session`] (feature `session`): the launcher tells the relay what to set up and the relay reports how it goes,
 //!   as JSON lines over a socket pair. The preloaded library never speaks it and does not pay for serde.
 //!
+//! [`executable`] is what both the launcher and the library have to know of programs' files.
+//!
 //! Encoding and decoding are pure: bytes in, values out, sizes checked before anything is copied.
 
 pub mod control;
 pub mod environment;
+pub mod executable;
 pub mod failure;
 #[cfg(feature = "session")]
 pub mod session;

@@ -9,6 +9,7 @@ mod control;
 mod data;
 mod log;
 mod names;
+mod outsiders;
 mod readiness;
 mod registry;
 mod report;

@@ -10,6 +10,7 @@ use crate::data::ports::DataPorts;
 use crate::log;
 use crate::names::resolver::Resolver;
 use crate::names::shown::ShownResolvConf;
+use crate::outsiders::Outsiders;
 use crate::registry::Registry;
 use crate::report::Failure;
 use crate::routes::Routes;
@@ -42,6 +43,7 @@ pub(crate) struct Session {
     pub(crate) ticker: Ticker,
     /// Names.
     pub(crate) resolver: Resolver,
+    outsiders: Outsiders,
 }
 
 /// What has to be undone in the cluster when a session ends, known as soon as there is something.
@@ -104,6 +106,7 @@ pub(crate) async fn run(
         ports,
         abandonments: Abandonments::default(),
         ticker: Ticker::new(connect::QUICK),
+        outsiders: Outsiders::new(events.clone()),
     });
     // a launcher that is gone shows as the end of its orders
     let _unheard = events.send(Event::Ready(ready)).await.is_err();
@@ -205,6 +208,14 @@ async fn answer(session: &Session, call: Conversation) {
         } => session.resolver.search(message, search).await,
         Request::Query { way, message, .. } => session.resolver.query(way, message).await,
         Request::Reverse { address } => session.resolver.reverse(address).await,
+        Request::Outsider {
+            obstacle,
+            is_refused,
+            program,
+        } => {
+            session.outsiders.tell(obstacle, is_refused, program).await;
+            Reply::Noted
+        }
     };
     connect::answer(&call, &reply);
 }

@@ -1,6 +1,8 @@
 //! The members of the family with a fixed number of arguments.
 
 use super::copy::{with_own, with_session};
+use super::file::Name;
+use super::outsider::refusal;
 use crate::environment;
 use crate::errno::Errno;
 use crate::real;
@@ -84,6 +86,9 @@ pub(super) extern "C" fn execve_in_session(path: *const c_char, argv: Strings, e
     let Some(native) = real::execve.get() else {
         return MISSING.fail();
     };
+    if let Some(error) = refusal(Name::At(libc::AT_FDCWD, path), envp) {
+        return error.fail();
+    }
     // SAFETY: these are the program's own arguments, and an environment that outlives the call
     with_session(envp, |envp| unsafe { native(path, argv, envp) })
 }
@@ -92,6 +97,9 @@ pub(super) extern "C" fn execv_in_session(path: *const c_char, argv: Strings) ->
     let (Some(native), Some(with_environment)) = (real::execv.get(), real::execve.get()) else {
         return MISSING.fail();
     };
+    if let Some(error) = refusal(Name::At(libc::AT_FDCWD, path), environment::own()) {
+        return error.fail();
+    }
     with_own(environment::own(), |envp| match envp {
         // SAFETY: as above
         None => unsafe { native(path, argv) },
@@ -104,6 +112,9 @@ pub(super) extern "C" fn execvp_in_session(file: *const c_char, argv: Strings) -
     let (Some(native), Some(with_environment)) = (real::execvp.get(), real::execvpe.get()) else {
         return MISSING.fail();
     };
+    if let Some(error) = refusal(Name::InPath(file), environment::own()) {
+        return error.fail();
+    }
     with_own(environment::own(), |envp| match envp {
         // SAFETY: as above
         None => unsafe { native(file, argv) },
@@ -116,6 +127,9 @@ extern "C" fn execvpe_in_session(file: *const c_char, argv: Strings, envp: Strin
     let Some(native) = real::execvpe.get() else {
         return MISSING.fail();
     };
+    if let Some(error) = refusal(Name::InPath(file), envp) {
+        return error.fail();
+    }
     // SAFETY: as above
     with_session(envp, |envp| unsafe { native(file, argv, envp) })
 }
@@ -124,6 +138,9 @@ extern "C" fn fexecve_in_session(descriptor: c_int, argv: Strings, envp: Strings
     let Some(native) = real::fexecve.get() else {
         return MISSING.fail();
     };
+    if let Some(error) = refusal(Name::Open(descriptor), envp) {
+        return error.fail();
+    }
     // SAFETY: as above
     with_session(envp, |envp| unsafe { native(descriptor, argv, envp) })
 }
@@ -138,6 +155,13 @@ extern "C" fn execveat_in_session(
     let Some(native) = real::execveat.get() else {
         return MISSING.fail();
     };
+    let refusal = refusal(Name::At(folder, path), envp).or_else(|| {
+        let names_the_descriptor = flags & libc::AT_EMPTY_PATH != 0;
+        names_the_descriptor.then(|| refusal(Name::Open(folder), envp))?
+    });
+    if let Some(error) = refusal {
+        return error.fail();
+    }
     // SAFETY: as above
     with_session(envp, |envp| unsafe { native(folder, path, argv, envp, flags) })
 }
@@ -153,6 +177,9 @@ extern "C" fn posix_spawn_in_session(
     let Some(native) = real::posix_spawn.get() else {
         return MISSING.0;
     };
+    if let Some(error) = refusal(Name::At(libc::AT_FDCWD, path), envp) {
+        return error.0;
+    }
     // SAFETY: as above
     with_session(envp, |envp| unsafe {
         native(child, path, actions, attributes, argv, envp)
@@ -170,6 +197,9 @@ extern "C" fn posix_spawnp_in_session(
     let Some(native) = real::posix_spawnp.get() else {
         return MISSING.0;
     };
+    if let Some(error) = refusal(Name::InPath(file), envp) {
+        return error.0;
+    }
     // SAFETY: as above
     with_session(envp, |envp| unsafe {
         native(child, file, actions, attributes, argv, envp)

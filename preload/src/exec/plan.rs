@@ -73,6 +73,11 @@ impl Plan {
     }
 }
 
+/// Does this environment say that the child is to leave the session?
+pub(super) fn leaves(environment: *const *const c_char) -> bool {
+    Seen::in_environment(environment).is_some_and(|seen| seen.kept.into_iter().flatten().any(is_departure))
+}
+
 /// An empty socket variable means that the child is to leave the session.
 fn is_departure(entry: Entry) -> bool {
     // SAFETY: the entry is a C string

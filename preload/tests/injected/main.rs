@@ -12,4 +12,5 @@ mod connect;
 mod exports;
 mod hygiene;
 mod names;
+mod outsiders;
 mod peers;

@@ -27,25 +27,30 @@ pub(crate) fn built_library() -> PathBuf {
 
 /// One of `c-tests`, compiled.
 pub(crate) fn compiled(name: &str) -> PathBuf {
+    compiled_with(name, &[])
+}
+
+/// The same with flags of the linker; they are part of its file's name.
+pub(crate) fn compiled_with(name: &str, flags: &[&str]) -> PathBuf {
     static PROGRAMS: OnceLock<Mutex<HashMap<String, Arc<OnceLock<PathBuf>>>>> = OnceLock::new();
     let programs = PROGRAMS.get_or_init(Mutex::default);
     let entry = programs
         .lock()
         .expect("no panic holds it")
-        .entry(name.to_owned())
+        .entry(format!("{name}{}", flags.concat()))
         .or_default()
         .clone();
-    entry.get_or_init(|| compile(name)).clone()
+    entry.get_or_init(|| compile(name, flags)).clone()
 }
 
-fn compile(name: &str) -> PathBuf {
+fn compile(name: &str, flags: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../c-tests")
         .join(name)
         .with_extension("c");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c-tests");
     std::fs::create_dir_all(&folder).expect("a folder");
-    let program = folder.join(name);
+    let program = folder.join(format!("{name}{}", flags.concat()));
     let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
     let status = Command::new(compiler)
         .args([
@@ -59,6 +64,7 @@ fn compile(name: &str) -> PathBuf {
             "-o",
         ])
         .args([&program, &source])
+        .args(flags)
         .status()
         .expect("a C compiler");
     assert!(status.success(), "{name} does not compile");

@@ -141,6 +141,7 @@ impl World {
                     reply(conversation, &answer);
                 }
             }
+            Request::Outsider { .. } => reply(conversation, &Reply::Noted),
         }
     }
 
@@ -363,5 +364,13 @@ fn describe(request: &Request<'_>) -> String {
             format!("query {way:?} {} {search:?}", dns::question(message))
         }
         Request::Reverse { address } => format!("reverse {address}"),
+        Request::Outsider {
+            obstacle,
+            is_refused,
+            program,
+        } => {
+            let fate = if *is_refused { "refused" } else { "outside" };
+            format!("{fate} {obstacle:?} {}", String::from_utf8_lossy(program))
+        }
     }
 }

@@ -45,6 +45,7 @@ pub struct Search {
 impl Search {
     const ANY: u8 = 0x80;
 
+    #[inline]
     pub(super) fn bits(search: Option<Self>) -> u8 {
         search.map_or(0, |search| {
             Self::ANY
@@ -55,6 +56,7 @@ impl Search {
     }
 
     /// None for bits that mean nothing.
+    #[inline]
     pub(super) fn from_bits(bits: u8) -> Option<Option<Self>> {
         match bits {
             0 => Some(None),

@@ -33,6 +33,8 @@ pub enum Reply {
     Answer(Vec<u8>),
     /// The names of an address, the canonical one first.
     Names(Vec<Vec<u8>>),
+    /// The user is told.
+    Noted,
 }
 
 impl Reply {
@@ -86,6 +88,7 @@ impl Reply {
                     buffer.extend(name);
                 }
             }
+            Self::Noted => buffer.push(20),
         }
     }
 

@@ -33,6 +33,8 @@ pub enum ReplyRef<'a> {
     Answer(&'a [u8]),
     /// [`Reply::Names`].
     Names(NameList<'a>),
+    /// [`Reply::Noted`].
+    Noted,
 }
 
 impl<'a> ReplyRef<'a> {
@@ -79,6 +81,7 @@ impl<'a> ReplyRef<'a> {
                 }
                 Self::Names(names)
             }
+            20 => Self::Noted,
             other => return Err(DecodeError::Value(other)),
         };
         fields.end().map(|()| reply)
@@ -101,6 +104,7 @@ impl From<ReplyRef<'_>> for Reply {
             ReplyRef::NameFailed(failure) => Self::NameFailed(failure),
             ReplyRef::Answer(message) => Self::Answer(message.to_vec()),
             ReplyRef::Names(names) => Self::Names(names.take(MAX_NAMES).map(<[u8]>::to_vec).collect()),
+            ReplyRef::Noted => Self::Noted,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::fields::{Fields, encode_address};
 use super::{DecodeError, Family, MAX_MESSAGE, MAX_NAME, Purpose, Search, VERSION, Way};
+use crate::executable::Obstacle;
 use std::net::{IpAddr, SocketAddr};
 
 /// What the library asks.
@@ -44,6 +45,15 @@ pub enum Request<'a> {
     Reverse {
         /// The address.
         address: IpAddr,
+    },
+    /// A program is about to start into which the session does not reach.
+    Outsider {
+        /// Why not.
+        obstacle: Obstacle,
+        /// Whether it will not be started for that.
+        is_refused: bool,
+        /// The path of its file, or the end of it, not empty and at most [`MAX_NAME`] bytes.
+        program: &'a [u8],
     },
 }
 
@@ -157,6 +167,17 @@ impl<'a> Request<'a> {
                 }
                 encoded
             }
+            Self::Outsider {
+                obstacle,
+                is_refused,
+                program,
+            } => {
+                let mut encoded = EncodedRequest::new(20);
+                encoded.put(&[*obstacle as u8, u8::from(*is_refused)]);
+                let surplus = program.len().saturating_sub(MAX_NAME);
+                encoded.tail = program.get(surplus..).unwrap_or(program);
+                encoded
+            }
         }
     }
 
@@ -215,6 +236,25 @@ impl<'a> Request<'a> {
             32 => Self::Reverse {
                 address: fields.ip()?,
             },
+            20 => {
+                let value = fields.byte()?;
+                let obstacle = Obstacle::from_wire(value).ok_or(DecodeError::Value(value))?;
+                let is_refused = match fields.byte()? {
+                    0 => false,
+                    1 => true,
+                    other => return Err(DecodeError::Value(other)),
+                };
+                let program = fields.rest();
+                match program.len() {
+                    0 => return Err(DecodeError::Truncated),
+                    1..=MAX_NAME => Self::Outsider {
+                        obstacle,
+                        is_refused,
+                        program,
+                    },
+                    _ => return Err(DecodeError::TrailingBytes),
+                }
+            }
             other => return Err(DecodeError::Value(other)),
         };
         fields.end().map(|()| request)

@@ -1,6 +1,7 @@
 //! Every message, there and back, whole and broken.
 
 use super::*;
+use crate::executable::Obstacle;
 use crate::failure::{ConnectFailure, NameFailure};
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 
@@ -49,6 +50,11 @@ fn requests() -> Vec<Request<'static>> {
         Request::Reverse {
             address: "2001:db8::1".parse().unwrap(),
         },
+        Request::Outsider {
+            obstacle: Obstacle::Go,
+            is_refused: true,
+            program: b"/usr/bin/kubectl",
+        },
     ]
 }
 
@@ -59,6 +65,7 @@ fn replies() -> Vec<Reply> {
         Reply::Local,
         Reply::Peer("[2001:db8::1]:53".parse().unwrap()),
         Reply::Unknown,
+        Reply::Noted,
         Reply::Addresses {
             canonical: b"web.default.svc.cluster.local".to_vec(),
             addresses: vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
@@ -135,7 +142,10 @@ fn a_message_cut_short_is_refused_at_every_length() {
             if let Ok(decoded) = Request::decode(&whole[..length]) {
                 // a name or message has no length of its own: a shorter one is another valid request
                 assert!(
-                    matches!(decoded, Request::Resolve { .. } | Request::Query { .. }),
+                    matches!(
+                        decoded,
+                        Request::Resolve { .. } | Request::Query { .. } | Request::Outsider { .. }
+                    ),
                     "{request:?} at {length}"
                 );
             }

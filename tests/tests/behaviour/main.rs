@@ -4,6 +4,7 @@
 
 mod children;
 mod local;
+mod outsiders;
 mod shell;
 mod signals;
 mod status;

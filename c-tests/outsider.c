@@ -1,0 +1,12 @@
+/* WORD...: says its words; linked statically it is a program that a session does not reach into. */
+#include <stdio.h>
+#include <sys/socket.h>
+
+int main(int argc, char **argv)
+{
+    int i;
+
+    for (i = 1; i < argc; i++)
+        printf("%s\n", argv[i]);
+    return argc == 0 && socket(AF_INET, SOCK_STREAM, 0) < 0;
+}

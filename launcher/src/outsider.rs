@@ -1,0 +1,133 @@
+//! Whether the session will reach into its first program; the library looks at those that this one starts.
+
+use crate::cli::{OnStatic, SessionOptions};
+use crate::exit::{Failure, Status};
+use crate::message;
+use kinject_protocol::executable::{self, HEAD, MOST_INTERPRETERS, Obstacle, Rights, holds_capabilities};
+use rustix::process::{getgid, getuid};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// Says on standard error that the program will be outside of the session, or refuses it.
+pub(crate) fn check(program: &Path, options: &SessionOptions) -> Result<(), Failure> {
+    if options.on_static == OnStatic::Ignore {
+        return Ok(());
+    }
+    // a file that cannot be looked at is the kernel's to judge
+    let Ok(Some((file, obstacle))) = look(program) else {
+        return Ok(());
+    };
+    let name = file.to_string_lossy();
+    if options.on_static == OnStatic::Fail {
+        return Err(Failure {
+            code: Status::CannotRun,
+            error: format!("{name} is not started: {}", obstacle.reason()),
+            hint: Some(obstacle.advice().to_owned()),
+        });
+    }
+    if !options.quiet {
+        message::error(&obstacle.message(&name, false), None);
+    }
+    Ok(())
+}
+
+/// Follows a script to its interpreter.
+fn look(program: &Path) -> io::Result<Option<(PathBuf, Obstacle)>> {
+    let mut path = program.to_owned();
+    let mut head = vec![0; HEAD];
+    for _ in 0..=MOST_INTERPRETERS {
+        let file = match File::open(&path) {
+            Ok(file) => ProgramFile(file),
+            // it may be run and not read
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Ok(elevation(&path)?.map(|obstacle| (path, obstacle)));
+            }
+            Err(error) => return Err(error),
+        };
+        let length = file.0.read_at(&mut head, 0)?;
+        let head = head.get(..length).unwrap_or_default();
+        let Some(interpreter) = executable::interpreter(head) else {
+            let obstacle = executable::obstacle(&file, head, elevation(&path)?);
+            return Ok(obstacle.map(|obstacle| (path, obstacle)));
+        };
+        path = OsStr::from_bytes(interpreter).into();
+    }
+    Ok(None)
+}
+
+/// What the file's rights stand in the way of.
+fn elevation(path: &Path) -> io::Result<Option<Obstacle>> {
+    let metadata = std::fs::metadata(path)?;
+    let mut capabilities = [0; 24];
+    let length = rustix::fs::getxattr(path, c"security.capability", &mut capabilities).unwrap_or(0);
+    let rights = Rights {
+        mode: metadata.mode(),
+        owner: metadata.uid(),
+        group: metadata.gid(),
+        user: getuid().as_raw(),
+        own_group: getgid().as_raw(),
+        has_capabilities: holds_capabilities(capabilities.get(..length).unwrap_or_default()),
+    };
+    Ok(rights.obstacle().filter(|_| !gives_nothing(path)))
+}
+
+/// No file gives rights to this process, or none in that file system.
+fn gives_nothing(path: &Path) -> bool {
+    let nosuid = rustix::fs::statvfs(path)
+        .is_ok_and(|status| status.f_flag.contains(rustix::fs::StatVfsMountFlags::NOSUID));
+    nosuid || rustix::thread::no_new_privs().unwrap_or(false)
+}
+
+struct ProgramFile(File);
+
+impl executable::File for ProgramFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Option<usize> {
+        self.0.read_at(buffer, offset).ok()
+    }
+
+    fn find(&self, haystack: &[u8], needle: &[u8]) -> Option<usize> {
+        let start = haystack.as_ptr();
+        // SAFETY: both are readable for their lengths
+        let found =
+            unsafe { libc::memmem(start.cast(), haystack.len(), needle.as_ptr().cast(), needle.len()) };
+        // within the haystack, or null
+        (found as usize).checked_sub(start as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_script_is_followed_to_its_interpreter_and_no_further_than_the_kernel_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("script");
+        std::fs::write(&script, "#!/bin/sh\n").unwrap();
+        assert!(look(&script).unwrap().is_none());
+        std::fs::write(&script, format!("#!{}\n", script.display())).unwrap();
+        assert!(look(&script).unwrap().is_none());
+        assert!(look(&folder.path().join("missing")).is_err());
+    }
+
+    #[test]
+    fn a_setuid_program_of_somebody_else_is_an_outsider() {
+        let folder = tempfile::tempdir().unwrap();
+        let copy = folder.path().join("sh");
+        std::fs::copy("/bin/sh", &copy).unwrap();
+        std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o4755)).unwrap();
+        // one's own setuid programs give nothing
+        assert!(look(&copy).unwrap().is_none());
+        if getuid().is_root() && !gives_nothing(&copy) {
+            std::os::unix::fs::chown(&copy, Some(12345), None).unwrap();
+            // chown takes the bit away
+            std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o4755)).unwrap();
+            assert_eq!(look(&copy).unwrap().unwrap().1, Obstacle::SetUser);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! A program's file, found as exec(3) finds it and read without a copy of it in memory.
+
+use crate::environment;
+use crate::errno::Errno;
+use crate::sys::{self, Descriptor};
+use core::ffi::CStr;
+use kinject_protocol::executable::{self, Obstacle, Rights, holds_capabilities};
+use libc::{c_char, c_int, c_void};
+
+/// The longest path that is followed; what has a longer one is not looked at.
+const PATH_ROOM: usize = 1024;
+
+/// The folders that execvp(3) looks into when PATH is not set.
+const DEFAULT_PATH: &CStr = c"/bin:/usr/bin";
+
+/// How a program is named.
+#[derive(Clone, Copy)]
+pub(super) enum Name {
+    /// By a path, relative to a folder.
+    At(c_int, *const c_char),
+    /// By a path, or a name to be looked for in PATH.
+    InPath(*const c_char),
+    /// By a descriptor.
+    Open(c_int),
+}
+
+/// A path as a C string, on the stack.
+pub(super) struct Path {
+    bytes: [u8; PATH_ROOM],
+    length: usize,
+}
+
+impl Path {
+    /// The parts one after the other; none if there is no room for them.
+    fn of(parts: &[&[u8]]) -> Option<Self> {
+        let mut path = Self {
+            bytes: [0; PATH_ROOM],
+            length: 0,
+        };
+        for part in parts {
+            let end = path.length.checked_add(part.len())?;
+            // one byte more for the null
+            path.bytes.get(end)?;
+            let room = path.bytes.get_mut(path.length..end)?;
+            room.iter_mut()
+                .zip(*part)
+                .for_each(|(place, byte)| *place = *byte);
+            path.length = end;
+        }
+        Some(path)
+    }
+
+    /// Where a descriptor's file can be opened anew.
+    fn of_descriptor(descriptor: c_int) -> Option<Self> {
+        let mut digits = [0; 10];
+        let mut rest = u32::try_from(descriptor).ok()?;
+        let mut used = 0;
+        for place in digits.iter_mut().rev() {
+            *place = b'0'.wrapping_add((rest % 10) as u8);
+            rest /= 10;
+            used += 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        let number = digits.get(digits.len().checked_sub(used)?..)?;
+        Self::of(&[b"/proc/self/fd/", number])
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    /// A C string, since a null follows the last byte.
+    fn as_pointer(&self) -> *const c_char {
+        self.bytes.as_ptr().cast()
+    }
+}
+
+/// A program's file that is open for the length of one look.
+pub(super) struct ProgramFile {
+    descriptor: Descriptor,
+    status: libc::stat,
+}
+
+impl ProgramFile {
+    /// Opens the file that the exec family would start; none if there is none, or nothing to run.
+    pub(super) fn open(name: Name) -> Option<(Self, Path)> {
+        match name {
+            Name::At(folder, path) => {
+                let file = Self::open_at(folder, path)?;
+                // SAFETY: the kernel found a file of this name a moment ago
+                Some((file, Path::of(&[unsafe { CStr::from_ptr(path) }.to_bytes()])?))
+            }
+            Name::InPath(name) => {
+                // SAFETY: libc reads the name, too, before it asks the kernel for anything
+                let is_path = !unsafe { libc::strchr(name, c_int::from(b'/')) }.is_null();
+                if is_path {
+                    return Self::open(Name::At(libc::AT_FDCWD, name));
+                }
+                // SAFETY: as above
+                Self::search(unsafe { CStr::from_ptr(name) }.to_bytes())
+            }
+            Name::Open(descriptor) => {
+                let place = Path::of_descriptor(descriptor)?;
+                let file = Self::open_path(&place)?;
+                let mut target = [0; PATH_ROOM];
+                let length = sys::read_link(place.as_pointer(), &mut target).ok()?;
+                Some((file, Path::of(&[target.get(..length)?])?))
+            }
+        }
+    }
+
+    /// Opens the interpreter of a script.
+    pub(super) fn open_interpreter(path: &[u8]) -> Option<(Self, Path)> {
+        let path = Path::of(&[path])?;
+        Some((Self::open_path(&path)?, path))
+    }
+
+    /// What the file's rights stand in the way of.
+    pub(super) fn elevation(&self) -> Option<Obstacle> {
+        let is_special = Rights::is_special(self.status.st_mode);
+        let (user, own_group) = sys::real_ids();
+        let has_capabilities = user != 0 && self.has_capabilities();
+        if !is_special && !has_capabilities {
+            return None;
+        }
+        let rights = Rights {
+            mode: self.status.st_mode,
+            owner: self.status.st_uid,
+            group: self.status.st_gid,
+            user,
+            own_group,
+            has_capabilities,
+        };
+        rights
+            .obstacle()
+            .filter(|_| !sys::has_no_new_rights() && !sys::is_on_nosuid(&self.descriptor))
+    }
+
+    fn has_capabilities(&self) -> bool {
+        let mut value = [0; 24];
+        sys::attribute(&self.descriptor, c"security.capability", &mut value)
+            .ok()
+            .and_then(|length| value.get(..length))
+            .is_some_and(holds_capabilities)
+    }
+
+    fn search(name: &[u8]) -> Option<(Self, Path)> {
+        // SAFETY: environ is the program's environment: null, or an array that a null ends
+        let given = unsafe { environment::find(environment::own(), "PATH") };
+        let folders = match given {
+            // SAFETY: entries point to C strings
+            Some(entry) => unsafe { CStr::from_ptr(entry.value()) },
+            None => DEFAULT_PATH,
+        };
+        folders.to_bytes().split(|byte| *byte == b':').find_map(|folder| {
+            let separator: &[u8] = if folder.is_empty() { b"" } else { b"/" };
+            let path = Path::of(&[folder, separator, name])?;
+            Some((Self::open_path(&path)?, path))
+        })
+    }
+
+    fn open_path(path: &Path) -> Option<Self> {
+        Self::open_at(libc::AT_FDCWD, path.as_pointer())
+    }
+
+    fn open_at(folder: c_int, path: *const c_char) -> Option<Self> {
+        let descriptor = match sys::open_at(folder, path, libc::O_RDONLY) {
+            // it may be run and not read
+            Err(Errno(libc::EACCES)) => sys::open_at(folder, path, libc::O_PATH),
+            opened => opened,
+        };
+        let descriptor = descriptor.ok()?;
+        let status = sys::status(&descriptor).ok()?;
+        let is_program = status.st_mode & libc::S_IFMT == libc::S_IFREG && status.st_mode & 0o111 != 0;
+        is_program.then_some(Self { descriptor, status })
+    }
+}
+
+impl executable::File for ProgramFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Option<usize> {
+        sys::read_at(&self.descriptor, buffer, offset).ok()
+    }
+
+    fn find(&self, haystack: &[u8], needle: &[u8]) -> Option<usize> {
+        let start = haystack.as_ptr().cast::<c_void>();
+        // SAFETY: both are readable for their lengths
+        let found = unsafe { libc::memmem(start, haystack.len(), needle.as_ptr().cast(), needle.len()) };
+        if found.is_null() {
+            return None;
+        }
+        Some((found as usize).wrapping_sub(start as usize))
+    }
+}

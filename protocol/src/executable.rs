@@ -1,0 +1,68 @@
+//! What a session cannot reach into: programs into which the dynamic linker does not load the library, or that make
+//! their system calls without libc.
+//!
+//! This is seen from the program's file before it runs, by the launcher for its first program and by the library for
+//! those that programs start: from the ELF headers ([`obstacle`]), the file's mode and capabilities ([`Rights`]), and
+//! for scripts from their first line ([`interpreter`]). A program that makes no network calls as far as its file
+//! shows is no matter of a session's, and has no obstacle.
+//!
+//! The library asks this in children of vfork(2): nothing is allocated, and nothing here can panic. A file may hold
+//! anything: what cannot be read as it should be is no obstacle, and the kernel will say what it thinks of it.
+//!
+//! What is not generic is marked `#[inline]`: the library may call only what its own compilation sees to be unable to
+//! panic.
+
+mod elf;
+mod network;
+mod obstacle;
+mod rights;
+mod script;
+
+#[cfg(test)]
+mod tests;
+
+pub use obstacle::Obstacle;
+pub use rights::{Rights, holds_capabilities};
+pub use script::interpreter;
+
+use elf::{Class, Image};
+
+/// How much of a file's beginning is read first: with the usual linkers it holds all that is looked at.
+pub const HEAD: usize = 4096;
+
+/// How many interpreters the kernel follows from script to script.
+pub const MOST_INTERPRETERS: usize = 5;
+
+/// A program's file. The library and the launcher read it in their own ways.
+pub trait File {
+    /// Reads at `offset`; gives how many bytes there were, none at all if it cannot be read.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Option<usize>;
+
+    /// Where `needle` first stands in `haystack`, as memmem(3) finds it.
+    fn find(&self, haystack: &[u8], needle: &[u8]) -> Option<usize>;
+}
+
+/// What keeps a session out of the program in this file.
+///
+/// `head` is the file's beginning, [`HEAD`] bytes or all there are; `elevated` what its [`Rights`] say.
+pub fn obstacle(file: &impl File, head: &[u8], elevated: Option<Obstacle>) -> Option<Obstacle> {
+    let image = match Image::read(file, head)? {
+        Ok(image) => image,
+        Err(elf::Foreign) => return Some(Obstacle::Architecture),
+    };
+    let found = match (elevated, image.class(), image.interpreter()) {
+        (Some(elevated), ..) => elevated,
+        (None, Class::Narrow, _) => Obstacle::Narrow,
+        (None, Class::Wide, elf::Interpreter::None) => Obstacle::Static,
+        (None, Class::Wide, elf::Interpreter::OtherLibc) => Obstacle::Libc,
+        (None, Class::Wide, elf::Interpreter::Usual) if image.is_go() => Obstacle::Go,
+        (None, Class::Wide, elf::Interpreter::Usual) => return None,
+    };
+    if !network::is_used(&image) {
+        return None;
+    }
+    Some(match found {
+        Obstacle::Static if image.is_go() => Obstacle::Go,
+        other => other,
+    })
+}

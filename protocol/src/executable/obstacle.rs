@@ -1,0 +1,78 @@
+//! Why a session cannot reach into a program, in words.
+
+/// Why a session cannot reach into a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Obstacle {
+    /// No dynamic linker takes part.
+    Static = 1,
+    /// Go's runtime makes its system calls itself, however the program is linked.
+    Go = 2,
+    /// It is built for another kind of machine.
+    Architecture = 3,
+    /// A 32-bit program does not load a 64-bit library.
+    Narrow = 4,
+    /// Its dynamic linker is not glibc's.
+    Libc = 5,
+    /// It runs as its file's owner: the dynamic linker loads nothing of the user's choice then (ld.so(8)).
+    SetUser = 6,
+    /// It runs with its file's group.
+    SetGroup = 7,
+    /// Its file has capabilities (capabilities(7)).
+    Capabilities = 8,
+}
+
+impl Obstacle {
+    /// Every obstacle, for exhaustive tests and decoding.
+    pub const ALL: [Self; 8] = [
+        Self::Static,
+        Self::Go,
+        Self::Architecture,
+        Self::Narrow,
+        Self::Libc,
+        Self::SetUser,
+        Self::SetGroup,
+        Self::Capabilities,
+    ];
+
+    #[inline]
+    pub(crate) fn from_wire(value: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|obstacle| *obstacle as u8 == value)
+    }
+
+    /// The line that the user reads about a program, behind `kinject: `.
+    pub fn message(self, program: &str, is_refused: bool) -> String {
+        let fate = if is_refused {
+            "is not started"
+        } else {
+            "runs outside of the session"
+        };
+        format!("{program} {fate}: {}; {}", self.reason(), self.advice())
+    }
+
+    /// What is in the way.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Static => "it is statically linked",
+            Self::Go => "it is a Go program, and these do not connect through libc",
+            Self::Architecture => "it is built for another architecture",
+            Self::Narrow => "it is a 32-bit program",
+            Self::Libc => "it is linked to another libc than glibc",
+            Self::SetUser => "it is setuid",
+            Self::SetGroup => "it is setgid",
+            Self::Capabilities => "its file has capabilities",
+        }
+    }
+
+    /// What to do about it.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Self::Static => "use a dynamically linked build of it",
+            Self::Go => "reach what it needs by `kubectl port-forward`",
+            Self::Architecture | Self::Narrow => "use a 64-bit build for this machine",
+            Self::Libc => "use a build for glibc",
+            Self::SetUser | Self::SetGroup => "start kinject itself as that user or group",
+            Self::Capabilities => "use a copy of it, which has none",
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Files made by hand, files of this machine, and files that lie.
+
+use super::*;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+impl File for Vec<u8> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Option<usize> {
+        let rest = usize::try_from(offset)
+            .ok()
+            .and_then(|offset| self.get(offset..))
+            .unwrap_or_default();
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        Some(count)
+    }
+
+    fn find(&self, haystack: &[u8], needle: &[u8]) -> Option<usize> {
+        haystack.windows(needle.len()).position(|window| window == needle)
+    }
+}
+
+fn of(file: &Vec<u8>) -> Option<Obstacle> {
+    obstacle(file, &file[..file.len().min(HEAD)], None)
+}
+
+const PT_LOAD: u32 = 1;
+const PT_DYNAMIC: u32 = 2;
+const PT_INTERP: u32 = 3;
+const PT_NOTE: u32 = 4;
+const PF_X: u32 = 1;
+
+/// An ELF file of 64 bits: each segment is its kind, its flags and its contents.
+fn elf(segments: &[(u32, u32, Vec<u8>)]) -> Vec<u8> {
+    let mut file = vec![0; 64 + 56 * segments.len()];
+    file[..8].copy_from_slice(b"\x7fELF\x02\x01\x01\0");
+    let machine: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
+    file[18..20].copy_from_slice(&machine.to_le_bytes());
+    file[32..40].copy_from_slice(&64_u64.to_le_bytes());
+    file[54..56].copy_from_slice(&56_u16.to_le_bytes());
+    file[56..58].copy_from_slice(&(segments.len() as u16).to_le_bytes());
+    for (index, (kind, flags, contents)) in segments.iter().enumerate() {
+        let (header, offset) = (64 + 56 * index, file.len() as u64);
+        file[header..][..4].copy_from_slice(&kind.to_le_bytes());
+        file[header + 4..][..4].copy_from_slice(&flags.to_le_bytes());
+        // addresses are offsets
+        for field in [8, 16] {
+            file[header + field..][..8].copy_from_slice(&offset.to_le_bytes());
+        }
+        file[header + 32..][..8].copy_from_slice(&(contents.len() as u64).to_le_bytes());
+        file.extend(contents);
+    }
+    file
+}
+
+fn interp(path: &str) -> (u32, u32, Vec<u8>) {
+    (PT_INTERP, 0, [path.as_bytes(), b"\0"].concat())
+}
+
+fn go_note() -> (u32, u32, Vec<u8>) {
+    (PT_NOTE, 0, b"\x04\0\0\0\x04\0\0\0\x04\0\0\0Go\0\0text".to_vec())
+}
+
+/// Code that opens a socket, behind so many bytes that do not.
+fn code(before: usize) -> (u32, u32, Vec<u8>) {
+    let mut code = vec![0x90; before];
+    code.extend(if cfg!(target_arch = "x86_64") {
+        &b"\xb8\x29\0\0\0\x48\x89\xf7\x0f\x05\xc3"[..]
+    } else {
+        &b"\xc8\x18\x80\xd2\x01\0\0\xd4"[..]
+    });
+    (PT_LOAD, PF_X, code)
+}
+
+#[test]
+fn a_program_of_glibc_has_no_obstacle() {
+    assert_eq!(of(&elf(&[interp("/lib64/ld-linux-x86-64.so.2"), code(0)])), None);
+    assert_eq!(
+        of(&elf(&[interp("/nix/store/x/lib/ld-linux-aarch64.so.1"), code(0)])),
+        None
+    );
+}
+
+#[test]
+fn a_static_program_that_opens_sockets_is_found_wherever_its_code_does_it() {
+    for before in [0, 1, 4030, 4091, 4096, 4100, 20_000] {
+        assert_eq!(of(&elf(&[code(before)])), Some(Obstacle::Static), "{before}");
+    }
+}
+
+#[test]
+fn a_static_program_without_sockets_is_no_matter_of_a_session() {
+    assert_eq!(of(&elf(&[(PT_LOAD, PF_X, vec![0x90; 30_000])])), None);
+    // a number like that of the call is no call
+    let (_, _, sockets) = code(0);
+    assert_eq!(of(&elf(&[(PT_LOAD, PF_X, sockets[..4].to_vec())])), None);
+    assert_eq!(of(&elf(&[(PT_LOAD, 0, sockets)])), None);
+}
+
+#[test]
+fn a_program_of_go_is_known_by_its_note_and_judged_by_its_functions() {
+    let interpreter = interp("/lib64/ld-linux-x86-64.so.2");
+    // without a table of functions anything may be in it
+    assert_eq!(of(&elf(&[go_note()])), Some(Obstacle::Go));
+    assert_eq!(of(&elf(&[interpreter.clone(), go_note()])), Some(Obstacle::Go));
+    for (function, expected) in [
+        ("net.(*netFD).connect", Some(Obstacle::Go)),
+        ("os.(*File).Write", None),
+    ] {
+        let mut file = elf(&[interpreter.clone(), go_note()]);
+        add_section(&mut file, ".gopclntab", function.as_bytes());
+        assert_eq!(of(&file), expected);
+        let mut file = elf(&[]);
+        add_section(&mut file, ".data.rel.ro.gopclntab", function.as_bytes());
+        assert_eq!(of(&file), expected);
+    }
+}
+
+fn add_section(file: &mut Vec<u8>, name: &str, contents: &[u8]) {
+    let contents_at = file.len() as u64;
+    file.extend(contents);
+    let names_at = file.len() as u64;
+    file.extend([b"\0", name.as_bytes(), b"\0"].concat());
+    let table = file.len() as u64;
+    for (name, offset, size) in [
+        (0_u32, 0, 0),
+        (1, contents_at, contents.len() as u64),
+        (0, names_at, 0),
+    ] {
+        let mut header = [0; 64];
+        header[..4].copy_from_slice(&name.to_le_bytes());
+        header[24..32].copy_from_slice(&offset.to_le_bytes());
+        header[32..40].copy_from_slice(&size.to_le_bytes());
+        file.extend(header);
+    }
+    file[40..48].copy_from_slice(&table.to_le_bytes());
+    for (field, value) in [(58, 64_u16), (60, 3), (62, 2)] {
+        file[field..field + 2].copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+#[test]
+fn a_program_of_musl_is_told_by_its_linker_and_its_functions() {
+    let linker = interp("/lib/ld-musl-x86_64.so.1");
+    for (names, expected) in [
+        ("\0puts\0", None),
+        ("\0puts\0getaddrinfo\0", Some(Obstacle::Libc)),
+    ] {
+        let mut file = elf(&[
+            linker.clone(),
+            (PT_LOAD, 0, names.into()),
+            (PT_DYNAMIC, 0, vec![0; 48]),
+        ]);
+        let field = |file: &[u8], index: usize| {
+            u64::from_le_bytes(file[64 + 56 * index + 8..][..8].try_into().unwrap())
+        };
+        let (table, dynamic) = (field(&file, 1), field(&file, 2) as usize);
+        for (place, value) in [(0, 5), (8, table), (16, 10), (24, names.len() as u64)] {
+            file[dynamic + place..][..8].copy_from_slice(&u64::to_le_bytes(value));
+        }
+        assert_eq!(of(&file), expected);
+    }
+}
+
+#[test]
+fn other_machines_are_other_machines() {
+    let mut file = elf(&[code(0)]);
+    file[18..20].copy_from_slice(&243_u16.to_le_bytes());
+    assert_eq!(of(&file), Some(Obstacle::Architecture));
+    let mut file = elf(&[code(0)]);
+    file[5] = 2;
+    assert_eq!(of(&file), Some(Obstacle::Architecture));
+    let mut file = elf(&[code(0)]);
+    file[4] = 1;
+    assert_eq!(of(&file), Some(Obstacle::Narrow));
+}
+
+#[test]
+fn rights_count_where_they_give_something() {
+    let plain = Rights {
+        mode: 0o100_755,
+        owner: 0,
+        group: 0,
+        user: 1000,
+        own_group: 1000,
+        has_capabilities: false,
+    };
+    for (rights, expected) in [
+        (plain, None),
+        (
+            Rights {
+                mode: 0o104_755,
+                ..plain
+            },
+            Some(Obstacle::SetUser),
+        ),
+        (
+            Rights {
+                mode: 0o104_755,
+                user: 0,
+                own_group: 0,
+                ..plain
+            },
+            None,
+        ),
+        (
+            Rights {
+                mode: 0o102_755,
+                ..plain
+            },
+            Some(Obstacle::SetGroup),
+        ),
+        (
+            Rights {
+                mode: 0o102_745,
+                ..plain
+            },
+            None,
+        ),
+        (
+            Rights {
+                mode: 0o102_755,
+                own_group: 0,
+                ..plain
+            },
+            None,
+        ),
+        (
+            Rights {
+                has_capabilities: true,
+                ..plain
+            },
+            Some(Obstacle::Capabilities),
+        ),
+        (
+            Rights {
+                has_capabilities: true,
+                user: 0,
+                ..plain
+            },
+            None,
+        ),
+    ] {
+        assert_eq!(rights.obstacle(), expected, "{rights:?}");
+    }
+    assert!(holds_capabilities(
+        b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+    ));
+    assert!(holds_capabilities(
+        b"\0\0\0\x02\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0"
+    ));
+    assert!(!holds_capabilities(
+        b"\0\0\0\x02\0\0\0\0\0\x20\0\0\0\0\0\0\0\0\0\0"
+    ));
+    assert!(!holds_capabilities(b""));
+}
+
+#[test]
+fn scripts_name_their_interpreter_as_the_kernel_reads_it() {
+    for (script, expected) in [
+        (&b"#!/bin/sh\necho"[..], Some(&b"/bin/sh"[..])),
+        (b"#! \t/usr/bin/env python3\n", Some(b"/usr/bin/env")),
+        (b"#!/bin/sh", Some(b"/bin/sh")),
+        (b"#!\n/bin/sh", None),
+        (b"#!   ", None),
+        (b"#!", None),
+        (b"echo #!/bin/sh", None),
+        (b"", None),
+    ] {
+        assert_eq!(
+            interpreter(script),
+            expected,
+            "{:?}",
+            String::from_utf8_lossy(script)
+        );
+    }
+    let long = [b"#!/", &[b'a'; 300][..], b"\n"].concat();
+    assert_eq!(interpreter(&long), None);
+}
+
+/// Whatever a file says of itself, it is judged and nothing else happens.
+#[test]
+fn files_that_lie_are_judged_all_the_same() {
+    let mut honest = elf(&[
+        interp("/lib/ld-musl-x86_64.so.1"),
+        go_note(),
+        code(100),
+        (PT_DYNAMIC, 0, vec![5; 64]),
+    ]);
+    add_section(&mut honest, ".gopclntab", b"net.(*netFD).connect");
+    for length in 0..honest.len() {
+        let _judged = of(&honest[..length].to_vec());
+    }
+    // a generator of its own keeps it the same in every run
+    let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for _ in 0..50_000 {
+        let mut file = honest.clone();
+        for _ in 0..=random() % 8 {
+            let place = (random() % file.len() as u64) as usize;
+            file[place] = match random() % 4 {
+                0 => 0xff,
+                1 => 0,
+                2 => 0x7f,
+                _ => random() as u8,
+            };
+        }
+        let _judged = of(&file);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_on_is_judged_by_its_beginning() {
+    struct Unreadable;
+    impl File for Unreadable {
+        fn read_at(&self, _: u64, _: &mut [u8]) -> Option<usize> {
+            None
+        }
+        fn find(&self, _: &[u8], _: &[u8]) -> Option<usize> {
+            None
+        }
+    }
+    // code that nobody may read may do anything
+    assert_eq!(
+        obstacle(&Unreadable, &elf(&[code(0)]), None),
+        Some(Obstacle::Static)
+    );
+    assert_eq!(obstacle(&Unreadable, b"\x7fELF", None), None);
+}
+
+#[test]
+fn this_machines_shell_has_no_obstacle() {
+    struct OnDisk(std::fs::File);
+    impl File for OnDisk {
+        fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Option<usize> {
+            self.0.read_at(buffer, offset).ok()
+        }
+        fn find(&self, haystack: &[u8], needle: &[u8]) -> Option<usize> {
+            haystack.windows(needle.len()).position(|window| window == needle)
+        }
+    }
+    for program in [Path::new("/bin/sh"), &std::env::current_exe().unwrap()] {
+        let file = OnDisk(std::fs::File::open(program).unwrap());
+        let mut head = [0; HEAD];
+        let length = File::read_at(&file, 0, &mut head).unwrap();
+        assert_eq!(obstacle(&file, &head[..length], None), None);
+        // as setuid programs they would be told of: both start others
+        let elevated = Some(Obstacle::SetUser);
+        assert_eq!(obstacle(&file, &head[..length], elevated), elevated);
+    }
+}

@@ -1,0 +1,81 @@
+//! Programs into which the session does not reach, each told of once.
+
+use crate::log;
+use kinject_protocol::executable::Obstacle;
+use kinject_protocol::session::{Event, Report};
+use std::collections::HashSet;
+use tokio::sync::mpsc;
+
+/// How many programs are remembered; after that many more, all are told of again.
+const MOST: usize = 1024;
+
+/// What the user was told.
+pub(crate) struct Outsiders {
+    told: parking_lot::Mutex<HashSet<(Vec<u8>, Obstacle, bool)>>,
+    events: mpsc::Sender<Event>,
+}
+
+impl Outsiders {
+    pub(crate) fn new(events: mpsc::Sender<Event>) -> Self {
+        Self {
+            told: parking_lot::Mutex::default(),
+            events,
+        }
+    }
+
+    /// Tells the user of a program that is about to start, or is refused, unless the user knows.
+    pub(crate) async fn tell(&self, obstacle: Obstacle, is_refused: bool, program: &[u8]) {
+        if !self.is_new(obstacle, is_refused, program) {
+            return;
+        }
+        let program = String::from_utf8_lossy(program);
+        let message = obstacle.message(&program, is_refused);
+        log::info!("{message}");
+        // a launcher that is gone has nobody to tell
+        let _unheard = self
+            .events
+            .send(Event::Notice(Report { message, hint: None }))
+            .await
+            .is_err();
+    }
+
+    fn is_new(&self, obstacle: Obstacle, is_refused: bool, program: &[u8]) -> bool {
+        let mut told = self.told.lock();
+        if told.len() >= MOST {
+            told.clear();
+        }
+        told.insert((program.to_vec(), obstacle, is_refused))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_told_of_once_for_each_reason() {
+        let (events, mut heard) = mpsc::channel(MOST);
+        let outsiders = Outsiders::new(events);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            for _ in 0..3 {
+                outsiders.tell(Obstacle::Static, false, b"/bin/busybox").await;
+                outsiders.tell(Obstacle::Static, true, b"/bin/busybox").await;
+                outsiders.tell(Obstacle::SetUser, false, b"/usr/bin/sudo").await;
+            }
+        });
+        drop(outsiders);
+        let mut lines = Vec::new();
+        while let Ok(Event::Notice(report)) = heard.try_recv() {
+            lines.push(report.message);
+        }
+        assert_eq!(
+            lines,
+            [
+                "/bin/busybox runs outside of the session: it is statically linked; use a dynamically linked build of it",
+                "/bin/busybox is not started: it is statically linked; use a dynamically linked build of it",
+                "/usr/bin/sudo runs outside of the session: it is setuid; start kinject itself as that user or group",
+            ]
+        );
+    }
+}

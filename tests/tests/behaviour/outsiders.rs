@@ -1,0 +1,219 @@
+//! Programs that a session cannot reach into are named before they run, once, and with `--on-static fail` do not run.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use kinject_tests::binaries;
+use kinject_tests::place::shared_sandbox;
+use kinject_tests::programs::{Program, c, folder, installed, shell, static_c};
+use kinject_tests::running::{Outcome, run};
+use kinject_tests::session::kinject_run;
+
+fn kinject(flags: &[&str], program: &Program) -> Outcome {
+    run(&mut kinject_run(shared_sandbox(), flags, program))
+}
+
+/// How often the outcome's standard error tells of an outsider.
+fn told(outcome: &Outcome) -> usize {
+    outcome.stderr.matches("outside of the session").count()
+}
+
+#[test]
+fn a_static_program_is_named_with_the_reason_and_what_to_do() {
+    let program = static_c("greeting").arg("hello");
+    let outcome = kinject(&[], &program);
+    outcome.succeeded().prints("hello\n");
+    let expected = format!(
+        "kinject: {} runs outside of the session: it is statically linked; use a dynamically linked build of it\n",
+        program.path.display()
+    );
+    assert_eq!(outcome.stderr, expected);
+}
+
+#[test]
+fn a_child_is_named_once_however_often_it_runs_and_keeps_its_own_streams() {
+    let program = static_c("greeting");
+    let line = format!(
+        "for i in 1 2 3; do {} $i 2>&1; done; env -i {} 4",
+        program.path.display(),
+        program.path.display()
+    );
+    let outcome = kinject(&[], &shell(&line));
+    outcome.succeeded().prints("1\n2\n3\n4\n");
+    assert_eq!(told(&outcome), 1, "{outcome}");
+}
+
+#[test]
+fn with_fail_it_does_not_run_and_the_status_is_126() {
+    let program = static_c("greeting");
+    let outcome = kinject(&["--on-static", "fail"], &program);
+    outcome
+        .exited(126)
+        .prints("")
+        .complains("is not started: it is statically linked");
+    outcome.complains("\nhint: use a dynamically linked build of it\n");
+    let child = shell(&format!("{}; echo $?", program.path.display()));
+    let outcome = kinject(&["--on-static", "fail"], &child);
+    outcome
+        .succeeded()
+        .prints("126\n")
+        .complains("is not started: it is statically linked");
+}
+
+#[test]
+fn with_ignore_or_quiet_nothing_is_said() {
+    let program = static_c("greeting").arg("hello");
+    for flags in [&["--on-static", "ignore"][..], &["--quiet"]] {
+        for program in [
+            program.clone(),
+            shell(&format!("{} hello", program.path.display())),
+        ] {
+            let outcome = kinject(flags, &program);
+            outcome.succeeded().prints("hello\n");
+            assert_eq!(outcome.stderr, "");
+        }
+    }
+}
+
+#[test]
+fn scripts_are_followed_to_their_interpreter() {
+    let files = tempfile::tempdir().unwrap();
+    let script = files.path().join("script");
+    let interpreter = static_c("greeting").path;
+    fs::write(&script, format!("#!{} from-a-script\n", interpreter.display())).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    for program in [Program::new(&script), shell(&script.display().to_string())] {
+        let outcome = kinject(&[], &program);
+        outcome.succeeded().shows("from-a-script\n");
+        outcome.complains(&format!("{} runs outside", interpreter.display()));
+    }
+}
+
+#[test]
+fn programs_without_network_calls_are_not_named() {
+    let outcome = kinject(&[], &static_c("quiet_static"));
+    outcome.succeeded().prints("no network\n");
+    assert_eq!(outcome.stderr, "");
+    let outcome = kinject(&[], &c("greeting").arg("dynamic"));
+    outcome.succeeded().prints("dynamic\n");
+    assert_eq!(outcome.stderr, "");
+}
+
+#[test]
+fn busybox_is_named_and_runs() {
+    let Some(busybox) = installed("busybox") else {
+        return;
+    };
+    let outcome = kinject(&[], &busybox.args(["echo", "unharmed"]));
+    outcome.succeeded().prints("unharmed\n");
+    // Debian's is static, others' need not be
+    assert!(told(&outcome) <= 1, "{outcome}");
+}
+
+/// Go's own system calls pass by libc, with cgo as without.
+#[test]
+fn programs_of_go_are_named_if_they_use_the_network() {
+    let Some(go) = installed("go") else { return };
+    for (source, cgo, expected) in [("net", "0", 1), ("net", "1", 1), ("plain", "0", 0)] {
+        let program = go_program(&go, source, cgo);
+        for program in [Program::new(&program), shell(&program.display().to_string())] {
+            let outcome = kinject(&[], &program);
+            outcome.succeeded().prints("go\n");
+            assert_eq!(told(&outcome), expected, "{outcome}");
+        }
+    }
+}
+
+fn go_program(go: &Program, source: &str, cgo: &str) -> PathBuf {
+    let target = binaries::folder()
+        .join("test-programs")
+        .join(format!("go-{source}-{cgo}"));
+    let mut build = go.command();
+    build
+        .args(["build", "-o"])
+        .arg(&target)
+        .arg(folder().join(format!("go/{source}.go")))
+        .env("CGO_ENABLED", cgo)
+        .env("GOFLAGS", "-mod=mod")
+        .env("GOTOOLCHAIN", "local");
+    let built = build.output().unwrap();
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+    target
+}
+
+#[test]
+fn a_program_that_runs_as_another_user_is_named() {
+    if !rustix::process::geteuid().is_root() {
+        kinject_tests::skip::not_run("setuid programs of another user", "making one needs root");
+        return;
+    }
+    let copy = special_copy("setuid");
+    chown(&copy, Some(12345), Some(12345)).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)).unwrap();
+    let outcome = kinject(&[], &shell(&format!("{} -c 'echo ran'", copy.display())));
+    outcome.succeeded().prints("ran\n").complains("it is setuid");
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o2755)).unwrap();
+    let outcome = kinject(&[], &Program::new(&copy).args(["-c", "echo ran"]));
+    outcome.succeeded().prints("ran\n").complains("it is setgid");
+    // in a process that gets no new rights, the bits mean nothing and the library is loaded
+    let harmless = format!("setpriv --no-new-privs {} -c 'getent hosts web'", copy.display());
+    let outcome = kinject(&[], &shell(&harmless));
+    outcome.succeeded().shows("web.default.svc.cluster.local");
+    assert_eq!(told(&outcome), 0, "{outcome}");
+}
+
+/// A shell of one's own in a file system that allows it.
+fn special_copy(name: &str) -> PathBuf {
+    let copy = binaries::folder().join("test-programs").join(name);
+    fs::copy(fs::canonicalize("/bin/sh").unwrap(), &copy).unwrap();
+    copy
+}
+
+#[test]
+fn a_program_with_capabilities_is_named_for_those_who_get_them() {
+    let (Some(setcap), true) = (installed("setcap"), rustix::process::geteuid().is_root()) else {
+        return;
+    };
+    let copy = special_copy("capable");
+    let set = setcap.arg("cap_net_bind_service=ep").arg(&copy);
+    run(&mut set.command()).succeeded();
+    // root has all of them already, and the library is loaded
+    let outcome = kinject(&[], &Program::new(&copy).args(["-c", "getent hosts web"]));
+    outcome.succeeded().shows("web.default");
+    assert_eq!(told(&outcome), 0, "{outcome}");
+    // another user is told, here by the launcher, which fails later for want of an agent
+    let kinject = binaries::kinject();
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=12345", "--regid=12345", "--clear-groups"])
+        .arg(&kinject)
+        .args([
+            "run",
+            "--on-static",
+            "fail",
+            "--agent",
+            "unix:/nonexistent",
+            "--agent-key",
+            "/nonexistent",
+            "--",
+        ])
+        .arg(&copy);
+    if !is_open_to_all(&copy) {
+        return;
+    }
+    run(&mut command)
+        .exited(126)
+        .complains("its file has capabilities");
+}
+
+/// Whether another user can get there.
+fn is_open_to_all(path: &Path) -> bool {
+    let mut folders = path.ancestors().skip(1);
+    folders.all(|folder| fs::metadata(folder).is_ok_and(|folder| folder.permissions().mode() & 0o001 != 0))
+}
