@@ -22,6 +22,10 @@ pub(crate) const PID_FILE: &str = "node.pid";
 /// What the first process waits for on its standard input: the network is there.
 pub(crate) const GO: &[u8] = b"go\n";
 
+/// Gives up what the caller's shell may have left open, and becomes the program: a lock that `flock` holds for the command
+/// that starts the node is not the node's.
+const ALONE: &str = r#"exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; exec "$@""#;
+
 /// A running node.
 pub(crate) struct Node {
     pid: Pid,
@@ -69,6 +73,7 @@ impl Node {
         // A session of its own: Ctrl-C and a closed terminal are not for the node. No environment: proxies
         // and the like are not for it either.
         let mut outer = Command::new("setsid")
+            .args(["sh", "-c", ALONE, "node"])
             .args([
                 "unshare",
                 "--net",
