@@ -1,5 +1,13 @@
 //! The allocator, told what kind of program this is.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// A connection that carried so many bytes may have made the heap grow.
+const HEAVY: u64 = 8 * 1024 * 1024;
+/// How long the heap is kept as it is after such a connection: the next one may follow at once.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Keeps blocks of the data path in the heap instead of asking the kernel for each. To be called first in `main`.
 ///
 /// A busy tunnel takes and gives blocks of half a megabyte thousands of times in a second. glibc would map each from
@@ -15,5 +23,64 @@ pub fn keep_blocks() {
     ] {
         // SAFETY: mallopt takes two integers and no pointer; a parameter or value it does not know is ignored.
         unsafe { libc::mallopt(parameter, value) };
+    }
+}
+
+/// Gives memory back to the kernel soon if a connection that carried so many bytes has ended: what its blocks took stands
+/// between others in the heap, and would stay for as long as the process lives.
+pub(crate) fn connection_ended(carried: u64) {
+    static SCHEDULED: AtomicBool = AtomicBool::new(false);
+    /// Lets the next one be scheduled, also where the runtime ends before this one ran.
+    struct Unschedule;
+    impl Drop for Unschedule {
+        fn drop(&mut self) {
+            SCHEDULED.store(false, Ordering::Relaxed);
+        }
+    }
+    if carried < HEAVY || SCHEDULED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let unschedule = Unschedule;
+    tokio::spawn(async move {
+        tokio::time::sleep(PAUSE).await;
+        drop(unschedule);
+        #[cfg(target_env = "gnu")]
+        // SAFETY: it takes an integer, and gives back only what nobody has allocated
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    });
+}
+
+#[cfg(all(test, target_env = "gnu"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_heavy_connection_left_between_other_blocks_goes_back() {
+        let resident_kib = || -> u64 {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
+        };
+        keep_blocks();
+        let blocks: Vec<Vec<u8>> = (0..2000).map(|_| vec![1; 64 * 1024]).collect();
+        // every tenth stays, so that no end of the heap is free
+        let kept: Vec<Vec<u8>> = blocks.into_iter().step_by(10).collect();
+        let before = resident_kib();
+        connection_ended(HEAVY - 1);
+        tokio::time::sleep(2 * PAUSE).await;
+        assert!(
+            resident_kib() + 50_000 > before,
+            "a light connection costs no walk through the heap"
+        );
+        connection_ended(HEAVY);
+        tokio::time::sleep(2 * PAUSE).await;
+        let after = resident_kib();
+        assert!(
+            after + 90_000 < before,
+            "from {before} KiB to {after} KiB with {} blocks",
+            kept.len()
+        );
     }
 }

@@ -34,6 +34,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
 use crate::http2::TunnelStream;
+use crate::memory;
 use crate::payload::InFlight;
 use inbound::{Inbound, InboundEnd};
 
@@ -126,6 +127,7 @@ pub async fn splice(mut tcp: TcpStream, stream: TunnelStream) -> SpliceOutcome {
         // A socket that cannot be told is closed already.
         let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
     }
+    memory::connection_ended(sent + inbound.received());
     SpliceOutcome {
         sent,
         received: inbound.received(),

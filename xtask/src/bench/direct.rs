@@ -22,7 +22,7 @@ const IDLE: &str = "2000";
 /// How long memory may take to settle.
 const SETTLE: Duration = Duration::from_secs(10);
 /// How long it stays the same when it has.
-const SETTLED: Duration = Duration::from_millis(500);
+const SETTLED: Duration = Duration::from_millis(1500);
 
 /// Runs the part.
 pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -> Result<()> {
