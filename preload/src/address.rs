@@ -16,6 +16,9 @@ pub(crate) enum Destination {
     Native,
     /// An address that the session is asked about.
     Remote(SocketAddr),
+    /// `AF_UNSPEC`: connect(2) dissolves an association, but a UDP socket of IPv4 sends to the address that stands there
+    /// as if the family did too.
+    Unspecified(SocketAddr),
 }
 
 impl Destination {
@@ -38,6 +41,8 @@ impl Destination {
                 // SAFETY: as above
                 SocketAddr::V6(unsafe { read_v6(address.cast(), length) })
             }
+            // SAFETY: as above
+            libc::AF_UNSPEC => return Self::Unspecified(SocketAddr::V4(unsafe { read_v4(address.cast()) })),
             _ => return Self::Native,
         };
         if is_of_this_machine(found.ip()) {
@@ -49,7 +54,7 @@ impl Destination {
 }
 
 /// Loopback, and the unspecified address, which the kernel takes for loopback.
-fn is_of_this_machine(address: IpAddr) -> bool {
+pub(crate) fn is_of_this_machine(address: IpAddr) -> bool {
     let canonical = address.to_canonical();
     canonical.is_loopback() || canonical.is_unspecified()
 }
@@ -109,6 +114,11 @@ impl RawAddress {
         }
     }
 
+    /// In its own family.
+    pub(crate) fn of(address: SocketAddr) -> Self {
+        Self::new(address, libc::AF_UNSPEC)
+    }
+
     fn v6(address: SocketAddrV6) -> Self {
         Self::V6(sockaddr_in6 {
             sin6_family: libc::AF_INET6 as sa_family_t,
@@ -121,30 +131,48 @@ impl RawAddress {
         })
     }
 
+    /// The address and its length, as the kernel takes them.
+    pub(crate) fn as_raw(&self) -> (*const sockaddr, socklen_t) {
+        match self {
+            Self::V4(v4) => (ptr::from_ref(v4).cast(), size_of::<sockaddr_in>() as socklen_t),
+            Self::V6(v6) => (ptr::from_ref(v6).cast(), size_of::<sockaddr_in6>() as socklen_t),
+        }
+    }
+
     /// Writes as the kernel does: as much as `room` bytes take; gives the whole length.
     ///
     /// # Safety
     ///
     /// `place` has to be writable for `room` bytes.
     pub(crate) unsafe fn write(&self, place: *mut sockaddr, room: usize) -> socklen_t {
-        let (source, length) = match self {
-            Self::V4(v4) => (ptr::from_ref(v4).cast::<u8>(), size_of::<sockaddr_in>()),
-            Self::V6(v6) => (ptr::from_ref(v6).cast::<u8>(), size_of::<sockaddr_in6>()),
-        };
+        let (source, length) = self.as_raw();
+        let count = room.min(length as usize);
         // SAFETY: the source is a whole address, the place is writable for room bytes, and they are apart
-        unsafe { ptr::copy_nonoverlapping(source, place.cast::<u8>(), length.min(room)) };
-        length as socklen_t
+        unsafe { ptr::copy_nonoverlapping(source.cast::<u8>(), place.cast::<u8>(), count) };
+        length
     }
 }
 
 /// The address that the kernel wrote into `storage`.
 pub(crate) fn from_storage(storage: &sockaddr_storage, length: usize) -> Option<SocketAddr> {
-    let place = ptr::from_ref(storage);
-    match c_int::from(storage.ss_family) {
-        libc::AF_INET if length >= size_of::<sockaddr_in>() => {
-            // SAFETY: the storage is longer than any address
-            Some(SocketAddr::V4(unsafe { read_v4(place.cast()) }))
-        }
+    // SAFETY: the storage is longer than any address
+    unsafe { written(ptr::from_ref(storage).cast(), length) }
+}
+
+/// The internet address that the kernel wrote.
+///
+/// # Safety
+///
+/// `length` bytes at `place` have to be readable; they need not be aligned.
+pub(crate) unsafe fn written(place: *const sockaddr, length: usize) -> Option<SocketAddr> {
+    if length < size_of::<sockaddr_in>() {
+        return None;
+    }
+    // SAFETY: the caller vouches for it, and every type is at least as long
+    let family = unsafe { place.cast::<sa_family_t>().read_unaligned() };
+    match c_int::from(family) {
+        // SAFETY: as above
+        libc::AF_INET => Some(SocketAddr::V4(unsafe { read_v4(place.cast()) })),
         libc::AF_INET6 if length >= SHORT_V6 => {
             // SAFETY: as above
             Some(SocketAddr::V6(unsafe { read_v6(place.cast(), length) }))

@@ -13,10 +13,11 @@
 
 use crate::address::Destination;
 use crate::control::{self, Conversation, SMALL_REPLY, Silence, Trouble};
+use crate::datagram::{self, Fate};
 use crate::errno::Errno;
 use crate::session::Session;
 use crate::socket::{self, Kind};
-use crate::{datagram, failure, real};
+use crate::{failure, real};
 use core::net::SocketAddr;
 use core::ptr;
 use kinject_protocol::ConnectFailure;
@@ -51,8 +52,13 @@ pub(crate) extern "C" fn connect_in_session(
     };
     // SAFETY: these are the program's own arguments, which the kernel checks
     let pass_on = || unsafe { native(socket, address, length) };
-    let Destination::Remote(target) = Destination::read(socket, address, length) else {
-        return pass_on();
+    let target = match Destination::read(socket, address, length) {
+        Destination::Remote(target) => target,
+        Destination::Unspecified(_) => {
+            datagram::dissolving(socket);
+            return pass_on();
+        }
+        Destination::Native => return pass_on(),
     };
     let Some(session) = Session::current() else {
         return pass_on();
@@ -60,6 +66,11 @@ pub(crate) extern "C" fn connect_in_session(
     let outcome = match Kind::of(socket) {
         Kind::Foreign => Outcome::Native,
         Kind::Uncarried => Outcome::Failed(datagram::UNCARRIED),
+        Kind::Udp => match datagram::connect(&session, socket, target) {
+            Fate::Flow(_) => Outcome::Connected,
+            Fate::Failed(error) => Outcome::Failed(error),
+            Fate::Native | Fate::Tcp => Outcome::Native,
+        },
         Kind::Tcp if socket::is_of_other_family(socket, target) => Outcome::Native,
         Kind::Tcp => connect_stream(&session, native, socket, target),
     };
@@ -109,7 +120,8 @@ fn dial(session: &Session, native: Native, socket: c_int, target: SocketAddr) ->
         | ReplyRef::NameFailed(_)
         | ReplyRef::Answer(_)
         | ReplyRef::Names(_)
-        | ReplyRef::Noted => Outcome::Failed(failure::connect_errno(ConnectFailure::TunnelDown)),
+        | ReplyRef::Noted
+        | ReplyRef::Flow(_) => Outcome::Failed(failure::connect_errno(ConnectFailure::TunnelDown)),
     }
 }
 
@@ -176,10 +188,16 @@ fn sleep(session: &Session, native: Native, socket: c_int) -> Outcome {
 /// comes to rest between a look at its state and this call gives `EINVAL`, and never dials over the local network.
 /// libc's own function makes the call, so that a thread can be cancelled while it sleeps here.
 fn resume(native: Native, socket: c_int) -> Result<(), Errno> {
-    let family = libc::AF_INET as libc::sa_family_t;
-    let length = size_of_val(&family) as socklen_t;
+    // whole, for memory checkers that look at all of it
+    let address = libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: 0,
+        sin_addr: libc::in_addr { s_addr: 0 },
+        sin_zero: [0; 8],
+    };
+    let length = size_of_val(&address.sin_family) as socklen_t;
     // SAFETY: the address is readable for its length, which is that of the family alone
-    match unsafe { native(socket, ptr::from_ref(&family).cast(), length) } {
+    match unsafe { native(socket, ptr::from_ref(&address).cast(), length) } {
         0 => Ok(()),
         _ => Err(Errno::current()),
     }

@@ -38,7 +38,17 @@ pub(crate) fn ask<'a>(
     request: &Request<'_>,
     buffer: &'a mut [u8],
 ) -> Result<ReplyRef<'a>, Trouble> {
-    let conversation = Conversation::start(session, request, None)?;
+    ask_about(session, request, None, buffer)
+}
+
+/// The same with a descriptor that is passed along.
+pub(crate) fn ask_about<'a>(
+    session: &Session,
+    request: &Request<'_>,
+    passed: Option<c_int>,
+    buffer: &'a mut [u8],
+) -> Result<ReplyRef<'a>, Trouble> {
+    let conversation = Conversation::start(session, request, passed)?;
     let length = loop {
         match conversation.receive(buffer) {
             Ok(length) => break length,

@@ -1,17 +1,31 @@
 //! sendto(2), sendmsg(2) and sendmmsg(2).
 //!
-//! A datagram to another machine is refused with `ENETUNREACH`, the same as a connect of its socket: a session does
-//! not carry them, and they must not leave by the local network. sendmmsg(2) sends what stands before the first such
-//! datagram, as it does for every other error. `MSG_FASTOPEN` connects and sends in one call (tcp(7)); here it
-//! connects, then sends without the flag.
+//! A datagram of a UDP socket to another machine goes to an address on loopback that stands for its target: the relay
+//! says which ([`flow`]), the first time, and it is remembered ([`cache`]). Everything else about the call is the
+//! program's: flags, parts, control data, and the kernel's limits and errors.
+//!
+//! We deviate from the man pages where the session cannot carry what the program asks for: `ENETUNREACH`, never a
+//! datagram on the local network. That goes for multicast and broadcast, for protocols other than UDP, and for datagrams
+//! that the program binds to an interface. sendmmsg(2) sends what stands before the first such datagram, as it does for
+//! every other error.
+//!
+//! `MSG_FASTOPEN` connects and sends in one call (tcp(7)); here it connects, then sends without the flag.
 
-use crate::address::Destination;
+mod cache;
+mod control_data;
+mod flow;
+
+pub(crate) use flow::Fate;
+
+use crate::address::{self, Destination, RawAddress};
 use crate::connect;
 use crate::errno::Errno;
 use crate::memory;
 use crate::real;
 use crate::session::Session;
-use crate::socket::Kind;
+use crate::socket;
+use core::mem::MaybeUninit;
+use core::net::SocketAddr;
 use core::ptr;
 use libc::{c_int, c_uint, c_void, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t};
 
@@ -51,13 +65,32 @@ hook! {
     }
 }
 
+/// connect(2) of a UDP socket.
+pub(crate) fn connect(session: &Session, socket: c_int, target: SocketAddr) -> Fate {
+    flow::connect(session, socket, target)
+}
+
+/// Who sent what a socket received from `address`, if a target's datagrams come from there.
+pub(crate) fn source(session: &Session, socket: c_int, address: SocketAddr) -> Option<SocketAddr> {
+    flow::source(session, socket, address)
+}
+
+/// The socket's association is about to be dissolved (connect(2), `AF_UNSPEC`).
+pub(crate) fn dissolving(socket: c_int) {
+    if Session::current().is_some() {
+        flow::forget(socket);
+    }
+}
+
 /// What to do with something that is to be sent to an address.
 enum Decision {
     /// The kernel takes it as it is.
     Native,
     /// The socket has to be connected to the address first.
     Connect,
-    Refuse,
+    /// It goes to this address instead.
+    Redirect(RawAddress),
+    Fail(Errno),
 }
 
 fn decide(socket: c_int, flags: c_int, address: *const sockaddr, length: socklen_t) -> Decision {
@@ -65,18 +98,29 @@ fn decide(socket: c_int, flags: c_int, address: *const sockaddr, length: socklen
     if address.is_null() {
         return Decision::Native;
     }
-    if Destination::read(socket, address, length) == Destination::Native || Session::current().is_none() {
+    let target = match Destination::read(socket, address, length) {
+        Destination::Remote(target) => target,
+        Destination::Unspecified(target)
+            if !address::is_of_this_machine(target.ip())
+                && socket::internet_family(socket) == Some(libc::AF_INET) =>
+        {
+            target
+        }
+        Destination::Native | Destination::Unspecified(_) => return Decision::Native,
+    };
+    let Some(session) = Session::current() else {
         return Decision::Native;
-    }
-    match Kind::of(socket) {
-        Kind::Tcp if flags & libc::MSG_FASTOPEN != 0 => Decision::Connect,
+    };
+    match flow::fate(&session, socket, target) {
+        Fate::Flow(address) => Decision::Redirect(RawAddress::of(address)),
+        Fate::Tcp if flags & libc::MSG_FASTOPEN != 0 => Decision::Connect,
         // without the flag TCP ignores the address
-        Kind::Tcp | Kind::Foreign => Decision::Native,
-        Kind::Uncarried => Decision::Refuse,
+        Fate::Native | Fate::Tcp => Decision::Native,
+        Fate::Failed(error) => Decision::Fail(error),
     }
 }
 
-extern "C" fn sendto_in_session(
+pub(crate) extern "C" fn sendto_in_session(
     socket: c_int,
     data: *const c_void,
     size: size_t,
@@ -98,11 +142,16 @@ extern "C" fn sendto_in_session(
             // SAFETY: as above, without an address
             unsafe { native(socket, data, size, flags & !libc::MSG_FASTOPEN, ptr::null(), 0) }
         }
-        Decision::Refuse => UNCARRIED.fail() as ssize_t,
+        Decision::Redirect(there) => {
+            let (address, length) = there.as_raw();
+            // SAFETY: as above, with an address of our own that lives until the call is over
+            unsafe { native(socket, data, size, flags, address, length) }
+        }
+        Decision::Fail(error) => error.fail() as ssize_t,
     }
 }
 
-extern "C" fn sendmsg_in_session(socket: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
+pub(crate) extern "C" fn sendmsg_in_session(socket: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     let Some(native) = real::sendmsg.get() else {
         return Errno(libc::ENOSYS).fail() as ssize_t;
     };
@@ -118,11 +167,17 @@ extern "C" fn sendmsg_in_session(socket: c_int, message: *const msghdr, flags: c
             // SAFETY: as above; TCP ignores the address without the flag
             unsafe { native(socket, message, flags & !libc::MSG_FASTOPEN) }
         }
-        Decision::Refuse => UNCARRIED.fail() as ssize_t,
+        Decision::Redirect(there) => match redirected(socket, message, &there) {
+            // SAFETY: the header is ours, and what it points to is the program's, which the kernel checks, but for the
+            // address, which lives until the call is over
+            Ok(message) => unsafe { native(socket, &raw const message, flags) },
+            Err(error) => error.fail() as ssize_t,
+        },
+        Decision::Fail(error) => error.fail() as ssize_t,
     }
 }
 
-extern "C" fn sendmmsg_in_session(
+pub(crate) extern "C" fn sendmmsg_in_session(
     socket: c_int,
     messages: *mut mmsghdr,
     count: c_uint,
@@ -132,31 +187,132 @@ extern "C" fn sendmmsg_in_session(
         return Errno(libc::ENOSYS).fail();
     };
     let count = count.min(MOST_MESSAGES);
-    let mut allowed = 0;
     let mut flags = flags;
-    while allowed < count {
-        let message = messages.wrapping_add(allowed as usize).cast::<msghdr>();
-        let (address, length) = destination(socket, message);
-        match decide(socket, flags, address, length) {
-            Decision::Native => {}
-            Decision::Connect => {
-                let connected = connect::connect_in_session(socket, address, length);
-                if connected != 0 {
-                    return connected;
-                }
-                flags &= !libc::MSG_FASTOPEN;
-            }
-            Decision::Refuse if allowed == 0 => return UNCARRIED.fail(),
-            Decision::Refuse => break,
+    let mut sent: c_uint = 0;
+    while sent < count {
+        let rest = messages.wrapping_add(sent as usize);
+        let batch = Batch::gather(socket, rest, count.wrapping_sub(sent), &mut flags);
+        let result = match &batch.redirected {
+            None if batch.count == 0 => break_with(&batch),
+            // SAFETY: these are the program's own messages, which the kernel checks
+            None => unsafe { native(socket, rest, batch.count, flags) },
+            Some(there) => send_redirected(socket, rest, there, flags),
+        };
+        if result < 0 {
+            // what was sent counts, and the error comes again with the next call
+            return if sent == 0 { result } else { sent as c_int };
         }
-        allowed = allowed.saturating_add(1);
+        sent = sent.wrapping_add(result as c_uint);
+        if result as c_uint != batch.count {
+            break;
+        }
     }
-    // SAFETY: these are the program's own arguments, which the kernel checks
-    unsafe { native(socket, messages, allowed, flags) }
+    sent as c_int
+}
+
+fn break_with(batch: &Batch) -> c_int {
+    batch.error.map_or(0, Errno::fail)
+}
+
+/// The longest run of messages that can be given to the kernel at once: as they are, or one that goes elsewhere.
+struct Batch {
+    count: c_uint,
+    redirected: Option<RawAddress>,
+    /// Why the first message cannot be sent.
+    error: Option<Errno>,
+}
+
+impl Batch {
+    fn gather(socket: c_int, messages: *const mmsghdr, count: c_uint, flags: &mut c_int) -> Self {
+        let mut batch = Self {
+            count: 0,
+            redirected: None,
+            error: None,
+        };
+        while batch.count < count {
+            let message = messages.wrapping_add(batch.count as usize).cast::<msghdr>();
+            let (address, length) = destination(socket, message);
+            match decide(socket, *flags, address, length) {
+                Decision::Native => {}
+                Decision::Connect => {
+                    let connected = connect::connect_in_session(socket, address, length);
+                    if connected != 0 {
+                        batch.error = (batch.count == 0).then(Errno::current);
+                        return batch;
+                    }
+                    *flags &= !libc::MSG_FASTOPEN;
+                }
+                Decision::Redirect(there) => {
+                    if batch.count == 0 {
+                        batch.redirected = Some(there);
+                        batch.count = 1;
+                    }
+                    return batch;
+                }
+                Decision::Fail(error) => {
+                    batch.error = (batch.count == 0).then_some(error);
+                    return batch;
+                }
+            }
+            batch.count = batch.count.wrapping_add(1);
+        }
+        batch
+    }
+}
+
+/// Sends one message of sendmmsg(2), which tells in the message how much of it was sent.
+fn send_redirected(socket: c_int, message: *mut mmsghdr, there: &RawAddress, flags: c_int) -> c_int {
+    let Some(native) = real::sendmsg.get() else {
+        return Errno(libc::ENOSYS).fail();
+    };
+    let told = message
+        .wrapping_byte_add(core::mem::offset_of!(mmsghdr, msg_len))
+        .cast::<c_uint>();
+    if !memory::is_writable(socket, told.cast()) {
+        return Errno(libc::EFAULT).fail();
+    }
+    match redirected(socket, message.cast(), there) {
+        Ok(header) => {
+            // SAFETY: the header is ours, and what it points to is the program's, which the kernel checks, but for the
+            // address, which lives until the call is over
+            let sent = unsafe { native(socket, &raw const header, flags) };
+            if sent < 0 {
+                return sent as c_int;
+            }
+            // SAFETY: the kernel wrote there a moment ago
+            unsafe { told.write_unaligned(sent as c_uint) };
+            1
+        }
+        Err(error) => error.fail(),
+    }
+}
+
+/// A copy of the header that goes elsewhere; the address has to live as long as it.
+fn redirected(socket: c_int, message: *const msghdr, there: &RawAddress) -> Result<msghdr, Errno> {
+    if !memory::is_readable(socket, message.cast(), size_of::<msghdr>()) {
+        return Err(Errno(libc::EFAULT));
+    }
+    let mut copy = MaybeUninit::<msghdr>::uninit();
+    // SAFETY: the kernel read the header a moment ago, and the copy is new; any bytes make a header
+    let mut copy = unsafe {
+        ptr::copy_nonoverlapping(
+            message.cast::<u8>(),
+            copy.as_mut_ptr().cast::<u8>(),
+            size_of::<msghdr>(),
+        );
+        copy.assume_init()
+    };
+    if control_data::names_an_interface(socket, &copy)? {
+        return Err(UNCARRIED);
+    }
+    let (address, length) = there.as_raw();
+    copy.msg_name = address.cast_mut().cast();
+    copy.msg_namelen = length;
+    Ok(copy)
 }
 
 /// The address in a message header; null where there is none, or where the kernel will find a fault.
-fn destination(socket: c_int, message: *const msghdr) -> (*const sockaddr, socklen_t) {
+pub(crate) fn destination(socket: c_int, message: *const msghdr) -> (*const sockaddr, socklen_t) {
     const FIELDS: usize = core::mem::offset_of!(msghdr, msg_namelen) + size_of::<socklen_t>();
     if !memory::is_readable(socket, message.cast(), FIELDS) {
         return (ptr::null(), 0);

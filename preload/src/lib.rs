@@ -6,13 +6,13 @@
 //!
 //! - Without `KINJECT_SOCKET` in the environment every hook passes straight through.
 //! - No thread, no lock, no descriptor between calls, no thread-local variable, no state but what is found again
-//!   in the same way by everyone (`real`, `session`). So hooks run before our constructor and after our
+//!   in the same way by everyone (`real`, `session`) or may be lost at any time (`datagram::cache`). So hooks run before our constructor and after our
 //!   destructor, in forked children of threaded programs, and in signal handlers as far as libc's functions do.
 //! - Nothing here can panic: no panic machinery is linked into a release build, and `cargo xtask exports` sees to it
 //!   that it stays so. In doubt a hook fails with an honest error; it never lets the program's data go elsewhere.
 //! - `errno` changes only where a function fails.
 //!
-//! In reading order: `connect`, then `sockopt`, `peer` and `datagram` for sockets, `lookup` for names, `exec`
+//! In reading order: `connect`, then `sockopt`, `peer`, `datagram` and `receive` for sockets, `lookup` for names, `exec`
 //! for children. They stand on `control`, the conversation with the relay.
 //!
 //! A hook is declared with `hook!`, its body one call of a function that is `extern "C"`: redhook would meet a
@@ -46,6 +46,7 @@ mod datagram;
 mod exec;
 mod lookup;
 mod peer;
+mod receive;
 mod sockopt;
 
 mod address;

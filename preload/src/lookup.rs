@@ -55,7 +55,8 @@ fn ask<'a>(
             | ReplyRef::Unknown
             | ReplyRef::Answer(_)
             | ReplyRef::Names(_)
-            | ReplyRef::Noted,
+            | ReplyRef::Noted
+            | ReplyRef::Flow(_),
         )
         | Err(Trouble::NoRelay) => Err(NotFound::Failed(NameFailure::TryAgain)),
         Err(trouble @ Trouble::NoSocket(_)) => Err(NotFound::Trouble(trouble)),

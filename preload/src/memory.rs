@@ -24,6 +24,12 @@ pub(crate) fn is_readable(socket: c_int, address: *const c_void, length: usize) 
         && (page_of(address) == end_page(last) || is_word_readable(socket, last))
 }
 
+/// Can an int be written to this address? What stands there is overwritten.
+#[inline]
+pub(crate) fn is_writable(socket: c_int, address: *mut c_int) -> bool {
+    sys::write_socket_type(socket, address) != Err(Errno(libc::EFAULT))
+}
+
 fn page_of(address: *const c_void) -> usize {
     address as usize / PAGE
 }

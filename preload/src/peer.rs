@@ -38,7 +38,7 @@ extern "C" fn getpeername_in_session(socket: c_int, place: *mut sockaddr, length
 
 /// What the program asked for when it connected this socket, if that went through the relay.
 fn target(socket: c_int) -> Option<RawAddress> {
-    if !is_data_address(peer(socket)?.ip()) || Kind::of(socket) != Kind::Tcp {
+    if !is_data_address(peer(socket)?.ip()) || !matches!(Kind::of(socket), Kind::Tcp | Kind::Udp) {
         return None;
     }
     let session = Session::current()?;

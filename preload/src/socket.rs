@@ -19,6 +19,8 @@ const SMC: c_int = 43;
 pub(crate) enum Kind {
     /// TCP, also with several paths.
     Tcp,
+    /// UDP.
+    Udp,
     /// It would leave for the local network by a protocol that a session does not carry.
     Uncarried,
     /// Not an internet socket, a raw one, or no socket at all.
@@ -36,6 +38,7 @@ impl Kind {
         match (domain, kind) {
             (libc::AF_INET | libc::AF_INET6, libc::SOCK_RAW) => Self::Foreign,
             (libc::AF_INET | libc::AF_INET6, libc::SOCK_STREAM) if is_tcp(socket) => Self::Tcp,
+            (libc::AF_INET | libc::AF_INET6, libc::SOCK_DGRAM) if is_udp(socket) => Self::Udp,
             (libc::AF_INET | libc::AF_INET6 | SMC, _) => Self::Uncarried,
             _ => Self::Foreign,
         }
@@ -48,6 +51,10 @@ fn option<T: Copy + Default>(socket: c_int, name: c_int) -> Result<T, Errno> {
 
 fn is_tcp(socket: c_int) -> bool {
     matches!(option(socket, libc::SO_PROTOCOL), Ok(libc::IPPROTO_TCP | MPTCP))
+}
+
+fn is_udp(socket: c_int) -> bool {
+    option(socket, libc::SO_PROTOCOL) == Ok(libc::IPPROTO_UDP)
 }
 
 /// The number that names this socket and its duplicates, and never another socket.

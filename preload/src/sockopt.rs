@@ -64,6 +64,6 @@ fn true_error(socket: c_int) -> Option<Errno> {
     let session = Session::current()?;
     match Kind::of(socket) {
         Kind::Tcp => connect::stored_failure(&session, socket),
-        Kind::Uncarried | Kind::Foreign => None,
+        Kind::Udp | Kind::Uncarried | Kind::Foreign => None,
     }
 }

@@ -1,7 +1,8 @@
 //! What the preloaded library asks of its relay, and the answers.
 //!
 //! One datagram of a `SOCK_SEQPACKET` socket is one message: a version byte, a kind byte, then the fields in little
-//! endian. [`Request::Connect`] travels with the program's socket as ancillary data (`SCM_RIGHTS`, unix(7)).
+//! endian. [`Request::Connect`] and [`Request::Flow`] travel with the program's socket as ancillary data
+//! (`SCM_RIGHTS`, unix(7)).
 //!
 //! ```text
 //! request   version kind payload
@@ -12,6 +13,8 @@
 //! Query        1     5   way u8, search u8, DNS message
 //! Reverse      1    32   family u8 (4 or 6) and 4 or 16 bytes
 //! Outsider     1    20   obstacle u8, 1 if it is refused, name
+//! Flow         1     6   connect u8, address
+//! Source       1     7   cookie u64, address
 //!
 //! reply     version kind payload
 //! Connected    1     1   -
@@ -25,6 +28,7 @@
 //! Answer       1     9   DNS message
 //! Names        1    10   count u16, then each: name (u16 length)
 //! Noted        1    20   -
+//! Flow         1    11   address
 //!
 //! address   family u8 (4 or 6), port u16, 4 or 16 bytes, and for 6 the scope u32
 //! search    bits: 1 RES_DEFNAMES, 2 RES_DNSRCH, 4 RES_NOTLDQUERY; 0x80 for any search at all

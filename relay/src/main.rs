@@ -7,6 +7,7 @@
 mod cluster;
 mod control;
 mod data;
+mod datagrams;
 mod log;
 mod names;
 mod outsiders;

@@ -6,7 +6,8 @@ use crate::control::connect;
 use crate::control::conversation::Conversation;
 use crate::control::listener::ControlListener;
 use crate::data::abandoned::Abandonments;
-use crate::data::ports::DataPorts;
+use crate::data::ports::{self, DataPorts};
+use crate::datagrams::{self, Flows};
 use crate::log;
 use crate::names::resolver::Resolver;
 use crate::names::shown::ShownResolvConf;
@@ -44,6 +45,8 @@ pub(crate) struct Session {
     /// Names.
     pub(crate) resolver: Resolver,
     outsiders: Outsiders,
+    /// The datagrams of programs.
+    pub(crate) flows: Flows,
 }
 
 /// What has to be undone in the cluster when a session ends, known as soon as there is something.
@@ -103,6 +106,7 @@ pub(crate) async fn run(
         uplink,
         routes,
         registry: Registry::default(),
+        flows: Flows::new(ports::address(number)),
         ports,
         abandonments: Abandonments::default(),
         ticker: Ticker::new(connect::QUICK),
@@ -118,6 +122,8 @@ pub(crate) async fn run(
     tasks.spawn_local(async move { watched.abandonments.run().await });
     let ticking = Rc::clone(&session);
     tasks.spawn_local(async move { ticking.ticker.run().await });
+    let flows = Rc::clone(&session);
+    tasks.spawn_local(async move { flows.flows.watch().await });
     tasks.spawn_local(serve(session, listener));
     match tasks.join_next().await {
         Some(Ok(ended)) => match ended {},
@@ -179,7 +185,7 @@ async fn serve(session: Rc<Session>, listener: ControlListener) -> Infallible {
     }
 }
 
-async fn answer(session: &Session, call: Conversation) {
+async fn answer(session: &Rc<Session>, call: Conversation) {
     let received = match call.receive().await {
         Ok(Some(received)) => received,
         Ok(None) => return,
@@ -191,7 +197,18 @@ async fn answer(session: &Session, call: Conversation) {
     };
     let reply = match request {
         Request::Connect { target } => return connect::serve(session, call, received.socket, target).await,
-        Request::Peer { cookie } => session.registry.peer(cookie).map_or(Reply::Unknown, Reply::Peer),
+        Request::Peer { cookie } => session
+            .registry
+            .peer(cookie)
+            .or_else(|| session.flows.peer(cookie))
+            .map_or(Reply::Unknown, Reply::Peer),
+        Request::Flow { target, connect } => {
+            return datagrams::serve(session, &call, received.socket, target, connect).await;
+        }
+        Request::Source { cookie, address } => session
+            .flows
+            .source(cookie, address)
+            .map_or(Reply::Unknown, Reply::Peer),
         Request::Failure { cookie } => session
             .registry
             .report_failure(cookie)

@@ -226,7 +226,8 @@ fn datagrams_never_leave_the_machine() {
                     sendmmsg after a local one: 1\nlocal sendto: 1\nlocal sendmsg: 1\nlocal connect: 0\n\
                     connected send: 1\nmulticast: ENETUNREACH\nv6: ENETUNREACH\nmapped: ENETUNREACH\n";
     assert_eq!(said, expected);
-    assert_eq!(relay.asked(), Vec::<String>::new());
+    let asked = relay.asked();
+    assert!(asked.iter().all(|line| line.starts_with("flow ")), "{asked:?}");
 }
 
 #[test]

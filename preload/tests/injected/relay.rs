@@ -136,6 +136,15 @@ impl World {
                     reply(conversation, &answer);
                 }
             }
+            Request::Flow { target, .. } => {
+                assert!(passed.is_some(), "a flow is asked for with its socket");
+                let failure = Reply::Failed(ConnectFailure::NetworkUnreachable);
+                match Script::of_port(target.port()) {
+                    Script::Local => reply(conversation, &Reply::Local),
+                    _ => reply(conversation, &failure),
+                }
+            }
+            Request::Source { .. } => reply(conversation, &Reply::Unknown),
             Request::Reverse { address } => {
                 if let Some(answer) = dns::reverse(address) {
                     reply(conversation, &answer);
@@ -363,6 +372,8 @@ fn describe(request: &Request<'_>) -> String {
         Request::Query { way, search, message } => {
             format!("query {way:?} {} {search:?}", dns::question(message))
         }
+        Request::Flow { target, .. } => format!("flow {target}"),
+        Request::Source { address, .. } => format!("source {address}"),
         Request::Reverse { address } => format!("reverse {address}"),
         Request::Outsider {
             obstacle,

@@ -35,6 +35,8 @@ pub enum Reply {
     Names(Vec<Vec<u8>>),
     /// The user is told.
     Noted,
+    /// The address on loopback that stands for the target.
+    Flow(SocketAddr),
 }
 
 impl Reply {
@@ -89,6 +91,11 @@ impl Reply {
                 }
             }
             Self::Noted => buffer.push(20),
+            Self::Flow(address) => {
+                buffer.push(11);
+                let (bytes, length) = encode_address(address);
+                buffer.extend(&bytes[..length]);
+            }
         }
     }
 

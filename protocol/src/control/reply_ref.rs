@@ -35,6 +35,8 @@ pub enum ReplyRef<'a> {
     Names(NameList<'a>),
     /// [`Reply::Noted`].
     Noted,
+    /// [`Reply::Flow`].
+    Flow(SocketAddr),
 }
 
 impl<'a> ReplyRef<'a> {
@@ -82,6 +84,7 @@ impl<'a> ReplyRef<'a> {
                 Self::Names(names)
             }
             20 => Self::Noted,
+            11 => Self::Flow(fields.address()?),
             other => return Err(DecodeError::Value(other)),
         };
         fields.end().map(|()| reply)
@@ -105,6 +108,7 @@ impl From<ReplyRef<'_>> for Reply {
             ReplyRef::Answer(message) => Self::Answer(message.to_vec()),
             ReplyRef::Names(names) => Self::Names(names.take(MAX_NAMES).map(<[u8]>::to_vec).collect()),
             ReplyRef::Noted => Self::Noted,
+            ReplyRef::Flow(address) => Self::Flow(address),
         }
     }
 }

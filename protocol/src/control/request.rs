@@ -55,10 +55,24 @@ pub enum Request<'a> {
         /// The path of its file, or the end of it, not empty and at most [`MAX_NAME`] bytes.
         program: &'a [u8],
     },
+    /// Where on loopback do datagrams of the attached socket to this target go?
+    Flow {
+        /// The address that the program passed to sendto(2) or connect(2).
+        target: SocketAddr,
+        /// Connect the socket there as well.
+        connect: bool,
+    },
+    /// Of which target is a datagram that the socket with this `SO_COOKIE` received?
+    Source {
+        /// The socket's cookie.
+        cookie: u64,
+        /// Where it came from on loopback.
+        address: SocketAddr,
+    },
 }
 
-/// The longest request without its name or message: a connect to an IPv6 address.
-const MAX_HEAD: usize = 2 + 23;
+/// The longest request without its name or message: a cookie and an IPv6 address.
+const MAX_HEAD: usize = 2 + 8 + 23;
 
 /// An encoded request on the stack; the library may not allocate where it builds one.
 #[derive(Clone, Copy, Debug)]
@@ -178,6 +192,20 @@ impl<'a> Request<'a> {
                 encoded.tail = program.get(surplus..).unwrap_or(program);
                 encoded
             }
+            Self::Flow { target, connect } => {
+                let mut encoded = EncodedRequest::new(6);
+                encoded.put(&[u8::from(*connect)]);
+                let (address, length) = encode_address(target);
+                encoded.put(address.get(..length).unwrap_or(&address));
+                encoded
+            }
+            Self::Source { cookie, address } => {
+                let mut encoded = EncodedRequest::new(7);
+                encoded.put(&cookie.to_le_bytes());
+                let (address, length) = encode_address(address);
+                encoded.put(address.get(..length).unwrap_or(&address));
+                encoded
+            }
         }
     }
 
@@ -255,6 +283,21 @@ impl<'a> Request<'a> {
                     _ => return Err(DecodeError::TrailingBytes),
                 }
             }
+            6 => {
+                let connect = match fields.byte()? {
+                    0 => false,
+                    1 => true,
+                    other => return Err(DecodeError::Value(other)),
+                };
+                Self::Flow {
+                    target: fields.address()?,
+                    connect,
+                }
+            }
+            7 => Self::Source {
+                cookie: u64::from_le_bytes(fields.array()?),
+                address: fields.address()?,
+            },
             other => return Err(DecodeError::Value(other)),
         };
         fields.end().map(|()| request)

@@ -55,6 +55,18 @@ fn requests() -> Vec<Request<'static>> {
             is_refused: true,
             program: b"/usr/bin/kubectl",
         },
+        Request::Flow {
+            target: "10.96.10.3:7000".parse().unwrap(),
+            connect: true,
+        },
+        Request::Flow {
+            target: "[2001:db8::1]:53".parse().unwrap(),
+            connect: false,
+        },
+        Request::Source {
+            cookie: 7,
+            address: "127.107.1.2:9".parse().unwrap(),
+        },
     ]
 }
 
@@ -66,6 +78,7 @@ fn replies() -> Vec<Reply> {
         Reply::Peer("[2001:db8::1]:53".parse().unwrap()),
         Reply::Unknown,
         Reply::Noted,
+        Reply::Flow("127.107.1.2:9".parse().unwrap()),
         Reply::Addresses {
             canonical: b"web.default.svc.cluster.local".to_vec(),
             addresses: vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()],

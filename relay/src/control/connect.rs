@@ -246,7 +246,8 @@ async fn dial(session: &Session, target: SocketAddr) -> Result<TunnelStream, Con
     }
 }
 
-fn failure_of(error: &DialError) -> ConnectFailure {
+/// The failure in the words of the control conversation.
+pub(crate) fn failure_of(error: &DialError) -> ConnectFailure {
     match error {
         DialError::Refused => ConnectFailure::Refused,
         DialError::TimedOut => ConnectFailure::TimedOut,

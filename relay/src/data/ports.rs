@@ -76,10 +76,7 @@ pub(crate) enum Pending {
 impl DataPorts {
     /// Opens the holes at an address that is the session's own and probes what this kernel can do.
     pub(crate) async fn open(session: u32) -> io::Result<Self> {
-        let [a, b, ..] = DATA_NETWORK.octets();
-        let [.., c, d] = session.to_be_bytes();
-        // .0 and .255 are as good as any other address of the loopback network
-        let address = Ipv4Addr::new(a, b, c, d);
+        let address = address(session);
         let v4 = Hole::dig(SocketAddr::new(address.into(), 0), 255)?;
         let v6 = Hole::dig(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0), 255).ok();
         let mut ports = Self {
@@ -248,6 +245,14 @@ impl OtherEnd {
         }
         Ok(stream)
     }
+}
+
+/// The session's own address on loopback.
+pub(crate) fn address(session: u32) -> Ipv4Addr {
+    let [a, b, ..] = DATA_NETWORK.octets();
+    let [.., c, d] = session.to_be_bytes();
+    // .0 and .255 are as good as any other address of the loopback network
+    Ipv4Addr::new(a, b, c, d)
 }
 
 #[cfg(test)]

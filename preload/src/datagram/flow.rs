@@ -1,0 +1,139 @@
+//! Which way a socket's datagrams go, from memory or from the relay.
+
+use super::cache::{self, Origin, Way};
+use crate::control::{self, SMALL_REPLY};
+use crate::errno::Errno;
+use crate::failure;
+use crate::session::Session;
+use crate::socket::{self, Kind};
+use core::net::{IpAddr, SocketAddr};
+use kinject_protocol::ConnectFailure;
+use kinject_protocol::control::{ReplyRef, Request};
+use libc::c_int;
+
+/// What becomes of datagrams to one target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The kernel takes them as they are.
+    Native,
+    /// They go to this address, which suits the socket.
+    Flow(SocketAddr),
+    /// It is a TCP socket.
+    Tcp,
+    Failed(Errno),
+}
+
+/// The fate of what `socket` sends to `target`.
+pub(super) fn fate(session: &Session, socket: c_int, target: SocketAddr) -> Fate {
+    let Some(cookie) = socket::cookie(socket) else {
+        return Fate::Native;
+    };
+    match cache::way(cookie, target) {
+        Some(Way::Flow(address)) => return Fate::Flow(address),
+        Some(Way::Local) => return Fate::Native,
+        None => {}
+    }
+    match Kind::of(socket) {
+        Kind::Tcp => return Fate::Tcp,
+        Kind::Foreign => return Fate::Native,
+        Kind::Uncarried => return Fate::Failed(super::UNCARRIED),
+        Kind::Udp if !reaches(socket, target) => return Fate::Native,
+        Kind::Udp if target.port() == 0 => return Fate::Failed(Errno(libc::EINVAL)),
+        Kind::Udp => {}
+    }
+    let request = Request::Flow {
+        target,
+        connect: false,
+    };
+    let mut buffer = [0; SMALL_REPLY];
+    match control::ask_about(session, &request, Some(socket), &mut buffer) {
+        Ok(ReplyRef::Flow(address)) => {
+            cache::remember_flow(cookie, target, address);
+            Fate::Flow(address)
+        }
+        Ok(ReplyRef::Local) => {
+            cache::remember_local(cookie, target);
+            Fate::Native
+        }
+        Ok(ReplyRef::Failed(failed)) => Fate::Failed(errno(failed)),
+        // not an answer to what was asked
+        Ok(_) => Fate::Failed(super::UNCARRIED),
+        Err(trouble) => Fate::Failed(failure::connect_trouble(trouble)),
+    }
+}
+
+/// connect(2) of a UDP socket.
+pub(super) fn connect(session: &Session, socket: c_int, target: SocketAddr) -> Fate {
+    if !reaches(socket, target) {
+        return Fate::Native;
+    }
+    let request = Request::Flow {
+        target,
+        connect: true,
+    };
+    let mut buffer = [0; SMALL_REPLY];
+    match control::ask_about(session, &request, Some(socket), &mut buffer) {
+        Ok(ReplyRef::Connected) => Fate::Flow(target),
+        Ok(ReplyRef::Local) => Fate::Native,
+        Ok(ReplyRef::Failed(failed)) => Fate::Failed(errno(failed)),
+        // not an answer to what was asked
+        Ok(_) => Fate::Failed(super::UNCARRIED),
+        Err(trouble) => Fate::Failed(failure::connect_trouble(trouble)),
+    }
+}
+
+/// Who sent what came from `address`, if that is one of the relay's that stand for a target.
+pub(super) fn source(session: &Session, socket: c_int, address: SocketAddr) -> Option<SocketAddr> {
+    let cookie = socket::cookie(socket)?;
+    match cache::origin(cookie, address) {
+        Some(Origin::Target(target)) => return Some(target),
+        Some(Origin::Stranger) => return None,
+        None => {}
+    }
+    if Kind::of(socket) != Kind::Udp {
+        return None;
+    }
+    let mut buffer = [0; SMALL_REPLY];
+    match control::ask(session, &Request::Source { cookie, address }, &mut buffer) {
+        Ok(ReplyRef::Peer(target)) => {
+            cache::remember_flow(cookie, target, address);
+            Some(target)
+        }
+        Ok(ReplyRef::Unknown) => {
+            cache::remember_stranger(cookie, address);
+            None
+        }
+        // there is no relay to ask: the kernel's answer is the best there is
+        Ok(_) | Err(_) => None,
+    }
+}
+
+/// The socket's association is about to be dissolved, and with it perhaps its port.
+pub(super) fn forget(socket: c_int) {
+    if let Some(cookie) = socket::cookie(socket) {
+        cache::forget(cookie);
+    }
+}
+
+/// Would the kernel send to this address from this socket? It says at once where it would not.
+fn reaches(socket: c_int, target: SocketAddr) -> bool {
+    match (socket::internet_family(socket), target.ip()) {
+        (Some(libc::AF_INET), ip) => ip.is_ipv4(),
+        // an IPv4 address need not be mapped here (unlike in TCP)
+        (Some(libc::AF_INET6), IpAddr::V4(_)) => !is_only_v6(socket),
+        (Some(libc::AF_INET6), IpAddr::V6(v6)) => v6.to_ipv4_mapped().is_none() || !is_only_v6(socket),
+        _ => false,
+    }
+}
+
+fn is_only_v6(socket: c_int) -> bool {
+    crate::sys::socket_option::<c_int>(socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY) == Ok(1)
+}
+
+/// The `errno` of a UDP socket's calls.
+fn errno(failed: ConnectFailure) -> Errno {
+    match failed {
+        ConnectFailure::Exhausted => Errno(libc::ENOBUFS),
+        other => failure::connect_errno(other),
+    }
+}

@@ -1,0 +1,257 @@
+//! One flow: the datagrams between one socket of a program and one target.
+//!
+//! ```text
+//!            a datagram, or a stream that was opened ahead
+//!   resting ───────────────────────────────────────────────▶ carrying
+//!      ▲                                                         │
+//!      └───── refused, idle, the tunnel lost, the agent gone ────┘
+//! ```
+//!
+//! The flow holds its port on loopback in both states: the program may send there at any time, and nobody else may
+//! ever receive what it sends.
+
+use super::program::ProgramDatagrams;
+use super::{names, refusal};
+use crate::log;
+use crate::session::Session;
+use crate::uplink::Up;
+use kinject_tunnel::http2::DatagramStream;
+use kinject_tunnel::{DatagramsEnd, DialError, carry};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+
+/// How long a stream may be idle, as at the agent.
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What waits in a socket while the relay is busy, as far as the machine allows.
+const BUFFER: usize = 4 * 1024 * 1024;
+
+/// The stream of a flow, and the tunnel that it runs through.
+pub(super) struct Stream {
+    up: Rc<Up>,
+    stream: DatagramStream,
+}
+
+/// A flow's end at the relay.
+pub(super) struct Flow {
+    /// The program's socket.
+    pub(super) cookie: u64,
+    inode: u64,
+    program: Cell<SocketAddr>,
+    /// Where the program's datagrams are meant to go.
+    pub(super) target: SocketAddr,
+    /// Where they go on loopback.
+    pub(super) address: SocketAddr,
+    socket: UdpSocket,
+    /// Whether the program's socket was connected to it.
+    connected: Cell<bool>,
+    /// When a program was last told of it.
+    told: Cell<Instant>,
+    /// How often in a row the program's socket was not found.
+    misses: Cell<u8>,
+    ahead: RefCell<Option<Stream>>,
+    handed_over: Notify,
+}
+
+impl Flow {
+    /// Opens the relay's end at `ip`.
+    pub(super) fn open(ip: IpAddr, program: &ProgramDatagrams, target: SocketAddr) -> io::Result<Self> {
+        let family = match ip {
+            IpAddr::V4(_) => AddressFamily::INET,
+            IpAddr::V6(_) => AddressFamily::INET6,
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
+        sockopt::set_socket_recv_buffer_size(&socket, BUFFER)?;
+        rustix::net::bind(&socket, &SocketAddr::new(ip, 0))?;
+        rustix::net::connect(&socket, &program.address)?;
+        // what strangers sent before it was connected; the program does not know its port yet
+        discard(&socket)?;
+        let socket = UdpSocket::from_std(socket.into())?;
+        Ok(Self {
+            cookie: program.cookie,
+            inode: program.inode,
+            program: Cell::new(program.address),
+            target,
+            address: socket.local_addr()?,
+            socket,
+            connected: Cell::new(false),
+            told: Cell::new(Instant::now()),
+            misses: Cell::new(0),
+            ahead: RefCell::default(),
+            handed_over: Notify::new(),
+        })
+    }
+
+    /// Follows the program's socket, which got another port by dissolving its association (connect(2), `AF_UNSPEC`).
+    pub(super) fn follow(&self, program: &ProgramDatagrams) -> io::Result<()> {
+        self.told.set(Instant::now());
+        if self.program.replace(program.address) != program.address {
+            rustix::net::connect(&self.socket, &program.address)?;
+        }
+        Ok(())
+    }
+
+    /// The program's socket is connected to this flow, or not any more.
+    pub(super) fn set_connected(&self, connected: bool) {
+        self.connected.set(connected);
+    }
+
+    /// Whether the program's socket is connected to this flow.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.get()
+    }
+
+    /// Whether the program's socket is there; `peer` is the port that it is connected to.
+    pub(super) fn is_alive(&self, peer: Option<u16>) -> bool {
+        /// A table that changes while it is read may miss a line.
+        const MISSES: u8 = 2;
+        match peer {
+            Some(port) => {
+                self.misses.set(0);
+                if port != self.address.port() {
+                    self.connected.set(false);
+                }
+            }
+            None => self.misses.set(self.misses.get() + 1),
+        }
+        self.misses.get() < MISSES
+    }
+
+    /// The inode of the program's socket.
+    pub(super) fn inode(&self) -> u64 {
+        self.inode
+    }
+
+    /// Gives the flow a stream before its first datagram.
+    pub(super) fn hand_over(&self, stream: Stream) {
+        *self.ahead.borrow_mut() = Some(stream);
+        self.handed_over.notify_one();
+    }
+
+    /// Carries datagrams until nobody can know the flow's address any more.
+    pub(super) async fn run(&self, session: &Rc<Session>) {
+        loop {
+            let ahead = tokio::select! {
+                biased;
+                () = self.handed_over.notified() => self.ahead.borrow_mut().take(),
+                waiting = tokio::time::timeout(PATIENCE, self.socket.readable()) => match waiting {
+                    Ok(Ok(())) => None,
+                    Err(_) if self.is_forgotten() => return,
+                    Err(_) => continue,
+                    Ok(Err(error)) => return log::warn!("datagrams to {}: {error}", self.target),
+                },
+            };
+            if ahead.is_none() && self.is_for_a_name_server(session).await {
+                names::answer(session, &self.socket).await;
+                continue;
+            }
+            let stream = match ahead {
+                Some(stream) => Ok(stream),
+                None => request(session, self.target).await,
+            };
+            match stream {
+                Ok(Stream { up, stream }) => {
+                    if self.carry(session, &up, stream).await {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    self.refused(&error);
+                    if let Err(error) = discard(&self.socket) {
+                        log::warn!("datagrams to {}: {error}", self.target);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn is_for_a_name_server(&self, session: &Session) -> bool {
+        // a session that has ended has no use for the answer
+        session
+            .uplink
+            .up()
+            .await
+            .is_ok_and(|up| names::is_name_server(&up, self.target))
+    }
+
+    /// Carries until the stream ends; says whether the flow has ended with it.
+    async fn carry(&self, session: &Session, up: &Rc<Up>, mut stream: DatagramStream) -> bool {
+        let end = carry(&self.socket, &mut stream, PATIENCE).await;
+        log::debug!("datagrams to {}: {end:?}", self.target);
+        match end {
+            DatagramsEnd::Idle => {
+                stream.finish();
+                return self.is_forgotten();
+            }
+            DatagramsEnd::Refused(error) => self.refused(&error),
+            DatagramsEnd::TunnelLost => session.uplink.lost(up).await,
+            // the program's socket is gone, or somewhere else by now
+            DatagramsEnd::SocketFailed(_) | DatagramsEnd::Finished => {}
+        }
+        false
+    }
+
+    fn refused(&self, error: &DialError) {
+        log::debug!("datagrams to {}: {error}", self.target);
+        if !self.connected.get() || *error == DialError::TunnelLost {
+            // as in udp(7): only a connected socket is told
+            return;
+        }
+        if let Err(error) = refusal::tell(&self.socket, self.address, self.program.get()) {
+            log::warn!(
+                "cannot tell a program that {} refuses datagrams: {error}",
+                self.target
+            );
+        }
+    }
+
+    /// Whether no program may send to the flow's address from what it was told earlier.
+    fn is_forgotten(&self) -> bool {
+        !self.connected.get() && self.told.get().elapsed() >= PATIENCE
+    }
+}
+
+/// Asks the agent for a stream, as soon as there is an agent.
+pub(super) async fn request(session: &Session, target: SocketAddr) -> Result<Stream, DialError> {
+    loop {
+        let up = session.uplink.up().await.map_err(|_| DialError::TunnelLost)?;
+        match up.tunnel.datagrams(target).await {
+            Ok(stream) => return Ok(Stream { up, stream }),
+            Err(DialError::TunnelLost) => session.uplink.lost(&up).await,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+impl Stream {
+    /// Waits until the agent has its socket, or says why not. Cancel-safe.
+    pub(super) async fn opened(&mut self) -> Result<(), DialError> {
+        self.stream.opened().await
+    }
+}
+
+/// Throws away what waits in a socket.
+fn discard(socket: impl std::os::fd::AsFd) -> io::Result<()> {
+    loop {
+        match rustix::net::recv(&socket, &mut [0_u8; 1], RecvFlags::DONTWAIT) {
+            Ok(_) | Err(rustix::io::Errno::CONNREFUSED) => {}
+            Err(rustix::io::Errno::AGAIN) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// The program's socket as it came with a call.
+pub(super) fn inspect(socket: Option<OwnedFd>) -> io::Result<ProgramDatagrams> {
+    socket
+        .ok_or(io::ErrorKind::InvalidInput.into())
+        .and_then(ProgramDatagrams::inspect)
+}

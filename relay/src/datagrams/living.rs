@@ -1,0 +1,54 @@
+//! Which UDP sockets of this machine there are, from `/proc/net/udp` and `/proc/net/udp6` (proc(5)).
+//!
+//! A program's socket is the program's alone: the relay holds no duplicate of it that would keep its port taken. So
+//! nobody tells the relay when it is closed, and it looks.
+
+use std::collections::HashMap;
+use std::io;
+
+/// The ports that sockets are connected to, 0 for none, by the sockets' inodes.
+pub(super) fn sockets() -> io::Result<HashMap<u64, u16>> {
+    let mut found = HashMap::new();
+    read(&std::fs::read_to_string("/proc/net/udp")?, &mut found);
+    match std::fs::read_to_string("/proc/net/udp6") {
+        Ok(table) => read(&table, &mut found),
+        // a kernel without IPv6
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok(found)
+}
+
+fn read(table: &str, found: &mut HashMap<u64, u16>) {
+    found.extend(table.lines().skip(1).filter_map(line));
+}
+
+fn line(line: &str) -> Option<(u64, u16)> {
+    let mut words = line.split_ascii_whitespace();
+    let (_, port) = words.nth(2)?.rsplit_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let inode = words.nth(6)?.parse().ok()?;
+    Some((inode, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::fstat;
+    use std::net::UdpSocket;
+
+    #[test]
+    fn a_socket_is_there_with_its_peer_until_it_is_closed() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = UdpSocket::bind(address).unwrap();
+            let peer = UdpSocket::bind(address).unwrap();
+            let inode = fstat(&socket).unwrap().st_ino;
+            assert_eq!(sockets().unwrap().get(&inode), Some(&0));
+            let to = peer.local_addr().unwrap();
+            socket.connect(to).unwrap();
+            assert_eq!(sockets().unwrap().get(&inode), Some(&to.port()));
+            drop(socket);
+            assert_eq!(sockets().unwrap().get(&inode), None);
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Datagrams of programs.
+//!
+//! A program's UDP socket stays the program's own. For each of its targets the relay has a socket on loopback, a
+//! [`flow`], that stands for the target: the program's datagrams go there instead, and what comes from there comes from
+//! the target. A socket that the program connects is connected to its flow by the relay; for others the preloaded
+//! library asks once and remembers where the target's datagrams go ([`Flows`] keeps that address for longer).
+//!
+//! Each of these sockets is connected to the program's, so that the kernel drops what anybody else sends to it.
+
+mod flow;
+mod living;
+mod names;
+mod program;
+mod refusal;
+
+use crate::control::connect::{answer, failure_of};
+use crate::control::conversation::Conversation;
+use crate::log;
+use crate::session::Session;
+use flow::Flow;
+use kinject_protocol::ConnectFailure;
+use kinject_protocol::control::Reply;
+use kinject_tunnel::DialError;
+use program::ProgramDatagrams;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+/// How long the first call for a target waits for the agent's verdict: most come within, and a target without a
+/// route is told as the kernel would tell it.
+const QUICK: Duration = Duration::from_millis(20);
+
+/// How often the relay looks whether the programs' sockets are still there.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// Flows at once; each is a socket here and one at the agent.
+const MOST: usize = 16_384;
+
+/// The session's flows.
+pub(crate) struct Flows {
+    address: Ipv4Addr,
+    table: RefCell<Table>,
+    added: Notify,
+}
+
+#[derive(Default)]
+struct Table {
+    by_target: HashMap<(u64, SocketAddr), Entry>,
+    targets: HashMap<(u64, SocketAddr), SocketAddr>,
+    /// What each connected socket is connected to.
+    peers: HashMap<u64, SocketAddr>,
+}
+
+struct Entry {
+    flow: Rc<Flow>,
+    task: AbortHandle,
+}
+
+impl Flows {
+    /// No flows yet; `address` is where they will be.
+    pub(crate) fn new(address: Ipv4Addr) -> Self {
+        Self {
+            address,
+            table: RefCell::default(),
+            added: Notify::new(),
+        }
+    }
+
+    /// Whose datagrams come from `address`, a flow of this socket?
+    pub(crate) fn source(&self, cookie: u64, address: SocketAddr) -> Option<SocketAddr> {
+        let address = canonical(address);
+        self.table.borrow().targets.get(&(cookie, address)).copied()
+    }
+
+    /// What is this socket connected to?
+    pub(crate) fn peer(&self, cookie: u64) -> Option<SocketAddr> {
+        self.table.borrow().peers.get(&cookie).copied()
+    }
+
+    /// Ends flows whose sockets are gone, for as long as the session lives.
+    pub(crate) async fn watch(&self) -> Infallible {
+        loop {
+            if self.table.borrow().by_target.is_empty() {
+                self.added.notified().await;
+            }
+            tokio::time::sleep(PERIOD).await;
+            match living::sockets() {
+                Ok(living) => self.table.borrow_mut().keep(&living),
+                // they end when they are idle
+                Err(error) => log::warn!("cannot see which sockets there are: {error}"),
+            }
+        }
+    }
+
+    fn find(&self, cookie: u64, target: SocketAddr) -> Option<Rc<Flow>> {
+        let table = self.table.borrow();
+        let entry = table.by_target.get(&(cookie, target))?;
+        Some(Rc::clone(&entry.flow))
+    }
+
+    fn open(
+        &self,
+        session: &Rc<Session>,
+        program: &ProgramDatagrams,
+        target: SocketAddr,
+    ) -> io::Result<Rc<Flow>> {
+        if self.table.borrow().by_target.len() >= MOST {
+            return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
+        }
+        let ip = match program.only_v6 {
+            true => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            false => IpAddr::V4(self.address),
+        };
+        let flow = Rc::new(Flow::open(ip, program, target)?);
+        let key = (program.cookie, target);
+        let (carried, of) = (Rc::clone(&flow), Rc::clone(session));
+        let task = tokio::task::spawn_local(async move {
+            carried.run(&of).await;
+            of.flows.table.borrow_mut().remove(&carried);
+        });
+        let mut table = self.table.borrow_mut();
+        table.targets.insert((program.cookie, flow.address), target);
+        let task = task.abort_handle();
+        let entry = Entry {
+            flow: Rc::clone(&flow),
+            task,
+        };
+        if let Some(replaced) = table.by_target.insert(key, entry) {
+            // two threads of the program asked for the same at once
+            replaced.task.abort();
+        }
+        drop(table);
+        self.added.notify_one();
+        Ok(flow)
+    }
+}
+
+impl Table {
+    fn keep(&mut self, living: &HashMap<u64, u16>) {
+        let Self {
+            by_target,
+            targets,
+            peers,
+        } = self;
+        by_target.retain(|_, entry| {
+            let flow = &entry.flow;
+            let was_connected = flow.is_connected();
+            let is_alive = flow.is_alive(living.get(&flow.inode()).copied());
+            if !is_alive {
+                entry.task.abort();
+                targets.remove(&(flow.cookie, flow.address));
+            }
+            let has_left = was_connected && !(is_alive && flow.is_connected());
+            if has_left && peers.get(&flow.cookie) == Some(&flow.target) {
+                peers.remove(&flow.cookie);
+            }
+            is_alive
+        });
+    }
+
+    fn remove(&mut self, flow: &Rc<Flow>) {
+        self.targets.remove(&(flow.cookie, flow.address));
+        let key = (flow.cookie, flow.target);
+        if self
+            .by_target
+            .get(&key)
+            .is_some_and(|entry| Rc::ptr_eq(&entry.flow, flow))
+        {
+            self.by_target.remove(&key);
+        }
+    }
+
+    fn connected(&mut self, flow: &Rc<Flow>) {
+        if let Some(before) = self.peers.insert(flow.cookie, flow.target)
+            && let Some(entry) = self.by_target.get(&(flow.cookie, before))
+        {
+            entry.flow.set_connected(false);
+        }
+        flow.set_connected(true);
+    }
+}
+
+/// Serves one call: where do this socket's datagrams to `target` go?
+pub(crate) async fn serve(
+    session: &Rc<Session>,
+    call: &Conversation,
+    socket: Option<OwnedFd>,
+    target: SocketAddr,
+    connect: bool,
+) {
+    let target = canonical(target);
+    let reply = match decide(session, socket, target, connect).await {
+        Ok(reply) => reply,
+        Err(error) => {
+            log::warn!("datagrams to {target}: cannot take the program's socket: {error}");
+            Reply::Failed(match error.raw_os_error() {
+                Some(libc::ENETUNREACH) => ConnectFailure::NetworkUnreachable,
+                _ => ConnectFailure::Exhausted,
+            })
+        }
+    };
+    log::debug!("datagrams to {target}: {reply:?}");
+    answer(call, &reply);
+}
+
+async fn decide(
+    session: &Rc<Session>,
+    socket: Option<OwnedFd>,
+    target: SocketAddr,
+    connect: bool,
+) -> io::Result<Reply> {
+    if session.routes.is_local(target.ip()) {
+        return Ok(Reply::Local);
+    }
+    if !is_carried(target.ip()) {
+        return Ok(Reply::Failed(ConnectFailure::NetworkUnreachable));
+    }
+    let program = flow::inspect(socket)?;
+    let flow = match session.flows.find(program.cookie, target) {
+        Some(flow) => {
+            flow.follow(&program)?;
+            flow
+        }
+        None => match open(session, &program, target).await? {
+            Ok(flow) => flow,
+            Err(error) => return Ok(Reply::Failed(failure_of(&error))),
+        },
+    };
+    if !connect {
+        return Ok(Reply::Flow(program.form_of(flow.address)));
+    }
+    program.connect(flow.address)?;
+    session.flows.table.borrow_mut().connected(&flow);
+    Ok(Reply::Connected)
+}
+
+/// Opens a flow whose target the agent has not refused within a moment.
+async fn open(
+    session: &Rc<Session>,
+    program: &ProgramDatagrams,
+    target: SocketAddr,
+) -> io::Result<Result<Rc<Flow>, DialError>> {
+    let mut stream = None;
+    let verdict = tokio::time::timeout(QUICK, async {
+        match session.uplink.up().await {
+            Ok(up) if names::is_name_server(&up, target) => Ok(()),
+            _ => {
+                let stream = stream.insert(flow::request(session, target).await?);
+                stream.opened().await
+            }
+        }
+    });
+    if let Ok(Err(error)) = verdict.await
+        && error != DialError::TunnelLost
+    {
+        return Ok(Err(error));
+    }
+    let flow = session.flows.open(session, program, target)?;
+    if let Some(stream) = stream {
+        flow.hand_over(stream);
+    }
+    Ok(Ok(flow))
+}
+
+/// Does it go through the tunnel? What would reach every machine of a network, or means something on one link only, has
+/// no meaning in another network.
+fn is_carried(target: IpAddr) -> bool {
+    match target {
+        IpAddr::V4(v4) => !v4.is_multicast() && !v4.is_broadcast(),
+        IpAddr::V6(v6) => !v6.is_multicast() && !v6.is_unicast_link_local(),
+    }
+}
+
+/// A mapped address is an IPv4 address, and scopes mean something on this machine only.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_meant_for_a_whole_network_or_one_link_is_not_carried() {
+        for (address, expected) in [
+            ("10.96.0.10", true),
+            // the name servers and metadata of many clusters are at link-local addresses
+            ("169.254.20.10", true),
+            ("224.0.0.251", false),
+            ("255.255.255.255", false),
+            ("fd00::1", true),
+            ("ff02::fb", false),
+            ("fe80::1", false),
+        ] {
+            assert_eq!(is_carried(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Datagrams to the cluster's name servers, which the relay answers itself.
+//!
+//! A program that resolves names by itself gets the session's answers this way: the cluster's, and this machine's where
+//! the cluster knows no such name.
+
+use super::flow::PATIENCE;
+use crate::log;
+use crate::session::Session;
+use crate::uplink::Up;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
+
+/// Questions of one flow that may be under way; further ones are lost, as at a name server that is busy.
+const MOST: usize = 256;
+
+/// The port of name servers.
+const PORT: u16 = 53;
+
+/// The longest question that is read.
+const LONGEST: usize = 65_535;
+
+/// Whether `target` is one of the pod's name servers.
+pub(super) fn is_name_server(up: &Up, target: SocketAddr) -> bool {
+    target.port() == PORT && up.names.conf.servers.contains(&target.ip())
+}
+
+/// Answers questions until none has come for long, or the program is gone.
+pub(super) async fn answer(session: &Rc<Session>, socket: &UdpSocket) {
+    let mut under_way: JoinSet<Option<Vec<u8>>> = JoinSet::new();
+    let mut buffer = vec![0; LONGEST];
+    loop {
+        let received = tokio::select! {
+            received = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)) => received,
+            Some(answered) = under_way.join_next() => {
+                if let Ok(Some(answer)) = answered
+                    && let Err(error) = socket.try_send(&answer)
+                {
+                    log::debug!("an answer to a question about a name was lost: {error}");
+                }
+                continue;
+            }
+        };
+        match received {
+            Ok(Ok(length)) if under_way.len() < MOST => {
+                let session = Rc::clone(session);
+                let question = buffer.get(..length).unwrap_or_default().to_vec();
+                under_way.spawn_local(async move { session.resolver.exchange_datagram(&question).await });
+            }
+            Ok(Ok(_)) => log::debug!("a question about a name was lost: too many are under way"),
+            // an answer that came when the program was gone, or looked the other way
+            Ok(Err(error)) => log::debug!("cannot receive a question about a name: {error}"),
+            Err(_) => return,
+        }
+    }
+}

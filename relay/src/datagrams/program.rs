@@ -1,0 +1,150 @@
+//! A duplicate of the program's UDP socket, handed over for the time of one call.
+
+use rustix::net::{AddressFamily, SocketType, sockopt};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// The program's socket. It has a port, so that it is known from where its datagrams come.
+pub(super) struct ProgramDatagrams {
+    fd: OwnedFd,
+    /// `SO_COOKIE`, the same for every duplicate and for the life of the socket.
+    pub(super) cookie: u64,
+    /// Inode number of the socket in sockfs, as `/proc/net/udp` shows it.
+    pub(super) inode: u64,
+    /// Whether it can only speak with IPv6 loopback, because it is bound to an IPv6 address or set to `IPV6_V6ONLY`.
+    pub(super) only_v6: bool,
+    /// Whether it is an `AF_INET6` socket.
+    v6: bool,
+    /// From where its datagrams to loopback come.
+    pub(super) address: SocketAddr,
+}
+
+impl ProgramDatagrams {
+    /// Looks at a descriptor that came over the control socket; fails for anything that is not a UDP socket. One
+    /// without a port gets one, as the kernel would give it with the first datagram.
+    pub(super) fn inspect(fd: OwnedFd) -> io::Result<Self> {
+        let not_udp = || io::Error::new(io::ErrorKind::InvalidInput, "not a UDP socket");
+        let v6 = match sockopt::socket_domain(&fd)? {
+            AddressFamily::INET => false,
+            AddressFamily::INET6 => true,
+            _ => return Err(not_udp()),
+        };
+        let is_udp = sockopt::socket_type(&fd)? == SocketType::DGRAM
+            && sockopt::socket_protocol(&fd)? == Some(rustix::net::ipproto::UDP);
+        if !is_udp {
+            return Err(not_udp());
+        }
+        if is_bound_to_a_device(&fd)? {
+            // it reaches no loopback, and what it sends there would leave by the device
+            return Err(io::Error::from_raw_os_error(libc::ENETUNREACH));
+        }
+        let mut local = local_address(&fd)?;
+        if local.port() == 0 {
+            rustix::net::bind(&fd, &SocketAddr::new(local.ip(), 0))?;
+            local = local_address(&fd)?;
+        }
+        let is_bound_to_v6 = match local.ip() {
+            IpAddr::V4(_) => false,
+            IpAddr::V6(own) => !own.is_unspecified() && own.to_ipv4_mapped().is_none(),
+        };
+        let only_v6 = v6 && (is_bound_to_v6 || sockopt::ipv6_v6only(&fd)?);
+        Ok(Self {
+            cookie: sockopt::socket_cookie(&fd)?,
+            inode: rustix::fs::fstat(&fd)?.st_ino,
+            only_v6,
+            v6,
+            address: SocketAddr::new(source(local.ip(), only_v6), local.port()),
+            fd,
+        })
+    }
+
+    /// Connects it to the relay's end of a flow.
+    pub(super) fn connect(&self, flow: SocketAddr) -> io::Result<()> {
+        // what lets the relay tell it of refusals, see `refusal`
+        sockopt::set_socket_reuseport(&self.fd, true)?;
+        Ok(rustix::net::connect(&self.fd, &self.form_of(flow))?)
+    }
+
+    /// An address of the relay's as this socket can use it.
+    pub(super) fn form_of(&self, flow: SocketAddr) -> SocketAddr {
+        match flow {
+            SocketAddr::V4(v4) if self.v6 => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
+            address => address,
+        }
+    }
+}
+
+/// From where datagrams to loopback come when the socket is bound to this address.
+fn source(bound: IpAddr, only_v6: bool) -> IpAddr {
+    let bound = bound.to_canonical();
+    match bound {
+        _ if !bound.is_unspecified() && !bound.is_multicast() => bound,
+        _ if only_v6 => Ipv6Addr::LOCALHOST.into(),
+        _ => Ipv4Addr::LOCALHOST.into(),
+    }
+}
+
+fn local_address(fd: &OwnedFd) -> io::Result<SocketAddr> {
+    Ok(SocketAddr::try_from(rustix::net::getsockname(fd)?)?)
+}
+
+/// Whether `SO_BINDTODEVICE` names a device other than loopback.
+fn is_bound_to_a_device(fd: &OwnedFd) -> io::Result<bool> {
+    let mut name = [0_u8; libc::IFNAMSIZ];
+    let mut length = name.len() as libc::socklen_t;
+    // SAFETY: the option writes at most `length` bytes into the name, and what it wrote into `length`
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            name.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    Ok(length > 0 && !name.is_empty() && name != b"lo")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    #[test]
+    fn a_socket_without_a_port_gets_one_and_sends_from_loopback() {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap();
+        let program = ProgramDatagrams::inspect(socket.try_clone().unwrap()).unwrap();
+        assert_ne!(program.address.port(), 0);
+        assert_eq!(program.address.ip(), Ipv4Addr::LOCALHOST);
+        assert!(!program.only_v6);
+        let again = ProgramDatagrams::inspect(socket).unwrap();
+        assert_eq!(again.address, program.address);
+        assert_eq!(again.cookie, program.cookie);
+    }
+
+    #[test]
+    fn sockets_of_ipv6_speak_with_the_loopback_that_they_reach() {
+        let dual = UdpSocket::bind("[::]:0").unwrap();
+        let dual = ProgramDatagrams::inspect(dual.into()).unwrap();
+        assert_eq!(dual.address.ip(), Ipv4Addr::LOCALHOST);
+        let flow: SocketAddr = "127.107.0.1:9".parse().unwrap();
+        assert_eq!(dual.form_of(flow).to_string(), "[::ffff:127.107.0.1]:9");
+        let bound = UdpSocket::bind("[::1]:0").unwrap();
+        let bound = ProgramDatagrams::inspect(bound.into()).unwrap();
+        assert!(bound.only_v6);
+        assert_eq!(bound.address.ip(), Ipv6Addr::LOCALHOST);
+    }
+
+    #[test]
+    fn other_sockets_are_refused() {
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(ProgramDatagrams::inspect(tcp.into()).is_err());
+        let (unix, _other) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        assert!(ProgramDatagrams::inspect(unix.into()).is_err());
+    }
+}

@@ -1,0 +1,72 @@
+//! Tells a program that its peer refuses datagrams: by an ICMP message that the kernel makes.
+//!
+//! A connected UDP socket learns of a refusal from the ICMP message "port unreachable" that answers a datagram of its
+//! own (udp(7)): whoever waits in recv(2) or poll(2) wakes with `ECONNREFUSED`. Nobody but the kernel may send such a
+//! message, so the relay has it sent. A datagram from the program's address to a port where nobody takes it does it:
+//!
+//! 1. The relay's end of the flow is connected to itself. It still holds its port, but takes nothing.
+//! 2. A second socket at the program's own address sends an empty datagram there. The program's socket was given
+//!    `SO_REUSEPORT` when it was connected, which allows this to sockets of the same user; it keeps its datagrams, since
+//!    a connected socket is preferred.
+//! 3. The kernel answers on loopback before sendto(2) returns, and the answer is for the connected socket.
+//! 4. The relay's end is connected to the program again.
+
+use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+
+/// Makes the next call on the socket at `program`, which is connected to `own`, fail with `ECONNREFUSED`.
+pub(super) fn tell(socket: impl AsFd, own: SocketAddr, program: SocketAddr) -> io::Result<()> {
+    let socket = socket.as_fd();
+    rustix::net::connect(socket, &own)?;
+    let knocked = knock(own, program);
+    rustix::net::connect(socket, &program)?;
+    knocked
+}
+
+fn knock(own: SocketAddr, program: SocketAddr) -> io::Result<()> {
+    let family = match program {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let second = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
+    sockopt::set_socket_reuseport(&second, true)?;
+    rustix::net::bind(&second, &program)?;
+    let second = UdpSocket::from(second);
+    rustix::net::sendto(&second, b"", SendFlags::empty(), &own)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datagrams::program::ProgramDatagrams;
+
+    fn refused(bind: &str, own: &str) {
+        let program = UdpSocket::bind(bind).unwrap();
+        let ours = UdpSocket::bind(own).unwrap();
+        let address = ours.local_addr().unwrap();
+        let inspected = ProgramDatagrams::inspect(program.try_clone().unwrap().into()).unwrap();
+        ours.connect(inspected.address).unwrap();
+        inspected.connect(address).unwrap();
+        for _ in 0..3 {
+            tell(&ours, address, inspected.address).unwrap();
+            let error = program.recv(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+            program.send(b"still works").unwrap();
+            assert_eq!(ours.recv(&mut [0; 16]).unwrap(), 11);
+            ours.send(b"both ways").unwrap();
+            assert_eq!(program.recv(&mut [0; 16]).unwrap(), 9);
+        }
+    }
+
+    #[test]
+    fn a_refusal_wakes_the_program_and_the_flow_goes_on() {
+        refused("0.0.0.0:0", "127.107.0.1:0");
+        refused("127.0.0.1:0", "127.107.0.1:0");
+        refused("[::]:0", "127.107.0.1:0");
+        refused("[::1]:0", "[::1]:0");
+    }
+}
