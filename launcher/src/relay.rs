@@ -3,7 +3,7 @@
 use crate::exit::Failure;
 use crate::installation;
 use crossbeam_channel::Sender;
-use kinject_protocol::session::{Event, LogLevel, Order, SessionConfig, from_line, to_line};
+use kinject_protocol::session::{Event, LogLevel, Order, SessionConfig, Target, from_line, to_line};
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -29,15 +29,41 @@ pub(crate) enum Heard {
 
 /// A running relay.
 pub(crate) struct Relay {
+    config: SessionConfig,
     orders: UnixStream,
     log: PathBuf,
     ended: Cell<bool>,
+    only_cleans_up: bool,
 }
 
 impl Relay {
     /// Starts a relay for this session and reports what it says into `channel`.
     pub(crate) fn start<T: Send + 'static>(
         config: SessionConfig,
+        channel: Sender<T>,
+        wrap: impl Fn(Heard) -> T + Send + 'static,
+    ) -> Result<Self, Failure> {
+        let order = Order::Start(Box::new(config.clone()));
+        Self::start_with(config, &order, channel, wrap)
+    }
+
+    /// Takes the place of a relay that ended without having removed what it made in the cluster: another one does
+    /// that and ends.
+    pub(crate) fn clean_up<T: Send + 'static>(
+        &mut self,
+        channel: Sender<T>,
+        wrap: impl Fn(Heard) -> T + Send + 'static,
+    ) -> Result<(), Failure> {
+        if matches!(self.config.target, Target::Kubernetes(_)) {
+            let order = Order::CleanUp(Box::new(self.config.clone()));
+            *self = Self::start_with(self.config.clone(), &order, channel, wrap)?;
+        }
+        Ok(())
+    }
+
+    fn start_with<T: Send + 'static>(
+        config: SessionConfig,
+        order: &Order,
         channel: Sender<T>,
         wrap: impl Fn(Heard) -> T + Send + 'static,
     ) -> Result<Self, Failure> {
@@ -73,11 +99,13 @@ impl Relay {
         // the command holds the relay's end of the pair
         drop(command);
         let mut relay = Self {
+            config,
             orders: ours,
             log,
             ended: Cell::new(false),
+            only_cleans_up: matches!(order, Order::CleanUp(_)),
         };
-        relay.order(&Order::Start(Box::new(config)));
+        relay.order(order);
         let reports = relay
             .orders
             .try_clone()
@@ -99,6 +127,11 @@ impl Relay {
     /// Its end was heard: nothing more will be.
     pub(crate) fn note_end(&self) {
         self.ended.set(true);
+    }
+
+    /// Whether it removes what another one left, and does nothing else.
+    pub(crate) fn only_cleans_up(&self) -> bool {
+        self.only_cleans_up
     }
 
     /// Whether its end was heard.

@@ -11,7 +11,7 @@ use crate::program::Environment;
 use crate::relay::{Heard, Relay};
 use crate::signals::{Arrival, Early};
 use crate::{folder, library, outsider, program, shell, signals};
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use kinject_protocol::session::{Event, Ready, Report, SessionConfig};
 use rustix::process::Signal;
 use std::ffi::OsString;
@@ -92,6 +92,9 @@ fn in_session(
         Ok(ready) => ready,
         Err(ended) => {
             progress.clear();
+            if relay.has_ended() {
+                clean_up(&mut relay, &channel);
+            }
             take_down(&voices, &mut relay, options.quiet);
             return ended;
         }
@@ -106,12 +109,12 @@ fn in_session(
     };
     let outcome = build(&folder, &environment).and_then(|mut command| {
         environment.apply(&mut command);
-        Child::start(command, farewell, channel, Voice::Program)
+        Child::start(command, farewell, channel.clone(), Voice::Program)
             .map_err(|error| program::failure(&name, &error))
     });
     let status = outcome.map(|child| {
         early.started().for_each(|signal| child.signal(signal));
-        live(&voices, &child, &relay, options.quiet)
+        live(&voices, &channel, &child, &mut relay, options.quiet)
     });
     take_down(&voices, &mut relay, options.quiet);
     status
@@ -172,8 +175,21 @@ fn unannounced(relay: &Relay) -> Failure {
     )
 }
 
+/// The relay has ended without having removed what it made: another one does.
+fn clean_up(relay: &mut Relay, channel: &Sender<Voice>) {
+    if let Err(failure) = relay.clean_up(channel.clone(), Voice::Relay) {
+        message::error(&failure.error, failure.hint.as_deref());
+    }
+}
+
 /// Stays with the program until it ends.
-fn live(voices: &Receiver<Voice>, child: &Child, relay: &Relay, quiet: bool) -> Status {
+fn live(
+    voices: &Receiver<Voice>,
+    channel: &Sender<Voice>,
+    child: &Child,
+    relay: &mut Relay,
+    quiet: bool,
+) -> Status {
     loop {
         // the program's thread holds the other end until it has reported the program's end
         let Ok(voice) = voices.recv() else {
@@ -195,6 +211,7 @@ fn live(voices: &Receiver<Voice>, child: &Child, relay: &Relay, quiet: bool) -> 
                 say(&report)
             }
             Voice::Relay(Heard::Event(_)) => {}
+            Voice::Relay(Heard::End) if relay.only_cleans_up() => relay.note_end(),
             Voice::Relay(Heard::End) => {
                 relay.note_end();
                 let message = format!("the session's relay ended unexpectedly: {}", relay.last_words());
@@ -202,6 +219,7 @@ fn live(voices: &Receiver<Voice>, child: &Child, relay: &Relay, quiet: bool) -> 
                     &message,
                     Some("the program goes on without the cluster: start it again"),
                 );
+                clean_up(relay, channel);
             }
         }
     }

@@ -4,6 +4,9 @@
 //! then [`Event::Ready`] or [`Event::Failed`], later notices. [`Order::Finish`], or the end of the launcher's
 //! side of the pair, which is what its death looks like, ends the session: the relay removes what it made in the
 //! cluster, says [`Event::Finished`] and exits.
+//!
+//! A relay that ended without a word cannot remove anything. The launcher then starts another, whose one order is
+//! [`Order::CleanUp`].
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -16,6 +19,8 @@ pub enum Order {
     Start(Box<SessionConfig>),
     /// The program has ended: take the session down.
     Finish,
+    /// Remove what an earlier relay of this session left in the cluster, then end.
+    CleanUp(Box<SessionConfig>),
 }
 
 /// Everything a relay needs to know.

@@ -2,7 +2,8 @@
 //!
 //! Started by the launcher, never by a user: it takes its orders from standard input, one end of a socket pair, and
 //! reports there too (`kinject_protocol::session`). It outlives its launcher just long enough to remove what the
-//! session made, whatever way the launcher ended.
+//! session made, whatever way the launcher ended. Where a relay itself was killed, another is started to remove what
+//! that one left.
 
 mod cluster;
 mod control;
@@ -20,7 +21,7 @@ mod ticker;
 mod uplink;
 
 use anyhow::{Context, bail};
-use kinject_protocol::session::{Event, Order, Report, SessionConfig, from_line, to_line};
+use kinject_protocol::session::{Event, Order, Report, SessionConfig, Target, from_line, to_line};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
@@ -72,6 +73,7 @@ async fn relay() -> anyhow::Result<()> {
         Some(line) => match from_line(&line).context("cannot understand the launcher's order")? {
             Order::Start(config) => *config,
             Order::Finish => return Ok(()),
+            Order::CleanUp(config) => return clean_up_after(*config, reports).await,
         },
         None => bail!("started without a launcher: `kinject run` starts it"),
     };
@@ -98,6 +100,24 @@ async fn relay() -> anyhow::Result<()> {
         Ok(written) => written.context("the writer of events failed"),
         Err(_) => bail!("removing what the session made took too long"),
     }
+}
+
+/// Removes what another relay of the session left in the cluster. The folder stays: programs may still run in it.
+async fn clean_up_after(config: SessionConfig, reports: OwnedWriteHalf) -> anyhow::Result<()> {
+    log::set_level(config.log);
+    let (events, queue) = mpsc::channel(4);
+    let writer = tokio::task::spawn_local(write_events(queue, reports));
+    if let Target::Kubernetes(target) = &config.target {
+        let removed = cluster::leftovers::remove_all(target, &config.session);
+        match tokio::time::timeout(TAKE_DOWN_PATIENCE, removed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(report)) => send(&events, Event::Notice(report)).await,
+            Err(_) => bail!("removing what the session made took too long"),
+        }
+    }
+    send(&events, Event::Finished).await;
+    drop(events);
+    writer.await.context("the writer of events failed")
 }
 
 /// Removes everything the session made.
@@ -159,7 +179,9 @@ async fn end_of_orders(orders: &mut Lines<BufReader<OwnedReadHalf>>) {
         match orders.next_line().await {
             Ok(Some(line)) => match from_line(&line) {
                 Ok(Order::Finish) => return,
-                Ok(Order::Start(_)) => log::warn!("the launcher started the session twice"),
+                Ok(Order::Start(_) | Order::CleanUp(_)) => {
+                    log::warn!("the launcher started the session twice")
+                }
                 Err(error) => log::warn!("an order that makes no sense: {error}"),
             },
             Ok(None) => return,

@@ -2,14 +2,14 @@
 
 use super::access::{self, Access};
 use super::proxy::ProxyError;
-use super::{job, port_forward, proxy, watching};
+use super::{job, leftovers, port_forward, proxy, watching};
 use crate::log;
 use crate::report::{self, Failure, Whereabouts};
 use crate::uplink::Opened;
 use k8s_openapi::api::batch::v1::Job;
 use kinject_protocol::session::{Event, KubernetesTarget, Report, TransportChoice};
 use kinject_tunnel::{RelayIdentity, Security, SessionKeys};
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, PostParams};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -304,13 +304,7 @@ impl ClusterAgent {
             Err(_) => "the cluster does not answer".to_owned(),
         };
         let name = self.job_name(self.generation.get());
-        Err(Report {
-            message: format!("the agent's Job {name} could not be removed: {failure}"),
-            hint: Some(format!(
-                "it ends by itself within minutes; `kubectl -n {} delete job {name}` removes it",
-                self.access.namespace
-            )),
-        })
+        Err(leftovers::stays(&self.access, &name, &failure))
     }
 
     /// Removes the latest Job, if there may be one.
@@ -319,15 +313,7 @@ impl ClusterAgent {
             return Ok(());
         }
         let name = self.job_name(self.generation.get());
-        let outcome = self
-            .jobs()
-            .delete(&name, &DeleteParams::background().grace_period(0))
-            .await;
-        match outcome {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(self.access.failure(&error, "remove the agent's Job")),
-        }
+        leftovers::remove_job(&self.access, &name).await?;
         self.may_exist.set(false);
         Ok(())
     }

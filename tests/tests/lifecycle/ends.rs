@@ -90,18 +90,63 @@ fn a_launcher_that_is_killed_while_the_session_comes_up_leaves_nothing() {
 }
 
 #[test]
-fn a_killed_relay_is_said_and_its_agent_ends_by_itself_as_the_job_says() {
+fn a_killed_relay_leaves_nothing_in_the_cluster() {
     let Some(home) = Home::new() else { return };
     let session = home.session(&[]);
     let folder = session.folder();
     kill(session.relay(), Signal::KILL);
+    // at once, while the program goes on
+    home.becomes_clean();
+    assert!(process::lives(session.launcher()));
     assert_eq!(session.end(), 0);
     assert!(!folder.exists());
-    // nobody is left to remove it: it goes when the agent has waited for its relay long enough
+}
+
+#[test]
+fn a_relay_that_is_killed_with_a_second_agent_leaves_neither() {
+    let Some(home) = Home::new() else { return };
+    let session = home.session(&[]);
+    let first = home.pod();
+    let arguments = [
+        "--namespace",
+        home.name(),
+        "delete",
+        "pod",
+        &first,
+        "--wait=false",
+    ];
+    home.cluster.kubectl(&arguments).unwrap();
+    let ask = shell("curl -sS http://web.default/");
+    run(session.command(&ask.path).args(&ask.arguments)).succeeded();
+    eventually("another agent", SOON, || {
+        let pods = home.made("pods");
+        pods.iter()
+            .any(|pod| pod["metadata"]["name"] != first.as_str() && pod["status"]["phase"] == "Running")
+    });
+    kill(session.relay(), Signal::KILL);
+    home.becomes_clean();
+    assert_eq!(session.end(), 0);
+}
+
+#[test]
+fn a_relay_that_is_killed_with_its_launcher_leaves_an_agent_that_ends_by_itself() {
+    let Some(home) = Home::new() else { return };
+    let mut session = home.session(&[]);
+    let relay = session.relay();
+    // a launcher that goes first is noticed by its relay, and the other way round
+    kill(session.launcher(), Signal::STOP);
+    kill(relay, Signal::KILL);
+    kill(session.launcher(), Signal::KILL);
+    assert_eq!(session.ended(), 137);
+    // it goes when the agent has waited for its relay long enough
     let jobs = home.made("jobs");
     assert_eq!(jobs.len(), 1);
     assert!(jobs[0]["spec"]["ttlSecondsAfterFinished"].is_u64());
     assert_eq!(jobs[0]["spec"]["backoffLimit"], 0);
+    let job = jobs[0]["metadata"]["name"].as_str().unwrap();
+    let arguments = ["--namespace", home.name(), "delete", "job", job];
+    home.cluster.kubectl(&arguments).unwrap();
+    home.is_clean();
 }
 
 #[test]
