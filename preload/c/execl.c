@@ -33,58 +33,61 @@ static void gather(char **argv, size_t total, const char *first, va_list *rest)
         argv[i] = va_arg(*rest, char *);
 }
 
-int kinject_execl(const char *path, const char *first, ...)
+/* Which function of the family stands behind a variadic one. */
+enum family { EXECV, EXECVP, EXECVE };
+
+static int gathered(enum family function, const char *program, const char *first, va_list *rest)
 {
-    va_list rest;
+    va_list ahead;
     size_t total;
 
-    va_start(rest, first);
-    total = count(first, &rest);
-    va_end(rest);
+    va_copy(ahead, *rest);
+    total = count(first, &ahead);
+    va_end(ahead);
     {
         char *argv[total + 1];
 
-        va_start(rest, first);
-        gather(argv, total, first, &rest);
-        va_end(rest);
-        return kinject_execv(path, argv);
+        gather(argv, total, first, rest);
+        switch (function) {
+        case EXECV:
+            return kinject_execv(program, argv);
+        case EXECVP:
+            return kinject_execvp(program, argv);
+        default:
+            return kinject_execve(program, argv, va_arg(*rest, char **));
+        }
     }
+}
+
+int kinject_execl(const char *path, const char *first, ...)
+{
+    va_list rest;
+    int result;
+
+    va_start(rest, first);
+    result = gathered(EXECV, path, first, &rest);
+    va_end(rest);
+    return result;
 }
 
 int kinject_execlp(const char *file, const char *first, ...)
 {
     va_list rest;
-    size_t total;
+    int result;
 
     va_start(rest, first);
-    total = count(first, &rest);
+    result = gathered(EXECVP, file, first, &rest);
     va_end(rest);
-    {
-        char *argv[total + 1];
-
-        va_start(rest, first);
-        gather(argv, total, first, &rest);
-        va_end(rest);
-        return kinject_execvp(file, argv);
-    }
+    return result;
 }
 
 int kinject_execle(const char *path, const char *first, ...)
 {
     va_list rest;
-    size_t total;
+    int result;
 
     va_start(rest, first);
-    total = count(first, &rest);
+    result = gathered(EXECVE, path, first, &rest);
     va_end(rest);
-    {
-        char *argv[total + 1];
-        char **envp;
-
-        va_start(rest, first);
-        gather(argv, total, first, &rest);
-        envp = va_arg(rest, char **);
-        va_end(rest);
-        return kinject_execve(path, argv, envp);
-    }
+    return result;
 }

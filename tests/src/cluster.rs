@@ -20,14 +20,13 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 pub use self::access::{Kubeconfig, Rule};
 pub use self::bare::BarePod;
+pub use crate::waiting::wait_for;
 
 /// Where a cluster keeps its files.
 const FOLDER: &str = "/var/lib/kinject-cluster";
@@ -196,24 +195,6 @@ impl Drop for Namespace {
         {
             eprintln!("namespace {} is left behind: {error:#}", self.name);
         }
-    }
-}
-
-/// Asks `condition` again and again until it has a value; `what` names it when time runs out.
-pub fn wait_for<T>(
-    what: &str,
-    limit: Duration,
-    mut condition: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
-    let deadline = Instant::now() + limit;
-    loop {
-        if let Some(value) = condition()? {
-            return Ok(value);
-        }
-        if Instant::now() >= deadline {
-            bail!("{what}: not within {} s", limit.as_secs());
-        }
-        thread::sleep(Duration::from_millis(20));
     }
 }
 

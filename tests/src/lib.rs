@@ -21,3 +21,4 @@ pub mod servers;
 pub mod session;
 pub mod skip;
 pub mod terminal;
+mod waiting;

@@ -13,6 +13,9 @@ mod image;
 mod process;
 mod static_build;
 mod test;
+#[allow(unreachable_pub, reason = "tests share it")]
+#[path = "../../tests/src/waiting.rs"]
+mod waiting;
 mod workspace;
 
 use std::process::ExitCode;

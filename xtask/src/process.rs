@@ -2,10 +2,10 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::process::{Command, Output, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+pub(crate) use crate::waiting::wait_for;
 
 /// Runs a command to its end and returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
@@ -45,24 +45,6 @@ pub(crate) fn visible(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Asks `condition` again and again until it has a value; `what` names it when time runs out.
-pub(crate) fn wait_for<T>(
-    what: &str,
-    limit: Duration,
-    mut condition: impl FnMut() -> Result<Option<T>>,
-) -> Result<T> {
-    let deadline = Instant::now() + limit;
-    loop {
-        if let Some(value) = condition()? {
-            return Ok(value);
-        }
-        if Instant::now() >= deadline {
-            bail!("{what}: not within {} s", limit.as_secs());
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
 fn stdout_of(command: &Command, output: Output) -> Result<String> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
@@ -95,6 +77,7 @@ fn line(command: &Command) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_failed_command_quotes_its_words() {

@@ -88,8 +88,8 @@ fn for_session<'a>(
         return None;
     }
     // SAFETY: as libc does, a given hint is read
-    let must_be_number =
-        unsafe { hints.as_ref() }.is_some_and(|hints| hints.ai_flags & libc::AI_NUMERICHOST != 0);
+    let hints = unsafe { hints.as_ref() };
+    let must_be_number = hints.is_some_and(|hints| hints.ai_flags & libc::AI_NUMERICHOST != 0);
     if must_be_number || (name::may_be_number(name) && is_number(native, node)) {
         return None;
     }
