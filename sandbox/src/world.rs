@@ -21,7 +21,7 @@ pub const AGENT_POD: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 5);
 pub const DATABASE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 
 /// An address from which nothing ever comes back.
-pub const SILENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+pub const SILENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 
 /// An address to which there is no way: EHOSTUNREACH.
 pub const UNROUTABLE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);

@@ -105,11 +105,11 @@ public final class Clients {
         say("blocking, refused", () -> blocking(pod, 4444, 5000));
         say("blocking without a timeout, refused", () -> blocking(pod, 4444, 0));
         say("blocking, unroutable", () -> blocking("unroutable.external.test", 7005, 5000));
-        say("blocking, silent", () -> blocking("192.0.2.1", 7005, 400));
+        say("blocking, silent", () -> blocking("198.18.0.1", 7005, 400));
         say("blocking, unknown", () -> blocking("missing.external.test", 80, 5000));
         say("selected", () -> selected("echo", 7005, 5000));
         say("selected, refused", () -> selected(pod, 4444, 5000));
-        say("selected, silent", () -> selected("192.0.2.1", 7005, 400));
+        say("selected, silent", () -> selected("198.18.0.1", 7005, 400));
         say("asynchronous", () -> asynchronous("echo", 7005));
         say("asynchronous, refused", () -> asynchronous(pod, 4444));
         say("http", () -> http("http://web/"));

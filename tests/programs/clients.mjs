@@ -65,7 +65,7 @@ say("unknown", await connect("missing.external.test", 80));
 say("fetch", await fetched("http://web/"));
 say("fetch elsewhere", await fetched("http://web.other.svc.cluster.local/"));
 say("fetch refused", await fetched(`http://${pod}:4444/`));
-say("fetch silent", await fetched("http://192.0.2.1/", { signal: AbortSignal.timeout(500) }));
+say("fetch silent", await fetched("http://198.18.0.1/", { signal: AbortSignal.timeout(500) }));
 say("lookup", await lookedUp("web.default", {}));
 say("lookup all", await lookedUp("db", { all: true, family: 4 }));
 say("lookup unknown", await lookedUp("missing", {}));

@@ -57,7 +57,7 @@ async def happy_eyeballs():
 
 async def race():
     """The first of several wins, the others are given up."""
-    tasks = [asyncio.create_task(talk(host, 7005)) for host in ["192.0.2.1", "10.96.10.3"]]
+    tasks = [asyncio.create_task(talk(host, 7005)) for host in ["198.18.0.1", "10.96.10.3"]]
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:
         task.cancel()
@@ -69,11 +69,11 @@ say("urllib", fetch, "http://web/")
 say("urllib elsewhere", fetch, "http://web.other/")
 say("urllib, refused", fetch, f"http://{POD}:4444/")
 say("urllib, unknown", fetch, "http://missing.external.test/")
-say("urllib, silent", fetch, "http://192.0.2.1/")
+say("urllib, silent", fetch, "http://198.18.0.1/")
 say("one connection", kept_alive)
 say("asyncio", lambda: asyncio.run(talk("echo", 7005)))
 say("asyncio, refused", lambda: asyncio.run(talk(POD, 4444)))
 say("asyncio, unknown", lambda: asyncio.run(talk("missing", 80)))
-say("asyncio, silent", lambda: asyncio.run(talk("192.0.2.1", 7005)))
+say("asyncio, silent", lambda: asyncio.run(talk("198.18.0.1", 7005)))
 say("asyncio, happy eyeballs", lambda: asyncio.run(happy_eyeballs()))
 say("asyncio, a race", lambda: asyncio.run(race()))

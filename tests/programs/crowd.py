@@ -68,7 +68,7 @@ async def refused():
 
 async def responsive():
     """While a silent peer is waited for, the loop goes on."""
-    silent = [asyncio.create_task(asyncio.open_connection("192.0.2.1", 7005)) for _ in range(COUNT)]
+    silent = [asyncio.create_task(asyncio.open_connection("198.18.0.1", 7005)) for _ in range(COUNT)]
     longest = 0.0
     loop = asyncio.get_running_loop()
     for _ in range(50):

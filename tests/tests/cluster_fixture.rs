@@ -43,7 +43,7 @@ fn the_world_fails_in_each_of_its_ways() -> Result<()> {
         ("exec 3<>/dev/tcp/198.51.100.1/80", "No route to host"),
         ("exec 3<>/dev/tcp/unroutable.external.test/80", "No route to host"),
         (
-            "timeout 1 bash -c 'exec 3<>/dev/tcp/192.0.2.1/80'; echo status $?",
+            "timeout 1 bash -c 'exec 3<>/dev/tcp/198.18.0.1/80'; echo status $?",
             "status 124",
         ),
         ("exec 3<>/dev/tcp/203.0.113.10/7005; cat <&3", "welcome"),

@@ -59,7 +59,7 @@ fn failures_are_those_of_a_pod() {
         ("10.96.10.1:81", "ECONNREFUSED"),
         ("silent.external.test:80", "silence"),
         ("unroutable.external.test:80", "EHOSTUNREACH"),
-        ("198.18.0.1:80", "ENETUNREACH"),
+        ("192.0.2.1:80", "ENETUNREACH"),
         ("missing.external.test:80", "NONAME"),
         ("nothing:80", "NONAME"),
         ("anything.broken.test:80", "AGAIN"),

@@ -13,7 +13,7 @@ pub(crate) const WITHOUT_PODS: [&str; 2] = ["10.96.10.9", "80"];
 /// There is no way there.
 pub(crate) const UNROUTABLE: [&str; 2] = ["198.51.100.1", "7005"];
 /// Nothing ever comes back.
-pub(crate) const SILENT: [&str; 2] = ["192.0.2.1", "7005"];
+pub(crate) const SILENT: [&str; 2] = ["198.18.0.1", "7005"];
 
 /// The address of the pod `db-0`.
 pub(crate) fn pod(scene: &Scene) -> String {

@@ -109,7 +109,7 @@ on_both_places! {
         if installed("psql").is_none() { return }
         line(scene, "psql -h db-0.db -p 4444 -c 'select 1'").exited(2).shows("Connection refused");
         line(scene, "psql -h missing.external.test -c 'select 1'").exited(2).shows("Name or service not known");
-        line(scene, "PGCONNECT_TIMEOUT=2 psql -h 192.0.2.1 -c 'select 1'").exited(2).shows("timeout expired");
+        line(scene, "PGCONNECT_TIMEOUT=2 psql -h 198.18.0.1 -c 'select 1'").exited(2).shows("timeout expired");
     }
 
     fn redis_cli_with_a_database(scene: shared) {

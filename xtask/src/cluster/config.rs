@@ -23,7 +23,7 @@ const NODE_PODS: &str = "10.244.0.0/24";
 /// Where the cluster's name server answers.
 pub(crate) const NAME_SERVER: &str = "10.96.0.10";
 /// Never answers.
-pub(crate) const SILENT: &str = "192.0.2.1";
+pub(crate) const SILENT: &str = "198.18.0.1";
 /// Answers that no way leads there.
 pub(crate) const UNROUTABLE: &str = "198.51.100.1";
 /// Stands for a database that the cluster's owner rents elsewhere.

@@ -81,7 +81,7 @@ route add {SERVICES} dev {NODE_LINK}
 }
 
 /// The addresses outside the cluster that the machine reaches through a gateway, if at all. One that is in a
-/// network of the machine's own (a virtual machine may well use 192.0.2.0/24) keeps its way: it may be the
+/// network of the machine's own (a virtual machine may well use one for documentation) keeps its way: it may be the
 /// gateway itself.
 fn external_addresses() -> impl Iterator<Item = Result<&'static str>> {
     [SILENT, UNROUTABLE, DATABASE].into_iter().filter_map(|address| {
