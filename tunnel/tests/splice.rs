@@ -202,6 +202,52 @@ async fn a_reset_after_the_peers_half_close_is_passed_on() {
     );
 }
 
+/// A connection whose program has sent all of this, ended its direction and gone, to a service that has not read.
+async fn orphaned(world: &World, bytes: usize) -> TcpStream {
+    let (mut program, service, _relay) = world.connection().await;
+    program.write_all(&vec![b'x'; bytes]).await.unwrap();
+    program.shutdown().await.unwrap();
+    // time passes only when nothing else is under way
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    will_reset(&program);
+    service
+}
+
+/// More than sockets take on their own, and no more than a stream's window.
+const MUCH: usize = 4 << 20;
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_takes_nothing_from_a_program_that_is_gone_is_given_up_after_minutes() {
+    let mut world = World::new().await;
+    let mut service = orphaned(&world, MUCH).await;
+    let start = Instant::now();
+    let outcome = world.at_the_agent_at_last().await;
+    assert_eq!(outcome.end, SpliceEnd::StreamReset);
+    assert!(outcome.received < MUCH as u64, "it was not stuck: {outcome:?}");
+    let waited = start.elapsed().as_secs();
+    assert!((300..330).contains(&waited), "{waited} s");
+    assert_eq!(
+        read_all(&mut service).await.unwrap_err().1,
+        ErrorKind::ConnectionReset
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_reader_gets_everything_from_a_program_that_is_gone() {
+    let mut world = World::new().await;
+    let mut service = orphaned(&world, MUCH).await;
+    let (mut block, mut read) = (vec![0; 64 * 1024], 0);
+    loop {
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        match service.read(&mut block).await.unwrap() {
+            0 => break,
+            count => read += count,
+        }
+    }
+    assert_eq!(read, MUCH);
+    assert_eq!(world.at_the_agent_at_last().await.end, SpliceEnd::Finished);
+}
+
 #[tokio::test]
 async fn a_lost_tunnel_resets_both_sockets() {
     let mut world = World::new().await;

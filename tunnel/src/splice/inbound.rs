@@ -56,6 +56,11 @@ impl Inbound {
         self.received
     }
 
+    /// Whether the tunnel has ended its direction in order.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.ended, Some(StreamEnd::Finished))
+    }
+
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,

@@ -9,6 +9,9 @@
 //! | RST (SO_LINGER 0) | RST_STREAM with any code |
 //! | RST | the tunnel is lost |
 //!
+//! An end that is gone after its FIN has left nothing unsaid: what it said is still delivered, to a reader however slow,
+//! and a reader that takes nothing any more is given up after [`orphan::PATIENCE`].
+//!
 //! **Backpressure.** A socket is read only when HTTP/2 has room for the bytes, so nothing piles up behind a slow
 //! tunnel; a stream's window is given back only when the bytes are in the socket, so nothing piles up behind a slow
 //! program either, beyond the stream's own window.
@@ -18,6 +21,7 @@
 
 mod block;
 mod inbound;
+mod orphan;
 mod outbound;
 mod queue;
 
@@ -26,7 +30,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -70,6 +74,10 @@ pub enum SpliceEnd {
 struct Shared {
     /// Payloads of the outbound direction that are not written yet.
     flight: Arc<InFlight>,
+    /// The tunnel has nothing more for the socket, which may not have taken everything yet.
+    inbound_complete: AtomicBool,
+    /// Bytes that the socket has taken.
+    written: AtomicU64,
     /// The tunnel's direction has ended, and the socket was told.
     inbound_done: AtomicBool,
     /// The socket's direction has ended, and the tunnel was told.
@@ -85,6 +93,8 @@ pub async fn splice(mut tcp: TcpStream, stream: TunnelStream) -> SpliceOutcome {
     let TunnelStream { mut send, mut recv } = stream;
     let shared = Shared {
         flight: Arc::default(),
+        inbound_complete: AtomicBool::new(false),
+        written: AtomicU64::new(0),
         inbound_done: AtomicBool::new(false),
         outbound_done: AtomicBool::new(false),
         write_failed: AtomicBool::new(false),
@@ -106,6 +116,10 @@ pub async fn splice(mut tcp: TcpStream, stream: TunnelStream) -> SpliceOutcome {
                     InboundEnd::SocketFailed => shared.write_failed.store(true, Ordering::Relaxed),
                     InboundEnd::Stream(end) => return Poll::Ready(end),
                 }
+            }
+            if inbound.is_complete() {
+                shared.inbound_complete.store(true, Ordering::Relaxed);
+                shared.written.store(inbound.received(), Ordering::Relaxed);
             }
             if let Poll::Ready(end) = outbound.as_mut().poll(cx) {
                 return Poll::Ready(end);

@@ -24,7 +24,7 @@ use tokio::net::tcp::ReadHalf;
 use tokio::time::timeout;
 
 use super::block::{self, MOST_READ_BYTES, READ_BYTES};
-use super::{Shared, SpliceEnd, stream_end};
+use super::{Shared, SpliceEnd, orphan, stream_end};
 use crate::payload::Payload;
 use crate::turn::turn;
 
@@ -38,6 +38,8 @@ enum Step {
     NoRoom,
     /// The stream was reset while there was nothing to read.
     StreamEnded(SpliceEnd),
+    /// The same, but the socket has not taken everything yet that came before.
+    Orphaned,
     Failed(io::Error),
 }
 
@@ -79,6 +81,14 @@ pub(super) async fn run(
                 }
             }
             Step::StreamEnded(end) => return end,
+            Step::Orphaned => {
+                // ends in order when the other direction has
+                shared.outbound_done.store(true, Ordering::Relaxed);
+                return tokio::select! {
+                    () = orphan::given_up(read.as_ref(), shared) => SpliceEnd::StreamReset,
+                    kind = socket_failed(&read, shared) => SpliceEnd::SocketFailed(kind),
+                };
+            }
             Step::Failed(error) => return abort(send, shared, error.kind()).await,
         }
     }
@@ -113,11 +123,15 @@ impl Reading {
         send: &mut SendStream<Payload>,
         shared: &Shared,
     ) -> Poll<Step> {
-        // While the other direction runs, it notices a reset.
-        if shared.inbound_done.load(Ordering::Relaxed)
+        // While the other direction takes from the stream, it notices a reset.
+        if shared.inbound_complete.load(Ordering::Relaxed)
             && let Poll::Ready(reset) = send.poll_reset(cx)
         {
-            return Poll::Ready(Step::StreamEnded(reset_end(reset)));
+            let orphaned = reset.is_ok() && !shared.inbound_done.load(Ordering::Relaxed);
+            return Poll::Ready(match orphaned {
+                true => Step::Orphaned,
+                false => Step::StreamEnded(reset_end(reset)),
+            });
         }
         let readable = read.as_ref().poll_read_ready(cx);
         if readable.is_pending() && self.reserved {

@@ -73,6 +73,11 @@ impl World {
     pub(crate) async fn at_the_agent(&mut self) -> SpliceOutcome {
         soon(self.outcomes.recv()).await.unwrap()
     }
+
+    /// The same, however long it takes.
+    pub(crate) async fn at_the_agent_at_last(&mut self) -> SpliceOutcome {
+        self.outcomes.recv().await.unwrap()
+    }
 }
 
 async fn agent(stream: Stream, tell: UnboundedSender<SpliceOutcome>) {
