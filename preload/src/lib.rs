@@ -12,8 +12,9 @@
 //!   that it stays so. In doubt a hook fails with an honest error; it never lets the program's data go elsewhere.
 //! - `errno` changes only where a function fails.
 //!
-//! In reading order: `connect`, then `sockopt`, `peer`, `datagram` and `receive` for sockets, `lookup` for names, `exec`
-//! for children. They stand on `control`, the conversation with the relay.
+//! In reading order: `connect`, then `sockopt`, `peer`, `datagram` and `receive` for sockets, `lookup` for names,
+//! `resolver` for DNS messages, `files` for what programs read that resolve by themselves, `exec` for children. They stand
+//! on `control`, the conversation with the relay.
 //!
 //! A hook is declared with `hook!`, its body one call of a function that is `extern "C"`: redhook would meet a
 //! panic by calling libc's function, which for us would be the wrong network.
@@ -44,9 +45,11 @@ macro_rules! hook {
 mod connect;
 mod datagram;
 mod exec;
+mod files;
 mod lookup;
 mod peer;
 mod receive;
+mod resolver;
 mod sockopt;
 
 mod address;

@@ -6,9 +6,14 @@
 //! that only internationalisation makes into host names (`AI_IDN`) are among the latter.
 
 mod addrinfo;
+mod addrinfo_a;
 mod hostent;
 mod list;
 mod name;
+mod nameinfo;
+mod reverse;
+
+pub(crate) use addrinfo_a::Gaicb;
 
 use crate::control::{self, Trouble};
 use crate::session::Session;
@@ -64,24 +69,32 @@ fn ask<'a>(
 }
 
 /// Memory of libc's allocator for one reply; running out of it is an ordinary error.
-struct Allocation(NonNull<u8>);
+pub(crate) struct Allocation {
+    memory: NonNull<u8>,
+    size: usize,
+}
 
 impl Allocation {
+    /// Room for the largest reply that is no DNS message.
     fn new() -> Option<Self> {
-        // SAFETY: calloc may be called with any sizes
-        let memory = unsafe { libc::calloc(MAX_REPLY, 1) };
-        NonNull::new(memory.cast()).map(Self)
+        Self::of_size(MAX_REPLY)
     }
 
-    fn bytes(&mut self) -> &mut [u8] {
+    pub(crate) fn of_size(size: usize) -> Option<Self> {
+        // SAFETY: calloc may be called with any sizes
+        let memory = NonNull::new(unsafe { libc::calloc(size, 1) })?.cast();
+        Some(Self { memory, size })
+    }
+
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: calloc gave this many bytes, all of them written, and they live as long as self
-        unsafe { core::slice::from_raw_parts_mut(self.0.as_ptr(), MAX_REPLY) }
+        unsafe { core::slice::from_raw_parts_mut(self.memory.as_ptr(), self.size) }
     }
 }
 
 impl Drop for Allocation {
     fn drop(&mut self) {
         // SAFETY: the memory is calloc's, and every borrow of it has ended
-        unsafe { libc::free(self.0.as_ptr().cast()) };
+        unsafe { libc::free(self.memory.as_ptr().cast()) };
     }
 }

@@ -5,21 +5,26 @@
 //! after our destructor, and kept in an atomic: two threads, or a signal handler, may look it up at the same time and
 //! find the same. Nothing is locked that a fork could leave locked.
 //!
-//! Before glibc 2.34 the functions of threads are in a library of their own, which we do not want to load into a program
-//! that has none.
+//! Before glibc 2.34 the functions of threads, of the DNS and of asynchronous lookups are in libraries of their own, which
+//! we do not want to load into a program that has none; those of the DNS bear names with two underscores there.
 
+use crate::lookup::Gaicb;
+use crate::resolver::State;
 use core::ffi::CStr;
 use core::marker::PhantomData;
 use core::num::NonZeroUsize;
 use libc::{
-    addrinfo, c_char, c_int, c_uint, c_void, hostent, msghdr, pid_t, pthread_key_t, size_t, sockaddr,
-    socklen_t, ssize_t,
+    FILE, addrinfo, c_char, c_int, c_uint, c_void, hostent, mode_t, msghdr, pid_t, pthread_key_t, size_t,
+    sockaddr, socklen_t, ssize_t,
 };
 use once_cell::race::OnceNonZeroUsize;
 
 /// A function of libc, of the type `F`.
 pub(crate) struct Function<F> {
-    name: &'static CStr,
+    /// Its names; the first that is found is it.
+    names: [&'static CStr; 2],
+    /// Where it may be besides, for programs that loaded that library for one of their own (dlopen(3)).
+    library: Option<&'static CStr>,
     address: OnceNonZeroUsize,
     signature: PhantomData<F>,
 }
@@ -28,10 +33,11 @@ impl<F: Copy> Function<F> {
     /// # Safety
     ///
     /// `F` has to be the type of a pointer to the function that libc has under this name.
-    const unsafe fn new(name: &'static CStr) -> Self {
+    const unsafe fn new(names: [&'static CStr; 2], library: Option<&'static CStr>) -> Self {
         assert!(size_of::<F>() == size_of::<usize>());
         Self {
-            name,
+            names,
+            library,
             address: OnceNonZeroUsize::new(),
             signature: PhantomData,
         }
@@ -50,24 +56,52 @@ impl<F: Copy> Function<F> {
 
     #[cold]
     fn look_up(&self) -> Option<NonZeroUsize> {
-        // SAFETY: the name is a C string that lives forever; dlsym sets no errno
-        let found = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
-        let address = NonZeroUsize::new(found as usize)?;
-        Some(self.address.get_or_init(|| address))
+        let found = self
+            .find(libc::RTLD_NEXT)
+            .or_else(|| self.library.and_then(|library| self.find_in(library)))?;
+        Some(self.address.get_or_init(|| found))
+    }
+
+    fn find(&self, place: *mut c_void) -> Option<NonZeroUsize> {
+        self.names.iter().find_map(|name| {
+            // SAFETY: the name is a C string that lives forever, and the place is a handle; dlsym sets no errno
+            NonZeroUsize::new(unsafe { libc::dlsym(place, name.as_ptr()) } as usize)
+        })
+    }
+
+    /// Looks into a library that is loaded, but not for all to see.
+    fn find_in(&self, library: &CStr) -> Option<NonZeroUsize> {
+        // SAFETY: the name is a C string, and a library that is not loaded is not loaded by this
+        let handle = unsafe { libc::dlopen(library.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
+        if handle.is_null() {
+            return None;
+        }
+        let found = self.find(handle);
+        // SAFETY: dlopen gave the handle, which is used no more; whoever loaded the library keeps it
+        unsafe { libc::dlclose(handle) };
+        found
     }
 }
 
+macro_rules! name {
+    ($($part:expr),*) => {
+        match CStr::from_bytes_with_nul(concat!($($part,)* "\0").as_bytes()) {
+            Ok(name) => name,
+            Err(_) => panic!("a name holds no null"),
+        }
+    };
+}
+
+/// Functions of libc, and `in` a library that stands alone before glibc 2.34.
 macro_rules! functions {
-    ($($name:ident: fn($($argument:ty),*) -> $result:ty;)*) => {
+    ($($name:ident: fn($($argument:ty),*) -> $result:ty $(, in $library:literal)?;)*) => {
         $(
             #[allow(non_upper_case_globals, reason = "they bear the names of libc's functions")]
             pub(crate) static $name: Function<unsafe extern "C" fn($($argument),*) -> $result> = {
-                const NAME: &CStr = match CStr::from_bytes_with_nul(concat!(stringify!($name), "\0").as_bytes()) {
-                    Ok(name) => name,
-                    Err(_) => panic!("a name holds no null"),
-                };
+                const NAMES: [&CStr; 2] = [name!(stringify!($name)), name!("__", stringify!($name))];
+                const LIBRARY: Option<&CStr> = [$(Some(name!($library)),)? None][0];
                 // SAFETY: the signatures below are those of the man pages
-                unsafe { Function::new(NAME) }
+                unsafe { Function::new(NAMES, LIBRARY) }
             };
         )*
     };
@@ -93,6 +127,34 @@ functions! {
     gethostbyname_r: fn(*const c_char, *mut hostent, *mut c_char, size_t, *mut *mut hostent, *mut c_int) -> c_int;
     gethostbyname2_r:
         fn(*const c_char, c_int, *mut hostent, *mut c_char, size_t, *mut *mut hostent, *mut c_int) -> c_int;
+    gethostbyaddr: fn(*const c_void, socklen_t, c_int) -> *mut hostent;
+    gethostbyaddr_r:
+        fn(*const c_void, socklen_t, c_int, *mut hostent, *mut c_char, size_t, *mut *mut hostent, *mut c_int) -> c_int;
+    getnameinfo:
+        fn(*const sockaddr, socklen_t, *mut c_char, socklen_t, *mut c_char, socklen_t, c_int) -> c_int;
+    getaddrinfo_a: fn(c_int, *mut *mut Gaicb, c_int, *mut c_void) -> c_int, in "libanl.so.1";
+    res_query: fn(*const c_char, c_int, c_int, *mut u8, c_int) -> c_int, in "libresolv.so.2";
+    res_search: fn(*const c_char, c_int, c_int, *mut u8, c_int) -> c_int, in "libresolv.so.2";
+    res_querydomain: fn(*const c_char, *const c_char, c_int, c_int, *mut u8, c_int) -> c_int, in "libresolv.so.2";
+    res_send: fn(*const u8, c_int, *mut u8, c_int) -> c_int, in "libresolv.so.2";
+    res_nquery: fn(*mut State, *const c_char, c_int, c_int, *mut u8, c_int) -> c_int, in "libresolv.so.2";
+    res_nsearch: fn(*mut State, *const c_char, c_int, c_int, *mut u8, c_int) -> c_int, in "libresolv.so.2";
+    res_nquerydomain:
+        fn(*mut State, *const c_char, *const c_char, c_int, c_int, *mut u8, c_int) -> c_int, in "libresolv.so.2";
+    res_nsend: fn(*mut State, *const u8, c_int, *mut u8, c_int) -> c_int, in "libresolv.so.2";
+    res_nmkquery: fn(
+        *mut State, c_int, *const c_char, c_int, c_int, *const u8, c_int, *const u8, *mut u8, c_int
+    ) -> c_int, in "libresolv.so.2";
+    open: fn(*const c_char, c_int, mode_t) -> c_int;
+    open64: fn(*const c_char, c_int, mode_t) -> c_int;
+    openat: fn(c_int, *const c_char, c_int, mode_t) -> c_int;
+    openat64: fn(c_int, *const c_char, c_int, mode_t) -> c_int;
+    __open_2: fn(*const c_char, c_int) -> c_int;
+    __open64_2: fn(*const c_char, c_int) -> c_int;
+    __openat_2: fn(c_int, *const c_char, c_int) -> c_int;
+    __openat64_2: fn(c_int, *const c_char, c_int) -> c_int;
+    fopen: fn(*const c_char, *const c_char) -> *mut FILE;
+    fopen64: fn(*const c_char, *const c_char) -> *mut FILE;
     execve: fn(*const c_char, Argv, Argv) -> c_int;
     execv: fn(*const c_char, Argv) -> c_int;
     execvp: fn(*const c_char, Argv) -> c_int;

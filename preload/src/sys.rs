@@ -60,13 +60,32 @@ impl Descriptor {
     pub(crate) fn raw(&self) -> c_int {
         self.0
     }
+
+    /// Gives it to the program.
+    pub(crate) fn into_raw(self) -> c_int {
+        let raw = self.0;
+        core::mem::forget(self);
+        raw
+    }
 }
 
 impl Drop for Descriptor {
     fn drop(&mut self) {
-        // SAFETY: close takes no pointer. Linux frees the number whatever it returns, so the result says nothing
-        let _closed = unsafe { call(libc::SYS_close, [self.0 as usize, 0, 0, 0, 0, 0]) };
+        close(self.0);
     }
+}
+
+/// close(2).
+pub(crate) fn close(descriptor: c_int) {
+    // SAFETY: close takes no pointer. Linux frees the number whatever it returns, so the result says nothing
+    let _closed = unsafe { call(libc::SYS_close, [descriptor as usize, 0, 0, 0, 0, 0]) };
+}
+
+/// dup3(2): what `descriptor` is open for goes under the number `place`.
+pub(crate) fn replace(descriptor: &Descriptor, place: c_int, flags: c_int) -> Result<(), Errno> {
+    let arguments = [descriptor.0 as usize, place as usize, flags as usize, 0, 0, 0];
+    // SAFETY: dup3 takes no pointer
+    unsafe { call(libc::SYS_dup3, arguments) }.map(drop)
 }
 
 /// socket(2).
@@ -245,11 +264,20 @@ pub(crate) fn read_own_memory(address: *const c_void, buffer: &mut [u8]) -> Resu
     unsafe { call(libc::SYS_process_vm_readv, arguments) }
 }
 
-/// openat(2) of a file that is there.
+/// openat(2) of a file that is there, for the length of one call.
 ///
 /// `path` may be anything: the kernel checks it.
 pub(crate) fn open_at(folder: c_int, path: *const c_char, flags: c_int) -> Result<Descriptor, Errno> {
     let flags = flags | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
+    open_for_program(folder, path, flags)
+}
+
+/// openat(2) of a file that is there, with these flags alone.
+pub(crate) fn open_for_program(
+    folder: c_int,
+    path: *const c_char,
+    flags: c_int,
+) -> Result<Descriptor, Errno> {
     // SAFETY: the kernel fails with EFAULT where the path cannot be read
     let opened = unsafe {
         call(

@@ -218,12 +218,10 @@ async fn answer(session: &Rc<Session>, call: Conversation) {
             purpose,
             name,
         } => session.resolver.resolve(name, family, purpose).await,
-        Request::Query {
-            search: Some(search),
-            message,
-            ..
-        } => session.resolver.search(message, search).await,
-        Request::Query { way, message, .. } => session.resolver.query(way, message).await,
+        Request::Query { way, search, message } => match search {
+            Some(search) => session.resolver.search(way, message, search).await,
+            None => session.resolver.query(way, message).await,
+        },
         Request::Reverse { address } => session.resolver.reverse(address).await,
         Request::Outsider {
             obstacle,

@@ -43,7 +43,8 @@ hook! {
     }
 }
 
-extern "C" fn getaddrinfo_in_session(
+/// getaddrinfo(3) as the session has it.
+pub(super) extern "C" fn getaddrinfo_in_session(
     node: *const c_char,
     service: *const c_char,
     hints: *const addrinfo,
@@ -165,7 +166,12 @@ impl Query {
     fn answer(&self, session: &Session, name: &[u8]) -> Result<List, Refusal> {
         self.check()?;
         let mut buffer = Allocation::new().ok_or(Refusal::Code(libc::EAI_MEMORY))?;
-        let found = ask(session, self.family(), Purpose::AddressInfo, name, &mut buffer)?;
+        let purpose = if self.has(libc::AI_ADDRCONFIG) {
+            Purpose::ConfiguredAddressInfo
+        } else {
+            Purpose::AddressInfo
+        };
+        let found = ask(session, self.family(), purpose, name, &mut buffer)?;
         let mut list = List::new();
         for address in self.wanted(found.addresses) {
             if let Some(elements) = self.list_of(address)? {
@@ -209,7 +215,7 @@ impl Query {
     fn family(&self) -> Family {
         match self.numeric.ai_family {
             libc::AF_INET => Family::V4,
-            libc::AF_INET6 if self.has(libc::AI_V4MAPPED) => Family::Any,
+            libc::AF_INET6 if self.has(libc::AI_V4MAPPED) => Family::Mapped,
             libc::AF_INET6 => Family::V6,
             _ => Family::Any,
         }

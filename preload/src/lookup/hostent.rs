@@ -1,11 +1,13 @@
-//! gethostbyname(3), gethostbyname2(3) and their reentrant twins.
+//! gethostbyname(3), gethostbyname2(3), gethostbyaddr(3) and their reentrant twins.
 //!
 //! The twins put everything into the program's buffer and say `ERANGE` where it is too small, with `h_errno` at
 //! `NETDB_INTERNAL`; an answer without an address is no error of theirs, but leaves no result. The others keep a buffer
 //! for each thread, where glibc has one for all: a result lives until the thread's next call or its end.
 //!
-//! There are no aliases: the canonical name is the only other one that the relay tells.
+//! A name has no aliases, since the canonical name is the only other one that the relay tells; an address has those
+//! that its further names are.
 
+mod by_address;
 mod entry;
 mod own_buffer;
 
@@ -16,11 +18,11 @@ use crate::failure::{self, host_errno};
 use crate::real;
 use crate::session::Session;
 use core::ptr;
-use entry::Room;
+use entry::{Content, Room};
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Family, Purpose};
 use libc::{c_char, c_int, hostent, size_t};
-use own_buffer::OwnBuffer;
+use own_buffer::{OwnBuffer, User};
 
 unsafe extern "C" {
     fn __h_errno_location() -> *mut c_int;
@@ -229,8 +231,23 @@ unsafe fn answer_in_buffer(
         let mut reply = Allocation::new().ok_or(Refusal::System(Errno(libc::ENOMEM)))?;
         let found = ask(session, family, Purpose::HostEntry, name, &mut reply)?;
         // SAFETY: the caller vouches for the room
-        unsafe { entry::write(room, family, &found, name) }
+        unsafe { entry::write(room, &Content::of_name(family, &found, name)) }
     });
+    // SAFETY: the caller vouches for the places
+    unsafe { finish_in_buffer(answered, entry, result, error) }
+}
+
+/// Tells the program of a reentrant function how it went.
+///
+/// # Safety
+///
+/// `entry`, `result` and `error` have to be writable.
+unsafe fn finish_in_buffer(
+    answered: Result<hostent, Refusal>,
+    entry: *mut hostent,
+    result: *mut *mut hostent,
+    error: *mut c_int,
+) -> c_int {
     let (code, host_error, pointer) = match answered {
         Ok(written) => {
             // SAFETY: the caller vouches for the entry
@@ -251,19 +268,15 @@ unsafe fn answer_in_buffer(
 }
 
 fn answer_in_own_buffer(session: &Session, family: Family, name: &[u8]) -> *mut hostent {
-    let answered = errno::kept(|| {
+    finish_in_own_buffer(errno::kept(|| {
         let mut reply = Allocation::new().ok_or(Refusal::System(Errno(libc::ENOMEM)))?;
         let found = ask(session, family, Purpose::HostEntry, name, &mut reply)?;
-        let mut own = OwnBuffer::of_this_thread()?;
-        loop {
-            // SAFETY: the buffer is this thread's alone, and writable for its size
-            match unsafe { entry::write(own.room(), family, &found, name) } {
-                Ok(written) => return Ok(own.keep(written)),
-                Err(Refusal::TooSmall) => own.grow()?,
-                Err(other) => return Err(other),
-            }
-        }
-    });
+        OwnBuffer::of_this_thread(User::ByName)?.fill(&Content::of_name(family, &found, name))
+    }))
+}
+
+/// Tells the program how it went.
+fn finish_in_own_buffer(answered: Result<*mut hostent, Refusal>) -> *mut hostent {
     match answered {
         Ok(entry) => entry,
         Err(refusal) => {

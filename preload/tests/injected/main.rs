@@ -10,10 +10,14 @@ mod script;
 #[path = "../../../tests/src/skip.rs"]
 mod skip;
 
+mod addresses;
+mod asynchronous;
 mod children;
 mod connect;
 mod exports;
+mod files;
 mod hygiene;
+mod messages;
 mod names;
 mod outsiders;
 mod peers;

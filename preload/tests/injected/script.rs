@@ -119,7 +119,7 @@ pub(crate) fn lookup(name: &str, family: Family) -> Option<Reply> {
         return Some(Reply::NameFailed(failure));
     };
     addresses.retain(|address| match family {
-        Family::Any => true,
+        Family::Any | Family::Mapped => true,
         Family::V4 => address.is_ipv4(),
         Family::V6 => address.is_ipv6(),
     });

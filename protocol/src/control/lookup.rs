@@ -9,6 +9,8 @@ pub enum Family {
     V4,
     /// `AF_INET6`.
     V6,
+    /// `AF_INET6` with `AI_V4MAPPED`: both, to be mapped by the asker.
+    Mapped,
 }
 
 /// For which of libc's functions a lookup is made; they order the addresses differently.

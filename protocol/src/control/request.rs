@@ -111,6 +111,7 @@ impl<'a> EncodedRequest<'a> {
     }
 
     /// The parts in one piece.
+    #[inline]
     pub fn to_vec(&self) -> Vec<u8> {
         self.parts().concat()
     }
@@ -147,6 +148,7 @@ impl<'a> Request<'a> {
                     Family::Any => 0,
                     Family::V4 => 4,
                     Family::V6 => 6,
+                    Family::Mapped => 46,
                 };
                 let purpose = match purpose {
                     Purpose::AddressInfo => 1,
@@ -227,6 +229,7 @@ impl<'a> Request<'a> {
                     0 => Family::Any,
                     4 => Family::V4,
                     6 => Family::V6,
+                    46 => Family::Mapped,
                     other => return Err(DecodeError::Value(other)),
                 };
                 let purpose = match fields.byte()? {

@@ -26,7 +26,7 @@ fn requests() -> Vec<Request<'static>> {
             name: &[b'a'; MAX_NAME],
         },
         Request::Resolve {
-            family: Family::V4,
+            family: Family::Mapped,
             purpose: Purpose::ConfiguredAddressInfo,
             name: b"web",
         },

@@ -63,10 +63,7 @@ impl Resolver {
     /// The same over UDP: an answer that is too long for a datagram is cut, and the program comes again over TCP.
     pub(crate) async fn exchange_datagram(&self, message: &[u8]) -> Option<Vec<u8>> {
         let answer = self.exchange(message).await?;
-        Some(match Query::parse(message) {
-            Ok(query) => query.cut(answer),
-            Err(_) => answer,
-        })
+        Some(message::cut(message, answer))
     }
 
     /// The same for a program that asks by a function of libc.

@@ -154,38 +154,6 @@ impl<'a> Query<'a> {
         is_standard && records(self.message).is_some_and(|records| records.iter().all(is_opt))
     }
 
-    /// How long an answer over UDP may be: what the question says (RFC 6891, 6.2.3), or the standard's 512 bytes.
-    fn limit(&self) -> usize {
-        let edns = records(self.message)
-            .and_then(|records| records.into_iter().find(|record| record.kind == TYPE_OPT))
-            .map_or(SMALLEST_LIMIT, |opt| opt.class);
-        usize::from(edns.max(SMALLEST_LIMIT))
-    }
-
-    /// Cuts an answer that is too long for UDP to its question, and says so.
-    pub(crate) fn cut(&self, mut answer: Vec<u8>) -> Vec<u8> {
-        if answer.len() <= self.limit() {
-            return answer;
-        }
-        let end = question_end(&answer).filter(|end| *end <= usize::from(SMALLEST_LIMIT));
-        let opt = records(&answer).and_then(|records| {
-            let opt = records.into_iter().find(|record| record.kind == TYPE_OPT)?;
-            Some(answer[opt.whole].to_vec())
-        });
-        let end = end.unwrap_or_else(|| {
-            answer[4..6].fill(0);
-            HEADER
-        });
-        answer.truncate(end);
-        answer[2] |= 0x02;
-        answer[6..HEADER].fill(0);
-        if let Some(opt) = opt.filter(|opt| opt.len() <= usize::from(SMALLEST_LIMIT) - end) {
-            answer[11] = 1;
-            answer.extend(opt);
-        }
-        answer
-    }
-
     /// Whether a message is an answer to this query under that identifier: one that repeats no question is only when
     /// it reports a fault.
     pub(crate) fn is_answered_by(&self, id: u16, answer: &[u8]) -> bool {
@@ -218,6 +186,38 @@ pub(crate) fn refusal(message: &[u8], code: Code) -> Vec<u8> {
         };
     answer[4..HEADER].fill(0);
     answer[5] = u8::from(question.is_some());
+    answer
+}
+
+/// How long an answer over UDP may be: what the question says (RFC 6891, 6.2.3), or the standard's 512 bytes.
+fn limit(question: &[u8]) -> usize {
+    let edns = records(question)
+        .and_then(|records| records.into_iter().find(|record| record.kind == TYPE_OPT))
+        .map_or(SMALLEST_LIMIT, |opt| opt.class);
+    usize::from(edns.max(SMALLEST_LIMIT))
+}
+
+/// Cuts an answer that is too long for UDP to its question, and says so.
+pub(crate) fn cut(question: &[u8], mut answer: Vec<u8>) -> Vec<u8> {
+    if answer.len() <= limit(question).max(HEADER) {
+        return answer;
+    }
+    let end = question_end(&answer).filter(|end| *end <= usize::from(SMALLEST_LIMIT));
+    let opt = records(&answer).and_then(|records| {
+        let opt = records.into_iter().find(|record| record.kind == TYPE_OPT)?;
+        Some(answer[opt.whole].to_vec())
+    });
+    let end = end.unwrap_or_else(|| {
+        answer[4..6].fill(0);
+        HEADER
+    });
+    answer.truncate(end);
+    answer[2] |= 0x02;
+    answer[6..HEADER].fill(0);
+    if let Some(opt) = opt.filter(|opt| opt.len() <= usize::from(SMALLEST_LIMIT) - end) {
+        answer[11] = 1;
+        answer.extend(opt);
+    }
     answer
 }
 

@@ -52,22 +52,21 @@ impl From<&AgentFacts> for PodNames {
     }
 }
 
+/// The addresses that do not count for `AI_ADDRCONFIG`.
+const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+
 impl PodNames {
     /// What is left of `family` where `AI_ADDRCONFIG` asks for families with an address other than loopback alone
     /// (getaddrinfo(3)); a link-local address counts for glibc.
     fn configured(&self, family: Family) -> Option<Family> {
         let has = |is_wanted: fn(&IpAddr) -> bool| {
             let mut addresses = self.sources.iter().map(|source| source.address);
-            addresses.any(|address| {
-                is_wanted(&address)
-                    && address != IpAddr::V4(Ipv4Addr::LOCALHOST)
-                    && address != IpAddr::V6(Ipv6Addr::LOCALHOST)
-            })
+            addresses.any(|address| is_wanted(&address) && !LOOPBACK.contains(&address))
         };
         match (family, has(IpAddr::is_ipv4), has(IpAddr::is_ipv6)) {
             (Family::Any, true, false) => Some(Family::V4),
-            (Family::Any, false, _) => Some(Family::V6),
-            (Family::V4, false, _) | (Family::V6, _, false) => None,
+            (Family::Any, false, true) => Some(Family::V6),
+            (Family::V4, false, true) | (Family::V6 | Family::Mapped, true, false) => None,
             (family, ..) => Some(family),
         }
     }
@@ -198,7 +197,7 @@ impl Resolver {
         match family {
             Family::V4 => self.ask_record(name, RecordType::A).await,
             Family::V6 => self.ask_record(name, RecordType::AAAA).await,
-            Family::Any => {
+            Family::Any | Family::Mapped => {
                 let (v4, v6) = tokio::join!(
                     self.ask_record(name, RecordType::A),
                     self.ask_record(name, RecordType::AAAA)
@@ -281,7 +280,7 @@ async fn ask_locally(name: &str, family: Family) -> Option<Found> {
         Ok(Err(_)) | Err(_) => return None,
     };
     let wanted = |address: &IpAddr| match family {
-        Family::Any => true,
+        Family::Any | Family::Mapped => true,
         Family::V4 => address.is_ipv4(),
         Family::V6 => address.is_ipv6(),
     };
@@ -308,6 +307,35 @@ pub(super) fn is_host_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_family_counts_as_configured_where_the_pod_has_an_address_of_it() {
+        let pod = |addresses: &[&str]| PodNames {
+            conf: ResolvConf::parse(""),
+            sources: addresses
+                .iter()
+                .map(|address| Source {
+                    address: address.parse().unwrap(),
+                    prefix: 24,
+                })
+                .collect(),
+        };
+        let v4 = pod(&["127.0.0.1", "::1", "10.244.0.5"]);
+        assert_eq!(v4.configured(Family::Any), Some(Family::V4));
+        assert_eq!(v4.configured(Family::V4), Some(Family::V4));
+        assert_eq!(v4.configured(Family::V6), None);
+        assert_eq!(v4.configured(Family::Mapped), None);
+        let v6 = pod(&["127.0.0.1", "fe80::1"]);
+        assert_eq!(v6.configured(Family::Any), Some(Family::V6));
+        assert_eq!(v6.configured(Family::V4), None);
+        assert_eq!(v6.configured(Family::Mapped), Some(Family::Mapped));
+        let both = pod(&["10.244.0.5", "fe80::1"]);
+        let none = pod(&["127.0.0.1"]);
+        for family in [Family::Any, Family::V4, Family::V6, Family::Mapped] {
+            assert_eq!(both.configured(family), Some(family));
+            assert_eq!(none.configured(family), Some(family));
+        }
+    }
 
     fn found(addresses: &[&str]) -> Outcome {
         let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();

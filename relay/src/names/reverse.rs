@@ -1,15 +1,17 @@
 //! The names of an address: gethostbyaddr(3) and getnameinfo(3).
 //!
 //! Addresses that were learnt from a local answer are this machine's business, as connections to them are. Of all
-//! others the cluster is asked; where it knows no name, the library goes on with this machine's own resolver.
+//! others the cluster is asked; where it knows no name, this machine's own resolver is, hosts file and all.
 
 use super::message::{self, Code, Query};
-use super::resolver::{Resolver, is_host_name};
+use super::resolver::{LOCAL_PATIENCE, Resolver, is_host_name};
 use hickory_proto::op::{Message, MessageType, OpCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use kinject_protocol::NameFailure;
-use kinject_protocol::control::Reply;
-use std::net::IpAddr;
+use kinject_protocol::control::{MAX_NAME, Reply};
+use rustix::net::SocketAddrAny;
+use std::ffi::CStr;
+use std::net::{IpAddr, SocketAddr};
 
 impl Resolver {
     /// Looks for the names of an address.
@@ -27,9 +29,45 @@ impl Resolver {
         let answer = self.exchange_in_cluster(&query).await;
         match names(&answer) {
             Ok(names) => Reply::Names(names.into_iter().map(String::into_bytes).collect()),
+            Err(NameFailure::NotFound) => match ask_locally(address).await {
+                Some(name) => Reply::Names(vec![name]),
+                None => Reply::NameFailed(NameFailure::NotFound),
+            },
             Err(failure) => Reply::NameFailed(failure),
         }
     }
+}
+
+/// What this machine's own resolver calls an address, if it does.
+async fn ask_locally(address: IpAddr) -> Option<Vec<u8>> {
+    let lookup = tokio::task::spawn_blocking(move || name_info(address));
+    match tokio::time::timeout(LOCAL_PATIENCE, lookup).await {
+        Ok(Ok(name)) => name,
+        // no answer at all is no positive answer
+        Ok(Err(_)) | Err(_) => None,
+    }
+}
+
+/// getnameinfo(3) with `NI_NAMEREQD`.
+fn name_info(address: IpAddr) -> Option<Vec<u8>> {
+    /// netdb.h's `NI_MAXHOST`.
+    const ROOM: usize = 1025;
+    let address = SocketAddrAny::from(SocketAddr::new(address, 0));
+    let mut host = [0_u8; ROOM];
+    // SAFETY: the address is readable for its length, the buffer writable for its own, and no service is wanted
+    let code = unsafe {
+        libc::getnameinfo(
+            address.as_ptr().cast(),
+            address.addr_len(),
+            host.as_mut_ptr().cast(),
+            ROOM as libc::socklen_t,
+            std::ptr::null_mut(),
+            0,
+            libc::NI_NAMEREQD,
+        )
+    };
+    let name = CStr::from_bytes_until_nul(&host).ok()?.to_bytes();
+    (code == 0 && name.len() <= MAX_NAME).then(|| name.to_vec())
 }
 
 /// The question for an address's names.

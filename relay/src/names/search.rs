@@ -7,7 +7,7 @@ use super::message::{self, Code, Query};
 use super::resolv_conf::ResolvConf;
 use super::resolver::{Resolver, TUNNEL_PATIENCE};
 use kinject_protocol::NameFailure;
-use kinject_protocol::control::{Reply, Search};
+use kinject_protocol::control::{Reply, Search, Way};
 
 /// A name to ask for, as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,10 +19,11 @@ struct Candidate {
 
 impl Resolver {
     /// The answer that res_search(3) gives, or its `h_errno`.
-    pub(crate) async fn search(&self, message: &[u8], search: Search) -> Reply {
-        match self.try_search(message, search).await {
-            Ok(answer) => Reply::Answer(answer),
-            Err(failure) => Reply::NameFailed(failure),
+    pub(crate) async fn search(&self, way: Way, message: &[u8], search: Search) -> Reply {
+        match (self.try_search(message, search).await, way) {
+            (Ok(answer), Way::Stream) => Reply::Answer(answer),
+            (Ok(answer), Way::Datagram) => Reply::Answer(message::cut(message, answer)),
+            (Err(failure), _) => Reply::NameFailed(failure),
         }
     }
 

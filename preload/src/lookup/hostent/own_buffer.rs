@@ -1,10 +1,11 @@
-//! Where gethostbyname(3) leaves its result: a buffer for each thread, which libc frees when the thread ends.
+//! Where gethostbyname(3) and gethostbyaddr(3) leave their results: a buffer of each for each thread, which libc frees
+//! when the thread ends.
 //!
 //! It hangs on a pthread key whose destructor is free(3) itself: no code of ours runs at a thread's end. A program
-//! without the functions of threads (before glibc 2.34) has one buffer.
+//! without the functions of threads (before glibc 2.34) has one buffer of each.
 
 use super::Refusal;
-use super::entry::Room;
+use super::entry::{self, Content, Room};
 use crate::errno::Errno;
 use crate::real;
 use core::num::NonZeroUsize;
@@ -22,6 +23,13 @@ struct Head {
     size: usize,
 }
 
+/// Whose result it is; one call's does not overwrite the other's.
+#[derive(Clone, Copy)]
+pub(super) enum User {
+    ByName,
+    ByAddress,
+}
+
 /// The buffer of the calling thread.
 pub(super) struct OwnBuffer {
     place: Place,
@@ -30,8 +38,8 @@ pub(super) struct OwnBuffer {
 
 impl OwnBuffer {
     /// The buffer that this thread has, or a new one.
-    pub(super) fn of_this_thread() -> Result<Self, Refusal> {
-        let place = Place::find()?;
+    pub(super) fn of_this_thread(user: User) -> Result<Self, Refusal> {
+        let place = Place::find(user)?;
         let head = place.get();
         if head.is_null() {
             return Self::allocate(place, ptr::null_mut(), FIRST_SIZE);
@@ -39,22 +47,33 @@ impl OwnBuffer {
         Ok(Self { place, head })
     }
 
+    /// Puts an entry there, where it stays until the thread's next call.
+    pub(super) fn fill(mut self, content: &Content<'_>) -> Result<*mut hostent, Refusal> {
+        loop {
+            // SAFETY: the buffer is this thread's alone, and writable for its size
+            match unsafe { entry::write(self.room(), content) } {
+                Ok(written) => return Ok(self.keep(written)),
+                Err(Refusal::TooSmall) => self.grow()?,
+                Err(other) => return Err(other),
+            }
+        }
+    }
+
     /// Makes it twice as large; its content is lost.
-    pub(super) fn grow(&mut self) -> Result<(), Refusal> {
+    fn grow(&mut self) -> Result<(), Refusal> {
         // SAFETY: the head is this thread's
         let size = unsafe { (*self.head).size }.saturating_mul(2);
         *self = Self::allocate(self.place, self.head, size)?;
         Ok(())
     }
 
-    pub(super) fn room(&self) -> Room {
+    fn room(&self) -> Room {
         // SAFETY: the head is this thread's
         let size = unsafe { (*self.head).size };
         Room::new(self.head.wrapping_add(1).cast(), size)
     }
 
-    /// Puts the entry where it stays until the thread's next call.
-    pub(super) fn keep(&mut self, entry: hostent) -> *mut hostent {
+    fn keep(&mut self, entry: hostent) -> *mut hostent {
         // SAFETY: the head is this thread's
         let place = unsafe { &raw mut (*self.head).entry };
         // SAFETY: as above
@@ -83,23 +102,41 @@ impl OwnBuffer {
 #[derive(Clone, Copy)]
 enum Place {
     Thread(pthread_key_t),
-    Process,
+    Process(&'static AtomicPtr<Head>),
 }
 
-/// The key plus one, as a key may be zero.
-static KEY: OnceNonZeroUsize = OnceNonZeroUsize::new();
+/// Where the buffers of one function are found.
+struct Anchor {
+    /// The key plus one, as a key may be zero.
+    key: OnceNonZeroUsize,
+    /// The buffer of a program without threads.
+    process: AtomicPtr<Head>,
+}
 
-/// The buffer of a program without threads.
-static PROCESS: AtomicPtr<Head> = AtomicPtr::new(ptr::null_mut());
+impl Anchor {
+    const fn new() -> Self {
+        Self {
+            key: OnceNonZeroUsize::new(),
+            process: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+}
+
+static BY_NAME: Anchor = Anchor::new();
+static BY_ADDRESS: Anchor = Anchor::new();
 
 impl Place {
     /// The key is made at the first use; when two threads make one, the second is given back.
-    fn find() -> Result<Self, Refusal> {
+    fn find(user: User) -> Result<Self, Refusal> {
+        let anchor = match user {
+            User::ByName => &BY_NAME,
+            User::ByAddress => &BY_ADDRESS,
+        };
         let (Some(create), Some(delete)) = (real::pthread_key_create.get(), real::pthread_key_delete.get())
         else {
-            return Ok(Self::Process);
+            return Ok(Self::Process(&anchor.process));
         };
-        if let Some(known) = KEY.get() {
+        if let Some(known) = anchor.key.get() {
             return Ok(Self::of(known));
         }
         let mut made: pthread_key_t = 0;
@@ -109,7 +146,7 @@ impl Place {
             return Err(Refusal::System(Errno(code)));
         }
         let mine = NonZeroUsize::MIN.saturating_add(made as usize);
-        let kept = KEY.get_or_init(|| mine);
+        let kept = anchor.key.get_or_init(|| mine);
         if kept != mine {
             // SAFETY: the key is ours, and nothing was stored under it
             let _deleted = unsafe { delete(made) };
@@ -128,7 +165,7 @@ impl Place {
                 Some(get) => unsafe { get(key) }.cast(),
                 None => ptr::null_mut(),
             },
-            Self::Process => PROCESS.load(Ordering::Relaxed),
+            Self::Process(buffer) => buffer.load(Ordering::Relaxed),
         }
     }
 
@@ -144,8 +181,8 @@ impl Place {
                     code => Err(Refusal::System(Errno(code))),
                 }
             }
-            Self::Process => {
-                PROCESS.store(head, Ordering::Relaxed);
+            Self::Process(buffer) => {
+                buffer.store(head, Ordering::Relaxed);
                 Ok(())
             }
         }

@@ -1,0 +1,104 @@
+/* getaddrinfo_a in both modes and with every kind of notification: NAME... */
+#include "common.h"
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+
+#define MOST 16
+
+static atomic_int told;
+
+static void on_thread(union sigval value)
+{
+    atomic_fetch_add(&told, value.sival_int);
+}
+
+static void on_signal(int signal, siginfo_t *info, void *context)
+{
+    (void)signal;
+    (void)context;
+    atomic_fetch_add(&told, info->si_value.sival_int);
+}
+
+static void wait_until_told(int what)
+{
+    struct timespec moment = {.tv_nsec = 1000000};
+    int patience = 20000;
+
+    while (atomic_load(&told) != what && patience-- > 0)
+        nanosleep(&moment, NULL);
+    printf("told %d\n", atomic_load(&told));
+    atomic_store(&told, 0);
+}
+
+static void print_requests(struct gaicb **list, int count)
+{
+    int i;
+
+    for (i = 0; i < count; i++) {
+        int code = gai_error(list[i]);
+        const struct addrinfo *element;
+
+        printf("  %s: %d", list[i]->ar_name, code);
+        for (element = code == 0 ? list[i]->ar_result : NULL; element != NULL; element = element->ai_next)
+            printf(" %s", address_text(element->ai_addr));
+        printf(", cancelled %d\n", gai_cancel(list[i]));
+        if (code == 0)
+            freeaddrinfo(list[i]->ar_result);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_INET};
+    struct gaicb requests[MOST], *list[MOST + 1];
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+    struct sigevent event;
+    int count = argc - 1, i, way;
+
+    sigaction(SIGUSR1, &action, NULL);
+    for (way = 0; way < 5; way++) {
+        memset(requests, 0, sizeof requests);
+        for (i = 0; i < count; i++) {
+            requests[i].ar_name = argv[i + 1];
+            requests[i].ar_service = "80";
+            requests[i].ar_request = &hints;
+            list[i] = &requests[i];
+        }
+        /* gaps are allowed */
+        list[count] = NULL;
+        memset(&event, 0, sizeof event);
+        event.sigev_value.sival_int = way;
+        switch (way) {
+        case 0:
+            printf("wait: %d\n", getaddrinfo_a(GAI_WAIT, list, count + 1, NULL));
+            break;
+        case 1:
+            printf("no wait: %d\n", getaddrinfo_a(GAI_NOWAIT, list, count + 1, NULL));
+            break;
+        case 2:
+            event.sigev_notify = SIGEV_NONE;
+            printf("none: %d\n", getaddrinfo_a(GAI_NOWAIT, list, count + 1, &event));
+            break;
+        case 3:
+            event.sigev_notify = SIGEV_SIGNAL;
+            event.sigev_signo = SIGUSR1;
+            printf("signal: %d\n", getaddrinfo_a(GAI_NOWAIT, list, count + 1, &event));
+            wait_until_told(way);
+            break;
+        case 4:
+            event.sigev_notify = SIGEV_THREAD;
+            event.sigev_notify_function = on_thread;
+            printf("thread: %d\n", getaddrinfo_a(GAI_NOWAIT, list, count + 1, &event));
+            wait_until_told(way);
+            break;
+        }
+        while (gai_suspend((const struct gaicb *const *)list, count, NULL) != EAI_ALLDONE)
+            ;
+        print_requests(list, count);
+    }
+    way = getaddrinfo_a(7, list, count, NULL);
+    printf("no mode: %d %s\n", way, error_name(errno));
+    printf("nothing: %d\n", getaddrinfo_a(GAI_NOWAIT, list, 0, NULL));
+    return 0;
+}

@@ -1,0 +1,72 @@
+//! gethostbyaddr(3) and getnameinfo(3).
+
+use crate::program::{Program, run};
+use crate::relay::Relay;
+
+#[test]
+fn the_names_of_an_address_are_the_clusters() {
+    let relay = Relay::start();
+    let said = run(&relay, "address_names", &["10.96.10.1", "10.244.0.5", "fd00::6"]);
+    for line in [
+        "gethostbyaddr 10.96.10.1: web.default.svc.cluster.local family 2 length 4 10.96.10.1",
+        "code 0 gethostbyaddr_r 10.96.10.1: web.default.svc.cluster.local family 2 length 4 10.96.10.1",
+        "gethostbyaddr 10.244.0.5: db-0.db.default.svc.cluster.local family 2 length 4 10.244.0.5 alias alias.test",
+        "gethostbyaddr fd00::6: six.default.svc.cluster.local family 10 length 16 fd00::6",
+        "getnameinfo 10.96.10.1 flags 0 room 1025: 0 web.default.svc.cluster.local http",
+        "getnameinfo 10.96.10.1 flags 2 room 1025: 0 web.default.svc.cluster.local 80",
+        "getnameinfo 10.96.10.1 flags 0 room 16: -12",
+        "getnameinfo 10.96.10.1 flags 1 room 16: 0 10.96.10.1 http",
+        "getnameinfo 10.96.10.1 flags 16384 room 1025: -1",
+        "getnameinfo 10.96.10.1 without service: 0 web.default.svc.cluster.local",
+        "getnameinfo 10.96.10.1 too short: -6",
+        "getnameinfo 10.96.10.1 small service: -12",
+    ] {
+        assert!(said.lines().any(|said| said == line), "{line} in\n{said}");
+    }
+    assert!(relay.asked().contains(&"reverse fd00::6".to_owned()));
+}
+
+#[test]
+fn every_failure_of_a_reverse_lookup_has_its_code() {
+    let relay = Relay::start();
+    for (address, host_error, code, required) in [
+        ("10.96.10.99", 1, "0 10.96.10.99 http", "-2"),
+        ("10.96.10.100", 2, "-3", "-3"),
+        ("10.96.10.101", 3, "0 10.96.10.101 http", "-2"),
+        ("10.96.10.102", 4, "0 10.96.10.102 http", "-2"),
+        ("10.96.10.103", 2, "-3", "-3"),
+        ("10.96.10.104", 4, "0 10.96.10.104 http", "-2"),
+        ("10.96.10.105", 2, "-3", "-3"),
+    ] {
+        let said = run(&relay, "address_names", &[address]);
+        for line in [
+            format!("gethostbyaddr {address}: none, h_errno {host_error}"),
+            format!("getnameinfo {address} flags 0 room 1025: {code}"),
+            format!("getnameinfo {address} flags 8 room 1025: {required}"),
+        ] {
+            assert!(said.lines().any(|said| said == line), "{line} in\n{said}");
+        }
+    }
+}
+
+#[test]
+fn addresses_of_this_machine_and_its_links_are_named_by_libc() {
+    let relay = Relay::start();
+    let args = ["127.0.0.1", "::1", "169.254.1.1", "fe80::1", "0.0.0.0", "::"];
+    let injected = Program::injected(&relay, "address_names", &args)
+        .offline()
+        .output();
+    assert_eq!(injected, Program::bare("address_names", &args).offline().output());
+    assert_eq!(relay.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn addresses_that_the_relay_calls_local_are_named_by_libc() {
+    let relay = Relay::start();
+    let args = ["192.168.9.9"];
+    let injected = Program::injected(&relay, "address_names", &args)
+        .offline()
+        .output();
+    assert_eq!(injected, Program::bare("address_names", &args).offline().output());
+    assert!(relay.asked().contains(&"reverse 192.168.9.9".to_owned()));
+}

@@ -1,0 +1,72 @@
+//! What programs read that resolve by themselves.
+
+use crate::program::{Program, run};
+use crate::relay::Relay;
+use std::path::Path;
+
+const CALLS: [&str; 10] = [
+    "open",
+    "open64",
+    "openat",
+    "openat64",
+    "__open_2",
+    "__open64_2",
+    "__openat_2",
+    "__openat64_2",
+    "fopen",
+    "fopen64",
+];
+
+#[test]
+fn every_way_to_read_the_machines_resolv_conf_gives_the_pods() {
+    let relay = Relay::start();
+    let text = "search default.svc.cluster.local\nnameserver 10.96.0.10\n";
+    std::fs::write(relay.socket().with_file_name("resolv.conf"), text).unwrap();
+    let said = run(&relay, "open_files", &["/etc/resolv.conf"]);
+    let close_on_exec = |call: &str| u8::from(matches!(call, "open64" | "__openat64_2"));
+    for (call, line) in CALLS.iter().zip(said.lines()) {
+        let expected = if call.starts_with('f') {
+            format!("{call}: search default.svc.cluster.local")
+        } else {
+            format!(
+                "{call}: {} bytes, close on exec {}: search default.svc.cluster.local",
+                text.len(),
+                close_on_exec(call)
+            )
+        };
+        assert_eq!(line, expected);
+    }
+    assert_eq!(relay.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn every_other_file_is_the_kernels() {
+    let relay = Relay::start();
+    let files = [
+        "/etc/hosts",
+        "/etc/passwd",
+        "/etc/resolv.con",
+        "/etc/resolv.conf.d",
+        "/",
+        "",
+    ];
+    let injected = Program::injected(&relay, "open_files", &files).output();
+    assert_eq!(injected, Program::bare("open_files", &files).output());
+}
+
+#[test]
+fn a_session_without_the_pods_file_does_not_show_the_machines() {
+    let relay = Relay::start();
+    let said = run(&relay, "open_files", &["/etc/resolv.conf"]);
+    for (call, line) in CALLS.iter().zip(said.lines()) {
+        assert_eq!(line, format!("{call}: ENOENT"));
+    }
+}
+
+#[test]
+fn without_a_session_the_machines_file_is_read() {
+    let files = ["/etc/resolv.conf"];
+    let bare = Program::bare("open_files", &files).output();
+    let left = Program::with_socket(Path::new(""), "open_files", &files).output();
+    assert_eq!(left, bare);
+}
