@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::rules::RuleOptions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kinject_protocol::session::{KubernetesTarget, LogLevel, Target, TransportChoice};
 use std::ffi::OsString;
@@ -15,6 +16,9 @@ Examples:
 
   # Open a shell inside another namespace
   kinject shell --namespace staging
+
+  # Reach the office's network from here, and see which way each connection goes
+  kinject trace --local 10.20.0.0/16 --local '*.office.example' -- curl http://wiki.office.example/
 
   # Use an agent that runs elsewhere, without any Kubernetes
   kinject run --agent tcp:10.1.2.3:7800 --agent-key secret.key -- curl http://web/
@@ -47,6 +51,17 @@ pub(crate) enum Command {
     Run {
         #[command(flatten)]
         session: SessionOptions,
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+    /// Run a program, and print a line for each connection and lookup: call, target, rule, way, result, time.
+    Trace {
+        #[command(flatten)]
+        session: SessionOptions,
+        /// Write the lines to a file instead of standard error.
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
         /// The program and its arguments.
         #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
         command: Vec<OsString>,
@@ -99,12 +114,17 @@ pub(crate) struct SessionOptions {
     /// The file with the secret that this agent was started with, at least 32 bytes.
     #[arg(long, value_name = "FILE", requires = "agent")]
     agent_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) rules: RuleOptions,
     /// What becomes of programs that a session cannot reach into: static ones, Go's, setuid ones.
     #[arg(long, value_enum, default_value_t = OnStatic::Warn)]
     pub(crate) on_static: OnStatic,
     /// Say more; twice: each call.
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
+    /// How much to log on standard error; `trace` is a line for each connection and lookup.
+    #[arg(long, value_enum, value_name = "LEVEL", env = "KINJECT_LOG", default_value_t = Log::Warn)]
+    log: Log,
     /// Say nothing but errors.
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
@@ -118,6 +138,18 @@ enum Transport {
     Proxy,
     /// Only port-forward.
     PortForward,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Log {
+    /// What went wrong.
+    Warn,
+    /// What happens to the session.
+    Info,
+    /// What happens to each call.
+    Debug,
+    /// What is decided for each call.
+    Trace,
 }
 
 /// What becomes of programs into which the library is not loaded.
@@ -134,16 +166,26 @@ pub(crate) enum OnStatic {
 impl SessionOptions {
     /// Whether to say more than usual.
     pub(crate) fn verbose(&self) -> bool {
-        self.verbose > 0
+        self.log_level() > LogLevel::Warn
     }
 
-    /// How much the relay logs.
+    /// How much the relay logs: the most that a flag or the environment asks for.
     pub(crate) fn log_level(&self) -> LogLevel {
-        match self.verbose {
+        let by_flag = match self.verbose {
             0 => LogLevel::Warn,
             1 => LogLevel::Info,
             _ => LogLevel::Debug,
-        }
+        };
+        by_flag.max(match self.log {
+            Log::Warn | Log::Trace => LogLevel::Warn,
+            Log::Info => LogLevel::Info,
+            Log::Debug => LogLevel::Debug,
+        })
+    }
+
+    /// Whether a line for each decision is wanted.
+    pub(crate) fn is_traced(&self) -> bool {
+        self.log == Log::Trace
     }
 
     /// Where the agent is. Paths become absolute: the relay works elsewhere.

@@ -15,6 +15,7 @@ mod message;
 mod outsider;
 mod program;
 mod relay;
+mod rules;
 mod session;
 mod shell;
 mod signals;

@@ -3,7 +3,7 @@
 use crate::exit::Failure;
 use crate::installation;
 use crossbeam_channel::Sender;
-use kinject_protocol::session::{Event, LogLevel, Order, SessionConfig, Target, from_line, to_line};
+use kinject_protocol::session::{Event, LogLevel, Order, SessionConfig, Target, Trace, from_line, to_line};
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -75,7 +75,7 @@ impl Relay {
         };
         let log = config.folder.join(LOG_NAME);
         let (ours, theirs) = UnixStream::pair().map_err(|error| cannot("make a socket pair", error))?;
-        let errors = if config.log > LogLevel::Warn {
+        let errors = if config.log > LogLevel::Warn || config.trace == Some(Trace::Stderr) {
             Stdio::inherit()
         } else {
             File::create(&log)

@@ -12,7 +12,7 @@ use crate::relay::{Heard, Relay};
 use crate::signals::{Arrival, Early};
 use crate::{folder, library, outsider, program, shell, signals};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use kinject_protocol::session::{Event, Ready, Report, SessionConfig};
+use kinject_protocol::session::{Event, Ready, Report, SessionConfig, Trace};
 use rustix::process::Signal;
 use std::ffi::OsString;
 use std::path::Path;
@@ -35,26 +35,58 @@ enum Voice {
 pub(crate) fn run(command: CliCommand) -> Result<Status, Failure> {
     match command {
         CliCommand::Run { session, command } => {
-            let (name, arguments) = command.split_first().ok_or_else(no_program)?;
-            outsider::check(&program::find(name)?, &session)?;
-            let build = |_: &Path, _: &Environment| {
-                let mut command = Command::new(name);
-                command.args(arguments);
-                Ok(command)
+            let trace = session.is_traced().then_some(Trace::Stderr);
+            run_program(&session, &command, trace)
+        }
+        CliCommand::Trace {
+            session,
+            output,
+            command,
+        } => {
+            let trace = match output {
+                None => Trace::Stderr,
+                Some(file) => trace_file(&file)?,
             };
-            in_session(&session, name.clone(), Signal::KILL, build)
+            run_program(&session, &command, Some(trace))
         }
         CliCommand::Shell { session } => {
+            let trace = session.is_traced().then_some(Trace::Stderr);
             let shell = shell::of_user();
             outsider::check(&program::find(shell.as_os_str())?, &session)?;
             let name = shell.clone().into_os_string();
             let build =
                 |folder: &Path, environment: &Environment| shell::command(&shell, folder, environment);
-            let status = in_session(&session, name, Signal::HUP, build);
+            let status = in_session(&session, trace, name, Signal::HUP, build);
             shell::take_terminal_back();
             status
         }
     }
+}
+
+fn run_program(
+    options: &SessionOptions,
+    command: &[OsString],
+    trace: Option<Trace>,
+) -> Result<Status, Failure> {
+    let (name, arguments) = command.split_first().ok_or_else(no_program)?;
+    outsider::check(&program::find(name)?, options)?;
+    let build = |_: &Path, _: &Environment| {
+        let mut command = Command::new(name);
+        command.args(arguments);
+        Ok(command)
+    };
+    in_session(options, trace, name.clone(), Signal::KILL, build)
+}
+
+/// Makes the file empty, or says why the relay could not write to it.
+fn trace_file(file: &Path) -> Result<Trace, Failure> {
+    let made = std::path::absolute(file).and_then(|path| std::fs::File::create(&path).map(|_| path));
+    made.map(Trace::File).map_err(|error| {
+        Failure::own(
+            format!("cannot write {}: {error}", file.display()),
+            "name a file in a folder that can be written to",
+        )
+    })
 }
 
 fn no_program() -> Failure {
@@ -63,12 +95,14 @@ fn no_program() -> Failure {
 
 fn in_session(
     options: &SessionOptions,
+    trace: Option<Trace>,
     name: OsString,
     farewell: Signal,
     build: impl FnOnce(&Path, &Environment) -> Result<Command, Failure>,
 ) -> Result<Status, Failure> {
     let started = Instant::now();
     let mut progress = Progress::new(options.quiet, options.verbose());
+    let rules = options.rules.read()?;
     let session = folder::new_session()?;
     let target = options.target().map_err(|error| {
         Failure::own(
@@ -86,6 +120,8 @@ fn in_session(
         folder: folder.clone(),
         target,
         log: options.log_level(),
+        rules,
+        trace,
     };
     let mut relay = Relay::start(config, channel.clone(), Voice::Relay)?;
     let ready = match come_up(&voices, &relay, &early, &mut progress, options.quiet) {

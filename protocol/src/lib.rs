@@ -19,6 +19,8 @@ pub mod environment;
 pub mod executable;
 pub mod failure;
 #[cfg(feature = "session")]
+pub mod rules;
+#[cfg(feature = "session")]
 pub mod session;
 
 pub use failure::{ConnectFailure, NameFailure};

@@ -8,6 +8,7 @@
 //! A relay that ended without a word cannot remove anything. The launcher then starts another, whose one order is
 //! [`Order::CleanUp`].
 
+use crate::rules::Rule;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -34,6 +35,20 @@ pub struct SessionConfig {
     pub target: Target,
     /// How much the relay writes to its log.
     pub log: LogLevel,
+    /// Which targets go which way; the first that matches counts.
+    pub rules: Vec<Rule>,
+    /// Where a line for each decision goes, if anywhere.
+    pub trace: Option<Trace>,
+}
+
+/// Where the lines about decisions go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trace {
+    /// To the relay's standard error.
+    Stderr,
+    /// To a file that is there, behind what it holds.
+    File(PathBuf),
 }
 
 /// Where the agent is or has to be made.
@@ -153,6 +168,7 @@ pub fn from_line<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, serde_json:
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rules::Way;
 
     #[test]
     fn orders_and_events_are_one_line_each_and_come_back() {
@@ -165,6 +181,8 @@ mod tests {
                 ..KubernetesTarget::default()
             }),
             log: LogLevel::Info,
+            rules: vec![Rule::new(Way::Local, "*.example.com", None).unwrap()],
+            trace: Some(Trace::Stderr),
         }));
         let line = to_line(&order);
         assert_eq!(line.matches('\n').count(), 1);

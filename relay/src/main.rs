@@ -18,6 +18,7 @@ mod report;
 mod routes;
 mod session;
 mod ticker;
+mod trace;
 mod uplink;
 
 use anyhow::{Context, bail};

@@ -1,52 +1,122 @@
-//! Which way a target goes: through the cluster or over the local network.
+//! Which way a target goes: through the cluster or over this machine's own network.
 //!
-//! Loopback never comes here, the preloaded library keeps it local. Everything else goes through the cluster, but for
-//! addresses that were learnt from a local answer: a connection follows its name.
+//! Loopback never comes here, the preloaded library keeps it local. For the rest the session's rules count, the first
+//! that matches, and without one everything goes through the cluster, but for addresses that were learnt from a
+//! local answer: a connection follows its name.
 
-use std::collections::{HashSet, VecDeque};
-use std::net::IpAddr;
+mod learnt;
 
-/// How many locally learnt addresses are remembered; the oldest goes first.
-const MAX_LOCAL: usize = 4096;
+use kinject_protocol::rules::{Rule, Way};
+use learnt::Learnt;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
 /// The session's routes.
 #[derive(Default)]
-pub(crate) struct Routes(parking_lot::Mutex<Learnt>);
+pub(crate) struct Routes {
+    rules: Vec<Rule>,
+    learnt: parking_lot::Mutex<Learnt>,
+}
 
-#[derive(Default)]
-struct Learnt {
-    local: HashSet<IpAddr>,
-    oldest_first: VecDeque<IpAddr>,
+/// Which way something goes, and why.
+#[derive(Debug)]
+pub(crate) struct Decision<'a> {
+    /// The way.
+    pub(crate) way: Way,
+    /// Why this one.
+    pub(crate) cause: Cause<'a>,
+    /// The name that the target's address was learnt for, where rules ask for it.
+    pub(crate) name: Option<String>,
+}
+
+/// What decided.
+#[derive(Debug)]
+pub(crate) enum Cause<'a> {
+    /// A rule.
+    Rule(&'a Rule),
+    /// A name server of this machine gave the address.
+    Learnt,
+    /// Nothing else.
+    Default,
+}
+
+impl fmt::Display for Cause<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule(rule) => rule.fmt(formatter),
+            Self::Learnt => formatter.write_str("learnt locally"),
+            Self::Default => formatter.write_str("default"),
+        }
+    }
 }
 
 impl Routes {
-    /// Whether connections to this address go over the local network.
-    pub(crate) fn is_local(&self, address: IpAddr) -> bool {
-        self.0.lock().local.contains(&address)
-    }
-
-    /// A local name server gave these addresses for a name that the cluster does not have.
-    pub(crate) fn learnt_locally(&self, addresses: &[IpAddr]) {
-        let mut learnt = self.0.lock();
-        for address in addresses {
-            if learnt.local.insert(*address) {
-                learnt.oldest_first.push_back(*address);
-            }
-            if learnt.oldest_first.len() > MAX_LOCAL
-                && let Some(oldest) = learnt.oldest_first.pop_front()
-            {
-                learnt.local.remove(&oldest);
-            }
+    /// Routes by these rules.
+    pub(crate) fn new(rules: Vec<Rule>) -> Self {
+        Self {
+            rules,
+            learnt: parking_lot::Mutex::default(),
         }
     }
 
+    /// Which way connections and datagrams to this target go.
+    pub(crate) fn decide(&self, target: SocketAddr) -> Decision<'_> {
+        self.decide_for(target.ip(), Some(target.port()))
+    }
+
+    /// Whether an address, whatever the port, is this machine's to reach and to name.
+    pub(crate) fn is_local(&self, address: IpAddr) -> bool {
+        self.decide_for(address, None).way == Way::Local
+    }
+
+    /// Whether a local name server gave this address last.
+    pub(crate) fn is_learnt_locally(&self, address: IpAddr) -> bool {
+        self.learnt.lock().is_local(address.to_canonical())
+    }
+
+    /// The rule that says where this name is looked up, if one does: there alone.
+    pub(crate) fn rule_for_name(&self, name: &str) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.covers_name(name))
+    }
+
+    /// Where this name is looked up, if a rule says so.
+    pub(crate) fn way_of_name(&self, name: &str) -> Option<Way> {
+        self.rule_for_name(name).map(|rule| rule.way)
+    }
+
+    /// A local name server gave these addresses for a name that the cluster does not have.
+    pub(crate) fn learnt_locally(&self, name: &str, addresses: &[IpAddr]) {
+        self.learn(name, addresses, Way::Local);
+    }
+
     /// The cluster gave these addresses: from here on they are the cluster's.
-    pub(crate) fn learnt_from_cluster(&self, addresses: &[IpAddr]) {
-        let mut learnt = self.0.lock();
+    pub(crate) fn learnt_from_cluster(&self, name: &str, addresses: &[IpAddr]) {
+        self.learn(name, addresses, Way::Remote);
+    }
+
+    fn learn(&self, name: &str, addresses: &[IpAddr], from: Way) {
+        // names matter to rules alone
+        let name = (!self.rules.is_empty()).then_some(name);
+        let mut learnt = self.learnt.lock();
         for address in addresses {
-            if learnt.local.remove(address) {
-                learnt.oldest_first.retain(|other| other != address);
-            }
+            learnt.learn(*address, from, name);
+        }
+    }
+
+    fn decide_for(&self, address: IpAddr, port: Option<u16>) -> Decision<'_> {
+        let address = address.to_canonical();
+        let learnt = self.learnt.lock();
+        let name = learnt.name(address);
+        let rule = self.rules.iter().find(|rule| rule.covers(address, name, port));
+        let (way, cause) = match rule {
+            Some(rule) => (rule.way, Cause::Rule(rule)),
+            None if learnt.is_local(address) => (Way::Local, Cause::Learnt),
+            None => (Way::Remote, Cause::Default),
+        };
+        Decision {
+            way,
+            cause,
+            name: name.map(str::to_owned),
         }
     }
 }
@@ -55,25 +125,81 @@ impl Routes {
 mod tests {
     use super::*;
 
+    fn routes(rules: &[(Way, &str)]) -> Routes {
+        let rules = rules
+            .iter()
+            .map(|(way, pattern)| Rule::new(*way, pattern, None).unwrap());
+        Routes::new(rules.collect())
+    }
+
+    fn way(routes: &Routes, target: &str) -> Way {
+        routes.decide(target.parse().unwrap()).way
+    }
+
     #[test]
     fn a_connection_follows_the_latest_answer_for_its_address() {
         let routes = Routes::default();
         let address: IpAddr = "192.0.2.7".parse().unwrap();
         assert!(!routes.is_local(address));
-        routes.learnt_locally(&[address]);
+        routes.learnt_locally("a", &[address]);
         assert!(routes.is_local(address));
-        routes.learnt_from_cluster(&[address]);
+        assert_eq!(way(&routes, "[::ffff:192.0.2.7]:80"), Way::Local);
+        routes.learnt_from_cluster("b", &[address]);
         assert!(!routes.is_local(address));
     }
 
     #[test]
-    fn the_oldest_local_address_is_forgotten_first() {
-        let routes = Routes::default();
-        let address = |index: u32| IpAddr::V4(index.into());
-        for index in 0..=MAX_LOCAL as u32 {
-            routes.learnt_locally(&[address(index)]);
+    fn the_first_rule_that_matches_counts() {
+        use Way::{Local, Remote};
+        let routes = routes(&[
+            (Remote, "10.1.0.0/16"),
+            (Local, "10.0.0.0/8:443"),
+            (Remote, "10.2.0.0/16"),
+            (Local, "10.0.0.0/8"),
+        ]);
+        for (target, expected) in [
+            ("10.1.2.3:443", Remote),
+            ("10.2.2.3:443", Local),
+            ("10.2.2.3:80", Remote),
+            ("10.3.2.3:80", Local),
+            ("11.3.2.3:80", Remote),
+            ("[fd00::1]:80", Remote),
+        ] {
+            assert_eq!(way(&routes, target), expected, "{target}");
         }
-        assert!(!routes.is_local(address(0)));
-        assert!(routes.is_local(address(MAX_LOCAL as u32)));
+    }
+
+    #[test]
+    fn a_rule_for_a_name_holds_for_the_addresses_that_it_was_found_to_have() {
+        let routes = routes(&[
+            (Way::Local, "*.office.test"),
+            (Way::Remote, "db.test:5432"),
+            (Way::Local, "db.test"),
+        ]);
+        let address: IpAddr = "203.0.113.1".parse().unwrap();
+        assert_eq!(way(&routes, "203.0.113.1:80"), Way::Remote);
+        routes.learnt_locally("Wiki.Office.test.", &[address]);
+        assert_eq!(way(&routes, "203.0.113.1:80"), Way::Local);
+        // the same address under another name goes where that name goes
+        routes.learnt_from_cluster("db.test", &[address]);
+        assert_eq!(way(&routes, "203.0.113.1:5432"), Way::Remote);
+        assert_eq!(way(&routes, "203.0.113.1:80"), Way::Local);
+        let decision = routes.decide("203.0.113.1:5432".parse().unwrap());
+        assert_eq!(decision.cause.to_string(), "--remote db.test:5432");
+        assert_eq!(decision.name.as_deref(), Some("db.test"));
+        assert_eq!(routes.way_of_name("wiki.office.test"), Some(Way::Local));
+        assert_eq!(routes.way_of_name("db.test"), Some(Way::Local));
+        assert_eq!(routes.way_of_name("web"), None);
+    }
+
+    #[test]
+    fn a_rule_wins_over_what_was_learnt() {
+        let routes = routes(&[(Way::Remote, "192.0.2.0/24")]);
+        routes.learnt_locally(
+            "a",
+            &["192.0.2.7".parse().unwrap(), "198.51.100.7".parse().unwrap()],
+        );
+        assert_eq!(way(&routes, "192.0.2.7:80"), Way::Remote);
+        assert_eq!(way(&routes, "198.51.100.7:80"), Way::Local);
     }
 }

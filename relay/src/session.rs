@@ -16,6 +16,7 @@ use crate::registry::Registry;
 use crate::report::Failure;
 use crate::routes::Routes;
 use crate::ticker::Ticker;
+use crate::trace::Trace;
 use crate::uplink::{Connector, Keeper, Uplink};
 use kinject_protocol::control::{Reply, Request};
 use kinject_protocol::session::{Event, Ready, Report, SessionConfig, Target};
@@ -34,6 +35,8 @@ pub(crate) struct Session {
     pub(crate) uplink: Rc<Uplink>,
     /// Which targets go that way.
     pub(crate) routes: Rc<Routes>,
+    /// Who wants to know.
+    pub(crate) trace: Rc<Trace>,
     /// The sockets that were connected.
     pub(crate) registry: Registry,
     /// Where programs' sockets are connected to.
@@ -100,11 +103,20 @@ pub(crate) async fn run(
             "is the disk full?",
         )
     })?;
-    let routes = Rc::<Routes>::default();
+    let routes = Rc::new(Routes::new(config.rules.clone()));
+    let trace = Trace::open(config.trace.as_ref(), Rc::clone(&routes))
+        .map(Rc::new)
+        .map_err(|error| {
+            Failure::lasting(
+                format!("cannot write the trace: {error}"),
+                "is the file still there?",
+            )
+        })?;
     let session = Rc::new(Session {
-        resolver: Resolver::new(Rc::clone(&uplink), Rc::clone(&routes), shown.servers),
+        resolver: Resolver::new(Rc::clone(&uplink), Rc::clone(&trace), shown.servers),
         uplink,
         routes,
+        trace,
         registry: Registry::default(),
         flows: Flows::new(ports::address(number)),
         ports,

@@ -11,8 +11,10 @@ use crate::log;
 use crate::names;
 use crate::registry::Waiter;
 use crate::session::Session;
+use crate::trace;
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::control::Reply;
+use kinject_protocol::rules::Way;
 use kinject_tunnel::DialError;
 use kinject_tunnel::TunnelStream;
 use std::io;
@@ -49,8 +51,12 @@ pub(crate) async fn serve(
         }
         return answer(&call, &Reply::Failed(failure));
     }
-    if session.routes.is_local(target.ip().to_canonical()) {
+    if session.routes.decide(target).way == Way::Local {
         log::debug!("connect to {target}: local");
+        session
+            .trace
+            .target("connect", target)
+            .ended("left to this machine");
         return answer(&call, &Reply::Local);
     }
     if session.resolver.is_name_server(target) {
@@ -228,8 +234,19 @@ async fn finish_pending(
     None
 }
 
-/// Dials through the tunnel; a tunnel that breaks meanwhile is waited for, the program's own patience is the limit.
+/// Dials, and traces it.
 async fn dial(session: &Session, target: SocketAddr) -> Result<TunnelStream, ConnectFailure> {
+    let traced = session.trace.target("connect", target);
+    let outcome = dial_through(session, target).await;
+    traced.ended(match &outcome {
+        Ok(_) => "connected",
+        Err(failure) => trace::word(*failure),
+    });
+    outcome
+}
+
+/// Dials through the tunnel; a tunnel that breaks meanwhile is waited for, the program's own patience is the limit.
+async fn dial_through(session: &Session, target: SocketAddr) -> Result<TunnelStream, ConnectFailure> {
     // a scope means something on this machine only, and a mapped address is an IPv4 address
     let authority = SocketAddr::new(target.ip().to_canonical(), target.port()).to_string();
     loop {

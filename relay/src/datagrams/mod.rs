@@ -17,9 +17,11 @@ use crate::control::connect::{answer, failure_of};
 use crate::control::conversation::Conversation;
 use crate::log;
 use crate::session::Session;
+use crate::trace;
 use flow::Flow;
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::control::Reply;
+use kinject_protocol::rules::Way;
 use kinject_tunnel::DialError;
 use program::ProgramDatagrams;
 use std::cell::RefCell;
@@ -196,6 +198,7 @@ pub(crate) async fn serve(
     connect: bool,
 ) {
     let target = canonical(target);
+    let traced = session.trace.target("datagram", target);
     let reply = match decide(session, socket, target, connect).await {
         Ok(reply) => reply,
         Err(error) => {
@@ -207,6 +210,11 @@ pub(crate) async fn serve(
         }
     };
     log::debug!("datagrams to {target}: {reply:?}");
+    traced.ended(match &reply {
+        Reply::Local => "left to this machine",
+        Reply::Failed(failure) => trace::word(*failure),
+        _ => "carried",
+    });
     answer(call, &reply);
 }
 
@@ -216,7 +224,7 @@ async fn decide(
     target: SocketAddr,
     connect: bool,
 ) -> io::Result<Reply> {
-    if session.routes.is_local(target.ip()) {
+    if session.routes.decide(target).way == Way::Local {
         return Ok(Reply::Local);
     }
     if !is_carried(target.ip()) {

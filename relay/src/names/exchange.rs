@@ -13,6 +13,7 @@ use crate::log;
 use bytes::Bytes;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Reply, Way};
+use kinject_protocol::rules;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -50,14 +51,31 @@ impl Resolver {
             let answer = local::ask(&query).await;
             return Some(answer.unwrap_or_else(|| message::refusal(message, Code::NxDomain)));
         }
-        let answer = self.exchange_in_cluster(&query).await;
-        if message::code(&answer) == Code::NxDomain
-            && let Some(better) = self.exchange_locally(&query).await
-        {
-            return Some(better);
-        }
-        self.routes.learnt_from_cluster(&message::addresses(&answer));
+        let name = query.name();
+        let traced = self.trace.lookup(name.as_bytes());
+        let answer = self.exchange_by_name(&query, &name).await;
+        traced.exchanged(message::code(&answer), &message::addresses(&answer));
         Some(answer)
+    }
+
+    async fn exchange_by_name(&self, query: &Query<'_>, name: &str) -> Vec<u8> {
+        let only = self.routes.way_of_name(name);
+        if only == Some(rules::Way::Local) {
+            let answer = local::ask(query).await;
+            let answer = answer.unwrap_or_else(|| query.refusal(Code::NxDomain));
+            self.routes.learnt_locally(name, &message::addresses(&answer));
+            return answer;
+        }
+        let answer = self.exchange_in_cluster(query).await;
+        if only.is_none()
+            && message::code(&answer) == Code::NxDomain
+            && let Some(better) = self.exchange_locally(query).await
+        {
+            return better;
+        }
+        self.routes
+            .learnt_from_cluster(name, &message::addresses(&answer));
+        answer
     }
 
     /// The same over UDP: an answer that is too long for a datagram is cut, and the program comes again over TCP.
@@ -139,7 +157,7 @@ impl Resolver {
             .filter(|answer| message::code(answer) == Code::NoError)?;
         let addresses = message::addresses(&answer);
         log::debug!("{name}: answered locally, {addresses:?}");
-        self.routes.learnt_locally(&addresses);
+        self.routes.learnt_locally(&name, &addresses);
         Some(answer)
     }
 }

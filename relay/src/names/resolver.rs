@@ -2,7 +2,8 @@
 //!
 //! All candidates of the search list are asked at once and judged in glibc's order (`res_search`, resolver(3)), so
 //! that a lookup costs one round trip. Only where the cluster says that a name does not exist is the local resolver
-//! asked, and only its addresses count: any other local answer leaves the cluster's "no" standing.
+//! asked, and only its addresses count: any other local answer leaves the cluster's "no" standing. A rule for a name has
+//! one of them asked alone.
 
 use super::cache::Cache;
 use super::exchange::MessageCache;
@@ -11,10 +12,12 @@ use super::query::{self, Answer, Outcome};
 use super::resolv_conf::ResolvConf;
 use crate::log;
 use crate::routes::Routes;
+use crate::trace::Trace;
 use crate::uplink::Uplink;
 use hickory_proto::rr::RecordType;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Family, Purpose, Reply};
+use kinject_protocol::rules::Way;
 use kinject_tunnel::{AgentFacts, InterfaceAddress};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -76,6 +79,7 @@ impl PodNames {
 pub(crate) struct Resolver {
     pub(super) uplink: Rc<Uplink>,
     pub(super) routes: Rc<Routes>,
+    pub(super) trace: Rc<Trace>,
     addresses: Cache<(String, RecordType), Answer>,
     pub(super) messages: MessageCache,
     name_servers: Vec<IpAddr>,
@@ -89,10 +93,11 @@ struct Found {
 
 impl Resolver {
     /// A resolver for programs that see `name_servers` in their resolv.conf.
-    pub(crate) fn new(uplink: Rc<Uplink>, routes: Rc<Routes>, name_servers: Vec<IpAddr>) -> Self {
+    pub(crate) fn new(uplink: Rc<Uplink>, trace: Rc<Trace>, name_servers: Vec<IpAddr>) -> Self {
         Self {
             uplink,
-            routes,
+            routes: Rc::clone(trace.routes()),
+            trace,
             addresses: Cache::default(),
             messages: MessageCache::default(),
             name_servers,
@@ -112,9 +117,23 @@ impl Resolver {
 
     /// Looks up a name as a program gave it.
     pub(crate) async fn resolve(&self, name: &[u8], family: Family, purpose: Purpose) -> Reply {
+        let traced = self.trace.lookup(name);
+        let reply = self.look_up(name, family, purpose).await;
+        traced.answered(&reply);
+        reply
+    }
+
+    async fn look_up(&self, name: &[u8], family: Family, purpose: Purpose) -> Reply {
         let Some(name) = std::str::from_utf8(name).ok().filter(|name| is_host_name(name)) else {
             return Reply::NameFailed(NameFailure::NotFound);
         };
+        let only = self.routes.way_of_name(name);
+        if only == Some(Way::Local) {
+            return match self.resolve_locally(name, family).await {
+                Some(found) => found.into_reply(),
+                None => Reply::NameFailed(NameFailure::NotFound),
+            };
+        }
         let Ok(Ok(up)) = tokio::time::timeout(TUNNEL_PATIENCE, self.uplink.up()).await else {
             return Reply::NameFailed(NameFailure::TryAgain);
         };
@@ -128,20 +147,16 @@ impl Resolver {
         };
         let failure = match self.ask_cluster(&up.names.conf, name, family).await {
             Ok(mut found) => {
-                self.routes.learnt_from_cluster(&found.addresses);
+                self.routes.learnt_from_cluster(name, &found.addresses);
                 if purpose != Purpose::HostEntry {
                     order::sort(&mut found.addresses, &up.names.sources);
                 }
                 log::debug!("{name}: {:?} from the cluster", found.addresses);
                 return found.into_reply();
             }
-            Err(NameFailure::NotFound) if !up.names.conf.is_cluster_only(name) => {
-                match ask_locally(name, family).await {
-                    Some(found) => {
-                        self.routes.learnt_locally(&found.addresses);
-                        log::debug!("{name}: {:?} locally", found.addresses);
-                        return found.into_reply();
-                    }
+            Err(NameFailure::NotFound) if only.is_none() && !up.names.conf.is_cluster_only(name) => {
+                match self.resolve_locally(name, family).await {
+                    Some(found) => return found.into_reply(),
                     None => NameFailure::NotFound,
                 }
             }
@@ -149,6 +164,13 @@ impl Resolver {
         };
         log::debug!("{name}: {failure:?}");
         Reply::NameFailed(failure)
+    }
+
+    async fn resolve_locally(&self, name: &str, family: Family) -> Option<Found> {
+        let found = ask_locally(name, family).await?;
+        self.routes.learnt_locally(name, &found.addresses);
+        log::debug!("{name}: {:?} locally", found.addresses);
+        Some(found)
     }
 
     /// Asks for all candidates at once and judges the answers in their order.

@@ -8,6 +8,7 @@ use super::resolv_conf::ResolvConf;
 use super::resolver::{Resolver, TUNNEL_PATIENCE};
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Reply, Search, Way};
+use kinject_protocol::rules;
 
 /// A name to ask for, as bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,15 @@ impl Resolver {
 
     async fn try_search(&self, message: &[u8], search: Search) -> Result<Vec<u8>, NameFailure> {
         let query = Query::parse(message).map_err(|_| NameFailure::NoRecovery)?;
+        let name = query.name();
+        let only = self.routes.way_of_name(&name);
+        if only == Some(rules::Way::Local) {
+            let answer = self
+                .exchange(message)
+                .await
+                .filter(|answer| message::has_answers(answer));
+            return answer.ok_or(NameFailure::NotFound);
+        }
         let Ok(Ok(up)) = tokio::time::timeout(TUNNEL_PATIENCE, self.uplink.up()).await else {
             return Err(NameFailure::TryAgain);
         };
@@ -46,10 +56,11 @@ impl Resolver {
         match judge(&candidates, verdicts) {
             Ok(index) => {
                 let answer = answers.swap_remove(index).ok_or(NameFailure::NoRecovery)?;
-                self.routes.learnt_from_cluster(&message::addresses(&answer));
+                self.routes
+                    .learnt_from_cluster(&name, &message::addresses(&answer));
                 Ok(answer)
             }
-            Err(NameFailure::NotFound) => {
+            Err(NameFailure::NotFound) if only.is_none() => {
                 for question in questions.into_iter().flatten() {
                     let Ok(query) = Query::parse(&question) else {
                         continue;

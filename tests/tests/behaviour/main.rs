@@ -5,6 +5,7 @@
 mod children;
 mod local;
 mod outsiders;
+mod rules;
 mod shell;
 mod signals;
 mod status;

@@ -1,0 +1,247 @@
+//! A line for each decision: call, target, rule, way, result, time.
+//!
+//! ```text
+//! lookup   web                            default            cluster  10.96.10.1             0.9 ms
+//! connect  10.96.10.1:80                  default            cluster  connected              1.2 ms
+//! connect  10.20.0.7:443 (wiki.office)    --local *.office   local    left to this machine   0.0 ms
+//! ```
+//!
+//! Nothing is written, measured or copied where nobody asked for it.
+
+use crate::log;
+use crate::routes::Routes;
+use kinject_protocol::ConnectFailure;
+use kinject_protocol::control::Reply;
+use kinject_protocol::rules::Way;
+use kinject_protocol::session;
+use std::fmt::Display;
+use std::fs::File;
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Instant;
+
+/// Where the lines go.
+pub(crate) struct Trace {
+    output: Option<parking_lot::Mutex<Box<dyn Write>>>,
+    routes: Rc<Routes>,
+}
+
+/// A call that is under way, if anybody wants to know.
+#[must_use]
+pub(crate) struct Traced<'a>(Option<UnderWay<'a>>);
+
+struct UnderWay<'a> {
+    trace: &'a Trace,
+    begun: Instant,
+    call: &'static str,
+    target: String,
+    rule: String,
+    way: Way,
+}
+
+impl Trace {
+    /// Opens the output.
+    pub(crate) fn open(wanted: Option<&session::Trace>, routes: Rc<Routes>) -> io::Result<Self> {
+        let output: Option<Box<dyn Write>> = match wanted {
+            None => None,
+            Some(session::Trace::Stderr) => Some(Box::new(io::stderr())),
+            Some(session::Trace::File(path)) => Some(Box::new(File::options().append(true).open(path)?)),
+        };
+        Ok(Self {
+            output: output.map(parking_lot::Mutex::new),
+            routes,
+        })
+    }
+
+    /// What decides.
+    pub(crate) fn routes(&self) -> &Rc<Routes> {
+        &self.routes
+    }
+
+    /// Begins a connect or a datagram, for which the routes decide.
+    pub(crate) fn target(&self, call: &'static str, target: SocketAddr) -> Traced<'_> {
+        self.begin(|| {
+            let decision = self.routes.decide(target);
+            let target = SocketAddr::new(target.ip().to_canonical(), target.port());
+            let target = match &decision.name {
+                Some(name) => format!("{target} ({name})"),
+                None => target.to_string(),
+            };
+            (call, target, decision.cause.to_string(), decision.way)
+        })
+    }
+
+    /// Begins a lookup.
+    pub(crate) fn lookup(&self, name: &[u8]) -> Traced<'_> {
+        self.begin(|| {
+            let name = String::from_utf8_lossy(name).escape_default().to_string();
+            let rule = self.routes.rule_for_name(&name);
+            let way = rule.map_or(Way::Remote, |rule| rule.way);
+            let rule = rule.map_or_else(|| "default".to_owned(), ToString::to_string);
+            ("lookup", name, rule, way)
+        })
+    }
+
+    fn begin(&self, about: impl FnOnce() -> (&'static str, String, String, Way)) -> Traced<'_> {
+        Traced(self.output.as_ref().map(|_| {
+            let (call, target, rule, way) = about();
+            UnderWay {
+                trace: self,
+                begun: Instant::now(),
+                call,
+                target,
+                rule,
+                way,
+            }
+        }))
+    }
+}
+
+impl Traced<'_> {
+    /// Writes the line.
+    pub(crate) fn ended(mut self, result: impl Display) {
+        if let Some(call) = self.0.take() {
+            call.write(&result.to_string());
+        }
+    }
+
+    /// Writes the line of a lookup by its answer.
+    pub(crate) fn answered(mut self, reply: &Reply) {
+        let Some(call) = self.0.take() else { return };
+        match reply {
+            Reply::Addresses { addresses, .. } => call.found(addresses),
+            Reply::NameFailed(failure) => call.write(&format!("{failure:?}")),
+            other => call.write(&format!("{other:?}")),
+        }
+    }
+
+    /// Writes the line of a DNS message by its answer's code and the addresses in it.
+    pub(crate) fn exchanged(mut self, code: impl std::fmt::Debug, addresses: &[IpAddr]) {
+        match self.0.take() {
+            Some(call) if addresses.is_empty() => call.write(&format!("{code:?}")),
+            Some(call) => call.found(addresses),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Traced<'_> {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call.write("given up");
+        }
+    }
+}
+
+impl UnderWay<'_> {
+    fn found(mut self, addresses: &[IpAddr]) {
+        // a name that the cluster does not have was looked up here
+        if addresses
+            .first()
+            .is_some_and(|address| self.trace.routes.is_learnt_locally(*address))
+        {
+            self.way = Way::Local;
+        }
+        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        self.write(&addresses.join(","));
+    }
+
+    fn write(&self, result: &str) {
+        let way = match self.way {
+            Way::Remote => "cluster",
+            Way::Local => "local",
+        };
+        let time = self.begun.elapsed().as_secs_f64() * 1000.0;
+        let line = format!(
+            "{:<8} {:<40} {:<24} {way:<8} {result:<24} {time:.1} ms\n",
+            self.call, self.target, self.rule
+        );
+        if let Some(output) = &self.trace.output
+            && let Err(error) = output.lock().write_all(line.as_bytes())
+        {
+            log::warn!("cannot write the trace: {error}");
+        }
+    }
+}
+
+/// What connect(2) gives, in one word.
+pub(crate) fn word(failure: ConnectFailure) -> &'static str {
+    match failure {
+        ConnectFailure::Refused => "ECONNREFUSED",
+        ConnectFailure::TimedOut => "ETIMEDOUT",
+        ConnectFailure::HostUnreachable => "EHOSTUNREACH",
+        ConnectFailure::NetworkUnreachable => "ENETUNREACH",
+        ConnectFailure::Reset => "ECONNRESET",
+        ConnectFailure::PermissionDenied => "EACCES",
+        ConnectFailure::AddressNotAvailable => "EADDRNOTAVAIL",
+        ConnectFailure::TunnelDown => "ENETUNREACH: the session is over",
+        ConnectFailure::Exhausted => "EAGAIN",
+        ConnectFailure::AlreadyReported => "ECONNABORTED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kinject_protocol::NameFailure;
+    use kinject_protocol::rules::Rule;
+
+    #[test]
+    fn a_line_tells_all_of_a_call() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let rule = Rule::new(Way::Local, "*.office.test", None).unwrap();
+        let routes = Rc::new(Routes::new(vec![rule]));
+        routes.learnt_locally("wiki.office.test", &["10.20.0.7".parse().unwrap()]);
+        let wanted = session::Trace::File(file.path().to_owned());
+        let trace = Trace::open(Some(&wanted), routes).unwrap();
+        trace
+            .target("connect", "10.96.10.1:80".parse().unwrap())
+            .ended("connected");
+        trace
+            .target("connect", "[::ffff:10.20.0.7]:80".parse().unwrap())
+            .ended("left to this machine");
+        drop(trace.target("connect", "10.96.10.1:81".parse().unwrap()));
+        trace
+            .lookup(b"a\nb")
+            .answered(&Reply::NameFailed(NameFailure::NotFound));
+        let lines = std::fs::read_to_string(file.path()).unwrap();
+        let lines: Vec<Vec<&str>> = lines
+            .lines()
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(
+            lines[0][..5],
+            ["connect", "10.96.10.1:80", "default", "cluster", "connected"]
+        );
+        assert_eq!(
+            lines[1][..6],
+            [
+                "connect",
+                "10.20.0.7:80",
+                "(wiki.office.test)",
+                "--local",
+                "*.office.test",
+                "local"
+            ]
+        );
+        assert_eq!(
+            lines[2][..6],
+            ["connect", "10.96.10.1:81", "default", "cluster", "given", "up"]
+        );
+        assert_eq!(
+            lines[3][..5],
+            ["lookup", "a\\nb", "default", "cluster", "NotFound"]
+        );
+        assert_eq!(lines[3][6..], ["ms"]);
+    }
+
+    #[test]
+    fn without_a_wish_nothing_is_traced() {
+        let trace = Trace::open(None, Rc::default()).unwrap();
+        assert!(trace.lookup(b"web").0.is_none());
+        trace
+            .target("connect", "10.96.10.1:80".parse().unwrap())
+            .ended("connected");
+    }
+}
