@@ -3,6 +3,7 @@
 //! Each case runs in the sandbox and on the real cluster.
 
 mod connects;
+mod datagrams;
 mod leftovers;
 mod names;
 mod streams;

@@ -1,0 +1,84 @@
+//! UDP: connected or not, with several targets, cut, refused, by every call that there is.
+
+use kinject_tests::on_both_places;
+use kinject_tests::programs::c;
+use kinject_tests::running::Outcome;
+use kinject_tests::scene::Scene;
+
+use crate::targets::{UNROUTABLE, closed_port};
+
+/// Sends back what it gets.
+const ECHO: [&str; 2] = ["10.96.10.3", "7000"];
+/// The same outside of the cluster.
+const OUTSIDE: [&str; 2] = ["203.0.113.10", "7000"];
+
+fn datagrams(scene: &Scene, way: &str, targets: &[[&str; 2]]) -> Outcome {
+    scene.same(c("datagrams").arg(way).args(targets.concat()))
+}
+
+on_both_places! {
+    fn a_connected_socket_of_datagrams(scene: shared) {
+        datagrams(scene, "connected", &[ECHO]).shows("recvfrom: 5 bytes `hello");
+        datagrams(scene, "connected", &[ECHO]).shows("from 10.96.10.3 7000, 16 bytes");
+        datagrams(scene, "mapped-connected", &[ECHO]).shows("from ::ffff:10.96.10.3 7000, 28 bytes");
+    }
+
+    fn an_echo_by_its_name(scene: shared) {
+        datagrams(scene, "connected", &[["echo", "7000"]]).shows("getpeername: 10.96.10.3 7000");
+        datagrams(scene, "unconnected", &[["echo.default", "7000"], OUTSIDE]).shows("from 203.0.113.10 7000");
+    }
+
+    fn one_socket_with_several_targets(scene: shared) {
+        datagrams(scene, "unconnected", &[ECHO, OUTSIDE]).shows("from 203.0.113.10 7000, 16 bytes");
+        datagrams(scene, "mapped", &[ECHO, OUTSIDE]).shows("from ::ffff:203.0.113.10 7000, 28 bytes");
+    }
+
+    fn many_datagrams_in_one_call(scene: shared) {
+        datagrams(scene, "several", &[ECHO, OUTSIDE])
+            .shows("sendmmsg: 8\n")
+            .shows("number 1 from 203.0.113.10 7000, 16 bytes\nnumber 2 from 10.96.10.3 7000, 16 bytes\n");
+    }
+
+    fn datagrams_that_are_looked_at_and_cut(scene: shared) {
+        datagrams(scene, "cut", &[ECHO])
+            .shows("recvfrom: 10 bytes `0123`")
+            .shows("the largest: 65507\nrecvfrom: 65507 bytes")
+            .shows("too large: EMSGSIZE\n");
+    }
+
+    fn a_message_with_control_data(scene: shared) {
+        datagrams(scene, "message", &[ECHO])
+            .shows("recvmsg: 4 from 10.96.10.3 7000, 16 bytes, cut\n")
+            .shows("recvfrom: 8 bytes `answered");
+    }
+
+    fn places_for_sources_that_are_too_short_or_bad(scene: shared) {
+        datagrams(scene, "short", &[ECHO]).shows("room for 3: 5, length 16\n").shows("at a bad place: EFAULT\n");
+    }
+
+    fn a_target_that_refuses(scene: shared) {
+        let [address, port] = closed_port(scene);
+        datagrams(scene, "refused", &[[&address, &port], ECHO])
+            .shows("poll: 1 ERR\nrecvfrom: ECONNREFUSED\n")
+            .shows("SO_ERROR: ECONNREFUSED\n")
+            .shows("getpeername: 10.96.10.3 7000, 16 bytes\nwithout connecting: 7\nrecvfrom: EAGAIN\n");
+    }
+
+    fn a_target_without_a_route(scene: shared) {
+        datagrams(scene, "unreachable", &[UNROUTABLE]).prints("connect: EHOSTUNREACH\nsendto: EHOSTUNREACH\n");
+    }
+
+    fn a_socket_that_is_connected_again_and_dissolved(scene: shared) {
+        datagrams(scene, "again", &[ECHO, OUTSIDE])
+            .shows("getpeername: 203.0.113.10 7000, 16 bytes\n")
+            .shows("getpeername: ENOTCONN\nsend: EDESTADDRREQ\nsendto: 4\n");
+    }
+
+    fn a_socket_of_datagrams_that_is_inherited(scene: shared) {
+        datagrams(scene, "inherited", &[ECHO, OUTSIDE]).shows("recvfrom: 4 bytes `copy");
+    }
+
+    fn the_port_of_a_closed_socket_is_free_at_once(scene: shared) {
+        datagrams(scene, "port", &[ECHO]).shows("bind the same port: 0\nrecvfrom: 10 bytes");
+    }
+}
