@@ -17,3 +17,5 @@ mod execl;
 mod file;
 mod outsider;
 mod plan;
+
+pub(crate) use call::{execve_in_session, execveat_in_session};

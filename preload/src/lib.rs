@@ -44,6 +44,7 @@ macro_rules! hook {
 
 mod connect;
 mod datagram;
+mod dlopen;
 mod exec;
 mod files;
 mod lookup;
@@ -51,6 +52,7 @@ mod peer;
 mod receive;
 mod resolver;
 mod sockopt;
+mod syscall;
 
 mod address;
 mod control;

@@ -20,7 +20,11 @@ hook! {
     }
 }
 
-extern "C" fn getpeername_in_session(socket: c_int, place: *mut sockaddr, length: *mut socklen_t) -> c_int {
+pub(crate) extern "C" fn getpeername_in_session(
+    socket: c_int,
+    place: *mut sockaddr,
+    length: *mut socklen_t,
+) -> c_int {
     let Some(native) = real::getpeername.get() else {
         return Errno(libc::ENOSYS).fail();
     };

@@ -14,8 +14,8 @@ use core::ffi::CStr;
 use core::marker::PhantomData;
 use core::num::NonZeroUsize;
 use libc::{
-    FILE, addrinfo, c_char, c_int, c_uint, c_void, hostent, mode_t, msghdr, pid_t, pthread_key_t, size_t,
-    sockaddr, socklen_t, ssize_t,
+    FILE, addrinfo, c_char, c_int, c_long, c_uint, c_void, hostent, mode_t, msghdr, pid_t, pthread_key_t,
+    size_t, sockaddr, socklen_t, ssize_t,
 };
 use once_cell::race::OnceNonZeroUsize;
 
@@ -117,6 +117,8 @@ functions! {
     sendto: fn(c_int, *const c_void, size_t, c_int, *const sockaddr, socklen_t) -> ssize_t;
     sendmsg: fn(c_int, *const msghdr, c_int) -> ssize_t;
     sendmmsg: fn(c_int, *mut libc::mmsghdr, c_uint, c_int) -> c_int;
+    syscall: fn(c_long, usize, usize, usize, usize, usize, usize) -> c_long;
+    dlopen: fn(*const c_char, c_int) -> *mut c_void;
     recvfrom: fn(c_int, *mut c_void, size_t, c_int, *mut sockaddr, *mut socklen_t) -> ssize_t;
     __recvfrom_chk: fn(c_int, *mut c_void, size_t, size_t, c_int, *mut sockaddr, *mut socklen_t) -> ssize_t;
     recvmsg: fn(c_int, *mut msghdr, c_int) -> ssize_t;

@@ -22,7 +22,7 @@ hook! {
     }
 }
 
-extern "C" fn getsockopt_in_session(
+pub(crate) extern "C" fn getsockopt_in_session(
     socket: c_int,
     level: c_int,
     name: c_int,

@@ -82,7 +82,7 @@ hook! {
 /// This machine's libc does not have the function.
 const MISSING: Errno = Errno(libc::ENOSYS);
 
-pub(super) extern "C" fn execve_in_session(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
+pub(crate) extern "C" fn execve_in_session(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
     let Some(native) = real::execve.get() else {
         return MISSING.fail();
     };
@@ -145,7 +145,7 @@ extern "C" fn fexecve_in_session(descriptor: c_int, argv: Strings, envp: Strings
     with_session(envp, |envp| unsafe { native(descriptor, argv, envp) })
 }
 
-extern "C" fn execveat_in_session(
+pub(crate) extern "C" fn execveat_in_session(
     folder: c_int,
     path: *const c_char,
     argv: Strings,
