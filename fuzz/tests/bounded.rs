@@ -1,0 +1,161 @@
+//! A bounded run of every check, with bytes that are near to valid ones.
+
+#![allow(clippy::unwrap_used, reason = "it runs in tests only")]
+
+use kinject_protocol::control::{Family, Purpose, Reply, Request, Way};
+use kinject_protocol::executable::{HEAD, Obstacle};
+use kinject_protocol::{ConnectFailure, NameFailure};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// What happens to a valid message on its way.
+#[derive(Clone, Debug)]
+enum Harm {
+    Set(usize, u8),
+    Cut(usize),
+    Insert(usize, Vec<u8>),
+    Repeat(usize, usize),
+}
+
+fn harm() -> impl Strategy<Value = Harm> {
+    let place = || any::<usize>();
+    prop_oneof![
+        4 => (place(), any::<u8>()).prop_map(|(place, byte)| Harm::Set(place, byte)),
+        1 => place().prop_map(Harm::Cut),
+        1 => (place(), vec(any::<u8>(), 0..64)).prop_map(|(place, bytes)| Harm::Insert(place, bytes)),
+        1 => (place(), 0_usize..300).prop_map(|(place, count)| Harm::Repeat(place, count)),
+    ]
+}
+
+fn harmed(mut bytes: Vec<u8>, harms: Vec<Harm>) -> Vec<u8> {
+    for harm in harms {
+        let length = bytes.len();
+        match harm {
+            Harm::Set(place, byte) if length > 0 => bytes[place % length] = byte,
+            Harm::Set(..) => {}
+            Harm::Cut(place) => bytes.truncate(place % (length + 1)),
+            Harm::Insert(place, new) => {
+                let place = place % (length + 1);
+                bytes.splice(place..place, new);
+            }
+            Harm::Repeat(place, count) => {
+                let tail = bytes[place % (length + 1)..].to_vec();
+                bytes.extend(tail.iter().cycle().take(count.min(tail.len() * 300)));
+            }
+        }
+    }
+    bytes
+}
+
+/// Any bytes, or those of one of the seeds with up to eight harms.
+fn near(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+    let anything = vec(any::<u8>(), 0..600);
+    let damaged =
+        (proptest::sample::select(seeds), vec(harm(), 0..8)).prop_map(|(seed, harms)| harmed(seed, harms));
+    prop_oneof![1 => anything, 7 => damaged]
+}
+
+fn requests() -> Vec<Vec<u8>> {
+    let requests = [
+        Request::Connect {
+            target: "10.96.10.1:80".parse().unwrap(),
+        },
+        Request::Connect {
+            target: "[fe80::1%7]:443".parse().unwrap(),
+        },
+        Request::Peer { cookie: 7 },
+        Request::Failure { cookie: u64::MAX },
+        Request::Resolve {
+            family: Family::Any,
+            purpose: Purpose::AddressInfo,
+            name: b"web.default",
+        },
+        Request::Query {
+            way: Way::Datagram,
+            search: None,
+            message: &[7; 40],
+        },
+        Request::Reverse {
+            address: "2001:db8::1".parse().unwrap(),
+        },
+        Request::Outsider {
+            obstacle: Obstacle::Static,
+            is_refused: false,
+            program: b"/bin/busybox",
+        },
+    ];
+    requests.iter().map(|request| request.encode().to_vec()).collect()
+}
+
+fn replies() -> Vec<Vec<u8>> {
+    let mut replies = vec![
+        Reply::Connected,
+        Reply::InProgress,
+        Reply::Local,
+        Reply::Unknown,
+        Reply::Noted,
+        Reply::Peer("[2001:db8::1]:53".parse().unwrap()),
+        Reply::Addresses {
+            canonical: b"web.default.svc.cluster.local".to_vec(),
+            addresses: vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
+        },
+        Reply::Answer(vec![9; 300]),
+        Reply::Names(vec![b"web".to_vec(), b"alias".to_vec()]),
+    ];
+    replies.extend(ConnectFailure::ALL.map(Reply::Failed));
+    replies.extend(NameFailure::ALL.map(Reply::NameFailed));
+    let encode = |reply: &Reply| {
+        let mut bytes = Vec::new();
+        reply.encode(&mut bytes);
+        bytes
+    };
+    replies.iter().map(encode).collect()
+}
+
+/// Heads of programs as they are on every machine, and scripts.
+fn executables() -> Vec<Vec<u8>> {
+    let own = std::env::current_exe().unwrap();
+    let mut files: Vec<Vec<u8>> = [own.as_path(), "/bin/sh".as_ref()]
+        .iter()
+        .map(|path| std::fs::read(path).unwrap())
+        .collect();
+    for file in &mut files {
+        file.truncate(2 * HEAD);
+    }
+    files.push(b"#!/usr/bin/env python3\nprint()\n".to_vec());
+    files.push(b"#! \t/bin/sh -e\n".to_vec());
+    files
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_request_is_misread(bytes in near(requests())) {
+        kinject_fuzz::request(&bytes);
+    }
+
+    #[test]
+    fn no_reply_is_misread(bytes in near(replies())) {
+        kinject_fuzz::reply(&bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_program_file_confuses(bytes in near(executables())) {
+        kinject_fuzz::executable(&bytes);
+    }
+}
+
+#[test]
+fn every_seed_is_valid() {
+    use kinject_protocol::executable::interpreter;
+    assert!(requests().iter().all(|bytes| Request::decode(bytes).is_ok()));
+    assert!(replies().iter().all(|bytes| Reply::decode(bytes).is_ok()));
+    let files = executables();
+    assert!(files[..2].iter().all(|bytes| bytes.starts_with(b"\x7fELF")));
+    assert!(files[2..].iter().all(|bytes| interpreter(bytes).is_some()));
+}
