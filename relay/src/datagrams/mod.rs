@@ -86,8 +86,9 @@ impl Flows {
         self.table.borrow().peers.get(&cookie).copied()
     }
 
-    /// Ends flows whose sockets are gone, for as long as the session lives.
+    /// Ends flows whose sockets are gone, for as long as the session lives, and all of them with it.
     pub(crate) async fn watch(&self) -> Infallible {
+        let _all = EndAll(self);
         loop {
             if self.table.borrow().by_target.is_empty() {
                 self.added.notified().await;
@@ -141,6 +142,17 @@ impl Flows {
         drop(table);
         self.added.notify_one();
         Ok(flow)
+    }
+}
+
+/// Ends all flows when it is dropped: their tasks hold the session that owns them.
+struct EndAll<'a>(&'a Flows);
+
+impl Drop for EndAll<'_> {
+    fn drop(&mut self) {
+        for (_, entry) in self.0.table.borrow_mut().by_target.drain() {
+            entry.task.abort();
+        }
     }
 }
 
