@@ -75,6 +75,17 @@ static int start(const char *function, const char *path, const char *base, char 
         waitpid(child, &status, 0);
         return WEXITSTATUS(status);
     }
+    if (strcmp(function, "system") == 0 || strcmp(function, "popen") == 0) {
+        char line[8192];
+
+        snprintf(line, sizeof line, "exec '%s' show one two three", path);
+        if (function[0] == 's')
+            return WEXITSTATUS(system(line));
+        FILE *child_says = popen(line, "r");
+        while (child_says != NULL && fgets(line, sizeof line, child_says) != NULL)
+            fputs(line, stdout);
+        return child_says == NULL ? 99 : WEXITSTATUS(pclose(child_says));
+    }
     if (strcmp(function, "vfork") == 0) {
         child = vfork();
         if (child == 0) {

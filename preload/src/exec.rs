@@ -17,5 +17,6 @@ mod execl;
 mod file;
 mod outsider;
 mod plan;
+mod shell;
 
 pub(crate) use call::{execve_in_session, execveat_in_session};

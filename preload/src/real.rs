@@ -165,6 +165,8 @@ functions! {
     execveat: fn(c_int, *const c_char, Argv, Argv, c_int) -> c_int;
     posix_spawn: fn(*mut pid_t, *const c_char, *const c_void, *const c_void, Argv, Argv) -> c_int;
     posix_spawnp: fn(*mut pid_t, *const c_char, *const c_void, *const c_void, Argv, Argv) -> c_int;
+    system: fn(*const c_char) -> c_int;
+    popen: fn(*const c_char, *const c_char) -> *mut libc::FILE;
     pthread_key_create: fn(*mut pthread_key_t, Destructor) -> c_int;
     pthread_key_delete: fn(pthread_key_t) -> c_int;
     pthread_getspecific: fn(pthread_key_t) -> *mut c_void;

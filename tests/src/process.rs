@@ -1,7 +1,7 @@
 //! Processes as `/proc` shows them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// All processes that there are.
@@ -34,14 +34,28 @@ pub fn state(pid: u32) -> Option<char> {
     status.rsplit_once(") ")?.1.chars().next()
 }
 
-/// How many sockets a process has open.
-pub fn sockets(pid: u32) -> usize {
+/// What a process has open, as `readlink` shows it.
+pub fn descriptors(pid: u32) -> Vec<PathBuf> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd"));
     let entries = entries.unwrap_or_else(|error| panic!("cannot look into process {pid}: {error}"));
-    let links = entries
+    entries
         .flatten()
-        .filter_map(|entry| fs::read_link(entry.path()).ok());
-    links.filter(|link| is_socket(link)).count()
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .collect()
+}
+
+/// How many sockets a process has open.
+pub fn sockets(pid: u32) -> usize {
+    descriptors(pid).iter().filter(|link| is_socket(link)).count()
+}
+
+/// The memory of a process that is in use, in bytes.
+pub fn resident(pid: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"));
+    let status = status.unwrap_or_else(|error| panic!("cannot look at process {pid}: {error}"));
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<usize>().ok());
+    kib.expect("a living process has memory") * 1024
 }
 
 fn is_socket(link: &Path) -> bool {

@@ -72,6 +72,22 @@ fn a_child_of_a_program_that_cleared_its_environment_is_in_the_session() {
     }
 }
 
+/// libc starts the shell by itself, with the environment that the program left.
+#[test]
+fn a_shell_that_libc_starts_for_a_program_that_cleared_its_environment_is_in_the_session() {
+    let relay = Relay::start();
+    for function in ["system", "popen"] {
+        for environment in ["own", "cleared"] {
+            assert_in_session(&run(&relay, "exec_family", &[function, environment]), &relay);
+        }
+        let args = [function, "cleared"];
+        let left = Program::injected(&relay, "exec_family", &args).env("KINJECT_SOCKET", "");
+        assert!(!left.output().contains("KINJECT_LIBRARY"), "{function}");
+        let outside = Program::bare("exec_family", &args).env("LD_PRELOAD", library());
+        assert!(!outside.output().contains("LD_PRELOAD"), "{function}");
+    }
+}
+
 #[test]
 fn a_child_with_an_environment_of_its_own_keeps_it_and_is_in_the_session() {
     let relay = Relay::start();

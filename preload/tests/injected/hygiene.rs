@@ -30,6 +30,13 @@ fn threads_and_forks_at_once_all_connect() {
 }
 
 #[test]
+fn signal_handlers_connect_in_the_middle_of_a_connect() {
+    let relay = Relay::start();
+    let said = run(&relay, "signal_handler", &[TARGET, &connected()]);
+    assert_eq!(said, "failed: 0, in the handler: 0\n");
+}
+
+#[test]
 fn a_thread_that_is_cancelled_in_a_connect_ends_alone() {
     let relay = Relay::start();
     let said = run(

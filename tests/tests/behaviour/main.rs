@@ -5,6 +5,7 @@
 mod children;
 mod local;
 mod outsiders;
+mod processes;
 mod rules;
 mod shell;
 mod signals;

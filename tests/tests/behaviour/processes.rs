@@ -1,0 +1,157 @@
+//! The life of processes in a session: many of them, odd ones, and what is left of them in the relay.
+
+use std::fs;
+use std::time::Duration;
+
+use kinject_tests::place::shared_sandbox;
+use kinject_tests::programs::{Program, c, interpreter, shell};
+use kinject_tests::running::{Outcome, run, run_within};
+use kinject_tests::session::{Session, eventually, kinject_run};
+use kinject_tests::{process, skip};
+
+const ANSWER: &str = "10.96.10.1      web.default.svc.cluster.local\n";
+
+fn kinject(program: &Program) -> Outcome {
+    run(&mut kinject_run::<&str>(shared_sandbox(), &[], program))
+}
+
+fn inline(script: &str) -> Program {
+    Program::new(interpreter()).args(["-SEc", script])
+}
+
+/// Each connects to the greeting service and says what it got.
+const GREETED: &str = "exec 3<>/dev/tcp/echo/7005 && read -r line <&3 && echo $line";
+
+#[test]
+fn a_thousand_processes_leave_nothing_behind_in_the_relay() {
+    let session = Session::start::<&str>(shared_sandbox(), &[]);
+    let relay = session.relay();
+    let in_shells = |count: usize| {
+        let line = format!("for i in $(seq {count}); do bash -c '{GREETED}'; done | sort | uniq -c");
+        let outcome = run_within(
+            session.command("bash").args(["-c", &line]),
+            Duration::from_secs(100),
+        );
+        assert_eq!(
+            outcome.succeeded().stdout.trim(),
+            format!("{count} welcome"),
+            "{outcome}"
+        );
+    };
+    // what is made once stays
+    in_shells(50);
+    let settled = |what: &str, limit: usize| {
+        eventually(what, Duration::from_secs(20), || {
+            process::descriptors(relay).len() <= limit
+        });
+    };
+    settled("an idle relay", 40);
+    let (descriptors, memory) = (process::descriptors(relay).len(), process::resident(relay));
+    let files = fs::read_dir(session.folder()).unwrap().count();
+    in_shells(1000);
+    settled("descriptors as before", descriptors);
+    let grown = process::resident(relay).saturating_sub(memory);
+    assert!(grown < 2 << 20, "the relay grew by {grown} bytes");
+    assert_eq!(fs::read_dir(session.folder()).unwrap().count(), files);
+    assert_eq!(session.end(), 0);
+}
+
+#[test]
+fn a_pipeline_of_many_processes_at_once_connects() {
+    let each = format!("( {GREETED} ; cat )");
+    let line = vec![each; 40].join(" | ");
+    let outcome = kinject(&Program::new("bash").args(["-c", &line]));
+    assert_eq!(outcome.succeeded().stdout, "welcome\n".repeat(40));
+}
+
+#[test]
+fn shells_that_libc_starts_stay_in_the_session_of_a_program_that_cleared_everything() {
+    for way in ["cleared-system", "cleared-popen"] {
+        let program = c("escapes").args([way, "/usr/bin/getent", "hosts", "web"]);
+        kinject(&program).succeeded().prints(ANSWER);
+    }
+}
+
+#[test]
+fn a_program_that_closes_every_range_of_descriptors_still_connects() {
+    let program = c("escapes").args(["close_range", "/usr/bin/getent", "hosts", "web"]);
+    kinject(&program).succeeded().prints(ANSWER);
+}
+
+#[test]
+fn a_program_that_preloads_something_of_its_own_stays() {
+    kinject(&shell("LD_PRELOAD=libm.so.6 getent hosts web"))
+        .succeeded()
+        .prints(ANSWER);
+    kinject(&shell("LD_PRELOAD= getent hosts web"))
+        .succeeded()
+        .prints(ANSWER);
+    let script =
+        "import os\nos.environ['LD_PRELOAD'] = 'libm.so.6'\nos.execvp('getent', ['getent', 'hosts', 'web'])";
+    kinject(&inline(script)).succeeded().prints(ANSWER);
+}
+
+#[test]
+fn scripts_that_clean_the_environment_stay() {
+    let clean = "env -i PATH=/usr/bin:/bin HOME=/ TERM=dumb sh -c";
+    kinject(&shell(&format!("{clean} 'exec setsid -w getent hosts web'")))
+        .succeeded()
+        .prints(ANSWER);
+    kinject(&shell(&format!(
+        "cd / && {clean} '{clean} \"nice getent hosts web\"'"
+    )))
+    .succeeded()
+    .prints(ANSWER);
+}
+
+/// The relay answers its own user alone: what runs as another reaches nothing, rather than the local network.
+#[test]
+fn a_program_that_becomes_another_user_reaches_nothing() {
+    if !rustix::process::geteuid().is_root() {
+        skip::not_run("programs that become another user", "it needs root");
+        return;
+    }
+    let script = "import os, socket, encodings.idna\nos.setgid(12345); os.setuid(12345)\n\
+        for call in (lambda: socket.create_connection(('10.96.10.3', 7005), 5), lambda: socket.gethostbyname('web')):\n  \
+        try: print(call())\n  except OSError as e: print(type(e).__name__, e.errno)";
+    kinject(&inline(script))
+        .succeeded()
+        .prints("OSError 101\ngaierror -3\n");
+}
+
+/// Forks while threads connect: in the children connects work, and nothing hangs.
+#[test]
+fn forks_in_the_middle_of_connects_and_lookups_work() {
+    let script = "import os, socket, threading, warnings, encodings.idna\nwarnings.simplefilter('ignore')\n\
+        def greet():\n  with socket.create_connection(('echo', 7005), 10) as s: return s.recv(99)\n\
+        def work():\n  for _ in range(20): assert greet() == b'welcome\\n'\n\
+        threads = [threading.Thread(target=work) for _ in range(4)]\n\
+        for t in threads: t.start()\nbad = 0\n\
+        for _ in range(30):\n  pid = os.fork()\n  if not pid: os._exit(0 if greet() == b'welcome\\n' else 1)\n  \
+        bad += os.waitpid(pid, 0)[1] != 0\n\
+        for t in threads: t.join()\nprint('bad:', bad)";
+    kinject(&inline(script)).succeeded().prints("bad: 0\n");
+}
+
+/// What a sandbox of the program's own forbids with an error is an unreachable network; the program goes on.
+#[test]
+fn a_sandboxed_program_is_told_that_the_network_cannot_be_reached() {
+    let program = c("sandboxed").args(["errno", "10.96.10.3", "7005"]);
+    kinject(&program)
+        .succeeded()
+        .prints("connect: ENETUNREACH\ngetaddrinfo: -3\nstill here\n");
+}
+
+/// What it kills for is its own affair, and of this process alone: the session goes on.
+#[test]
+fn a_sandbox_that_kills_for_unix_sockets_kills_that_program_alone() {
+    let program = c("sandboxed").args(["kill", "10.96.10.3", "7005"]);
+    let line = format!(
+        "'{}' kill 10.96.10.3 7005; echo $?; getent hosts web",
+        program.path.display()
+    );
+    // 128 and SIGSYS
+    kinject(&shell(&line))
+        .succeeded()
+        .prints(&format!("159\n{ANSWER}"));
+}
