@@ -92,6 +92,11 @@ pub fn static_c(name: &str) -> Program {
     compile(name, &["-static"])
 }
 
+/// A library in C for the tests' own programs.
+pub fn shared_c(name: &str) -> Program {
+    compile(name, &["-shared", "-fPIC"])
+}
+
 fn compile(name: &str, flags: &[&str]) -> Program {
     static COMPILED: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
     let key = format!("{name}{}", flags.concat());

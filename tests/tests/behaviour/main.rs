@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 mod children;
+mod datagrams;
 mod local;
 mod outsiders;
 mod processes;

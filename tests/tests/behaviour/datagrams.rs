@@ -1,0 +1,49 @@
+//! What datagrams leave behind, and libraries that are opened past the session.
+
+use std::time::Duration;
+
+use kinject_tests::cluster::wait_for;
+use kinject_tests::place::shared_sandbox;
+use kinject_tests::process;
+use kinject_tests::programs::{c, shared_c};
+use kinject_tests::running::run;
+use kinject_tests::session::{Session, kinject_run};
+
+/// Sends back what it gets, over TCP and UDP.
+const ECHO: [&str; 2] = ["10.96.10.3", "7000"];
+
+#[test]
+fn a_session_that_carried_datagrams_ends_with_its_program() {
+    let program = c("datagrams").arg("connected").args(ECHO);
+    run(&mut kinject_run::<&str>(shared_sandbox(), &[], &program))
+        .succeeded()
+        .within(Duration::from_secs(5));
+}
+
+#[test]
+fn flows_end_when_their_sockets_are_closed() {
+    let session = Session::start::<&str>(shared_sandbox(), &[]);
+    let crowd = |sockets: &str| {
+        let program = c("crowded").arg(sockets).args(ECHO);
+        let mut command = session.command(&program.path);
+        run(command.args(&program.arguments))
+            .succeeded()
+            .prints(&format!("{sockets} answers\n"));
+    };
+    let quiet = process::sockets(session.relay());
+    crowd("300");
+    wait_for("the end of the flows", Duration::from_secs(15), || {
+        Ok((process::sockets(session.relay()) <= quiet).then_some(()))
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_library_that_is_opened_with_deep_binding_stays_in_the_session() {
+    let library = shared_c("speaker");
+    let program = c("deep").arg(&library.path).args(ECHO);
+    run(&mut kinject_run::<&str>(shared_sandbox(), &[], &program))
+        .succeeded()
+        .shows("a library that is not there: /nonexistent/library.so: cannot open shared object file")
+        .shows("\necho\necho\n");
+}
