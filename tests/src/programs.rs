@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -87,6 +87,11 @@ pub fn c(name: &str) -> Program {
     compile(name, &[])
 }
 
+/// One of the C programs that the preloaded library is tested with, compiled.
+pub fn libc_call(name: &str) -> Program {
+    compile(&format!("../../c-tests/{name}"), &["-std=gnu11"])
+}
+
 /// One of the tests' own C programs, statically linked.
 pub fn static_c(name: &str) -> Program {
     compile(name, &["-static"])
@@ -99,7 +104,11 @@ pub fn shared_c(name: &str) -> Program {
 
 fn compile(name: &str, flags: &[&str]) -> Program {
     static COMPILED: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
-    let key = format!("{name}{}", flags.concat());
+    let base = Path::new(name)
+        .file_name()
+        .map(OsStr::to_string_lossy)
+        .unwrap_or_default();
+    let key = format!("{base}{}", flags.concat());
     let mut compiled = COMPILED.lock().expect("no compilation panics while it is locked");
     let compiled = compiled.get_or_insert_default();
     if let Some(path) = compiled.get(&key) {

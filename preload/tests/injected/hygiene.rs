@@ -120,6 +120,12 @@ fn valgrind_finds_nothing_to_say() {
         ("names", &["-s", "80", "db", "dual", "missing"]),
         ("host_entries", &["db", "six", "missing"]),
         ("datagrams", &["10.96.0.10", "53"]),
+        ("dns_messages", &["web", "many/16", "missing", "broken"]),
+        (
+            "address_names",
+            &["10.96.10.1", "10.244.0.5", "fd00::6", "10.96.10.99"],
+        ),
+        ("asynchronous_names", &["web", "missing", "127.0.0.1"]),
     ] {
         let valgrind = [
             "--quiet",

@@ -149,7 +149,7 @@ impl Flow {
                     Ok(Err(error)) => return log::warn!("datagrams to {}: {error}", self.target),
                 },
             };
-            if ahead.is_none() && self.is_for_a_name_server(session).await {
+            if ahead.is_none() && session.resolver.is_name_server(self.target) {
                 names::answer(session, &self.socket).await;
                 continue;
             }
@@ -171,15 +171,6 @@ impl Flow {
                 }
             }
         }
-    }
-
-    async fn is_for_a_name_server(&self, session: &Session) -> bool {
-        // a session that has ended has no use for the answer
-        session
-            .uplink
-            .up()
-            .await
-            .is_ok_and(|up| names::is_name_server(&up, self.target))
     }
 
     /// Carries until the stream ends; says whether the flow has ended with it.

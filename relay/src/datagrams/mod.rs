@@ -269,13 +269,11 @@ async fn open(
 ) -> io::Result<Result<Rc<Flow>, DialError>> {
     let mut stream = None;
     let verdict = tokio::time::timeout(QUICK, async {
-        match session.uplink.up().await {
-            Ok(up) if names::is_name_server(&up, target) => Ok(()),
-            _ => {
-                let stream = stream.insert(flow::request(session, target).await?);
-                stream.opened().await
-            }
+        if session.resolver.is_name_server(target) {
+            return Ok(());
         }
+        let stream = stream.insert(flow::request(session, target).await?);
+        stream.opened().await
     });
     if let Ok(Err(error)) = verdict.await
         && error != DialError::TunnelLost

@@ -6,8 +6,6 @@
 use super::flow::PATIENCE;
 use crate::log;
 use crate::session::Session;
-use crate::uplink::Up;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
@@ -15,16 +13,8 @@ use tokio::task::JoinSet;
 /// Questions of one flow that may be under way; further ones are lost, as at a name server that is busy.
 const MOST: usize = 256;
 
-/// The port of name servers.
-const PORT: u16 = 53;
-
 /// The longest question that is read.
 const LONGEST: usize = 65_535;
-
-/// Whether `target` is one of the pod's name servers.
-pub(super) fn is_name_server(up: &Up, target: SocketAddr) -> bool {
-    target.port() == PORT && up.names.conf.servers.contains(&target.ip())
-}
 
 /// Answers questions until none has come for long, or the program is gone.
 pub(super) async fn answer(session: &Rc<Session>, socket: &UdpSocket) {

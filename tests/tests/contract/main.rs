@@ -6,5 +6,6 @@ mod connects;
 mod datagrams;
 mod leftovers;
 mod names;
+mod resolvers;
 mod streams;
 mod targets;

@@ -1,0 +1,122 @@
+//! DNS messages: libc's functions for them, names of addresses, and programs that resolve by themselves.
+
+use kinject_tests::on_both_places;
+use kinject_tests::programs::{Program, installed, interpreter, libc_call, python};
+use kinject_tests::running::run;
+
+/// The types of records (RFC 1035, 3.2.2; RFC 2782).
+const CNAME: u16 = 5;
+const SOA: u16 = 6;
+const PTR: u16 = 12;
+const MX: u16 = 15;
+const TXT: u16 = 16;
+const AAAA: u16 = 28;
+const SRV: u16 = 33;
+const ANY: u16 = 255;
+
+fn typed(questions: &[(&str, u16)]) -> Vec<String> {
+    questions
+        .iter()
+        .map(|(name, kind)| format!("{name}/{kind}"))
+        .collect()
+}
+
+fn dig(arguments: &[&str]) -> Option<Program> {
+    Some(
+        installed("dig")?
+            .args(["+tries=1", "+time=10", "+nocookie"])
+            .args(arguments.iter().copied()),
+    )
+}
+
+on_both_places! {
+    fn questions_in_libcs_words_are_answered_as_in_the_pod(scene: shared) {
+        let names = [
+            "web", "web.default", "web.default.svc.cluster.local", "web.default.svc.cluster.local.", "db", "web.other",
+            "database.external.test",
+        ];
+        let outcome = scene.same(libc_call("dns_messages").args(names));
+        outcome.shows("[web.default.svc.cluster.local type 1 4 bytes]");
+    }
+
+    fn questions_for_every_type_are_answered_as_in_the_pod(scene: shared) {
+        let questions = typed(&[
+            ("_http._tcp.web", SRV), ("empty.external.test", TXT), ("web", AAAA), ("web", CNAME), ("web", MX),
+            ("1.10.96.10.in-addr.arpa", PTR), ("cluster.local", SOA), ("_http._tcp.db", SRV),
+        ]);
+        scene.same(libc_call("dns_messages").args(questions));
+    }
+
+    fn names_that_have_no_answer_have_the_same_h_errno(scene: shared) {
+        let names = [
+            "missing.default.svc.cluster.local.", "empty.external.test", "anything.broken.test", "a..b", "",
+            "missing.default.svc",
+        ];
+        scene.same(libc_call("dns_messages").args(names));
+    }
+
+    fn an_answer_of_more_than_512_bytes_comes_whole(scene: shared) {
+        let outcome = scene.same(libc_call("dns_messages").args(typed(&[("echo.default.svc.cluster.local", ANY)])));
+        outcome.shows("res_query echo.default.svc.cluster.local/255: ");
+    }
+
+    fn addresses_have_the_names_that_they_have_in_the_pod(scene: shared) {
+        let addresses = ["10.96.10.1", "10.96.10.4", "10.96.10.9", "127.0.0.1", "::ffff:10.96.10.1"];
+        let outcome = scene.same(libc_call("address_names").args(addresses));
+        outcome.shows("gethostbyaddr 10.96.10.1: web.default.svc.cluster.local family 2 length 4 10.96.10.1\n");
+    }
+
+    fn an_address_without_a_name_has_none(scene: shared) {
+        scene.same(libc_call("address_names").arg("203.0.113.77"));
+    }
+
+    fn lookups_that_are_not_waited_for_end_alike(scene: shared) {
+        let outcome = scene.same(libc_call("asynchronous_names").args(["web", "db-0.db", "web.other", "10.96.10.1"]));
+        outcome.shows("  web: 0 10.96.10.1:80, cancelled -103\n");
+    }
+
+    fn the_pods_resolv_conf_is_what_programs_read(scene: shared) {
+        let print = "print(open('/etc/resolv.conf').read(), end='')";
+        let program = Program::new(interpreter()).args(["-SE", "-c", print]);
+        let found = run(&mut scene.injected(&program));
+        found.succeeded().shows("nameserver 10.96.0.10\n").shows("default.svc.cluster.local svc.cluster.local");
+    }
+
+    fn dig_is_answered_over_udp_and_tcp(scene: shared) {
+        for way in ["+notcp", "+tcp"] {
+            for question in [
+                &["web.default.svc.cluster.local"][..],
+                &["+search", "web"],
+                &["SRV", "_http._tcp.web.default.svc.cluster.local"],
+                &["TXT", "empty.external.test"],
+                &["-x", "10.96.10.1"],
+                &["missing.default.svc.cluster.local"],
+            ] {
+                let options = ["@10.96.0.10", way, "+noall", "+answer", "+nottlid"];
+                let Some(program) = dig(&options).map(|dig| dig.args(question.iter().copied())) else {
+                    return;
+                };
+                scene.same(program);
+            }
+        }
+    }
+
+    fn dig_finds_the_clusters_name_server_by_itself(scene: shared) {
+        for way in ["+notcp", "+tcp"] {
+            if let Some(program) = dig(&[way, "+short", "+search", "web"]) {
+                let found = run(&mut scene.injected(&program));
+                assert_eq!(found.succeeded().stdout, "10.96.10.1\n");
+            }
+        }
+    }
+
+    fn a_name_server_takes_many_questions_on_one_connection(scene: shared) {
+        scene.same(python("pipelined.py").args(["10.96.0.10", "web.default.svc.cluster.local", "40"]))
+            .shows("40 answers\n");
+    }
+
+    fn noise_gets_no_answer_and_hurts_nobody(scene: shared) {
+        let found = run(&mut scene.injected(&python("dns_noise.py").arg("10.96.0.10")));
+        found.succeeded().shows("answered after the noise\n");
+    }
+}
