@@ -2,7 +2,9 @@
 #ifndef KINJECT_COMMON_H
 #define KINJECT_COMMON_H
 
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>

@@ -245,6 +245,12 @@ unsafe fn query_domain(
     place: Place,
     size: c_int,
 ) -> c_int {
+    // SAFETY: the caller vouches for the name
+    let is_empty = unsafe { *name } == 0;
+    if domain.is_null() && is_empty {
+        // SAFETY: the caller vouches for the state
+        return unsafe { fail(state, host_errno::NO_RECOVERY, None) };
+    }
     if domain.is_null() {
         // SAFETY: the caller vouches for all of it
         return unsafe { query(session, state, name, class, kind, place, size) };

@@ -104,7 +104,12 @@ unsafe fn search(
     size: c_int,
 ) -> c_int {
     // SAFETY: the caller vouches for the name
-    if unsafe { CStr::from_ptr(name) }.to_bytes().ends_with(b".") {
+    let text = unsafe { CStr::from_ptr(name) }.to_bytes();
+    if text.is_empty() {
+        // SAFETY: the caller vouches for the state
+        return unsafe { fail(state, host_errno::NO_RECOVERY, None) };
+    }
+    if text.ends_with(b".") {
         // SAFETY: the caller vouches for all of it
         return unsafe { query(session, state, name, class, kind, place, size) };
     }

@@ -129,6 +129,7 @@ fn is_host_byte(byte: u8) -> bool {
 mod tests {
     use super::*;
     use hickory_proto::rr::{Record, rdata};
+    use proptest::prelude::*;
 
     fn answer(records: &[(&str, RData)]) -> Vec<u8> {
         let mut message = Message::from_vec(&question("10.0.0.1".parse().unwrap()).unwrap()).unwrap();
@@ -182,5 +183,27 @@ mod tests {
         let question = question("2001:db8::1".parse().unwrap()).unwrap();
         let query = Query::parse(&question).unwrap();
         assert_eq!(query.reversed_address(), Some("2001:db8::1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_name_that_points_at_itself_is_a_broken_answer() {
+        let mut looped = answer(&[(OWNER, ptr("web.test."))]);
+        // the target, which is the last thing in the message, becomes a pointer to itself
+        let target = looped.len() - "web.test".len() - 2;
+        let [high, low] = (target as u16).to_be_bytes();
+        looped[target..target + 2].copy_from_slice(&[0xc0 | high, low]);
+        assert_eq!(names(&looped), Err(NameFailure::NoRecovery));
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_read_without_a_panic(at in 0..80_usize, bytes in prop::collection::vec(any::<u8>(), 1..40)) {
+            let mut message = answer(&[(OWNER, ptr("web.test.")), (OWNER, ptr("alias.test."))]);
+            for (place, byte) in message.iter_mut().skip(at).zip(bytes) {
+                *place = byte;
+            }
+            let found = names(&message).unwrap_or_default();
+            prop_assert!(found.iter().all(|name| name.bytes().all(is_host_byte)));
+        }
     }
 }
