@@ -8,6 +8,7 @@ mod environment;
 mod exec;
 mod idle;
 mod local;
+mod lookup;
 mod median;
 mod stalled;
 mod transfer;
@@ -71,6 +72,17 @@ enum Load {
         #[arg(long)]
         count: usize,
     },
+    /// Look a name up over and over
+    Lookup {
+        /// The name, or a domain
+        name: String,
+        /// Look up names of pods in that domain, each of them once
+        #[arg(long)]
+        fresh: bool,
+        /// How often
+        #[arg(long)]
+        count: usize,
+    },
     /// Print the environment, and stay until standard input ends
     Hold,
 }
@@ -118,6 +130,12 @@ fn run(load: Load) -> anyhow::Result<Value> {
         Load::Idle { address, count } => idle::run(address, count),
         Load::Exec { count, environments } => exec::run(count, &environments),
         Load::Local { count } => local::run(count),
+        Load::Lookup {
+            name,
+            fresh: true,
+            count,
+        } => lookup::fresh(&name, count),
+        Load::Lookup { name, count, .. } => lookup::again(&name, count),
         Load::Hold => environment::hold(),
     }
 }

@@ -14,6 +14,7 @@ mod helper;
 mod interrupt;
 mod load;
 mod machine;
+mod names;
 mod namespaces;
 mod pods;
 mod port_forward;
@@ -72,6 +73,8 @@ struct Effort {
     execs: usize,
     /// Local connects in a round.
     connects: usize,
+    /// Lookups in a round.
+    lookups: usize,
     /// Starts of a session on a cluster, by each way.
     sessions: usize,
 }
@@ -81,6 +84,7 @@ const THOROUGH: Effort = Effort {
     seconds: 1.0,
     execs: 1500,
     connects: 5000,
+    lookups: 5000,
     sessions: 7,
 };
 
@@ -89,6 +93,7 @@ const QUICK: Effort = Effort {
     seconds: 0.2,
     execs: 100,
     connects: 500,
+    lookups: 500,
     sessions: 3,
 };
 
@@ -113,6 +118,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         let measured = match part {
             Part::Direct => direct::run(&programs, &effort, &mut results),
             Part::Exec => exec::run(&programs, &effort, &mut results),
+            Part::Names => names::run(&programs, &effort, &mut results),
             Part::Cluster => cluster::run(&programs, &effort, &mut results),
         };
         if let Err(error) = measured {

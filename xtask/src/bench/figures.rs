@@ -16,18 +16,21 @@ pub(crate) enum Part {
     Direct,
     /// What programs pay that use no network, or only this machine's
     Exec,
+    /// In the sandbox
+    Names,
     /// On the cluster of `cargo xtask cluster`
     Cluster,
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 3] = [Self::Direct, Self::Exec, Self::Cluster];
+    pub(crate) const ALL: [Self; 4] = [Self::Direct, Self::Exec, Self::Names, Self::Cluster];
 
     /// Its headline.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Direct => "direct transport, between two network namespaces",
             Self::Exec => "what stays on the machine",
+            Self::Names => "names, in the sandbox",
             Self::Cluster => "a real cluster",
         }
     }
@@ -37,6 +40,7 @@ impl Part {
         match self {
             Self::Direct => &[Way::Direct, Way::Torsocks],
             Self::Exec => &[Way::Direct, Way::Torsocks],
+            Self::Names => &[Way::Direct],
             Self::Cluster => &[Way::Direct, Way::KubectlPortForward],
         }
     }
@@ -86,6 +90,8 @@ pub(crate) enum Figure {
     Exec,
     LoopbackConnect,
     UnixConnect,
+    FreshLookup,
+    Lookup,
     Start,
 }
 
@@ -105,6 +111,8 @@ impl Figure {
             Self::Exec => "exec of /bin/true",
             Self::LoopbackConnect => "connect to loopback",
             Self::UnixConnect => "connect to a Unix socket",
+            Self::FreshLookup => "lookup of a new name",
+            Self::Lookup => "lookup of a known name",
             Self::Start => "until the program runs",
         }
     }
@@ -112,7 +120,12 @@ impl Figure {
     pub(crate) fn unit(self) -> &'static str {
         match self {
             Self::Connect => "/s",
-            Self::RoundTrip | Self::Exec | Self::LoopbackConnect | Self::UnixConnect => "µs",
+            Self::RoundTrip
+            | Self::Exec
+            | Self::LoopbackConnect
+            | Self::UnixConnect
+            | Self::FreshLookup
+            | Self::Lookup => "µs",
             Self::Download | Self::Upload | Self::Streams => "MB/s",
             Self::StalledCost => "%",
             Self::IdleErrors => "",

@@ -52,7 +52,7 @@ const fn target(what: &'static str, part: Part, figure: Figure, measure: Measure
 
 use Bound::{AtLeast, AtMost, Below};
 use Measure::{Added, AddedRatio, OverFigure, Ratio, Value};
-use Part::{Cluster, Direct, Exec};
+use Part::{Cluster, Direct, Exec, Names};
 use Way::{BarePod, Kinject, KinjectPortForward, KinjectProxy, KubectlPortForward, Torsocks};
 
 const PROXY: Measure = Ratio(KinjectProxy, KubectlPortForward);
@@ -60,7 +60,7 @@ const PORT_FORWARD: Measure = Ratio(KinjectPortForward, KubectlPortForward);
 const TORSOCKS: Measure = Ratio(Kinject, Torsocks);
 
 #[rustfmt::skip]
-const TARGETS: [Target; 22] = [
+const TARGETS: [Target; 24] = [
     target("connect + 1-byte echo", Direct, Figure::Connect, TORSOCKS, AtLeast(1.5)),
     target("1-byte round trip", Direct, Figure::RoundTrip, Ratio(Kinject, Way::Direct), AtMost(2.4)),
     target("1-byte round trip", Direct, Figure::RoundTrip, TORSOCKS, Below(1.0)),
@@ -74,6 +74,8 @@ const TARGETS: [Target; 22] = [
     target("exec of /bin/true, added", Exec, Figure::Exec, AddedRatio(Kinject, Torsocks), AtMost(0.5)),
     target("connect to loopback, added", Exec, Figure::LoopbackConnect, Added(Kinject, Way::Direct), AtMost(1.0)),
     target("connect to a Unix socket, added", Exec, Figure::UnixConnect, Added(Kinject, Way::Direct), AtMost(1.0)),
+    target("lookup of a new name, added", Names, Figure::FreshLookup, Added(Kinject, Way::Direct), AtMost(200.0)),
+    target("lookup of a known name", Names, Figure::Lookup, Value(Kinject), AtMost(60.0)),
     target("proxy: 1-byte round trip", Cluster, Figure::RoundTrip, PROXY, AtMost(0.4)),
     target("proxy: download", Cluster, Figure::Download, PROXY, AtLeast(2.0)),
     target("proxy: upload", Cluster, Figure::Upload, PROXY, AtLeast(2.0)),
