@@ -1,7 +1,7 @@
 //! UDP: connected or not, with several targets, cut, refused, by every call that there is.
 
 use kinject_tests::on_both_places;
-use kinject_tests::programs::c;
+use kinject_tests::programs::{c, python};
 use kinject_tests::running::Outcome;
 use kinject_tests::scene::Scene;
 
@@ -84,6 +84,14 @@ on_both_places! {
         datagrams(scene, "system-calls", &[ECHO])
             .shows("recvfrom: 3\nfrom 10.96.10.3 7000, 16 bytes\n")
             .shows("close: 0\nclose: EBADF\n");
+    }
+
+    fn a_program_that_asks_the_clusters_name_server_itself(scene: shared) {
+        let names = ["web.default.svc.cluster.local", "missing.default.svc.cluster.local", "web.other.svc.cluster.local"];
+        scene
+            .same(python("resolver.py").arg("10.96.0.10").args(names))
+            .shows("number 1, code 0, 10.96.10.1\n")
+            .shows("number 102, code 3, no address from 10.96.0.10 53\n");
     }
 
     fn the_port_of_a_closed_socket_is_free_at_once(scene: shared) {
