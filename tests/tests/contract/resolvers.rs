@@ -110,6 +110,24 @@ on_both_places! {
         }
     }
 
+    fn node_resolves_by_itself_as_in_the_pod(scene: shared) {
+        let script = "
+            const dns = require('dns').promises;
+            const say = (what, promise) => promise.then(
+                (found) => console.log(what, JSON.stringify(found)), (error) => console.log(what, error.code));
+            (async () => {
+                await say('A', dns.resolve4('web.default.svc.cluster.local'));
+                await say('SRV', dns.resolveSrv('_http._tcp.web.default.svc.cluster.local'));
+                await say('TXT', dns.resolveTxt('empty.external.test'));
+                await say('PTR', dns.reverse('10.96.10.1'));
+                await say('none', dns.resolve4('missing.default.svc.cluster.local'));
+            })();
+        ";
+        if let Some(node) = installed("node") {
+            scene.same(node.args(["-e", script])).shows("A [\"10.96.10.1\"]\n");
+        }
+    }
+
     fn a_name_server_takes_many_questions_on_one_connection(scene: shared) {
         scene.same(python("pipelined.py").args(["10.96.0.10", "web.default.svc.cluster.local", "40"]))
             .shows("40 answers\n");
