@@ -5,6 +5,7 @@
 //! * [`scene`] puts a place, a session and the bare truth together: most tests take one.
 //! * [`programs`] are the programs that tests run, [`running`] runs them with a deadline.
 //! * [`servers`] are real ones for real clients.
+//! * [`proofs`] is what the two long proofs share, the matrix of runtimes and the foreign suites.
 //! * [`terminal`] is one with somebody at it.
 //! * [`process`] looks at processes from outside.
 //! * [`binaries`] finds what is tested, [`apart`] keeps it from the machine's name server, [`skip`] tells what could not be.
@@ -15,6 +16,7 @@ pub mod cluster;
 pub mod place;
 pub mod process;
 pub mod programs;
+pub mod proofs;
 pub mod running;
 pub mod scene;
 pub mod servers;

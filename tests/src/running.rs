@@ -50,6 +50,18 @@ pub fn spawn(command: &mut Command) -> Child {
 
 /// Waits for the end of what [`spawn`] started.
 pub fn finish(child: Child, started: Instant, what: &str, limit: Duration) -> Outcome {
+    match finish_or_hang(child, started, what, limit) {
+        Ok(outcome) => outcome,
+        Err(Hang(words)) => panic!("{words}"),
+    }
+}
+
+/// A program that was killed because it took too long, in words that also tell what it had said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hang(pub String);
+
+/// The same for those to whom a hang is a result.
+pub fn finish_or_hang(child: Child, started: Instant, what: &str, limit: Duration) -> Result<Outcome, Hang> {
     let group = Pid::from_child(&child);
     let (ended, end) = mpsc::channel();
     let waiter = thread::spawn(move || {
@@ -63,21 +75,21 @@ pub fn finish(child: Child, started: Instant, what: &str, limit: Duration) -> Ou
             // the group may have ended in this very moment
             let _gone = kill_process_group(group, Signal::KILL).is_err();
             let said = end.recv_timeout(Duration::from_secs(5)).ok().and_then(Result::ok);
-            panic!(
+            return Err(Hang(format!(
                 "{what} hangs: not done after {} s\n{}",
                 limit.as_secs(),
                 said_before(said)
-            );
+            )));
         }
     };
     waiter.join().expect("the waiter never panics");
-    Outcome {
+    Ok(Outcome {
         command: what.to_owned(),
         status: output.status,
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         took: started.elapsed(),
-    }
+    })
 }
 
 /// The command as one line.

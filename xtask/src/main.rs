@@ -11,6 +11,7 @@ mod exports;
 mod hint;
 mod image;
 mod process;
+mod proofs;
 mod static_build;
 mod test;
 #[allow(unreachable_pub, reason = "tests share it")]
@@ -33,6 +34,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Bench(bench::Args),
+    /// Compare programs of many runtimes, bare in the pod's network and injected
+    Matrix(proofs::Args),
     Demo(demo::Args),
     Test(test::Args),
     Cluster(cluster::Args),
@@ -44,6 +47,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Task::Bench(args) => bench::run(args),
+        Task::Matrix(args) => proofs::run("matrix", &args),
         Task::Demo(args) => demo::run(args),
         Task::Test(args) => test::run(args),
         Task::Cluster(args) => cluster::run(args),

@@ -1,0 +1,3 @@
+module kinject/matrix
+
+go 1.21

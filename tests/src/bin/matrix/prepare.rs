@@ -1,0 +1,165 @@
+//! Builds the programs that are to be built, and finds the others.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+use kinject_tests::programs::{Program, find};
+use kinject_tests::proofs;
+use kinject_tests::proofs::packages::{Python, succeed};
+
+use crate::runtimes::{Runtime, Way};
+
+/// A runtime as it is here.
+#[derive(Debug)]
+pub(crate) struct Prepared<'a> {
+    pub(crate) runtime: &'a Runtime,
+    /// The program with its version, or why it is not here.
+    pub(crate) program: Result<(Program, String), String>,
+}
+
+/// All of them.
+pub(crate) fn all<'a>(runtimes: &[&'a Runtime]) -> Result<Vec<Prepared<'a>>> {
+    let packages: Vec<&str> = runtimes
+        .iter()
+        .filter_map(|runtime| match runtime.way {
+            Way::Python(package) if !package.is_empty() => Some(package),
+            _ => None,
+        })
+        .collect();
+    fs::create_dir_all(proofs::folder())?;
+    let python = Python::with(&packages)?;
+    let prepare = |runtime: &&'a Runtime| Prepared {
+        runtime,
+        program: one(runtime, &python),
+    };
+    Ok(runtimes.iter().map(prepare).collect())
+}
+
+fn one(runtime: &Runtime, python: &Python) -> Result<(Program, String), String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("matrix")
+        .join(runtime.file);
+    match runtime.way {
+        Way::Script(interpreter, version) => Ok((Program::new(here(interpreter)?).arg(file), said(version))),
+        Way::Client(name) => {
+            here(name)?;
+            let version = said(&format!("{name} {} 2>&1", version_flag(name)));
+            Ok((Program::new("/bin/sh").arg(file), version))
+        }
+        Way::Python(package) => {
+            // -B: nothing is written beside the source
+            let program = Program::new(python.program()).args(["-EuB"]).arg(file);
+            let version = match package {
+                "" => said(&format!("{} --version", python.program().display())),
+                package => python.version(package).unwrap_or_default(),
+            };
+            Ok((program, version))
+        }
+        Way::Java => {
+            let (java, javac) = (here("java")?, here("javac")?);
+            let classes = proofs::folder().join("java");
+            build(Command::new(javac).arg("-d").arg(&classes).arg(&file))?;
+            let class = file.file_stem().unwrap_or_default();
+            // it starts faster so
+            let flags = [
+                "-XX:TieredStopAtLevel=1",
+                "-XX:+UseSerialGC",
+                "-Xshare:auto",
+                "-cp",
+            ];
+            let program = Program::new(java).args(flags).arg(classes).arg(class);
+            Ok((program, said("java --version")))
+        }
+        Way::Cpp => {
+            let built = proofs::folder().join("asio");
+            build(
+                Command::new(here("g++")?)
+                    .args(["-O1", "-pthread", "-o"])
+                    .arg(&built)
+                    .arg(file),
+            )?;
+            let header = "#include <boost/version.hpp>\\nBOOST_LIB_VERSION\\n";
+            Ok((
+                Program::new(built),
+                said(&format!("printf '{header}' | g++ -E -P -x c++ - | tail -n 1")),
+            ))
+        }
+        Way::Go(what) => {
+            let built = proofs::folder().join("go-client");
+            let mut go = Command::new(here("go")?);
+            go.current_dir(file).env("CGO_ENABLED", "1").args(["build", "-o"]);
+            // with cgo alone, so that names are libc's affair on every machine
+            build(go.arg(&built).args(["-tags", "netcgo", "."]))?;
+            Ok((Program::new(built).arg(what), said("go version")))
+        }
+        Way::Rust => {
+            let target = proofs::folder().join("reqwest");
+            let mut cargo = Command::new(here("cargo")?);
+            cargo
+                .current_dir(&file)
+                .args(["build", "--quiet", "--locked", "--target-dir"]);
+            build(cargo.arg(&target))?;
+            Ok((
+                Program::new(target.join("debug/matrix-reqwest")),
+                said(&format!(
+                    "sed -n '/name = \"reqwest\"/{{n;s/version = //p}}' '{}' | tr -d '\"'",
+                    file.join("Cargo.lock").display()
+                )),
+            ))
+        }
+    }
+}
+
+fn here(name: &str) -> Result<PathBuf, String> {
+    find(name).ok_or_else(|| format!("not installed: {name}"))
+}
+
+fn build(command: &mut Command) -> Result<(), String> {
+    succeed(command).map_err(|error| format!("not built: {error:#}"))
+}
+
+fn version_flag(client: &str) -> &'static str {
+    match client {
+        "ssh" => "-V",
+        "dig" => "-v",
+        _ => "--version",
+    }
+}
+
+/// The version in the first line of what a shell line says.
+fn said(line: &str) -> String {
+    let output = Command::new("sh").args(["-c", line]).output();
+    let text = output.map_or_else(
+        |error| error.to_string(),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    );
+    version(text.lines().next().unwrap_or_default()).to_owned()
+}
+
+/// The first word with a number and a dot in it, without what stands before the number.
+fn version(line: &str) -> &str {
+    let words = line
+        .split_whitespace()
+        .map(|word| word.trim_start_matches(|c: char| !c.is_ascii_digit()));
+    let mut versions = words.filter(|word| word.contains(['.', '_']));
+    versions
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches(['"', ',', ')'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_in_what_programs_say_of_themselves() {
+        assert_eq!(version("go version go1.26.8 linux/amd64"), "1.26.8");
+        assert_eq!(version("OpenSSH_9.2p1 Debian-2, OpenSSL 3.0.22"), "9.2p1");
+        assert_eq!(version("psql (PostgreSQL) 15.18 (Debian)"), "15.18");
+        assert_eq!(version("\"1_74\""), "1_74");
+        assert_eq!(version("nothing"), "");
+    }
+}

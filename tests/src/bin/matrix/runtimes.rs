@@ -1,0 +1,206 @@
+//! The runtimes and clients, and what each is asked to do.
+
+/// What comes of a connection, or of a question to a name server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Case {
+    /// Somebody answers.
+    Ok,
+    /// Nobody listens there.
+    Refused,
+    /// There is no way there.
+    Unreachable,
+    /// Nothing ever comes back: the program's own time limit ends it.
+    Silent,
+    /// Nothing is called so.
+    NoSuchName,
+}
+
+impl Case {
+    /// All of them, those that take long first.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Silent,
+        Self::Ok,
+        Self::Refused,
+        Self::Unreachable,
+        Self::NoSuchName,
+    ];
+
+    /// Its name in the table.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Silent => "silent",
+            Self::NoSuchName => "no such name",
+        }
+    }
+}
+
+/// What a program speaks, and so whom it is sent to where all is well.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Speaks {
+    /// It reads what the other side has to say.
+    Greeting,
+    /// It begins, and takes back what it said.
+    Echo,
+    /// It begins, and waits in vain for an answer.
+    Discard,
+    /// It fetches a page.
+    Http,
+    /// It asks a name server, with packets of its own.
+    Dns,
+}
+
+/// How long a program waits for a silent peer: what libpq takes at least, and some programs know whole seconds only.
+const SECONDS: &str = "2";
+const NAME: &str = "web.default.svc.cluster.local";
+
+impl Speaks {
+    /// The arguments of the program.
+    pub(crate) fn arguments(self, case: Case) -> Vec<&'static str> {
+        match (self, case) {
+            (Self::Dns, Case::Ok) => vec![NAME, SECONDS],
+            (Self::Dns, Case::Refused) => vec![NAME, SECONDS, "db-0.db.default.svc.cluster.local", "4444"],
+            (Self::Dns, Case::Unreachable) => vec![NAME, SECONDS, "unroutable.external.test", "53"],
+            (Self::Dns, Case::Silent) => vec![NAME, SECONDS, "silent.external.test", "53"],
+            (Self::Dns, Case::NoSuchName) => vec!["missing.external.test", SECONDS],
+            (Self::Greeting, Case::Ok) => vec!["echo.default", "7005", SECONDS],
+            (Self::Echo, Case::Ok) => vec!["echo.default", "7000", SECONDS],
+            (Self::Discard, Case::Ok) => vec!["echo.default", "7001", SECONDS],
+            (Self::Http, Case::Ok) => vec!["web.default", "80", SECONDS],
+            (_, Case::Refused) => vec!["refused.default", "80", SECONDS],
+            (_, Case::Unreachable) => vec!["unroutable.external.test", "80", SECONDS],
+            (_, Case::Silent) => vec!["silent.external.test", "80", SECONDS],
+            (_, Case::NoSuchName) => vec!["missing.external.test", "80", SECONDS],
+        }
+    }
+}
+
+/// How a program is started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    /// A script and its interpreter, with a shell line that tells the version.
+    Script(&'static str, &'static str),
+    /// A shell script around an installed client.
+    Client(&'static str),
+    /// Python with that package from PyPI; the empty name is Python's own library.
+    Python(&'static str),
+    /// A Java class.
+    Java,
+    /// A C++ program.
+    Cpp,
+    /// A Go program that uses cgo, with its first argument.
+    Go(&'static str),
+    /// A Rust program that uses a crate.
+    Rust,
+}
+
+/// A runtime or client.
+#[derive(Debug)]
+pub(crate) struct Runtime {
+    /// Its name in the table.
+    pub(crate) name: &'static str,
+    /// Its file in `tests/matrix`.
+    pub(crate) file: &'static str,
+    pub(crate) way: Way,
+    pub(crate) speaks: Speaks,
+    /// What it prints somewhere when all is well: two failures that are alike are no success.
+    pub(crate) shows: &'static str,
+}
+
+const fn runtime(
+    name: &'static str,
+    file: &'static str,
+    way: Way,
+    speaks: Speaks,
+    shows: &'static str,
+) -> Runtime {
+    Runtime {
+        name,
+        file,
+        way,
+        speaks,
+        shows,
+    }
+}
+
+const PAGE: &str = "hello from web";
+const WELCOME: &str = "welcome";
+const NODE: Way = Way::Script("node", "node --version");
+const PERL: Way = Way::Script("perl", "perl -e 'print $^V'");
+const RUBY: Way = Way::Script("ruby", "ruby --version");
+const PHP: Way = Way::Script("php", "php --version");
+const BASH: Way = Way::Script("bash", "bash --version");
+
+use Speaks::{Discard, Dns, Echo, Greeting, Http};
+use Way::{Client, Cpp, Go, Java, Python, Rust};
+
+/// All of them, in the order of the table.
+pub(crate) const RUNTIMES: &[Runtime] = &[
+    runtime("Python socket", "blocking.py", Python(""), Greeting, WELCOME),
+    runtime("Python urllib", "urllib_get.py", Python(""), Http, PAGE),
+    runtime("Python asyncio", "stream.py", Python(""), Greeting, WELCOME),
+    runtime(
+        "Python uvloop",
+        "uvloop_stream.py",
+        Python("uvloop"),
+        Greeting,
+        WELCOME,
+    ),
+    runtime(
+        "Python gevent",
+        "gevent_socket.py",
+        Python("gevent"),
+        Greeting,
+        WELCOME,
+    ),
+    runtime("Python trio", "trio_stream.py", Python("trio"), Greeting, WELCOME),
+    runtime("Python aiohttp", "aiohttp_get.py", Python("aiohttp"), Http, PAGE),
+    runtime(
+        "Python requests",
+        "requests_get.py",
+        Python("requests"),
+        Http,
+        PAGE,
+    ),
+    runtime("Python tornado", "tornado_get.py", Python("tornado"), Http, PAGE),
+    runtime(
+        "Python dnspython",
+        "dnspython_query.py",
+        Python("dnspython"),
+        Dns,
+        "10.96.10.1",
+    ),
+    runtime("Node net", "net.mjs", NODE, Greeting, WELCOME),
+    runtime("Node fetch", "fetch.mjs", NODE, Http, PAGE),
+    runtime("Node dns.resolve", "resolve.mjs", NODE, Dns, "10.96.10.1"),
+    runtime("Java Socket", "Blocking.java", Java, Greeting, WELCOME),
+    runtime("Java NIO", "Selected.java", Java, Greeting, WELCOME),
+    runtime("Java HttpClient", "Fetch.java", Java, Http, PAGE),
+    runtime("Java JNDI DNS", "Naming.java", Java, Dns, "10.96.10.1"),
+    runtime("curl", "curl.sh", Client("curl"), Http, PAGE),
+    runtime("wget", "wget.sh", Client("wget"), Http, PAGE),
+    runtime(
+        "psql",
+        "psql.sh",
+        Client("psql"),
+        Echo,
+        "expected authentication request",
+    ),
+    runtime("redis-cli", "redis.sh", Client("redis-cli"), Echo, "ping"),
+    runtime("mysql", "mysql.sh", Client("mysql"), Greeting, "Lost connection"),
+    runtime("ssh", "ssh.sh", Client("ssh"), Discard, "during banner exchange"),
+    runtime("git", "git.sh", Client("git"), Http, "not found"),
+    runtime("dig", "dig.sh", Client("dig"), Dns, "10.96.10.1"),
+    runtime("bash", "bash.sh", BASH, Greeting, WELCOME),
+    runtime("Perl IO::Socket", "socket.pl", PERL, Greeting, WELCOME),
+    runtime("Ruby socket", "socket.rb", RUBY, Greeting, WELCOME),
+    runtime("Ruby net/http", "http.rb", RUBY, Http, PAGE),
+    runtime("PHP streams", "stream.php", PHP, Greeting, WELCOME),
+    runtime("PHP curl", "curl.php", PHP, Http, PAGE),
+    runtime("C++ Boost.Asio", "asio.cc", Cpp, Greeting, WELCOME),
+    runtime("Rust reqwest", "reqwest", Rust, Http, PAGE),
+    runtime("Go net, cgo", "go", Go("net"), Greeting, WELCOME),
+    runtime("Go net/http, cgo", "go", Go("http"), Http, PAGE),
+];

@@ -1,0 +1,53 @@
+//! What the two long proofs share: `cargo xtask matrix` and `cargo xtask suites`.
+//!
+//! Both compare programs bare and injected, both keep their result in a page of the manual ([`page`]), where differences
+//! that are known stand with their causes, and both need more of Python than is installed ([`packages`]).
+
+pub mod packages;
+pub mod page;
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread;
+
+use crate::binaries;
+
+/// Where what they build and download stays from one run to the next.
+pub fn folder() -> PathBuf {
+    let profile = binaries::folder();
+    profile.parent().unwrap_or(&profile).join("proofs")
+}
+
+/// Does `work` for each job, so many at once, and returns the results in the jobs' order.
+pub fn at_once<J: Send, R: Send>(jobs: Vec<J>, workers: usize, work: impl Fn(J) -> R + Sync) -> Vec<R> {
+    let queue = Mutex::new(jobs.into_iter().enumerate());
+    let results = Mutex::new(Vec::new());
+    let worker = || {
+        loop {
+            let next = queue.lock().expect("taking a job never panics").next();
+            let Some((number, job)) = next else { return };
+            let result = work(job);
+            let mut results = results.lock().expect("keeping a result never panics");
+            results.push((number, result));
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(worker);
+        }
+    });
+    let mut results = results.into_inner().expect("keeping a result never panics");
+    results.sort_by_key(|(number, _)| *number);
+    results.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_in_the_order_of_their_jobs() {
+        let doubled = at_once((0..100).collect(), 7, |number| number * 2);
+        assert_eq!(doubled, (0..100).map(|number| number * 2).collect::<Vec<_>>());
+    }
+}

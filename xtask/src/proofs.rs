@@ -1,0 +1,33 @@
+//! `cargo xtask matrix` and `cargo xtask suites`: the two proofs that take long.
+//!
+//! They share sandbox, cluster and session with the tests, and so are programs of the tests' package: what is here
+//! builds everything and becomes one of them.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::{cargo, process, workspace};
+
+/// Compare programs of many runtimes, bare in the pod's network and injected
+#[derive(clap::Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Args {
+    /// Arguments, of which --help tells
+    #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<OsString>,
+}
+
+/// Runs one of them, `matrix` or `suites`.
+pub(crate) fn run(program: &str, args: &Args) -> Result<ExitCode> {
+    let mut build = cargo::command();
+    build.args(["build", "--quiet", "--workspace", "--bins", "--lib"]);
+    process::visible(&mut build)?;
+    let error = Command::new(workspace::target().join("debug").join(program))
+        .args(&args.rest)
+        .stdin(Stdio::null())
+        .exec();
+    Err(error).with_context(|| format!("cannot start {program}"))
+}
