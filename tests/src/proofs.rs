@@ -7,6 +7,7 @@ pub mod packages;
 pub mod page;
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
@@ -16,6 +17,16 @@ use crate::binaries;
 pub fn folder() -> PathBuf {
     let profile = binaries::folder();
     profile.parent().unwrap_or(&profile).join("proofs")
+}
+
+/// The day, for the page.
+pub fn today() -> String {
+    let date = Command::new("date")
+        .args(["+%-d %B %Y"])
+        .env("LC_ALL", "C")
+        .output();
+    let said = date.map_or_else(|_| Vec::new(), |said| said.stdout);
+    String::from_utf8_lossy(&said).trim().to_owned()
 }
 
 /// Does `work` for each job, so many at once, and returns the results in the jobs' order.

@@ -49,11 +49,10 @@ impl Cell {
 /// another on a busy machine: a difference is what is there again.
 pub(crate) fn all(scene: &Scene, programs: &[Prepared<'_>]) -> Vec<Cell> {
     let jobs = Case::ALL.iter().flat_map(|case| {
-        let here = programs.iter().filter_map(move |prepared| {
+        programs.iter().filter_map(move |prepared| {
             let (program, _) = prepared.program.as_ref().ok()?;
             Some((prepared.runtime, program, *case))
-        });
-        here
+        })
     });
     let jobs: Vec<_> = jobs.collect();
     let cells = at_once(jobs.clone(), WORKERS, |(runtime, program, case)| {

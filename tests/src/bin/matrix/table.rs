@@ -1,9 +1,8 @@
 //! The table, and the verdict.
 
-use std::process::Command;
-
 use kinject_tests::place::Kind;
 use kinject_tests::proofs::page::{self, Page};
+use kinject_tests::proofs::today;
 
 use crate::cells::Cell;
 use crate::prepare::Prepared;
@@ -104,7 +103,7 @@ impl<'a> Table<'a> {
         if differing.is_empty() {
             return "same".to_owned();
         }
-        let known = self.known.iter().any(|known| *known == (runtime, case));
+        let known = self.known.contains(&(runtime, case));
         let what = if known { "known to differ" } else { "differs" };
         if differing.len() == self.places.len() {
             return what.to_owned();
@@ -125,13 +124,4 @@ fn name(kind: Kind) -> &'static str {
         Kind::Sandbox => "the sandbox",
         Kind::Cluster => "the real cluster",
     }
-}
-
-fn today() -> String {
-    let date = Command::new("date")
-        .args(["+%-d %B %Y"])
-        .env("LC_ALL", "C")
-        .output();
-    let said = date.map_or_else(|_| Vec::new(), |said| said.stdout);
-    String::from_utf8_lossy(&said).trim().to_owned()
 }
