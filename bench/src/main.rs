@@ -6,6 +6,7 @@
 mod connections;
 mod environment;
 mod exec;
+mod hooks;
 mod idle;
 mod local;
 mod lookup;
@@ -83,6 +84,12 @@ enum Load {
         #[arg(long)]
         count: usize,
     },
+    /// Make calls that hooks pass through
+    Hooks {
+        /// How often each
+        #[arg(long, default_value_t = 10_000_000)]
+        count: usize,
+    },
     /// Print the environment, and stay until standard input ends
     Hold,
 }
@@ -136,6 +143,7 @@ fn run(load: Load) -> anyhow::Result<Value> {
             count,
         } => lookup::fresh(&name, count),
         Load::Lookup { name, count, .. } => lookup::again(&name, count),
+        Load::Hooks { count } => hooks::run(count),
         Load::Hold => environment::hold(),
     }
 }
