@@ -75,6 +75,8 @@ struct Effort {
     connects: usize,
     /// Lookups in a round.
     lookups: usize,
+    /// Calls of each kind that hooks pass through, in a round.
+    hooks: usize,
     /// Starts of a session on a cluster, by each way.
     sessions: usize,
 }
@@ -85,6 +87,7 @@ const THOROUGH: Effort = Effort {
     execs: 1500,
     connects: 5000,
     lookups: 5000,
+    hooks: 2_000_000,
     sessions: 7,
 };
 
@@ -94,6 +97,7 @@ const QUICK: Effort = Effort {
     execs: 100,
     connects: 500,
     lookups: 500,
+    hooks: 100_000,
     sessions: 3,
 };
 

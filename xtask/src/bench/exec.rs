@@ -16,6 +16,14 @@ use super::ssh;
 
 const PART: Part = Part::Exec;
 
+/// Calls that hooks pass through, as the load generator names them.
+const HOOKS: [(Figure, &str); 4] = [
+    (Figure::GetSockOpt, "getsockopt_ns"),
+    (Figure::GetPeerName, "getpeername_ns"),
+    (Figure::SendTo, "sendto_ns"),
+    (Figure::ReceiveFrom, "recvfrom_ns"),
+];
+
 /// Runs the part. Its session is with an agent on this machine, so it needs no privilege.
 pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -> Result<()> {
     let folder = tempfile::tempdir().context("making a folder")?;
@@ -61,6 +69,11 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
                 number(&taken, "loopback_us")?,
             );
             results.add(PART, Figure::UnixConnect, *way, number(&taken, "unix_us")?);
+            results.check_interrupt()?;
+            let taken = place.run(&["hooks", "--count", &effort.hooks.to_string()])?;
+            for (figure, key) in HOOKS {
+                results.add(PART, figure, *way, number(&taken, key)?);
+            }
         }
     }
     session.finish()

@@ -92,6 +92,10 @@ pub(crate) enum Figure {
     UnixConnect,
     FreshLookup,
     Lookup,
+    GetSockOpt,
+    GetPeerName,
+    SendTo,
+    ReceiveFrom,
     Start,
 }
 
@@ -113,6 +117,10 @@ impl Figure {
             Self::UnixConnect => "connect to a Unix socket",
             Self::FreshLookup => "lookup of a new name",
             Self::Lookup => "lookup of a known name",
+            Self::GetSockOpt => "getsockopt of another option",
+            Self::GetPeerName => "getpeername, loopback",
+            Self::SendTo => "sendto, loopback",
+            Self::ReceiveFrom => "recvfrom, nothing there",
             Self::Start => "until the program runs",
         }
     }
@@ -126,6 +134,7 @@ impl Figure {
             | Self::UnixConnect
             | Self::FreshLookup
             | Self::Lookup => "µs",
+            Self::GetSockOpt | Self::GetPeerName | Self::SendTo | Self::ReceiveFrom => "ns",
             Self::Download | Self::Upload | Self::Streams => "MB/s",
             Self::StalledCost => "%",
             Self::IdleErrors => "",

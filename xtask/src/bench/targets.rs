@@ -60,7 +60,7 @@ const PORT_FORWARD: Measure = Ratio(KinjectPortForward, KubectlPortForward);
 const TORSOCKS: Measure = Ratio(Kinject, Torsocks);
 
 #[rustfmt::skip]
-const TARGETS: [Target; 24] = [
+const TARGETS: [Target; 28] = [
     target("connect + 1-byte echo", Direct, Figure::Connect, TORSOCKS, AtLeast(1.5)),
     target("1-byte round trip", Direct, Figure::RoundTrip, Ratio(Kinject, Way::Direct), AtMost(2.4)),
     target("1-byte round trip", Direct, Figure::RoundTrip, TORSOCKS, Below(1.0)),
@@ -76,6 +76,10 @@ const TARGETS: [Target; 24] = [
     target("connect to a Unix socket, added", Exec, Figure::UnixConnect, Added(Kinject, Way::Direct), AtMost(1.0)),
     target("lookup of a new name, added", Names, Figure::FreshLookup, Added(Kinject, Way::Direct), AtMost(200.0)),
     target("lookup of a known name", Names, Figure::Lookup, Value(Kinject), AtMost(60.0)),
+    target("getsockopt of another option, added", Exec, Figure::GetSockOpt, Added(Kinject, Way::Direct), AtMost(100.0)),
+    target("getpeername on loopback, added", Exec, Figure::GetPeerName, Added(Kinject, Way::Direct), AtMost(100.0)),
+    target("sendto on loopback, added", Exec, Figure::SendTo, Added(Kinject, Way::Direct), AtMost(100.0)),
+    target("recvfrom, added", Exec, Figure::ReceiveFrom, Added(Kinject, Way::Direct), AtMost(100.0)),
     target("proxy: 1-byte round trip", Cluster, Figure::RoundTrip, PROXY, AtMost(0.4)),
     target("proxy: download", Cluster, Figure::Download, PROXY, AtLeast(2.0)),
     target("proxy: upload", Cluster, Figure::Upload, PROXY, AtLeast(2.0)),
