@@ -10,7 +10,7 @@
 
 use crate::cluster::agent::ClusterAgent;
 use crate::log;
-use crate::names::resolver::PodNames;
+use crate::names::pod::PodNames;
 use crate::report::{self, Failure, Whereabouts};
 use kinject_protocol::session::{Event, Report};
 use kinject_tunnel::{Driver, Endpoint, RelayIdentity, Security, Tunnel, Version};

@@ -7,13 +7,14 @@
 //! - [`message`] looks at DNS messages as bytes, [`exchange`] answers those of programs, [`search`] completes their
 //!   names, [`reverse`] names addresses, [`local`] asks this machine's name servers.
 //! - [`server`] is the session's name server over TCP, [`shown`] the resolv.conf that leads programs to it.
-//! - [`order`] sorts addresses as RFC 6724 sees them from the pod.
+//! - [`pod`] is what the pod knows about names, [`order`] sorts addresses as RFC 6724 sees them from the pod.
 
 pub(crate) mod cache;
 pub(crate) mod exchange;
 pub(crate) mod local;
 pub(crate) mod message;
 pub(crate) mod order;
+pub(crate) mod pod;
 pub(crate) mod query;
 pub(crate) mod resolv_conf;
 pub(crate) mod resolver;

@@ -1,0 +1,83 @@
+//! What the agent's pod knows about names, and which families of addresses it has.
+
+use super::order::Source;
+use super::resolv_conf::ResolvConf;
+use kinject_protocol::control::Family;
+use kinject_tunnel::{AgentFacts, InterfaceAddress};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What the agent's pod knows about names.
+#[derive(Clone, Debug)]
+pub(crate) struct PodNames {
+    /// Its resolv.conf.
+    pub(crate) conf: ResolvConf,
+    /// Its addresses.
+    pub(crate) sources: Vec<Source>,
+}
+
+impl From<&AgentFacts> for PodNames {
+    fn from(facts: &AgentFacts) -> Self {
+        let source = |interface: &InterfaceAddress| Source {
+            address: interface.address,
+            prefix: interface.prefix_length,
+        };
+        Self {
+            conf: ResolvConf::parse(&facts.resolv_conf),
+            sources: facts.addresses.iter().map(source).collect(),
+        }
+    }
+}
+
+/// The addresses that do not count for `AI_ADDRCONFIG`.
+const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+
+impl PodNames {
+    /// What is left of `family` where `AI_ADDRCONFIG` asks for families with an address other than loopback alone
+    /// (getaddrinfo(3)); a link-local address counts for glibc.
+    pub(super) fn configured(&self, family: Family) -> Option<Family> {
+        let has = |is_wanted: fn(&IpAddr) -> bool| {
+            let mut addresses = self.sources.iter().map(|source| source.address);
+            addresses.any(|address| is_wanted(&address) && !LOOPBACK.contains(&address))
+        };
+        match (family, has(IpAddr::is_ipv4), has(IpAddr::is_ipv6)) {
+            (Family::Any, true, false) => Some(Family::V4),
+            (Family::Any, false, true) => Some(Family::V6),
+            (Family::V4, false, true) | (Family::V6 | Family::Mapped, true, false) => None,
+            (family, ..) => Some(family),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_counts_as_configured_where_the_pod_has_an_address_of_it() {
+        let pod = |addresses: &[&str]| PodNames {
+            conf: ResolvConf::parse(""),
+            sources: addresses
+                .iter()
+                .map(|address| Source {
+                    address: address.parse().unwrap(),
+                    prefix: 24,
+                })
+                .collect(),
+        };
+        let v4 = pod(&["127.0.0.1", "::1", "10.244.0.5"]);
+        assert_eq!(v4.configured(Family::Any), Some(Family::V4));
+        assert_eq!(v4.configured(Family::V4), Some(Family::V4));
+        assert_eq!(v4.configured(Family::V6), None);
+        assert_eq!(v4.configured(Family::Mapped), None);
+        let v6 = pod(&["127.0.0.1", "fe80::1"]);
+        assert_eq!(v6.configured(Family::Any), Some(Family::V6));
+        assert_eq!(v6.configured(Family::V4), None);
+        assert_eq!(v6.configured(Family::Mapped), Some(Family::Mapped));
+        let both = pod(&["10.244.0.5", "fe80::1"]);
+        let none = pod(&["127.0.0.1"]);
+        for family in [Family::Any, Family::V4, Family::V6, Family::Mapped] {
+            assert_eq!(both.configured(family), Some(family));
+            assert_eq!(none.configured(family), Some(family));
+        }
+    }
+}
