@@ -1,6 +1,7 @@
 //! The session's log: lines on stderr, which the launcher points to a file in the session's folder.
 
 use kinject_protocol::session::LogLevel;
+use std::io::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 static LEVEL: AtomicU8 = AtomicU8::new(0);
@@ -15,11 +16,16 @@ pub(crate) fn enabled(level: LogLevel) -> bool {
     level as u8 <= LEVEL.load(Ordering::Relaxed)
 }
 
+/// Writes one line. A log that cannot be written, for example on a full disk, is no reason to stop serving.
+pub(crate) fn line(word: &str, message: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "{word}: {message}");
+}
+
 /// Writes one line if its level is wanted.
 macro_rules! at {
     ($level:expr, $word:literal, $($arguments:tt)*) => {
         if $crate::log::enabled($level) {
-            eprintln!("{}: {}", $word, format_args!($($arguments)*));
+            $crate::log::line($word, format_args!($($arguments)*));
         }
     };
 }

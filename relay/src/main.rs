@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("kinject-relay: {error:#}");
+            log::line("kinject-relay", format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -211,6 +211,9 @@ fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        eprintln!("kinject-relay: cannot raise the limit of open files: {error}");
+        log::line(
+            "kinject-relay",
+            format_args!("cannot raise the limit of open files: {error}"),
+        );
     }
 }

@@ -115,9 +115,12 @@ fn a_runtime_folder_that_is_full_serves_programs() {
     let mount = format!(
         "mount -t tmpfs -o mode=700,size=4k none '{path}' && {{ yes >'{path}/full' 2>/dev/null || true; }}"
     );
-    let mut command = among(&mount, &kinject());
+    // one that reads resolv.conf itself, too
+    let reads = shell("cat /etc/resolv.conf; exec curl -sS http://web/");
+    let mut command = among(&mount, &kinject_run::<&str>(shared_sandbox(), &[], &reads));
     run(command.env("XDG_RUNTIME_DIR", folder.path()))
         .succeeded()
+        .shows("nameserver 10.96.0.10\n")
         .shows("hello from web\n");
 }
 
