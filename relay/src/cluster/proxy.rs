@@ -54,7 +54,7 @@ pub(crate) async fn open(access: &Access, pod: &str) -> Result<kinject_tunnel::S
 }
 
 /// The message of a Kubernetes `Status`, or the beginning of whatever else the server wrote.
-async fn words_of(response: http::Response<Body>) -> String {
+pub(super) async fn words_of(response: http::Response<Body>) -> String {
     let Ok(body) = response.into_body().collect_bytes().await else {
         return String::new();
     };

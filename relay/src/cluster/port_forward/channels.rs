@@ -1,15 +1,12 @@
-//! The way through port-forward: the WebSocket channel protocol of Kubernetes as a byte stream.
+//! The older protocol of port-forward: the WebSocket channels of Kubernetes as a byte stream.
 //!
-//! `GET /api/v1/namespaces/NS/pods/NAME/portforward?ports=PORT` upgraded to a WebSocket. Each binary message starts
-//! with a channel number: 0 carries data, 1 an error text; the first message of each channel carries the port's number
-//! instead (<https://kubernetes.io/docs/reference/using-api/api-concepts/#streaming>, `k8s.io/apiserver`'s `wsstream`
-//! and the kubelet's `portforward`). One forward serves the whole session; what makes it a session stands above.
+//! Each binary message starts with a channel number: 0 carries data, 1 an error text; the first message of each channel
+//! carries the port's number instead (<https://kubernetes.io/docs/reference/using-api/api-concepts/#streaming>,
+//! `k8s.io/apiserver`'s `wsstream` and the kubelet's `portforward`).
 
-use super::access::Access;
-use super::job::FORWARD_PORT;
+use super::websocket::io_error;
 use bytes::{Buf, Bytes};
 use futures::{Sink, Stream, ready};
-use http::Request;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -25,21 +22,8 @@ const DATA: u8 = 0;
 /// The channel of the port's errors.
 const ERRORS: u8 = 1;
 
-/// Opens a stream to the agent in this pod.
-pub(crate) async fn open(access: &Access, pod: &str) -> Result<kinject_tunnel::Stream, kube::Error> {
-    let path = format!(
-        "/api/v1/namespaces/{}/pods/{pod}/portforward?ports={FORWARD_PORT}",
-        access.namespace
-    );
-    let request = Request::get(path)
-        .body(Vec::new())
-        .map_err(kube::Error::HttpError)?;
-    let connection = access.client.connect(request).await?;
-    Ok(Box::new(Channels::new(connection.into_stream())))
-}
-
 /// A byte stream over the channels of a WebSocket.
-struct Channels<S> {
+pub(super) struct Channels<S> {
     socket: S,
     /// What was received and not read yet.
     received: Bytes,
@@ -50,7 +34,7 @@ struct Channels<S> {
 }
 
 impl<S> Channels<S> {
-    fn new(socket: S) -> Self {
+    pub(super) fn new(socket: S) -> Self {
         Self {
             socket,
             received: Bytes::new(),
@@ -155,16 +139,6 @@ where
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_close(context).map_err(io_error)
-    }
-}
-
-fn io_error(error: tungstenite::Error) -> io::Error {
-    match error {
-        tungstenite::Error::Io(error) => error,
-        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
-            io::ErrorKind::ConnectionAborted.into()
-        }
-        other => io::Error::other(other),
     }
 }
 

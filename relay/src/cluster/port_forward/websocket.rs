@@ -1,0 +1,137 @@
+//! The upgrade of a request to a WebSocket (RFC 6455, 4.1), with protocols that kube's own upgrade does not offer.
+
+use crate::cluster::access::Access;
+use crate::cluster::proxy::words_of;
+use http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
+};
+use http::{HeaderMap, Request, StatusCode};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use kube::Error;
+use kube::client::{Body, UpgradeConnectionError as Refusal};
+use kube::core::Status;
+use std::io;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite;
+use tungstenite::handshake::{client::generate_key, derive_accept_key};
+use tungstenite::protocol::Role;
+
+/// The WebSocket on the connection to the API server.
+pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
+
+/// A WebSocket and the protocol that its server chose.
+pub(super) struct Upgrade {
+    pub(super) socket: Socket,
+    pub(super) protocol: &'static str,
+}
+
+/// Asks for a WebSocket with one of these protocols, the best first.
+pub(super) async fn upgrade(
+    access: &Access,
+    path: &str,
+    protocols: &[&'static str],
+) -> Result<Upgrade, Error> {
+    let key = generate_key();
+    let request = Request::get(path)
+        .header(CONNECTION, "Upgrade")
+        .header(UPGRADE, "websocket")
+        .header(SEC_WEBSOCKET_VERSION, "13")
+        .header(SEC_WEBSOCKET_KEY, &key)
+        .header(SEC_WEBSOCKET_PROTOCOL, protocols.join(", "))
+        .body(Body::empty())
+        .map_err(Error::HttpError)?;
+    let response = access.client.send(request).await?;
+    let status = response.status();
+    if status.is_client_error() || status.is_server_error() {
+        let words = words_of(response).await;
+        let reason = status.canonical_reason().unwrap_or_default();
+        return Err(Error::Api(
+            Status::failure(&words, reason).with_code(status.as_u16()).boxed(),
+        ));
+    }
+    if status != StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Error::UpgradeConnection(Refusal::ProtocolSwitch(status)));
+    }
+    let protocol = chosen(response.headers(), &key, protocols).map_err(Error::UpgradeConnection)?;
+    let upgraded = hyper::upgrade::on(response)
+        .await
+        .map_err(|error| Error::UpgradeConnection(Refusal::GetPendingUpgrade(error)))?;
+    let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await;
+    Ok(Upgrade { socket, protocol })
+}
+
+/// The protocol in an answer that is right in all else.
+fn chosen(answer: &HeaderMap, key: &str, offered: &[&'static str]) -> Result<&'static str, Refusal> {
+    let says = |name, what: &str| {
+        let value = answer.get(name).and_then(|value| value.to_str().ok());
+        value.is_some_and(|value| value.eq_ignore_ascii_case(what))
+    };
+    if !says(UPGRADE, "websocket") {
+        return Err(Refusal::MissingUpgradeWebSocketHeader);
+    }
+    if !says(CONNECTION, "Upgrade") {
+        return Err(Refusal::MissingConnectionUpgradeHeader);
+    }
+    let accept = derive_accept_key(key.as_bytes());
+    if answer
+        .get(SEC_WEBSOCKET_ACCEPT)
+        .is_none_or(|value| value != &accept)
+    {
+        return Err(Refusal::SecWebSocketAcceptKeyMismatch);
+    }
+    let protocol = answer.get(SEC_WEBSOCKET_PROTOCOL);
+    let mut offered = offered.iter().copied();
+    offered
+        .find(|offered| protocol.is_some_and(|chosen| chosen == offered))
+        .ok_or(Refusal::SecWebSocketProtocolMismatch)
+}
+
+/// An error of the WebSocket as one of its connection.
+pub(super) fn io_error(error: tungstenite::Error) -> io::Error {
+    match error {
+        tungstenite::Error::Io(error) => error,
+        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
+            io::ErrorKind::ConnectionAborted.into()
+        }
+        other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFERED: [&str; 2] = ["new", "old"];
+
+    fn answer(key: &str, protocol: &'static str) -> HeaderMap {
+        let mut answer = HeaderMap::new();
+        answer.insert(UPGRADE, "WebSocket".parse().unwrap());
+        answer.insert(CONNECTION, "upgrade".parse().unwrap());
+        answer.insert(
+            SEC_WEBSOCKET_ACCEPT,
+            derive_accept_key(key.as_bytes()).parse().unwrap(),
+        );
+        answer.insert(SEC_WEBSOCKET_PROTOCOL, protocol.parse().unwrap());
+        answer
+    }
+
+    #[test]
+    fn the_server_chooses_among_what_was_offered() {
+        assert_eq!(chosen(&answer("key", "new"), "key", &OFFERED).unwrap(), "new");
+        assert_eq!(chosen(&answer("key", "old"), "key", &OFFERED).unwrap(), "old");
+        assert!(matches!(
+            chosen(&answer("key", "other"), "key", &OFFERED),
+            Err(Refusal::SecWebSocketProtocolMismatch)
+        ));
+    }
+
+    #[test]
+    fn an_answer_to_somebody_elses_key_is_refused() {
+        assert!(matches!(
+            chosen(&answer("theirs", "new"), "key", &OFFERED),
+            Err(Refusal::SecWebSocketAcceptKeyMismatch)
+        ));
+    }
+}
