@@ -298,6 +298,61 @@ async fn a_reader_that_stalls_holds_back_its_own_writer_and_nobody_else() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
+/// Sends so many bytes to a reader that keeps up.
+async fn transfer(writer: &mut TcpStream, reader: &mut TcpStream, bytes: usize) {
+    let writing = async {
+        let block = vec![b'f'; 1 << 20];
+        for _ in 0..bytes >> 20 {
+            writer.write_all(&block).await.unwrap();
+        }
+    };
+    let reading = async {
+        let (mut block, mut read) = (vec![0; 1 << 20], 0);
+        while read < bytes {
+            read += reader.read(&mut block).await.unwrap();
+        }
+    };
+    soon(async { tokio::join!(writing, reading) }).await;
+}
+
+#[tokio::test]
+async fn readers_that_stall_among_fast_ones_take_bounded_memory_and_cost_the_others_nothing() {
+    const STALLED: u64 = 8;
+    let world = World::new().await;
+    let (mut slow, mut writer, _relay) = world.connection().await;
+    let narrow = fill(&mut writer).await;
+    drop(writer);
+    assert_eq!(read_all(&mut slow).await.unwrap().len() as u64, narrow);
+
+    // Much arrives and is taken: windows are raised.
+    let (mut reader, mut source, _fast) = world.connection().await;
+    transfer(&mut source, &mut reader, 64 << 20).await;
+    let mut stalled = Vec::new();
+    for _ in 0..STALLED {
+        let (slow, mut writer, relay) = world.connection().await;
+        let taken = fill(&mut writer).await;
+        stalled.push((slow, writer, relay, taken));
+    }
+    let all: u64 = stalled.iter().map(|(.., taken)| taken).sum();
+    assert!(
+        stalled[0].3 >= narrow + (5 << 20),
+        "it was not raised: {}",
+        stalled[0].3
+    );
+    assert!(
+        all <= STALLED * narrow + (48 << 20),
+        "{all} bytes, and {narrow} with one narrow window"
+    );
+    transfer(&mut source, &mut reader, 64 << 20).await;
+
+    for (mut slow, writer, _relay, taken) in stalled {
+        drop(writer);
+        assert_eq!(read_all(&mut slow).await.unwrap().len() as u64, taken);
+    }
+    // Lowered windows that were negative have come back.
+    transfer(&mut source, &mut reader, 64 << 20).await;
+}
+
 #[tokio::test]
 async fn a_reader_that_goes_on_gets_everything() {
     let world = World::new().await;

@@ -19,6 +19,7 @@ use super::heartbeat::Heartbeat;
 use super::stream::TunnelStream;
 use super::traffic::Metered;
 use super::vigil::Vigil;
+use super::windows::{Waiting, Windows};
 use super::{
     AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, FACTS_BYTES, FACTS_PATH, configure,
 };
@@ -35,6 +36,7 @@ use crate::turn::Last;
 pub struct Tunnel {
     send: SendRequest<Payload>,
     agent: Arc<Hello>,
+    waiting: Waiting,
 }
 
 /// Runs the tunnel's connection. Nothing moves unless it is polled; it ends when the tunnel does, with the reason.
@@ -82,11 +84,13 @@ impl Tunnel {
             .await
             .map_err(|error| OpenError::Http2(error.to_string()))?;
         let heartbeat = Heartbeat::new(connection.ping_pong(), traffic.clone());
+        let windows = Windows::new(traffic.clone());
+        let waiting = windows.waiting().clone();
         let vigil = Vigil::new(traffic);
         let agent = Arc::new(agent);
         let handles = Arc::downgrade(&agent);
-        let driver = Driver(Box::pin(drive(connection, heartbeat, vigil, handles)));
-        Ok((Tunnel { send, agent }, driver))
+        let driver = Driver(Box::pin(drive(connection, heartbeat, vigil, windows, handles)));
+        Ok((Tunnel { send, agent, waiting }, driver))
     }
 
     /// What the agent said about itself.
@@ -116,6 +120,7 @@ impl Tunnel {
         Ok(TunnelStream {
             send,
             recv: verdict(response)?,
+            waiting: self.waiting.share(),
         })
     }
 
@@ -215,11 +220,13 @@ async fn drive(
     mut connection: Connection<Metered, Payload>,
     mut heartbeat: Heartbeat,
     mut vigil: Vigil,
+    mut windows: Windows,
     handles: Weak<Hello>,
 ) -> CloseReason {
     let mut last = Last::default();
     poll_fn(|cx| {
         ready!(last.poll_turn(cx));
+        windows.adapt(|window| connection.set_initial_window_size(window).is_ok());
         if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(match end {
                 Ok(()) if handles.strong_count() == 0 => CloseReason::Finished,

@@ -15,9 +15,10 @@
 //! Two bare relays in a row, without HTTP/2, do 790 MB/s with 64 KiB at a time and 1,080 with 512 KiB. Hence:
 //!
 //! - Frames of up to 512 KiB, for connections that fill them (`splice` begins with 64 KiB).
-//! - A stream's window of 4 MiB is what a connection may have on its way: enough for 400 MB/s at 10 ms.
+//! - A stream's window is what a connection may have on its way: 4 MiB, enough for 400 MB/s at 10 ms, and more while
+//!   readers keep up (`windows`).
 //! - The connection's window is the largest there is, so that only streams are limited: a reader that stalls keeps
-//!   its own 4 MiB and takes nothing from others.
+//!   its own window and takes nothing from others.
 //! - h2's guards against a hostile peer are opened where they would hurt an honest one: both ends have proven
 //!   themselves, and a program may well reset thousands of connections in a second.
 
@@ -29,6 +30,7 @@ mod server;
 mod stream;
 mod traffic;
 mod vigil;
+mod windows;
 
 pub use client::{Driver, RequestError, Tunnel};
 pub(crate) use datagrams::Receiving;
@@ -36,14 +38,13 @@ pub use datagrams::{DatagramRequest, DatagramStream};
 pub use facts::{AgentFacts, InterfaceAddress, Scope};
 pub use server::{ConnectRequest, DnsRequest, FactsRequest, Incoming, Server};
 pub use stream::TunnelStream;
+pub(crate) use windows::Share;
 
 use std::fmt;
 use std::time::Duration;
 
 /// The largest DATA frame either end accepts.
 pub(crate) const FRAME_BYTES: u32 = 512 * 1024;
-/// What a stream may have on its way.
-pub(crate) const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 /// What all streams together may have on their way: HTTP/2's maximum.
 const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// Bytes of one stream that h2 may queue before they are written: one frame under way and one behind it.
@@ -117,7 +118,7 @@ impl From<h2::Error> for CloseReason {
 macro_rules! configure {
     ($builder:expr) => {
         $builder
-            .initial_window_size($crate::http2::STREAM_WINDOW)
+            .initial_window_size($crate::http2::windows::NARROW)
             .initial_connection_window_size($crate::http2::CONNECTION_WINDOW)
             .max_frame_size($crate::http2::FRAME_BYTES)
             .max_header_list_size($crate::http2::HEADER_LIST_BYTES)

@@ -17,6 +17,7 @@ use super::datagrams::DatagramRequest;
 use super::heartbeat::Heartbeat;
 use super::stream::TunnelStream;
 use super::traffic::Metered;
+use super::windows::{Share, Windows};
 use super::{AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, FACTS_PATH, configure};
 use crate::dial_error::{DialError, PROXY_STATUS};
 use crate::link::{OpenError, PROVE_DEADLINE};
@@ -31,6 +32,7 @@ const PROXY_NAME: &str = "kinject-agent";
 pub struct Server {
     connection: Connection<Metered, Payload>,
     heartbeat: Heartbeat,
+    windows: Windows,
     last: Last,
 }
 
@@ -52,6 +54,7 @@ pub struct ConnectRequest {
     authority: String,
     respond: SendResponse<Payload>,
     recv: RecvStream,
+    waiting: Share,
 }
 
 /// `POST /dns-query`.
@@ -75,10 +78,12 @@ impl Server {
             .await
             .map_err(|_| OpenError::TimedOut)?
             .map_err(|error| OpenError::Http2(error.to_string()))?;
+        let windows = Windows::new(traffic.clone());
         let heartbeat = Heartbeat::new(connection.ping_pong(), traffic);
         Ok(Server {
             connection,
             heartbeat,
+            windows,
             last: Last::default(),
         })
     }
@@ -89,6 +94,8 @@ impl Server {
         loop {
             let accepted = poll_fn(|cx| {
                 ready!(self.last.poll_turn(cx));
+                self.windows
+                    .adapt(|window| self.connection.set_initial_window_size(window).is_ok());
                 if let Poll::Ready(accepted) = self.connection.poll_accept(cx) {
                     return Poll::Ready(Ok(accepted));
                 }
@@ -96,7 +103,7 @@ impl Server {
             });
             match accepted.await? {
                 Some(Ok((request, respond))) => {
-                    if let Some(incoming) = sort(request, respond) {
+                    if let Some(incoming) = sort(request, respond, self.windows.waiting().share()) {
                         return Ok(incoming);
                     }
                 }
@@ -130,6 +137,7 @@ impl ConnectRequest {
         Some(TunnelStream {
             send,
             recv: self.recv,
+            waiting: self.waiting,
         })
     }
 
@@ -204,7 +212,7 @@ impl FactsRequest {
 }
 
 /// Finds out what is wanted; what is not ours is refused here.
-fn sort(request: Request<RecvStream>, respond: SendResponse<Payload>) -> Option<Incoming> {
+fn sort(request: Request<RecvStream>, respond: SendResponse<Payload>, waiting: Share) -> Option<Incoming> {
     let refuse = |respond, status: StatusCode| {
         answer(respond, status, "text/plain", Bytes::new());
         None
@@ -227,6 +235,7 @@ fn sort(request: Request<RecvStream>, respond: SendResponse<Payload>) -> Option<
             authority,
             respond,
             recv: request.into_body(),
+            waiting,
         }));
     }
     match (request.uri().path(), request.method()) {

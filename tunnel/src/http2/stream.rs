@@ -4,12 +4,15 @@ use std::fmt;
 
 use h2::{RecvStream, SendStream};
 
+use super::windows::Share;
 use crate::payload::Payload;
 
 /// The two directions of a connection. Dropping it resets the stream with CANCEL, unless both directions have ended.
 pub struct TunnelStream {
     pub(crate) send: SendStream<Payload>,
     pub(crate) recv: RecvStream,
+    /// What waits at this end.
+    pub(crate) waiting: Share,
 }
 
 impl TunnelStream {

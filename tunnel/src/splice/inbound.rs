@@ -10,6 +10,7 @@ use tokio::net::tcp::WriteHalf;
 
 use super::queue::{PIECES, Queue};
 use super::{RESTS, SpliceEnd, stream_end};
+use crate::http2::Share;
 use crate::turn::rest;
 
 /// Bytes that are gathered for one write while the socket takes them.
@@ -17,9 +18,10 @@ const GATHER_BYTES: usize = 64 * 1024;
 
 /// One direction. What waits for the socket is bounded by the stream's window, which is given back as bytes are
 /// written.
-#[derive(Default)]
 pub(super) struct Inbound {
     queue: Queue,
+    /// Its bytes among those of all connections.
+    waiting: Share,
     /// The tunnel has nothing more: it sent END_STREAM, or the stream failed.
     ended: Option<StreamEnd>,
     received: u64,
@@ -52,6 +54,16 @@ enum Pulled {
 }
 
 impl Inbound {
+    pub(super) fn new(waiting: Share) -> Self {
+        Self {
+            queue: Queue::default(),
+            waiting,
+            ended: None,
+            received: 0,
+            rests: 0,
+        }
+    }
+
     pub(super) fn received(&self) -> u64 {
         self.received
     }
@@ -62,6 +74,18 @@ impl Inbound {
     }
 
     pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        recv: &mut RecvStream,
+        write: &mut WriteHalf<'_>,
+        outbound_done: bool,
+    ) -> Poll<InboundEnd> {
+        let end = self.poll_end(cx, recv, write, outbound_done);
+        self.waiting.set(self.queue.len());
+        end
+    }
+
+    fn poll_end(
         &mut self,
         cx: &mut Context<'_>,
         recv: &mut RecvStream,

@@ -90,7 +90,11 @@ struct Shared {
 ///
 /// Dropping the future closes the socket and resets the stream with CANCEL.
 pub async fn splice(mut tcp: TcpStream, stream: TunnelStream) -> SpliceOutcome {
-    let TunnelStream { mut send, mut recv } = stream;
+    let TunnelStream {
+        mut send,
+        mut recv,
+        waiting,
+    } = stream;
     let shared = Shared {
         flight: Arc::default(),
         inbound_complete: AtomicBool::new(false),
@@ -99,7 +103,7 @@ pub async fn splice(mut tcp: TcpStream, stream: TunnelStream) -> SpliceOutcome {
         outbound_done: AtomicBool::new(false),
         write_failed: AtomicBool::new(false),
     };
-    let mut inbound = Inbound::default();
+    let mut inbound = Inbound::new(waiting);
     let mut sent = 0;
     let end = {
         let (read, mut write) = tcp.split();
