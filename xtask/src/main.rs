@@ -36,6 +36,8 @@ enum Task {
     Bench(bench::Args),
     /// Compare programs of many runtimes, bare in the pod's network and injected
     Matrix(proofs::Args),
+    /// Run the test suites of others twice, bare and injected, and compare the results of each test
+    Suites(proofs::Args),
     Demo(demo::Args),
     Test(test::Args),
     Cluster(cluster::Args),
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Task::Bench(args) => bench::run(args),
         Task::Matrix(args) => proofs::run("matrix", &args),
+        Task::Suites(args) => proofs::run("suites", &args),
         Task::Demo(args) => demo::run(args),
         Task::Test(args) => test::run(args),
         Task::Cluster(args) => cluster::run(args),

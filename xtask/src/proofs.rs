@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::{cargo, process, workspace};
 
-/// Compare programs of many runtimes, bare in the pod's network and injected
+/// What the program behind the subcommand understands
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
