@@ -176,7 +176,7 @@ fn command(
 fn options(runner: Runner, test: Option<&str>, report: &Path) -> Vec<String> {
     let report = report.display();
     match runner {
-        Runner::Regrtest(_) => {
+        Runner::Regrtest(..) => {
             let mut options = vec!["--junit-xml".to_owned(), report.to_string()];
             options.extend(test.map(|test| format!("--match={}", without_subtest(test))));
             options

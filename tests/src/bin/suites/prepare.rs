@@ -63,8 +63,15 @@ pub(crate) fn all(suites: &[&'static Suite]) -> Result<Vec<Prepared>> {
 
 fn one(suite: &Suite, python: &Python) -> Result<Start> {
     match suite.runner {
-        Runner::Regrtest(module) => {
-            let mut program = Program::new(programs::interpreter()).args(["-m", "test", "--timeout", "120"]);
+        Runner::Regrtest(module, resource) => {
+            let mut program = Program::new(programs::interpreter()).args([
+                "-m",
+                "test",
+                "--timeout",
+                "120",
+                "-u",
+                resource,
+            ]);
             for pattern in suite.without {
                 program = program.args(["--ignore", pattern]);
             }
