@@ -15,7 +15,7 @@
 //! Two bare relays in a row, without HTTP/2, do 790 MB/s with 64 KiB at a time and 1,080 with 512 KiB. Hence:
 //!
 //! - Frames of up to 512 KiB, for connections that fill them (`splice` begins with 64 KiB).
-//! - A stream's window is what a connection may have on its way: 4 MiB, enough for 400 MB/s at 10 ms, and more while
+//! - A stream's window is what a connection may have on its way: 6 MiB, enough for 400 MB/s at 15 ms, and more while
 //!   readers keep up (`windows`).
 //! - The connection's window is the largest there is, so that only streams are limited: a reader that stalls keeps
 //!   its own window and takes nothing from others.
