@@ -2,7 +2,7 @@
 //!
 //! Relay and agent use it alike: the socket's peer is the program's socket at one end and the service's at the other.
 //!
-//! **Datagrams stay what they are.** Each is a capsule of its own ([`capsule`]), in the order in which it came. None
+//! **Datagrams stay what they are.** Each is a capsule of its own (`capsule`), in the order in which it came. None
 //! is merged, split or sent twice.
 //!
 //! **A full path drops.** A socket is read only while its stream has room, so what does not fit waits in the socket's

@@ -10,7 +10,7 @@
 //! | RST | the tunnel is lost |
 //!
 //! An end that is gone after its FIN has left nothing unsaid: what it said is still delivered, to a reader however slow,
-//! and a reader that takes nothing any more is given up after [`orphan::PATIENCE`].
+//! and a reader that takes nothing any more is given up after five minutes (`orphan`).
 //!
 //! **Backpressure.** A socket is read only when HTTP/2 has room for the bytes, so nothing piles up behind a slow
 //! tunnel; a stream's window is given back only when the bytes are in the socket, so nothing piles up behind a slow
