@@ -108,16 +108,12 @@ fn result(results: &Results, test: &str) -> Result {
 
 /// Runs a suite, or a test of it, once; injected if there is a session.
 fn run(session: Option<&Session>, suite: &Suite, start: &Start, test: Option<&str>) -> Results {
-    let way = if session.is_some() { "injected" } else { "bare" };
-    let name = suite.name.replace([' ', '/'], "-");
-    // tests write where they are
-    let folder = proofs::folder().join("runs").join(format!("{name}-{way}"));
-    let report = folder.join("report.xml");
-    prepare_folder(&folder);
-    let command = command(session, suite, start, test, &folder, &report);
+    // tests write where they are; the path is as short as can be, since Unix sockets' names hold it, and equally long both ways
+    let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
+    let report = folder.path().join("report.xml");
+    let command = command(session, suite, start, test, folder.path());
     let what = running::describe(&command);
-    let ended = ended(command, &what, suite);
-    let (mut results, words, complete) = match ended {
+    let (mut results, words, complete) = match ended(command, &what, suite) {
         Ok(outcome) => {
             let words = format!("{}{}", outcome.stdout, outcome.stderr);
             let results = match suite.runner {
@@ -129,21 +125,28 @@ fn run(session: Option<&Session>, suite: &Suite, start: &Start, test: Option<&st
         }
         Err(Hang(words)) => (BTreeMap::new(), words, false),
     };
-    if let Err(error) = fs::write(folder.with_extension("log"), words) {
-        panic!("cannot keep the log of {name}: {error}");
+    if test.is_none() {
+        keep(session, suite, &words, &report);
     }
     let whole = if complete { Result::Passed } else { Result::Failed };
     results.insert(THE_RUN.to_owned(), whole);
     results
 }
 
-fn prepare_folder(folder: &Path) {
-    if folder.exists() {
-        fs::remove_dir_all(folder)
-            .unwrap_or_else(|error| panic!("cannot clear {}: {error}", folder.display()));
+/// Keeps what a run said, for who wants to know more.
+fn keep(session: Option<&Session>, suite: &Suite, words: &str, report: &Path) {
+    let folder = proofs::folder().join("runs");
+    let way = if session.is_some() { "injected" } else { "bare" };
+    let name = format!("{}-{way}", suite.name.replace([' ', '/'], "-"));
+    let kept = fs::create_dir_all(&folder)
+        .and_then(|()| fs::write(folder.join(format!("{name}.log")), words))
+        .and_then(|()| match report.exists() {
+            true => fs::copy(report, folder.join(format!("{name}.xml"))).map(drop),
+            false => Ok(()),
+        });
+    if let Err(error) = kept {
+        panic!("cannot keep the log of {name}: {error}");
     }
-    let made = fs::create_dir_all(folder.join("tmp"));
-    made.unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
 }
 
 fn ended(mut command: Command, what: &str, suite: &Suite) -> std::result::Result<running::Outcome, Hang> {
@@ -158,13 +161,12 @@ fn command(
     start: &Start,
     test: Option<&str>,
     folder: &Path,
-    report: &Path,
 ) -> Command {
     let mut command = apart::command(&start.program.path);
     command.args(&start.program.arguments);
-    command.args(options(suite.runner, test, report));
+    command.args(options(suite, test, &folder.join("report.xml")));
     command.current_dir(start.folder.as_deref().unwrap_or(folder));
-    command.env("TMPDIR", folder.join("tmp"));
+    command.env("TMPDIR", folder);
     if let Some(session) = session {
         let inside = session.command("true");
         command.envs(inside.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -173,15 +175,19 @@ fn command(
 }
 
 /// What asks for a report, and for one test alone.
-fn options(runner: Runner, test: Option<&str>, report: &Path) -> Vec<String> {
+fn options(suite: &Suite, test: Option<&str>, report: &Path) -> Vec<String> {
     let report = report.display();
-    match runner {
+    match suite.runner {
         Runner::Regrtest(..) => {
             let mut options = vec!["--junit-xml".to_owned(), report.to_string()];
-            options.extend(test.map(|test| format!("--match={}", without_subtest(test))));
+            // of both kinds of patterns it would heed one
+            match test {
+                Some(test) => options.push(format!("--match={}", without_subtest(test))),
+                None => options.extend(suite.without.iter().map(|pattern| format!("--ignore={pattern}"))),
+            }
             options
         }
-        Runner::Pytest(_) | Runner::Source(_) => {
+        Runner::Pytest(..) | Runner::Source(_) => {
             let mut options = vec![format!("--junitxml={report}")];
             options.extend(
                 test.into_iter()

@@ -47,7 +47,7 @@ pub(crate) struct Start {
 /// All of them.
 pub(crate) fn all(suites: &[&'static Suite]) -> Result<Vec<Prepared>> {
     fs::create_dir_all(proofs::folder())?;
-    let needs_packages = |suite: &&Suite| matches!(suite.runner, Runner::Pytest(_) | Runner::Source(_));
+    let needs_packages = |suite: &&Suite| matches!(suite.runner, Runner::Pytest(..) | Runner::Source(_));
     let packages = if suites.iter().any(needs_packages) {
         PACKAGES
     } else {
@@ -64,17 +64,8 @@ pub(crate) fn all(suites: &[&'static Suite]) -> Result<Vec<Prepared>> {
 fn one(suite: &Suite, python: &Python) -> Result<Start> {
     match suite.runner {
         Runner::Regrtest(module, resource) => {
-            let mut program = Program::new(programs::interpreter()).args([
-                "-m",
-                "test",
-                "--timeout",
-                "120",
-                "-u",
-                resource,
-            ]);
-            for pattern in suite.without {
-                program = program.args(["--ignore", pattern]);
-            }
+            let program = Program::new(programs::interpreter());
+            let program = program.args(["-m", "test", "--timeout", "120", "-u", resource]);
             let version = output(Command::new(programs::interpreter()).arg("--version"))?;
             Ok(Start {
                 program: program.arg(module),
@@ -82,10 +73,12 @@ fn one(suite: &Suite, python: &Python) -> Result<Start> {
                 version: version.trim_start_matches("Python ").to_owned(),
             })
         }
-        Runner::Pytest(module) => {
+        Runner::Pytest(module, options) => {
             let package = module.split('.').next().unwrap_or(module);
             Ok(Start {
-                program: pytest(python, suite).args(["--pyargs", module]),
+                program: pytest(python, suite)
+                    .args(options.iter().copied())
+                    .args(["--pyargs", module]),
                 folder: None,
                 version: version(python, package)?,
             })

@@ -7,8 +7,8 @@ use std::time::Duration;
 pub(crate) enum Runner {
     /// CPython's own, with a module of its package `test` and the resource that it may use.
     Regrtest(&'static str, &'static str),
-    /// pytest, with a module of an installed package.
-    Pytest(&'static str),
+    /// pytest, with a module of an installed package and options that it needs.
+    Pytest(&'static str, &'static [&'static str]),
     /// pytest, with the folder `tests` of a package's source.
     Source(&'static str),
     /// Go, with a package of its standard library, built with cgo.
@@ -40,7 +40,7 @@ use Runner::{Go, Pytest, Regrtest, Source};
 /// All of them. Those that take long come first, so that they do not end alone.
 pub(crate) const SUITES: &[Suite] = &[
     suite("cpython test_asyncio", Regrtest("test_asyncio", "none"), 8, &[]),
-    suite("gevent socket", Pytest("gevent.tests.test__socket"), 4, &[]),
+    suite("gevent socket", Pytest("gevent.tests.test__socket", &[]), 4, &[]),
     // machines differ in whether their hypervisor offers AF_VSOCK, and Python's tests of it hang where it does
     suite(
         "cpython test_socket",
@@ -48,9 +48,15 @@ pub(crate) const SUITES: &[Suite] = &[
         5,
         &["*VSOCK*"],
     ),
-    suite("trio", Pytest("trio"), 6, &[]),
-    suite("tornado", Pytest("tornado.test"), 6, &[]),
-    suite("uvloop", Source("uvloop"), 10, &["source", "aiohttp"]),
+    suite(
+        "trio",
+        Pytest("trio", &["--continue-on-collection-errors"]),
+        6,
+        &[],
+    ),
+    suite("tornado", Pytest("tornado.test", &["-p", "no:logging"]), 6, &[]),
+    // it checks the style of the source, which is not there
+    suite("uvloop", Source("uvloop"), 10, &["test_sourcecode"]),
     suite("go net", Go("net"), 5, &[]),
     suite("go net/http", Go("net/http"), 8, &[]),
     suite("cpython test_ssl", Regrtest("test_ssl", "none"), 5, &[]),
@@ -103,18 +109,27 @@ pub(crate) const SUITES: &[Suite] = &[
     ),
     suite("cpython test_epoll", Regrtest("test_epoll", "none"), 2, &[]),
     suite("cpython test_poll", Regrtest("test_poll", "none"), 2, &[]),
-    suite("cpython test_timeout", Regrtest("test_timeout", "none"), 2, &[]),
     suite("cpython test_wsgiref", Regrtest("test_wsgiref", "none"), 2, &[]),
-    suite("cpython test_eintr", Regrtest("test_eintr", "none"), 3, &[]),
+    suite("cpython test_eintr", Regrtest("test_eintr", "walltime"), 3, &[]),
     suite("cpython test_posix", Regrtest("test_posix", "none"), 2, &[]),
-    suite("gevent server", Pytest("gevent.tests.test__server"), 4, &[]),
-    suite("gevent ssl", Pytest("gevent.tests.test__ssl"), 4, &[]),
-    suite("gevent resolver", Pytest("gevent.tests.test__socket_dns"), 6, &[]),
-    suite("gevent pywsgi", Pytest("gevent.tests.test__pywsgi"), 5, &[]),
-    suite("gevent backdoor", Pytest("gevent.tests.test__backdoor"), 2, &[]),
+    suite("gevent server", Pytest("gevent.tests.test__server", &[]), 4, &[]),
+    suite("gevent ssl", Pytest("gevent.tests.test__ssl", &[]), 4, &[]),
+    suite(
+        "gevent resolver",
+        Pytest("gevent.tests.test__socket_dns", &[]),
+        6,
+        &[],
+    ),
+    suite("gevent pywsgi", Pytest("gevent.tests.test__pywsgi", &[]), 5, &[]),
+    suite(
+        "gevent backdoor",
+        Pytest("gevent.tests.test__backdoor", &[]),
+        2,
+        &[],
+    ),
     suite(
         "gevent subprocess",
-        Pytest("gevent.tests.test__subprocess"),
+        Pytest("gevent.tests.test__subprocess", &[]),
         4,
         &[],
     ),

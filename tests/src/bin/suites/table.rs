@@ -78,6 +78,10 @@ pub(crate) fn judge(suites: Vec<Compared>, page: &Page) -> Verdict {
     let mut details = String::new();
     let mut good = true;
     for suite in &suites {
+        if suite.not_run.is_none() && tests(suite) == 0 {
+            good = false;
+            details += &format!("{}: no test ran\n", suite.name);
+        }
         for difference in &suite.differences {
             let known = is_known(suite, difference);
             good &= known;
