@@ -13,8 +13,9 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::{self, Message};
 
-/// The largest payload of a message: larger ones gained nothing through the API server and the kubelet.
-const MAX_PAYLOAD: usize = 64 * 1024;
+/// The largest payload of a message, 64 KiB behind the head of an HTTP/2 frame: larger ones gained nothing through the API
+/// server and the kubelet.
+const MAX_PAYLOAD: usize = 64 * 1024 + 9;
 
 /// The channel of the port's data; there is one port.
 const DATA: u8 = 0;

@@ -15,8 +15,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::{self, Message};
 
-/// The largest payload of a frame.
-const MAX_PAYLOAD: usize = 64 * 1024;
+/// The largest payload of a frame: 64 KiB behind the head of an HTTP/2 frame.
+const MAX_PAYLOAD: usize = 64 * 1024 + 9;
 
 /// The stream of the port's errors: a client's streams have odd numbers.
 const ERRORS: u32 = 1;
