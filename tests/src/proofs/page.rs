@@ -22,7 +22,7 @@ pub struct Page {
 pub struct Known {
     /// What differs: the first column.
     pub what: String,
-    /// Where in it: the second column. `*` is everywhere, `NAME*` wherever it begins so.
+    /// Where in it: the second column. `*` is everywhere, `NAME*` wherever it begins so, `*NAME` where it ends so.
     pub part: String,
 }
 
@@ -67,9 +67,10 @@ fn known(page: &str) -> Vec<Known> {
 }
 
 fn matches(pattern: &str, part: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(begin) => part.starts_with(begin),
-        None => pattern == part,
+    match (pattern.strip_suffix('*'), pattern.strip_prefix('*')) {
+        (Some(begin), _) => part.starts_with(begin),
+        (None, Some(end)) => part.ends_with(end),
+        (None, None) => pattern == part,
     }
 }
 
@@ -124,7 +125,13 @@ mod tests {
             .map(|row| (row.what.as_str(), row.part.as_str()))
             .collect();
         assert_eq!(rows, [("go", "*"), ("x y", "a.*")]);
-        assert!(matches("a.*", "a.b") && !matches("a.*", "b") && matches("a", "a") && !matches("a", "ab"));
+        assert!(
+            matches("a.*", "a.b")
+                && matches("*b", "a.b")
+                && !matches("a.*", "b")
+                && matches("a", "a")
+                && !matches("a", "ab")
+        );
     }
 
     #[test]

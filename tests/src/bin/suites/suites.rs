@@ -50,7 +50,14 @@ pub(crate) const SUITES: &[Suite] = &[
     ),
     suite(
         "trio",
-        Pytest("trio", &["--continue-on-collection-errors"]),
+        Pytest(
+            "trio",
+            &[
+                "--continue-on-collection-errors",
+                "-p",
+                "trio._tests.pytest_plugin",
+            ],
+        ),
         6,
         &[],
     ),
