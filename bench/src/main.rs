@@ -4,6 +4,7 @@
 //! decided by what is preloaded into it. The services are the sandbox's samples.
 
 mod connections;
+mod datagrams;
 mod environment;
 mod exec;
 mod hooks;
@@ -90,6 +91,21 @@ enum Load {
         #[arg(long, default_value_t = 10_000_000)]
         count: usize,
     },
+    /// One datagram there and back, over and over
+    UdpEcho(Timed),
+    /// Send datagrams to a counter at a steady pace
+    UdpSend {
+        #[command(flatten)]
+        timed: Timed,
+        /// Datagrams a second
+        #[arg(long, default_value_t = 60_000)]
+        rate: u32,
+    },
+    /// Count datagrams, and tell whoever asks with an empty one, until standard input ends
+    UdpCount {
+        /// Where to listen
+        port: u16,
+    },
     /// Print the environment, and stay until standard input ends
     Hold,
 }
@@ -144,6 +160,9 @@ fn run(load: Load) -> anyhow::Result<Value> {
         } => lookup::fresh(&name, count),
         Load::Lookup { name, count, .. } => lookup::again(&name, count),
         Load::Hooks { count } => hooks::run(count),
+        Load::UdpEcho(timed) => datagrams::echo(timed.address, timed.duration()),
+        Load::UdpSend { timed, rate } => datagrams::send(timed.address, timed.duration(), rate),
+        Load::UdpCount { port } => datagrams::count(port),
         Load::Hold => environment::hold(),
     }
 }

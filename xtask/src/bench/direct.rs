@@ -18,6 +18,7 @@ use crate::process;
 
 const PART: Part = Part::Direct;
 const AGENT_PORT: u16 = 7800;
+const COUNTER_PORT: u16 = 7801;
 const IDLE: &str = "2000";
 /// How long memory may take to settle.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -33,6 +34,7 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
     let folder = tempfile::tempdir().context("making a folder")?;
     let wire = Wire::new()?;
     let _samples = samples(programs, &wire)?;
+    let _counter = counter(programs, &wire)?;
     let endpoint = format!("tcp:{SERVER}:{AGENT_PORT}");
     let agent = Agent::start(programs, endpoint, folder.path(), |program| {
         wire.server.command(program)
@@ -62,6 +64,16 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             for (way, place) in &ways {
                 results.measure((PART, figure, *way), || place.number(&arguments, key))?;
+            }
+        }
+        for (figure, load, port, key) in DATAGRAMS {
+            let address = format!("{SERVER}:{port}");
+            let seconds = effort.seconds.to_string();
+            // torsocks carries none
+            for (way, place) in ways.iter().filter(|(way, _)| *way != Way::Torsocks) {
+                results.measure((PART, figure, *way), || {
+                    place.number(&[load, &address, "--seconds", &seconds], key)
+                })?;
             }
         }
     }
@@ -100,6 +112,12 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
     }
     session.finish()
 }
+
+/// The figures of a round that are about datagrams: the load, the service's port, and the number that counts.
+const DATAGRAMS: [(Figure, &str, u16, &str); 2] = [
+    (Figure::DatagramEcho, "udp-echo", 7000, "median_us"),
+    (Figure::DatagramsLost, "udp-send", COUNTER_PORT, "lost"),
+];
 
 /// The figures of a round: the load's arguments, and the number that counts.
 fn loads(effort: &Effort) -> [(Figure, Vec<String>, &'static str); 6] {
@@ -152,6 +170,18 @@ fn samples(programs: &Programs, wire: &Wire) -> Result<Helper> {
     // It says where it listens, when it does.
     samples.line()?;
     Ok(samples)
+}
+
+/// The counter of datagrams, on the server's side.
+fn counter(programs: &Programs, wire: &Wire) -> Result<Helper> {
+    let program = programs.load();
+    let mut command = wire.server.command(text(&program)?);
+    let mut counter = Helper::start(
+        "the counter of datagrams",
+        command.args(["udp-count", &COUNTER_PORT.to_string()]),
+    )?;
+    counter.line()?;
+    Ok(counter)
 }
 
 struct Idle {

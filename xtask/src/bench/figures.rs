@@ -83,6 +83,8 @@ pub(crate) enum Figure {
     Upload,
     Streams,
     StalledCost,
+    DatagramEcho,
+    DatagramsLost,
     IdleErrors,
     RelayMemory,
     StreamsMemory,
@@ -108,6 +110,8 @@ impl Figure {
             Self::Upload => "upload, one stream",
             Self::Streams => "download, 64 streams",
             Self::StalledCost => "cost of a stalled reader",
+            Self::DatagramEcho => "datagram there and back",
+            Self::DatagramsLost => "60,000 datagrams/s, lost",
             Self::IdleErrors => "2,000 connections, errors",
             Self::RelayMemory => "relay, resident",
             Self::StreamsMemory => "relay, after 64 fast streams",
@@ -129,6 +133,7 @@ impl Figure {
         match self {
             Self::Connect => "/s",
             Self::RoundTrip
+            | Self::DatagramEcho
             | Self::Exec
             | Self::LoopbackConnect
             | Self::UnixConnect
@@ -137,7 +142,7 @@ impl Figure {
             Self::GetSockOpt | Self::GetPeerName | Self::SendTo | Self::ReceiveFrom => "ns",
             Self::Download | Self::Upload | Self::Streams => "MB/s",
             Self::StalledCost => "%",
-            Self::IdleErrors => "",
+            Self::IdleErrors | Self::DatagramsLost => "",
             Self::RelayMemory | Self::StreamsMemory => "MB",
             Self::IdleMemory => "KiB",
             Self::Start => "s",
@@ -147,7 +152,7 @@ impl Figure {
     /// A value with its unit.
     pub(crate) fn format(self, value: f64) -> String {
         let digits = match value.abs() {
-            _ if self == Self::IdleErrors => 0,
+            _ if self.unit().is_empty() => 0,
             100.0.. => 0,
             10.0.. => 1,
             _ => 2,

@@ -60,7 +60,7 @@ const PORT_FORWARD: Measure = Ratio(KinjectPortForward, KubectlPortForward);
 const TORSOCKS: Measure = Ratio(Kinject, Torsocks);
 
 #[rustfmt::skip]
-const TARGETS: [Target; 28] = [
+const TARGETS: [Target; 30] = [
     target("connect + 1-byte echo", Direct, Figure::Connect, TORSOCKS, AtLeast(1.5)),
     target("1-byte round trip", Direct, Figure::RoundTrip, Ratio(Kinject, Way::Direct), AtMost(2.4)),
     target("1-byte round trip", Direct, Figure::RoundTrip, TORSOCKS, Below(1.0)),
@@ -68,6 +68,8 @@ const TARGETS: [Target; 28] = [
     target("upload", Direct, Figure::Upload, TORSOCKS, AtLeast(2.0)),
     target("64 streams at once", Direct, Figure::Streams, OverFigure(Kinject, Figure::Download), AtLeast(1.0)),
     target("a stalled reader costs the others", Direct, Figure::StalledCost, Value(Kinject), Below(5.0)),
+    target("datagram there and back", Direct, Figure::DatagramEcho, Ratio(Kinject, Way::Direct), AtMost(2.5)),
+    target("60,000 datagrams/s one way, lost", Direct, Figure::DatagramsLost, Value(Kinject), AtMost(0.0)),
     target("2,000 connections open, errors", Direct, Figure::IdleErrors, Value(Kinject), AtMost(0.0)),
     target("relay, resident", Direct, Figure::RelayMemory, Value(Kinject), AtMost(15.0)),
     target("relay, each idle connection", Direct, Figure::IdleMemory, Value(Kinject), AtMost(64.0)),
