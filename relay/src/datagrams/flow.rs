@@ -21,7 +21,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
@@ -97,6 +97,15 @@ impl Flow {
             rustix::net::connect(&self.socket, &program.address)?;
         }
         Ok(())
+    }
+
+    /// The program's socket is closed, and its port anybody's: what comes from there from now on is dropped, and so is
+    /// what the target still answers. What came before is carried.
+    pub(super) fn part(&self) -> io::Result<()> {
+        drop_all(&self.socket)?;
+        self.connected.set(false);
+        // nobody but itself, whose datagrams it drops as well
+        Ok(rustix::net::connect(&self.socket, &self.address)?)
     }
 
     /// The program's socket is connected to this flow, or not any more.
@@ -240,9 +249,73 @@ fn discard(socket: impl std::os::fd::AsFd) -> io::Result<()> {
     }
 }
 
+/// Has the kernel drop whatever comes to a socket from now on; what waits in it stays.
+fn drop_all(socket: &UdpSocket) -> io::Result<()> {
+    let mut drop = libc::sock_filter {
+        code: (libc::BPF_RET | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: 0,
+    };
+    let program = libc::sock_fprog {
+        len: 1,
+        filter: &raw mut drop,
+    };
+    // SAFETY: the option reads a program of one instruction, which outlives the call
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// The program's socket as it came with a call.
 pub(super) fn inspect(socket: Option<OwnedFd>) -> io::Result<ProgramDatagrams> {
     socket
         .ok_or(io::ErrorKind::InvalidInput.into())
         .and_then(ProgramDatagrams::inspect)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_takes_the_port_of_a_closed_socket_is_not_the_program() {
+        for (ip, own) in [("127.0.0.1", "127.0.0.1:0"), ("::1", "[::1]:0")] {
+            let program = std::net::UdpSocket::bind(own).unwrap();
+            let address = program.local_addr().unwrap();
+            let inspected = inspect(Some(program.try_clone().unwrap().into())).unwrap();
+            let flow = Flow::open(
+                ip.parse().unwrap(),
+                &inspected,
+                "10.96.10.3:7000".parse().unwrap(),
+            )
+            .unwrap();
+            drop(inspected);
+            program.send_to(b"last words", flow.address).unwrap();
+            drop(program);
+            flow.part().unwrap();
+            let stranger = std::net::UdpSocket::bind(address).unwrap();
+            stranger.set_nonblocking(true).unwrap();
+            stranger.send_to(b"stranger", flow.address).unwrap();
+            flow.socket.readable().await.unwrap();
+            let mut buffer = [0; 32];
+            let length = flow.socket.try_recv(&mut buffer).unwrap();
+            assert_eq!(&buffer[..length], b"last words");
+            flow.socket.send(b"late answer").await.unwrap();
+            let more = flow.socket.try_recv(&mut buffer).unwrap_err();
+            assert_eq!(more.kind(), io::ErrorKind::WouldBlock);
+            let answer = stranger.recv(&mut buffer).unwrap_err();
+            assert_eq!(answer.kind(), io::ErrorKind::WouldBlock);
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //!
 //! Each of these sockets is connected to the program's, so that the kernel drops what anybody else sends to it.
 
+mod closings;
 mod flow;
 mod living;
 mod names;
@@ -18,6 +19,7 @@ use crate::control::conversation::Conversation;
 use crate::log;
 use crate::session::Session;
 use crate::trace;
+use closings::Closings;
 use flow::Flow;
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::control::Reply;
@@ -34,6 +36,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 /// How long the first call for a target waits for the agent's verdict: most come within, and a target without a
 /// route is told as the kernel would tell it.
@@ -90,14 +93,33 @@ impl Flows {
     pub(crate) async fn watch(&self) -> Infallible {
         let _all = EndAll(self);
         loop {
-            if self.table.borrow().by_target.is_empty() {
-                self.added.notified().await;
+            self.added.notified().await;
+            let closings = Closings::listen();
+            if let Err(error) = &closings {
+                log::debug!("the kernel tells of no closed sockets: {error}");
             }
-            tokio::time::sleep(PERIOD).await;
-            match living::sockets() {
-                Ok(living) => self.table.borrow_mut().keep(&living),
-                // they end when they are idle
-                Err(error) => log::warn!("cannot see which sockets there are: {error}"),
+            self.watch_some(closings.ok()).await;
+        }
+    }
+
+    /// Watches until there is no flow left.
+    async fn watch_some(&self, mut closings: Option<Closings>) {
+        let mut period = tokio::time::interval_at(Instant::now() + PERIOD, PERIOD);
+        while !self.table.borrow().by_target.is_empty() {
+            // cancel-safe: a message and a tick stay where they are
+            tokio::select! {
+                closed = closed(closings.as_ref()) => match closed {
+                    Ok(cookie) => self.table.borrow_mut().closed(cookie),
+                    Err(error) => {
+                        log::warn!("the kernel tells of no more closed sockets: {error}");
+                        closings = None;
+                    }
+                },
+                _ = period.tick() => match living::sockets() {
+                    Ok(living) => self.table.borrow_mut().keep(&living),
+                    // they end when they are idle
+                    Err(error) => log::warn!("cannot see which sockets there are: {error}"),
+                },
             }
         }
     }
@@ -156,7 +178,26 @@ impl Drop for EndAll<'_> {
     }
 }
 
+/// The next socket that was closed, if the kernel tells.
+async fn closed(closings: Option<&Closings>) -> io::Result<u64> {
+    match closings {
+        Some(closings) => closings.next().await,
+        None => std::future::pending().await,
+    }
+}
+
 impl Table {
+    /// A program closed its socket.
+    fn closed(&mut self, cookie: u64) {
+        self.peers.remove(&cookie);
+        for ((_, target), entry) in self.by_target.iter().filter(|((of, _), _)| *of == cookie) {
+            if let Err(error) = entry.flow.part() {
+                log::warn!("datagrams to {target}: cannot part from a closed socket: {error}");
+                entry.task.abort();
+            }
+        }
+    }
+
     fn keep(&mut self, living: &HashMap<u64, u16>) {
         let Self {
             by_target,

@@ -39,10 +39,27 @@ impl Resolver {
                 .filter(|answer| message::has_answers(answer));
             return answer.ok_or(NameFailure::NotFound);
         }
+        let traced = self.trace.lookup(name.as_bytes());
+        let found = self.search_in_cluster(&query, &name, search, only).await;
+        match &found {
+            Ok(answer) => traced.exchanged(message::code(answer), &message::addresses(answer)),
+            Err(failure) => traced.ended(format_args!("{failure:?}")),
+        }
+        found
+    }
+
+    /// Searches in the cluster, and here for what it does not know.
+    async fn search_in_cluster(
+        &self,
+        query: &Query<'_>,
+        name: &str,
+        search: Search,
+        only: Option<rules::Way>,
+    ) -> Result<Vec<u8>, NameFailure> {
         let Ok(Ok(up)) = tokio::time::timeout(TUNNEL_PATIENCE, self.uplink.up()).await else {
             return Err(NameFailure::TryAgain);
         };
-        let candidates = candidates(&query, &up.names.conf, search);
+        let candidates = candidates(query, &up.names.conf, search);
         let questions: Vec<Option<Vec<u8>>> = candidates
             .iter()
             .map(|candidate| query.about(&candidate.name))
@@ -57,7 +74,7 @@ impl Resolver {
             Ok(index) => {
                 let answer = answers.swap_remove(index).ok_or(NameFailure::NoRecovery)?;
                 self.routes
-                    .learnt_from_cluster(&name, &message::addresses(&answer));
+                    .learnt_from_cluster(name, &message::addresses(&answer));
                 Ok(answer)
             }
             Err(NameFailure::NotFound) if only.is_none() => {

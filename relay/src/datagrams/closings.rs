@@ -1,0 +1,89 @@
+//! News of closed UDP sockets, from the kernel (sock_diag(7)).
+//!
+//! The port of a closed socket is free for anybody at once, and what its new owner sends to the relay's end of a flow
+//! looks like the program's. The kernel tells whoever listens which sockets are gone, without any privilege, some
+//! microseconds after it happened. A kernel without `udp_diag` tells nothing; then [`super::living`] notices it.
+
+use crate::readiness;
+use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+use std::io;
+use std::os::fd::OwnedFd;
+use tokio::io::unix::AsyncFd;
+
+/// `SKNLGRP_INET_UDP_DESTROY` and `SKNLGRP_INET6_UDP_DESTROY` of linux/sock_diag.h, as bits.
+const GROUPS: u32 = 1 << 1 | 1 << 3;
+
+/// Where the cookie stands in a message: `nlmsghdr`, then `inet_diag_msg` with `inet_diag_sockid` at byte 4.
+const COOKIE: usize = 16 + 4 + 40;
+
+/// Longer than the kernel's messages.
+const MESSAGE: usize = 4096;
+
+/// A socket that the kernel tells of closed ones.
+pub(super) struct Closings(AsyncFd<OwnedFd>);
+
+impl Closings {
+    /// Listens from now on.
+    pub(super) fn listen() -> io::Result<Self> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket =
+            rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(SOCK_DIAG))?;
+        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
+        Ok(Self(readiness::watch(socket)?))
+    }
+
+    /// The cookie of the next one. Cancel-safe.
+    pub(super) async fn next(&self) -> io::Result<u64> {
+        loop {
+            let mut ready = self.0.readable().await?;
+            let mut message = [0; MESSAGE];
+            let received =
+                ready.try_io(|socket| Ok(rustix::net::recv(socket, &mut message, RecvFlags::empty())?));
+            match received {
+                Ok(Ok((length, _))) => {
+                    if let Some(cookie) = message.get(..length).and_then(cookie) {
+                        return Ok(cookie);
+                    }
+                }
+                // so many at once that some are lost
+                Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_not_yet) => {}
+            }
+        }
+    }
+}
+
+fn cookie(message: &[u8]) -> Option<u64> {
+    let field: &[u8; 8] = message.get(COOKIE..)?.first_chunk()?;
+    let [a, b, c, d, e, f, g, h] = *field;
+    // two numbers of 32 bits, the lower one first
+    let (low, high) = (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]));
+    Some(u64::from(high) << 32 | u64::from(low))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::sockopt::socket_cookie;
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_socket_is_told_of_when_its_last_descriptor_is_closed() {
+        let closings = match Closings::listen() {
+            Ok(closings) => closings,
+            Err(error) => return eprintln!("not run: this kernel tells of no closed sockets: {error}"),
+        };
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = UdpSocket::bind(address).unwrap();
+            let expected = socket_cookie(&socket).unwrap();
+            let duplicate = socket.try_clone().unwrap();
+            drop(socket);
+            drop(duplicate);
+            let told = async { while closings.next().await.unwrap() != expected {} };
+            tokio::time::timeout(Duration::from_secs(5), told).await.unwrap();
+        }
+    }
+}
