@@ -66,6 +66,22 @@ pub fn python(name: &str) -> Program {
     Program::new(interpreter()).args(["-SEu"]).arg(file)
 }
 
+/// One of the tests' own Python programs that needs a module; `None`, and a note, where that is not installed.
+pub fn python_with(module: &str, name: &str) -> Option<Program> {
+    let import = format!("import {module}");
+    // what a distribution packages belongs to its own Python
+    let candidates = [interpreter(), Path::new("/usr/bin/python3")];
+    let found = candidates.into_iter().find(|python| {
+        let asked = Command::new(python).args(["-Ec", &import]).output();
+        asked.is_ok_and(|output| output.status.success())
+    });
+    let Some(python) = found else {
+        skip::not_run(&format!("tests with {module} of Python"), "it is not installed");
+        return None;
+    };
+    Some(Program::new(python).arg("-Eu").arg(folder().join(name)))
+}
+
 /// Python itself rather than a wrapper that chooses among several.
 pub fn interpreter() -> &'static Path {
     static INTERPRETER: OnceLock<PathBuf> = OnceLock::new();
@@ -141,14 +157,14 @@ fn compile(name: &str, flags: &[&str]) -> Program {
 
 /// One of the tests' own Java programs, compiled; `None`, and a note, without a Java development kit.
 pub fn java(name: &str) -> Option<Program> {
-    static COMPILED: Mutex<bool> = Mutex::new(false);
+    static COMPILED: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let (java, javac) = (installed("java")?, installed("javac")?);
     let classes = binaries::folder().join("test-programs/java");
     let mut compiled = COMPILED.lock().expect("no compilation panics while it is locked");
-    if !*compiled {
+    if !compiled.iter().any(|compiled| compiled == name) {
         let source = folder().join(format!("{name}.java"));
         running::run(&mut javac.arg("-d").arg(&classes).arg(source).command()).succeeded();
-        *compiled = true;
+        compiled.push(name.to_owned());
     }
     // it starts faster so
     let flags = [

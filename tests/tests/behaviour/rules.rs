@@ -218,6 +218,25 @@ fn trace_prints_a_line_for_each_decision() {
 }
 
 #[test]
+fn questions_in_libcs_words_are_traced_as_lookups() {
+    let ask = "import ctypes\n\
+        libc, answer = ctypes.CDLL(None), ctypes.create_string_buffer(4096)\n\
+        for name, kind in [(b'web', 1), (b'missing.external.test', 1), (b'empty.external.test', 16)]:\n  \
+        libc.res_search(name, 1, kind, answer, 4096)\n\
+        libc.res_query(b'web.other.svc.cluster.local', 1, 1, answer, 4096)\n\
+        libc.res_query(b'missing.external.test', 1, 1, answer, 4096)\n";
+    let outcome = run(&mut trace(&[], &Program::new(interpreter()).args(["-SEc", ask])));
+    let expected = [
+        "lookup web default cluster 10.96.10.1",
+        "lookup missing.external.test default cluster NotFound",
+        "lookup empty.external.test default cluster NoError",
+        "lookup web.other.svc.cluster.local default cluster 10.96.10.4",
+        "lookup missing.external.test default cluster NxDomain",
+    ];
+    assert_eq!(lines(&outcome.succeeded().stderr), expected, "{outcome}");
+}
+
+#[test]
 fn a_trace_names_the_rule_and_goes_to_a_file_if_asked() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trace");

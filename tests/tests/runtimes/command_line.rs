@@ -49,4 +49,21 @@ on_both_places! {
         line(scene, "wget -qO- --tries=1 http://refused/").exited(4);
         line(scene, "wget -qO- http://missing.external.test/").exited(4);
     }
+
+    fn getent_by_name_and_by_address(scene: shared) {
+        if installed("getent").is_none() { return }
+        line(scene, "getent ahosts web").exited(0).shows("10.96.10.1      STREAM web");
+        line(scene, "getent hosts web.other").exited(0).shows("10.96.10.4");
+        line(scene, "getent hosts 10.96.10.1").exited(0).shows("web.default.svc.cluster.local");
+        line(scene, "getent ahosts missing.external.test").exited(2).prints("");
+    }
+
+    fn ssh_by_name(scene: shared) {
+        if installed("ssh").is_none() { return }
+        let ssh = "ssh -F /dev/null -o BatchMode=yes -o ConnectTimeout=10";
+        // a greeting, and the end
+        line(scene, &format!("{ssh} -p 7005 echo")).exited(255).shows("10.96.10.3 port 7005");
+        line(scene, &format!("{ssh} -p 80 refused")).exited(255).shows("port 80: Connection refused");
+        line(scene, &format!("{ssh} missing.external.test")).exited(255).shows("Name or service not known");
+    }
 }

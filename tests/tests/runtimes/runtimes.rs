@@ -1,9 +1,20 @@
 //! Runtimes with their own event loops and resolvers.
 
 use kinject_tests::on_both_places;
-use kinject_tests::programs::{self, installed, java, python};
+use kinject_tests::programs::{self, installed, java, python, python_with};
 use kinject_tests::running::run;
 use kinject_tests::scene::Scene;
+
+/// What those are asked that resolve by themselves: names that exist, and names that do not.
+const QUESTIONS: [&str; 7] = [
+    "web.default.svc.cluster.local/A",
+    "web.default.svc.cluster.local/AAAA",
+    "_http._tcp.web.default.svc.cluster.local/SRV",
+    "1.10.96.10.in-addr.arpa/PTR",
+    "empty.external.test/TXT",
+    "missing.default.svc.cluster.local/A",
+    "anything.broken.test/A",
+];
 
 /// The address of `db-0`.
 fn pod(scene: &Scene) -> String {
@@ -30,6 +41,20 @@ on_both_places! {
     fn java_with_ipv4_alone(scene: shared) {
         let Some(java) = java("Clients") else { return };
         scene.same(java.arg("-Djava.net.preferIPv4Stack=true").arg("Clients").arg(pod(scene)));
+    }
+
+    fn javas_own_dns_client(scene: shared) {
+        let Some(java) = java("Names") else { return };
+        let outcome = scene.same(java.arg("Names").args(QUESTIONS));
+        outcome.shows("web.default.svc.cluster.local/A: [10.96.10.1]\n");
+        outcome.shows("missing.default.svc.cluster.local/A: NameNotFoundException\n");
+    }
+
+    fn dnspython_over_udp_and_tcp(scene: shared) {
+        let Some(python) = python_with("dns.resolver", "dnspython.py") else { return };
+        let outcome = scene.same(python.args(QUESTIONS).args(["web/A", "web.other/A"]));
+        outcome.shows("web.default.svc.cluster.local/A UDP: ['10.96.10.1']\n").shows("web/A TCP: ['10.96.10.1']\n");
+        outcome.shows("missing.default.svc.cluster.local/A UDP: NXDOMAIN\n");
     }
 
     fn python_with_urllib_and_asyncio(scene: shared) {
