@@ -64,6 +64,7 @@ fn requests() -> Vec<Vec<u8>> {
             target: "[fe80::1%7]:443".parse().unwrap(),
         },
         Request::Peer { cookie: 7 },
+        Request::OwnAddress { cookie: 7 },
         Request::Failure { cookie: u64::MAX },
         Request::Resolve {
             family: Family::Any,

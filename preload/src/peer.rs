@@ -1,8 +1,11 @@
-//! getpeername(2).
+//! getpeername(2) and getsockname(2).
 //!
 //! The peer of a socket that the relay connected is the relay, on this machine's loopback; the program is told the
-//! address that it passed to connect(2). The contract of the man page holds: `length` says how much room there is and
+//! address that it passed to connect(2), and as its own that of the agent's pod, which is what the far end sees, with
+//! the socket's port on this machine. The contract of the man pages holds: `length` says how much room there is and
 //! afterwards how long the address is, and an address that does not fit is cut.
+//!
+//! The kernel answers first. What it wrote tells at once of nearly every other socket that it is not one of ours.
 
 use crate::address::{self, RawAddress};
 use crate::control::{self, SMALL_REPLY};
@@ -12,11 +15,25 @@ use crate::socket::{self, Kind};
 use crate::{memory, real, sys};
 use core::net::SocketAddr;
 use kinject_protocol::control::{ReplyRef, Request, is_data_address};
-use libc::{c_int, sockaddr, socklen_t};
+use libc::{c_int, sockaddr, sockaddr_storage, socklen_t};
 
 hook! {
-    unsafe fn getpeername(socket: c_int, place: *mut sockaddr, length: *mut socklen_t) -> c_int => hooked {
+    unsafe fn getpeername(
+        socket: c_int,
+        place: *mut sockaddr,
+        length: *mut socklen_t
+    ) -> c_int => hooked_getpeername {
         getpeername_in_session(socket, place, length)
+    }
+}
+
+hook! {
+    unsafe fn getsockname(
+        socket: c_int,
+        place: *mut sockaddr,
+        length: *mut socklen_t
+    ) -> c_int => hooked_getsockname {
+        getsockname_in_session(socket, place, length)
     }
 }
 
@@ -28,44 +45,124 @@ pub(crate) extern "C" fn getpeername_in_session(
     let Some(native) = real::getpeername.get() else {
         return Errno(libc::ENOSYS).fail();
     };
-    let target = errno::kept(|| target(socket));
-    // the kernel overwrites it with the length of the address
-    let room = target.and_then(|_| room(socket, length));
+    let room = room(socket, length);
     // SAFETY: these are the program's own arguments, which the kernel checks
     let result = unsafe { native(socket, place, length) };
-    if let (0, Some(target), Some(room)) = (result, target, room) {
-        // SAFETY: the kernel wrote as much as there is room for, and the length, a moment ago
-        unsafe { length.write_unaligned(target.write(place, room)) };
+    if let (0, Some(room)) = (result, room) {
+        // SAFETY: the kernel wrote the length, and as much of the address as there is room for, a moment ago
+        unsafe { Written { place, length, room }.replace(socket, sys::getpeername, target) };
     }
     result
 }
 
-/// What the program asked for when it connected this socket, if that went through the relay.
-fn target(socket: c_int) -> Option<RawAddress> {
-    if !is_data_address(peer(socket)?.ip()) || !matches!(Kind::of(socket), Kind::Tcp | Kind::Udp) {
-        return None;
+pub(crate) extern "C" fn getsockname_in_session(
+    socket: c_int,
+    place: *mut sockaddr,
+    length: *mut socklen_t,
+) -> c_int {
+    let Some(native) = real::getsockname.get() else {
+        return Errno(libc::ENOSYS).fail();
+    };
+    let room = room(socket, length);
+    // SAFETY: these are the program's own arguments, which the kernel checks
+    let result = unsafe { native(socket, place, length) };
+    if let (0, Some(room)) = (result, room) {
+        // SAFETY: as for the peer
+        unsafe { Written { place, length, room }.replace(socket, sys::getsockname, own) };
     }
-    let session = Session::current()?;
-    let cookie = socket::cookie(socket)?;
-    let mut buffer = [0; SMALL_REPLY];
-    match control::ask(&session, &Request::Peer { cookie }, &mut buffer) {
-        Ok(ReplyRef::Peer(target)) => Some(RawAddress::new(target, socket::internet_family(socket)?)),
-        // not one of the relay's, or there is no relay to ask: the kernel's answer is the best there is
-        Ok(_) | Err(_) => None,
-    }
+    result
 }
 
-fn peer(socket: c_int) -> Option<SocketAddr> {
-    // SAFETY: zeros are an address
-    let mut storage = unsafe { core::mem::zeroed() };
-    let length = sys::getpeername(socket, &mut storage).ok()?;
-    address::from_storage(&storage, length)
-}
-
+/// How much room the program says there is, which the kernel overwrites.
 fn room(socket: c_int, length: *const socklen_t) -> Option<usize> {
     if !memory::is_readable(socket, length.cast(), size_of::<socklen_t>()) {
         return None;
     }
-    // SAFETY: the kernel read it a moment ago
+    // SAFETY: it is readable
     Some(unsafe { length.read_unaligned() } as usize)
+}
+
+/// The kernel's answer.
+struct Written {
+    place: *mut sockaddr,
+    length: *mut socklen_t,
+    room: usize,
+}
+
+impl Written {
+    /// Puts the program's view in its place where the session has one.
+    ///
+    /// # Safety
+    ///
+    /// The kernel has to have filled `place`, up to `room`, and `length`.
+    unsafe fn replace(
+        &self,
+        socket: c_int,
+        ask_kernel: impl Fn(c_int, &mut sockaddr_storage) -> Result<usize, Errno>,
+        in_cluster: impl Fn(c_int, SocketAddr) -> Option<RawAddress>,
+    ) {
+        // SAFETY: the kernel wrote it
+        let whole = unsafe { self.length.read_unaligned() } as usize;
+        let here = if whole <= self.room {
+            // SAFETY: nothing of the address was cut
+            unsafe { address::written(self.place, whole) }
+        } else {
+            complete(socket, ask_kernel)
+        };
+        if let Some(here) = here
+            && let Some(told) = errno::kept(|| in_cluster(socket, here))
+        {
+            // SAFETY: the kernel wrote to both
+            unsafe { self.length.write_unaligned(told.write(self.place, self.room)) };
+        }
+    }
+}
+
+/// The address without a cut.
+fn complete(
+    socket: c_int,
+    ask_kernel: impl Fn(c_int, &mut sockaddr_storage) -> Result<usize, Errno>,
+) -> Option<SocketAddr> {
+    // SAFETY: zeros are an address
+    let mut storage = unsafe { core::mem::zeroed() };
+    let length = ask_kernel(socket, &mut storage).ok()?;
+    address::from_storage(&storage, length)
+}
+
+/// What the program asked for when it connected this socket, if that went through the relay.
+fn target(socket: c_int, peer: SocketAddr) -> Option<RawAddress> {
+    if !is_data_address(peer.ip()) {
+        return None;
+    }
+    let target = ask_relay(socket, |cookie| Request::Peer { cookie })?;
+    Some(RawAddress::new(target, socket::internet_family(socket)?))
+}
+
+/// The pod's address that the peer of this socket sees, if it was connected through the relay.
+fn own(socket: c_int, here: SocketAddr) -> Option<RawAddress> {
+    if !here.ip().to_canonical().is_loopback() || !leads_to_relay(socket) {
+        return None;
+    }
+    let mut own = ask_relay(socket, |cookie| Request::OwnAddress { cookie })?;
+    own.set_port(here.port());
+    Some(RawAddress::new(own, socket::internet_family(socket)?))
+}
+
+/// May this socket be connected to the relay?
+fn leads_to_relay(socket: c_int) -> bool {
+    complete(socket, sys::getpeername).is_some_and(|peer| is_data_address(peer.ip()))
+}
+
+fn ask_relay(socket: c_int, question: impl Fn(u64) -> Request<'static>) -> Option<SocketAddr> {
+    if !matches!(Kind::of(socket), Kind::Tcp | Kind::Udp) {
+        return None;
+    }
+    let session = Session::current()?;
+    let question = question(socket::cookie(socket)?);
+    let mut buffer = [0; SMALL_REPLY];
+    match control::ask(&session, &question, &mut buffer) {
+        Ok(ReplyRef::Peer(address)) => Some(address),
+        // not one of the relay's, or there is no relay to ask: the kernel's answer is the best there is
+        Ok(_) | Err(_) => None,
+    }
 }

@@ -6,7 +6,8 @@
 
 use crate::errno::Errno;
 use core::ffi::CStr;
-use libc::{c_char, c_int, c_long, c_void, iovec, msghdr, pid_t, sockaddr, socklen_t};
+use core::ptr;
+use libc::{c_char, c_int, c_long, c_void, iovec, msghdr, pid_t, sockaddr, sockaddr_storage, socklen_t};
 
 /// Makes a system call with six arguments; unused ones are ignored by the kernel.
 ///
@@ -226,18 +227,21 @@ pub(crate) fn set_socket_option(
 }
 
 /// getpeername(2) into a buffer that holds every address; gives the address's own length.
-pub(crate) fn getpeername(descriptor: c_int, address: &mut libc::sockaddr_storage) -> Result<usize, Errno> {
-    let mut length = size_of::<libc::sockaddr_storage>() as socklen_t;
-    let arguments = [
-        descriptor as usize,
-        address as *mut libc::sockaddr_storage as usize,
-        &raw mut length as usize,
-        0,
-        0,
-        0,
-    ];
+pub(crate) fn getpeername(descriptor: c_int, address: &mut sockaddr_storage) -> Result<usize, Errno> {
+    name(libc::SYS_getpeername, descriptor, address)
+}
+
+/// getsockname(2), likewise.
+pub(crate) fn getsockname(descriptor: c_int, address: &mut sockaddr_storage) -> Result<usize, Errno> {
+    name(libc::SYS_getsockname, descriptor, address)
+}
+
+fn name(number: c_long, descriptor: c_int, address: &mut sockaddr_storage) -> Result<usize, Errno> {
+    let mut length = size_of::<sockaddr_storage>() as socklen_t;
+    let place = ptr::from_mut(address) as usize;
+    let arguments = [descriptor as usize, place, &raw mut length as usize, 0, 0, 0];
     // SAFETY: address is writable for length bytes, and length itself is writable
-    unsafe { call(libc::SYS_getpeername, arguments) }.map(|_| length as usize)
+    unsafe { call(number, arguments) }.map(|_| length as usize)
 }
 
 /// Copies up to `buffer.len()` bytes from `address`, as far as they are readable; gives the count.

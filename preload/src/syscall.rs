@@ -38,6 +38,7 @@ extern "C" fn syscall_in_session(
             socket, b as _, c as _, d as _, e as _,
         )),
         libc::SYS_getpeername => c_long::from(peer::getpeername_in_session(socket, b as _, c as _)),
+        libc::SYS_getsockname => c_long::from(peer::getsockname_in_session(socket, b as _, c as _)),
         libc::SYS_execve => c_long::from(exec::execve_in_session(a as _, b as _, c as _)),
         libc::SYS_execveat => c_long::from(exec::execveat_in_session(socket, b as _, c as _, d as _, e as _)),
         // none of those for which the jump below comes here
@@ -102,6 +103,9 @@ mod exported {
                 "{getpeername}",
                 $after,
                 $compare,
+                "{getsockname}",
+                $after,
+                $compare,
                 "{execve}",
                 $after,
                 $compare,
@@ -144,8 +148,8 @@ mod exported {
             sendmsg = const libc::SYS_sendmsg, sendmmsg = const libc::SYS_sendmmsg,
             recvfrom = const libc::SYS_recvfrom, recvmsg = const libc::SYS_recvmsg,
             recvmmsg = const libc::SYS_recvmmsg, getsockopt = const libc::SYS_getsockopt,
-            getpeername = const libc::SYS_getpeername, execve = const libc::SYS_execve,
-            execveat = const libc::SYS_execveat,
+            getpeername = const libc::SYS_getpeername, getsockname = const libc::SYS_getsockname,
+            execve = const libc::SYS_execve, execveat = const libc::SYS_execveat,
             native = sym NATIVE, ours = sym syscall_in_session, look_up = sym look_up,
         );
         #[cfg(target_arch = "aarch64")]
@@ -175,8 +179,8 @@ mod exported {
             sendmsg = const libc::SYS_sendmsg, sendmmsg = const libc::SYS_sendmmsg,
             recvfrom = const libc::SYS_recvfrom, recvmsg = const libc::SYS_recvmsg,
             recvmmsg = const libc::SYS_recvmmsg, getsockopt = const libc::SYS_getsockopt,
-            getpeername = const libc::SYS_getpeername, execve = const libc::SYS_execve,
-            execveat = const libc::SYS_execveat,
+            getpeername = const libc::SYS_getpeername, getsockname = const libc::SYS_getsockname,
+            execve = const libc::SYS_execve, execveat = const libc::SYS_execveat,
             native = sym NATIVE, ours = sym syscall_in_session, look_up = sym look_up,
         );
     }

@@ -15,6 +15,7 @@
 //! Outsider     1    20   obstacle u8, 1 if it is refused, name
 //! Flow         1     6   connect u8, address
 //! Source       1     7   cookie u64, address
+//! OwnAddress   1     8   cookie u64
 //!
 //! reply     version kind payload
 //! Connected    1     1   -

@@ -22,6 +22,7 @@ use kinject_protocol::control::{Reply, Request};
 use kinject_protocol::session::{Event, Ready, Report, SessionConfig, Target};
 use std::cell::OnceCell;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -50,6 +51,25 @@ pub(crate) struct Session {
     outsiders: Outsiders,
     /// The datagrams of programs.
     pub(crate) flows: Flows,
+}
+
+impl Session {
+    /// What the socket was connected to.
+    fn peer(&self, cookie: u64) -> Option<SocketAddr> {
+        self.registry.peer(cookie).or_else(|| self.flows.peer(cookie))
+    }
+
+    /// The address of the pod that this peer sees, without a port.
+    fn own_address(&self, cookie: u64) -> Option<SocketAddr> {
+        let peer = self.peer(cookie)?;
+        let mut own = SocketAddr::new(self.uplink.source_for(peer.ip())?, 0);
+        if let (SocketAddr::V6(own), SocketAddr::V6(peer)) = (&mut own, peer)
+            && own.ip().is_unicast_link_local()
+        {
+            own.set_scope_id(peer.scope_id());
+        }
+        Some(own)
+    }
 }
 
 /// What has to be undone in the cluster when a session ends, known as soon as there is something.
@@ -209,11 +229,8 @@ async fn answer(session: &Rc<Session>, call: Conversation) {
     };
     let reply = match request {
         Request::Connect { target } => return connect::serve(session, call, received.socket, target).await,
-        Request::Peer { cookie } => session
-            .registry
-            .peer(cookie)
-            .or_else(|| session.flows.peer(cookie))
-            .map_or(Reply::Unknown, Reply::Peer),
+        Request::Peer { cookie } => session.peer(cookie).map_or(Reply::Unknown, Reply::Peer),
+        Request::OwnAddress { cookie } => session.own_address(cookie).map_or(Reply::Unknown, Reply::Peer),
         Request::Flow { target, connect } => {
             return datagrams::serve(session, &call, received.socket, target, connect).await;
         }

@@ -10,12 +10,14 @@
 
 use crate::cluster::agent::ClusterAgent;
 use crate::log;
+use crate::names::order::{self, Source};
 use crate::names::pod::PodNames;
 use crate::report::{self, Failure, Whereabouts};
 use kinject_protocol::session::{Event, Report};
 use kinject_tunnel::{Driver, Endpoint, RelayIdentity, Security, Tunnel, Version};
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -51,9 +53,15 @@ pub(crate) struct Ended;
 /// What the session's parts see of the way to the agent.
 pub(crate) struct Uplink {
     state: watch::Receiver<State>,
+    sources: Rc<RefCell<Vec<Source>>>,
 }
 
 impl Uplink {
+    /// The address of the pod from which it reaches `destination`; of the last pod while there is no tunnel.
+    pub(crate) fn source_for(&self, destination: IpAddr) -> Option<IpAddr> {
+        order::source_for(destination.to_canonical(), &self.sources.borrow()).map(|source| source.address)
+    }
+
     /// The tunnel, as soon as there is one.
     pub(crate) async fn up(&self) -> Result<Rc<Up>, Ended> {
         let mut state = self.state.clone();
@@ -214,6 +222,7 @@ pub(crate) struct Established {
 pub(crate) struct Keeper {
     connector: Connector,
     state: watch::Sender<State>,
+    sources: Rc<RefCell<Vec<Source>>>,
     events: mpsc::Sender<Event>,
     /// The release that the user takes the agent for: ours, until told otherwise.
     release: RefCell<String>,
@@ -223,20 +232,26 @@ impl Keeper {
     /// A keeper and the view of it that the session's parts share.
     pub(crate) fn new(connector: Connector, events: mpsc::Sender<Event>) -> (Self, Rc<Uplink>) {
         let (sender, receiver) = watch::channel(State::Connecting);
+        let sources = Rc::default();
         (
             Self {
                 connector,
                 state: sender,
+                sources: Rc::clone(&sources),
                 events,
                 release: RefCell::new(Version::own().software),
             },
-            Rc::new(Uplink { state: receiver }),
+            Rc::new(Uplink {
+                state: receiver,
+                sources,
+            }),
         )
     }
 
     /// Runs the tunnel and replaces it whenever it breaks; `renewed` is called after each replacement.
     pub(crate) async fn run(self, mut established: Established, renewed: impl Fn()) -> Infallible {
         loop {
+            self.sources.replace(established.up.names.sources.clone());
             self.state.send_replace(State::Up(established.up));
             let reason = established.driver.await;
             self.state.send_replace(State::Connecting);

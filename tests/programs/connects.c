@@ -36,6 +36,17 @@ static void blocking(const struct sockaddr_in *target)
     close(fd);
 }
 
+/* The socket's own address, connected and when the far end has hung up. */
+static void own(const struct sockaddr_in *target)
+{
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    say("connect: %s", name_of(try_connect(fd, target)));
+    tell_own(fd);
+    tell_what_comes(fd);
+    tell_own(fd);
+    close(fd);
+}
+
 /* Only what comes of it, blocking and not. Where a router refuses, the way there depends on timing. */
 static void outcome(const struct sockaddr_in *target)
 {
@@ -258,10 +269,12 @@ static void mapped(const struct sockaddr_in *target, int only_v6)
     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only_v6, sizeof only_v6);
     int result = connect(fd, (struct sockaddr *)&wide, sizeof wide);
     say("connect: %s", result == 0 ? "0" : name_of(errno));
-    if (result == 0)
+    if (result == 0) {
+        tell_own(fd);
         tell_connected(fd);
-    else
+    } else {
         say("SO_ERROR: %s", name_of(so_error(fd)));
+    }
     close(fd);
 }
 
@@ -344,6 +357,8 @@ int main(int argc, char **argv)
     struct sockaddr_in other = argc > 5 ? ipv4(argv[4], argv[5]) : target;
     if (!strcmp(way, "blocking"))
         blocking(&target);
+    else if (!strcmp(way, "own"))
+        own(&target);
     else if (!strcmp(way, "outcome"))
         outcome(&target);
     else if (!strcmp(way, "epoll"))

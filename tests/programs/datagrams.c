@@ -104,6 +104,19 @@ static void peer(int fd)
         say("getpeername: %s", text_of(&there, length));
 }
 
+/* Without the port, which is another one each time. */
+static void own(int fd)
+{
+    struct sockaddr_storage here;
+    socklen_t length = sizeof here;
+    if (getsockname(fd, (struct sockaddr *)&here, &length)) {
+        say("getsockname: %s", outcome(-1));
+        return;
+    }
+    ((struct sockaddr_in *)&here)->sin_port = 0;
+    say("getsockname: %s", text_of(&here, length));
+}
+
 /* In the kernel's order, the sources of two echoes are not. */
 static int by_text(const void *one, const void *other)
 {
@@ -242,6 +255,7 @@ int main(int argc, char **argv)
     if (!strcmp(way, "connected") || !strcmp(way, "mapped-connected")) {
         say("connect: %s", outcome(connect(fd, target, length)));
         peer(fd);
+        own(fd);
         say("send: %s", outcome(send(fd, "hello", 5, 0)));
         waits(fd, POLLIN);
         receive(fd, 64, 0);

@@ -74,6 +74,22 @@ static void tell_peer(int fd)
     }
 }
 
+/* Without the port, which is another one each time. */
+static inline void tell_own(int fd)
+{
+    struct sockaddr_storage own = { 0 };
+    socklen_t length = sizeof own;
+    char text[INET6_ADDRSTRLEN] = "";
+    if (getsockname(fd, (struct sockaddr *)&own, &length) != 0) {
+        say("getsockname: %s", name_of(errno));
+        return;
+    }
+    const void *ip = own.ss_family == AF_INET ? (void *)&((struct sockaddr_in *)&own)->sin_addr
+                                              : (void *)&((struct sockaddr_in6 *)&own)->sin6_addr;
+    inet_ntop(own.ss_family, ip, text, sizeof text);
+    say("getsockname: %s, %d bytes", text, (int)length);
+}
+
 /* Reads to the end in whatever way the socket is set to block. */
 static void tell_what_comes(int fd)
 {

@@ -1,4 +1,4 @@
-//! getpeername(2).
+//! getpeername(2) and getsockname(2).
 
 use crate::program::{Program, run};
 use crate::relay::Relay;
@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::thread;
 
 /// The same program, bare, connected to a listener of the same address length.
-fn bare(address: &str, args: &[&str]) -> String {
+fn bare(program: &str, address: &str, args: &[&str]) -> String {
     let listener = TcpListener::bind((address, 0)).unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     thread::spawn(move || {
@@ -17,7 +17,7 @@ fn bare(address: &str, args: &[&str]) -> String {
         }
     });
     let args: Vec<_> = [address, &port].into_iter().chain(args.iter().copied()).collect();
-    Program::bare("peer_buffers", &args)
+    Program::bare(program, &args)
         .output()
         .replace(&port, "PORT")
         .replace(address, "ADDRESS")
@@ -34,6 +34,7 @@ fn shape(said: &str) -> Vec<String> {
             format!("{head} {length} {}", touched.collect::<String>())
         }
         _ if line.starts_with("peer: ") => "peer".into(),
+        _ if line.starts_with("own: ") || line.starts_with("by number: ") => "own address".into(),
         _ => line.to_owned(),
     };
     said.lines().map(line).collect()
@@ -49,7 +50,7 @@ fn an_address_is_cut_where_the_buffer_ends_as_the_kernel_does() {
         said.contains("16 bytes: 0, length 16, 02 00 07 d0 0a 60 0a 03 00"),
         "{said}"
     );
-    assert_eq!(shape(&said), shape(&bare("127.0.0.1", &[])));
+    assert_eq!(shape(&said), shape(&bare("peer_buffers", "127.0.0.1", &[])));
 }
 
 #[test]
@@ -63,7 +64,7 @@ fn an_address_of_ipv6_is_given_with_all_its_fields() {
             .collect();
         let said = run(&relay, "peer_buffers", &args);
         assert!(said.contains("peer: [fd00::7]:2000\n"), "{said}");
-        assert_eq!(shape(&said), shape(&bare("::1", mode)));
+        assert_eq!(shape(&said), shape(&bare("peer_buffers", "::1", mode)));
     }
 }
 
@@ -73,7 +74,10 @@ fn an_ipv6_socket_that_connected_a_mapped_address_sees_it_mapped() {
     let port = Script::Connect.port().to_string();
     let said = run(&relay, "peer_buffers", &["10.96.10.3", &port, "mapped"]);
     assert!(said.contains("peer: [::ffff:10.96.10.3]:2000\n"), "{said}");
-    assert_eq!(shape(&said), shape(&bare("127.0.0.1", &["mapped"])));
+    assert_eq!(
+        shape(&said),
+        shape(&bare("peer_buffers", "127.0.0.1", &["mapped"]))
+    );
 }
 
 #[test]
@@ -85,5 +89,39 @@ fn a_local_peer_is_never_asked_for() {
     let said = run(&relay, "connect_blocking", &["127.0.0.1", &port]);
     accepting.join().unwrap().unwrap();
     assert!(said.contains(&format!("peer: 127.0.0.1:{port}\n")), "{said}");
+    assert_eq!(relay.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn the_own_address_is_the_pods_and_cut_as_the_kernel_does() {
+    let relay = Relay::start();
+    let port = Script::Connect.port().to_string();
+    for (target, local, mode, own) in [
+        ("10.96.10.3", "127.0.0.1", &[][..], "10.244.0.5:0"),
+        ("10.96.10.3", "127.0.0.1", &["mapped"], "[::ffff:10.244.0.5]:0"),
+        ("fd00::7", "::1", &[], "[fd00::5]:0"),
+        ("fd00::7", "::1", &["v6only"], "[fd00::5]:0"),
+    ] {
+        let args: Vec<_> = [target, &port].into_iter().chain(mode.iter().copied()).collect();
+        let said = run(&relay, "own_address", &args);
+        let expected = format!("own: with a port, {own}\nby number: with a port, {own}\n");
+        assert!(said.contains(&expected), "{said}");
+        assert_eq!(shape(&said), shape(&bare("own_address", local, mode)));
+    }
+}
+
+#[test]
+fn the_own_address_of_a_local_connection_is_never_asked_for() {
+    let relay = Relay::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    for mode in [&[][..], &["datagram"]] {
+        let args: Vec<_> = ["127.0.0.1", &port]
+            .into_iter()
+            .chain(mode.iter().copied())
+            .collect();
+        let said = run(&relay, "own_address", &args);
+        assert!(said.contains("own: with a port, 127.0.0.1:0\n"), "{said}");
+    }
     assert_eq!(relay.asked(), Vec::<String>::new());
 }

@@ -121,6 +121,16 @@ impl World {
                         .map_or(Reply::Unknown, |known| Reply::Peer(known.target)),
                 );
             }
+            Request::OwnAddress { cookie } => {
+                let sockets = self.sockets.lock().expect("no panic holds it");
+                let own = |known: &Known| SocketAddr::new(own_address(known.target), 0);
+                reply(
+                    conversation,
+                    &sockets
+                        .get(&cookie)
+                        .map_or(Reply::Unknown, |known| Reply::Peer(own(known))),
+                );
+            }
             Request::Failure { cookie } => {
                 let failure = self.take_failure(cookie);
                 reply(conversation, &failure.map_or(Reply::Unknown, Reply::Failed));
@@ -251,6 +261,14 @@ impl World {
     }
 }
 
+/// The pod's address of that family.
+fn own_address(target: SocketAddr) -> IpAddr {
+    match target.ip().to_canonical() {
+        IpAddr::V4(_) => Ipv4Addr::new(10, 244, 0, 5).into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 5).into(),
+    }
+}
+
 /// The address of the socket's own family, mapped where an IPv6 socket speaks both.
 fn for_socket(socket: &OwnedFd, [v4, v6]: [SocketAddr; 2]) -> SocketAddr {
     if sockopt::socket_domain(socket) != Ok(AddressFamily::INET6) {
@@ -361,6 +379,7 @@ fn describe(request: &Request<'_>) -> String {
     match request {
         Request::Connect { target } => format!("connect {target}"),
         Request::Peer { .. } => "peer".into(),
+        Request::OwnAddress { .. } => "own address".into(),
         Request::Failure { .. } => "failure".into(),
         Request::Resolve {
             family,

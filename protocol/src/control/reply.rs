@@ -16,7 +16,7 @@ pub enum Reply {
     Local,
     /// The connect failed.
     Failed(ConnectFailure),
-    /// The target that the program asked for.
+    /// The target that the program asked for, or what stands for its own address in the pod.
     Peer(SocketAddr),
     /// The relay knows nothing of this socket: what the kernel says stands.
     Unknown,

@@ -18,6 +18,11 @@ pub enum Request<'a> {
         /// The socket's cookie (socket(7), `SO_COOKIE`).
         cookie: u64,
     },
+    /// Which address of the pod does the peer of the socket with this `SO_COOKIE` see? The answer's port means nothing.
+    OwnAddress {
+        /// The socket's cookie.
+        cookie: u64,
+    },
     /// Why did the connect of the socket with this `SO_COOKIE` fail? The answer is given once.
     Failure {
         /// The socket's cookie.
@@ -130,6 +135,11 @@ impl<'a> Request<'a> {
             }
             Self::Peer { cookie } => {
                 let mut encoded = EncodedRequest::new(2);
+                encoded.put(&cookie.to_le_bytes());
+                encoded
+            }
+            Self::OwnAddress { cookie } => {
+                let mut encoded = EncodedRequest::new(8);
                 encoded.put(&cookie.to_le_bytes());
                 encoded
             }
@@ -300,6 +310,9 @@ impl<'a> Request<'a> {
             7 => Self::Source {
                 cookie: u64::from_le_bytes(fields.array()?),
                 address: fields.address()?,
+            },
+            8 => Self::OwnAddress {
+                cookie: u64::from_le_bytes(fields.array()?),
             },
             other => return Err(DecodeError::Value(other)),
         };

@@ -22,7 +22,7 @@ pub(crate) fn sort(addresses: &mut [IpAddr], sources: &[Source]) {
 }
 
 /// The address that a connection to `destination` would come from.
-fn source_for(destination: IpAddr, sources: &[Source]) -> Option<Source> {
+pub(crate) fn source_for(destination: IpAddr, sources: &[Source]) -> Option<Source> {
     let usable = |source: &&Source| {
         source.address.is_ipv4() == destination.is_ipv4()
             && source.address.is_loopback() == destination.is_loopback()

@@ -26,6 +26,12 @@ on_both_places! {
         refused(scene, "blocking").prints("connect: ECONNREFUSED\nSO_ERROR: 0\ngetpeername: ENOTCONN\n");
     }
 
+    fn the_own_address_is_the_pods(scene: shared) {
+        let own = connects(scene, "own", GREETING);
+        assert!(!own.stdout.contains("getsockname: 127."), "{own}");
+        connects(scene, "own", OUTSIDE);
+    }
+
     fn a_service_without_pods_refuses(scene: shared) {
         connects(scene, "outcome", WITHOUT_PODS)
             .prints("connect: ECONNREFUSED\nwithout blocking: ECONNREFUSED\n");
