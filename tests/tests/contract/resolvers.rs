@@ -70,9 +70,11 @@ on_both_places! {
         scene.same(libc_call("address_names").arg("203.0.113.77"));
     }
 
-    fn lookups_that_are_not_waited_for_end_alike(scene: shared) {
-        let outcome = scene.same(libc_call("asynchronous_names").args(["web", "db-0.db", "web.other", "10.96.10.1"]));
-        outcome.shows("  web: 0 10.96.10.1:80, cancelled -103\n");
+    fn lookups_that_are_not_waited_for_end(scene: shared) {
+        // bare, libc's own threads now and then die of such lookups: they have stacks of 32 KiB and the resolver needs more
+        let names = ["web", "db-0.db", "web.other", "10.96.10.1"];
+        let outcome = run(&mut scene.injected(&libc_call("asynchronous_names").args(names)));
+        outcome.succeeded().shows("told 4\n").shows("  web: 0 10.96.10.1:80, cancelled -103\n");
     }
 
     fn the_pods_resolv_conf_is_what_programs_read(scene: shared) {
