@@ -9,6 +9,7 @@ int main(int argc, char **argv)
     struct sockaddr_in6 mapped = {.sin6_family = AF_INET6};
     unsigned char peer[64];
     socklen_t length, given;
+    const char *said;
     size_t i;
     int fd;
 
@@ -33,7 +34,9 @@ int main(int argc, char **argv)
         socklen_t room = given;
 
         memset(peer, 0xee, sizeof peer);
-        printf("%2u bytes: %s, length %u,", given, outcome(getpeername(fd, (struct sockaddr *)peer, &room)), room);
+        /* the length is printed as the call leaves it */
+        said = outcome(getpeername(fd, (struct sockaddr *)peer, &room));
+        printf("%2u bytes: %s, length %u,", given, said, room);
         for (i = 0; i < 36; i++)
             printf(" %02x", peer[i]);
         printf("\n");
