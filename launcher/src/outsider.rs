@@ -90,10 +90,9 @@ impl executable::File for ProgramFile {
     }
 
     fn find(&self, haystack: &[u8], needle: &[u8]) -> Option<usize> {
-        let start = haystack.as_ptr();
+        let (start, wanted) = (haystack.as_ptr(), needle.as_ptr());
         // SAFETY: both are readable for their lengths
-        let found =
-            unsafe { libc::memmem(start.cast(), haystack.len(), needle.as_ptr().cast(), needle.len()) };
+        let found = unsafe { libc::memmem(start.cast(), haystack.len(), wanted.cast(), needle.len()) };
         // within the haystack, or null
         (found as usize).checked_sub(start as usize)
     }

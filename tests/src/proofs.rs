@@ -7,7 +7,7 @@ pub mod packages;
 pub mod page;
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::sync::Mutex;
 use std::thread;
 
@@ -17,6 +17,18 @@ use crate::binaries;
 pub fn folder() -> PathBuf {
     let profile = binaries::folder();
     profile.parent().unwrap_or(&profile).join("proofs")
+}
+
+/// How the program ends: well only where the result says that all is the same, but for what is known.
+pub fn exit_code(result: anyhow::Result<bool>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// The day, for the page.

@@ -4,7 +4,7 @@
 //! carries the port's number instead (<https://kubernetes.io/docs/reference/using-api/api-concepts/#streaming>,
 //! `k8s.io/apiserver`'s `wsstream` and the kubelet's `portforward`).
 
-use super::websocket::io_error;
+use super::websocket::{hand_over, io_error};
 use bytes::{Buf, Bytes};
 use futures::{Sink, Stream, ready};
 use std::io::{self, IoSlice};
@@ -88,9 +88,7 @@ where
                 Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
             }
         }
-        let count = self.received.len().min(into.remaining());
-        into.put_slice(&self.received[..count]);
-        self.received.advance(count);
+        hand_over(&mut self.received, into);
         Poll::Ready(Ok(()))
     }
 }

@@ -6,8 +6,8 @@
 //! is too fast. So this end must never stop reading, and HTTP/2 above does not.
 
 use super::frames::{self, Decoder, Event, HEAD_BYTES, Opener};
-use super::websocket::io_error;
-use bytes::{Buf, Bytes};
+use super::websocket::{hand_over, io_error};
+use bytes::Bytes;
 use futures::{Sink, SinkExt, Stream, ready};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -153,9 +153,7 @@ where
                 Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
             }
         }
-        let count = this.received.len().min(into.remaining());
-        into.put_slice(&this.received[..count]);
-        this.received.advance(count);
+        hand_over(&mut this.received, into);
         Poll::Ready(Ok(()))
     }
 }

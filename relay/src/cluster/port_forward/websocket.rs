@@ -2,6 +2,7 @@
 
 use crate::cluster::access::Access;
 use crate::cluster::proxy::words_of;
+use bytes::Bytes;
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
     UPGRADE,
@@ -13,6 +14,7 @@ use kube::Error;
 use kube::client::{Body, UpgradeConnectionError as Refusal};
 use kube::core::Status;
 use std::io;
+use tokio::io::ReadBuf;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
 use tungstenite::handshake::{client::generate_key, derive_accept_key};
@@ -86,6 +88,12 @@ fn chosen(answer: &HeaderMap, key: &str, offered: &[&'static str]) -> Result<&'s
     offered
         .find(|offered| protocol.is_some_and(|chosen| chosen == offered))
         .ok_or(Refusal::SecWebSocketProtocolMismatch)
+}
+
+/// Gives the reader as much of what was received as it has room for.
+pub(super) fn hand_over(received: &mut Bytes, into: &mut ReadBuf<'_>) {
+    let count = received.len().min(into.remaining());
+    into.put_slice(&received.split_to(count));
 }
 
 /// An error of the WebSocket as one of its connection.

@@ -15,7 +15,7 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use kinject_tests::cluster::Cluster;
 use kinject_tests::place::Kind;
-use kinject_tests::proofs::page::Page;
+use kinject_tests::proofs::{self, page::Page};
 use kinject_tests::scene::Scene;
 
 use self::runtimes::{RUNTIMES, Runtime};
@@ -43,14 +43,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    proofs::exit_code(run(&Cli::parse()))
 }
 
 /// Whether all is the same, but for what is known.

@@ -15,8 +15,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Parser;
 use kinject_tests::place::Kind;
-use kinject_tests::proofs::at_once;
-use kinject_tests::proofs::page::Page;
+use kinject_tests::proofs::{self, at_once, page::Page};
 use kinject_tests::scene::Scene;
 
 use self::suites::{SUITES, Suite};
@@ -43,14 +42,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    proofs::exit_code(run(&Cli::parse()))
 }
 
 /// Whether all is the same, but for what is known.
