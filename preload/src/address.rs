@@ -22,14 +22,14 @@ pub(crate) enum Destination {
 }
 
 impl Destination {
-    /// Reads the address that goes with `socket`, as the kernel would.
-    pub(crate) fn read(socket: c_int, address: *const sockaddr, length: socklen_t) -> Self {
+    /// Reads the address as the kernel would.
+    pub(crate) fn read(address: *const sockaddr, length: socklen_t) -> Self {
         let length = length as usize;
         if address.is_null() || !(size_of::<sockaddr_in>()..=size_of::<sockaddr_storage>()).contains(&length)
         {
             return Self::Native;
         }
-        if !memory::is_readable(socket, address.cast(), length) {
+        if !memory::is_readable(address.cast(), length) {
             return Self::Native;
         }
         // SAFETY: the kernel read the first and the last byte a moment ago, and length covers every type

@@ -52,7 +52,7 @@ pub(crate) extern "C" fn connect_in_session(
     };
     // SAFETY: these are the program's own arguments, which the kernel checks
     let pass_on = || unsafe { native(socket, address, length) };
-    let target = match Destination::read(socket, address, length) {
+    let target = match Destination::read(address, length) {
         Destination::Remote(target) => target,
         Destination::Unspecified(_) => {
             datagram::dissolving(socket);

@@ -24,6 +24,7 @@ use crate::memory;
 use crate::real;
 use crate::session::Session;
 use crate::socket;
+use crate::transfer;
 use core::mem::MaybeUninit;
 use core::net::SocketAddr;
 use core::ptr;
@@ -98,7 +99,7 @@ fn decide(socket: c_int, flags: c_int, address: *const sockaddr, length: socklen
     if address.is_null() {
         return Decision::Native;
     }
-    let target = match Destination::read(socket, address, length) {
+    let target = match Destination::read(address, length) {
         Destination::Remote(target) => target,
         Destination::Unspecified(target)
             if !address::is_of_this_machine(target.ip())
@@ -133,7 +134,9 @@ pub(crate) extern "C" fn sendto_in_session(
     };
     match decide(socket, flags, address, length) {
         // SAFETY: these are the program's own arguments, which the kernel checks
-        Decision::Native => unsafe { native(socket, data, size, flags, address, length) },
+        Decision::Native => transfer::told(socket, unsafe {
+            native(socket, data, size, flags, address, length)
+        }),
         Decision::Connect => {
             let connected = connect::connect_in_session(socket, address, length);
             if connected != 0 {
@@ -155,10 +158,10 @@ pub(crate) extern "C" fn sendmsg_in_session(socket: c_int, message: *const msghd
     let Some(native) = real::sendmsg.get() else {
         return Errno(libc::ENOSYS).fail() as ssize_t;
     };
-    let (address, length) = destination(socket, message);
+    let (address, length) = destination(message);
     match decide(socket, flags, address, length) {
         // SAFETY: these are the program's own arguments, which the kernel checks
-        Decision::Native => unsafe { native(socket, message, flags) },
+        Decision::Native => transfer::told(socket, unsafe { native(socket, message, flags) }),
         Decision::Connect => {
             let connected = connect::connect_in_session(socket, address, length);
             if connected != 0 {
@@ -167,7 +170,7 @@ pub(crate) extern "C" fn sendmsg_in_session(socket: c_int, message: *const msghd
             // SAFETY: as above; TCP ignores the address without the flag
             unsafe { native(socket, message, flags & !libc::MSG_FASTOPEN) }
         }
-        Decision::Redirect(there) => match redirected(socket, message, &there) {
+        Decision::Redirect(there) => match redirected(message, &there) {
             // SAFETY: the header is ours, and what it points to is the program's, which the kernel checks, but for the
             // address, which lives until the call is over
             Ok(message) => unsafe { native(socket, &raw const message, flags) },
@@ -231,7 +234,7 @@ impl Batch {
         };
         while batch.count < count {
             let message = messages.wrapping_add(batch.count as usize).cast::<msghdr>();
-            let (address, length) = destination(socket, message);
+            let (address, length) = destination(message);
             match decide(socket, *flags, address, length) {
                 Decision::Native => {}
                 Decision::Connect => {
@@ -271,7 +274,7 @@ fn send_redirected(socket: c_int, message: *mut mmsghdr, there: &RawAddress, fla
     if !memory::is_writable(socket, told.cast()) {
         return Errno(libc::EFAULT).fail();
     }
-    match redirected(socket, message.cast(), there) {
+    match redirected(message.cast(), there) {
         Ok(header) => {
             // SAFETY: the header is ours, and what it points to is the program's, which the kernel checks, but for the
             // address, which lives until the call is over
@@ -288,8 +291,8 @@ fn send_redirected(socket: c_int, message: *mut mmsghdr, there: &RawAddress, fla
 }
 
 /// A copy of the header that goes elsewhere; the address has to live as long as it.
-fn redirected(socket: c_int, message: *const msghdr, there: &RawAddress) -> Result<msghdr, Errno> {
-    if !memory::is_readable(socket, message.cast(), size_of::<msghdr>()) {
+fn redirected(message: *const msghdr, there: &RawAddress) -> Result<msghdr, Errno> {
+    if !memory::is_readable(message.cast(), size_of::<msghdr>()) {
         return Err(Errno(libc::EFAULT));
     }
     let mut copy = MaybeUninit::<msghdr>::uninit();
@@ -302,7 +305,7 @@ fn redirected(socket: c_int, message: *const msghdr, there: &RawAddress) -> Resu
         );
         copy.assume_init()
     };
-    if control_data::names_an_interface(socket, &copy)? {
+    if control_data::names_an_interface(&copy)? {
         return Err(UNCARRIED);
     }
     let (address, length) = there.as_raw();
@@ -312,9 +315,9 @@ fn redirected(socket: c_int, message: *const msghdr, there: &RawAddress) -> Resu
 }
 
 /// The address in a message header; null where there is none, or where the kernel will find a fault.
-pub(crate) fn destination(socket: c_int, message: *const msghdr) -> (*const sockaddr, socklen_t) {
+pub(crate) fn destination(message: *const msghdr) -> (*const sockaddr, socklen_t) {
     const FIELDS: usize = core::mem::offset_of!(msghdr, msg_namelen) + size_of::<socklen_t>();
-    if !memory::is_readable(socket, message.cast(), FIELDS) {
+    if !memory::is_readable(message.cast(), FIELDS) {
         return (ptr::null(), 0);
     }
     // SAFETY: the kernel read the fields a moment ago

@@ -5,8 +5,12 @@
 //! there, and only by this very path. Everything else, and the rest of libc, whose own reading comes by no hook, sees
 //! the machine's file.
 //!
+//! What is asked about the file without opening it is answered likewise ([`status`]).
+//!
 //! The kernel opens what the program asked for first: it reads the path, so that a pointer to nowhere is `EFAULT` as
 //! ever, and the descriptor has the number that it would have. Then another file is put under it.
+
+mod status;
 
 use crate::errno::{self, Errno};
 use crate::real;
@@ -179,10 +183,16 @@ fn fopen_by(
     unsafe { native(path.as_ptr(), mode) }
 }
 
-/// Is this the path that is turned? libc, or the kernel, has read it a moment ago, unless it says `EFAULT`.
+/// Is this the path that is turned? The kernel has read it a moment ago, if the call was done or failed for what lies
+/// there; for anything else it may have failed before it looked at the path.
 #[inline]
-fn is_turned(is_open: bool, path: *const c_char) -> bool {
-    if !is_open && (path.is_null() || Errno::current() == Errno(libc::EFAULT)) {
+fn is_turned(is_done: bool, path: *const c_char) -> bool {
+    if !is_done
+        && !matches!(
+            Errno::current().0,
+            libc::ENOENT | libc::EACCES | libc::ENOTDIR | libc::ELOOP
+        )
+    {
         return false;
     }
     for (offset, expected) in TURNED.iter().enumerate() {

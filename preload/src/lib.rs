@@ -12,7 +12,7 @@
 //!   that it stays so. In doubt a hook fails with an honest error; it never lets the program's data go elsewhere.
 //! - `errno` changes only where a function fails.
 //!
-//! In reading order: `connect`, then `sockopt`, `peer`, `datagram` and `receive` for sockets, `lookup` for names,
+//! In reading order: `connect`, then `sockopt`, `peer`, `transfer`, `datagram` and `receive` for sockets, `lookup` for names,
 //! `resolver` for DNS messages, `files` for what programs read that resolve by themselves, `exec` for children. They stand
 //! on `control`, the conversation with the relay.
 //!
@@ -53,6 +53,7 @@ mod receive;
 mod resolver;
 mod sockopt;
 mod syscall;
+mod transfer;
 
 mod address;
 mod control;

@@ -2,32 +2,37 @@
 //!
 //! A pointer that a system call would answer with `EFAULT` must not crash the program just because a hook looks where
 //! only the kernel would have looked. So the kernel is asked first, by the cheapest call that reads memory and does
-//! nothing else: setsockopt(2) of an option that cannot be set, on the very socket at hand. It copies four bytes and
-//! then says `ENOPROTOOPT`. Where that says neither yes nor no (MPTCP looks at the option first), process_vm_readv(2)
-//! of our own memory does, at three times the cost. What shares a page with our own stack needs no question.
+//! nothing else: rt_sigprocmask(2) with an operation that does not exist. It copies eight bytes and then says `EINVAL`.
+//! Where a sandbox answers in its place, process_vm_readv(2) of our own memory says it, at three times the cost.
+//!
+//! Most of what programs point to needs no question: it lies on their stack, between our own frame and the stack's top.
+//! Where that is we know of the first thread's stack; of every other as far as the end of our own page.
 
 use crate::errno::Errno;
 use crate::sys;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use libc::{c_int, c_void};
-
-/// What the cheap question copies.
-const WORD: usize = size_of::<c_int>();
 
 /// The smallest page there is; memory within one is readable as a whole or not at all.
 const PAGE: usize = 4096;
 
-/// Can `length` bytes at `address` be read? At least four, and at most a page.
+/// The kernel maps nothing else so near below the top of the first thread's stack.
+const NEAR: usize = 1024 * 1024;
+
+/// A place near the top of the first thread's stack. Zero before our constructor ran: then every address is asked for.
+static FIRST_STACK: AtomicUsize = AtomicUsize::new(0);
+
+/// To be called by our constructor with a place that the kernel filled at the top of the stack: the environment.
+pub(crate) fn note_first_stack(place: *const c_void) {
+    FIRST_STACK.store(place as usize, Ordering::Relaxed);
+}
+
+/// Can `length` bytes at `address` be read? At least one, and at most a page.
 #[inline]
-pub(crate) fn is_readable(socket: c_int, address: *const c_void, length: usize) -> bool {
-    let last = address.wrapping_byte_add(length.saturating_sub(WORD));
-    // what lies in the page of our own frame, as a caller's variables often do, is on the same stack
-    let here = 0_u8;
-    let own = page_of((&raw const here).cast());
-    if page_of(address) == own && end_page(last) == own {
-        return true;
-    }
-    is_word_readable(socket, address)
-        && (page_of(address) == end_page(last) || is_word_readable(socket, last))
+pub(crate) fn is_readable(address: *const c_void, length: usize) -> bool {
+    let last = address.wrapping_byte_add(length.saturating_sub(1));
+    is_on_own_stack(address, last, FIRST_STACK.load(Ordering::Relaxed))
+        || (is_asked_readable(address) && (page_of(address) == page_of(last) || is_asked_readable(last)))
 }
 
 /// Can an int be written to this address? What stands there is overwritten.
@@ -36,20 +41,29 @@ pub(crate) fn is_writable(socket: c_int, address: *mut c_int) -> bool {
     sys::write_socket_type(socket, address) != Err(Errno(libc::EFAULT))
 }
 
+/// Whether all of it surely lies on the stack that this function runs on.
+#[inline]
+fn is_on_own_stack(first: *const c_void, last: *const c_void, top: usize) -> bool {
+    let frame = 0_u8;
+    let here = (&raw const frame).cast();
+    if page_of(first) == page_of(here) && page_of(last) == page_of(here) {
+        return true;
+    }
+    let (here, first, last) = (here as usize, first as usize, last as usize);
+    // a stack is one mapping, and whoever runs so near below the first one's top runs on it
+    here <= first && first <= last && last < top && top.wrapping_sub(here) < NEAR
+}
+
 fn page_of(address: *const c_void) -> usize {
     address as usize / PAGE
 }
 
-fn end_page(word: *const c_void) -> usize {
-    page_of(word.wrapping_byte_add(WORD - 1))
-}
-
 #[inline]
-fn is_word_readable(socket: c_int, address: *const c_void) -> bool {
-    match sys::set_socket_option(socket, libc::SOL_SOCKET, libc::SO_TYPE, address, WORD) {
-        Err(Errno(libc::ENOPROTOOPT)) => true,
+fn is_asked_readable(address: *const c_void) -> bool {
+    match sys::read_signal_set(address) {
+        Err(Errno(libc::EINVAL)) => true,
         Err(Errno(libc::EFAULT)) => false,
-        _ => is_byte_readable(address) && is_byte_readable(address.wrapping_byte_add(WORD - 1)),
+        _ => is_byte_readable(address),
     }
 }
 
@@ -76,10 +90,87 @@ impl Pages {
         if self.known == Some(page) {
             return true;
         }
-        let readable = is_byte_readable(address);
+        let readable = is_asked_readable(address);
         if readable {
             self.known = Some(page);
         }
         readable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::ptr;
+
+    /// Two pages, of which the second cannot be read.
+    fn half_a_mapping() -> *mut c_void {
+        // SAFETY: a mapping at a place that the kernel chooses touches no other
+        let start = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                2 * PAGE,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        assert_ne!(start, libc::MAP_FAILED);
+        let second = start.wrapping_byte_add(PAGE);
+        // SAFETY: nothing else knows of the mapping
+        let hidden = unsafe { libc::mprotect(second, PAGE, libc::PROT_NONE) };
+        assert_eq!(hidden, 0);
+        start
+    }
+
+    #[test]
+    fn memory_is_readable_to_the_last_byte_before_what_is_not() {
+        let start = half_a_mapping();
+        let end = start.wrapping_byte_add(PAGE);
+        for length in 1..=16 {
+            assert!(is_readable(start, length));
+            assert!(is_readable(end.wrapping_byte_sub(length), length));
+            assert!(!is_readable(end.wrapping_byte_sub(length), length + 1));
+            assert!(!is_readable(end, length));
+        }
+        assert!(!is_readable(ptr::null(), 16));
+        assert!(!is_readable(ptr::without_provenance(usize::MAX), 16));
+        assert!(!is_readable(ptr::without_provenance(usize::MAX - 15), 16));
+    }
+
+    #[test]
+    fn the_question_changes_no_signal() {
+        let blocked = || {
+            let mut set = core::mem::MaybeUninit::<libc::sigset_t>::zeroed();
+            // SAFETY: the set is writable
+            unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), set.as_mut_ptr()) };
+            // SAFETY: zeros are a set, and the call wrote another
+            let set = unsafe { set.assume_init() };
+            // SAFETY: the set is readable
+            (1..32)
+                .map(|signal| unsafe { libc::sigismember(&raw const set, signal) })
+                .collect::<Vec<_>>()
+        };
+        let before = blocked();
+        let all = Box::new([u64::MAX; 2]);
+        assert!(is_readable(ptr::from_ref(&*all).cast(), size_of_val(&*all)));
+        assert_eq!(blocked(), before);
+    }
+
+    #[test]
+    fn what_lies_beyond_the_top_of_the_stack_is_asked_for() {
+        let frame = 0_u8;
+        let here: *const c_void = (&raw const frame).cast();
+        let pages_above = |count: usize| here.wrapping_byte_add(count * PAGE);
+        let is_ours = |place: *const c_void, top: *const c_void| {
+            is_on_own_stack(place, place.wrapping_byte_add(15), top as usize)
+        };
+        assert!(is_ours(pages_above(1), pages_above(2)));
+        assert!(!is_ours(pages_above(2), pages_above(2)));
+        assert!(!is_ours(pages_above(1), ptr::null()), "no top is known");
+        assert!(!is_ours(half_a_mapping(), pages_above(2)), "below the frame");
+        let far_away = here.wrapping_byte_add(NEAR + PAGE);
+        assert!(!is_ours(pages_above(1), far_away), "another thread's frame");
     }
 }

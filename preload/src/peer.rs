@@ -45,7 +45,7 @@ pub(crate) extern "C" fn getpeername_in_session(
     let Some(native) = real::getpeername.get() else {
         return Errno(libc::ENOSYS).fail();
     };
-    let room = room(socket, length);
+    let room = room(length);
     // SAFETY: these are the program's own arguments, which the kernel checks
     let result = unsafe { native(socket, place, length) };
     if let (0, Some(room)) = (result, room) {
@@ -63,7 +63,7 @@ pub(crate) extern "C" fn getsockname_in_session(
     let Some(native) = real::getsockname.get() else {
         return Errno(libc::ENOSYS).fail();
     };
-    let room = room(socket, length);
+    let room = room(length);
     // SAFETY: these are the program's own arguments, which the kernel checks
     let result = unsafe { native(socket, place, length) };
     if let (0, Some(room)) = (result, room) {
@@ -74,8 +74,8 @@ pub(crate) extern "C" fn getsockname_in_session(
 }
 
 /// How much room the program says there is, which the kernel overwrites.
-fn room(socket: c_int, length: *const socklen_t) -> Option<usize> {
-    if !memory::is_readable(socket, length.cast(), size_of::<socklen_t>()) {
+fn room(length: *const socklen_t) -> Option<usize> {
+    if !memory::is_readable(length.cast(), size_of::<socklen_t>()) {
         return None;
     }
     // SAFETY: it is readable

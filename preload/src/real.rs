@@ -14,8 +14,8 @@ use core::ffi::CStr;
 use core::marker::PhantomData;
 use core::num::NonZeroUsize;
 use libc::{
-    FILE, addrinfo, c_char, c_int, c_long, c_uint, c_void, hostent, mode_t, msghdr, pid_t, pthread_key_t,
-    size_t, sockaddr, socklen_t, ssize_t,
+    FILE, addrinfo, c_char, c_int, c_long, c_uint, c_void, hostent, iovec, mode_t, msghdr, pid_t,
+    pthread_key_t, size_t, sockaddr, socklen_t, ssize_t,
 };
 use once_cell::race::OnceNonZeroUsize;
 
@@ -156,6 +156,29 @@ functions! {
     __open64_2: fn(*const c_char, c_int) -> c_int;
     __openat_2: fn(c_int, *const c_char, c_int) -> c_int;
     __openat64_2: fn(c_int, *const c_char, c_int) -> c_int;
+    read: fn(c_int, *mut c_void, size_t) -> ssize_t;
+    __read_chk: fn(c_int, *mut c_void, size_t, size_t) -> ssize_t;
+    readv: fn(c_int, *const iovec, c_int) -> ssize_t;
+    recv: fn(c_int, *mut c_void, size_t, c_int) -> ssize_t;
+    __recv_chk: fn(c_int, *mut c_void, size_t, size_t, c_int) -> ssize_t;
+    write: fn(c_int, *const c_void, size_t) -> ssize_t;
+    writev: fn(c_int, *const iovec, c_int) -> ssize_t;
+    send: fn(c_int, *const c_void, size_t, c_int) -> ssize_t;
+    stat: fn(*const c_char, *mut c_void) -> c_int;
+    stat64: fn(*const c_char, *mut c_void) -> c_int;
+    lstat: fn(*const c_char, *mut c_void) -> c_int;
+    lstat64: fn(*const c_char, *mut c_void) -> c_int;
+    fstatat: fn(c_int, *const c_char, *mut c_void, c_int) -> c_int;
+    fstatat64: fn(c_int, *const c_char, *mut c_void, c_int) -> c_int;
+    statx: fn(c_int, *const c_char, c_int, c_uint, *mut c_void) -> c_int;
+    __xstat: fn(c_int, *const c_char, *mut c_void) -> c_int;
+    __xstat64: fn(c_int, *const c_char, *mut c_void) -> c_int;
+    __lxstat: fn(c_int, *const c_char, *mut c_void) -> c_int;
+    __lxstat64: fn(c_int, *const c_char, *mut c_void) -> c_int;
+    __fxstatat: fn(c_int, c_int, *const c_char, *mut c_void, c_int) -> c_int;
+    __fxstatat64: fn(c_int, c_int, *const c_char, *mut c_void, c_int) -> c_int;
+    access: fn(*const c_char, c_int) -> c_int;
+    faccessat: fn(c_int, *const c_char, c_int, c_int) -> c_int;
     fopen: fn(*const c_char, *const c_char) -> *mut FILE;
     fopen64: fn(*const c_char, *const c_char) -> *mut FILE;
     execve: fn(*const c_char, Argv, Argv) -> c_int;

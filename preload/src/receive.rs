@@ -10,7 +10,7 @@ use crate::datagram;
 use crate::errno::Errno;
 use crate::memory::{self, Pages};
 use crate::session::Session;
-use crate::{real, socket};
+use crate::{real, socket, transfer};
 use core::mem::{MaybeUninit, offset_of};
 use core::net::SocketAddr;
 use core::ptr;
@@ -84,7 +84,7 @@ impl Place {
         if address.is_null() || length.is_null() || Session::current().is_none() {
             return Self::Native;
         }
-        if !memory::is_readable(socket, length.cast(), size_of::<socklen_t>()) {
+        if !memory::is_readable(length.cast(), size_of::<socklen_t>()) {
             return Self::Native;
         }
         // SAFETY: the kernel read it a moment ago
@@ -149,9 +149,9 @@ fn receive(
     native: impl Fn(*mut sockaddr, *mut socklen_t) -> ssize_t,
 ) -> ssize_t {
     match Place::look(socket, address, length) {
-        Place::Native => native(address, length),
+        Place::Native => transfer::told(socket, native(address, length)),
         Place::Theirs { room } => {
-            let result = native(address, length);
+            let result = transfer::told(socket, native(address, length));
             if result >= 0 {
                 // SAFETY: the kernel wrote both a moment ago, and the address is whole
                 unsafe { translate(socket, address, length, room) };
@@ -165,7 +165,7 @@ fn receive(
             let mut storage = MaybeUninit::<sockaddr_storage>::zeroed();
             let ours = storage.as_mut_ptr().cast::<sockaddr>();
             let mut whole = size_of::<sockaddr_storage>() as socklen_t;
-            let result = native(ours, &raw mut whole);
+            let result = transfer::told(socket, native(ours, &raw mut whole));
             if result < 0 {
                 return result;
             }
@@ -204,7 +204,7 @@ pub(crate) extern "C" fn recvmsg_in_session(socket: c_int, message: *mut msghdr,
         return Errno(libc::ENOSYS).fail() as ssize_t;
     };
     let (name, room) = match Session::current() {
-        Some(_) => datagram::destination(socket, message),
+        Some(_) => datagram::destination(message),
         None => (ptr::null(), 0),
     };
     let place = match name.is_null() {
@@ -213,7 +213,7 @@ pub(crate) extern "C" fn recvmsg_in_session(socket: c_int, message: *mut msghdr,
     };
     let Place::Ours { room } = place else {
         // SAFETY: these are the program's own arguments, which the kernel checks
-        let result = unsafe { native(socket, message, flags) };
+        let result = transfer::told(socket, unsafe { native(socket, message, flags) });
         if result >= 0
             && let Place::Theirs { room } = place
         {
@@ -235,7 +235,7 @@ pub(crate) extern "C" fn recvmsg_in_session(socket: c_int, message: *mut msghdr,
         length.write_unaligned(size_of::<sockaddr_storage>() as socklen_t);
     }
     // SAFETY: as in the first case, with a name of ours
-    let result = unsafe { native(socket, message, flags) };
+    let result = transfer::told(socket, unsafe { native(socket, message, flags) });
     // SAFETY: as above
     let mut whole = unsafe { length.read_unaligned() };
     if result >= 0 {

@@ -60,7 +60,8 @@ unsafe fn translate(socket: c_int, value: *mut c_int, length: *const socklen_t) 
     }
 }
 
-fn true_error(socket: c_int) -> Option<Errno> {
+/// What the error of a socket that was reset is for the program, if it is another one.
+pub(crate) fn true_error(socket: c_int) -> Option<Errno> {
     let session = Session::current()?;
     match Kind::of(socket) {
         Kind::Tcp => connect::stored_failure(&session, socket),

@@ -226,6 +226,17 @@ pub(crate) fn set_socket_option(
     unsafe { call(libc::SYS_setsockopt, arguments) }.map(drop)
 }
 
+/// Has the kernel read eight bytes, those around `address` that a signal set would hold, wherever that is. Always an
+/// error: `EFAULT` where they cannot be read, and else `EINVAL`, since rt_sigprocmask(2) knows no such operation.
+pub(crate) fn read_signal_set(address: *const c_void) -> Result<usize, Errno> {
+    const BYTES: usize = 8;
+    const NO_OPERATION: usize = c_int::MAX as usize;
+    // an aligned set lies within one page
+    let set = address as usize & !(BYTES - 1);
+    // SAFETY: the kernel checks where it reads, and changes nothing
+    unsafe { call(libc::SYS_rt_sigprocmask, [NO_OPERATION, set, 0, BYTES, 0, 0]) }
+}
+
 /// getpeername(2) into a buffer that holds every address; gives the address's own length.
 pub(crate) fn getpeername(descriptor: c_int, address: &mut sockaddr_storage) -> Result<usize, Errno> {
     name(libc::SYS_getpeername, descriptor, address)

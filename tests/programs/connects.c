@@ -229,32 +229,6 @@ static void second_call(const struct sockaddr_in *target)
     close(fd);
 }
 
-/* Others find out by reading or writing. */
-static void by_reading(const struct sockaddr_in *target)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (begin(fd, target) != 0)
-        return;
-    struct pollfd writable = { .fd = fd, .events = POLLOUT };
-    poll(&writable, 1, PATIENCE_MS);
-    char byte;
-    ssize_t got = recv(fd, &byte, 1, MSG_DONTWAIT);
-    say("recv: %s", got < 0 ? name_of(errno) : got == 0 ? "end" : "something");
-    close(fd);
-}
-
-static void by_writing(const struct sockaddr_in *target)
-{
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    if (begin(fd, target) != 0)
-        return;
-    struct pollfd writable = { .fd = fd, .events = POLLOUT };
-    poll(&writable, 1, PATIENCE_MS);
-    ssize_t sent = send(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    say("send: %s", sent < 0 ? name_of(errno) : "done");
-    close(fd);
-}
-
 /* An IPv6 socket and an IPv4 address: Java's way. */
 static void mapped(const struct sockaddr_in *target, int only_v6)
 {
@@ -379,10 +353,6 @@ int main(int argc, char **argv)
         reconnect_polled(&target, &other);
     else if (!strcmp(way, "second"))
         second_call(&target);
-    else if (!strcmp(way, "reading"))
-        by_reading(&target);
-    else if (!strcmp(way, "writing"))
-        by_writing(&target);
     else if (!strcmp(way, "mapped"))
         mapped(&target, 0);
     else if (!strcmp(way, "v6only"))

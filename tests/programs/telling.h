@@ -17,13 +17,13 @@
 
 enum { PATIENCE_MS = 700 };
 
-static const char *name_of(int error)
+static inline const char *name_of(int error)
 {
     const char *name = error ? strerrorname_np(error) : "0";
     return name ? name : "unknown";
 }
 
-static void say(const char *format, ...)
+static inline void say(const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -33,7 +33,7 @@ static void say(const char *format, ...)
     fflush(stdout);
 }
 
-static struct sockaddr_in ipv4(const char *address, const char *port)
+static inline struct sockaddr_in ipv4(const char *address, const char *port)
 {
     struct sockaddr_in target = { .sin_family = AF_INET, .sin_port = htons(atoi(port)) };
     if (inet_pton(AF_INET, address, &target.sin_addr) != 1)
@@ -41,14 +41,14 @@ static struct sockaddr_in ipv4(const char *address, const char *port)
     return target;
 }
 
-static int try_connect(int fd, const struct sockaddr_in *target)
+static inline int try_connect(int fd, const struct sockaddr_in *target)
 {
     errno = 0;
     int result = connect(fd, (const struct sockaddr *)target, sizeof *target);
     return result == 0 ? 0 : errno;
 }
 
-static int so_error(int fd)
+static inline int so_error(int fd)
 {
     int error = -1;
     socklen_t length = sizeof error;
@@ -56,7 +56,7 @@ static int so_error(int fd)
     return error;
 }
 
-static void tell_peer(int fd)
+static inline void tell_peer(int fd)
 {
     struct sockaddr_storage peer = { 0 };
     socklen_t length = sizeof peer;
@@ -91,7 +91,7 @@ static inline void tell_own(int fd)
 }
 
 /* Reads to the end in whatever way the socket is set to block. */
-static void tell_what_comes(int fd)
+static inline void tell_what_comes(int fd)
 {
     char buffer[256];
     size_t have = 0;
@@ -115,13 +115,13 @@ static void tell_what_comes(int fd)
     say("received: %s", buffer);
 }
 
-static void tell_connected(int fd)
+static inline void tell_connected(int fd)
 {
     tell_peer(fd);
     tell_what_comes(fd);
 }
 
-static void say_events(const char *how, unsigned events)
+static inline void say_events(const char *how, unsigned events)
 {
     static const struct { unsigned bit; const char *name; } names[] = {
         { POLLIN, "IN" }, { POLLOUT, "OUT" }, { POLLERR, "ERR" }, { POLLHUP, "HUP" }, { POLLRDHUP, "RDHUP" },
@@ -136,7 +136,7 @@ static void say_events(const char *how, unsigned events)
 }
 
 /* A failure may come at once or later: a route of the machine's own refuses at once what a router refuses later. */
-static int begin(int fd, const struct sockaddr_in *target)
+static inline int begin(int fd, const struct sockaddr_in *target)
 {
     int error = try_connect(fd, target);
     if (error == EINPROGRESS)
@@ -151,7 +151,7 @@ static int begin(int fd, const struct sockaddr_in *target)
     return error;
 }
 
-static void conclude(int fd)
+static inline void conclude(int fd)
 {
     int error = so_error(fd);
     if (error)
@@ -165,7 +165,7 @@ static void conclude(int fd)
         tell_peer(fd);
 }
 
-static void still_pending(int fd, const struct sockaddr_in *target)
+static inline void still_pending(int fd, const struct sockaddr_in *target)
 {
     say("nothing happens");
     say("SO_ERROR: %s", name_of(so_error(fd)));

@@ -7,7 +7,7 @@
 use crate::errno::Errno;
 use crate::memory;
 use core::mem::{align_of, size_of};
-use libc::{c_int, c_uint, cmsghdr, in_pktinfo, in6_pktinfo, msghdr};
+use libc::{c_uint, cmsghdr, in_pktinfo, in6_pktinfo, msghdr};
 
 /// Loopback is the first interface of every network namespace.
 const LOOPBACK: c_uint = 1;
@@ -17,7 +17,7 @@ const LOOPBACK: c_uint = 1;
 const MOST: usize = 4096;
 
 /// Whether the message names an interface other than loopback.
-pub(super) fn names_an_interface(socket: c_int, message: &msghdr) -> Result<bool, Errno> {
+pub(super) fn names_an_interface(message: &msghdr) -> Result<bool, Errno> {
     let length = message.msg_controllen;
     let data = message.msg_control.cast_const().cast::<u8>();
     if data.is_null() || length < size_of::<cmsghdr>() {
@@ -26,7 +26,7 @@ pub(super) fn names_an_interface(socket: c_int, message: &msghdr) -> Result<bool
     if length > MOST {
         return Err(Errno(libc::ENOBUFS));
     }
-    if !memory::is_readable(socket, data.cast(), length) {
+    if !memory::is_readable(data.cast(), length) {
         return Err(Errno(libc::EFAULT));
     }
     let mut at = 0_usize;

@@ -1,6 +1,7 @@
 //! The session's variables as they were when the program started.
 
 use crate::environment::{self, Entry};
+use crate::memory;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kinject_protocol::environment::KEPT;
@@ -41,6 +42,7 @@ unsafe extern "C" fn keep(_: c_int, _: *const *const c_char, environment: *const
     if COPY.is_complete.load(Ordering::Relaxed) {
         return;
     }
+    memory::note_first_stack(environment.cast());
     // SAFETY: nothing else holds a reference into the cells before `is_complete` is set
     let (text, starts) = unsafe { (&mut *COPY.text.get(), &mut *COPY.starts.get()) };
     let mut used = 0;

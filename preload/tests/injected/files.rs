@@ -70,3 +70,59 @@ fn without_a_session_the_machines_file_is_read() {
     let left = Program::with_socket(Path::new(""), "open_files", &files).output();
     assert_eq!(left, bare);
 }
+
+const QUESTIONS: [&str; 13] = [
+    "stat",
+    "stat64",
+    "lstat",
+    "lstat64",
+    "fstatat",
+    "fstatat64",
+    "statx",
+    "__xstat",
+    "__xstat64",
+    "__lxstat",
+    "__lxstat64",
+    "__fxstatat",
+    "__fxstatat64",
+];
+
+#[test]
+fn every_way_to_ask_about_the_machines_resolv_conf_tells_of_the_pods() {
+    let relay = Relay::start();
+    let text = "x".repeat(4711);
+    std::fs::write(relay.socket().with_file_name("resolv.conf"), text).unwrap();
+    let said = run(&relay, "file_status", &["/etc/resolv.conf"]);
+    let mut lines = said.lines();
+    for call in QUESTIONS {
+        assert_eq!(lines.next(), Some(format!("{call}: 4711 bytes").as_str()));
+    }
+    assert_eq!(lines.next(), Some("access: yes"));
+    assert_eq!(lines.next(), Some("faccessat: yes"));
+    assert_eq!(lines.next(), Some("no room: -1 EFAULT"));
+    assert_eq!(relay.asked(), Vec::<String>::new());
+}
+
+#[test]
+fn a_session_without_the_pods_file_does_not_tell_of_the_machines() {
+    let relay = Relay::start();
+    let said = run(&relay, "file_status", &["/etc/resolv.conf"]);
+    for (call, line) in QUESTIONS.iter().zip(said.lines()) {
+        assert_eq!(line, format!("{call}: -1 ENOENT"));
+    }
+}
+
+#[test]
+fn of_every_other_file_the_kernel_tells() {
+    let relay = Relay::start();
+    let files = [
+        "/etc/hosts",
+        "/etc/resolv.con",
+        "/etc/resolv.conf.d",
+        "/",
+        "",
+        "nowhere",
+    ];
+    let injected = Program::injected(&relay, "file_status", &files).output();
+    assert_eq!(injected, Program::bare("file_status", &files).output());
+}

@@ -1,0 +1,73 @@
+//! stat(2), access(2) and their kin, for the files that [`super`] turns.
+//!
+//! A program may ask whether `/etc/resolv.conf` is there, how large it is, or whether it has changed, before or after it
+//! reads it. It is told of the file that it would read: the pod's. As there, the kernel is asked what the program asked
+//! first, so that it is the kernel that reads the path. That the pod's file cannot be written to is true in most pods.
+//!
+//! Programs that were linked before glibc 2.33 know the stat family by the names with `x` in them.
+
+use super::{is_turned, own_path};
+use crate::errno::{self, Errno};
+use crate::real;
+use crate::session::Session;
+use libc::{c_char, c_int, c_uint, c_void};
+
+/// Declares hooks of functions that look at a path, and answer for another path in its place if that is turned.
+macro_rules! looking {
+    ($($name:ident = $hooked:ident, $in_session:ident(
+        $($before:ident: $before_type:ty,)* [path] $(, $after:ident: $after_type:ty)*
+    );)*) => {$(
+        hook! {
+            unsafe fn $name(
+                $($before: $before_type,)* path: *const c_char $(, $after: $after_type)*
+            ) -> c_int => $hooked {
+                $in_session($($before,)* path $(, $after)*)
+            }
+        }
+
+        extern "C" fn $in_session(
+            $($before: $before_type,)* path: *const c_char $(, $after: $after_type)*
+        ) -> c_int {
+            let Some(native) = real::$name.get() else {
+                return Errno(libc::ENOSYS).fail();
+            };
+            // SAFETY: these are the program's own arguments, which the kernel checks, but for a path of ours, which
+            // lives until the call is over
+            turned(path, |path| unsafe { native($($before,)* path $(, $after)*) })
+        }
+    )*};
+}
+
+looking! {
+    stat = hooked_stat, stat_in_session([path], status: *mut c_void);
+    stat64 = hooked_stat64, stat64_in_session([path], status: *mut c_void);
+    lstat = hooked_lstat, lstat_in_session([path], status: *mut c_void);
+    lstat64 = hooked_lstat64, lstat64_in_session([path], status: *mut c_void);
+    fstatat = hooked_fstatat, fstatat_in_session(folder: c_int, [path], status: *mut c_void, flags: c_int);
+    fstatat64 = hooked_fstatat64, fstatat64_in_session(folder: c_int, [path], status: *mut c_void, flags: c_int);
+    statx = hooked_statx,
+        statx_in_session(folder: c_int, [path], flags: c_int, mask: c_uint, status: *mut c_void);
+    __xstat = hooked_xstat, xstat_in_session(version: c_int, [path], status: *mut c_void);
+    __xstat64 = hooked_xstat64, xstat64_in_session(version: c_int, [path], status: *mut c_void);
+    __lxstat = hooked_lxstat, lxstat_in_session(version: c_int, [path], status: *mut c_void);
+    __lxstat64 = hooked_lxstat64, lxstat64_in_session(version: c_int, [path], status: *mut c_void);
+    __fxstatat = hooked_fxstatat,
+        fxstatat_in_session(version: c_int, folder: c_int, [path], status: *mut c_void, flags: c_int);
+    __fxstatat64 = hooked_fxstatat64,
+        fxstatat64_in_session(version: c_int, folder: c_int, [path], status: *mut c_void, flags: c_int);
+    access = hooked_access, access_in_session([path], mode: c_int);
+    faccessat = hooked_faccessat, faccessat_in_session(folder: c_int, [path], mode: c_int, flags: c_int);
+}
+
+/// What the kernel says of the path, or of the pod's file if the path is turned.
+#[inline]
+fn turned(path: *const c_char, ask: impl Fn(*const c_char) -> c_int) -> c_int {
+    let answer = ask(path);
+    if !is_turned(answer == 0, path) {
+        return answer;
+    }
+    match errno::kept(|| own_path(Session::current()?.relay?)) {
+        Some(own) => ask(own.as_ptr()),
+        None => answer,
+    }
+}

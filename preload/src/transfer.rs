@@ -1,0 +1,56 @@
+//! read(2), write(2), recv(2), send(2) and their kin, for one error alone.
+//!
+//! A connect that failed in the cluster wakes the program by a reset of its socket ([`crate::sockopt`]). Most programs ask for
+//! `SO_ERROR` then; one that reads or writes instead gets the socket's error from that call. Where it is `ECONNRESET`, the
+//! relay is asked whether it stands for another one. All else is the kernel's answer, and costs a look at the result.
+
+use crate::errno::Errno;
+use crate::{real, sockopt};
+use libc::{c_int, c_void, iovec, size_t, ssize_t};
+
+/// Declares hooks of functions whose error may be another one.
+macro_rules! transferring {
+    ($($name:ident = $hooked:ident, $in_session:ident($($argument:ident: $type:ty),*);)*) => {$(
+        hook! {
+            unsafe fn $name(socket: c_int $(, $argument: $type)*) -> ssize_t => $hooked {
+                $in_session(socket $(, $argument)*)
+            }
+        }
+
+        extern "C" fn $in_session(socket: c_int $(, $argument: $type)*) -> ssize_t {
+            let Some(native) = real::$name.get() else {
+                return Errno(libc::ENOSYS).fail() as ssize_t;
+            };
+            // SAFETY: these are the program's own arguments, which libc and the kernel check
+            told(socket, unsafe { native(socket $(, $argument)*) })
+        }
+    )*};
+}
+
+transferring! {
+    read = hooked_read, read_in_session(buffer: *mut c_void, size: size_t);
+    __read_chk = hooked_read_chk, read_chk_in_session(buffer: *mut c_void, size: size_t, room: size_t);
+    readv = hooked_readv, readv_in_session(parts: *const iovec, count: c_int);
+    recv = hooked_recv, recv_in_session(buffer: *mut c_void, size: size_t, flags: c_int);
+    __recv_chk = hooked_recv_chk,
+        recv_chk_in_session(buffer: *mut c_void, size: size_t, room: size_t, flags: c_int);
+    write = hooked_write, write_in_session(data: *const c_void, size: size_t);
+    writev = hooked_writev, writev_in_session(parts: *const iovec, count: c_int);
+    send = hooked_send, send_in_session(data: *const c_void, size: size_t, flags: c_int);
+}
+
+/// The result of a transfer, with the error that the socket has for the program.
+#[inline]
+pub(crate) fn told(socket: c_int, result: ssize_t) -> ssize_t {
+    if result < 0 && Errno::current() == Errno(libc::ECONNRESET) {
+        tell(socket);
+    }
+    result
+}
+
+#[cold]
+fn tell(socket: c_int) {
+    sockopt::true_error(socket)
+        .unwrap_or(Errno(libc::ECONNRESET))
+        .set();
+}
