@@ -2,6 +2,7 @@
 //!
 //! Whoever runs this bare and preloaded sees in the difference what the hooks add.
 
+use std::ffi::CStr;
 use std::mem;
 use std::net::{SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -37,7 +38,11 @@ pub(crate) fn run(count: usize) -> Result<Value> {
     measure("getpeername_ns", &mut || peer(stream))?;
     // nobody listens there, and nobody hears of it: the socket is not connected
     measure("sendto_ns", &mut || send_to(datagrams, &target))?;
+    let elsewhere = Box::new(target);
+    measure("sendto_heap_ns", &mut || send_to(datagrams, &elsewhere))?;
     measure("recvfrom_ns", &mut || receive_nothing(datagrams))?;
+    measure("open_ns", &mut || open_and_close(c"/dev/null"))?;
+    measure("stat_ns", &mut || status(c"/dev/null"))?;
     Ok(Value::Object(measured))
 }
 
@@ -73,6 +78,20 @@ fn send_to(socket: i32, target: &libc::sockaddr_in) -> isize {
     let length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
     // SAFETY: the datagram is empty, and the address is readable for its length
     unsafe { libc::sendto(socket, [].as_ptr(), 0, 0, (&raw const *target).cast(), length) }
+}
+
+fn open_and_close(path: &CStr) -> isize {
+    // SAFETY: the path is a C string
+    let opened = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    // SAFETY: close takes no pointer, and nobody else knows the descriptor
+    unsafe { libc::close(opened) as isize }
+}
+
+fn status(path: &CStr) -> isize {
+    // SAFETY: zeros are a status
+    let mut status: libc::stat = unsafe { mem::zeroed() };
+    // SAFETY: the path is a C string, and the status is writable
+    unsafe { libc::stat(path.as_ptr(), &raw mut status) as isize }
 }
 
 /// An empty queue is what is asked for.

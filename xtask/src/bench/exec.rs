@@ -17,11 +17,14 @@ use super::ssh;
 const PART: Part = Part::Exec;
 
 /// Calls that hooks pass through, as the load generator names them.
-const HOOKS: [(Figure, &str); 4] = [
+const HOOKS: [(Figure, &str); 7] = [
     (Figure::GetSockOpt, "getsockopt_ns"),
     (Figure::GetPeerName, "getpeername_ns"),
     (Figure::SendTo, "sendto_ns"),
+    (Figure::SendToHeap, "sendto_heap_ns"),
     (Figure::ReceiveFrom, "recvfrom_ns"),
+    (Figure::Open, "open_ns"),
+    (Figure::Status, "stat_ns"),
 ];
 
 /// Runs the part. Its session is with an agent on this machine, so it needs no privilege.

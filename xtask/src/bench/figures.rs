@@ -97,7 +97,10 @@ pub(crate) enum Figure {
     GetSockOpt,
     GetPeerName,
     SendTo,
+    SendToHeap,
     ReceiveFrom,
+    Open,
+    Status,
     Start,
 }
 
@@ -124,7 +127,10 @@ impl Figure {
             Self::GetSockOpt => "getsockopt of another option",
             Self::GetPeerName => "getpeername, loopback",
             Self::SendTo => "sendto, loopback",
+            Self::SendToHeap => "sendto, loopback, the address on the heap",
             Self::ReceiveFrom => "recvfrom, nothing there",
+            Self::Open => "open and close of a file",
+            Self::Status => "stat of a file",
             Self::Start => "until the program runs",
         }
     }
@@ -139,7 +145,13 @@ impl Figure {
             | Self::UnixConnect
             | Self::FreshLookup
             | Self::Lookup => "µs",
-            Self::GetSockOpt | Self::GetPeerName | Self::SendTo | Self::ReceiveFrom => "ns",
+            Self::GetSockOpt
+            | Self::GetPeerName
+            | Self::SendTo
+            | Self::SendToHeap
+            | Self::ReceiveFrom
+            | Self::Open
+            | Self::Status => "ns",
             Self::Download | Self::Upload | Self::Streams => "MB/s",
             Self::StalledCost => "%",
             Self::IdleErrors | Self::DatagramsLost => "",
@@ -228,13 +240,14 @@ impl Results {
         self.series.entry((part, figure, way)).or_default().push(value);
     }
 
-    /// Takes one measurement, and goes on without it when it fails.
+    /// Takes one measurement, once what the one before has left is done (a port-forward that was ended has still much to carry),
+    /// and goes on without it when it fails.
     pub(crate) fn measure(
         &mut self,
         (part, figure, way): (Part, Figure, Way),
         measurement: impl FnOnce() -> Result<f64>,
     ) -> Result<()> {
-        self.check_interrupt()?;
+        self.rest()?;
         match measurement() {
             Ok(value) => self.add(part, figure, way, value),
             Err(error) => {

@@ -60,7 +60,7 @@ const PORT_FORWARD: Measure = Ratio(KinjectPortForward, KubectlPortForward);
 const TORSOCKS: Measure = Ratio(Kinject, Torsocks);
 
 #[rustfmt::skip]
-const TARGETS: [Target; 30] = [
+const TARGETS: [Target; 34] = [
     target("connect + 1-byte echo", Direct, Figure::Connect, TORSOCKS, AtLeast(1.5)),
     target("1-byte round trip", Direct, Figure::RoundTrip, Ratio(Kinject, Way::Direct), AtMost(2.4)),
     target("1-byte round trip", Direct, Figure::RoundTrip, TORSOCKS, Below(1.0)),
@@ -74,6 +74,7 @@ const TARGETS: [Target; 30] = [
     target("relay, resident", Direct, Figure::RelayMemory, Value(Kinject), AtMost(15.0)),
     target("relay, each idle connection", Direct, Figure::IdleMemory, Value(Kinject), AtMost(64.0)),
     target("exec of /bin/true, added", Exec, Figure::Exec, AddedRatio(Kinject, Torsocks), AtMost(0.5)),
+    target("exec of /bin/true, added", Exec, Figure::Exec, Added(Kinject, Way::Direct), AtMost(110.0)),
     target("connect to loopback, added", Exec, Figure::LoopbackConnect, Added(Kinject, Way::Direct), AtMost(1.0)),
     target("connect to a Unix socket, added", Exec, Figure::UnixConnect, Added(Kinject, Way::Direct), AtMost(1.0)),
     target("lookup of a new name, added", Names, Figure::FreshLookup, Added(Kinject, Way::Direct), AtMost(200.0)),
@@ -81,7 +82,10 @@ const TARGETS: [Target; 30] = [
     target("getsockopt of another option, added", Exec, Figure::GetSockOpt, Added(Kinject, Way::Direct), AtMost(100.0)),
     target("getpeername on loopback, added", Exec, Figure::GetPeerName, Added(Kinject, Way::Direct), AtMost(100.0)),
     target("sendto on loopback, added", Exec, Figure::SendTo, Added(Kinject, Way::Direct), AtMost(100.0)),
+    target("sendto with a heap's address, added", Exec, Figure::SendToHeap, Added(Kinject, Way::Direct), AtMost(100.0)),
     target("recvfrom, added", Exec, Figure::ReceiveFrom, Added(Kinject, Way::Direct), AtMost(100.0)),
+    target("open of another file, added", Exec, Figure::Open, Added(Kinject, Way::Direct), AtMost(100.0)),
+    target("stat of another file, added", Exec, Figure::Status, Added(Kinject, Way::Direct), AtMost(100.0)),
     target("proxy: 1-byte round trip", Cluster, Figure::RoundTrip, PROXY, AtMost(0.4)),
     target("proxy: download", Cluster, Figure::Download, PROXY, AtLeast(2.0)),
     target("proxy: upload", Cluster, Figure::Upload, PROXY, AtLeast(2.0)),
