@@ -37,6 +37,14 @@ impl Executables {
         let name = file.rsplit('/').next().unwrap_or_default();
         self.0.get(name).cloned().unwrap_or_else(|| what.to_owned())
     }
+
+    /// What cargo says that it runs, if it does: at the beginning of a line, or behind a last line without an end of a process
+    /// that the suite before had left. There only a file of ours counts, since tests may print anything.
+    fn running<'a>(&self, line: &'a str) -> Option<&'a str> {
+        let (before, what) = line.rsplit_once("Running ")?;
+        let name = what.strip_suffix(')')?.rsplit('/').next()?;
+        (before.is_empty() || self.0.contains_key(name)).then_some(what)
+    }
 }
 
 fn test_of(message: &Value, root: &Path) -> Option<(String, String)> {
@@ -95,7 +103,7 @@ impl Suites {
     pub(crate) fn line(&mut self, line: &str, now: Instant) {
         let line = without_colours(line);
         let line = line.trim();
-        if let Some(what) = line.strip_prefix("Running ").filter(|what| what.ends_with(')')) {
+        if let Some(what) = self.executables.running(line) {
             self.start(self.executables.suite(what), now);
         } else if let Some(krate) = line.strip_prefix("Doc-tests ") {
             self.start(format!("{krate}: documentation"), now);
@@ -279,6 +287,18 @@ mod tests {
         assert_eq!(results(&read(output, true)), []);
         assert_eq!(read(output, true).unexplained_end(), None);
         assert_eq!(read(output, false).unexplained_end(), Some("signal: 9"));
+    }
+
+    #[test]
+    fn a_suite_counts_that_begins_behind_somebody_elses_last_words() {
+        let suites = read(
+            "kinject-agent: stopping: SIGTERM     Running unittests src/main.rs (target/debug/deps/kinject_agent-1)\n\
+             test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.01s\n\
+             Running like a test that prints this (often)\n\
+             this is Running, too, (as/it) says, Running (at/last)\n",
+            true,
+        );
+        assert_eq!(results(&suites)[0], ("agent", 2, 0, false));
     }
 
     #[test]
