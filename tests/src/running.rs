@@ -38,8 +38,20 @@ pub fn run_within(command: &mut Command, limit: Duration) -> Outcome {
     finish(spawn(command), started, &describe(command), limit)
 }
 
-/// Starts a command with its output captured, in a process group of its own.
+/// Starts a command with its output captured, in a process group of its own, with no signal ignored: whoever started the
+/// tests may ignore some (nohup(1)), which every program would inherit.
 pub fn spawn(command: &mut Command) -> Child {
+    let ignore_nothing = || {
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+            // SAFETY: SIG_DFL is no function that could be called, and these signals may all have it
+            if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
+                return Err(std::io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec signal(2) may be called (signal-safety(7)), and nothing else is
+    unsafe { command.pre_exec(ignore_nothing) };
     let spawned = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

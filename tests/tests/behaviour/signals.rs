@@ -2,6 +2,8 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
 use std::time::Duration;
 
 use kinject_tests::place::shared_sandbox;
@@ -9,26 +11,36 @@ use kinject_tests::process;
 use kinject_tests::programs::{Program, python, shell};
 use kinject_tests::running::spawn;
 use kinject_tests::session::{eventually, kinject_run, relay_of};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 const SOON: Duration = Duration::from_secs(10);
 
 /// A program in a session, and the lines that it prints.
 struct Running {
     kinject: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    lines: Receiver<String>,
 }
 
 impl Running {
     fn start(program: &Program) -> Self {
+        Self::start_with(program, Stdio::null())
+    }
+
+    fn start_with(program: &Program, input: Stdio) -> Self {
         let mut command = kinject_run::<&str>(shared_sandbox(), &[], program);
-        let mut kinject = spawn(command.stdin(Stdio::null()));
-        let lines = BufReader::new(kinject.stdout.take().unwrap()).lines();
+        let mut kinject = spawn(command.stdin(input));
+        let stdout = BufReader::new(kinject.stdout.take().unwrap());
+        let (said, lines) = mpsc::channel();
+        // ends with the program's output, or with the first line that nobody waits for any more
+        thread::spawn(move || {
+            let mut lines = stdout.lines().map_while(Result::ok);
+            lines.all(|line| said.send(line).is_ok())
+        });
         Self { kinject, lines }
     }
 
     fn line(&mut self) -> String {
-        self.lines.next().expect("one more line").unwrap()
+        self.lines.recv_timeout(SOON).expect("one more line")
     }
 
     fn send(&self, signal: Signal) {
@@ -55,6 +67,14 @@ impl Running {
             .into_iter()
             .find(|child| Some(*child) != relay)
             .expect("the program runs")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // both may have ended in order
+        let _gone = kill_process_group(Pid::from_child(&self.kinject), Signal::KILL).is_err();
+        let _reaped = self.kinject.wait().is_ok();
     }
 }
 
@@ -118,11 +138,8 @@ fn a_killed_kinject_takes_program_relay_and_folder_along() {
 #[test]
 fn a_killed_relay_leaves_the_program_running_without_the_cluster() {
     let ask = "echo ready; read line </dev/stdin; getent hosts web; echo $?; exit 5";
-    let mut command = kinject_run::<&str>(shared_sandbox(), &[], &shell(ask));
-    let mut kinject = spawn(command.stdin(Stdio::piped()));
-    let lines = BufReader::new(kinject.stdout.take().unwrap()).lines();
-    let input = kinject.stdin.take();
-    let mut running = Running { kinject, lines };
+    let mut running = Running::start_with(&shell(ask), Stdio::piped());
+    let input = running.kinject.stdin.take();
     assert_eq!(running.line(), "ready");
     let relay = relay_of(running.kinject.id()).expect("the relay runs");
     kill_process(Pid::from_raw(relay as i32).unwrap(), Signal::KILL).unwrap();
