@@ -102,6 +102,17 @@ on_both_places! {
         outcome.shows("gethostbyname empty.external.test: NO_DATA\n");
     }
 
+    /// Hints, families, services, flags and sizes of buffers that nobody thought of.
+    fn questions_drawn_by_lot_are_answered_as_in_the_pod(scene: shared) {
+        let names = [
+            "web", "web.other", "db", "db-1.db", "database.external.test", "missing.external.test", "empty.external.test",
+            "anything.broken.test", "10.96.10.1", "fd00::7", "a..b", "",
+        ];
+        for seed in 1..=8 {
+            scene.same(c("random_lookups").args([&seed.to_string(), "150"]).args(names));
+        }
+    }
+
     fn names_that_are_no_text_are_unknown(scene: shared) {
         let names: [&[u8]; 4] = [b"\xff\xfe", b"w\xc3\xa9b.default", b"web\x01", b"web.default\xff"];
         scene.same(c("hostent").args(names.map(OsStr::from_bytes)));
