@@ -4,6 +4,7 @@
 //! * [`session`] is `kinject run` kept open, so that many programs share one session.
 //! * [`scene`] puts a place, a session and the bare truth together: most tests take one.
 //! * [`programs`] are the programs that tests run, [`running`] runs them with a deadline.
+//! * [`packages`] are those of Python that tests need beside what is installed.
 //! * [`servers`] are real ones for real clients.
 //! * [`proofs`] is what the two long proofs share, the matrix of runtimes and the foreign suites.
 //! * [`terminal`] is one with somebody at it.
@@ -13,6 +14,7 @@
 pub mod apart;
 pub mod binaries;
 pub mod cluster;
+pub mod packages;
 pub mod place;
 pub mod process;
 pub mod programs;

@@ -6,8 +6,9 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use crate::packages::Python;
 use crate::{binaries, running, skip};
 
 /// A program with its arguments.
@@ -80,6 +81,26 @@ pub fn python_with(module: &str, name: &str) -> Option<Program> {
         return None;
     };
     Some(Program::new(python).arg("-Eu").arg(folder().join(name)))
+}
+
+/// One of the tests' own Python programs that needs a package from PyPI, which is fetched where it is not there yet;
+/// `None`, and a note, where it is not to be had.
+pub fn python_from_pypi(package: &str, name: &str) -> Option<Program> {
+    // one environment, and so one installation at a time
+    static ENVIRONMENT: Mutex<()> = Mutex::new(());
+    let _alone = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
+    match Python::with(&[package]) {
+        // -B: nothing is written beside the source
+        Ok(python) => Some(
+            Program::new(python.program())
+                .arg("-EuB")
+                .arg(folder().join(name)),
+        ),
+        Err(error) => {
+            skip::not_run(&format!("tests with {package} of Python"), &format!("{error:#}"));
+            None
+        }
+    }
 }
 
 /// Python itself rather than a wrapper that chooses among several.

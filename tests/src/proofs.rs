@@ -1,9 +1,8 @@
 //! What the two long proofs share: `cargo xtask matrix` and `cargo xtask suites`.
 //!
 //! Both compare programs bare and injected, both keep their result in a page of the manual ([`page`]), where differences
-//! that are known stand with their causes, and both need more of Python than is installed ([`packages`]).
+//! that are known stand with their causes.
 
-pub mod packages;
 pub mod page;
 
 use std::path::PathBuf;

@@ -34,12 +34,33 @@ pub struct Server {
     _folder: TempDir,
 }
 
+/// What a server is started with, beside its program.
+pub struct Start<'a> {
+    /// Whether root runs it as another user, who can read what the system has installed, and nothing of root's.
+    pub unprivileged: bool,
+    /// A program that ends well as soon as the server answers at this port of `db-0.db`.
+    pub answers: &'a dyn Fn(u16) -> Program,
+}
+
 impl Server {
-    /// Starts a server. `build` gets a port, and a folder that belongs to the server's user.
+    /// Starts a server of TCP. `build` gets a port, and a folder that belongs to the server's user.
     pub fn start(scene: &Scene, build: impl FnOnce(u16, &Path) -> Program) -> Self {
+        let answers = |port: u16| python("streams.py").args(["reachable", "db-0.db", &port.to_string()]);
+        let start = Start {
+            unprivileged: true,
+            answers: &answers,
+        };
+        Self::start_as(scene, &start, build)
+    }
+
+    /// Starts a server of any kind.
+    pub fn start_as(scene: &Scene, start: &Start<'_>, build: impl FnOnce(u16, &Path) -> Program) -> Self {
         let folder = private_folder();
         let port = some_port();
-        let program = build(port, folder.path());
+        let mut program = build(port, folder.path());
+        if start.unprivileged {
+            program = as_servers_user(&program);
+        }
         let pod = match scene.place() {
             Place::Sandbox(_) => None,
             Place::Cluster(cluster) => {
@@ -63,7 +84,7 @@ impl Server {
             _pod: pod,
             _folder: folder,
         };
-        let ask = python("streams.py").args(["reachable", "db-0.db", &port.to_string()]);
+        let ask = (start.answers)(port);
         eventually(
             &format!("{} on port {port}", program.path.display()),
             START,
@@ -127,7 +148,6 @@ fn as_servers_user(program: &Program) -> Program {
 }
 
 fn in_pod(scene: &Scene, pod: Option<&BarePod>, program: &Program) -> Command {
-    let program = as_servers_user(program);
     let mut command = match (scene.place(), pod) {
         // the sandbox's user namespace has but one user; its network is enough
         (Place::Sandbox(sandbox), _) if geteuid().is_root() => {

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use kinject_tests::on_both_places;
-use kinject_tests::programs::{Program, find, installed, shell};
+use kinject_tests::programs::{Program, find, installed, python_from_pypi, shell};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::scene::Scene;
-use kinject_tests::servers::{Server, prepare, subfolder};
+use kinject_tests::servers::{Server, Start, prepare, subfolder};
 use kinject_tests::skip;
 
 fn line(scene: &Scene, line: &str) -> Outcome {
@@ -132,6 +132,16 @@ on_both_places! {
         if installed("redis-cli").is_none() { return }
         line(scene, "redis-cli -h db-0.db -p 4444 ping").shows("Connection refused");
         line(scene, "redis-cli -h missing.external.test ping").shows("Name or service not known");
+    }
+
+    fn aioquic_with_many_streams(scene: shared) {
+        let Some(quic) = python_from_pypi("aioquic", "quic.py") else { return };
+        let ask = |port: u16| quic.clone().args(["ask", "db-0.db", &port.to_string()]);
+        // the interpreter may lie where only this user reads
+        let start = Start { unprivileged: false, answers: &ask };
+        let server = Server::start_as(scene, &start, |port, _| quic.clone().args(["serve", &port.to_string()]));
+        let outcome = scene.same(ask(server.port));
+        outcome.shows("connected\n").shows("stream 7: 300000 bytes, the same\n");
     }
 
     fn git_clones_from_a_daemon(scene: shared) {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
+use kinject_tests::packages::{Python, succeed};
 use kinject_tests::programs::{Program, find};
 use kinject_tests::proofs;
-use kinject_tests::proofs::packages::{Python, succeed};
 
 use crate::runtimes::{Runtime, Way};
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use kinject_tests::packages::{Python, succeed};
 use kinject_tests::programs::{self, Program, find};
 use kinject_tests::proofs;
-use kinject_tests::proofs::packages::{Python, succeed};
 
 use crate::suites::{Runner, Suite};
 

@@ -1,11 +1,11 @@
-//! Packages of Python, in a virtual environment of the proofs' own.
+//! Packages of Python from PyPI, in a virtual environment of the tests' own.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::programs;
+use crate::{programs, proofs};
 
 /// Python with packages from PyPI, of which what is missing is installed.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ impl Python {
     /// Makes or finds the environment.
     pub fn with(packages: &[&str]) -> Result<Self> {
         let python = Self {
-            folder: super::folder().join("venv"),
+            folder: proofs::folder().join("venv"),
         };
         if !python.program().is_file() {
             let mut made = Command::new(programs::interpreter());
