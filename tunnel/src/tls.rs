@@ -28,6 +28,13 @@ use crate::transport::Stream;
 const AGENT_NAME: &str = "agent.kinject.internal";
 /// rustls asks for 4 KiB at a time; this turns a dozen system calls into one.
 const READ_BYTES: usize = 64 * 1024;
+/// Bytes in a record. With head, type and tag it is 16 KiB long on its way, which is what the API server's own TLS carries
+/// in one record: none of ours is ever cut in two, of which the second would hold a few bytes.
+pub(crate) const RECORD_BYTES: usize = 16 * 1024 - 22;
+/// rustls counts the head of a record among its bytes.
+const RECORD_SIZE: usize = RECORD_BYTES + 5;
+/// What is encrypted before it is written: whole records.
+const WRITE_BYTES: usize = 8 * RECORD_BYTES;
 /// The name in the relay's certificate.
 const RELAY_NAME: &str = "relay.kinject.internal";
 
@@ -47,7 +54,10 @@ pub async fn open(stream: Stream, config: Arc<ClientConfig>) -> Result<Stream, O
     let stream = BufReader::with_capacity(READ_BYTES, stream);
     let name = ServerName::try_from(AGENT_NAME).map_err(|error| OpenError::Tls(error.to_string()))?;
     match TlsConnector::from(config).connect(name, stream).await {
-        Ok(stream) => Ok(Box::new(stream)),
+        Ok(mut stream) => {
+            stream.get_mut().1.set_buffer_limit(Some(WRITE_BYTES));
+            Ok(Box::new(stream))
+        }
         Err(error) => Err(handshake_error(error)),
     }
 }
@@ -56,7 +66,10 @@ pub async fn open(stream: Stream, config: Arc<ClientConfig>) -> Result<Stream, O
 pub async fn accept(stream: Stream, config: Arc<ServerConfig>) -> Result<Stream, OpenError> {
     let stream = BufReader::with_capacity(READ_BYTES, stream);
     match TlsAcceptor::from(config).accept(stream).await {
-        Ok(stream) => Ok(Box::new(stream)),
+        Ok(mut stream) => {
+            stream.get_mut().1.set_buffer_limit(Some(WRITE_BYTES));
+            Ok(Box::new(stream))
+        }
         Err(error) => Err(handshake_error(error)),
     }
 }
@@ -131,6 +144,7 @@ pub(crate) fn client_config(authority: &[u8], leaf: Leaf) -> Result<ClientConfig
         .with_client_auth_cert(vec![leaf.certificate], leaf.key)
         .map_err(AuthorityError::from_display)?;
     config.resumption = Resumption::disabled();
+    config.max_fragment_size = Some(RECORD_SIZE);
     Ok(config)
 }
 
@@ -146,6 +160,7 @@ pub(crate) fn server_config(authority: &[u8], leaf: Leaf) -> Result<ServerConfig
         .with_single_cert(vec![leaf.certificate], leaf.key)
         .map_err(AuthorityError::from_display)?;
     config.send_tls13_tickets = 0;
+    config.max_fragment_size = Some(RECORD_SIZE);
     Ok(config)
 }
 
@@ -182,5 +197,51 @@ fn handshake_error(error: io::Error) -> OpenError {
         io::ErrorKind::UnexpectedEof => OpenError::Closed,
         io::ErrorKind::InvalidData => OpenError::Tls(error.to_string()),
         _ => OpenError::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{AgentIdentity, SessionKeys};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    /// The lengths of the records that the relay writes for so many bytes, in the order of the writes.
+    async fn records_of(bytes: usize) -> Vec<usize> {
+        let keys = SessionKeys::generate().unwrap();
+        let agent: AgentIdentity = keys.agent.parse().unwrap();
+        let (ours, mut seen) = duplex(1 << 20);
+        let (mut onward, theirs) = duplex(1 << 20);
+        let (relay, agent) = tokio::join!(open(Box::new(ours), keys.relay.tls().unwrap()), async {
+            let accepting = accept(Box::new(theirs), agent.tls().unwrap());
+            tokio::select! {
+                accepted = accepting => accepted,
+                _ = tokio::io::copy_bidirectional(&mut seen, &mut onward) => panic!("it ended too soon"),
+            }
+        });
+        let (mut relay, _agent) = (relay.unwrap(), agent.unwrap());
+        relay.write_all(&vec![7; bytes]).await.unwrap();
+        relay.shutdown().await.unwrap();
+        drop(relay);
+        let mut written = Vec::new();
+        seen.read_to_end(&mut written).await.unwrap();
+        let (mut rest, mut lengths) = (written.as_slice(), Vec::new());
+        while let [_, _, _, high, low, ..] = *rest {
+            let length = 5 + usize::from(u16::from_be_bytes([high, low]));
+            lengths.push(length);
+            rest = &rest[length..];
+        }
+        // the last one is the end of TLS itself
+        lengths.pop();
+        lengths
+    }
+
+    #[tokio::test]
+    async fn a_full_record_is_what_the_api_servers_tls_carries_in_one_record() {
+        let whole = 16 * 1024;
+        assert_eq!(records_of(4 * RECORD_BYTES).await, [whole; 4]);
+        assert_eq!(records_of(WRITE_BYTES).await, [whole; WRITE_BYTES / RECORD_BYTES]);
+        assert_eq!(records_of(RECORD_BYTES + 1).await, [whole, 23]);
+        assert_eq!(records_of(1).await, [23]);
     }
 }
