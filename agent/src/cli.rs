@@ -7,6 +7,8 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 use kinject_tunnel::{Endpoint, WIRE_VERSION};
 
+use crate::listen::Way;
+
 /// Holds the agent's identity in a pod.
 pub(crate) const IDENTITY_VARIABLE: &str = "KINJECT_AGENT_IDENTITY";
 
@@ -23,6 +25,8 @@ Options:
       --grace SECONDS       in a pod, end when no relay has spoken for so long (default 120)
       --listen-proxy ADDRESS:PORT
                             in a pod, listen here for the API server's proxy
+      --listen-forward ADDRESS:PORT
+                            in a pod, listen here for port-forward
       --version             print the version
   -h, --help                print this help
 
@@ -38,8 +42,8 @@ pub(crate) enum Command {
 
 #[derive(Debug)]
 pub(crate) struct Options {
-    pub(crate) listen: Vec<Endpoint>,
-    pub(crate) listen_proxy: Option<Endpoint>,
+    /// Where to listen, and for whom.
+    pub(crate) listen: Vec<(Way, Endpoint)>,
     pub(crate) identity: Identity,
     pub(crate) resolv_conf: PathBuf,
     /// How long to stay without a relay; `None` is for ever.
@@ -56,7 +60,7 @@ pub(crate) enum Identity {
 
 /// Reads arguments, without the program's name, and the identity of the environment.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>, session: Option<OsString>) -> Result<Command> {
-    let (mut listen, mut listen_proxy, mut key) = (Vec::new(), None, None);
+    let (mut listen, mut key) = (Vec::new(), None);
     let mut resolv_conf = PathBuf::from("/etc/resolv.conf");
     let mut grace = Duration::from_secs(120);
 
@@ -79,7 +83,14 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>, session: Option<O
             }
             _ => {}
         }
-        let known = ["--listen", "--listen-proxy", "--key", "--resolv-conf", "--grace"];
+        let known = [
+            "--listen",
+            "--listen-proxy",
+            "--listen-forward",
+            "--key",
+            "--resolv-conf",
+            "--grace",
+        ];
         if !known.contains(&name) {
             bail!("unknown argument `{text}`");
         }
@@ -92,8 +103,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>, session: Option<O
                 .ok_or_else(|| anyhow!("the value of {name} is not readable text"))
         };
         match name {
-            "--listen" => listen.push(readable()?.parse()?),
-            "--listen-proxy" => listen_proxy = Some(format!("tcp:{}", readable()?).parse()?),
+            "--listen" => listen.push((Way::Direct, readable()?.parse()?)),
+            "--listen-proxy" => listen.push((Way::Proxy, format!("tcp:{}", readable()?).parse()?)),
+            "--listen-forward" => listen.push((Way::PortForward, format!("tcp:{}", readable()?).parse()?)),
             "--key" => key = Some(PathBuf::from(value)),
             "--resolv-conf" => resolv_conf = PathBuf::from(value),
             _ => {
@@ -106,11 +118,11 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>, session: Option<O
         }
     }
 
-    if listen.is_empty() && listen_proxy.is_none() {
+    if listen.is_empty() {
         bail!("it needs an endpoint to listen on");
     }
     let (identity, grace) = match (key, session) {
-        (Some(_), _) if listen_proxy.is_some() => {
+        (Some(_), _) if listen.iter().any(|(way, _)| matches!(way, Way::Proxy)) => {
             bail!("--listen-proxy needs certificates, which a key file does not give");
         }
         (Some(key), _) => (Identity::Key(key), None),
@@ -124,7 +136,6 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>, session: Option<O
     };
     Ok(Command::Serve(Options {
         listen,
-        listen_proxy,
         identity,
         resolv_conf,
         grace,
@@ -176,10 +187,16 @@ mod tests {
 
     #[test]
     fn an_agent_in_a_pod_leaves_after_the_grace() {
-        let line = "--listen tcp:127.0.0.1:7 --listen-proxy 0.0.0.0:8 --grace 5 --resolv-conf /r";
+        let line = "--listen-forward 127.0.0.1:7 --listen-proxy 0.0.0.0:8 --grace 5 --resolv-conf /r";
         let options = options(line, Some("{}"));
         assert_eq!(options.grace, Some(Duration::from_secs(5)));
-        assert!(options.listen_proxy.is_some());
+        let [(Way::PortForward, forward), (Way::Proxy, proxy)] = options.listen.as_slice() else {
+            panic!("{:?}", options.listen);
+        };
+        assert_eq!(
+            (forward.to_string(), proxy.to_string()),
+            ("tcp:127.0.0.1:7".into(), "tcp:0.0.0.0:8".into())
+        );
         assert!(matches!(options.identity, Identity::Session(_)));
         assert_eq!(options.resolv_conf, PathBuf::from("/r"));
     }
@@ -199,7 +216,7 @@ mod tests {
     fn help_and_version_are_printed() {
         assert!(matches!(parsed("--help", None).unwrap(), Command::Print(text) if text.contains("--listen")));
         assert!(
-            matches!(parsed("--version", None).unwrap(), Command::Print(text) if text.contains("wire 1"))
+            matches!(parsed("--version", None).unwrap(), Command::Print(text) if text.contains("wire 2"))
         );
     }
 }

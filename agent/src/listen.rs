@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kinject_tunnel::http2::Server;
+use kinject_tunnel::lanes::Meetings;
+use kinject_tunnel::link::PROVE_DEADLINE;
 use kinject_tunnel::{AgentIdentity, Listener, OpenError, Security, Stream, link};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::dns::Resolver;
 use crate::facts::Facts;
@@ -28,9 +31,18 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// A listener and what is demanded there.
 pub(crate) struct Door {
     pub(crate) listener: Listener,
-    /// Whether connections come through the API server's proxy, as an HTTP/1.1 upgrade.
-    pub(crate) upgrade: bool,
-    pub(crate) security: Security,
+    pub(crate) way: Way,
+}
+
+/// How relays come to a door, and so what stands before HTTP/2 there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Way {
+    /// Over a network that the user trusts: a proof.
+    Direct,
+    /// Through port-forward: a proof, then the lanes of a stream.
+    PortForward,
+    /// Through the API server's proxy: an HTTP/1.1 upgrade, then TLS.
+    Proxy,
 }
 
 /// What all tunnels share.
@@ -38,6 +50,7 @@ pub(crate) struct Doorkeeper {
     identity: AgentIdentity,
     presence: Presence,
     unproven: Arc<Semaphore>,
+    meetings: Meetings,
     services: Arc<Services>,
     stopping: watch::Receiver<bool>,
 }
@@ -60,6 +73,7 @@ impl Doorkeeper {
             identity,
             presence,
             unproven: Arc::new(Semaphore::new(UNPROVEN)),
+            meetings: Meetings::default(),
             services: Arc::new(Services { resolver, facts }),
             stopping,
         }
@@ -89,13 +103,12 @@ impl Doorkeeper {
             };
             crowded = false;
             let keeper = Arc::clone(&self);
-            let (upgrade, security) = (door.upgrade, door.security);
             // It owns itself: it ends with its tunnel, which ends with `stopping`.
             tokio::task::spawn(async move {
-                let proven = keeper.prove(stream, upgrade, security).await;
+                let proven = keeper.prove(stream, door.way).await;
                 drop(permit);
                 match proven {
-                    Ok(server) => {
+                    Ok(Some(server)) => {
                         let present = keeper.presence.enter();
                         log(format_args!("tunnel open: {peer}"));
                         let services = Arc::clone(&keeper.services);
@@ -103,19 +116,35 @@ impl Doorkeeper {
                         log(format_args!("tunnel closed: {peer}: {reason}"));
                         drop(present);
                     }
+                    Ok(None) => log(format_args!("second lane of a tunnel: {peer}")),
                     Err(error) => log(format_args!("refused {peer}: {error}")),
                 }
             });
         }
     }
 
-    async fn prove(&self, stream: Stream, upgrade: bool, security: Security) -> Result<Server, OpenError> {
-        let stream = match upgrade {
-            true => upgrade::accept(stream).await?,
-            false => stream,
+    /// A tunnel with whoever proves himself; none if what he brings is a part of another one.
+    async fn prove(&self, stream: Stream, way: Way) -> Result<Option<Server>, OpenError> {
+        let stream = match way {
+            Way::Proxy => {
+                let stream = upgrade::accept(stream).await?;
+                let (stream, _) = link::accept(stream, &self.identity, Security::Tls).await?;
+                Some(stream)
+            }
+            Way::Direct | Way::PortForward => {
+                let (stream, _) = link::accept(stream, &self.identity, Security::Proof).await?;
+                match way {
+                    Way::PortForward => timeout(PROVE_DEADLINE, self.meetings.accept(stream))
+                        .await
+                        .map_err(|_| OpenError::TimedOut)??,
+                    _ => Some(stream),
+                }
+            }
         };
-        let (stream, _) = link::accept(stream, &self.identity, security).await?;
-        Server::start(stream).await
+        match stream {
+            Some(stream) => Server::start(stream).await.map(Some),
+            None => Ok(None),
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use kinject_tunnel::{AgentIdentity, Listener, Secret, Security};
+use kinject_tunnel::{AgentIdentity, Listener, Secret};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -30,7 +30,7 @@ use tokio::sync::watch;
 use cli::{Command, Identity, Options};
 use dns::Resolver;
 use grace::Presence;
-use listen::{Door, Doorkeeper};
+use listen::{Door, Doorkeeper, Way};
 use log::log;
 
 fn main() -> ExitCode {
@@ -75,26 +75,16 @@ async fn serve(options: Options) -> Result<()> {
     let doorkeeper = Arc::new(Doorkeeper::new(identity, resolver, presence.clone(), stopping));
 
     let mut doors = tokio::task::JoinSet::new();
-    for endpoint in &options.listen {
+    for (way, endpoint) in &options.listen {
         let listener = Listener::bind(endpoint).with_context(|| format!("cannot listen on {endpoint}"))?;
-        log(format_args!("listening on {}", listener.endpoint()?));
-        doors.spawn(Arc::clone(&doorkeeper).keep(Door {
-            listener,
-            upgrade: false,
-            security: Security::Proof,
-        }));
-    }
-    if let Some(endpoint) = &options.listen_proxy {
-        let listener = Listener::bind(endpoint).with_context(|| format!("cannot listen on {endpoint}"))?;
-        log(format_args!(
-            "listening on {} for the API server's proxy",
-            listener.endpoint()?
-        ));
-        doors.spawn(Arc::clone(&doorkeeper).keep(Door {
-            listener,
-            upgrade: true,
-            security: Security::Tls,
-        }));
+        let whom = match way {
+            Way::Direct => "",
+            Way::PortForward => " for port-forward",
+            Way::Proxy => " for the API server's proxy",
+        };
+        log(format_args!("listening on {}{whom}", listener.endpoint()?));
+        let door = Door { listener, way: *way };
+        doors.spawn(Arc::clone(&doorkeeper).keep(door));
     }
 
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -13,10 +13,14 @@ use crate::log;
 use crate::names::order::{self, Source};
 use crate::names::pod::PodNames;
 use crate::report::{self, Failure, Whereabouts};
+use futures::FutureExt;
+use futures::future::LocalBoxFuture;
 use kinject_protocol::session::{Event, Report};
-use kinject_tunnel::{Driver, Endpoint, RelayIdentity, Security, Tunnel, Version};
+use kinject_tunnel::lanes::{self, SecondLane};
+use kinject_tunnel::{Driver, Endpoint, RelayIdentity, Security, Tunnel, Version, link};
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::future::{self, Future};
 use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
@@ -87,6 +91,8 @@ pub(crate) struct Opened {
     driver: Driver,
     /// `direct`, `proxy` or `port-forward`.
     pub(crate) transport: &'static str,
+    /// What makes the way broader while the tunnel is in use already.
+    widening: LocalBoxFuture<'static, ()>,
 }
 
 impl Opened {
@@ -102,6 +108,28 @@ impl Opened {
             tunnel,
             driver,
             transport,
+            widening: future::ready(()).boxed_local(),
+        })
+    }
+
+    /// The same where a second transport may join: what `widen` does with the place for it.
+    pub(crate) async fn in_lanes<W>(
+        stream: kinject_tunnel::Stream,
+        identity: &RelayIdentity,
+        transport: &'static str,
+        widen: impl FnOnce(SecondLane) -> W,
+    ) -> Result<Self, kinject_tunnel::OpenError>
+    where
+        W: Future<Output = ()> + 'static,
+    {
+        let (stream, agent) = link::open(stream, identity, Security::Proof).await?;
+        let (stream, second) = lanes::begin(stream).await?;
+        let (tunnel, driver) = Tunnel::over(stream, agent).await?;
+        Ok(Self {
+            tunnel,
+            driver,
+            transport,
+            widening: widen(second).boxed_local(),
         })
     }
 }
@@ -184,6 +212,7 @@ impl Connector {
             tunnel,
             mut driver,
             transport,
+            widening,
         } = self.open().await?;
         let facts = tokio::select! {
             facts = tunnel.facts() => facts.map_err(|error| error.to_string()),
@@ -203,6 +232,7 @@ impl Connector {
             up,
             driver,
             transport,
+            widening,
             resolv_conf: facts.resolv_conf,
         })
     }
@@ -214,6 +244,7 @@ pub(crate) struct Established {
     driver: Driver,
     /// `direct`, `proxy` or `port-forward`.
     pub(crate) transport: &'static str,
+    widening: LocalBoxFuture<'static, ()>,
     /// The pod's resolver configuration, word for word.
     pub(crate) resolv_conf: String,
 }
@@ -253,7 +284,11 @@ impl Keeper {
         loop {
             self.sources.replace(established.up.names.sources.clone());
             self.state.send_replace(State::Up(established.up));
-            let reason = established.driver.await;
+            let (mut driver, widening) = (established.driver, established.widening);
+            let reason = tokio::select! {
+                reason = &mut driver => reason,
+                reason = async { widening.await; future::pending().await } => reason,
+            };
             self.state.send_replace(State::Connecting);
             log::warn!("the tunnel broke: {reason}");
             let broken = Instant::now();

@@ -5,6 +5,7 @@
 //!   Tunnel::connect, datagrams, dns, facts                           Incoming::{Connect, Datagrams, ...}
 //!        │                                                                ▲
 //!   http2     one HTTP/2 connection, the relay is the client              │
+//!   lanes     port-forward's two protocols as one stream                  │
 //!   link      hello: wire version, session; where resuming will stand     │
 //!   proof|tls who is at the other end                                     │
 //!   transport a byte stream: Unix socket, TCP, or what the relay got      │
@@ -30,6 +31,7 @@ pub mod datagrams;
 pub mod dial_error;
 pub mod http2;
 pub mod keys;
+pub mod lanes;
 pub mod link;
 pub mod memory;
 pub mod proof;

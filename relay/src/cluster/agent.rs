@@ -8,9 +8,11 @@ use crate::report::{self, Failure, Whereabouts};
 use crate::uplink::Opened;
 use k8s_openapi::api::batch::v1::Job;
 use kinject_protocol::session::{Event, KubernetesTarget, Report, TransportChoice};
-use kinject_tunnel::{RelayIdentity, Security, SessionKeys};
+use kinject_tunnel::lanes::SecondLane;
+use kinject_tunnel::{RelayIdentity, Security, SessionKeys, link};
 use kube::api::{Api, PostParams};
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -37,7 +39,7 @@ pub(crate) struct ClusterAgent {
     session: String,
     image: String,
     choice: TransportChoice,
-    identity: RelayIdentity,
+    identity: Rc<RelayIdentity>,
     agent_identity: String,
     /// The agent that runs now, if there is one; a new one gets a new name.
     generation: Cell<u32>,
@@ -76,7 +78,7 @@ impl ClusterAgent {
             session: session.to_owned(),
             image: target.agent_image.clone(),
             choice: target.transport,
-            identity: relay,
+            identity: Rc::new(relay),
             agent_identity: agent,
             generation: Cell::new(0),
             may_exist: Rc::default(),
@@ -268,8 +270,9 @@ impl ClusterAgent {
     async fn reach_by_port_forward(&self, pod: &str, deadline: Instant) -> Result<Opened, Failure> {
         loop {
             let attempt = tokio::time::timeout_at(deadline, async {
-                let stream = port_forward::open(&self.access, pod).await?;
-                Ok(Opened::over(stream, &self.identity, Security::Proof, "port-forward").await)
+                let (stream, may_widen) = port_forward::open(&self.access, pod).await?;
+                let widen = |second| self.widening(pod, may_widen, second);
+                Ok(Opened::in_lanes(stream, &self.identity, "port-forward", widen).await)
             });
             let failure = match attempt.await {
                 Ok(Ok(Ok(opened))) => return Ok(opened),
@@ -287,6 +290,26 @@ impl ClusterAgent {
                 return Err(failure);
             }
             tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Has a broader stream join one through port-forward that is open. Where none is to be had the session goes on as it is.
+    fn widening(&self, pod: &str, may_widen: bool, second: SecondLane) -> impl Future<Output = ()> + 'static {
+        let (access, identity, pod) = (self.access.clone(), Rc::clone(&self.identity), pod.to_owned());
+        async move {
+            if !may_widen {
+                return;
+            }
+            let joining = async {
+                let stream = port_forward::open_broad(&access, &pod).await?;
+                let (stream, _) = link::open(stream, &identity, Security::Proof).await?;
+                anyhow::Ok(second.join(stream).await?)
+            };
+            match tokio::time::timeout(ANSWER_PATIENCE, joining).await {
+                Ok(Ok(())) => log::info!("port-forward has a second, broader lane"),
+                Ok(Err(error)) => log::info!("port-forward stays with one lane: {error:#}"),
+                Err(_) => log::info!("port-forward stays with one lane: the other one took too long"),
+            }
         }
     }
 

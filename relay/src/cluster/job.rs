@@ -62,7 +62,7 @@ pub(crate) fn manifest(
                         "imagePullPolicy": "IfNotPresent",
                         "args": [
                             "--listen-proxy", format!("[::]:{PROXY_PORT}"),
-                            "--listen", format!("tcp:127.0.0.1:{FORWARD_PORT}"),
+                            "--listen-forward", format!("127.0.0.1:{FORWARD_PORT}"),
                         ],
                         "env": [{ "name": "KINJECT_AGENT_IDENTITY", "value": identity }],
                         "ports": [{ "name": "tunnel", "containerPort": PROXY_PORT }],

@@ -75,6 +75,11 @@ impl Tunnel {
         security: Security,
     ) -> Result<(Tunnel, Driver), OpenError> {
         let (stream, agent) = link::open(stream, identity, security).await?;
+        Tunnel::over(stream, agent).await
+    }
+
+    /// Begins HTTP/2 on a stream whose ends have proven themselves, with what the agent said about itself.
+    pub async fn over(stream: Stream, agent: Hello) -> Result<(Tunnel, Driver), OpenError> {
         let (metered, traffic) = Metered::new(stream);
         let mut builder = h2::client::Builder::new();
         let (send, mut connection) = configure!(builder)

@@ -7,15 +7,12 @@
 use super::websocket::{hand_over, io_error};
 use bytes::{Buf, Bytes};
 use futures::{Sink, Stream, ready};
+use kinject_tunnel::lanes::MOST_BYTES;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::{self, Message};
-
-/// The largest payload of a message, 64 KiB behind the head of an HTTP/2 frame: larger ones gained nothing through the API
-/// server and the kubelet.
-const MAX_PAYLOAD: usize = 64 * 1024 + 9;
 
 /// The channel of the port's data; there is one port.
 const DATA: u8 = 0;
@@ -111,7 +108,7 @@ where
             .iter()
             .map(|slice| slice.len())
             .sum::<usize>()
-            .min(MAX_PAYLOAD);
+            .min(MOST_BYTES);
         if count == 0 {
             return Poll::Ready(Ok(0));
         }

@@ -1,14 +1,16 @@
-//! The way through port-forward, as a byte stream to one port of the agent's pod.
+//! The way through port-forward, as byte streams to one port of the agent's pod.
 //!
 //! `GET /api/v1/namespaces/NS/pods/NAME/portforward?ports=PORT` upgraded to a WebSocket, in which either of two
 //! protocols is spoken:
 //!
-//! - [`spdy`], which is what `kubectl` speaks. API servers know it since 1.30 (as an alpha feature; 1.31: by default).
-//! - [`channels`], which the API server passes through to the kubelet: all others. Its server takes each message apart
-//!   byte by byte, at a third of the other's rate upwards.
+//! - [`channels`], the older one, which every API server passes through to the kubelet. What it carries is soon there, but the
+//!   kubelet's end takes each message apart byte by byte, which bounds what goes upwards.
+//! - [`spdy`], which is what `kubectl` speaks. API servers know it since 1.30 (as an alpha feature; 1.31: by default). They take
+//!   it apart themselves, which takes a round trip longer, and carry twice as much.
 //!
-//! Both are offered at once, and the server chooses. Servers, and proxies before them, that stumble over the offer are
-//! asked again for the older protocol alone. One forward serves the whole session; what makes it a session stands
+//! So a session has one of each where the server knows both, and they are the two lanes of its stream
+//! (`kinject_tunnel::lanes`): it begins with the one, and the other joins as soon as it is open. A server that refuses
+//! the older protocol is asked for the newer one alone. These serve the whole session; what makes it a session stands
 //! above.
 
 mod channels;
@@ -30,21 +32,33 @@ const SPDY: &str = "SPDY/3.1+portforward.k8s.io";
 /// A channel's number before each message.
 const CHANNELS: &str = "v4.channel.k8s.io";
 
-/// Opens a stream to the agent in this pod.
-pub(crate) async fn open(access: &Access, pod: &str) -> Result<kinject_tunnel::Stream, Error> {
+/// Opens a stream to the agent in this pod, the one that is soonest there; says whether a broader one may join it.
+pub(crate) async fn open(access: &Access, pod: &str) -> Result<(kinject_tunnel::Stream, bool), Error> {
+    match speak(access, pod, &[CHANNELS]).await {
+        Err(error) if may_be_the_offer(&error) => {
+            log::info!("port-forward with {CHANNELS} was refused: {error}");
+            Ok((speak(access, pod, &[SPDY]).await?, false))
+        }
+        answer => Ok((answer?, true)),
+    }
+}
+
+/// Opens the one that carries most.
+pub(crate) async fn open_broad(access: &Access, pod: &str) -> Result<kinject_tunnel::Stream, Error> {
+    speak(access, pod, &[SPDY]).await
+}
+
+/// Opens a stream that speaks one of these protocols.
+async fn speak(
+    access: &Access,
+    pod: &str,
+    protocols: &[&'static str],
+) -> Result<kinject_tunnel::Stream, Error> {
     let path = format!(
         "/api/v1/namespaces/{}/pods/{pod}/portforward?ports={FORWARD_PORT}",
         access.namespace
     );
-    let upgrade = match websocket::upgrade(access, &path, &[SPDY, CHANNELS]).await {
-        Err(error) if may_be_the_offer(&error) => {
-            log::info!("port-forward with {SPDY} was refused: {error}");
-            websocket::upgrade(access, &path, &[CHANNELS]).await?
-        }
-        answer => answer?,
-    };
-    let Upgrade { socket, protocol } = upgrade;
-    log::info!("port-forward speaks {protocol}");
+    let Upgrade { socket, protocol } = websocket::upgrade(access, &path, protocols).await?;
     Ok(match protocol {
         SPDY => Box::new(
             Spdy::open(socket, FORWARD_PORT)

@@ -9,14 +9,12 @@ use super::frames::{self, Decoder, Event, HEAD_BYTES, Opener};
 use super::websocket::{hand_over, io_error};
 use bytes::Bytes;
 use futures::{Sink, SinkExt, Stream, ready};
+use kinject_tunnel::lanes::MOST_BYTES;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::tungstenite::{self, Message};
-
-/// The largest payload of a frame: 64 KiB behind the head of an HTTP/2 frame.
-const MAX_PAYLOAD: usize = 64 * 1024 + 9;
 
 /// The stream of the port's errors: a client's streams have odd numbers.
 const ERRORS: u32 = 1;
@@ -173,7 +171,7 @@ where
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let all = slices.iter().map(|slice| slice.len()).sum::<usize>();
-        let count = all.min(MAX_PAYLOAD);
+        let count = all.min(MOST_BYTES);
         if count == 0 {
             return Poll::Ready(Ok(0));
         }

@@ -85,10 +85,10 @@ async fn opened() -> (Spdy<Wire>, Server) {
 #[tokio::test]
 async fn bytes_go_both_ways_and_a_flood_is_cut_into_frames() {
     let (mut spdy, mut server) = opened().await;
-    let flood = vec![7; MAX_PAYLOAD + 5];
+    let flood = vec![7; MOST_BYTES + 5];
     spdy.write_all(&flood).await.unwrap();
     let first = server.hears().await;
-    assert_eq!(first[..HEAD_BYTES], frames::data(DATA, MAX_PAYLOAD as u32, false));
+    assert_eq!(first[..HEAD_BYTES], frames::data(DATA, MOST_BYTES as u32, false));
     assert_eq!(
         server.hears().await[..],
         [&frames::data(DATA, 5, false)[..], &[7; 5]].concat()

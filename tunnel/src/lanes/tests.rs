@@ -1,0 +1,212 @@
+use super::*;
+use proptest::prelude::*;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+/// A pair of ends with one lane; small buffers cut pieces into parts.
+async fn pair(buffer: usize) -> (Stream, SecondLane, Stream, Meetings) {
+    let (ours, theirs) = duplex(buffer);
+    let meetings = Meetings::default();
+    let (begun, accepted) = tokio::join!(begin(Box::new(ours)), meetings.accept(Box::new(theirs)));
+    let (relay, second) = begun.unwrap();
+    (relay, second, accepted.unwrap().unwrap(), meetings)
+}
+
+/// Adds the second lane; gives a look at what goes by it.
+async fn join(second: SecondLane, meetings: &Meetings, buffer: usize) {
+    let (ours, theirs) = duplex(buffer);
+    let (joined, accepted) = tokio::join!(second.join(Box::new(ours)), meetings.accept(Box::new(theirs)));
+    joined.unwrap();
+    assert!(accepted.unwrap().is_none());
+}
+
+/// Sends pieces of these lengths, each flushed, and reads all of it at the other end in reads of `read` bytes.
+async fn carry(mut from: Stream, mut to: Stream, lengths: &[usize], read: usize) {
+    let bytes: Vec<u8> = (0..lengths.iter().sum::<usize>())
+        .map(|n| (n * 31 % 251) as u8)
+        .collect();
+    let expected = bytes.clone();
+    let lengths = lengths.to_vec();
+    let writing = async move {
+        let mut rest = bytes.as_slice();
+        for length in lengths {
+            let (now, later) = rest.split_at(length);
+            from.write_all(now).await.unwrap();
+            from.flush().await.unwrap();
+            rest = later;
+        }
+        from
+    };
+    let reading = async {
+        let (mut all, mut buffer) = (Vec::new(), vec![0; read]);
+        while all.len() < expected.len() {
+            let count = to.read(&mut buffer).await.unwrap();
+            assert_ne!(count, 0);
+            all.extend_from_slice(&buffer[..count]);
+        }
+        assert!(all == expected);
+    };
+    let both = async { tokio::join!(writing, reading) };
+    tokio::time::timeout(Duration::from_secs(20), both)
+        .await
+        .expect("nothing moves");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn bytes_come_in_their_order_however_they_are_cut(
+        lengths in prop::collection::vec(prop_oneof![1_usize..300, SHORT - 5..SHORT + 5, 1..200_000_usize], 1..30),
+        buffers in (1_usize..100_000, 1_usize..100_000),
+        read in 1_usize..100_000,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let (relay, second, agent, meetings) = pair(buffers.0.max(20)).await;
+            join(second, &meetings, buffers.1.max(20)).await;
+            carry(relay, agent, &lengths, read).await;
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_second_lane_joins_in_the_middle() {
+    let (mut relay, second, mut agent, meetings) = pair(1000).await;
+    let mut word = [0; 5];
+    relay.write_all(b"first").await.unwrap();
+    agent.read_exact(&mut word).await.unwrap();
+    join(second, &meetings, 1000).await;
+    let long = vec![7; 100_000];
+    let mut read = vec![0; long.len()];
+    let (written, came) = tokio::join!(relay.write_all(&long), agent.read_exact(&mut read));
+    written.unwrap();
+    came.unwrap();
+    assert!(read == long);
+    // and the other way
+    agent.write_all(b"again").await.unwrap();
+    relay.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"again");
+}
+
+/// Two lanes whose transports the test holds the other ends of.
+fn lanes() -> (Lanes, DuplexStream, DuplexStream) {
+    let ((haste, haste_end), (bulk, bulk_end)) = (duplex(1 << 20), duplex(1 << 20));
+    let (_, never) = oneshot::channel();
+    let mut lanes = Lanes::new(Box::new(haste), SHORT, never);
+    lanes.bulk = Some(Lane::new(Box::new(bulk)));
+    (lanes, haste_end, bulk_end)
+}
+
+fn piece(position: u64, bytes: &[u8]) -> Vec<u8> {
+    let length = bytes.len() as u32;
+    [&position.to_be_bytes(), length.to_be_bytes().as_slice(), bytes].concat()
+}
+
+#[tokio::test]
+async fn what_is_short_goes_by_the_one_lane_and_what_is_long_by_the_other() {
+    let (mut lanes, mut haste, mut bulk) = lanes();
+    let long = vec![1; SHORT + 1];
+    lanes.write_all(&[2; SHORT]).await.unwrap();
+    lanes.write_all(&long).await.unwrap();
+    lanes.write_all(b"x").await.unwrap();
+    let mut came = vec![0; 2 * HEAD_BYTES + SHORT + 1];
+    haste.read_exact(&mut came).await.unwrap();
+    let short = piece(0, &[2; SHORT]);
+    assert!(came == [short, piece(2 * SHORT as u64 + 1, b"x")].concat());
+    let mut came = vec![0; HEAD_BYTES + long.len()];
+    bulk.read_exact(&mut came).await.unwrap();
+    assert!(came == piece(SHORT as u64, &long));
+}
+
+#[tokio::test]
+async fn a_piece_waits_for_those_before_it() {
+    let (mut lanes, mut haste, mut bulk) = lanes();
+    haste.write_all(&piece(3, b"def")).await.unwrap();
+    let mut word = [0; 6];
+    let early = tokio::time::timeout(Duration::from_millis(20), lanes.read(&mut word)).await;
+    assert!(early.is_err(), "it came before its turn");
+    bulk.write_all(&piece(0, b"abc")).await.unwrap();
+    lanes.read_exact(&mut word).await.unwrap();
+    assert_eq!(&word, b"abcdef");
+}
+
+#[tokio::test(start_paused = true)]
+async fn signs_of_life_go_by_each_lane_in_turn() {
+    let (lanes, _haste, _bulk) = lanes();
+    let mut lanes = lanes;
+    let mut taken = Vec::new();
+    for _ in 0..6 {
+        tokio::time::advance(HEARTBEAT).await;
+        let which = lanes.choose(17, Instant::now);
+        taken.push(which);
+        lanes.lane(which).rested_since = Instant::now();
+    }
+    let times = |which| taken.iter().filter(|taken| **taken == which).count();
+    assert_eq!((times(Which::Haste), times(Which::Bulk)), (3, 3), "{taken:?}");
+}
+
+#[tokio::test]
+async fn nonsense_ends_the_stream() {
+    let too_long = [0_u64.to_be_bytes().as_slice(), &[0xff; 4], b"x"].concat();
+    for nonsense in [
+        piece(0, b""),
+        too_long,
+        [piece(0, b"abc"), piece(0, b"abc")].concat(),
+    ] {
+        let (mut lanes, mut haste, _bulk) = lanes();
+        haste.write_all(&nonsense).await.unwrap();
+        let error = lanes.read_to_end(&mut Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_lane_is_the_streams() {
+    for ends in [Which::Haste, Which::Bulk] {
+        let (mut lanes, haste, bulk) = lanes();
+        let _other = match ends {
+            Which::Haste => {
+                drop(haste);
+                bulk
+            }
+            Which::Bulk => {
+                drop(bulk);
+                haste
+            }
+        };
+        let mut all = Vec::new();
+        lanes.read_to_end(&mut all).await.unwrap();
+        assert!(all.is_empty());
+    }
+    let (mut lanes, mut haste, _bulk) = lanes();
+    haste
+        .write_all(&piece(0, b"abc")[..HEAD_BYTES + 1])
+        .await
+        .unwrap();
+    drop(haste);
+    let error = lanes.read_to_end(&mut Vec::new()).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[tokio::test]
+async fn a_lane_joins_only_a_stream_that_is_there_and_only_once() {
+    let (relay, second, agent, meetings) = pair(1000).await;
+    // of another agent's stream
+    let (_, stranger, ..) = pair(1000).await;
+    let refused = |second: SecondLane, meetings: Meetings| async move {
+        let (ours, theirs) = duplex(1000);
+        let (_, accepted) = tokio::join!(second.join(Box::new(ours)), meetings.accept(Box::new(theirs)));
+        accepted.err().unwrap().kind()
+    };
+    assert_eq!(refused(stranger, meetings.clone()).await, io::ErrorKind::NotFound);
+    drop((relay, agent));
+    assert_eq!(refused(second, meetings).await, io::ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn who_begins_with_something_else_is_refused() {
+    let (mut ours, theirs) = duplex(1000);
+    ours.write_all(&[9; 17]).await.unwrap();
+    let error = Meetings::default().accept(Box::new(theirs)).await.err().unwrap();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+}
