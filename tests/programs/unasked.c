@@ -1,5 +1,4 @@
-/* Non-blocking connects whose outcome nobody asks for: the first call that reads or writes tells it, and the second what is
- * left then.
+/* Non-blocking connects whose outcome nobody asks for: the first call that reads or writes tells it.
  *
  * usage: unasked ADDRESS PORT
  */
@@ -65,7 +64,6 @@ int main(int argc, char **argv)
         if (begin(fd, &target) == 0) {
             struct pollfd writable = { .fd = fd, .events = POLLOUT };
             poll(&writable, 1, PATIENCE_MS);
-            tell(names[call], make(call, fd));
             tell(names[call], make(call, fd));
             say("SO_ERROR: %s", name_of(so_error(fd)));
         }

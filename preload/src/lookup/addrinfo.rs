@@ -22,6 +22,9 @@ use libc::{addrinfo, c_char, c_int};
 const AI_IDN: c_int = 0x0040;
 const AI_CANONIDN: c_int = 0x0080;
 
+/// Those of a program that gives no hints.
+const DEFAULT_FLAGS: c_int = libc::AI_V4MAPPED | libc::AI_ADDRCONFIG;
+
 /// The number is an address, but of another family than the hints want.
 const EAI_ADDRFAMILY: c_int = -9;
 
@@ -142,14 +145,14 @@ struct Query {
     service: *const c_char,
     /// The program's hints for addresses that are numbers.
     numeric: addrinfo,
-    /// The program's own flags.
+    /// The program's own flags, which every element of the list bears.
     flags: c_int,
 }
 
 impl Query {
     fn new(native: Native, service: *const c_char, hints: Option<&addrinfo>) -> Self {
         let mut numeric = numeric_hints(libc::AF_UNSPEC);
-        let mut flags = 0;
+        let mut flags = DEFAULT_FLAGS;
         if let Some(hints) = hints {
             flags = hints.ai_flags;
             numeric = *hints;
@@ -176,7 +179,7 @@ impl Query {
         for address in self.wanted(found.addresses) {
             if let Some(elements) = self.list_of(address)? {
                 // SAFETY: libc made the list, and nobody else has it
-                unsafe { list.append(elements) };
+                unsafe { list.append(elements, self.flags) };
             }
         }
         if list.is_empty() {

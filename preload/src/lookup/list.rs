@@ -52,24 +52,25 @@ impl List {
         self.first.is_null()
     }
 
-    /// Appends a list.
+    /// Appends a list, whose elements get these flags.
     ///
     /// # Safety
     ///
     /// `more` has to be a list of libc's, not empty, that belongs to nobody else.
-    pub(super) unsafe fn append(&mut self, more: *mut addrinfo) {
+    pub(super) unsafe fn append(&mut self, more: *mut addrinfo, flags: c_int) {
         if self.last.is_null() {
             self.first = more;
         } else {
             // SAFETY: last is an element of the list, which is ours
             unsafe { (*self.last).ai_next = more };
         }
-        let mut last = more;
+        let mut next = more;
         // SAFETY: more is a list, and next is followed to its end only
-        while let Some(next) = unsafe { (*last).ai_next.as_mut() } {
-            last = next;
+        while let Some(element) = unsafe { next.as_mut() } {
+            element.ai_flags = flags;
+            self.last = next;
+            next = element.ai_next;
         }
-        self.last = last;
     }
 
     /// Names the first element, if there is memory for it.

@@ -1,4 +1,7 @@
 //! gethostbyaddr(3) and its reentrant twin.
+//!
+//! A length that is longer than the family's addresses is taken for theirs, as by glibc, which says then that the address
+//! which it returns were as long: we do not.
 
 #![allow(clippy::too_many_arguments, reason = "they are those of gethostbyaddr_r(3)")]
 
@@ -40,9 +43,9 @@ fn for_session(address: *const c_void, length: socklen_t, family: c_int) -> Opti
     }
     let ip = match (family, length) {
         // SAFETY: the program gives that many bytes, as libc trusts too
-        (libc::AF_INET, 4) => IpAddr::from(unsafe { address.cast::<[u8; 4]>().read_unaligned() }),
+        (libc::AF_INET, 4..) => IpAddr::from(unsafe { address.cast::<[u8; 4]>().read_unaligned() }),
         // SAFETY: as above
-        (libc::AF_INET6, 16) => IpAddr::from(unsafe { address.cast::<[u8; 16]>().read_unaligned() }),
+        (libc::AF_INET6, 16..) => IpAddr::from(unsafe { address.cast::<[u8; 16]>().read_unaligned() }),
         _ => return None,
     };
     if !reverse::is_for_relay(ip) {
