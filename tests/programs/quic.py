@@ -1,6 +1,6 @@
 """QUIC (RFC 9000) over aioquic: a server that echoes streams, and a client that tells what came back.
 
-    quic.py serve PORT
+    quic.py serve ADDRESS PORT
     quic.py ask HOST PORT
 """
 
@@ -47,7 +47,7 @@ async def echo(reader, writer):
     writer.write_eof()
 
 
-async def serving(port):
+async def serving(address, port):
     made, key = certificate()
     with tempfile.NamedTemporaryFile() as chain, tempfile.NamedTemporaryFile() as private:
         chain.write(made.public_bytes(serialization.Encoding.PEM))
@@ -61,7 +61,8 @@ async def serving(port):
         configuration = QuicConfiguration(is_client=False, alpn_protocols=PROTOCOLS)
         configuration.load_cert_chain(chain.name, private.name)
     await serve(
-        "0.0.0.0",
+        # an answer comes from the address that was asked, also where there are several
+        address,
         port,
         configuration=configuration,
         stream_handler=lambda reader, writer: asyncio.ensure_future(echo(reader, writer)),
@@ -91,7 +92,7 @@ async def asking(host, port):
 
 
 match sys.argv[1:]:
-    case ["serve", port]:
-        asyncio.run(serving(int(port)))
+    case ["serve", address, port]:
+        asyncio.run(serving(address, int(port)))
     case ["ask", host, port]:
         asyncio.run(asking(host, int(port)))

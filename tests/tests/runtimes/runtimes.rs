@@ -2,8 +2,8 @@
 
 use kinject_tests::on_both_places;
 use kinject_tests::programs::{self, installed, java, python, python_with};
-use kinject_tests::running::run;
-use kinject_tests::scene::Scene;
+
+use crate::pod;
 
 /// What those are asked that resolve by themselves: names that exist, and names that do not.
 const QUESTIONS: [&str; 7] = [
@@ -15,12 +15,6 @@ const QUESTIONS: [&str; 7] = [
     "missing.default.svc.cluster.local/A",
     "anything.broken.test/A",
 ];
-
-/// The address of `db-0`.
-fn pod(scene: &Scene) -> String {
-    let found = run(&mut scene.bare(&python("address.py").arg("db-0.db")));
-    found.succeeded().stdout.trim().to_owned()
-}
 
 on_both_places! {
     fn node_with_sockets_and_fetch(scene: shared) {

@@ -10,6 +10,8 @@ use kinject_tests::scene::Scene;
 use kinject_tests::servers::{Server, Start, prepare, subfolder};
 use kinject_tests::skip;
 
+use crate::pod;
+
 fn line(scene: &Scene, line: &str) -> Outcome {
     scene.same_however_it_ends(shell(&format!("{{ {line}; }} 2>&1")))
 }
@@ -139,7 +141,9 @@ on_both_places! {
         let ask = |port: u16| quic.clone().args(["ask", "db-0.db", &port.to_string()]);
         // the interpreter may lie where only this user reads
         let start = Start { unprivileged: false, answers: &ask };
-        let server = Server::start_as(scene, &start, |port, _| quic.clone().args(["serve", &port.to_string()]));
+        let server = Server::start_as(scene, &start, |port, _| {
+            quic.clone().args(["serve", &pod(scene), &port.to_string()])
+        });
         let outcome = scene.same(ask(server.port));
         outcome.shows("connected\n").shows("stream 7: 300000 bytes, the same\n");
     }
