@@ -3,6 +3,7 @@
 use kinject_tests::cluster::Rule;
 use kinject_tests::programs::shell;
 use kinject_tests::running::{Outcome, run_within};
+use kinject_tests::session::eventually;
 
 use crate::namespace::{Home, SECONDS};
 
@@ -52,15 +53,22 @@ fn asking_as(home: &Home, rules: &[Rule<'_>], flags: &[&str]) -> Outcome {
     run_within(&mut command, SECONDS)
 }
 
+/// The service answered, this way.
+fn answered(outcome: &Outcome, through: &str) {
+    outcome
+        .succeeded()
+        .prints("hello from web\n")
+        .complains(&format!("through {through}"));
+}
+
+const BY_PROXY: &str = "the API server's pod proxy";
+const BY_PORT_FORWARD: &str = "port-forward";
+
 #[test]
 fn the_pod_proxy_is_the_first_choice() {
     let Some(home) = Home::new() else { return };
     for flags in [&["-v"][..], &["-v", "--transport", "proxy"]] {
-        let outcome = asking(&home, flags);
-        outcome
-            .succeeded()
-            .prints("hello from web\n")
-            .complains("through the API server's pod proxy");
+        answered(&asking(&home, flags), BY_PROXY);
     }
     home.is_clean();
 }
@@ -68,11 +76,10 @@ fn the_pod_proxy_is_the_first_choice() {
 #[test]
 fn port_forward_can_be_chosen() {
     let Some(home) = Home::new() else { return };
-    let outcome = asking(&home, &["-v", "--transport", "port-forward"]);
-    outcome
-        .succeeded()
-        .prints("hello from web\n")
-        .complains("through port-forward");
+    answered(
+        &asking(&home, &["-v", "--transport", "port-forward"]),
+        BY_PORT_FORWARD,
+    );
     home.is_clean();
 }
 
@@ -81,34 +88,40 @@ fn a_large_transfer_comes_whole_by_either_way() {
     let Some(home) = Home::new() else { return };
     for transport in ["proxy", "port-forward"] {
         let session = home.session(&["--transport", transport]);
+        if transport == "port-forward" {
+            eventually("the second lane", SECONDS, || {
+                let logs = ["--namespace", home.name(), "logs", &home.pod()];
+                home.cluster
+                    .kubectl(&logs)
+                    .unwrap()
+                    .contains("second lane of a tunnel")
+            });
+        }
         let size = (50_u64 << 20).to_string();
         let program = kinject_tests::programs::python("streams.py").args(["transfer", "10.96.10.3", &size]);
         let mut command = session.command(&program.path);
         run_within(command.args(&program.arguments), 4 * SECONDS)
             .succeeded()
             .prints(&format!("{size} True\n"));
+        session.end();
+        home.becomes_clean();
     }
 }
 
 #[test]
 fn few_rights_suffice_for_the_proxy() {
     let Some(home) = Home::new() else { return };
-    let outcome = asking_as(&home, &[JOBS, PODS, PROXY], &["-v"]);
-    outcome
-        .succeeded()
-        .prints("hello from web\n")
-        .complains("through the API server's pod proxy");
+    answered(&asking_as(&home, &[JOBS, PODS, PROXY], &["-v"]), BY_PROXY);
     home.is_clean();
 }
 
 #[test]
 fn without_the_right_to_proxy_port_forward_serves() {
     let Some(home) = Home::new() else { return };
-    let outcome = asking_as(&home, &[JOBS, PODS, PORT_FORWARD], &["-v"]);
-    outcome
-        .succeeded()
-        .prints("hello from web\n")
-        .complains("through port-forward");
+    answered(
+        &asking_as(&home, &[JOBS, PODS, PORT_FORWARD], &["-v"]),
+        BY_PORT_FORWARD,
+    );
     home.is_clean();
 }
 

@@ -24,6 +24,11 @@ const PACKAGES: &[&str] = &[
     "trustme",
 ];
 
+/// Starts pytest as tornado's own runner starts its tests: without the lines that its server logs, which tests would find
+/// unexpected.
+const PYTEST: &str = "import logging, sys, pytest; \
+    logging.getLogger('tornado.access').setLevel(logging.CRITICAL); sys.exit(pytest.main(sys.argv[1:]))";
+
 /// How long one test may take under pytest.
 const TEST_LIMIT: &str = "--timeout=60";
 
@@ -110,7 +115,7 @@ fn one(suite: &Suite, python: &Python) -> Result<Start> {
 }
 
 fn pytest(python: &Python, suite: &Suite) -> Program {
-    let program = Program::new(python.program()).args(["-B", "-m", "pytest", "-q", TEST_LIMIT]);
+    let program = Program::new(python.program()).args(["-B", "-c", PYTEST, "-q", TEST_LIMIT]);
     let program = program.args(["-p", "no:cacheprovider", "-p", "no:randomly"]);
     match suite.without {
         [] => program,
