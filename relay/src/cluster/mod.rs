@@ -6,11 +6,13 @@
 //! - [`leftovers`]: removes Jobs, also those of a relay that is gone.
 //! - [`watching`]: from the Job to a running pod, or to the cluster's own words on why not.
 //! - [`proxy`] and [`port_forward`]: the two ways into the pod.
+//! - [`promptness`]: what both ask of their connection.
 
 pub(crate) mod access;
 pub(crate) mod agent;
 pub(crate) mod job;
 pub(crate) mod leftovers;
 pub(crate) mod port_forward;
+mod promptness;
 pub(crate) mod proxy;
 pub(crate) mod watching;

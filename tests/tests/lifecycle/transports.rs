@@ -53,12 +53,13 @@ fn asking_as(home: &Home, rules: &[Rule<'_>], flags: &[&str]) -> Outcome {
     run_within(&mut command, SECONDS)
 }
 
-/// The service answered, this way.
+/// The service answered, this way, and the way sends at once.
 fn answered(outcome: &Outcome, through: &str) {
     outcome
         .succeeded()
         .prints("hello from web\n")
         .complains(&format!("through {through}"));
+    assert!(!outcome.stderr.contains("small writes"), "{outcome}");
 }
 
 const BY_PROXY: &str = "the API server's pod proxy";
