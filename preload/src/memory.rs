@@ -5,8 +5,9 @@
 //! nothing else: rt_sigprocmask(2) with an operation that does not exist. It copies eight bytes and then says `EINVAL`.
 //! Where a sandbox answers in its place, process_vm_readv(2) of our own memory says it, at three times the cost.
 //!
-//! Most of what programs point to needs no question: it lies on their stack, between our own frame and the stack's top.
-//! Where that is we know of the first thread's stack; of every other as far as the end of our own page.
+//! Most of what programs point to needs no question. It lies on their stack, between our own frame and the stack's top:
+//! where that is we know of the first thread's stack, and of every other as far as the end of our own page. Or it lies on
+//! their heap, which goes from where it was when our constructor ran to where libc says that it ends (sbrk(3)).
 
 use crate::errno::Errno;
 use crate::sys;
@@ -22,9 +23,13 @@ const NEAR: usize = 1024 * 1024;
 /// A place near the top of the first thread's stack. Zero before our constructor ran: then every address is asked for.
 static FIRST_STACK: AtomicUsize = AtomicUsize::new(0);
 
+/// The end of the heap when our constructor ran. Zero before.
+static FIRST_HEAP_END: AtomicUsize = AtomicUsize::new(0);
+
 /// To be called by our constructor with a place that the kernel filled at the top of the stack: the environment.
-pub(crate) fn note_first_stack(place: *const c_void) {
+pub(crate) fn note_layout(place: *const c_void) {
     FIRST_STACK.store(place as usize, Ordering::Relaxed);
+    FIRST_HEAP_END.store(heap_end(), Ordering::Relaxed);
 }
 
 /// Can `length` bytes at `address` be read? At least one, and at most a page.
@@ -32,6 +37,7 @@ pub(crate) fn note_first_stack(place: *const c_void) {
 pub(crate) fn is_readable(address: *const c_void, length: usize) -> bool {
     let last = address.wrapping_byte_add(length.saturating_sub(1));
     is_on_own_stack(address, last, FIRST_STACK.load(Ordering::Relaxed))
+        || is_on_heap(address, last, FIRST_HEAP_END.load(Ordering::Relaxed))
         || (is_asked_readable(address) && (page_of(address) == page_of(last) || is_asked_readable(last)))
 }
 
@@ -52,6 +58,21 @@ fn is_on_own_stack(first: *const c_void, last: *const c_void, top: usize) -> boo
     let (here, first, last) = (here as usize, first as usize, last as usize);
     // a stack is one mapping, and whoever runs so near below the first one's top runs on it
     here <= first && first <= last && last < top && top.wrapping_sub(here) < NEAR
+}
+
+/// Whether all of it lies where the heap has grown since it ended at `start`.
+#[inline]
+fn is_on_heap(first: *const c_void, last: *const c_void, start: usize) -> bool {
+    let (first, last) = (first as usize, last as usize);
+    start != 0 && start <= first && first <= last && last < heap_end()
+}
+
+/// Where libc's heap ends; libc knows it without asking the kernel. What it says of a failure is above every address, and
+/// no heap begins there.
+fn heap_end() -> usize {
+    // SAFETY: this moves no end
+    let end = unsafe { libc::sbrk(0) } as usize;
+    if end == usize::MAX { 0 } else { end }
 }
 
 fn page_of(address: *const c_void) -> usize {
@@ -156,6 +177,19 @@ mod tests {
         let all = Box::new([u64::MAX; 2]);
         assert!(is_readable(ptr::from_ref(&*all).cast(), size_of_val(&*all)));
         assert_eq!(blocked(), before);
+    }
+
+    #[test]
+    fn the_heap_reaches_from_its_first_end_to_its_last_and_no_further() {
+        let end = heap_end();
+        assert_ne!(end, 0);
+        let at = |address: usize| ptr::without_provenance::<c_void>(address);
+        let is_ours = |address: usize, start: usize| is_on_heap(at(address), at(address + 15), start);
+        assert!(is_ours(end - 16, end - PAGE));
+        assert!(!is_ours(end - 15, end - PAGE), "it reaches beyond the end");
+        assert!(!is_ours(end - PAGE - 1, end - PAGE), "it begins before");
+        assert!(!is_ours(end - 16, 0), "no beginning is known");
+        assert!(!is_on_heap(at(usize::MAX - 3), at(11), end - PAGE), "it wraps");
     }
 
     #[test]

@@ -42,7 +42,7 @@ unsafe extern "C" fn keep(_: c_int, _: *const *const c_char, environment: *const
     if COPY.is_complete.load(Ordering::Relaxed) {
         return;
     }
-    memory::note_first_stack(environment.cast());
+    memory::note_layout(environment.cast());
     // SAFETY: nothing else holds a reference into the cells before `is_complete` is set
     let (text, starts) = unsafe { (&mut *COPY.text.get(), &mut *COPY.starts.get()) };
     let mut used = 0;
