@@ -37,7 +37,7 @@ pub(crate) fn note_layout(place: *const c_void) {
 pub(crate) fn is_readable(address: *const c_void, length: usize) -> bool {
     let last = address.wrapping_byte_add(length.saturating_sub(1));
     is_on_own_stack(address, last, FIRST_STACK.load(Ordering::Relaxed))
-        || is_on_heap(address, last, FIRST_HEAP_END.load(Ordering::Relaxed))
+        || is_on_heap(address, last, FIRST_HEAP_END.load(Ordering::Relaxed), heap_end())
         || (is_asked_readable(address) && (page_of(address) == page_of(last) || is_asked_readable(last)))
 }
 
@@ -60,11 +60,11 @@ fn is_on_own_stack(first: *const c_void, last: *const c_void, top: usize) -> boo
     here <= first && first <= last && last < top && top.wrapping_sub(here) < NEAR
 }
 
-/// Whether all of it lies where the heap has grown since it ended at `start`.
+/// Whether all of it lies where the heap, which ended at `start`, has grown to `end`.
 #[inline]
-fn is_on_heap(first: *const c_void, last: *const c_void, start: usize) -> bool {
+fn is_on_heap(first: *const c_void, last: *const c_void, start: usize, end: usize) -> bool {
     let (first, last) = (first as usize, last as usize);
-    start != 0 && start <= first && first <= last && last < heap_end()
+    start != 0 && start <= first && first <= last && last < end
 }
 
 /// Where libc's heap ends; libc knows it without asking the kernel. What it says of a failure is above every address, and
@@ -168,10 +168,11 @@ mod tests {
             unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), set.as_mut_ptr()) };
             // SAFETY: zeros are a set, and the call wrote another
             let set = unsafe { set.assume_init() };
-            // SAFETY: the set is readable
-            (1..32)
-                .map(|signal| unsafe { libc::sigismember(&raw const set, signal) })
-                .collect::<Vec<_>>()
+            let is_member = |signal| {
+                // SAFETY: the set is readable
+                unsafe { libc::sigismember(&raw const set, signal) }
+            };
+            (1..32).map(is_member).collect::<Vec<_>>()
         };
         let before = blocked();
         let all = Box::new([u64::MAX; 2]);
@@ -184,12 +185,15 @@ mod tests {
         let end = heap_end();
         assert_ne!(end, 0);
         let at = |address: usize| ptr::without_provenance::<c_void>(address);
-        let is_ours = |address: usize, start: usize| is_on_heap(at(address), at(address + 15), start);
+        let is_ours = |address: usize, start: usize| is_on_heap(at(address), at(address + 15), start, end);
         assert!(is_ours(end - 16, end - PAGE));
         assert!(!is_ours(end - 15, end - PAGE), "it reaches beyond the end");
         assert!(!is_ours(end - PAGE - 1, end - PAGE), "it begins before");
         assert!(!is_ours(end - 16, 0), "no beginning is known");
-        assert!(!is_on_heap(at(usize::MAX - 3), at(11), end - PAGE), "it wraps");
+        assert!(
+            !is_on_heap(at(usize::MAX - 3), at(11), end - PAGE, end),
+            "it wraps"
+        );
     }
 
     #[test]
