@@ -52,11 +52,10 @@ async fn each_direction_ends_by_itself() {
     );
 }
 
-#[tokio::test]
-async fn a_large_transfer_both_ways_arrives_whole() {
-    let world = World::new().await;
+/// Sends so many bytes each way at once, and compares them.
+async fn transfer_both_ways(world: &World, bytes: u32) {
     let (program, service, _relay) = world.connection().await;
-    let pattern: Vec<u8> = (0..20_000_003_u32).map(|at| (at % 251) as u8).collect();
+    let pattern: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
     let ends = [program, service].map(|end| {
         let pattern = pattern.clone();
         tokio::spawn(async move {
@@ -76,6 +75,21 @@ async fn a_large_transfer_both_ways_arrives_whole() {
     });
     for end in ends {
         end.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_large_transfer_both_ways_arrives_whole() {
+    transfer_both_ways(&World::new().await, 20_000_003).await;
+}
+
+/// Neither end can write what it has to say about the transfer, and each has to read meanwhile.
+#[tokio::test]
+async fn a_transfer_both_ways_survives_a_transport_that_holds_little() {
+    for held in [512, 4096, 70_000, 600_000] {
+        let (ours, theirs) = tokio::io::duplex(held);
+        let world = World::between(Box::new(ours), Box::new(theirs)).await;
+        transfer_both_ways(&world, 24_000_001).await;
     }
 }
 

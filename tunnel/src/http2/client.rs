@@ -16,6 +16,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 
 use super::datagrams::{self, DatagramStream};
 use super::heartbeat::Heartbeat;
+use super::relief::{Relief, Relieved};
 use super::stream::TunnelStream;
 use super::traffic::Metered;
 use super::vigil::Vigil;
@@ -80,6 +81,7 @@ impl Tunnel {
 
     /// Begins HTTP/2 on a stream whose ends have proven themselves, with what the agent said about itself.
     pub async fn over(stream: Stream, agent: Hello) -> Result<(Tunnel, Driver), OpenError> {
+        let (stream, relief) = Relieved::new(stream);
         let (metered, traffic) = Metered::new(stream);
         let mut builder = h2::client::Builder::new();
         let (send, mut connection) = configure!(builder)
@@ -94,7 +96,9 @@ impl Tunnel {
         let vigil = Vigil::new(traffic);
         let agent = Arc::new(agent);
         let handles = Arc::downgrade(&agent);
-        let driver = Driver(Box::pin(drive(connection, heartbeat, vigil, windows, handles)));
+        let driver = Driver(Box::pin(drive(
+            connection, relief, heartbeat, vigil, windows, handles,
+        )));
         Ok((Tunnel { send, agent, waiting }, driver))
     }
 
@@ -223,6 +227,7 @@ impl fmt::Debug for Driver {
 
 async fn drive(
     mut connection: Connection<Metered, Payload>,
+    relief: Relief,
     mut heartbeat: Heartbeat,
     mut vigil: Vigil,
     mut windows: Windows,
@@ -232,7 +237,7 @@ async fn drive(
     poll_fn(|cx| {
         ready!(last.poll_turn(cx));
         windows.adapt(|window| connection.set_initial_window_size(window).is_ok());
-        if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
+        if let Poll::Ready(end) = relief.poll(|| Pin::new(&mut connection).poll(cx)) {
             return Poll::Ready(match end {
                 Ok(()) if handles.strong_count() == 0 => CloseReason::Finished,
                 Ok(()) => CloseReason::PeerClosed,

@@ -26,6 +26,7 @@ mod client;
 mod datagrams;
 mod facts;
 mod heartbeat;
+mod relief;
 mod server;
 mod stream;
 mod traffic;

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::client::{RequestError, body};
 use super::datagrams::DatagramRequest;
 use super::heartbeat::Heartbeat;
+use super::relief::{Relief, Relieved};
 use super::stream::TunnelStream;
 use super::traffic::Metered;
 use super::windows::{Share, Windows};
@@ -31,6 +32,7 @@ const PROXY_NAME: &str = "kinject-agent";
 /// A tunnel at the agent's end.
 pub struct Server {
     connection: Connection<Metered, Payload>,
+    relief: Relief,
     heartbeat: Heartbeat,
     windows: Windows,
     last: Last,
@@ -71,6 +73,7 @@ pub struct FactsRequest {
 impl Server {
     /// Begins HTTP/2 on a link whose other end has proven itself.
     pub async fn start(stream: Stream) -> Result<Server, OpenError> {
+        let (stream, relief) = Relieved::new(stream);
         let (metered, traffic) = Metered::new(stream);
         let mut builder = h2::server::Builder::new();
         let handshake = configure!(builder).enable_connect_protocol().handshake(metered);
@@ -82,6 +85,7 @@ impl Server {
         let heartbeat = Heartbeat::new(connection.ping_pong(), traffic);
         Ok(Server {
             connection,
+            relief,
             heartbeat,
             windows,
             last: Last::default(),
@@ -96,7 +100,7 @@ impl Server {
                 ready!(self.last.poll_turn(cx));
                 self.windows
                     .adapt(|window| self.connection.set_initial_window_size(window).is_ok());
-                if let Poll::Ready(accepted) = self.connection.poll_accept(cx) {
+                if let Poll::Ready(accepted) = self.relief.poll(|| self.connection.poll_accept(cx)) {
                     return Poll::Ready(Ok(accepted));
                 }
                 self.heartbeat.poll_silent(cx).map(|()| Err(CloseReason::Silent))

@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::transport::Stream;
+use super::relief::Relieved;
 
 /// A transport that counts its bytes.
 pub(super) struct Metered {
-    stream: Stream,
+    stream: Relieved,
     traffic: Traffic,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct Metered {
 pub(super) struct Traffic(Arc<(AtomicU64, AtomicU64)>);
 
 impl Metered {
-    pub(super) fn new(stream: Stream) -> (Self, Traffic) {
+    pub(super) fn new(stream: Relieved) -> (Self, Traffic) {
         let traffic = Traffic::default();
         (
             Metered {
