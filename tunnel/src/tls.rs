@@ -30,7 +30,7 @@ const AGENT_NAME: &str = "agent.kinject.internal";
 const READ_BYTES: usize = 64 * 1024;
 /// Bytes in a record. With head, type and tag it is 16 KiB long on its way, which is what the API server's own TLS carries
 /// in one record: none of ours is ever cut in two, of which the second would hold a few bytes.
-const RECORD_BYTES: usize = 16 * 1024 - 22;
+pub(crate) const RECORD_BYTES: usize = 16 * 1024 - 22;
 /// rustls counts the head of a record among its bytes.
 const RECORD_SIZE: usize = RECORD_BYTES + 5;
 /// What is encrypted before it is written: whole records.

@@ -10,11 +10,15 @@ use tokio::net::tcp::ReadHalf;
 use tokio_util::io::poll_read_buf;
 
 use crate::http2::FRAME_BYTES;
+use crate::tls::RECORD_BYTES;
 
-/// Bytes of one read to begin with.
-pub(super) const READ_BYTES: usize = 64 * 1024;
+/// The head of a frame (RFC 9113, 4.1).
+const FRAME_HEAD_BYTES: usize = 9;
+/// Bytes of one read to begin with: with a frame's head they fill whole records of TLS, 64 KiB of them.
+pub(super) const READ_BYTES: usize = 4 * RECORD_BYTES - FRAME_HEAD_BYTES;
 /// Bytes of one read of a connection that is fast in both its halves.
-pub(super) const MOST_READ_BYTES: usize = FRAME_BYTES as usize;
+pub(super) const MOST_READ_BYTES: usize = 32 * RECORD_BYTES - FRAME_HEAD_BYTES;
+const _: () = assert!(MOST_READ_BYTES <= FRAME_BYTES as usize);
 /// Reads up to this size are copied, so that a few bytes which wait for long never keep a whole block.
 const COPY_BYTES: usize = 8 * 1024;
 
@@ -30,12 +34,8 @@ pub(super) fn poll_read(
 ) -> Poll<io::Result<Bytes>> {
     BLOCK.with_borrow_mut(|block| {
         // Takes the block back when all that was read into it is gone, which is the rule.
-        block.reserve(READ_BYTES);
-        let read = poll_read_buf(
-            Pin::new(socket),
-            cx,
-            &mut (&mut *block).limit(limit.min(READ_BYTES)),
-        );
+        block.reserve(limit.max(READ_BYTES));
+        let read = poll_read_buf(Pin::new(socket), cx, &mut (&mut *block).limit(limit));
         let count = ready!(read)?;
         let bytes = match count {
             0..=COPY_BYTES => {
@@ -47,4 +47,46 @@ pub(super) fn poll_read(
         };
         Poll::Ready(Ok(bytes))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use std::time::Duration;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    /// All that a read brings, with as much as that waiting in the socket.
+    async fn read_of(limit: usize, waiting: usize) -> usize {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (writer, reader) = tokio::join!(
+            TcpStream::connect(listener.local_addr().unwrap()),
+            listener.accept()
+        );
+        let (mut writer, (mut reader, _)) = (writer.unwrap(), reader.unwrap());
+        socket2::SockRef::from(&reader)
+            .set_recv_buffer_size(4 * MOST_READ_BYTES)
+            .unwrap();
+        let mut seen = vec![0; waiting];
+        let sending = async { writer.write_all(&vec![7; waiting]).await.unwrap() };
+        let arriving = async {
+            while reader.peek(&mut seen).await.unwrap() < waiting {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let all_there = async { tokio::join!(sending, arriving) };
+        tokio::time::timeout(Duration::from_secs(20), all_there)
+            .await
+            .unwrap();
+        let (mut half, _) = reader.split();
+        poll_fn(|cx| poll_read(&mut half, cx, limit)).await.unwrap().len()
+    }
+
+    #[tokio::test]
+    async fn a_fast_connection_is_read_in_blocks_as_large_as_it_asks_for() {
+        assert_eq!(read_of(READ_BYTES, 3 * READ_BYTES).await, READ_BYTES);
+        assert_eq!(read_of(2 * READ_BYTES, 3 * READ_BYTES).await, 2 * READ_BYTES);
+        assert_eq!(read_of(MOST_READ_BYTES, 100).await, 100);
+    }
 }
