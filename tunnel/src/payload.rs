@@ -42,7 +42,7 @@ impl Payload {
 
 impl InFlight {
     /// Whether nothing is queued.
-    pub(crate) fn has_landed(&self) -> bool {
+    fn has_landed(&self) -> bool {
         self.queued.load(Ordering::Acquire) == 0
     }
 

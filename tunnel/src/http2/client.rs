@@ -16,6 +16,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 
 use super::datagrams::{self, DatagramStream};
 use super::heartbeat::Heartbeat;
+use super::line::{Line, Outlet};
 use super::relief::{Relief, Relieved};
 use super::stream::TunnelStream;
 use super::traffic::Metered;
@@ -38,6 +39,7 @@ pub struct Tunnel {
     send: SendRequest<Payload>,
     agent: Arc<Hello>,
     waiting: Waiting,
+    line: Line,
 }
 
 /// Runs the tunnel's connection. Nothing moves unless it is polled; it ends when the tunnel does, with the reason.
@@ -94,12 +96,22 @@ impl Tunnel {
         let windows = Windows::new(traffic.clone());
         let waiting = windows.waiting().clone();
         let vigil = Vigil::new(traffic);
+        let outlet = Outlet::new();
+        let line = outlet.line().clone();
         let agent = Arc::new(agent);
         let handles = Arc::downgrade(&agent);
         let driver = Driver(Box::pin(drive(
-            connection, relief, heartbeat, vigil, windows, handles,
+            connection, relief, outlet, heartbeat, vigil, windows, handles,
         )));
-        Ok((Tunnel { send, agent, waiting }, driver))
+        Ok((
+            Tunnel {
+                send,
+                agent,
+                waiting,
+                line,
+            },
+            driver,
+        ))
     }
 
     /// What the agent said about itself.
@@ -130,6 +142,7 @@ impl Tunnel {
             send,
             recv: verdict(response)?,
             waiting: self.waiting.share(),
+            line: self.line.clone(),
         })
     }
 
@@ -228,6 +241,7 @@ impl fmt::Debug for Driver {
 async fn drive(
     mut connection: Connection<Metered, Payload>,
     relief: Relief,
+    mut outlet: Outlet,
     mut heartbeat: Heartbeat,
     mut vigil: Vigil,
     mut windows: Windows,
@@ -244,6 +258,7 @@ async fn drive(
                 Err(error) => CloseReason::from(error),
             });
         }
+        outlet.serve(relief.has_written());
         vigil.keep(cx);
         heartbeat.poll_silent(cx).map(|()| CloseReason::Silent)
     })

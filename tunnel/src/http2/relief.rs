@@ -51,6 +51,11 @@ struct Flags {
 }
 
 impl Relief {
+    /// Whether the transport has taken everything that was to be written in the last poll.
+    pub(super) fn has_written(&self) -> bool {
+        !self.0.refused.load(Ordering::Relaxed)
+    }
+
     /// Polls the connection that has the transport, until it has read what there is.
     pub(super) fn poll<T>(&self, mut connection: impl FnMut() -> Poll<T>) -> Poll<T> {
         let Flags {

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::client::{RequestError, body};
 use super::datagrams::DatagramRequest;
 use super::heartbeat::Heartbeat;
+use super::line::{Line, Outlet};
 use super::relief::{Relief, Relieved};
 use super::stream::TunnelStream;
 use super::traffic::Metered;
@@ -33,6 +34,7 @@ const PROXY_NAME: &str = "kinject-agent";
 pub struct Server {
     connection: Connection<Metered, Payload>,
     relief: Relief,
+    outlet: Outlet,
     heartbeat: Heartbeat,
     windows: Windows,
     last: Last,
@@ -57,6 +59,7 @@ pub struct ConnectRequest {
     respond: SendResponse<Payload>,
     recv: RecvStream,
     waiting: Share,
+    line: Line,
 }
 
 /// `POST /dns-query`.
@@ -86,6 +89,7 @@ impl Server {
         Ok(Server {
             connection,
             relief,
+            outlet: Outlet::new(),
             heartbeat,
             windows,
             last: Last::default(),
@@ -103,11 +107,17 @@ impl Server {
                 if let Poll::Ready(accepted) = self.relief.poll(|| self.connection.poll_accept(cx)) {
                     return Poll::Ready(Ok(accepted));
                 }
+                self.outlet.serve(self.relief.has_written());
                 self.heartbeat.poll_silent(cx).map(|()| Err(CloseReason::Silent))
             });
             match accepted.await? {
                 Some(Ok((request, respond))) => {
-                    if let Some(incoming) = sort(request, respond, self.windows.waiting().share()) {
+                    if let Some(incoming) = sort(
+                        request,
+                        respond,
+                        self.windows.waiting().share(),
+                        self.outlet.line(),
+                    ) {
                         return Ok(incoming);
                     }
                 }
@@ -142,6 +152,7 @@ impl ConnectRequest {
             send,
             recv: self.recv,
             waiting: self.waiting,
+            line: self.line,
         })
     }
 
@@ -216,7 +227,12 @@ impl FactsRequest {
 }
 
 /// Finds out what is wanted; what is not ours is refused here.
-fn sort(request: Request<RecvStream>, respond: SendResponse<Payload>, waiting: Share) -> Option<Incoming> {
+fn sort(
+    request: Request<RecvStream>,
+    respond: SendResponse<Payload>,
+    waiting: Share,
+    line: &Line,
+) -> Option<Incoming> {
     let refuse = |respond, status: StatusCode| {
         answer(respond, status, "text/plain", Bytes::new());
         None
@@ -240,6 +256,7 @@ fn sort(request: Request<RecvStream>, respond: SendResponse<Payload>, waiting: S
             respond,
             recv: request.into_body(),
             waiting,
+            line: line.clone(),
         }));
     }
     match (request.uri().path(), request.method()) {

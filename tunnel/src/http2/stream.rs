@@ -4,6 +4,7 @@ use std::fmt;
 
 use h2::{RecvStream, SendStream};
 
+use super::line::Line;
 use super::windows::Share;
 use crate::payload::Payload;
 
@@ -13,6 +14,8 @@ pub struct TunnelStream {
     pub(crate) recv: RecvStream,
     /// What waits at this end.
     pub(crate) waiting: Share,
+    /// The way out, shared with the tunnel's other connections.
+    pub(crate) line: Line,
 }
 
 impl TunnelStream {

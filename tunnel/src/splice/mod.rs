@@ -94,6 +94,7 @@ pub async fn splice(mut tcp: TcpStream, stream: TunnelStream) -> SpliceOutcome {
         mut send,
         mut recv,
         waiting,
+        line,
     } = stream;
     let shared = Shared {
         flight: Arc::default(),
@@ -107,7 +108,7 @@ pub async fn splice(mut tcp: TcpStream, stream: TunnelStream) -> SpliceOutcome {
     let mut sent = 0;
     let end = {
         let (read, mut write) = tcp.split();
-        let mut outbound = pin!(outbound::run(read, &mut send, &shared, &mut sent));
+        let mut outbound = pin!(outbound::run(read, &mut send, &line, &shared, &mut sent));
         let mut inbound_running = true;
         poll_fn(|cx| {
             let outbound_done = shared.outbound_done.load(Ordering::Relaxed);

@@ -25,6 +25,7 @@ use tokio::time::timeout;
 
 use super::block::{self, MOST_READ_BYTES, READ_BYTES};
 use super::{Shared, SpliceEnd, orphan, stream_end};
+use crate::http2::{Line, Place, Turn};
 use crate::payload::Payload;
 use crate::turn::turn;
 
@@ -32,8 +33,8 @@ use crate::turn::turn;
 const LANDING: Duration = Duration::from_secs(1);
 
 enum Step {
-    /// Bytes came; none are the end.
-    Read(Bytes),
+    /// Bytes came, and a place in the line if they are to have one; no bytes are the end.
+    Read(Bytes, Option<Place>),
     /// Bytes wait in the socket, but the stream has no room.
     NoRoom,
     /// The stream was reset while there was nothing to read.
@@ -48,26 +49,27 @@ enum Step {
 pub(super) async fn run(
     mut read: ReadHalf<'_>,
     send: &mut SendStream<Payload>,
+    line: &Line,
     shared: &Shared,
     sent: &mut u64,
 ) -> SpliceEnd {
-    let mut reading = Reading {
-        size: READ_BYTES,
-        reserved: false,
-    };
+    let mut reading = Reading::new(line);
     loop {
         let step = poll_fn(|cx| reading.poll_step(cx, &mut read, send, shared)).await;
         match step {
-            Step::Read(bytes) if bytes.is_empty() => break,
-            Step::Read(bytes) => {
+            Step::Read(bytes, _) if bytes.is_empty() => break,
+            Step::Read(bytes, place) => {
                 let count = bytes.len();
                 *sent += count as u64;
-                reading.adapt(count, shared.flight.has_landed());
+                reading.adapt(count);
                 if send
                     .send_data(Payload::tracked(bytes, &shared.flight), false)
                     .is_err()
                 {
                     return ended(send).await;
+                }
+                if let Some(place) = place {
+                    place.fill();
                 }
                 if count >= READ_BYTES {
                     // Lets the tunnel, which is the last in a turn, write the block while it is in the processor's cache.
@@ -111,11 +113,23 @@ pub(super) async fn run(
 struct Reading {
     /// Bytes of the next read at most.
     size: usize,
+    /// The read before brought much, so that the next one takes turns with others that have much to send.
+    has_much: bool,
     /// The stream keeps room for the next read.
     reserved: bool,
+    turn: Turn,
 }
 
 impl Reading {
+    fn new(line: &Line) -> Self {
+        Self {
+            size: READ_BYTES,
+            has_much: false,
+            reserved: false,
+            turn: line.turn(),
+        }
+    }
+
     fn poll_step(
         &mut self,
         cx: &mut Context<'_>,
@@ -142,6 +156,10 @@ impl Reading {
         if let Err(error) = ready!(readable) {
             return Poll::Ready(Step::Failed(error));
         }
+        let place = match self.has_much {
+            true => Some(ready!(self.turn.poll_place(cx))),
+            false => None,
+        };
         send.reserve_capacity(self.size);
         self.reserved = true;
         let room = send.capacity();
@@ -154,19 +172,20 @@ impl Reading {
                 self.reserved = false;
                 Poll::Pending
             }
-            Poll::Ready(Ok(bytes)) => Poll::Ready(Step::Read(bytes)),
+            Poll::Ready(Ok(bytes)) => Poll::Ready(Step::Read(bytes, place)),
             Poll::Ready(Err(error)) => Poll::Ready(Step::Failed(error)),
         }
     }
 
-    /// Reads more at once while the socket fills every read and the tunnel has written the one before: fewer system
-    /// calls and wake-ups for the same bytes. Otherwise large frames would only stand in the way of others.
-    fn adapt(&mut self, count: usize, landed: bool) {
+    /// Reads more at once while the socket fills every read: fewer system calls and wake-ups for the same bytes.
+    fn adapt(&mut self, count: usize) {
+        self.has_much = count >= READ_BYTES;
+        let most = self.turn.block().clamp(READ_BYTES, MOST_READ_BYTES);
         self.size = match () {
-            () if !landed => READ_BYTES,
-            () if count == self.size => (self.size * 2).min(MOST_READ_BYTES),
-            () if count < self.size / 2 => (self.size / 2).max(READ_BYTES),
-            () => self.size,
+            () if !self.has_much => READ_BYTES,
+            () if count == self.size => (self.size * 2).min(most),
+            () if count < self.size / 2 => (self.size / 2).clamp(READ_BYTES, most),
+            () => self.size.min(most),
         };
     }
 }
