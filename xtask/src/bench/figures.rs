@@ -127,7 +127,7 @@ impl Figure {
             Self::GetSockOpt => "getsockopt of another option",
             Self::GetPeerName => "getpeername, loopback",
             Self::SendTo => "sendto, loopback",
-            Self::SendToHeap => "sendto, loopback, the address on the heap",
+            Self::SendToHeap => "sendto that is refused at once, the address on the heap",
             Self::ReceiveFrom => "recvfrom, nothing there",
             Self::Open => "open and close of a file",
             Self::Status => "stat of a file",
