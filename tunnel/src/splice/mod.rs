@@ -139,9 +139,7 @@ pub async fn splice(mut tcp: TcpStream, stream: TunnelStream) -> SpliceOutcome {
     };
     if end == SpliceEnd::Finished {
         // Nobody waits for this close.
-        for _ in 0..RESTS {
-            tokio::task::yield_now().await;
-        }
+        rests().await;
     } else {
         // A socket that cannot be told is closed already.
         let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
@@ -151,6 +149,13 @@ pub async fn splice(mut tcp: TcpStream, stream: TunnelStream) -> SpliceOutcome {
         sent,
         received: inbound.received(),
         end,
+    }
+}
+
+/// Lets the runtime ask for news, that often.
+async fn rests() {
+    for _ in 0..RESTS {
+        tokio::task::yield_now().await;
     }
 }
 

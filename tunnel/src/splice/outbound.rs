@@ -24,7 +24,7 @@ use tokio::net::tcp::ReadHalf;
 use tokio::time::timeout;
 
 use super::block::{self, MOST_READ_BYTES, READ_BYTES};
-use super::{Shared, SpliceEnd, orphan, stream_end};
+use super::{Shared, SpliceEnd, orphan, rests, stream_end};
 use crate::http2::{Line, Place, Turn};
 use crate::payload::Payload;
 use crate::turn::turn;
@@ -98,6 +98,8 @@ pub(super) async fn run(
         // The end of a socket that was reset while it was written to.
         return abort(send, shared, io::ErrorKind::ConnectionReset).await;
     }
+    // What begins goes before what ends.
+    rests().await;
     if send
         .send_data(Payload::tracked(Bytes::new(), &shared.flight), true)
         .is_err()
