@@ -64,7 +64,7 @@ impl Line {
 }
 
 impl Turn {
-    /// Waits for a place. Who has waited gets it, and should not be left unpolled then.
+    /// Waits for a place, or for the end of the tunnel. Who has waited gets it, and should not be left unpolled then.
     pub(crate) fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<Place> {
         self.places.poll_acquire(cx).map(Place)
     }
@@ -126,6 +126,13 @@ impl Outlet {
     }
 }
 
+impl Drop for Outlet {
+    /// Nobody waits in the line of a tunnel that is gone.
+    fn drop(&mut self) {
+        self.line.0.places.close();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,6 +179,16 @@ mod tests {
         outlet.serve(true);
         let _both = (place(first).unwrap(), place(second).unwrap());
         assert!(place(fourth).is_none());
+    }
+
+    #[test]
+    fn nobody_waits_in_the_line_of_a_tunnel_that_is_gone() {
+        let outlet = Outlet::new();
+        let mut turns = [(); PLACES + 1].map(|()| outlet.line().turn());
+        let places: Vec<_> = turns.iter_mut().filter_map(place).collect();
+        assert_eq!(places.len(), PLACES);
+        drop(outlet);
+        assert!(turns.iter_mut().all(|turn| place(turn).is_some()));
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod samples;
 mod state;
 
 use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::ExitCode;
@@ -263,40 +264,44 @@ fn kubeconfig() -> Result<()> {
 }
 
 fn status() -> Result<ExitCode> {
+    let (text, code) = describe()?;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // who closed the pipe has read enough
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(code),
+        written => written.map(|()| code).context("writing"),
+    }
+}
+
+/// What `status` says, and its exit status.
+fn describe() -> Result<(String, ExitCode)> {
     let state = State::new();
     let Some(_node) = Node::running(&state)? else {
-        println!("down");
-        return Ok(ExitCode::FAILURE);
+        return Ok(("down\n".to_owned(), ExitCode::FAILURE));
     };
     let owner = state.owner()?.unwrap_or_default();
     // Others than root see the files that say so much, but not the administrator's credentials.
     let credentials = File::open(state.kubeconfig()).is_ok();
     let ready = state.read(READY)?.is_some() && (!credentials || Kubectl::new(&state).is_ready());
-    println!(
-        "{}, started from {}",
+    let mut text = format!(
+        "{}, started from {}\nkubeconfig: {}\nkubectl: {}\nlogs: {}\n",
         if ready { "up" } else { "starting or broken" },
-        owner.display()
-    );
-    println!(
-        "kubeconfig: {}\nkubectl: {}",
+        owner.display(),
         state.kubeconfig().display(),
-        state.program("kubectl").display()
+        state.program("kubectl").display(),
+        state.path("logs").display()
     );
-    println!("logs: {}", state.path("logs").display());
     if !ready {
-        return Ok(ExitCode::FAILURE);
+        return Ok((text, ExitCode::FAILURE));
     }
-    if !credentials {
-        println!("only root may ask for more");
-        return Ok(ExitCode::SUCCESS);
+    if credentials {
+        let kubectl = Kubectl::new(&state);
+        for question in [&["get", "nodes"][..], &["get", "pods", "--all-namespaces"]] {
+            text += &format!("\n{}", kubectl.run(question)?);
+        }
+    } else {
+        text += "only root may ask for more\n";
     }
-    let kubectl = Kubectl::new(&state);
-    print!(
-        "\n{}\n{}",
-        kubectl.run(&["get", "nodes"])?,
-        kubectl.run(&["get", "pods", "--all-namespaces"])?
-    );
-    Ok(ExitCode::SUCCESS)
+    Ok((text, ExitCode::SUCCESS))
 }
 
 fn need_root(task: &str) -> Result<()> {

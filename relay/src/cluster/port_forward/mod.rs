@@ -24,7 +24,6 @@ use crate::log;
 use channels::Channels;
 use kube::Error;
 use spdy::Spdy;
-use websocket::Upgrade;
 
 /// SPDY/3.1 in binary messages.
 const SPDY: &str = "SPDY/3.1+portforward.k8s.io";
@@ -34,39 +33,28 @@ const CHANNELS: &str = "v4.channel.k8s.io";
 
 /// Opens a stream to the agent in this pod, the one that is soonest there; says whether a broader one may join it.
 pub(crate) async fn open(access: &Access, pod: &str) -> Result<(kinject_tunnel::Stream, bool), Error> {
-    match speak(access, pod, &[CHANNELS]).await {
+    match websocket::upgrade(access, &path(access, pod), CHANNELS).await {
+        Ok(socket) => Ok((Box::new(Channels::new(socket)), true)),
         Err(error) if may_be_the_offer(&error) => {
             log::info!("port-forward with {CHANNELS} was refused: {error}");
-            Ok((speak(access, pod, &[SPDY]).await?, false))
+            Ok((open_broad(access, pod).await?, false))
         }
-        answer => Ok((answer?, true)),
+        Err(error) => Err(error),
     }
 }
 
 /// Opens the one that carries most.
 pub(crate) async fn open_broad(access: &Access, pod: &str) -> Result<kinject_tunnel::Stream, Error> {
-    speak(access, pod, &[SPDY]).await
+    let socket = websocket::upgrade(access, &path(access, pod), SPDY).await?;
+    let stream = Spdy::open(socket, FORWARD_PORT).await;
+    Ok(Box::new(stream.map_err(|error| Error::Service(error.into()))?))
 }
 
-/// Opens a stream that speaks one of these protocols.
-async fn speak(
-    access: &Access,
-    pod: &str,
-    protocols: &[&'static str],
-) -> Result<kinject_tunnel::Stream, Error> {
-    let path = format!(
+fn path(access: &Access, pod: &str) -> String {
+    format!(
         "/api/v1/namespaces/{}/pods/{pod}/portforward?ports={FORWARD_PORT}",
         access.namespace
-    );
-    let Upgrade { socket, protocol } = websocket::upgrade(access, &path, protocols).await?;
-    Ok(match protocol {
-        SPDY => Box::new(
-            Spdy::open(socket, FORWARD_PORT)
-                .await
-                .map_err(|error| Error::Service(error.into()))?,
-        ),
-        _ => Box::new(Channels::new(socket)),
-    })
+    )
 }
 
 /// Whether the server may have refused for the protocols that were offered. What it says of rights, of the pod and of

@@ -24,25 +24,15 @@ use tungstenite::protocol::Role;
 /// The WebSocket on the connection to the API server.
 pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-/// A WebSocket and the protocol that its server chose.
-pub(super) struct Upgrade {
-    pub(super) socket: Socket,
-    pub(super) protocol: &'static str,
-}
-
-/// Asks for a WebSocket with one of these protocols, the best first.
-pub(super) async fn upgrade(
-    access: &Access,
-    path: &str,
-    protocols: &[&'static str],
-) -> Result<Upgrade, Error> {
+/// Asks for a WebSocket in which this protocol is spoken.
+pub(super) async fn upgrade(access: &Access, path: &str, protocol: &str) -> Result<Socket, Error> {
     let key = generate_key();
     let request = Request::get(path)
         .header(CONNECTION, "Upgrade")
         .header(UPGRADE, "websocket")
         .header(SEC_WEBSOCKET_VERSION, "13")
         .header(SEC_WEBSOCKET_KEY, &key)
-        .header(SEC_WEBSOCKET_PROTOCOL, protocols.join(", "))
+        .header(SEC_WEBSOCKET_PROTOCOL, protocol)
         .body(Body::empty())
         .map_err(Error::HttpError)?;
     let response = access.client.send(request).await?;
@@ -57,17 +47,16 @@ pub(super) async fn upgrade(
     if status != StatusCode::SWITCHING_PROTOCOLS {
         return Err(Error::UpgradeConnection(Refusal::ProtocolSwitch(status)));
     }
-    let protocol = chosen(response.headers(), &key, protocols).map_err(Error::UpgradeConnection)?;
+    check(response.headers(), &key, protocol).map_err(Error::UpgradeConnection)?;
     promptness::send_at_once(&response);
     let upgraded = hyper::upgrade::on(response)
         .await
         .map_err(|error| Error::UpgradeConnection(Refusal::GetPendingUpgrade(error)))?;
-    let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await;
-    Ok(Upgrade { socket, protocol })
+    Ok(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await)
 }
 
-/// The protocol in an answer that is right in all else.
-fn chosen(answer: &HeaderMap, key: &str, offered: &[&'static str]) -> Result<&'static str, Refusal> {
+/// Whether the answer is one to our request, and agrees to the protocol.
+fn check(answer: &HeaderMap, key: &str, protocol: &str) -> Result<(), Refusal> {
     let says = |name, what: &str| {
         let value = answer.get(name).and_then(|value| value.to_str().ok());
         value.is_some_and(|value| value.eq_ignore_ascii_case(what))
@@ -85,11 +74,10 @@ fn chosen(answer: &HeaderMap, key: &str, offered: &[&'static str]) -> Result<&'s
     {
         return Err(Refusal::SecWebSocketAcceptKeyMismatch);
     }
-    let protocol = answer.get(SEC_WEBSOCKET_PROTOCOL);
-    let mut offered = offered.iter().copied();
-    offered
-        .find(|offered| protocol.is_some_and(|chosen| chosen == offered))
-        .ok_or(Refusal::SecWebSocketProtocolMismatch)
+    match answer.get(SEC_WEBSOCKET_PROTOCOL) {
+        Some(agreed) if agreed == protocol => Ok(()),
+        _ => Err(Refusal::SecWebSocketProtocolMismatch),
+    }
 }
 
 /// Gives the reader as much of what was received as it has room for.
@@ -113,8 +101,6 @@ pub(super) fn io_error(error: tungstenite::Error) -> io::Error {
 mod tests {
     use super::*;
 
-    const OFFERED: [&str; 2] = ["new", "old"];
-
     fn answer(key: &str, protocol: &'static str) -> HeaderMap {
         let mut answer = HeaderMap::new();
         answer.insert(UPGRADE, "WebSocket".parse().unwrap());
@@ -128,19 +114,21 @@ mod tests {
     }
 
     #[test]
-    fn the_server_chooses_among_what_was_offered() {
-        assert_eq!(chosen(&answer("key", "new"), "key", &OFFERED).unwrap(), "new");
-        assert_eq!(chosen(&answer("key", "old"), "key", &OFFERED).unwrap(), "old");
+    fn the_server_agrees_to_the_protocol() {
+        check(&answer("key", "ours"), "key", "ours").unwrap();
         assert!(matches!(
-            chosen(&answer("key", "other"), "key", &OFFERED),
+            check(&answer("key", "other"), "key", "ours"),
             Err(Refusal::SecWebSocketProtocolMismatch)
         ));
+        let mut silent = answer("key", "ours");
+        silent.remove(SEC_WEBSOCKET_PROTOCOL);
+        assert!(check(&silent, "key", "ours").is_err());
     }
 
     #[test]
     fn an_answer_to_somebody_elses_key_is_refused() {
         assert!(matches!(
-            chosen(&answer("theirs", "new"), "key", &OFFERED),
+            check(&answer("theirs", "ours"), "key", "ours"),
             Err(Refusal::SecWebSocketAcceptKeyMismatch)
         ));
     }
