@@ -73,7 +73,8 @@ async fn connect(mut request: ConnectRequest, services: &Services) {
                     "connection to {authority}: cannot watch over it: {error}"
                 ));
             }
-            splice(tcp, stream).await;
+            // A service's FIN does not tell whether it still reads.
+            splice(tcp, stream, |_| false).await;
         }
         Err(error) => request.refuse(&error),
     }

@@ -6,6 +6,7 @@ use crate::control::connect;
 use crate::control::conversation::Conversation;
 use crate::control::listener::ControlListener;
 use crate::data::abandoned::Abandonments;
+use crate::data::closed::ClosedSockets;
 use crate::data::ports::{self, DataPorts};
 use crate::datagrams::{self, Flows};
 use crate::log;
@@ -44,6 +45,8 @@ pub(crate) struct Session {
     pub(crate) ports: DataPorts,
     /// The connects that programs may give up.
     pub(crate) abandonments: Abandonments,
+    /// The sockets that programs have closed.
+    pub(crate) closed: ClosedSockets,
     /// Bounds how long a blocking connect waits for its answer.
     pub(crate) ticker: Ticker,
     /// Names.
@@ -141,6 +144,7 @@ pub(crate) async fn run(
         flows: Flows::new(ports::address(number)),
         ports,
         abandonments: Abandonments::default(),
+        closed: ClosedSockets::new(),
         ticker: Ticker::new(connect::QUICK),
         outsiders: Outsiders::new(events.clone()),
     });

@@ -42,7 +42,7 @@ impl Payload {
 
 impl InFlight {
     /// Whether nothing is queued.
-    fn has_landed(&self) -> bool {
+    pub(crate) fn has_landed(&self) -> bool {
         self.queued.load(Ordering::Acquire) == 0
     }
 

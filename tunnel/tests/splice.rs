@@ -94,6 +94,63 @@ async fn a_transfer_both_ways_survives_a_transport_that_holds_little() {
 }
 
 #[tokio::test]
+async fn a_program_that_has_closed_is_a_fin_to_the_service() {
+    let mut world = World::new().await;
+    let (mut program, mut service, relay) = world.connection_whose_fin(true).await;
+    program.write_all(b"question").await.unwrap();
+    soon(service.read_exact(&mut [0; 8])).await.unwrap();
+    service.write_all(b"answer").await.unwrap();
+    soon(program.read_exact(&mut [0; 6])).await.unwrap();
+    drop(program);
+    let relay = soon(relay).await.unwrap();
+    assert_eq!(
+        (relay.sent, relay.received, relay.end),
+        (8, 6, SpliceEnd::Finished)
+    );
+    assert_eq!(read_all(&mut service).await.unwrap(), b"");
+    let agent = world.at_the_agent().await;
+    assert_eq!(
+        (agent.sent, agent.received, agent.end),
+        (6, 8, SpliceEnd::Finished)
+    );
+    // Nobody is there any more, as the service finds out when it speaks.
+    let refused = soon(async {
+        loop {
+            if let Err(error) = service.write_all(b"more").await {
+                break error.kind();
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    assert!(matches!(
+        refused.await,
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    ));
+}
+
+#[tokio::test]
+async fn what_a_program_said_before_it_closed_arrives_also_at_a_service_that_takes_its_time() {
+    // as much as is under way at once, and more
+    for said in [100, 3_000_000, 30_000_000] {
+        let mut world = World::new().await;
+        let (mut program, mut service, _relay) = world.connection_whose_fin(true).await;
+        let saying = tokio::spawn(async move {
+            program.write_all(&vec![b's'; said]).await.unwrap();
+            program
+        });
+        let mut heard = vec![0];
+        soon(service.read_exact(&mut heard)).await.unwrap();
+        let close = tokio::spawn(async move { drop(saying.await.unwrap()) });
+        heard.extend(read_all(&mut service).await.unwrap());
+        assert!(heard.len() == said && heard.iter().all(|byte| *byte == b's'));
+        soon(close).await.unwrap();
+        drop(service);
+        let agent = world.at_the_agent().await;
+        assert_eq!((agent.received, agent.end), (said as u64, SpliceEnd::Finished));
+    }
+}
+
+#[tokio::test]
 async fn a_reset_by_the_service_reaches_the_program() {
     let mut world = World::new().await;
     let (mut program, service, relay) = world.connection().await;
@@ -239,7 +296,11 @@ async fn a_reader_that_takes_nothing_from_a_program_that_is_gone_is_given_up_aft
     assert_eq!(outcome.end, SpliceEnd::StreamReset);
     assert!(outcome.received < MUCH as u64, "it was not stuck: {outcome:?}");
     let waited = start.elapsed().as_secs();
-    assert!((300..330).contains(&waited), "{waited} s");
+    // Twice where the first look came before the reader's kernel had taken what it can: this clock does not wait for it.
+    assert!(
+        (300..330).contains(&waited) || (600..630).contains(&waited),
+        "{waited} s"
+    );
     assert_eq!(
         read_all(&mut service).await.unwrap_err().1,
         ErrorKind::ConnectionReset

@@ -64,7 +64,7 @@ pub(crate) async fn serve(
     }
     let cookie = program.cookie;
     if let Some((ours, stream)) = establish(session, call, program, target).await {
-        let outcome = kinject_tunnel::splice(ours, stream).await;
+        let outcome = kinject_tunnel::splice(ours, stream, |ours| session.closed.peer_of(ours)).await;
         log::debug!("connection to {target} ended: {outcome:?}");
         session.registry.ended(cookie);
     }

@@ -5,6 +5,7 @@
 //! end has answered, and [`abandoned`] for how the relay notices that a program gave up meanwhile.
 
 pub(crate) mod abandoned;
+pub(crate) mod closed;
 mod hole;
 pub(crate) mod ports;
 pub(crate) mod program;

@@ -5,6 +5,8 @@
 //! microseconds after it happened. A kernel without `udp_diag` tells nothing; then [`super::living`] notices it.
 
 use crate::readiness;
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_sock_diag::SockDiagMessage;
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use std::io;
@@ -13,9 +15,6 @@ use tokio::io::unix::AsyncFd;
 
 /// `SKNLGRP_INET_UDP_DESTROY` and `SKNLGRP_INET6_UDP_DESTROY` of linux/sock_diag.h, as bits.
 const GROUPS: u32 = 1 << 1 | 1 << 3;
-
-/// Where the cookie stands in a message: `nlmsghdr`, then `inet_diag_msg` with `inet_diag_sockid` at byte 4.
-const COOKIE: usize = 16 + 4 + 40;
 
 /// Longer than the kernel's messages.
 const MESSAGE: usize = 4096;
@@ -56,8 +55,11 @@ impl Closings {
 }
 
 fn cookie(message: &[u8]) -> Option<u64> {
-    let field: &[u8; 8] = message.get(COOKIE..)?.first_chunk()?;
-    let [a, b, c, d, e, f, g, h] = *field;
+    let message = NetlinkMessage::<SockDiagMessage>::deserialize(message).ok()?;
+    let NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) = message.payload else {
+        return None;
+    };
+    let [a, b, c, d, e, f, g, h] = socket.header.socket_id.cookie;
     // two numbers of 32 bits, the lower one first
     let (low, high) = (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]));
     Some(u64::from(high) << 32 | u64::from(low))

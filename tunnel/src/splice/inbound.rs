@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use h2::RecvStream;
+use h2::{Reason, RecvStream};
 use tokio::io::AsyncWrite;
 use tokio::net::tcp::WriteHalf;
 
@@ -68,7 +68,7 @@ impl Inbound {
         self.received
     }
 
-    /// Whether the tunnel has ended its direction in order.
+    /// Whether the tunnel has ended its direction in order, and possibly the other one with it.
     pub(super) fn is_complete(&self) -> bool {
         matches!(self.ended, Some(StreamEnd::Finished))
     }
@@ -148,6 +148,9 @@ impl Inbound {
                 Poll::Pending => break,
                 Poll::Ready(None) => self.ended = Some(StreamEnd::Finished),
                 Poll::Ready(Some(Ok(bytes))) => self.queue.push(bytes),
+                Poll::Ready(Some(Err(error))) if says_closed(&error) => {
+                    self.ended = Some(StreamEnd::Finished)
+                }
                 Poll::Ready(Some(Err(error))) => self.ended = Some(StreamEnd::Failed(stream_end(&error))),
             }
         }
@@ -163,4 +166,9 @@ impl Inbound {
         self.queue.advance(count);
         Poll::Ready(Ok(count))
     }
+}
+
+/// Whether the other end has closed its connection in order, both ways at once.
+fn says_closed(error: &h2::Error) -> bool {
+    error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
 }

@@ -5,6 +5,7 @@
 //! | TCP side | tunnel side |
 //! |---|---|
 //! | FIN | END_STREAM; the other direction goes on (half-close) |
+//! | FIN of a socket that its program has closed | RST_STREAM with NO_ERROR in place of END_STREAM, if everything before it has left: nothing has to come back |
 //! | RST, or any error of the socket | RST_STREAM with CONNECT_ERROR, after the bytes that came before it |
 //! | RST (SO_LINGER 0) | RST_STREAM with any code |
 //! | RST | the tunnel is lost |
@@ -88,8 +89,15 @@ struct Shared {
 
 /// Copies both directions until both have ended, or either side fails.
 ///
+/// When the socket's peer has said FIN, `is_closed` tells whether nobody holds that peer any more, as far as it can be
+/// known.
+///
 /// Dropping the future closes the socket and resets the stream with CANCEL.
-pub async fn splice(mut tcp: TcpStream, stream: TunnelStream) -> SpliceOutcome {
+pub async fn splice(
+    mut tcp: TcpStream,
+    stream: TunnelStream,
+    is_closed: impl Fn(&TcpStream) -> bool,
+) -> SpliceOutcome {
     let TunnelStream {
         mut send,
         mut recv,
@@ -108,7 +116,9 @@ pub async fn splice(mut tcp: TcpStream, stream: TunnelStream) -> SpliceOutcome {
     let mut sent = 0;
     let end = {
         let (read, mut write) = tcp.split();
-        let mut outbound = pin!(outbound::run(read, &mut send, &line, &shared, &mut sent));
+        let mut outbound = pin!(outbound::run(
+            read, &mut send, &line, &shared, &is_closed, &mut sent
+        ));
         let mut inbound_running = true;
         poll_fn(|cx| {
             let outbound_done = shared.outbound_done.load(Ordering::Relaxed);

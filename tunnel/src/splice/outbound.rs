@@ -20,6 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use tokio::io::Interest;
+use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 use tokio::time::timeout;
 
@@ -51,6 +52,7 @@ pub(super) async fn run(
     send: &mut SendStream<Payload>,
     line: &Line,
     shared: &Shared,
+    is_closed: &impl Fn(&TcpStream) -> bool,
     sent: &mut u64,
 ) -> SpliceEnd {
     let mut reading = Reading::new(line);
@@ -66,7 +68,7 @@ pub(super) async fn run(
                     .send_data(Payload::tracked(bytes, &shared.flight), false)
                     .is_err()
                 {
-                    return ended(send).await;
+                    return ended(&read, send, shared).await;
                 }
                 if let Some(place) = place {
                     place.fill();
@@ -83,14 +85,7 @@ pub(super) async fn run(
                 }
             }
             Step::StreamEnded(end) => return end,
-            Step::Orphaned => {
-                // ends in order when the other direction has
-                shared.outbound_done.store(true, Ordering::Relaxed);
-                return tokio::select! {
-                    () = orphan::given_up(read.as_ref(), shared) => SpliceEnd::StreamReset,
-                    kind = socket_failed(&read, shared) => SpliceEnd::SocketFailed(kind),
-                };
-            }
+            Step::Orphaned => return orphaned(&read, shared).await,
             Step::Failed(error) => return abort(send, shared, error.kind()).await,
         }
     }
@@ -100,11 +95,16 @@ pub(super) async fn run(
     }
     // What begins goes before what ends.
     rests().await;
+    if shared.flight.has_landed() && is_closed(read.as_ref()) {
+        // One frame says it, and the other end has nothing to say in return.
+        send.send_reset(Reason::NO_ERROR);
+        return SpliceEnd::Finished;
+    }
     if send
         .send_data(Payload::tracked(Bytes::new(), &shared.flight), true)
         .is_err()
     {
-        return ended(send).await;
+        return ended(&read, send, shared).await;
     }
     shared.outbound_done.store(true, Ordering::Relaxed);
     let kind = socket_failed(&read, shared).await;
@@ -209,7 +209,7 @@ async fn blocked(
     };
     Err(match failed {
         Some(kind) => abort(send, shared, kind).await,
-        None => ended(send).await,
+        None => ended(read, send, shared).await,
     })
 }
 
@@ -238,13 +238,27 @@ async fn abort(send: &mut SendStream<Payload>, shared: &Shared, kind: io::ErrorK
     SpliceEnd::SocketFailed(kind)
 }
 
-/// Why the stream takes no more.
-async fn ended(send: &mut SendStream<Payload>) -> SpliceEnd {
-    reset_end(poll_fn(|cx| send.poll_reset(cx)).await)
+/// Goes on for the other direction's sake, which ends in order when the socket has taken everything.
+async fn orphaned(read: &ReadHalf<'_>, shared: &Shared) -> SpliceEnd {
+    shared.outbound_done.store(true, Ordering::Relaxed);
+    tokio::select! {
+        () = orphan::given_up(read.as_ref(), shared) => SpliceEnd::StreamReset,
+        kind = socket_failed(read, shared) => SpliceEnd::SocketFailed(kind),
+    }
+}
+
+/// What comes of it that the stream takes no more.
+async fn ended(read: &ReadHalf<'_>, send: &mut SendStream<Payload>, shared: &Shared) -> SpliceEnd {
+    match poll_fn(|cx| send.poll_reset(cx)).await {
+        Ok(Reason::NO_ERROR) if !shared.inbound_done.load(Ordering::Relaxed) => orphaned(read, shared).await,
+        reset => reset_end(reset),
+    }
 }
 
 fn reset_end(reset: Result<Reason, h2::Error>) -> SpliceEnd {
     match reset {
+        // said in place of END_STREAM
+        Ok(Reason::NO_ERROR) => SpliceEnd::Finished,
         Ok(_) => SpliceEnd::StreamReset,
         Err(error) => stream_end(&error),
     }

@@ -59,12 +59,20 @@ impl World {
 
     /// A connection through the tunnel: the program's socket, the service's, and how the relay's splice goes.
     pub(crate) async fn connection(&self) -> (TcpStream, TcpStream, JoinHandle<SpliceOutcome>) {
+        self.connection_whose_fin(false).await
+    }
+
+    /// The same, where the program's FIN means that it has closed its socket, or not.
+    pub(crate) async fn connection_whose_fin(
+        &self,
+        closes: bool,
+    ) -> (TcpStream, TcpStream, JoinHandle<SpliceOutcome>) {
         let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = soon(self.tunnel.connect(&service.local_addr().unwrap().to_string()))
             .await
             .unwrap();
         let (program, relay) = pair().await;
-        let relay = tokio::spawn(splice(relay, stream));
+        let relay = tokio::spawn(splice(relay, stream, move |_| closes));
         let (service, _) = soon(service.accept()).await.unwrap();
         (program, service, relay)
     }
@@ -106,7 +114,7 @@ async fn serve(request: ConnectRequest, tell: UnboundedSender<SpliceOutcome>) {
         Ok(tcp) => {
             tcp.set_nodelay(true).unwrap();
             if let Some(stream) = request.accept() {
-                let _ = tell.send(splice(tcp, stream).await);
+                let _ = tell.send(splice(tcp, stream, |_| false).await);
             }
         }
         Err(error) => request.refuse(&DialError::from(&error)),

@@ -1,0 +1,155 @@
+//! Whether a program has closed its end of a connection, or only said that it has nothing more to send.
+//!
+//! On the wire both are the same FIN. The kernel tells them apart for whoever asks (sock_diag(7)): a socket that no
+//! descriptor refers to any more has no inode.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+use netlink_sys::Socket;
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use tokio::net::TcpStream;
+
+use crate::log;
+
+/// Longer than any answer about one socket without extensions.
+const ANSWER_BYTES: usize = 4096;
+
+/// Asks the kernel about programs' sockets, which takes it some microseconds.
+pub(crate) struct ClosedSockets(Option<RefCell<Socket>>);
+
+impl ClosedSockets {
+    /// A kernel that tells nothing is no reason not to go on: then no socket is known to be closed.
+    pub(crate) fn new() -> Self {
+        Self(match asking() {
+            Ok(socket) => Some(RefCell::new(socket)),
+            Err(error) => {
+                log::debug!("the kernel does not tell which sockets are closed: {error}");
+                None
+            }
+        })
+    }
+
+    /// Whether nobody has the peer of this connection on loopback open any more, as far as the kernel tells.
+    pub(crate) fn peer_of(&self, ours: &TcpStream) -> bool {
+        let Some(socket) = &self.0 else { return false };
+        let asked = ours
+            .peer_addr()
+            .and_then(|peer| inode(&socket.borrow(), peer, ours.local_addr()?));
+        match asked {
+            Ok(inode) => inode == 0,
+            Err(error) => {
+                log::debug!("the kernel does not tell about a program's socket: {error}");
+                false
+            }
+        }
+    }
+}
+
+fn asking() -> io::Result<Socket> {
+    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    socket.bind_auto()?;
+    socket.connect(&netlink_sys::SocketAddr::new(0, 0))?;
+    // The kernel answers while it takes the question.
+    socket.set_non_blocking(true)?;
+    Ok(socket)
+}
+
+/// The inode of the TCP socket with these addresses, 0 if it has none.
+fn inode(socket: &Socket, local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST;
+    let question = InetRequest {
+        family: if local.is_ipv4() { AF_INET } else { AF_INET6 },
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::empty(),
+        states: StateFlags::all(),
+        socket_id: SocketId {
+            source_port: local.port(),
+            destination_port: peer.port(),
+            source_address: local.ip(),
+            destination_address: peer.ip(),
+            interface_id: 0,
+            // any
+            cookie: [0xff; 8],
+        },
+    };
+    let mut question = NetlinkMessage::new(header, SockDiagMessage::InetRequest(question).into());
+    question.finalize();
+    let mut bytes = vec![0; question.buffer_len()];
+    question.serialize(&mut bytes);
+    socket.send(&bytes, 0)?;
+    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
+    socket.recv(&mut bytes, 0)?;
+    let answer = NetlinkMessage::<SockDiagMessage>::deserialize(&bytes).map_err(io::Error::other)?;
+    match answer.payload {
+        NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => Ok(response.header.inode),
+        NetlinkPayload::Error(error) => Err(error.to_io()),
+        other => Err(io::Error::other(format!("an unexpected answer: {other:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    /// A program's end and ours.
+    async fn connection(address: &str) -> (std::net::TcpStream, TcpStream) {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let program = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().await.unwrap();
+        (program, ours)
+    }
+
+    async fn fin(ours: &mut TcpStream) {
+        let end = tokio::time::timeout(Duration::from_secs(10), ours.read(&mut [0])).await;
+        assert_eq!(end.unwrap().unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_socket_is_closed_when_its_last_descriptor_is() {
+        let closed = ClosedSockets::new();
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let (program, mut ours) = connection(address).await;
+            assert!(!closed.peer_of(&ours));
+            let duplicate = program.try_clone().unwrap();
+            program.shutdown(std::net::Shutdown::Write).unwrap();
+            fin(&mut ours).await;
+            assert!(!closed.peer_of(&ours), "{address}: it may still read");
+            drop(program);
+            assert!(!closed.peer_of(&ours), "{address}: somebody else has it");
+            drop(duplicate);
+            assert!(closed.peer_of(&ours), "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_both_families_is_known_by_its_ipv4_address() {
+        let closed = ClosedSockets::new();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let program = std::net::TcpStream::connect(format!("[::ffff:127.0.0.1]:{port}")).unwrap();
+        let (mut ours, _) = listener.accept().await.unwrap();
+        assert!(!closed.peer_of(&ours));
+        drop(program);
+        fin(&mut ours).await;
+        assert!(closed.peer_of(&ours));
+    }
+
+    #[tokio::test]
+    async fn what_the_kernel_does_not_know_is_not_closed() {
+        let (_program, ours) = connection("127.0.0.1:0").await;
+        assert!(!ClosedSockets(None).peer_of(&ours));
+        let nobody = "127.0.0.1:1".parse().unwrap();
+        let error = inode(&asking().unwrap(), nobody, nobody).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}");
+    }
+}
