@@ -216,7 +216,7 @@ mod tests {
     fn help_and_version_are_printed() {
         assert!(matches!(parsed("--help", None).unwrap(), Command::Print(text) if text.contains("--listen")));
         assert!(
-            matches!(parsed("--version", None).unwrap(), Command::Print(text) if text.contains("wire 2"))
+            matches!(parsed("--version", None).unwrap(), Command::Print(text) if text.contains(&format!("wire {WIRE_VERSION}")))
         );
     }
 }

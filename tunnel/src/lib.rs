@@ -40,6 +40,7 @@ pub mod tls;
 pub mod transport;
 
 mod hello;
+mod line;
 mod payload;
 mod turn;
 

@@ -7,6 +7,8 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 
+use crate::line::{Filled, Place};
+
 /// Bytes on their way into the tunnel, counted by the stream that sends them until they are written.
 ///
 /// A stream's reset overtakes what is queued before it. Whoever wants the queued bytes to arrive first waits for
@@ -15,6 +17,8 @@ use bytes::{Buf, Bytes};
 pub(crate) struct Payload {
     bytes: Bytes,
     flight: Option<Arc<InFlight>>,
+    /// Where it stands in the line, if it is large.
+    place: Option<Filled>,
 }
 
 /// How many payloads of one stream are queued.
@@ -27,7 +31,11 @@ pub(crate) struct InFlight {
 impl Payload {
     /// Bytes that nobody waits for.
     pub(crate) fn untracked(bytes: Bytes) -> Self {
-        Payload { bytes, flight: None }
+        Payload {
+            bytes,
+            flight: None,
+            place: None,
+        }
     }
 
     /// Bytes that count until they are written or given up.
@@ -36,7 +44,14 @@ impl Payload {
         Payload {
             bytes,
             flight: Some(Arc::clone(flight)),
+            place: None,
         }
+    }
+
+    /// The same bytes, in a place of the line.
+    pub(crate) fn in_place(mut self, place: Option<Place>) -> Self {
+        self.place = place.and_then(Place::fill);
+        self
     }
 }
 

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use kinject_tunnel::{CloseReason, SpliceEnd};
 use support::{World, soon, will_reset};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 /// Writes until nothing more is taken, and returns how much was.
@@ -273,6 +274,49 @@ async fn a_reset_after_the_peers_half_close_is_passed_on() {
     );
 }
 
+/// A transport whose way to the agent can be closed: what is sent there is not taken any more.
+fn with_gate() -> (DuplexStream, DuplexStream, watch::Sender<bool>) {
+    const HELD: usize = 64 * 1024;
+    let ((ours, from_ours), (to_theirs, theirs)) = (duplex(HELD), duplex(HELD));
+    let (gate, mut is_open) = watch::channel(true);
+    let ((mut from, mut back), (mut answers, mut to)) = (split(from_ours), split(to_theirs));
+    tokio::spawn(async move { tokio::io::copy(&mut answers, &mut back).await });
+    tokio::spawn(async move {
+        let mut block = vec![0; HELD];
+        loop {
+            is_open.wait_for(|open| *open).await.unwrap();
+            let count = from.read(&mut block).await.unwrap();
+            if count == 0 {
+                break;
+            }
+            to.write_all(&block[..count]).await.unwrap();
+        }
+    });
+    (ours, theirs, gate)
+}
+
+#[tokio::test]
+async fn a_reset_is_noticed_while_others_have_much_to_send() {
+    let (ours, theirs, gate) = with_gate();
+    let world = World::between(Box::new(ours), Box::new(theirs)).await;
+    let mut connections = Vec::new();
+    for _ in 0..4 {
+        connections.push(world.connection().await);
+    }
+    gate.send(false).unwrap();
+    for (program, ..) in &mut connections {
+        fill(program).await;
+    }
+    let (program, _service, relay) = connections.pop().unwrap();
+    will_reset(&program);
+    drop(program);
+    assert_eq!(
+        soon(relay).await.unwrap().end,
+        SpliceEnd::SocketFailed(ErrorKind::ConnectionReset)
+    );
+    gate.send(true).unwrap();
+}
+
 /// A connection whose program has sent all of this, ended its direction and gone, to a service that has not read.
 async fn orphaned(world: &World, bytes: usize) -> TcpStream {
     let (mut program, service, _relay) = world.connection().await;
@@ -280,6 +324,15 @@ async fn orphaned(world: &World, bytes: usize) -> TcpStream {
     program.shutdown().await.unwrap();
     // time passes only when nothing else is under way
     tokio::time::sleep(Duration::from_secs(1)).await;
+    // but does not wait for what the kernel has under way
+    let (mut waiting, mut unchanged) = (0, 0);
+    while unchanged < 20 {
+        std::thread::sleep(Duration::from_millis(1));
+        tokio::task::yield_now().await;
+        let now = rustix::io::ioctl_fionread(&service).unwrap();
+        unchanged = if now == waiting { unchanged + 1 } else { 0 };
+        waiting = now;
+    }
     will_reset(&program);
     service
 }

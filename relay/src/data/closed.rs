@@ -5,7 +5,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::SockDiagMessage;
@@ -26,7 +26,13 @@ pub(crate) struct ClosedSockets(Option<RefCell<Socket>>);
 impl ClosedSockets {
     /// A kernel that tells nothing is no reason not to go on: then no socket is known to be closed.
     pub(crate) fn new() -> Self {
-        Self(match asking() {
+        let usable = asking().and_then(|socket| {
+            // A kernel without this part of sock_diag looks for it with every question.
+            let known = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+            inode(&socket, known.local_addr()?, nobody).map(|_| socket)
+        });
+        Self(match usable {
             Ok(socket) => Some(RefCell::new(socket)),
             Err(error) => {
                 log::debug!("the kernel does not tell which sockets are closed: {error}");
@@ -99,11 +105,10 @@ mod tests {
     use super::*;
     use std::time::Duration;
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
 
     /// A program's end and ours.
     async fn connection(address: &str) -> (std::net::TcpStream, TcpStream) {
-        let listener = TcpListener::bind(address).await.unwrap();
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let program = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (ours, _) = listener.accept().await.unwrap();
         (program, ours)
@@ -134,7 +139,7 @@ mod tests {
     #[tokio::test]
     async fn a_socket_of_both_families_is_known_by_its_ipv4_address() {
         let closed = ClosedSockets::new();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let program = std::net::TcpStream::connect(format!("[::ffff:127.0.0.1]:{port}")).unwrap();
         let (mut ours, _) = listener.accept().await.unwrap();

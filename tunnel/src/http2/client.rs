@@ -16,7 +16,6 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 
 use super::datagrams::{self, DatagramStream};
 use super::heartbeat::Heartbeat;
-use super::line::{Line, Outlet};
 use super::relief::{Relief, Relieved};
 use super::stream::TunnelStream;
 use super::traffic::Metered;
@@ -28,6 +27,7 @@ use super::{
 use crate::dial_error::{DialError, PROXY_STATUS};
 use crate::hello::Hello;
 use crate::keys::RelayIdentity;
+use crate::line::{Line, Outlet};
 use crate::link::{self, OpenError, Security};
 use crate::payload::Payload;
 use crate::transport::Stream;

@@ -4,8 +4,8 @@ use std::fmt;
 
 use h2::{RecvStream, SendStream};
 
-use super::line::Line;
 use super::windows::Share;
+use crate::line::Line;
 use crate::payload::Payload;
 
 /// The two directions of a connection. Dropping it resets the stream with CANCEL, unless both directions have ended.

@@ -26,7 +26,7 @@ use tokio::time::timeout;
 
 use super::block::{self, MOST_READ_BYTES, READ_BYTES};
 use super::{Shared, SpliceEnd, orphan, rests, stream_end};
-use crate::http2::{Line, Place, Turn};
+use crate::line::{Line, Place, Turn};
 use crate::payload::Payload;
 use crate::turn::turn;
 
@@ -38,6 +38,8 @@ enum Step {
     Read(Bytes, Option<Place>),
     /// Bytes wait in the socket, but the stream has no room.
     NoRoom,
+    /// The same, but others have much to send before them.
+    InLine,
     /// The stream was reset while there was nothing to read.
     StreamEnded(SpliceEnd),
     /// The same, but the socket has not taken everything yet that came before.
@@ -64,14 +66,9 @@ pub(super) async fn run(
                 let count = bytes.len();
                 *sent += count as u64;
                 reading.adapt(count);
-                if send
-                    .send_data(Payload::tracked(bytes, &shared.flight), false)
-                    .is_err()
-                {
+                let block = Payload::tracked(bytes, &shared.flight).in_place(place);
+                if send.send_data(block, false).is_err() {
                     return ended(&read, send, shared).await;
-                }
-                if let Some(place) = place {
-                    place.fill();
                 }
                 if count >= READ_BYTES {
                     // Lets the tunnel, which is the last in a turn, write the block while it is in the processor's cache.
@@ -84,8 +81,15 @@ pub(super) async fn run(
                     return end;
                 }
             }
+            Step::InLine => match in_line(&mut reading.turn, &read, send, shared).await {
+                Ok(place) => reading.place = Some(place),
+                Err(end) => return end,
+            },
             Step::StreamEnded(end) => return end,
-            Step::Orphaned => return orphaned(&read, shared).await,
+            Step::Orphaned => {
+                drop(reading);
+                return orphaned(&read, shared).await;
+            }
             Step::Failed(error) => return abort(send, shared, error.kind()).await,
         }
     }
@@ -120,6 +124,8 @@ struct Reading {
     /// The stream keeps room for the next read.
     reserved: bool,
     turn: Turn,
+    /// The place for the next read, if it needs one and has it.
+    place: Option<Place>,
 }
 
 impl Reading {
@@ -129,6 +135,7 @@ impl Reading {
             has_much: false,
             reserved: false,
             turn: line.turn(),
+            place: None,
         }
     }
 
@@ -158,10 +165,10 @@ impl Reading {
         if let Err(error) = ready!(readable) {
             return Poll::Ready(Step::Failed(error));
         }
-        let place = match self.has_much {
-            true => Some(ready!(self.turn.poll_place(cx))),
-            false => None,
-        };
+        let place = self.place.take();
+        if self.has_much && place.is_none() {
+            return Poll::Ready(Step::InLine);
+        }
         send.reserve_capacity(self.size);
         self.reserved = true;
         let room = send.capacity();
@@ -190,6 +197,30 @@ impl Reading {
             () => self.size.min(most),
         };
     }
+}
+
+/// Waits for a place in the line. Meanwhile nothing is read, so ends of either side have to be watched for.
+async fn in_line(
+    turn: &mut Turn,
+    read: &ReadHalf<'_>,
+    send: &mut SendStream<Payload>,
+    shared: &Shared,
+) -> Result<Place, SpliceEnd> {
+    let failed = tokio::select! {
+        biased;
+        place = poll_fn(|cx| turn.poll_place(cx)) => return Ok(place),
+        () = poll_fn(|cx| match shared.inbound_complete.load(Ordering::Relaxed) {
+            true => send.poll_reset(cx).map(drop),
+            // the other direction notices it
+            false => Poll::Pending,
+        }) => None,
+        kind = socket_failed(read, shared) => Some(kind),
+    };
+    turn.leave();
+    Err(match failed {
+        Some(kind) => abort(send, shared, kind).await,
+        None => ended(read, send, shared).await,
+    })
 }
 
 /// Waits for room in the stream. Meanwhile nothing is read, so a reset of the socket has to be watched for.

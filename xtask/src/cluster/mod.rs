@@ -264,25 +264,28 @@ fn kubeconfig() -> Result<()> {
 }
 
 fn status() -> Result<ExitCode> {
-    let (text, code) = describe()?;
+    let mut text = String::new();
+    let code = describe(&mut text);
     match std::io::stdout().write_all(text.as_bytes()) {
         // who closed the pipe has read enough
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(code),
-        written => written.map(|()| code).context("writing"),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        written => written.context("writing")?,
     }
+    code
 }
 
-/// What `status` says, and its exit status.
-fn describe() -> Result<(String, ExitCode)> {
+/// What `status` says, as far as it can be said, and its exit status.
+fn describe(text: &mut String) -> Result<ExitCode> {
     let state = State::new();
     let Some(_node) = Node::running(&state)? else {
-        return Ok(("down\n".to_owned(), ExitCode::FAILURE));
+        text.push_str("down\n");
+        return Ok(ExitCode::FAILURE);
     };
     let owner = state.owner()?.unwrap_or_default();
     // Others than root see the files that say so much, but not the administrator's credentials.
     let credentials = File::open(state.kubeconfig()).is_ok();
     let ready = state.read(READY)?.is_some() && (!credentials || Kubectl::new(&state).is_ready());
-    let mut text = format!(
+    *text += &format!(
         "{}, started from {}\nkubeconfig: {}\nkubectl: {}\nlogs: {}\n",
         if ready { "up" } else { "starting or broken" },
         owner.display(),
@@ -291,17 +294,17 @@ fn describe() -> Result<(String, ExitCode)> {
         state.path("logs").display()
     );
     if !ready {
-        return Ok((text, ExitCode::FAILURE));
+        return Ok(ExitCode::FAILURE);
     }
     if credentials {
         let kubectl = Kubectl::new(&state);
         for question in [&["get", "nodes"][..], &["get", "pods", "--all-namespaces"]] {
-            text += &format!("\n{}", kubectl.run(question)?);
+            *text += &format!("\n{}", kubectl.run(question)?);
         }
     } else {
-        text += "only root may ask for more\n";
+        text.push_str("only root may ask for more\n");
     }
-    Ok((text, ExitCode::SUCCESS))
+    Ok(ExitCode::SUCCESS)
 }
 
 fn need_root(task: &str) -> Result<()> {

@@ -1,9 +1,9 @@
 //! Who sends much, one after the other.
 //!
-//! All connections of a tunnel leave by one line. Who has much to send waits for a place in it, and there are [`PLACES`]
-//! until the transport has taken what stands there. So the blocks that are on their way at once are few, and may be large:
-//! they stay in the processor's cache, and take fewer system calls for the same bytes. A connection with a few bytes to
-//! say needs no place, and stands behind no more than those blocks.
+//! All connections of a tunnel leave by one line. Who has much to send waits for a place in it, and there are [`PLACES`].
+//! A place is free again when the transport has taken its block, or everything that can be sent: a block whose stream has
+//! no window any more keeps nobody waiting. So the large blocks that are on their way at once are few: they stay in the
+//! processor's cache, and take fewer system calls for the same bytes. A connection with a few bytes to say needs no place.
 //!
 //! Blocks become smaller while the transport takes long for what stands in the line, and larger while it does not.
 
@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::PollSemaphore;
 
-use super::FRAME_BYTES;
+use crate::http2::FRAME_BYTES;
 
-/// Blocks that are let in until the transport has taken them.
+/// Large blocks at once.
 const PLACES: usize = 2;
 /// Blocks become larger when the transport has taken what stands in the line within this time.
 const SOON: Duration = Duration::from_millis(2);
@@ -33,6 +33,10 @@ pub(crate) struct Line(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     places: Arc<Semaphore>,
+    /// Places that are filled, of those that were since the transport had last taken everything.
+    filled: AtomicUsize,
+    /// How often it had.
+    emptied: AtomicUsize,
     block: AtomicUsize,
 }
 
@@ -45,10 +49,21 @@ pub(crate) struct Turn {
 
 /// A place in the line. Dropping it leaves it to the next one.
 #[derive(Debug)]
-pub(crate) struct Place(Option<OwnedSemaphorePermit>);
+pub(crate) struct Place {
+    line: Line,
+    /// None in the line of a tunnel that is gone.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A place with a block in it. It is dropped with the block.
+#[derive(Debug)]
+pub(crate) struct Filled {
+    line: Line,
+    emptied: usize,
+}
 
 /// The end of the line, where the transport takes what stands in it.
-pub(super) struct Outlet {
+pub(crate) struct Outlet {
     line: Line,
     /// Since when the transport has left something.
     waits_since: Option<Instant>,
@@ -66,7 +81,16 @@ impl Line {
 impl Turn {
     /// Waits for a place, or for the end of the tunnel. Who has waited gets it, and should not be left unpolled then.
     pub(crate) fn poll_place(&mut self, cx: &mut Context<'_>) -> Poll<Place> {
-        self.places.poll_acquire(cx).map(Place)
+        let line = &self.line;
+        self.places.poll_acquire(cx).map(|permit| Place {
+            line: line.clone(),
+            permit,
+        })
+    }
+
+    /// Waits no longer.
+    pub(crate) fn leave(&mut self) {
+        *self = self.line.turn();
     }
 
     /// Bytes that may stand in a place.
@@ -76,31 +100,48 @@ impl Turn {
 }
 
 impl Place {
-    /// A block stands there now, given to HTTP/2: the place is free again when the transport has taken everything.
-    pub(crate) fn fill(self) {
-        if let Some(permit) = self.0 {
-            permit.forget();
+    /// A block is put there, and given to HTTP/2.
+    pub(crate) fn fill(self) -> Option<Filled> {
+        let inner = &self.line.0;
+        self.permit?.forget();
+        inner.filled.fetch_add(1, Ordering::Relaxed);
+        Some(Filled {
+            emptied: inner.emptied.load(Ordering::Relaxed),
+            line: self.line,
+        })
+    }
+}
+
+impl Drop for Filled {
+    fn drop(&mut self) {
+        let inner = &self.line.0;
+        // Else it has been given back with all others.
+        if inner.emptied.load(Ordering::Relaxed) == self.emptied {
+            inner.filled.fetch_sub(1, Ordering::Relaxed);
+            inner.places.add_permits(1);
         }
     }
 }
 
 impl Outlet {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             line: Line(Arc::new(Inner {
                 places: Arc::new(Semaphore::new(PLACES)),
+                filled: AtomicUsize::new(0),
+                emptied: AtomicUsize::new(0),
                 block: AtomicUsize::new(LARGEST),
             })),
             waits_since: None,
         }
     }
 
-    pub(super) fn line(&self) -> &Line {
+    pub(crate) fn line(&self) -> &Line {
         &self.line
     }
 
     /// To be called after each poll of the connection, with whether the transport has taken everything.
-    pub(super) fn serve(&mut self, everything: bool) {
+    pub(crate) fn serve(&mut self, everything: bool) {
         self.serve_at(everything, Instant::now);
     }
 
@@ -109,10 +150,16 @@ impl Outlet {
             self.waits_since.get_or_insert_with(now);
             return;
         }
-        let Inner { places, block } = &*self.line.0;
-        let free = places.available_permits();
-        if free < PLACES {
-            places.add_permits(PLACES - free);
+        let Inner {
+            places,
+            filled,
+            emptied,
+            block,
+        } = &*self.line.0;
+        let given_back = filled.swap(0, Ordering::Relaxed);
+        if given_back > 0 {
+            emptied.fetch_add(1, Ordering::Relaxed);
+            places.add_permits(given_back);
         }
         if let Some(since) = self.waits_since.take() {
             let (size, took) = (block.load(Ordering::Relaxed), now() - since);
@@ -146,24 +193,40 @@ mod tests {
     }
 
     #[test]
-    fn who_has_much_to_send_waits_until_what_stands_in_the_line_is_taken() {
+    fn who_has_much_to_send_waits_until_a_block_is_taken() {
+        let outlet = Outlet::new();
+        let mut turns = [(); 4].map(|()| outlet.line().turn());
+        let [first, second, third, fourth] = &mut turns;
+        let blocks = [first, second].map(|turn| place(turn).and_then(Place::fill).unwrap());
+        assert!(place(third).is_none() && place(fourth).is_none());
+        drop(blocks);
+        let next = place(third).and_then(Place::fill).unwrap();
+        drop(place(fourth).unwrap());
+        drop(next);
+    }
+
+    #[test]
+    fn a_block_that_nothing_but_its_stream_holds_back_keeps_nobody_waiting() {
         let mut outlet = Outlet::new();
         let mut turns = [(); 5].map(|()| outlet.line().turn());
         // Fills every place that there is, and tells whose those were.
-        let mut filled = || -> Vec<usize> {
+        let mut filled = || -> (Vec<usize>, Vec<Filled>) {
             let places = turns.iter_mut().map(place).enumerate();
-            let places = places.filter_map(|(at, place)| Some((at, place?)));
-            let (whose, places): (Vec<_>, Vec<_>) = places.unzip();
-            places.into_iter().for_each(Place::fill);
-            whose
+            places
+                .filter_map(|(at, place)| Some((at, place?.fill()?)))
+                .unzip()
         };
-        assert_eq!(filled(), [0, 1]);
+        let (whose, stuck) = filled();
+        assert_eq!(whose, [0, 1]);
         outlet.serve(false);
-        assert_eq!(filled(), [0; 0], "the transport has left something");
+        assert!(filled().0.is_empty(), "the transport has left something");
         outlet.serve(true);
-        assert_eq!(filled(), [2, 3], "who waits for longest");
-        outlet.serve(true);
-        assert_eq!(filled(), [0, 4], "who came again after the last one");
+        let (whose, next) = filled();
+        assert_eq!(whose, [2, 3], "who waits for longest");
+        drop(stuck);
+        assert!(filled().0.is_empty(), "no more places come of it");
+        drop(next);
+        assert_eq!(filled().0, [0, 4], "who came again after the last one");
     }
 
     #[test]
@@ -172,12 +235,12 @@ mod tests {
         let mut turns = [(); 4].map(|()| outlet.line().turn());
         let [first, second, third, fourth] = &mut turns;
         let unused = place(first).unwrap();
-        place(second).unwrap().fill();
+        let block = place(second).and_then(Place::fill).unwrap();
         assert!(place(third).is_none());
-        drop(unused);
-        drop(place(third).unwrap());
         outlet.serve(true);
-        let _both = (place(first).unwrap(), place(second).unwrap());
+        drop(block);
+        drop(unused);
+        let _both = (place(third).unwrap(), place(first).unwrap());
         assert!(place(fourth).is_none());
     }
 
