@@ -317,6 +317,35 @@ async fn a_reset_is_noticed_while_others_have_much_to_send() {
     gate.send(true).unwrap();
 }
 
+#[tokio::test]
+async fn what_came_before_a_reset_is_delivered_also_where_the_other_direction_waits_for_others() {
+    // here it is the agent that is not listened to
+    let (agents, relays, gate) = with_gate();
+    let mut world = World::between(Box::new(relays), Box::new(agents)).await;
+    let mut connections = Vec::new();
+    for _ in 0..4 {
+        connections.push(world.connection().await);
+    }
+    gate.send(false).unwrap();
+    for (_, service, _) in &mut connections {
+        fill(service).await;
+    }
+    let (mut program, mut service, relay) = connections.pop().unwrap();
+    program.write_all(&vec![b'x'; MUCH]).await.unwrap();
+    program.shutdown().await.unwrap();
+    let early = timeout(Duration::from_millis(300), world.at_the_agent()).await;
+    assert!(early.is_err(), "{early:?}");
+    will_reset(&program);
+    drop(program);
+    soon(relay).await.unwrap();
+    let early = timeout(Duration::from_millis(300), world.at_the_agent()).await;
+    assert!(early.is_err(), "given up before the service has read: {early:?}");
+    let mut heard = vec![0; MUCH];
+    soon(service.read_exact(&mut heard)).await.unwrap();
+    assert!(heard.iter().all(|byte| *byte == b'x'));
+    gate.send(true).unwrap();
+}
+
 /// A connection whose program has sent all of this, ended its direction and gone, to a service that has not read.
 async fn orphaned(world: &World, bytes: usize) -> TcpStream {
     let (mut program, service, _relay) = world.connection().await;

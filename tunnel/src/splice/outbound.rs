@@ -82,7 +82,7 @@ pub(super) async fn run(
                 }
             }
             Step::InLine => match in_line(&mut reading.turn, &read, send, shared).await {
-                Ok(place) => reading.place = Some(place),
+                Ok(place) => reading.place = place,
                 Err(end) => return end,
             },
             Step::StreamEnded(end) => return end,
@@ -146,10 +146,7 @@ impl Reading {
         send: &mut SendStream<Payload>,
         shared: &Shared,
     ) -> Poll<Step> {
-        // While the other direction takes from the stream, it notices a reset.
-        if shared.inbound_complete.load(Ordering::Relaxed)
-            && let Poll::Ready(reset) = send.poll_reset(cx)
-        {
+        if let Poll::Ready(reset) = poll_reset(cx, send, shared) {
             let orphaned = reset.is_ok() && !shared.inbound_done.load(Ordering::Relaxed);
             return Poll::Ready(match orphaned {
                 true => Step::Orphaned,
@@ -199,28 +196,34 @@ impl Reading {
     }
 }
 
-/// Waits for a place in the line. Meanwhile nothing is read, so ends of either side have to be watched for.
+/// Waits for a place in the line; none when the stream was reset. Meanwhile nothing is read, so a reset of the socket has
+/// to be watched for.
 async fn in_line(
     turn: &mut Turn,
     read: &ReadHalf<'_>,
     send: &mut SendStream<Payload>,
     shared: &Shared,
-) -> Result<Place, SpliceEnd> {
-    let failed = tokio::select! {
+) -> Result<Option<Place>, SpliceEnd> {
+    let kind = tokio::select! {
         biased;
-        place = poll_fn(|cx| turn.poll_place(cx)) => return Ok(place),
-        () = poll_fn(|cx| match shared.inbound_complete.load(Ordering::Relaxed) {
-            true => send.poll_reset(cx).map(drop),
-            // the other direction notices it
-            false => Poll::Pending,
-        }) => None,
-        kind = socket_failed(read, shared) => Some(kind),
+        place = poll_fn(|cx| turn.poll_place(cx)) => return Ok(Some(place)),
+        _ = poll_fn(|cx| poll_reset(cx, send, shared)) => return Ok(None),
+        kind = socket_failed(read, shared) => kind,
     };
     turn.leave();
-    Err(match failed {
-        Some(kind) => abort(send, shared, kind).await,
-        None => ended(read, send, shared).await,
-    })
+    Err(abort(send, shared, kind).await)
+}
+
+/// Ready when the other end has reset the stream. While the other direction takes from the stream, it notices that.
+fn poll_reset(
+    cx: &mut Context<'_>,
+    send: &mut SendStream<Payload>,
+    shared: &Shared,
+) -> Poll<Result<Reason, h2::Error>> {
+    match shared.inbound_complete.load(Ordering::Relaxed) {
+        true => send.poll_reset(cx),
+        false => Poll::Pending,
+    }
 }
 
 /// Waits for room in the stream. Meanwhile nothing is read, so a reset of the socket has to be watched for.
