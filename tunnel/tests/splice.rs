@@ -353,13 +353,17 @@ async fn orphaned(world: &World, bytes: usize) -> TcpStream {
     program.shutdown().await.unwrap();
     // time passes only when nothing else is under way
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // but does not wait for what the kernel has under way
+    // but does not wait for the kernel's timers: acknowledgements that are put off, probes of a full reader
     let (mut waiting, mut unchanged) = (0, 0);
-    while unchanged < 20 {
+    while unchanged < 300 {
         std::thread::sleep(Duration::from_millis(1));
         tokio::task::yield_now().await;
         let now = rustix::io::ioctl_fionread(&service).unwrap();
-        unchanged = if now == waiting { unchanged + 1 } else { 0 };
+        unchanged = if now == waiting && now > 0 {
+            unchanged + 1
+        } else {
+            0
+        };
         waiting = now;
     }
     will_reset(&program);
@@ -378,11 +382,7 @@ async fn a_reader_that_takes_nothing_from_a_program_that_is_gone_is_given_up_aft
     assert_eq!(outcome.end, SpliceEnd::StreamReset);
     assert!(outcome.received < MUCH as u64, "it was not stuck: {outcome:?}");
     let waited = start.elapsed().as_secs();
-    // Twice where the first look came before the reader's kernel had taken what it can: this clock does not wait for it.
-    assert!(
-        (300..330).contains(&waited) || (600..630).contains(&waited),
-        "{waited} s"
-    );
+    assert!((300..330).contains(&waited), "{waited} s");
     assert_eq!(
         read_all(&mut service).await.unwrap_err().1,
         ErrorKind::ConnectionReset
