@@ -17,6 +17,7 @@ mod registry;
 mod report;
 mod routes;
 mod session;
+mod sock_diag;
 mod ticker;
 mod trace;
 mod uplink;

@@ -3,42 +3,38 @@
 //! On the wire both are the same FIN. The kernel tells them apart for whoever asks (sock_diag(7)): a socket that no
 //! descriptor refers to any more has no inode.
 
-use std::cell::RefCell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
-use netlink_sys::Socket;
-use netlink_sys::protocols::NETLINK_SOCK_DIAG;
+use rustix::net::{RecvFlags, SendFlags};
 use tokio::net::TcpStream;
 
-use crate::log;
-
-/// Longer than any answer about one socket without extensions.
-const ANSWER_BYTES: usize = 4096;
+use crate::{log, sock_diag};
 
 /// Asks the kernel about programs' sockets, which takes it some microseconds.
-pub(crate) struct ClosedSockets(Option<RefCell<Socket>>);
+pub(crate) struct ClosedSockets(Option<OwnedFd>);
 
 impl ClosedSockets {
     /// A kernel that tells nothing is no reason not to go on: then no socket is known to be closed.
     pub(crate) fn new() -> Self {
-        let usable = asking().and_then(|socket| {
+        let usable = sock_diag::open(0).and_then(|socket| {
             // A kernel without this part of sock_diag looks for it with every question.
             let known = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
             inode(&socket, known.local_addr()?, nobody).map(|_| socket)
         });
-        Self(match usable {
-            Ok(socket) => Some(RefCell::new(socket)),
-            Err(error) => {
-                log::debug!("the kernel does not tell which sockets are closed: {error}");
-                None
-            }
-        })
+        Self(
+            usable
+                .inspect_err(|error| {
+                    log::debug!("the kernel does not tell which sockets are closed: {error}");
+                })
+                .ok(),
+        )
     }
 
     /// Whether nobody has the peer of this connection on loopback open any more, as far as the kernel tells.
@@ -46,7 +42,7 @@ impl ClosedSockets {
         let Some(socket) = &self.0 else { return false };
         let asked = ours
             .peer_addr()
-            .and_then(|peer| inode(&socket.borrow(), peer, ours.local_addr()?));
+            .and_then(|peer| inode(socket, peer, ours.local_addr()?));
         match asked {
             Ok(inode) => inode == 0,
             Err(error) => {
@@ -57,17 +53,8 @@ impl ClosedSockets {
     }
 }
 
-fn asking() -> io::Result<Socket> {
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.bind_auto()?;
-    socket.connect(&netlink_sys::SocketAddr::new(0, 0))?;
-    // The kernel answers while it takes the question.
-    socket.set_non_blocking(true)?;
-    Ok(socket)
-}
-
 /// The inode of the TCP socket with these addresses, 0 if it has none.
-fn inode(socket: &Socket, local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
+fn inode(socket: &OwnedFd, local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST;
     let question = InetRequest {
@@ -89,15 +76,11 @@ fn inode(socket: &Socket, local: SocketAddr, peer: SocketAddr) -> io::Result<u32
     question.finalize();
     let mut bytes = vec![0; question.buffer_len()];
     question.serialize(&mut bytes);
-    socket.send(&bytes, 0)?;
-    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
-    socket.recv(&mut bytes, 0)?;
-    let answer = NetlinkMessage::<SockDiagMessage>::deserialize(&bytes).map_err(io::Error::other)?;
-    match answer.payload {
-        NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => Ok(response.header.inode),
-        NetlinkPayload::Error(error) => Err(error.to_io()),
-        other => Err(io::Error::other(format!("an unexpected answer: {other:?}"))),
-    }
+    rustix::net::send(socket, &bytes, SendFlags::empty())?;
+    // The kernel has answered while it took the question.
+    let mut answer = [0; sock_diag::MESSAGE];
+    let (length, _) = rustix::net::recv(socket, &mut answer, RecvFlags::empty())?;
+    Ok(sock_diag::read(&answer[..length])?.inode)
 }
 
 #[cfg(test)]
@@ -154,7 +137,7 @@ mod tests {
         let (_program, ours) = connection("127.0.0.1:0").await;
         assert!(!ClosedSockets(None).peer_of(&ours));
         let nobody = "127.0.0.1:1".parse().unwrap();
-        let error = inode(&asking().unwrap(), nobody, nobody).unwrap_err();
+        let error = inode(&sock_diag::open(0).unwrap(), nobody, nobody).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{error}");
     }
 }

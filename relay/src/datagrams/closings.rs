@@ -4,11 +4,8 @@
 //! looks like the program's. The kernel tells whoever listens which sockets are gone, without any privilege, some
 //! microseconds after it happened. A kernel without `udp_diag` tells nothing; then [`super::living`] notices it.
 
-use crate::readiness;
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_sock_diag::SockDiagMessage;
-use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
+use crate::{readiness, sock_diag};
+use rustix::net::RecvFlags;
 use std::io;
 use std::os::fd::OwnedFd;
 use tokio::io::unix::AsyncFd;
@@ -16,27 +13,20 @@ use tokio::io::unix::AsyncFd;
 /// `SKNLGRP_INET_UDP_DESTROY` and `SKNLGRP_INET6_UDP_DESTROY` of linux/sock_diag.h, as bits.
 const GROUPS: u32 = 1 << 1 | 1 << 3;
 
-/// Longer than the kernel's messages.
-const MESSAGE: usize = 4096;
-
 /// A socket that the kernel tells of closed ones.
 pub(super) struct Closings(AsyncFd<OwnedFd>);
 
 impl Closings {
     /// Listens from now on.
     pub(super) fn listen() -> io::Result<Self> {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket =
-            rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(SOCK_DIAG))?;
-        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
-        Ok(Self(readiness::watch(socket)?))
+        Ok(Self(readiness::watch(sock_diag::open(GROUPS)?)?))
     }
 
     /// The cookie of the next one. Cancel-safe.
     pub(super) async fn next(&self) -> io::Result<u64> {
         loop {
             let mut ready = self.0.readable().await?;
-            let mut message = [0; MESSAGE];
+            let mut message = [0; sock_diag::MESSAGE];
             let received =
                 ready.try_io(|socket| Ok(rustix::net::recv(socket, &mut message, RecvFlags::empty())?));
             match received {
@@ -55,11 +45,7 @@ impl Closings {
 }
 
 fn cookie(message: &[u8]) -> Option<u64> {
-    let message = NetlinkMessage::<SockDiagMessage>::deserialize(message).ok()?;
-    let NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket)) = message.payload else {
-        return None;
-    };
-    let [a, b, c, d, e, f, g, h] = socket.header.socket_id.cookie;
+    let [a, b, c, d, e, f, g, h] = sock_diag::read(message).ok()?.socket_id.cookie;
     // two numbers of 32 bits, the lower one first
     let (low, high) = (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]));
     Some(u64::from(high) << 32 | u64::from(low))
