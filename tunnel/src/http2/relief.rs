@@ -33,7 +33,7 @@ pub(super) struct Relieved {
     stream: Stream,
     /// Taken, but not written yet.
     spilled: BytesMut,
-    now: Relief,
+    relief: Relief,
 }
 
 /// The connection's side of it.
@@ -85,7 +85,7 @@ impl Relieved {
             Self {
                 stream,
                 spilled: BytesMut::new(),
-                now: relief.clone(),
+                relief: relief.clone(),
             },
             relief,
         )
@@ -103,7 +103,7 @@ impl Relieved {
             Poll::Pending => Poll::Pending,
         };
         if written.is_pending() {
-            self.now.0.refused.store(true, Ordering::Relaxed);
+            self.relief.0.refused.store(true, Ordering::Relaxed);
             if self.may_take() {
                 let before = self.spilled.len();
                 bufs.iter().for_each(|buf| self.spilled.extend_from_slice(buf));
@@ -129,7 +129,7 @@ impl Relieved {
     }
 
     fn may_take(&self) -> bool {
-        self.now.0.relieved.load(Ordering::Relaxed) && self.spilled.len() < MOST_BYTES
+        self.relief.0.relieved.load(Ordering::Relaxed) && self.spilled.len() < MOST_BYTES
     }
 }
 
@@ -140,8 +140,8 @@ impl AsyncRead for Relieved {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.now.0.relieved.store(false, Ordering::Relaxed);
-        self.now.0.has_read.store(read.is_pending(), Ordering::Relaxed);
+        self.relief.0.relieved.store(false, Ordering::Relaxed);
+        self.relief.0.has_read.store(read.is_pending(), Ordering::Relaxed);
         read
     }
 }
@@ -169,7 +169,7 @@ impl AsyncWrite for Relieved {
             Poll::Pending => Poll::Pending,
         };
         if flushed.is_pending() {
-            self.now.0.refused.store(true, Ordering::Relaxed);
+            self.relief.0.refused.store(true, Ordering::Relaxed);
             if self.may_take() {
                 return Poll::Ready(Ok(()));
             }
