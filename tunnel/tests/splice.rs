@@ -8,7 +8,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use kinject_tunnel::{CloseReason, SpliceEnd};
-use support::{World, soon, will_reset};
+use support::{Buffers, World, soon, will_reset};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -475,7 +475,8 @@ async fn transfer(writer: &mut TcpStream, reader: &mut TcpStream, bytes: usize) 
 #[tokio::test]
 async fn readers_that_stall_among_fast_ones_take_bounded_memory_and_cost_the_others_nothing() {
     const STALLED: u64 = 8;
-    let world = World::new().await;
+    // so that the bytes taken differ by what is ours
+    let world = World::with_buffers(Buffers::Fixed).await;
     let (mut slow, mut writer, _relay) = world.connection().await;
     let narrow = fill(&mut writer).await;
     drop(writer);

@@ -34,17 +34,35 @@ pub(crate) struct World {
     pub(crate) driver: JoinHandle<CloseReason>,
     pub(crate) agent: AbortHandle,
     outcomes: UnboundedReceiver<SpliceOutcome>,
+    buffers: Buffers,
+}
+
+/// What the kernel holds of each connection.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Buffers {
+    /// What it sees fit, which changes with how fast a socket is read.
+    Grown,
+    /// The same for all.
+    Fixed,
 }
 
 impl World {
     pub(crate) async fn new() -> World {
+        World::with_buffers(Buffers::Grown).await
+    }
+
+    pub(crate) async fn with_buffers(buffers: Buffers) -> World {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        World::between(Box::new(ours), Box::new(theirs)).await
+        World::made_of(Box::new(ours), Box::new(theirs), buffers).await
     }
 
     pub(crate) async fn between(ours: Stream, theirs: Stream) -> World {
+        World::made_of(ours, theirs, Buffers::Grown).await
+    }
+
+    async fn made_of(ours: Stream, theirs: Stream, buffers: Buffers) -> World {
         let (tell, outcomes) = unbounded_channel();
-        let agent = tokio::spawn(agent(theirs, tell)).abort_handle();
+        let agent = tokio::spawn(agent(theirs, tell, buffers)).abort_handle();
         let identity = RelayIdentity::from_secret(&secret(1));
         let (tunnel, driver) = soon(Tunnel::open(ours, &identity, Security::Proof))
             .await
@@ -54,6 +72,7 @@ impl World {
             driver: tokio::spawn(driver),
             agent,
             outcomes,
+            buffers,
         }
     }
 
@@ -72,8 +91,12 @@ impl World {
             .await
             .unwrap();
         let (program, relay) = pair().await;
+        self.buffers.apply(&relay);
         let relay = tokio::spawn(splice(relay, stream, move |_| closes));
         let (service, _) = soon(service.accept()).await.unwrap();
+        for end in [&program, &service] {
+            self.buffers.apply(end);
+        }
         (program, service, relay)
     }
 
@@ -88,7 +111,18 @@ impl World {
     }
 }
 
-async fn agent(stream: Stream, tell: UnboundedSender<SpliceOutcome>) {
+impl Buffers {
+    fn apply(self, socket: &TcpStream) {
+        const BYTES: usize = 1024 * 1024;
+        if self == Buffers::Fixed {
+            let socket = socket2::SockRef::from(socket);
+            socket.set_send_buffer_size(BYTES).unwrap();
+            socket.set_recv_buffer_size(BYTES).unwrap();
+        }
+    }
+}
+
+async fn agent(stream: Stream, tell: UnboundedSender<SpliceOutcome>, buffers: Buffers) {
     let identity = AgentIdentity::from_secret(&secret(1));
     let (stream, _) = link::accept(stream, &identity, Security::Proof).await.unwrap();
     let mut server = Server::start(stream).await.unwrap();
@@ -97,7 +131,7 @@ async fn agent(stream: Stream, tell: UnboundedSender<SpliceOutcome>) {
         tokio::select! {
             incoming = server.next() => match incoming {
                 Ok(Incoming::Connect(request)) => {
-                    connections.spawn(serve(request, tell.clone()));
+                    connections.spawn(serve(request, tell.clone(), buffers));
                 }
                 Ok(other) => drop(other),
                 Err(_) => break,
@@ -109,10 +143,11 @@ async fn agent(stream: Stream, tell: UnboundedSender<SpliceOutcome>) {
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve(request: ConnectRequest, tell: UnboundedSender<SpliceOutcome>) {
+async fn serve(request: ConnectRequest, tell: UnboundedSender<SpliceOutcome>, buffers: Buffers) {
     match TcpStream::connect(request.authority()).await {
         Ok(tcp) => {
             tcp.set_nodelay(true).unwrap();
+            buffers.apply(&tcp);
             if let Some(stream) = request.accept() {
                 let _ = tell.send(splice(tcp, stream, |_| false).await);
             }
