@@ -2,6 +2,7 @@
 #include "common.h"
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 /* as programs know them that were linked before glibc 2.33 */
 #if defined(__x86_64__)
@@ -65,15 +66,32 @@ int main(int argc, char **argv)
         print_size("__fxstatat", asked, status.st_size);
         asked = __fxstatat64(OLD_VERSION, AT_FDCWD, file, &status64, 0);
         print_size("__fxstatat64", asked, status64.st_size);
+        asked = syscall(SYS_newfstatat, AT_FDCWD, file, &status, 0);
+        print_size("newfstatat by number", asked, status.st_size);
+        asked = syscall(SYS_statx, AT_FDCWD, file, 0, STATX_SIZE, &statusx);
+        print_size("statx by number", asked, statusx.stx_size);
+#ifdef SYS_stat
+        asked = syscall(SYS_stat, file, &status);
+        print_size("stat by number", asked, status.st_size);
+        asked = syscall(SYS_lstat, file, &status);
+        print_size("lstat by number", asked, status.st_size);
+        print_access("access by number", syscall(SYS_access, file, R_OK));
+#endif
         print_access("access", access(file, R_OK));
         print_access("faccessat", faccessat(AT_FDCWD, file, F_OK, 0));
+        print_access("faccessat by number", syscall(SYS_faccessat, AT_FDCWD, file, F_OK));
+        print_access("faccessat2 by number", syscall(SYS_faccessat2, AT_FDCWD, file, F_OK, 0));
     }
     if (argc > 1) {
-        char *far = (char *)8;
+        char *far = (char *)8, *volatile none = NULL;
 
         print_size("no room", stat(argv[1], (struct stat *)far), 0);
         print_access("no such mode", access(far, 4711));
         print_size("no such flags", fstatat(AT_FDCWD, far, &status, 0x40000000), 0);
+        /* of a descriptor alone; Linux wants a path for it before 6.11 */
+        print_size("no path", fstatat(0, none, &status, AT_EMPTY_PATH), 0);
+        print_size("no path", statx(0, none, AT_EMPTY_PATH, STATX_SIZE, &statusx), 0);
+        print_size("no path", syscall(SYS_statx, 0, none, AT_EMPTY_PATH, STATX_SIZE, &statusx), 0);
     }
     return 0;
 }

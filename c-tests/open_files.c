@@ -2,6 +2,7 @@
 #include "common.h"
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 int __open_2(const char *, int);
 int __open64_2(const char *, int);
@@ -54,10 +55,15 @@ int main(int argc, char **argv)
         print_file("__open64_2", __open64_2(file, O_RDONLY), next);
         print_file("__openat_2", __openat_2(AT_FDCWD, file, O_RDONLY), next);
         print_file("__openat64_2", __openat64_2(AT_FDCWD, file, O_RDONLY | O_CLOEXEC), next);
+        print_file("openat by number", syscall(SYS_openat, AT_FDCWD, file, O_RDONLY), next);
+#ifdef SYS_open
+        print_file("open by number", syscall(SYS_open, file, O_RDONLY | O_CLOEXEC), next);
+#endif
         print_stream("fopen", fopen(file, "r"));
         print_stream("fopen64", fopen64(file, "re"));
     }
     print_file("nowhere", open(far, O_RDONLY), next);
+    print_file("nowhere by number", syscall(SYS_openat, AT_FDCWD, far, O_RDONLY), next);
     print_stream("stream from nowhere", fopen(far, "r"));
     {
         char name[] = "/tmp/kinject-open-XXXXXX";

@@ -12,6 +12,9 @@
 
 mod status;
 
+pub(crate) use status::turned as asked_in_session;
+pub(crate) use turned as opened_in_session;
+
 use crate::errno::{self, Errno};
 use crate::real;
 use crate::session::Session;
@@ -132,7 +135,7 @@ fn no_stream() -> *mut FILE {
 
 /// Puts the pod's file under a descriptor of the machine's, if that is what the program opened.
 #[inline]
-fn turned(opened: c_int, path: *const c_char, flags: c_int) -> c_int {
+pub(crate) fn turned(opened: c_int, path: *const c_char, flags: c_int) -> c_int {
     const WRITING: c_int = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH;
     if flags & WRITING != libc::O_RDONLY || !is_turned(opened >= 0, path) {
         return opened;
@@ -193,6 +196,10 @@ fn is_turned(is_done: bool, path: *const c_char) -> bool {
             libc::ENOENT | libc::EACCES | libc::ENOTDIR | libc::ELOOP
         )
     {
+        return false;
+    }
+    // what is asked of a descriptor alone needs no path (statx(2), AT_EMPTY_PATH)
+    if path.is_null() {
         return false;
     }
     for (offset, expected) in TURNED.iter().enumerate() {

@@ -1,54 +1,126 @@
-//! syscall(2), for the calls that have hooks of their own.
+//! System calls by number, for those that have hooks by name.
 //!
-//! Whoever calls connect(2) and the like by number means the function, so it gets what the function gives; both set
+//! Whoever calls connect(2) and the like by syscall(2) means the function, so it gets what the function gives; both set
 //! `errno`. Every other number continues in libc with registers and stack as they were: a clone(2) by number returns on
-//! a stack of the program's choice, where no frame of ours would be.
+//! a stack of the program's choice, where no frame of ours would be. Go programs, which use no libc for it, come here
+//! too ([`crate::go`]).
 
-use crate::{connect, datagram, exec, peer, receive, sockopt};
-use libc::{c_int, c_long};
+use crate::errno::Errno;
+use crate::{connect, datagram, exec, files, peer, real, receive, sockopt};
+use libc::{c_char, c_int, c_long};
 
-/// Calls the hook that stands for the system call.
+/// The numbers of the calls that [`in_session`] knows.
+const HOOKED: &[c_long] = &[
+    libc::SYS_connect,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_getsockopt,
+    libc::SYS_getpeername,
+    libc::SYS_getsockname,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_openat,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_stat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lstat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_access,
+];
+
+/// More than any number among [`HOOKED`], and a multiple of 64.
+pub(crate) const BEYOND: usize = 512;
+
+/// A bit for each number, in the order of numbers: whether it is among [`HOOKED`].
+pub(crate) static SET: [u64; BEYOND / 64] = set();
+
+const fn set() -> [u64; BEYOND / 64] {
+    let mut set = [0; BEYOND / 64];
+    let mut index = 0;
+    while index < HOOKED.len() {
+        let number = HOOKED[index] as usize;
+        set[number / 64] |= 1 << (number % 64);
+        index += 1;
+    }
+    set
+}
+
+/// Calls the hook that stands for the system call, which is one of [`HOOKED`].
 ///
-/// The function is variadic, but its arguments lie as those of a function with six of them on the machines that we are
-/// for (System V ABI for x86-64, 3.5.7; AAPCS64), where those that a call does not have are left unread.
+/// Gives what syscall(2) gives: -1, and `errno` set, for an error.
 #[cfg_attr(test, allow(dead_code))]
-extern "C" fn syscall_in_session(
-    number: c_long,
-    a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-    e: usize,
-    f: usize,
-) -> c_long {
-    let socket = a as c_int;
+pub(crate) fn in_session(number: c_long, arguments: [usize; 6]) -> c_long {
+    let [a, b, c, d, e, f] = arguments;
+    let descriptor = a as c_int;
     match number {
-        libc::SYS_connect => c_long::from(connect::connect_in_session(socket, b as _, c as _)),
-        libc::SYS_sendto => datagram::sendto_in_session(socket, b as _, c, d as _, e as _, f as _) as c_long,
-        libc::SYS_sendmsg => datagram::sendmsg_in_session(socket, b as _, c as _) as c_long,
-        libc::SYS_sendmmsg => c_long::from(datagram::sendmmsg_in_session(socket, b as _, c as _, d as _)),
-        libc::SYS_recvfrom => {
-            receive::recvfrom_in_session(socket, b as _, c, d as _, e as _, f as _) as c_long
+        libc::SYS_connect => c_long::from(connect::connect_in_session(descriptor, b as _, c as _)),
+        libc::SYS_sendto => {
+            datagram::sendto_in_session(descriptor, b as _, c, d as _, e as _, f as _) as c_long
         }
-        libc::SYS_recvmsg => receive::recvmsg_in_session(socket, b as _, c as _) as c_long,
+        libc::SYS_sendmsg => datagram::sendmsg_in_session(descriptor, b as _, c as _) as c_long,
+        libc::SYS_sendmmsg => c_long::from(datagram::sendmmsg_in_session(descriptor, b as _, c as _, d as _)),
+        libc::SYS_recvfrom => {
+            receive::recvfrom_in_session(descriptor, b as _, c, d as _, e as _, f as _) as c_long
+        }
+        libc::SYS_recvmsg => receive::recvmsg_in_session(descriptor, b as _, c as _) as c_long,
         libc::SYS_recvmmsg => c_long::from(receive::recvmmsg_in_session(
-            socket, b as _, c as _, d as _, e as _,
+            descriptor, b as _, c as _, d as _, e as _,
         )),
         libc::SYS_getsockopt => c_long::from(sockopt::getsockopt_in_session(
-            socket, b as _, c as _, d as _, e as _,
+            descriptor, b as _, c as _, d as _, e as _,
         )),
-        libc::SYS_getpeername => c_long::from(peer::getpeername_in_session(socket, b as _, c as _)),
-        libc::SYS_getsockname => c_long::from(peer::getsockname_in_session(socket, b as _, c as _)),
+        libc::SYS_getpeername => c_long::from(peer::getpeername_in_session(descriptor, b as _, c as _)),
+        libc::SYS_getsockname => c_long::from(peer::getsockname_in_session(descriptor, b as _, c as _)),
         libc::SYS_execve => c_long::from(exec::execve_in_session(a as _, b as _, c as _)),
-        libc::SYS_execveat => c_long::from(exec::execveat_in_session(socket, b as _, c as _, d as _, e as _)),
-        // none of those for which the jump below comes here
-        _ => c_long::from(crate::errno::Errno(libc::ENOSYS).fail()),
+        libc::SYS_execveat => c_long::from(exec::execveat_in_session(
+            descriptor, b as _, c as _, d as _, e as _,
+        )),
+        libc::SYS_openat => {
+            let opened = native(number, arguments);
+            files::opened_in_session(opened as c_int, b as *const c_char, c as c_int).into()
+        }
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_open => {
+            let opened = native(number, arguments);
+            files::opened_in_session(opened as c_int, a as *const c_char, b as c_int).into()
+        }
+        libc::SYS_newfstatat | libc::SYS_statx | libc::SYS_faccessat | libc::SYS_faccessat2 => {
+            let ask = |path: *const c_char| native(number, [a, path as usize, c, d, e, f]) as c_int;
+            files::asked_in_session(b as *const c_char, ask).into()
+        }
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_stat | libc::SYS_lstat | libc::SYS_access => {
+            let ask = |path: *const c_char| native(number, [path as usize, b, c, d, e, f]) as c_int;
+            files::asked_in_session(a as *const c_char, ask).into()
+        }
+        // none of those in the list
+        _ => c_long::from(Errno(libc::ENOSYS).fail()),
     }
+}
+
+/// libc's syscall(2).
+fn native(number: c_long, arguments: [usize; 6]) -> c_long {
+    let Some(native) = real::syscall.get() else {
+        return c_long::from(Errno(libc::ENOSYS).fail());
+    };
+    let [a, b, c, d, e, f] = arguments;
+    // SAFETY: these are the program's own arguments, or a path of ours that lives until the call is over
+    unsafe { native(number, a, b, c, d, e, f) }
 }
 
 #[cfg(not(test))]
 mod exported {
-    use super::syscall_in_session;
+    use super::{BEYOND, SET, in_session};
     use crate::errno::Errno;
     use crate::real;
     use core::sync::atomic::{AtomicUsize, Ordering};
@@ -72,47 +144,18 @@ mod exported {
         c_long::from(failed)
     }
 
-    macro_rules! sorted {
-        ($compare:literal, $after:literal) => {
-            concat!(
-                $compare,
-                "{connect}",
-                $after,
-                $compare,
-                "{sendto}",
-                $after,
-                $compare,
-                "{sendmsg}",
-                $after,
-                $compare,
-                "{sendmmsg}",
-                $after,
-                $compare,
-                "{recvfrom}",
-                $after,
-                $compare,
-                "{recvmsg}",
-                $after,
-                $compare,
-                "{recvmmsg}",
-                $after,
-                $compare,
-                "{getsockopt}",
-                $after,
-                $compare,
-                "{getpeername}",
-                $after,
-                $compare,
-                "{getsockname}",
-                $after,
-                $compare,
-                "{execve}",
-                $after,
-                $compare,
-                "{execveat}",
-                $after,
-            )
-        };
+    /// The function is variadic, but its arguments lie as those of a function with six of them on the machines that we
+    /// are for (System V ABI for x86-64, 3.5.7; AAPCS64), where those that a call does not have are left unread.
+    extern "C" fn syscall_in_session(
+        number: c_long,
+        a: usize,
+        b: usize,
+        c: usize,
+        d: usize,
+        e: usize,
+        f: usize,
+    ) -> c_long {
+        in_session(number, [a, b, c, d, e, f])
     }
 
     /// Continues in our function or in libc's, with everything as it was passed.
@@ -121,7 +164,12 @@ mod exported {
     unsafe extern "C" fn syscall() {
         #[cfg(target_arch = "x86_64")]
         core::arch::naked_asm!(
-            sorted!("cmp rdi, ", "\nje 2f\n"),
+            "cmp rdi, {beyond}",
+            "jae 4f",
+            "lea r11, [rip + {set}]",
+            "bt [r11], rdi",
+            "jc 2f",
+            "4:",
             "mov r11, [rip + {native}]",
             "test r11, r11",
             "jz 3f",
@@ -144,17 +192,20 @@ mod exported {
             "pop rsi",
             "pop rdi",
             "jmp rax",
-            connect = const libc::SYS_connect, sendto = const libc::SYS_sendto,
-            sendmsg = const libc::SYS_sendmsg, sendmmsg = const libc::SYS_sendmmsg,
-            recvfrom = const libc::SYS_recvfrom, recvmsg = const libc::SYS_recvmsg,
-            recvmmsg = const libc::SYS_recvmmsg, getsockopt = const libc::SYS_getsockopt,
-            getpeername = const libc::SYS_getpeername, getsockname = const libc::SYS_getsockname,
-            execve = const libc::SYS_execve, execveat = const libc::SYS_execveat,
+            beyond = const BEYOND, set = sym SET,
             native = sym NATIVE, ours = sym syscall_in_session, look_up = sym look_up,
         );
         #[cfg(target_arch = "aarch64")]
         core::arch::naked_asm!(
-            sorted!("cmp x0, #", "\nb.eq 2f\n"),
+            "cmp x0, #{beyond}",
+            "b.hs 4f",
+            "adrp x16, {set}",
+            "add x16, x16, :lo12:{set}",
+            "lsr x17, x0, #6",
+            "ldr x16, [x16, x17, lsl #3]",
+            "lsr x16, x16, x0",
+            "tbnz x16, #0, 2f",
+            "4:",
             "adrp x16, {native}",
             "ldr x16, [x16, :lo12:{native}]",
             "cbz x16, 3f",
@@ -175,12 +226,7 @@ mod exported {
             "ldr x6, [sp, #64]",
             "ldp x29, x30, [sp], #80",
             "br x16",
-            connect = const libc::SYS_connect, sendto = const libc::SYS_sendto,
-            sendmsg = const libc::SYS_sendmsg, sendmmsg = const libc::SYS_sendmmsg,
-            recvfrom = const libc::SYS_recvfrom, recvmsg = const libc::SYS_recvmsg,
-            recvmmsg = const libc::SYS_recvmmsg, getsockopt = const libc::SYS_getsockopt,
-            getpeername = const libc::SYS_getpeername, getsockname = const libc::SYS_getsockname,
-            execve = const libc::SYS_execve, execveat = const libc::SYS_execveat,
+            beyond = const BEYOND, set = sym SET,
             native = sym NATIVE, ours = sym syscall_in_session, look_up = sym look_up,
         );
     }

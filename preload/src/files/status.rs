@@ -61,7 +61,7 @@ looking! {
 
 /// What the kernel says of the path, or of the pod's file if the path is turned.
 #[inline]
-fn turned(path: *const c_char, ask: impl Fn(*const c_char) -> c_int) -> c_int {
+pub(crate) fn turned(path: *const c_char, ask: impl Fn(*const c_char) -> c_int) -> c_int {
     let answer = ask(path);
     if !is_turned(answer == 0, path) {
         return answer;
