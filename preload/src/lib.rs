@@ -5,7 +5,7 @@
 //! What holds for all of them:
 //!
 //! - Without `KINJECT_SOCKET` in the environment every hook passes straight through.
-//! - No thread, no lock, no descriptor between calls, no thread-local variable, no state but what is found again
+//! - No thread, no lock, no descriptor between calls, no thread-local variable but one of Go's threads (`go`), no state but what is found again
 //!   in the same way by everyone (`real`, `session`) or may be lost at any time (`datagram::cache`). So hooks run before our constructor and after our
 //!   destructor, in forked children of threaded programs, and in signal handlers as far as libc's functions do.
 //! - Nothing here can panic: no panic machinery is linked into a release build, and `cargo xtask exports` sees to it
@@ -13,7 +13,7 @@
 //! - `errno` changes only where a function fails.
 //!
 //! In reading order: `connect`, then `sockopt`, `peer`, `transfer`, `datagram` and `receive` for sockets, `lookup` for names,
-//! `resolver` for DNS messages, `files` for what programs read that resolve by themselves, `exec` for children. They stand
+//! `resolver` for DNS messages, `files` for what programs read that resolve by themselves, `exec` for children, `syscall` and `go` for whoever makes system calls by number. They stand
 //! on `control`, the conversation with the relay.
 //!
 //! A hook is declared with `hook!`, its body one call of a function that is `extern "C"`: redhook would meet a
@@ -47,6 +47,8 @@ mod datagram;
 mod dlopen;
 mod exec;
 mod files;
+#[cfg(all(target_arch = "x86_64", not(test)))]
+mod go;
 mod lookup;
 mod peer;
 mod receive;

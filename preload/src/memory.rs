@@ -47,6 +47,15 @@ pub(crate) fn is_writable(socket: c_int, address: *mut c_int) -> bool {
     sys::write_socket_type(socket, address) != Err(Errno(libc::EFAULT))
 }
 
+/// Where `needle` first stands in `haystack`, as memmem(3) finds it.
+pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    let (start, wanted) = (haystack.as_ptr(), needle.as_ptr());
+    // SAFETY: both are readable for their lengths
+    let found = unsafe { libc::memmem(start.cast(), haystack.len(), wanted.cast(), needle.len()) };
+    // within the haystack, or null
+    (found as usize).checked_sub(start as usize)
+}
+
 /// Whether all of it surely lies on the stack that this function runs on.
 #[inline]
 fn is_on_own_stack(first: *const c_void, last: *const c_void, top: usize) -> bool {

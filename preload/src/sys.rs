@@ -407,3 +407,41 @@ pub(crate) unsafe fn unmap_memory(address: *mut c_void, length: usize) {
     // SAFETY: the caller gives up the mapping; a failure would leave it in place, which harms nothing
     let _unmapped = unsafe { call(libc::SYS_munmap, [address as usize, length, 0, 0, 0, 0]) };
 }
+
+/// mprotect(2).
+///
+/// # Safety
+///
+/// The pages have to be the caller's, and nobody may use them in a way that is forbidden afterwards.
+#[cfg(all(target_arch = "x86_64", not(test)))]
+pub(crate) unsafe fn protect(address: *mut c_void, length: usize, protection: c_int) -> Result<(), Errno> {
+    let arguments = [address as usize, length, protection as usize, 0, 0, 0];
+    // SAFETY: the caller vouches for the pages
+    unsafe { call(libc::SYS_mprotect, arguments) }.map(drop)
+}
+
+/// mmap(2) of a file's code, in the place of what is mapped there.
+///
+/// # Safety
+///
+/// The pages have to be the caller's to replace.
+#[cfg(all(target_arch = "x86_64", not(test)))]
+pub(crate) unsafe fn map_code(
+    file: &Descriptor,
+    offset: usize,
+    address: *mut c_void,
+    length: usize,
+) -> Result<(), Errno> {
+    let protection = libc::PROT_READ | libc::PROT_EXEC;
+    let flags = libc::MAP_PRIVATE | libc::MAP_FIXED;
+    let arguments = [
+        address as usize,
+        length,
+        protection as usize,
+        flags as usize,
+        file.0 as usize,
+        offset,
+    ];
+    // SAFETY: the caller vouches for the pages
+    unsafe { call(libc::SYS_mmap, arguments) }.map(drop)
+}

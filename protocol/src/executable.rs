@@ -13,14 +13,17 @@
 //! panic.
 
 mod elf;
+mod go;
 mod network;
 mod obstacle;
 mod rights;
 mod script;
+mod search;
 
 #[cfg(test)]
 mod tests;
 
+pub use go::{REPLACEABLE, SystemCall, THREADS, system_call};
 pub use obstacle::Obstacle;
 pub use rights::{Rights, holds_capabilities};
 pub use script::interpreter;
@@ -55,7 +58,7 @@ pub fn obstacle(file: &impl File, head: &[u8], elevated: Option<Obstacle>) -> Op
         (None, Class::Narrow, _) => Obstacle::Narrow,
         (None, Class::Wide, elf::Interpreter::None) => Obstacle::Static,
         (None, Class::Wide, elf::Interpreter::OtherLibc) => Obstacle::Libc,
-        (None, Class::Wide, elf::Interpreter::Usual) if image.is_go() => Obstacle::Go,
+        (None, Class::Wide, elf::Interpreter::Usual) if image.is_go() && !go::is_open(&image) => Obstacle::Go,
         (None, Class::Wide, elf::Interpreter::Usual) => return None,
     };
     if !network::is_used(&image) {

@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use crate::packages::Python;
 use crate::{binaries, running, skip};
@@ -195,6 +196,28 @@ pub fn java(name: &str) -> Option<Program> {
         "-cp",
     ];
     Some(java.args(flags).arg(classes))
+}
+
+/// One of the tests' own Go programs, built with these settings (`go help environment`) and flags; `None`, and a note,
+/// without Go.
+pub fn go(name: &str, settings: &[(&str, &str)], flags: &[&str]) -> Option<Program> {
+    // Go's own cache sees to it that nothing is built twice
+    static ALONE: Mutex<()> = Mutex::new(());
+    let go = installed("go")?;
+    let words = settings.iter().flat_map(|(name, value)| [*name, *value]);
+    let words = [name].into_iter().chain(words).chain(flags.iter().copied());
+    let built = binaries::folder().join("test-programs").join(format!(
+        "go-{}",
+        words.collect::<Vec<_>>().join("-").replace('/', "-")
+    ));
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut build = go.command();
+    build.arg("build").args(flags).arg("-o").arg(&built);
+    build.arg(folder().join(format!("go/{name}.go")));
+    build.env("GOFLAGS", "-mod=mod").env("GOTOOLCHAIN", "local");
+    build.envs(settings.iter().copied());
+    running::run_within(&mut build, Duration::from_secs(300)).succeeded();
+    Some(Program::new(built))
 }
 
 /// A program that may be installed; where it is not, that is noted and `None` returned.

@@ -165,14 +165,24 @@ impl Seen {
             let users: Vec<_> = users.map(String::as_str).collect();
             faults.push(format!("needs a newer glibc than {limit}: {}", users.join(", ")));
         }
-        if self
-            .segments
-            .lines()
-            .any(|line| line.split_whitespace().next() == Some("TLS"))
-        {
-            faults.push("has thread-local variables".into());
+        // libc reserves room for what it knows of at the start; for anything else it calls its allocator
+        let is_laid_out = self.dynamic.contains("STATIC_TLS");
+        if self.has_thread_locals() && (!is_laid_out || self.requires("__tls_get_addr")) {
+            faults.push("has thread-local variables that are made at first use".into());
         }
         faults
+    }
+
+    fn has_thread_locals(&self) -> bool {
+        self.segments
+            .lines()
+            .any(|line| line.split_whitespace().next() == Some("TLS"))
+    }
+
+    fn requires(&self, function: &str) -> bool {
+        self.required
+            .iter()
+            .any(|name| name.split('@').next() == Some(function))
     }
 
     /// The libraries that are loaded with it.
@@ -218,17 +228,21 @@ mod tests {
         let mut seen = seen();
         seen.dynamic += " 0x0000000000000001 (NEEDED)             Shared library: [libgcc_s.so.1]\n";
         seen.segments += "  TLS            0x058690\n";
-        let faults = seen.faults(&BTreeSet::from(["connect", "sendto"]), Some(Glibc(2, 17)));
+        let (listed, limit) = (BTreeSet::from(["connect", "sendto"]), Some(Glibc(2, 17)));
         assert_eq!(
-            faults,
+            seen.faults(&listed, limit),
             [
                 "exports execl, which is not listed",
                 "does not export sendto",
                 "needs libgcc_s.so.1",
                 "needs a newer glibc than 2.17: dlsym@GLIBC_2.34",
-                "has thread-local variables",
+                "has thread-local variables that are made at first use",
             ]
         );
+        seen.dynamic += " 0x000000000000001e (FLAGS)              STATIC_TLS\n";
+        assert_eq!(seen.faults(&listed, limit).len(), 4);
+        seen.required.insert("__tls_get_addr@GLIBC_2.3".into());
+        assert_eq!(seen.faults(&listed, limit).len(), 5);
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use crate::environment;
 use crate::errno::Errno;
+use crate::memory;
 use crate::sys::{self, Descriptor};
 use core::ffi::CStr;
 use kinject_protocol::executable::{self, Obstacle, Rights, holds_capabilities};
-use libc::{c_char, c_int, c_void};
+use libc::{c_char, c_int};
 
 /// The longest path that is followed; what has a longer one is not looked at.
 const PATH_ROOM: usize = 1024;
@@ -184,12 +185,6 @@ impl executable::File for ProgramFile {
     }
 
     fn find(&self, haystack: &[u8], needle: &[u8]) -> Option<usize> {
-        let start = haystack.as_ptr().cast::<c_void>();
-        // SAFETY: both are readable for their lengths
-        let found = unsafe { libc::memmem(start, haystack.len(), needle.as_ptr().cast(), needle.len()) };
-        if found.is_null() {
-            return None;
-        }
-        Some((found as usize).wrapping_sub(start as usize))
+        memory::find(haystack, needle)
     }
 }

@@ -10,6 +10,8 @@ use crate::control::{self, SMALL_REPLY};
 use crate::environment::Entry;
 use crate::errno::Errno;
 use crate::session::{self, Session};
+#[cfg(all(target_arch = "x86_64", not(test)))]
+use crate::sys;
 use core::ffi::CStr;
 use kinject_protocol::control::Request;
 use kinject_protocol::environment::{FAIL, IGNORE, ON_STATIC};
@@ -44,6 +46,20 @@ pub(super) fn refusal(name: Name, environment: *const *const c_char) -> Option<E
     None
 }
 
+/// Tells of the program that this process is: it could not be seen before it ran.
+#[cfg(all(target_arch = "x86_64", not(test)))]
+#[cold]
+pub(crate) fn tell_of_this_program(session: &Session, obstacle: Obstacle) {
+    let mut path = [0; 1024];
+    let length = sys::read_link(c"/proc/self/exe".as_ptr(), &mut path);
+    let Some(program) = length.ok().and_then(|length| path.get(..length)) else {
+        return;
+    };
+    if !says(session::variable(ON_STATIC), IGNORE) {
+        tell(session, obstacle, program, false);
+    }
+}
+
 #[cold]
 fn decide(
     session: &Session,
@@ -56,6 +72,11 @@ fn decide(
         return None;
     }
     let is_refused = says(policy, FAIL);
+    tell(session, obstacle, program, is_refused);
+    is_refused.then_some(REFUSED)
+}
+
+fn tell(session: &Session, obstacle: Obstacle, program: &[u8], is_refused: bool) {
     let request = Request::Outsider {
         obstacle,
         is_refused,
@@ -63,7 +84,6 @@ fn decide(
     };
     // a relay that cannot be asked has nobody to tell
     let _told = control::ask(session, &request, &mut [0; SMALL_REPLY]).is_ok();
-    is_refused.then_some(REFUSED)
 }
 
 fn says(policy: Option<Entry>, word: &str) -> bool {

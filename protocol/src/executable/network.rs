@@ -5,16 +5,8 @@
 //! it does.
 
 use super::File;
-use super::elf::{Class, Image, Interpreter, Range};
-
-/// How much is read at once.
-const CHUNK: usize = 4096;
-
-/// What is carried over from one chunk to the next: longer than anything that is searched.
-const OVERLAP: usize = 64;
-
-/// No more of a file than this is searched; what is larger may do anything.
-const MOST: u64 = 64 << 20;
+use super::elf::{Class, Image, Interpreter};
+use super::search::{OVERLAP, any};
 
 /// A method of Go's package `net` that every connection has.
 const GO_NETWORK: &[u8] = b"net.(*netFD)";
@@ -60,34 +52,6 @@ pub(super) fn is_used<F: File>(image: &Image<'_, F>) -> bool {
             any(image.file, names, asks)
         }),
     }
-}
-
-/// Searches a part of a file, chunk after chunk; what cannot be read to its end may hold anything but what it ends
-/// with.
-fn any(file: &impl File, range: Range, holds: impl Fn(&[u8]) -> bool) -> bool {
-    if range.size > MOST {
-        return true;
-    }
-    let mut buffer = [0; CHUNK];
-    let mut done: u64 = 0;
-    while done < range.size {
-        let left = usize::try_from(range.size.saturating_sub(done)).unwrap_or(CHUNK);
-        let Some(room) = buffer.get_mut(..left.min(CHUNK)) else {
-            return true;
-        };
-        let wanted = room.len();
-        let Some(count) = file.read_at(range.offset.saturating_add(done), room) else {
-            return true;
-        };
-        if holds(room.get(..count).unwrap_or_default()) {
-            return true;
-        }
-        if count < CHUNK || wanted < CHUNK {
-            return false;
-        }
-        done = done.saturating_add((CHUNK - OVERLAP) as u64);
-    }
-    false
 }
 
 /// Whether this code makes the system call socket(2): its number goes into a register, and the call follows closely.

@@ -1,12 +1,23 @@
 //! Why a session cannot reach into a program, in words.
 
+#[cfg(target_arch = "x86_64")]
+const GO_REASON: &str = "it is a Go program without cgo, or of a Go before 1.19";
+#[cfg(target_arch = "x86_64")]
+const GO_ADVICE: &str =
+    "build it with CGO_ENABLED=1 and a C compiler, or use `kubectl port-forward` for what it needs";
+
+#[cfg(not(target_arch = "x86_64"))]
+const GO_REASON: &str = "it is a Go program, and on this architecture these do not connect through libc";
+#[cfg(not(target_arch = "x86_64"))]
+const GO_ADVICE: &str = "use `kubectl port-forward` for what it needs";
+
 /// Why a session cannot reach into a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Obstacle {
     /// No dynamic linker takes part.
     Static = 1,
-    /// Go's runtime makes its system calls itself, however the program is linked.
+    /// A Go program makes its system calls itself, and this one not where the library could lead them into its hooks.
     Go = 2,
     /// It is built for another kind of machine.
     Architecture = 3,
@@ -54,7 +65,7 @@ impl Obstacle {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Static => "it is statically linked",
-            Self::Go => "it is a Go program, and these do not connect through libc",
+            Self::Go => GO_REASON,
             Self::Architecture => "it is built for another architecture",
             Self::Narrow => "it is a 32-bit program",
             Self::Libc => "it is linked to another libc than glibc",
@@ -68,7 +79,7 @@ impl Obstacle {
     pub fn advice(self) -> &'static str {
         match self {
             Self::Static => "use a dynamically linked build of it",
-            Self::Go => "reach what it needs by `kubectl port-forward`",
+            Self::Go => GO_ADVICE,
             Self::Architecture | Self::Narrow => "use a 64-bit build for this machine",
             Self::Libc => "use a build for glibc",
             Self::SetUser | Self::SetGroup => "start kinject itself as that user or group",

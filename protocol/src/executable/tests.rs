@@ -116,6 +116,58 @@ fn a_program_of_go_is_known_by_its_note_and_judged_by_its_functions() {
     }
 }
 
+/// Go's `Syscall6` from its system call on.
+#[cfg(target_arch = "x86_64")]
+const GO_SYSTEM_CALL: &[u8] =
+    b"\x0f\x05\x48\x3d\x01\xf0\xff\xff\x76\x15\x48\xf7\xd8\x48\x89\xc1\x48\xc7\xc0\xff\xff\xff\xff\xc3";
+
+/// Go's `runtime.open` from its system call on, which looks alike at first.
+#[cfg(target_arch = "x86_64")]
+const GO_RUNTIME_CALL: &[u8] = b"\x0f\x05\x48\x3d\x01\xf0\xff\xff\x76\x05\xb8\xff\xff\xff\xff\xc3";
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_program_of_go_with_threads_of_libc_is_open_if_its_system_call_is_found_wherever_that_is() {
+    let with = |names: &str, before: usize, code: &[u8]| {
+        let code = [&vec![0x90; before], code, &[0xcc; 40]].concat();
+        let mut file = dynamic(
+            &[
+                interp("/lib64/ld-linux-x86-64.so.2"),
+                go_note(),
+                (PT_LOAD, PF_X, code),
+            ],
+            names,
+        );
+        add_section(&mut file, ".gopclntab", b"net.(*netFD).connect");
+        of(&file)
+    };
+    for before in [0, 1, 4000, 4032, 4086, 4096, 4100, 20_000] {
+        assert_eq!(with("\0pthread_create\0", before, GO_SYSTEM_CALL), None, "{before}");
+    }
+    assert_eq!(with("\0libc.so.6\0pthread_create_not\0", 0, GO_SYSTEM_CALL), Some(Obstacle::Go));
+    assert_eq!(with("\0pthread_create\0", 0, GO_RUNTIME_CALL), Some(Obstacle::Go));
+    let cut = &GO_SYSTEM_CALL[..GO_SYSTEM_CALL.len() - 14];
+    assert_eq!(with("\0pthread_create\0", 0, cut), Some(Obstacle::Go));
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_system_call_of_a_go_program_is_told_from_others_with_where_it_goes_on() {
+    let find = |haystack: &[u8], needle: &[u8]| Vec::new().find(haystack, needle);
+    let code = [GO_RUNTIME_CALL, &[0x90; 7], GO_RUNTIME_CALL, GO_SYSTEM_CALL].concat();
+    let begin = 2 * GO_RUNTIME_CALL.len() + 7;
+    let found = system_call(&code, find);
+    let expected = SystemCall {
+        begin,
+        success: begin + 10 + 0x15,
+        failure: begin + REPLACEABLE,
+    };
+    assert_eq!(found, Some(expected));
+    for end in begin..begin + REPLACEABLE {
+        assert_eq!(system_call(&code[..end], find), None);
+    }
+}
+
 fn add_section(file: &mut Vec<u8>, name: &str, contents: &[u8]) {
     let contents_at = file.len() as u64;
     file.extend(contents);
@@ -139,6 +191,20 @@ fn add_section(file: &mut Vec<u8>, name: &str, contents: &[u8]) {
     }
 }
 
+/// An ELF file whose dynamic section has these names, each between two zeros.
+fn dynamic(segments: &[(u32, u32, Vec<u8>)], names: &str) -> Vec<u8> {
+    let count = segments.len();
+    let own = [(PT_LOAD, 0, names.into()), (PT_DYNAMIC, 0, vec![0; 48])];
+    let mut file = elf(&[segments, &own].concat());
+    let field =
+        |file: &[u8], index: usize| u64::from_le_bytes(file[64 + 56 * index + 8..][..8].try_into().unwrap());
+    let (table, dynamic) = (field(&file, count), field(&file, count + 1) as usize);
+    for (place, value) in [(0, 5), (8, table), (16, 10), (24, names.len() as u64)] {
+        file[dynamic + place..][..8].copy_from_slice(&u64::to_le_bytes(value));
+    }
+    file
+}
+
 #[test]
 fn a_program_of_musl_is_told_by_its_linker_and_its_functions() {
     let linker = interp("/lib/ld-musl-x86_64.so.1");
@@ -146,18 +212,7 @@ fn a_program_of_musl_is_told_by_its_linker_and_its_functions() {
         ("\0puts\0", None),
         ("\0puts\0getaddrinfo\0", Some(Obstacle::Libc)),
     ] {
-        let mut file = elf(&[
-            linker.clone(),
-            (PT_LOAD, 0, names.into()),
-            (PT_DYNAMIC, 0, vec![0; 48]),
-        ]);
-        let field = |file: &[u8], index: usize| {
-            u64::from_le_bytes(file[64 + 56 * index + 8..][..8].try_into().unwrap())
-        };
-        let (table, dynamic) = (field(&file, 1), field(&file, 2) as usize);
-        for (place, value) in [(0, 5), (8, table), (16, 10), (24, names.len() as u64)] {
-            file[dynamic + place..][..8].copy_from_slice(&u64::to_le_bytes(value));
-        }
+        let file = dynamic(std::slice::from_ref(&linker), names);
         assert_eq!(of(&file), expected);
     }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use kinject_tests::binaries;
 use kinject_tests::place::shared_sandbox;
-use kinject_tests::programs::{Program, c, folder, installed, shell, static_c};
+use kinject_tests::programs::{Program, c, go, installed, shell, static_c};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
 
@@ -112,39 +112,52 @@ fn busybox_is_named_and_runs() {
     assert!(told(&outcome) <= 1, "{outcome}");
 }
 
-/// Go's own system calls pass by libc, with cgo as without.
+/// Those that have libc in them can be led into the session.
 #[test]
-fn programs_of_go_are_named_if_they_use_the_network() {
-    let Some(go) = installed("go") else { return };
-    for (source, cgo, expected) in [("net", "0", 1), ("net", "1", 1), ("plain", "0", 0)] {
-        let program = go_program(&go, source, cgo);
-        for program in [Program::new(&program), shell(&program.display().to_string())] {
+fn programs_of_go_are_named_if_they_use_the_network_without_cgo() {
+    let pie = &["-buildmode=pie"][..];
+    for (source, cgo, flags, expected) in [
+        ("net", "0", &[][..], 1),
+        ("net", "0", pie, 1),
+        ("net", "1", &[], 0),
+        ("net", "1", pie, 0),
+        ("plain", "0", &[], 0),
+    ] {
+        let Some(program) = go(source, &[("CGO_ENABLED", cgo)], flags) else {
+            return;
+        };
+        for program in [program.clone(), shell(&program.path.display().to_string())] {
             let outcome = kinject(&[], &program);
             outcome.succeeded().prints("go\n");
             assert_eq!(told(&outcome), expected, "{outcome}");
+            if expected > 0 {
+                outcome
+                    .complains("it is a Go program without cgo")
+                    .complains("CGO_ENABLED=1");
+            }
         }
     }
 }
 
-fn go_program(go: &Program, source: &str, cgo: &str) -> PathBuf {
-    let target = binaries::folder()
-        .join("test-programs")
-        .join(format!("go-{source}-{cgo}"));
-    let mut build = go.command();
-    build
-        .args(["build", "-o"])
-        .arg(&target)
-        .arg(folder().join(format!("go/{source}.go")))
-        .env("CGO_ENABLED", cgo)
-        .env("GOFLAGS", "-mod=mod")
-        .env("GOTOOLCHAIN", "local");
-    let built = build.output().unwrap();
-    assert!(
-        built.status.success(),
-        "{}",
-        String::from_utf8_lossy(&built.stderr)
-    );
-    target
+/// Where code cannot be made executable again once it was changed, a program of Go runs as it is, and is named.
+#[test]
+fn a_program_of_go_that_may_not_be_changed_is_named_and_runs() {
+    let Some(program) = go("net", &[("CGO_ENABLED", "1")], &[]) else {
+        return;
+    };
+    let sealed = c("sealed").arg(&program.path);
+    let unchanged = run(&mut sealed.command());
+    if unchanged.code() == 77 {
+        kinject_tests::skip::not_run("code that may not be changed", "this kernel has no PR_SET_MDWE");
+        return;
+    }
+    unchanged.succeeded().prints("go\n");
+    let outcome = kinject(&[], &sealed);
+    outcome.succeeded().prints("go\n");
+    assert_eq!(told(&outcome), 1, "{outcome}");
+    let outcome = kinject(&["--on-static", "ignore"], &sealed);
+    outcome.succeeded().prints("go\n");
+    assert_eq!(told(&outcome), 0, "{outcome}");
 }
 
 #[test]

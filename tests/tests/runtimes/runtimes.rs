@@ -1,7 +1,9 @@
 //! Runtimes with their own event loops and resolvers.
 
 use kinject_tests::on_both_places;
-use kinject_tests::programs::{self, installed, java, python, python_with};
+use kinject_tests::programs::{self, Program, go, installed, java, python, python_with};
+
+use kinject_tests::scene::Scene;
 
 use crate::pod;
 
@@ -15,6 +17,11 @@ const QUESTIONS: [&str; 7] = [
     "missing.default.svc.cluster.local/A",
     "anything.broken.test/A",
 ];
+
+/// Go's clients with libc in them; `None`, and a note, without Go.
+fn go_clients(scene: &Scene, flags: &[&str]) -> Option<Program> {
+    Some(go("clients", &[("CGO_ENABLED", "1")], flags)?.arg(pod(scene)))
+}
 
 on_both_places! {
     fn node_with_sockets_and_fetch(scene: shared) {
@@ -54,6 +61,30 @@ on_both_places! {
     fn python_with_urllib_and_asyncio(scene: shared) {
         let outcome = scene.same(python("clients.py").arg(pod(scene)));
         outcome.shows("urllib: 200 hello from web\n").shows("asyncio, refused: ConnectionRefusedError\n");
+    }
+
+    fn go_with_its_own_resolver(scene: shared) {
+        let Some(clients) = go_clients(scene, &[]) else { return };
+        let outcome = scene.same(clients);
+        outcome.shows("greeting: connected to 10.96.10.3:7005, \"welcome\\n\"\n").shows("refused: connection refused\n");
+        outcome.shows("http: 200 hello from web\n").shows("unknown: no name true, temporary false\n");
+        outcome.shows("connected datagrams: \"hello\" from 10.96.10.3:7000\n");
+        outcome.shows("child without environment: \"child: connected to 10.96.10.3:7005");
+        outcome.shows("200 hello from web:210 ");
+        assert_eq!(outcome.stderr, "");
+    }
+
+    fn go_with_the_resolver_of_libc(scene: shared) {
+        let Some(clients) = go_clients(scene, &[]) else { return };
+        let env = Program::new("/usr/bin/env").arg("GODEBUG=netdns=cgo").arg(clients.path).args(clients.arguments);
+        scene.same(env).shows("http: 200 hello from web\n").shows("hosts: [");
+    }
+
+    fn go_linked_in_other_ways(scene: shared) {
+        for flags in [&["-buildmode=pie"][..], &["-ldflags=-linkmode=external"], &["-race"]] {
+            let Some(clients) = go_clients(scene, flags) else { return };
+            scene.same(clients).shows("http: 200 hello from web\n");
+        }
     }
 
     fn perl_with_sockets(scene: shared) {

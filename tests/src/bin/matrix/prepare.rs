@@ -86,12 +86,15 @@ fn one(runtime: &Runtime, python: &Python) -> Result<(Program, String), String> 
                 said(&format!("printf '{header}' | g++ -E -P -x c++ - | tail -n 1")),
             ))
         }
-        Way::Go(what) => {
-            let built = proofs::folder().join("go-client");
+        Way::Go(what, tag) => {
+            let built = proofs::folder().join(format!("go-client-{tag}"));
             let mut go = Command::new(here("go")?);
             go.current_dir(file).env("CGO_ENABLED", "1").args(["build", "-o"]);
-            // with cgo alone, so that names are libc's affair on every machine
-            build(go.arg(&built).args(["-tags", "netcgo", "."]))?;
+            // linked by a C compiler, so that libc is in it also where nothing else wants that
+            build(
+                go.arg(&built)
+                    .args(["-ldflags", "-linkmode=external", "-tags", tag, "."]),
+            )?;
             Ok((Program::new(built).arg(what), said("go version")))
         }
         Way::Rust => {

@@ -90,8 +90,8 @@ pub(crate) enum Way {
     Java,
     /// A C++ program.
     Cpp,
-    /// A Go program that uses cgo, with its first argument.
-    Go(&'static str),
+    /// A Go program that has libc in it, with its first argument and a tag of its build.
+    Go(&'static str, &'static str),
     /// A Rust program that uses a crate.
     Rust,
 }
@@ -201,6 +201,13 @@ pub(crate) const RUNTIMES: &[Runtime] = &[
     runtime("PHP curl", "curl.php", PHP, Http, PAGE),
     runtime("C++ Boost.Asio", "asio.cc", Cpp, Greeting, WELCOME),
     runtime("Rust reqwest", "reqwest", Rust, Http, PAGE),
-    runtime("Go net, cgo", "go", Go("net"), Greeting, WELCOME),
-    runtime("Go net/http, cgo", "go", Go("http"), Http, PAGE),
+    runtime("Go net", "go", Go("net", "netgo"), Greeting, WELCOME),
+    runtime("Go net/http", "go", Go("http", "netgo"), Http, PAGE),
+    runtime(
+        "Go net, libc's names",
+        "go",
+        Go("net", "netcgo"),
+        Greeting,
+        WELCOME,
+    ),
 ];

@@ -1,0 +1,90 @@
+//! The stacks that hooks run on in threads of Go: one for each thread that needs it, made at its first hook.
+//!
+//! A thread's stack is found by a variable of the thread, which the dynamic linker laid out beside libc's own: reading it
+//! calls nothing, which has to be so while there is no stack yet. A child of vfork(2) has its parent's thread, and
+//! uses its stack while that waits.
+
+use crate::real;
+use crate::sys;
+use core::sync::atomic::{AtomicU32, Ordering};
+use libc::{c_void, pthread_key_t};
+
+/// How large a stack is, the page below it included that nobody may touch. Hooks need a few pages, the dynamic linker
+/// some more when it looks a function up.
+pub(super) const SIZE: usize = 128 * 1024;
+
+/// A page of x86-64.
+const PAGE: usize = 4096;
+
+/// What a thread knows of its stack; `enter` has the offsets.
+#[repr(C)]
+pub(super) struct Thread {
+    /// The end of its stack, from where it grows down; 0 if it has none.
+    top: usize,
+    /// Room for registers while the stack is made.
+    registers: [usize; 7],
+    /// Whether the stack goes when the thread ends.
+    is_bound: bool,
+}
+
+/// Room for a [`Thread`] in [`enter`](super::enter).
+pub(super) const THREAD_SIZE: usize = size_of::<Thread>();
+
+/// The key that ends a thread's stack, plus one; 0 as long as there is none.
+static KEY: AtomicU32 = AtomicU32::new(0);
+
+/// Sees to it that the stack which a thread has just got ends with the thread.
+#[inline]
+pub(super) fn bind(thread: &mut Thread) {
+    if !thread.is_bound {
+        thread.is_bound = true;
+        guard(thread);
+    }
+}
+
+#[cold]
+fn guard(thread: &mut Thread) {
+    let end = thread.top.wrapping_sub(SIZE) as *mut c_void;
+    // a stack without a guard is as good as long as nothing is wrong
+    // SAFETY: the page is the stack's lowest, which nothing uses
+    let _guarded = unsafe { sys::protect(end, PAGE, libc::PROT_NONE) };
+    let (Some(key), Some(set)) = (key(), real::pthread_setspecific.get()) else {
+        return;
+    };
+    // SAFETY: the key is ours, and the thread's variable lives until the thread has run its destructors. Where libc has
+    // no room for the value, the stack is left behind
+    let _set = unsafe { set(key, core::ptr::from_mut(thread).cast()) };
+}
+
+/// The key, made by whoever needs it first.
+fn key() -> Option<pthread_key_t> {
+    let known = KEY.load(Ordering::Acquire);
+    if known != 0 {
+        return Some(known.wrapping_sub(1));
+    }
+    let mut made: pthread_key_t = 0;
+    // SAFETY: the destructor is a function of this library, which is never unloaded
+    if unsafe { real::pthread_key_create.get()?(&raw mut made, end) } != 0 {
+        return None;
+    }
+    match KEY.compare_exchange(0, made.wrapping_add(1), Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => Some(made),
+        Err(other) => {
+            // SAFETY: the key is ours, and nobody has heard of it
+            unsafe { real::pthread_key_delete.get()?(made) };
+            Some(other.wrapping_sub(1))
+        }
+    }
+}
+
+/// Gives a thread's stack back at the thread's end, where it runs on libc's stack.
+unsafe extern "C" fn end(thread: *mut c_void) {
+    // SAFETY: libc gives what `guard` set: the variable of this very thread, which still lives
+    let thread = unsafe { &mut *thread.cast::<Thread>() };
+    let end = thread.top.wrapping_sub(SIZE) as *mut c_void;
+    // a hook that another destructor calls gets a new one
+    thread.top = 0;
+    thread.is_bound = false;
+    // SAFETY: the mapping is the stack, and no hook runs on it
+    unsafe { sys::unmap_memory(end, SIZE) };
+}

@@ -1,0 +1,79 @@
+//! Programs of Go, which make their system calls without libc, in one place of their code.
+//!
+//! Since Go 1.19 every system call of a program, as opposed to those of Go's runtime, goes through one function,
+//! `Syscall6` of the package `runtime/internal/syscall` (`internal/runtime/syscall` later). It is written in assembly
+//! language, so each release has the same bytes. The library leads that one instruction into its hooks, if the program's
+//! threads are libc's, as they are with cgo: Go's own have no place for what libc keeps for each thread.
+
+use super::File;
+use super::elf::Image;
+use super::search;
+
+/// What follows the instruction says that it is this one: results up to -4095 are no errors, and others change sign.
+#[cfg(target_arch = "x86_64")]
+mod code {
+    /// `syscall`, `cmp $-4095, %rax`, and the first byte of `jbe`.
+    pub(super) const BEGIN: &[u8] = b"\x0f\x05\x48\x3d\x01\xf0\xff\xff\x76";
+    /// `neg %rax`, one byte after.
+    pub(super) const END: &[u8] = b"\x48\xf7\xd8";
+}
+
+/// The function by which a Go program makes threads that are libc's, as the dynamic linker knows it.
+pub const THREADS: &[u8] = b"\0pthread_create\0";
+
+/// How many bytes of code say that this is the place, and are free to be replaced: the system call, the question whether it
+/// failed, and the first instruction of what is done then.
+pub const REPLACEABLE: usize = 13;
+
+/// Where a Go program makes its system calls, as offsets into its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SystemCall {
+    /// The instruction, and [`REPLACEABLE`] bytes from it on.
+    pub begin: usize,
+    /// Where the code goes on with a result that is no error.
+    pub success: usize,
+    /// Where it goes on with an error number that is positive already.
+    pub failure: usize,
+}
+
+/// Finds the place in a part of a program's code; `find` is memmem(3), as in [`File::find`].
+#[cfg(target_arch = "x86_64")]
+#[inline]
+pub fn system_call(code: &[u8], mut find: impl FnMut(&[u8], &[u8]) -> Option<usize>) -> Option<SystemCall> {
+    let mut from: usize = 0;
+    loop {
+        let begin = from.checked_add(find(code.get(from..)?, code::BEGIN)?)?;
+        let displacement = begin.checked_add(code::BEGIN.len())?;
+        let jump_end = displacement.checked_add(1)?;
+        if code.get(jump_end..)?.starts_with(code::END) {
+            let forward = i8::from_le_bytes([*code.get(displacement)?]);
+            return Some(SystemCall {
+                begin,
+                success: jump_end.checked_add_signed(isize::from(forward))?,
+                failure: begin.checked_add(REPLACEABLE)?,
+            });
+        }
+        from = displacement;
+    }
+}
+
+/// On other machines than these the place is not known.
+#[cfg(not(target_arch = "x86_64"))]
+#[inline]
+pub fn system_call(_: &[u8], _: impl FnMut(&[u8], &[u8]) -> Option<usize>) -> Option<SystemCall> {
+    None
+}
+
+/// Whether the library can lead this program's system calls into its hooks.
+pub(super) fn is_open<F: File>(image: &Image<'_, F>) -> bool {
+    let finds = |chunk: &[u8]| image.file.find(chunk, THREADS).is_some();
+    let has_threads_of_libc = image
+        .dynamic_names()
+        .is_some_and(|names| search::any(image.file, names, finds));
+    has_threads_of_libc
+        && image.code().any(|range| {
+            search::any(image.file, range, |chunk| {
+                system_call(chunk, |code, needle| image.file.find(code, needle)).is_some()
+            })
+        })
+}
