@@ -142,9 +142,16 @@ fn a_program_of_go_with_threads_of_libc_is_open_if_its_system_call_is_found_wher
         of(&file)
     };
     for before in [0, 1, 4000, 4032, 4086, 4096, 4100, 20_000] {
-        assert_eq!(with("\0pthread_create\0", before, GO_SYSTEM_CALL), None, "{before}");
+        assert_eq!(
+            with("\0pthread_create\0", before, GO_SYSTEM_CALL),
+            None,
+            "{before}"
+        );
     }
-    assert_eq!(with("\0libc.so.6\0pthread_create_not\0", 0, GO_SYSTEM_CALL), Some(Obstacle::Go));
+    assert_eq!(
+        with("\0libc.so.6\0pthread_create_not\0", 0, GO_SYSTEM_CALL),
+        Some(Obstacle::Go)
+    );
     assert_eq!(with("\0pthread_create\0", 0, GO_RUNTIME_CALL), Some(Obstacle::Go));
     let cut = &GO_SYSTEM_CALL[..GO_SYSTEM_CALL.len() - 14];
     assert_eq!(with("\0pthread_create\0", 0, cut), Some(Obstacle::Go));
