@@ -157,13 +157,19 @@ pub(crate) unsafe fn sendmsg(
     }
 }
 
+/// sched_yield(2).
+pub(crate) fn give_way() {
+    // SAFETY: sched_yield takes nothing, and always succeeds on Linux
+    let _yielded = unsafe { call(libc::SYS_sched_yield, [0; 6]) };
+}
+
 /// recv(2); descriptors that come with the message are dropped by the kernel.
-pub(crate) fn recv(descriptor: c_int, buffer: &mut [u8]) -> Result<usize, Errno> {
+pub(crate) fn recv(descriptor: c_int, buffer: &mut [u8], flags: c_int) -> Result<usize, Errno> {
     let arguments = [
         descriptor as usize,
         buffer.as_mut_ptr() as usize,
         buffer.len(),
-        0,
+        flags as usize,
         0,
         0,
     ];
