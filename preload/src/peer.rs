@@ -138,7 +138,7 @@ fn target(socket: c_int, peer: SocketAddr) -> Option<RawAddress> {
     Some(RawAddress::new(target, socket::internet_family(socket)?))
 }
 
-/// The pod's address that the peer of this socket sees, if it was connected through the relay.
+/// The pod's address that the peer of this socket sees or will see, if it is connected through the relay.
 fn own(socket: c_int, here: SocketAddr) -> Option<RawAddress> {
     if !here.ip().to_canonical().is_loopback() || !leads_to_relay(socket) {
         return None;
@@ -148,9 +148,12 @@ fn own(socket: c_int, here: SocketAddr) -> Option<RawAddress> {
     Some(RawAddress::new(own, socket::internet_family(socket)?))
 }
 
-/// May this socket be connected to the relay?
+/// May this socket be connected to the relay, or on the way there?
 fn leads_to_relay(socket: c_int) -> bool {
-    complete(socket, sys::getpeername).is_some_and(|peer| is_data_address(peer.ip()))
+    match complete(socket, sys::getpeername) {
+        Some(peer) => is_data_address(peer.ip()),
+        None => socket::is_on_its_way(socket),
+    }
 }
 
 fn ask_relay(socket: c_int, question: impl Fn(u64) -> Request<'static>) -> Option<SocketAddr> {

@@ -8,6 +8,9 @@ use libc::c_int;
 /// `TCP_CLOSE` of the kernel's `tcp_states.h`: neither connected nor listening nor on the way there.
 const CLOSED: u8 = 7;
 
+/// `TCP_SYN_SENT` and `TCP_SYN_RECV`: a connect that is under way.
+const ON_ITS_WAY: [u8; 2] = [2, 3];
+
 /// `IPPROTO_MPTCP`.
 const MPTCP: c_int = 262;
 
@@ -71,8 +74,17 @@ pub(crate) fn internet_family(socket: c_int) -> Option<c_int> {
 
 /// Is this TCP socket still, or again, without any connection?
 pub(crate) fn is_closed(socket: c_int) -> bool {
+    tcp_state(socket) == Some(CLOSED)
+}
+
+/// Is this a TCP socket whose connect(2) has begun and not ended?
+pub(crate) fn is_on_its_way(socket: c_int) -> bool {
+    tcp_state(socket).is_some_and(|state| ON_ITS_WAY.contains(&state))
+}
+
+fn tcp_state(socket: c_int) -> Option<u8> {
     // the state is the first byte of the information; a shorter buffer gets as much as it holds
-    sys::socket_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO) == Ok(CLOSED)
+    sys::socket_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO).ok()
 }
 
 /// Would the kernel say without asking the network that this socket cannot go there?

@@ -35,7 +35,7 @@ pub(crate) enum Waiter {
 }
 
 impl Registry {
-    /// The socket is connected to `target`.
+    /// The socket is connected to `target`, or on the way there.
     pub(crate) fn connected(&self, cookie: u64, target: SocketAddr) {
         self.0.lock().peers.insert(cookie, target);
     }

@@ -4,14 +4,7 @@
 
 use anyhow::Result;
 use kinject_tests::cluster::{Cluster, Rule, SHELL_IMAGE};
-
-fn cluster() -> Result<Option<Cluster>> {
-    let cluster = Cluster::running()?;
-    if cluster.is_none() {
-        eprintln!("skipped: no cluster is up");
-    }
-    Ok(cluster)
-}
+use kinject_tests::place::cluster;
 
 /// What a shell line prints in the network of the pod of `web`, and its exit status.
 fn in_web(cluster: &Cluster, line: &str) -> Result<(String, Option<i32>)> {
@@ -24,7 +17,7 @@ fn in_web(cluster: &Cluster, line: &str) -> Result<(String, Option<i32>)> {
 
 #[test]
 fn a_bare_program_has_the_network_of_the_pod() -> Result<()> {
-    let Some(cluster) = cluster()? else { return Ok(()) };
+    let Some(cluster) = cluster() else { return Ok(()) };
     let (printed, status) = in_web(
         &cluster,
         "curl --silent --show-error http://api/ && getent ahostsv4 db.default",
@@ -37,7 +30,7 @@ fn a_bare_program_has_the_network_of_the_pod() -> Result<()> {
 
 #[test]
 fn the_world_fails_in_each_of_its_ways() -> Result<()> {
-    let Some(cluster) = cluster()? else { return Ok(()) };
+    let Some(cluster) = cluster() else { return Ok(()) };
     for (line, expected) in [
         ("exec 3<>/dev/tcp/10.96.10.9/80", "Connection refused"),
         ("exec 3<>/dev/tcp/198.51.100.1/80", "No route to host"),
@@ -59,7 +52,7 @@ fn the_world_fails_in_each_of_its_ways() -> Result<()> {
 
 #[test]
 fn a_restricted_user_may_do_what_the_rules_say_and_nothing_else() -> Result<()> {
-    let Some(cluster) = cluster()? else { return Ok(()) };
+    let Some(cluster) = cluster() else { return Ok(()) };
     let namespace = cluster.namespace("fixture", "restricted")?;
     let rules = [Rule {
         groups: &[""],
@@ -79,7 +72,7 @@ fn a_restricted_user_may_do_what_the_rules_say_and_nothing_else() -> Result<()> 
 
 #[test]
 fn pod_security_refuses_what_is_not_restricted() -> Result<()> {
-    let Some(cluster) = cluster()? else { return Ok(()) };
+    let Some(cluster) = cluster() else { return Ok(()) };
     let namespace = cluster.namespace("fixture", "restricted")?;
     let image = format!("--image={SHELL_IMAGE}");
     let refused = cluster

@@ -46,8 +46,9 @@ pub(crate) async fn serve(
         }
     };
     if let Some(failure) = session.registry.take_failure(program.cookie) {
-        if let Err(error) = program.clear_error() {
-            log::warn!("connect to {target}: the socket keeps an error that was told: {error}");
+        // as the kernel does when it tells the failure in connect(2)
+        if let Err(error) = program.withdraw() {
+            log::warn!("connect to {target}: the socket keeps a failure that was told: {error}");
         }
         return answer(&call, &Reply::Failed(failure));
     }
@@ -114,16 +115,21 @@ async fn establish(
         Some(pending) => pending,
         None => begin(session, &call, &program, target)?,
     };
+    // known before the program can ask for the socket's own address, which it has already
+    session.registry.connected(program.cookie, target);
     answer(&call, &Reply::InProgress);
     drop(call);
-    let outcome = tokio::select! {
-        outcome = &mut dial => outcome,
+    let established = tokio::select! {
+        outcome = &mut dial => finish_pending(session, pending, &program, target, outcome).await,
         () = given_up(session, &program) => {
             log::debug!("connect to {target}: the program closed its socket meanwhile");
-            return None;
+            None
         }
     };
-    finish_pending(session, pending, &program, target, outcome).await
+    if established.is_none() {
+        session.registry.ended(program.cookie);
+    }
+    established
 }
 
 /// Puts the connect in progress, or tells the program why not.
@@ -199,18 +205,13 @@ async fn finish_pending(
     outcome: Result<TunnelStream, ConnectFailure>,
 ) -> Option<(TcpStream, TunnelStream)> {
     let failure = match outcome {
-        Ok(stream) => {
-            // known before the program can ask for its peer
-            session.registry.connected(program.cookie, target);
-            match session.ports.finish(pending, program).await {
-                Ok(ours) => return Some((ours, stream)),
-                Err(error) => {
-                    log::debug!("connect to {target}: the program's socket is gone: {error}");
-                    session.registry.ended(program.cookie);
-                    return None;
-                }
+        Ok(stream) => match session.ports.finish(pending, program).await {
+            Ok(ours) => return Some((ours, stream)),
+            Err(error) => {
+                log::debug!("connect to {target}: the program's socket is gone: {error}");
+                return None;
             }
-        }
+        },
         Err(failure) => failure,
     };
     log::debug!("connect to {target}: {failure:?}");
@@ -227,7 +228,12 @@ async fn finish_pending(
         Waiter::Connect
     };
     session.registry.failed(program.cookie, failure, waiter);
-    if let Err(error) = program.cancel() {
+    let cancelled = match waiter {
+        Waiter::Poll => program.cancel().and_then(|()| program.seal()),
+        // it leaves the socket as new
+        Waiter::Connect => program.cancel(),
+    };
+    if let Err(error) = cancelled {
         log::debug!("connect to {target}: the program's socket is gone: {error}");
         session.registry.take_failure(program.cookie);
     }

@@ -1,10 +1,11 @@
 //! A duplicate of the program's socket, handed over for the time of one connect.
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, sockopt};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 /// `TCP_SYN_SENT` of the kernel's `enum` in `net/tcp_states.h`, as tcp(7)'s `TCP_INFO` reports it.
 const SYN_SENT: u8 = 2;
@@ -127,10 +128,17 @@ impl ProgramSocket {
 
     /// Ends a connect that is under way: the program wakes with `ECONNRESET`.
     pub(crate) fn cancel(&self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(
-            self.fd.as_fd(),
-            rustix::net::Shutdown::Both,
-        )?)
+        Ok(rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Both)?)
+    }
+
+    /// Makes a connect that was cancelled look as the kernel leaves one that was refused: nothing comes or goes any more, which
+    /// reading tells as the end.
+    pub(crate) fn seal(&self) -> io::Result<()> {
+        match rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Both) {
+            // it says so, and does it all the same
+            Err(Errno::NOTCONN) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

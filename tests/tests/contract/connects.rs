@@ -1,7 +1,7 @@
 //! connect(2) in every way that programs know, to peers that answer, refuse, cannot be reached, or are silent.
 
 use kinject_tests::on_both_places;
-use kinject_tests::programs::c;
+use kinject_tests::programs::{c, python};
 use kinject_tests::running::Outcome;
 use kinject_tests::scene::Scene;
 
@@ -30,6 +30,19 @@ on_both_places! {
         let own = connects(scene, "own", GREETING);
         assert!(!own.stdout.contains("getsockname: 127."), "{own}");
         connects(scene, "own", OUTSIDE);
+    }
+
+    fn the_own_address_is_the_pods_before_anybody_answers(scene: shared) {
+        let told = scene.same(python("on_the_way.py").args(SILENT));
+        told.shows("connect: EINPROGRESS\nown address: ::ffff:").shows(" with a port\npeer: ENOTCONN\n");
+        assert!(!told.stdout.contains("127."), "{told}");
+    }
+
+    fn a_socket_whose_connect_was_refused_is_at_its_end(scene: shared) {
+        let [address, port] = closed_port(scene);
+        let told = scene.same(python("after_refusal.py").args([&address, &port]).args(GREETING));
+        told.shows("recv first: EINPROGRESS\nrecv: ECONNREFUSED\n").shows("recv: b'' b''\nsend: EPIPE\n");
+        told.shows("connect: ECONNABORTED\n").shows("recv: b'welcome\\n'\n");
     }
 
     fn a_service_without_pods_refuses(scene: shared) {
