@@ -67,3 +67,4 @@ mod real;
 mod session;
 mod socket;
 mod sys;
+mod thread_key;

@@ -4,10 +4,9 @@
 //! calls nothing, which has to be so while there is no stack yet. A child of vfork(2) has its parent's thread, and
 //! uses its stack while that waits.
 
-use crate::real;
 use crate::sys;
-use core::sync::atomic::{AtomicU32, Ordering};
-use libc::{c_void, pthread_key_t};
+use crate::thread_key::ThreadKey;
+use libc::c_void;
 
 /// How large a stack is, the page below it included that nobody may touch. Hooks need a few pages, the dynamic linker
 /// some more when it looks a function up.
@@ -30,8 +29,8 @@ pub(super) struct Thread {
 /// Room for a [`Thread`] in [`enter`](super::enter).
 pub(super) const THREAD_SIZE: usize = size_of::<Thread>();
 
-/// The key that ends a thread's stack, plus one; 0 as long as there is none.
-static KEY: AtomicU32 = AtomicU32::new(0);
+/// Ends a thread's stack.
+static KEY: ThreadKey = ThreadKey::new(end);
 
 /// Sees to it that the stack which a thread has just got ends with the thread.
 #[inline]
@@ -48,32 +47,9 @@ fn guard(thread: &mut Thread) {
     // a stack without a guard is as good as long as nothing is wrong
     // SAFETY: the page is the stack's lowest, which nothing uses
     let _guarded = unsafe { sys::protect(end, PAGE, libc::PROT_NONE) };
-    let (Some(key), Some(set)) = (key(), real::pthread_setspecific.get()) else {
-        return;
-    };
-    // SAFETY: the key is ours, and the thread's variable lives until the thread has run its destructors. Where libc has
-    // no room for the value, the stack is left behind
-    let _set = unsafe { set(key, core::ptr::from_mut(thread).cast()) };
-}
-
-/// The key, made by whoever needs it first.
-fn key() -> Option<pthread_key_t> {
-    let known = KEY.load(Ordering::Acquire);
-    if known != 0 {
-        return Some(known.wrapping_sub(1));
-    }
-    let mut made: pthread_key_t = 0;
-    // SAFETY: the destructor is a function of this library, which is never unloaded
-    if unsafe { real::pthread_key_create.get()?(&raw mut made, end) } != 0 {
-        return None;
-    }
-    match KEY.compare_exchange(0, made.wrapping_add(1), Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => Some(made),
-        Err(other) => {
-            // SAFETY: the key is ours, and nobody has heard of it
-            unsafe { real::pthread_key_delete.get()?(made) };
-            Some(other.wrapping_sub(1))
-        }
+    // where libc has no room for it, the stack is left behind at the thread's end
+    if let Ok(Some(key)) = KEY.get() {
+        let _kept = key.keep(core::ptr::from_mut(thread).cast());
     }
 }
 

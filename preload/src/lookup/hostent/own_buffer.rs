@@ -7,12 +7,10 @@
 use super::Refusal;
 use super::entry::{self, Content, Room};
 use crate::errno::Errno;
-use crate::real;
-use core::num::NonZeroUsize;
+use crate::thread_key::{Key, ThreadKey};
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, Ordering};
-use libc::{c_void, hostent, pthread_key_t};
-use once_cell::race::OnceNonZeroUsize;
+use libc::{c_void, hostent};
 
 /// What most names need.
 const FIRST_SIZE: usize = 1024;
@@ -101,14 +99,13 @@ impl OwnBuffer {
 /// What holds a thread's buffer.
 #[derive(Clone, Copy)]
 enum Place {
-    Thread(pthread_key_t),
+    Thread(Key),
     Process(&'static AtomicPtr<Head>),
 }
 
 /// Where the buffers of one function are found.
 struct Anchor {
-    /// The key plus one, as a key may be zero.
-    key: OnceNonZeroUsize,
+    key: ThreadKey,
     /// The buffer of a program without threads.
     process: AtomicPtr<Head>,
 }
@@ -116,7 +113,7 @@ struct Anchor {
 impl Anchor {
     const fn new() -> Self {
         Self {
-            key: OnceNonZeroUsize::new(),
+            key: ThreadKey::new(libc::free),
             process: AtomicPtr::new(ptr::null_mut()),
         }
     }
@@ -126,61 +123,25 @@ static BY_NAME: Anchor = Anchor::new();
 static BY_ADDRESS: Anchor = Anchor::new();
 
 impl Place {
-    /// The key is made at the first use; when two threads make one, the second is given back.
     fn find(user: User) -> Result<Self, Refusal> {
         let anchor = match user {
             User::ByName => &BY_NAME,
             User::ByAddress => &BY_ADDRESS,
         };
-        let (Some(create), Some(delete)) = (real::pthread_key_create.get(), real::pthread_key_delete.get())
-        else {
-            return Ok(Self::Process(&anchor.process));
-        };
-        if let Some(known) = anchor.key.get() {
-            return Ok(Self::of(known));
-        }
-        let mut made: pthread_key_t = 0;
-        // SAFETY: the key is writable, and free takes what is stored under it
-        let code = unsafe { create(&raw mut made, libc::free) };
-        if code != 0 {
-            return Err(Refusal::System(Errno(code)));
-        }
-        let mine = NonZeroUsize::MIN.saturating_add(made as usize);
-        let kept = anchor.key.get_or_init(|| mine);
-        if kept != mine {
-            // SAFETY: the key is ours, and nothing was stored under it
-            let _deleted = unsafe { delete(made) };
-        }
-        Ok(Self::of(kept))
-    }
-
-    fn of(key: NonZeroUsize) -> Self {
-        Self::Thread(key.get().wrapping_sub(1) as pthread_key_t)
+        let key = anchor.key.get().map_err(Refusal::System)?;
+        Ok(key.map_or(Self::Process(&anchor.process), Self::Thread))
     }
 
     fn get(self) -> *mut Head {
         match self {
-            Self::Thread(key) => match real::pthread_getspecific.get() {
-                // SAFETY: the key is never deleted
-                Some(get) => unsafe { get(key) }.cast(),
-                None => ptr::null_mut(),
-            },
+            Self::Thread(key) => key.kept().cast(),
             Self::Process(buffer) => buffer.load(Ordering::Relaxed),
         }
     }
 
     fn put(self, head: *mut Head) -> Result<(), Refusal> {
         match self {
-            Self::Thread(key) => {
-                let set = real::pthread_setspecific
-                    .get()
-                    .ok_or(Refusal::System(Errno(libc::ENOSYS)))?;
-                // SAFETY: the key is never deleted
-                match unsafe { set(key, head.cast::<c_void>()) } {
-                    0 => Ok(()),
-                    code => Err(Refusal::System(Errno(code))),
-                }
-            }
+            Self::Thread(key) => key.keep(head.cast::<c_void>()).map_err(Refusal::System),
             Self::Process(buffer) => {
                 buffer.store(head, Ordering::Relaxed);
                 Ok(())
