@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use kinject_tunnel::http2::{ConnectRequest, Incoming, Server};
@@ -10,8 +11,10 @@ use kinject_tunnel::{
     AgentIdentity, CloseReason, DialError, RelayIdentity, Secret, Security, SpliceOutcome, Stream, Tunnel,
     link, splice,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
 
 /// Longest wait for anything in these tests.
@@ -172,4 +175,43 @@ pub(crate) fn will_reset(socket: &TcpStream) {
     socket2::SockRef::from(socket)
         .set_linger(Some(Duration::ZERO))
         .unwrap();
+}
+
+/// Writes until nothing more is taken, and returns how much was.
+pub(crate) async fn fill(socket: &mut TcpStream) -> u64 {
+    let (block, mut written) = (vec![b'x'; 64 * 1024], 0);
+    while let Ok(count) = tokio::time::timeout(Duration::from_millis(300), socket.write(&block)).await {
+        written += count.unwrap() as u64;
+    }
+    written
+}
+
+/// Reads to the end; with an error comes what had been read.
+pub(crate) async fn read_all(socket: &mut TcpStream) -> Result<Vec<u8>, (Vec<u8>, ErrorKind)> {
+    let mut bytes = Vec::new();
+    match soon(socket.read_to_end(&mut bytes)).await {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err((bytes, error.kind())),
+    }
+}
+
+/// A transport whose way to the agent can be closed: what is sent there is not taken any more.
+pub(crate) fn with_gate() -> (DuplexStream, DuplexStream, watch::Sender<bool>) {
+    const HELD: usize = 64 * 1024;
+    let ((ours, from_ours), (to_theirs, theirs)) = (duplex(HELD), duplex(HELD));
+    let (gate, mut is_open) = watch::channel(true);
+    let ((mut from, mut back), (mut answers, mut to)) = (split(from_ours), split(to_theirs));
+    tokio::spawn(async move { tokio::io::copy(&mut answers, &mut back).await });
+    tokio::spawn(async move {
+        let mut block = vec![0; HELD];
+        loop {
+            is_open.wait_for(|open| *open).await.unwrap();
+            let count = from.read(&mut block).await.unwrap();
+            if count == 0 {
+                break;
+            }
+            to.write_all(&block[..count]).await.unwrap();
+        }
+    });
+    (ours, theirs, gate)
 }
