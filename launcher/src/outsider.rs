@@ -51,7 +51,7 @@ fn look(program: &Path) -> io::Result<Option<(PathBuf, Obstacle)>> {
         let length = file.0.read_at(&mut head, 0)?;
         let head = head.get(..length).unwrap_or_default();
         let Some(interpreter) = executable::interpreter(head) else {
-            let obstacle = executable::obstacle(&file, head, elevation(&path)?);
+            let obstacle = executable::obstacle(&file, head, elevation(&path)?, is_sealed);
             return Ok(obstacle.map(|obstacle| (path, obstacle)));
         };
         path = OsStr::from_bytes(interpreter).into();
@@ -80,6 +80,13 @@ fn gives_nothing(path: &Path) -> bool {
     let nosuid = rustix::fs::statvfs(path)
         .is_ok_and(|status| status.f_flag.contains(rustix::fs::StatVfsMountFlags::NOSUID));
     nosuid || rustix::thread::no_new_privs().unwrap_or(false)
+}
+
+/// Whether this process and what it starts may not make code of their own (prctl(2)).
+fn is_sealed() -> bool {
+    const PR_GET_MDWE: libc::c_int = 66;
+    // SAFETY: the call takes no pointer. Kernels before 6.3 do not know it, and have no such rule
+    unsafe { libc::prctl(PR_GET_MDWE, 0, 0, 0, 0) > 0 }
 }
 
 struct ProgramFile(File);

@@ -6,19 +6,21 @@
 //! runs on a stack of its own, since Go's are a few kilobytes; everything else is as in a program of C. That takes
 //! threads that libc made, which is what cgo sees to; Go programs without it are named before they run.
 //!
-//! The page of code is never writable and executable at once. Where a process may not make it executable again (SELinux's
-//! `execmod`, prctl(2)'s `PR_SET_MDWE`), the file's own code is put back, and the user is told that the program is
-//! outside of the session.
+//! The page of code is never writable and executable at once. Where a process may not make it executable again, the
+//! file's own code is put back, and the user is told. (PR_SET_MDWE of prctl(2) is seen before the program starts,
+//! SELinux's `execmod` only here.)
+//!
+//! Go code may rightly call setenv(3) while other Go code calls us, since Go itself reads a copy of the environment. So
+//! the hooks do as well from then on.
 
 mod enter;
 mod program;
 mod stack;
 
 use crate::errno::Errno;
-use crate::exec;
-use crate::memory;
-use crate::session::Session;
-use crate::sys;
+use crate::session::{self, Session};
+use crate::sys::{self, Descriptor};
+use crate::{exec, memory, real};
 use core::ptr;
 use kinject_protocol::executable::{self, Obstacle, REPLACEABLE, SystemCall};
 use program::{Code, Pages, Program};
@@ -30,45 +32,76 @@ const _: () = assert!(LOAD.len() + size_of::<usize>() + JUMP.len() == REPLACEABL
 
 #[used]
 #[unsafe(link_section = ".init_array")]
-static CONSTRUCTOR: extern "C" fn() = lead;
+static CONSTRUCTOR: extern "C" fn() = at_start;
 
 /// Leads the program's system calls into the hooks, if it is a program of Go's in a session.
-extern "C" fn lead() {
-    let Some(program) = Program::of_this_process() else {
-        return;
-    };
-    if !program.is_go() {
-        return;
-    }
+extern "C" fn at_start() {
     let Some(session) = Session::current() else {
         return;
     };
-    // others are named before they start
-    let names = program.dynamic_names().unwrap_or_default();
-    if memory::find(names, executable::THREADS).is_none() {
-        return;
-    }
-    let found = program.code().find_map(|code| {
-        let place = executable::system_call(code.bytes, memory::find)?;
-        Some((code, place))
-    });
-    let Some((code, place)) = found else {
+    let Some(program) = Program::of_this_process().filter(Program::is_go) else {
         return;
     };
-    if replace(&code, place).is_err() {
-        exec::tell_of_this_program(&session, Obstacle::Go);
+    match lead(&program) {
+        Ok(()) => session::keep_to_the_start(),
+        // its file shows that, and whoever started it in the session has said so
+        Err(Refusal::NotOpen) => {}
+        Err(Refusal::Sealed) if sys::is_sealed() => {}
+        Err(Refusal::Sealed) => exec::tell_of_this_program(&session, Obstacle::Sealed),
     }
 }
 
-/// Puts a jump to [`enter::enter`] in the place of the system call.
-fn replace(code: &Code, place: SystemCall) -> Result<(), Errno> {
-    const MISSING: Errno = Errno(libc::EFAULT);
-    let address = |offset: usize| code.bytes.get(offset).map(|byte| ptr::from_ref(byte) as usize);
-    let begin = address(place.begin).ok_or(MISSING)?;
-    let (success, failure) = (address(place.success), address(place.failure));
-    enter::continue_at(success.ok_or(MISSING)?, failure.ok_or(MISSING)?);
+/// Why a program of Go is not led.
+enum Refusal {
+    /// Its threads are not libc's, or its system calls are not where they are expected.
+    NotOpen,
+    /// Its code cannot be changed.
+    Sealed,
+}
 
+impl From<Errno> for Refusal {
+    fn from(_: Errno) -> Self {
+        Self::Sealed
+    }
+}
+
+fn lead(program: &Program) -> Result<(), Refusal> {
+    let names = program.dynamic_names().unwrap_or_default();
+    memory::find(names, executable::THREADS).ok_or(Refusal::NotOpen)?;
+    let found = program.code().find_map(|code| {
+        let place = executable::system_call(code.bytes()?, memory::find)?;
+        Some((code, place))
+    });
+    let (code, place) = found.ok_or(Refusal::NotOpen)?;
+    look_up();
+    replace(&code, place)
+}
+
+/// Looks up what the child of a fork needs, where a lock of the dynamic linker may be held for ever.
+fn look_up() {
+    stack::prepare();
+    let functions = [
+        real::execve.get().is_some(),
+        real::execveat.get().is_some(),
+        real::syscall.get().is_some(),
+    ];
+    // what libc does not have is said when it is called
+    let _known = functions;
+}
+
+/// Puts a jump to [`enter::enter`] in the place of the system call.
+fn replace(code: &Code, place: SystemCall) -> Result<(), Refusal> {
+    let address = |offset: usize| code.address(offset).ok_or(Refusal::NotOpen);
+    let (begin, success, failure) = (
+        address(place.begin)?,
+        address(place.success)?,
+        address(place.failure)?,
+    );
     let pages = code.pages(place.begin, REPLACEABLE);
+    // from which the code is put back if need be
+    let file = own_file(code, place).ok_or(Refusal::Sealed)?;
+
+    enter::continue_at(success, failure);
     // SAFETY: the pages hold the program's code alone, which nobody runs before the program's first line
     unsafe { sys::protect(pages.start, pages.length, libc::PROT_READ | libc::PROT_WRITE) }?;
     let jump = jump();
@@ -76,7 +109,7 @@ fn replace(code: &Code, place: SystemCall) -> Result<(), Errno> {
     unsafe { ptr::copy_nonoverlapping(jump.as_ptr(), begin as *mut u8, jump.len()) };
     // SAFETY: as above; this is how they were
     let sealed = unsafe { sys::protect(pages.start, pages.length, libc::PROT_READ | libc::PROT_EXEC) };
-    sealed.inspect_err(|_| put_back(&pages))
+    Ok(sealed.inspect_err(|_| put_back(&file, &pages))?)
 }
 
 fn jump() -> [u8; REPLACEABLE] {
@@ -88,13 +121,21 @@ fn jump() -> [u8; REPLACEABLE] {
     jump
 }
 
+/// The program's file, if it is there and holds this code. The one that the kernel names is another where somebody
+/// started the dynamic linker as a program.
+fn own_file(code: &Code, place: SystemCall) -> Option<Descriptor> {
+    let file = sys::open_at(libc::AT_FDCWD, c"/proc/self/exe".as_ptr(), libc::O_RDONLY).ok()?;
+    let mut bytes = [0; REPLACEABLE];
+    let offset = code.file_offset(place.begin);
+    let length = sys::read_at(&file, &mut bytes, u64::try_from(offset).ok()?).ok()?;
+    let mapped = code.bytes()?.get(place.begin..)?.first_chunk::<REPLACEABLE>()?;
+    (length == REPLACEABLE && bytes == *mapped).then_some(file)
+}
+
 /// Maps the program's file again where its code was, now that it may not be run as it is.
 #[cold]
-fn put_back(pages: &Pages) {
-    let Ok(file) = sys::open_at(libc::AT_FDCWD, c"/proc/self/exe".as_ptr(), libc::O_RDONLY) else {
-        return;
-    };
+fn put_back(file: &Descriptor, pages: &Pages) {
     // SAFETY: the pages hold the program's code alone, which nobody runs yet, and it is what they get again. Without it
     // the program would die at its first system call, which nothing here could change any more
-    let _mapped = unsafe { sys::map_code(&file, pages.offset, pages.start, pages.length) };
+    let _mapped = unsafe { sys::map_code(file, pages.offset, pages.start, pages.length) };
 }

@@ -8,6 +8,7 @@
 mod kept;
 
 use crate::environment::{self, Entry};
+use core::sync::atomic::{AtomicBool, Ordering};
 use kinject_protocol::environment::SOCKET;
 use libc::{c_char, sockaddr_un};
 
@@ -27,8 +28,21 @@ impl Session {
     }
 }
 
+/// Whether the environment may change while it is read.
+static IS_UNSTEADY: AtomicBool = AtomicBool::new(false);
+
+/// From here on the session's variables are as they were at the start, for a program that may rightly change its
+/// environment while it calls us.
+#[cfg(all(target_arch = "x86_64", not(test)))]
+pub(crate) fn keep_to_the_start() {
+    IS_UNSTEADY.store(true, Ordering::Relaxed);
+}
+
 /// One of the session's variables, from the environment or as it was at the start.
 pub(crate) fn variable(name: &'static str) -> Option<Entry> {
+    if IS_UNSTEADY.load(Ordering::Relaxed) {
+        return kept::find(name);
+    }
     // SAFETY: environ is the program's environment: null, or an array that a null ends
     unsafe { environment::find(environment::own(), name) }.or_else(|| kept::find(name))
 }

@@ -426,6 +426,14 @@ pub(crate) unsafe fn protect(address: *mut c_void, length: usize, protection: c_
     unsafe { call(libc::SYS_mprotect, arguments) }.map(drop)
 }
 
+/// Whether this process and what it starts may not make code of their own (prctl(2), `PR_GET_MDWE`, which kernels know
+/// since 6.3).
+pub(crate) fn is_sealed() -> bool {
+    const PR_GET_MDWE: usize = 66;
+    // SAFETY: the call takes no pointer
+    unsafe { call(libc::SYS_prctl, [PR_GET_MDWE, 0, 0, 0, 0, 0]) }.is_ok_and(|bits| bits != 0)
+}
+
 /// mmap(2) of a file's code, in the place of what is mapped there.
 ///
 /// # Safety

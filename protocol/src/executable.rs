@@ -23,7 +23,9 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-pub use go::{REPLACEABLE, SystemCall, THREADS, system_call};
+#[cfg(target_arch = "x86_64")]
+pub use go::system_call;
+pub use go::{REPLACEABLE, SystemCall, THREADS, has_note};
 pub use obstacle::Obstacle;
 pub use rights::{Rights, holds_capabilities};
 pub use script::interpreter;
@@ -47,8 +49,14 @@ pub trait File {
 
 /// What keeps a session out of the program in this file.
 ///
-/// `head` is the file's beginning, [`HEAD`] bytes or all there are; `elevated` what its [`Rights`] say.
-pub fn obstacle(file: &impl File, head: &[u8], elevated: Option<Obstacle>) -> Option<Obstacle> {
+/// `head` is the file's beginning, [`HEAD`] bytes or all there are; `elevated` what its [`Rights`] say; `is_sealed` is asked
+/// whether processes may not make code of their own (prctl(2), `PR_SET_MDWE`).
+pub fn obstacle(
+    file: &impl File,
+    head: &[u8],
+    elevated: Option<Obstacle>,
+    is_sealed: impl FnOnce() -> bool,
+) -> Option<Obstacle> {
     let image = match Image::read(file, head)? {
         Ok(image) => image,
         Err(elf::Foreign) => return Some(Obstacle::Architecture),
@@ -58,7 +66,11 @@ pub fn obstacle(file: &impl File, head: &[u8], elevated: Option<Obstacle>) -> Op
         (None, Class::Narrow, _) => Obstacle::Narrow,
         (None, Class::Wide, elf::Interpreter::None) => Obstacle::Static,
         (None, Class::Wide, elf::Interpreter::OtherLibc) => Obstacle::Libc,
-        (None, Class::Wide, elf::Interpreter::Usual) if image.is_go() && !go::is_open(&image) => Obstacle::Go,
+        (None, Class::Wide, elf::Interpreter::Usual) if image.is_go() => match go::is_open(&image) {
+            true if is_sealed() => Obstacle::Sealed,
+            true => return None,
+            false => Obstacle::Go,
+        },
         (None, Class::Wide, elf::Interpreter::Usual) => return None,
     };
     if !network::is_used(&image) {

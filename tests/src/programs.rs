@@ -208,7 +208,7 @@ pub fn go(name: &str, settings: &[(&str, &str)], flags: &[&str]) -> Option<Progr
     let words = [name].into_iter().chain(words).chain(flags.iter().copied());
     let built = binaries::folder().join("test-programs").join(format!(
         "go-{}",
-        words.collect::<Vec<_>>().join("-").replace('/', "-")
+        words.collect::<Vec<_>>().join("-").replace(['/', ' '], "-")
     ));
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut build = go.command();

@@ -10,7 +10,6 @@ use crate::control::{self, SMALL_REPLY};
 use crate::environment::Entry;
 use crate::errno::Errno;
 use crate::session::{self, Session};
-#[cfg(all(target_arch = "x86_64", not(test)))]
 use crate::sys;
 use core::ffi::CStr;
 use kinject_protocol::control::Request;
@@ -36,7 +35,7 @@ pub(super) fn refusal(name: Name, environment: *const *const c_char) -> Option<E
                     (file, path) = ProgramFile::open_interpreter(interpreter)?;
                     continue;
                 }
-                executable::obstacle(&file, head, file.elevation())
+                executable::obstacle(&file, head, file.elevation(), sys::is_sealed)
             }
             // it may be run and not read
             None => file.elevation(),
@@ -46,16 +45,14 @@ pub(super) fn refusal(name: Name, environment: *const *const c_char) -> Option<E
     None
 }
 
-/// Tells of the program that this process is: it could not be seen before it ran.
+/// Tells of the program that this process is, whose file did not show what is in the way.
 #[cfg(all(target_arch = "x86_64", not(test)))]
 #[cold]
 pub(crate) fn tell_of_this_program(session: &Session, obstacle: Obstacle) {
-    let mut path = [0; 1024];
+    let mut path = [0; HEAD];
     let length = sys::read_link(c"/proc/self/exe".as_ptr(), &mut path);
-    let Some(program) = length.ok().and_then(|length| path.get(..length)) else {
-        return;
-    };
-    if !says(session::variable(ON_STATIC), IGNORE) {
+    let program = length.ok().and_then(|length| path.get(..length));
+    if let Some(program) = program.filter(|_| !says(session::variable(ON_STATIC), IGNORE)) {
         tell(session, obstacle, program, false);
     }
 }

@@ -1,13 +1,18 @@
 //! The program of this process, as it lies in memory: its ELF headers (elf(5)).
 
+use crate::memory;
 use core::slice;
+use kinject_protocol::executable;
 use libc::{Elf64_Phdr as Segment, c_void};
 
 /// A page of x86-64.
 const PAGE: usize = 4096;
 
-/// The note that Go's linker writes: sizes of name and description, kind, name.
-const GO_NOTE: (u32, u32, [u8; 4]) = (4, 4, *b"Go\0\0");
+/// What every program of Go's has that has cgo: C calls Go by it.
+const CALL_FROM_C: &[u8] = b"crosscall2\0";
+
+/// In more names than these it is not looked for: they are not of a Go program whose note was left out.
+const MANY_NAMES: usize = 64 * 1024;
 
 /// Entries of the dynamic section: a tag and a value.
 type Entry = [usize; 2];
@@ -24,7 +29,8 @@ pub(super) struct Program {
 
 /// A part of its code.
 pub(super) struct Code {
-    pub(super) bytes: &'static [u8],
+    start: *const u8,
+    length: usize,
     /// Where it lies in the file.
     offset: usize,
 }
@@ -62,35 +68,41 @@ impl Program {
     /// Whether Go's linker made it.
     #[inline]
     pub(super) fn is_go(&self) -> bool {
-        self.of_kind(libc::PT_NOTE).any(|notes| self.has_go_note(notes))
+        self.of_kind(libc::PT_NOTE)
+            .any(|notes| self.mapped(notes).is_some_and(executable::has_note))
+            || self
+                .dynamic_names()
+                .is_some_and(|names| names.len() <= MANY_NAMES && memory::find(names, CALL_FROM_C).is_some())
     }
 
     /// The names that the dynamic linker works with; none if it has nothing to do.
     pub(super) fn dynamic_names(&self) -> Option<&'static [u8]> {
-        let dynamic = self.of_kind(libc::PT_DYNAMIC).next()?;
-        let place = self.address(dynamic) as *const Entry;
-        let count = dynamic.p_memsz as usize / size_of::<Entry>();
-        // SAFETY: the dynamic linker has worked with them a moment ago
-        let entries = unsafe { slice::from_raw_parts(place, count) };
+        let dynamic = self.mapped(self.of_kind(libc::PT_DYNAMIC).next()?)?;
+        let count = dynamic.len() / size_of::<Entry>();
+        // SAFETY: the segment is mapped, and the dynamic linker has worked with so many entries
+        let entries = unsafe { slice::from_raw_parts(dynamic.as_ptr().cast::<Entry>(), count) };
         let value = |wanted: usize| {
             let mut entries = entries.iter().take_while(|[tag, _]| *tag != DT_NULL);
             entries.find_map(|[tag, value]| (*tag == wanted).then_some(*value))
         };
-        // the dynamic linker has made an address of the first
         let (names, size) = (value(DT_STRTAB)?, value(DT_STRSZ)?);
-        // SAFETY: it lies in a segment of the program's that can be read, and has this size
-        Some(unsafe { slice::from_raw_parts(names as *const u8, size) })
+        // the dynamic linker has made an address of it, unless it may not write there
+        let names = match self.holds(names, size) {
+            true => names,
+            false => self.base.wrapping_add(names),
+        };
+        self.holds(names, size)
+            // SAFETY: it lies in a part of the program that can be read
+            .then(|| unsafe { slice::from_raw_parts(names as *const u8, size) })
     }
 
     /// The segments that can be executed and not written to.
     pub(super) fn code(&self) -> impl Iterator<Item = Code> {
         self.of_kind(libc::PT_LOAD)
-            .filter(|segment| segment.p_flags == libc::PF_R | libc::PF_X)
+            .filter(|segment| segment.p_flags & (libc::PF_X | libc::PF_W) == libc::PF_X)
             .map(|segment| Code {
-                // SAFETY: the kernel mapped the segment, and it can be read
-                bytes: unsafe {
-                    slice::from_raw_parts(self.address(segment) as *const u8, segment.p_filesz as usize)
-                },
+                start: self.address(segment) as *const u8,
+                length: segment.p_filesz as usize,
                 offset: segment.p_offset as usize,
             })
     }
@@ -103,36 +115,53 @@ impl Program {
         self.base.wrapping_add(segment.p_vaddr as usize)
     }
 
-    fn has_go_note(&self, notes: &Segment) -> bool {
-        let end = notes.p_memsz as usize;
-        let mut offset = 0_usize;
-        // the loop ends: each round adds to the offset
-        while offset.saturating_add(size_of::<(u32, u32, u32, u32)>()) <= end {
-            let place = self.address(notes).wrapping_add(offset) as *const [u32; 4];
-            // SAFETY: it lies within the segment, which the kernel mapped
-            let [name, description, kind, text] = unsafe { place.read_unaligned() };
-            if (name, kind, text.to_ne_bytes()) == GO_NOTE {
-                return true;
-            }
-            let padded = |length: u32| (length as usize).saturating_add(3) & !3;
-            offset = offset
-                .saturating_add(size_of::<[u32; 3]>())
-                .saturating_add(padded(name))
-                .saturating_add(padded(description));
-        }
-        false
+    /// What a segment holds that others bring into memory; none if they do not.
+    fn mapped(&self, segment: &Segment) -> Option<&'static [u8]> {
+        let (start, length) = (self.address(segment), segment.p_filesz as usize);
+        // SAFETY: it lies in a part of the program that can be read
+        self.holds(start, length)
+            .then(|| unsafe { slice::from_raw_parts(start as *const u8, length) })
+    }
+
+    /// Whether all of this lies in what can be read of the program's file.
+    fn holds(&self, start: usize, length: usize) -> bool {
+        self.of_kind(libc::PT_LOAD)
+            .filter(|segment| segment.p_flags & libc::PF_R != 0)
+            .any(|segment| {
+                let before = start.checked_sub(self.address(segment));
+                before
+                    .and_then(|before| before.checked_add(length))
+                    .is_some_and(|end| end <= segment.p_filesz as usize)
+            })
     }
 }
 
 impl Code {
+    /// The code itself, for the time of a look; none if it cannot be read.
+    pub(super) fn bytes(&self) -> Option<&[u8]> {
+        memory::is_readable(self.start.cast(), 1)
+            // SAFETY: the kernel mapped the segment so; nobody writes to it while the caller looks
+            .then(|| unsafe { slice::from_raw_parts(self.start, self.length) })
+    }
+
+    /// Where a byte of it lies in memory.
+    pub(super) fn address(&self, place: usize) -> Option<usize> {
+        (place < self.length).then(|| (self.start as usize).wrapping_add(place))
+    }
+
+    /// Where a byte of it lies in the file.
+    pub(super) fn file_offset(&self, place: usize) -> usize {
+        self.offset.wrapping_add(place)
+    }
+
     /// The pages in which `length` bytes from `begin` on lie.
     pub(super) fn pages(&self, begin: usize, length: usize) -> Pages {
-        let address = (self.bytes.as_ptr() as usize).wrapping_add(begin);
+        let address = (self.start as usize).wrapping_add(begin);
         let before = address % PAGE;
         Pages {
             start: address.wrapping_sub(before) as *mut c_void,
             length: before.wrapping_add(length).wrapping_add(PAGE - 1) & !(PAGE - 1),
-            offset: self.offset.wrapping_add(begin).wrapping_sub(before),
+            offset: self.file_offset(begin).wrapping_sub(before),
         }
     }
 }

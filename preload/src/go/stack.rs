@@ -6,6 +6,7 @@
 
 use crate::sys;
 use crate::thread_key::ThreadKey;
+use core::mem::offset_of;
 use libc::c_void;
 
 /// How large a stack is, the page below it included that nobody may touch. Hooks need a few pages, the dynamic linker
@@ -15,7 +16,7 @@ pub(super) const SIZE: usize = 128 * 1024;
 /// A page of x86-64.
 const PAGE: usize = 4096;
 
-/// What a thread knows of its stack; `enter` has the offsets.
+/// What a thread knows of its stack.
 #[repr(C)]
 pub(super) struct Thread {
     /// The end of its stack, from where it grows down; 0 if it has none.
@@ -26,11 +27,20 @@ pub(super) struct Thread {
     is_bound: bool,
 }
 
+// `enter` has these numbers
+const _: () = assert!(offset_of!(Thread, top) == 0 && offset_of!(Thread, registers) == 8);
+
 /// Room for a [`Thread`] in [`enter`](super::enter).
 pub(super) const THREAD_SIZE: usize = size_of::<Thread>();
 
 /// Ends a thread's stack.
 static KEY: ThreadKey = ThreadKey::new(end);
+
+/// Makes the key, before there are threads and children.
+pub(super) fn prepare() {
+    // without one, stacks are left behind at the ends of threads
+    let _key = KEY.get();
+}
 
 /// Sees to it that the stack which a thread has just got ends with the thread.
 #[inline]

@@ -1,6 +1,6 @@
 //! ELF files (elf(5)), 64-bit and 32-bit, little endian: program headers, section headers, notes.
 
-use super::File;
+use super::{File, go};
 
 /// The first four bytes.
 const MAGIC: &[u8] = b"\x7fELF";
@@ -28,16 +28,14 @@ const PF_X: u32 = 1;
 /// More than any linker makes; the rest of a file that has more is not looked at.
 const MOST_SEGMENTS: u16 = 128;
 const MOST_SECTIONS: u16 = 1024;
-const MOST_NOTES: usize = 16;
+/// More than the notes take that linkers put first, in bytes.
+const MOST_NOTES: usize = 1024;
 
 /// Longer than the path of any dynamic linker.
 const MOST_INTERPRETER: usize = 256;
 
 /// The dynamic linkers of other libcs: musl's, uClibc's, Android's.
 const OTHER_LINKERS: [&[u8]; 4] = [b"ld-musl", b"ld-uClibc", b"ld64-uClibc", b"linker"];
-
-/// The note that Go's linker writes.
-const GO_NOTE: (&[u8], u32) = (b"Go\0\0", 4);
 
 /// A program for another kind of machine.
 pub(super) struct Foreign;
@@ -186,26 +184,10 @@ impl<'a, F: File> Image<'a, F> {
     }
 
     fn has_go_note(&self, range: Range) -> bool {
-        let mut place = range.offset;
-        for _ in 0..MOST_NOTES {
-            // sizes of name and description, kind, name
-            let Some(note) = self.record::<16>(place) else {
-                return false;
-            };
-            let (name, kind) = (note.get(12..).unwrap_or_default(), number(&note, 8));
-            if number(&note, 0) == Some(4) && (name, kind) == (GO_NOTE.0, Some(GO_NOTE.1)) {
-                return true;
-            }
-            let padded = |size: Option<u32>| u64::from(size.unwrap_or(u32::MAX)).next_multiple_of(4);
-            let next = [12, padded(number(&note, 0)), padded(number(&note, 4))]
-                .into_iter()
-                .fold(place, u64::saturating_add);
-            if next.saturating_sub(range.offset) >= range.size {
-                return false;
-            }
-            place = next;
-        }
-        false
+        let mut room = [0; MOST_NOTES];
+        let length = usize::try_from(range.size).unwrap_or(MOST_NOTES).min(MOST_NOTES);
+        room.get_mut(..length)
+            .is_some_and(|room| self.fill(range.offset, room).is_some() && go::has_note(room))
     }
 
     fn section(&self, name: &[u8]) -> Option<Range> {

@@ -7,6 +7,7 @@
 
 use super::File;
 use super::elf::Image;
+#[cfg(target_arch = "x86_64")]
 use super::search;
 
 /// What follows the instruction says that it is this one: results up to -4095 are no errors, and others change sign.
@@ -19,7 +20,36 @@ mod code {
 }
 
 /// The function by which a Go program makes threads that are libc's, as the dynamic linker knows it.
-pub const THREADS: &[u8] = b"\0pthread_create\0";
+pub const THREADS: &[u8] = b"pthread_create\0";
+
+/// The note that Go's linker writes, unless it is told to leave it out: sizes of name and description, kind, name
+/// (elf(5), `Elf64_Nhdr`).
+const NOTE: (u32, &[u8]) = (4, b"Go\0\0");
+
+/// More notes than any linker makes; the rest is not looked at.
+const MOST_NOTES: usize = 16;
+
+/// Whether Go's note is among these, which are a segment of notes or the beginning of one.
+#[inline]
+pub fn has_note(notes: &[u8]) -> bool {
+    let mut rest = notes;
+    for _ in 0..MOST_NOTES {
+        let number = |place: usize| Some(u32::from_le_bytes(*rest.get(place..)?.first_chunk()?));
+        let (Some(name), Some(description), Some(kind)) = (number(0), number(4), number(8)) else {
+            return false;
+        };
+        let text = rest.get(12..).unwrap_or_default();
+        if name as usize == NOTE.1.len() && kind == NOTE.0 && text.starts_with(NOTE.1) {
+            return true;
+        }
+        let padded = |length: u32| (length as usize).saturating_add(3) & !3;
+        let Some(behind) = text.get(padded(name).saturating_add(padded(description))..) else {
+            return false;
+        };
+        rest = behind;
+    }
+    false
+}
 
 /// How many bytes of code say that this is the place, and are free to be replaced: the system call, the question whether it
 /// failed, and the first instruction of what is done then.
@@ -57,23 +87,25 @@ pub fn system_call(code: &[u8], mut find: impl FnMut(&[u8], &[u8]) -> Option<usi
     }
 }
 
-/// On other machines than these the place is not known.
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-pub fn system_call(_: &[u8], _: impl FnMut(&[u8], &[u8]) -> Option<usize>) -> Option<SystemCall> {
-    None
+/// Whether the library can lead this program's system calls into its hooks; in doubt not.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn is_open<F: File>(image: &Image<'_, F>) -> bool {
+    const IN_DOUBT: bool = false;
+    let makes_threads = |names| {
+        search::any(image.file, names, IN_DOUBT, |chunk| {
+            image.file.find(chunk, THREADS).is_some()
+        })
+    };
+    let calls = |code| {
+        search::any(image.file, code, IN_DOUBT, |chunk| {
+            system_call(chunk, |code, needle| image.file.find(code, needle)).is_some()
+        })
+    };
+    image.dynamic_names().is_some_and(makes_threads) && image.code().any(calls)
 }
 
 /// Whether the library can lead this program's system calls into its hooks.
-pub(super) fn is_open<F: File>(image: &Image<'_, F>) -> bool {
-    let finds = |chunk: &[u8]| image.file.find(chunk, THREADS).is_some();
-    let has_threads_of_libc = image
-        .dynamic_names()
-        .is_some_and(|names| search::any(image.file, names, finds));
-    has_threads_of_libc
-        && image.code().any(|range| {
-            search::any(image.file, range, |chunk| {
-                system_call(chunk, |code, needle| image.file.find(code, needle)).is_some()
-            })
-        })
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn is_open<F: File>(_: &Image<'_, F>) -> bool {
+    false
 }

@@ -8,6 +8,9 @@ use super::File;
 use super::elf::{Class, Image, Interpreter};
 use super::search::{OVERLAP, any};
 
+/// What cannot be looked at may use the network.
+const IN_DOUBT: bool = true;
+
 /// A method of Go's package `net` that every connection has.
 const GO_NETWORK: &[u8] = b"net.(*netFD)";
 
@@ -30,7 +33,7 @@ const FUNCTIONS: [&[u8]; 12] = [
 /// Whether the program uses the network or starts others.
 pub(super) fn is_used<F: File>(image: &Image<'_, F>) -> bool {
     if let Some(functions) = image.go_functions() {
-        return any(image.file, functions, |chunk| {
+        return any(image.file, functions, IN_DOUBT, |chunk| {
             image.file.find(chunk, GO_NETWORK).is_some()
         });
     }
@@ -38,9 +41,11 @@ pub(super) fn is_used<F: File>(image: &Image<'_, F>) -> bool {
         return true;
     }
     match (image.interpreter(), image.class()) {
-        (Interpreter::None, Class::Wide) => image
-            .code()
-            .any(|range| any(image.file, range, |chunk| opens_sockets(image.file, chunk))),
+        (Interpreter::None, Class::Wide) => image.code().any(|range| {
+            any(image.file, range, IN_DOUBT, |chunk| {
+                opens_sockets(image.file, chunk)
+            })
+        }),
         // other calls than these open sockets there
         (Interpreter::None, Class::Narrow) => true,
         (Interpreter::Usual | Interpreter::OtherLibc, _) => image.dynamic_names().is_none_or(|names| {
@@ -49,7 +54,7 @@ pub(super) fn is_used<F: File>(image: &Image<'_, F>) -> bool {
                     .iter()
                     .any(|name| image.file.find(chunk, name).is_some())
             };
-            any(image.file, names, asks)
+            any(image.file, names, IN_DOUBT, asks)
         }),
     }
 }

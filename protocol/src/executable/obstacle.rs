@@ -31,11 +31,13 @@ pub enum Obstacle {
     SetGroup = 7,
     /// Its file has capabilities (capabilities(7)).
     Capabilities = 8,
+    /// A Go program that may not change its own code, which is how the library gets at its system calls.
+    Sealed = 9,
 }
 
 impl Obstacle {
     /// Every obstacle, for exhaustive tests and decoding.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Static,
         Self::Go,
         Self::Architecture,
@@ -44,6 +46,7 @@ impl Obstacle {
         Self::SetUser,
         Self::SetGroup,
         Self::Capabilities,
+        Self::Sealed,
     ];
 
     #[inline]
@@ -72,6 +75,7 @@ impl Obstacle {
             Self::SetUser => "it is setuid",
             Self::SetGroup => "it is setgid",
             Self::Capabilities => "its file has capabilities",
+            Self::Sealed => "it is a Go program, and the system lets no program change its code",
         }
     }
 
@@ -84,6 +88,7 @@ impl Obstacle {
             Self::Libc => "use a build for glibc",
             Self::SetUser | Self::SetGroup => "start kinject itself as that user or group",
             Self::Capabilities => "use a copy of it, which has none",
+            Self::Sealed => "lift that rule for it (PR_SET_MDWE, SELinux's execmod)",
         }
     }
 }

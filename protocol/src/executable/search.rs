@@ -12,22 +12,18 @@ pub(super) const OVERLAP: usize = 64;
 /// No more of a file than this is searched; what is larger may do anything.
 const MOST: u64 = 64 << 20;
 
-/// Searches a part of a file, chunk after chunk; what cannot be read to its end may hold anything but what it ends
-/// with.
-pub(super) fn any(file: &impl File, range: Range, holds: impl Fn(&[u8]) -> bool) -> bool {
-    if range.size > MOST {
-        return true;
-    }
+/// Searches a part of a file, chunk after chunk; what cannot be read to its end, or is too large, may hold anything.
+pub(super) fn any(file: &impl File, range: Range, in_doubt: bool, holds: impl Fn(&[u8]) -> bool) -> bool {
     let mut buffer = [0; CHUNK];
     let mut done: u64 = 0;
-    while done < range.size {
+    while done < range.size.min(MOST) {
         let left = usize::try_from(range.size.saturating_sub(done)).unwrap_or(CHUNK);
         let Some(room) = buffer.get_mut(..left.min(CHUNK)) else {
-            return true;
+            return in_doubt;
         };
         let wanted = room.len();
         let Some(count) = file.read_at(range.offset.saturating_add(done), room) else {
-            return true;
+            return in_doubt;
         };
         if holds(room.get(..count).unwrap_or_default()) {
             return true;
@@ -37,5 +33,5 @@ pub(super) fn any(file: &impl File, range: Range, holds: impl Fn(&[u8]) -> bool)
         }
         done = done.saturating_add((CHUNK - OVERLAP) as u64);
     }
-    false
+    in_doubt && range.size > MOST
 }

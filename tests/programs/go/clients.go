@@ -207,12 +207,15 @@ func main() {
 	say("child", child(nil, own, "child"))
 	say("child without environment", child([]string{}, own, "child"))
 	say("shell", child(nil, "/bin/sh", "-c", "getent hosts web | tr -s ' '"))
+	say("no child", child(nil, "/nonexistent/program"))
+	say("greeting", connect("echo:7005", "", patience))
 
 	// signals, collections of garbage and threads that end, meanwhile
 	var profile bytes.Buffer
 	say("profile", pprof.StartCPUProfile(&profile))
 	say("many", counted(300, 50, func(number int) string {
 		runtime.GC()
+		os.Setenv(fmt.Sprint("VARIABLE_", number), strings.Repeat("x", number))
 		switch number % 10 {
 		case 0:
 			return child(nil, "/bin/echo", "child")
@@ -222,4 +225,13 @@ func main() {
 		return fetched("http://web/", patience)
 	}))
 	pprof.StopCPUProfile()
+	// each thread that ends had a stack for hooks
+	mappings := countedMappings()
+	say("one after the other", counted(200, 1, func(int) string { return inThread("10.96.10.3:7005") }))
+	say("mappings stay", countedMappings() < mappings+100)
+}
+
+func countedMappings() int {
+	maps, _ := os.ReadFile("/proc/self/maps")
+	return bytes.Count(maps, []byte("\n"))
 }
