@@ -2,6 +2,7 @@
  * connect returned, and what came of the connection afterwards.
  *   restart  installs the handler with SA_RESTART
  *   storm    sends more signals, every 2 ms
+ *   again    waits for the connection in connect once more
  *   leave    ends the program without waiting for the connection
  *   tell     opens and closes a named pipe in the handler, so that someone else knows of the signal */
 #include "common.h"
@@ -29,7 +30,7 @@ int main(int argc, char **argv)
     struct itimerval timer = {.it_value = {.tv_usec = 100000}};
     struct sockaddr_storage address;
     socklen_t length;
-    int fd, i, result, is_leaving = 0, is_interrupted;
+    int fd, i, result, is_leaving = 0, waits_again = 0, is_interrupted;
 
     if (argc < 3)
         return 2;
@@ -40,6 +41,10 @@ int main(int argc, char **argv)
             timer.it_interval.tv_usec = 2000;
         else if (strcmp(argv[i], "leave") == 0)
             is_leaving = 1;
+        else if (strcmp(argv[i], "again") == 0)
+            waits_again = 1;
+        else if (strcmp(argv[i], "tell") == 0)
+            ;
         else
             pipe_path = argv[i];
     }
@@ -52,7 +57,11 @@ int main(int argc, char **argv)
     printf("connect: %s\n", outcome(result));
     setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
     printf("signals: %s\n", signals > 0 ? "some" : "none");
-    if (is_interrupted && !is_leaving) {
+    if (is_interrupted && waits_again) {
+        printf("connect again: %s\n", outcome(connect(fd, (struct sockaddr *)&address, length)));
+        printf("SO_ERROR: %s\n", error_name(socket_error(fd)));
+        print_peer(fd);
+    } else if (is_interrupted && !is_leaving) {
         struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
 
         while (poll(&poll_fd, 1, 10000) < 0 && errno == EINTR)

@@ -65,6 +65,7 @@ fn requests() -> Vec<Vec<u8>> {
         },
         Request::Peer { cookie: 7 },
         Request::OwnAddress { cookie: 7 },
+        Request::Dissolve { cookie: 8 },
         Request::Failure { cookie: u64::MAX },
         Request::Resolve {
             family: Family::Any,

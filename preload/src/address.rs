@@ -12,8 +12,10 @@ const SHORT_V6: usize = mem::offset_of!(sockaddr_in6, sin6_scope_id);
 /// Where a program wants its data to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
-    /// This machine, something that is no internet address, or nothing that the kernel would take: its business.
+    /// Something that is no internet address, or nothing that the kernel would take: its business.
     Native,
+    /// This machine.
+    Here(SocketAddr),
     /// An address that the session is asked about.
     Remote(SocketAddr),
     /// `AF_UNSPEC`: connect(2) dissolves an association, but a UDP socket of IPv4 sends to the address that stands there
@@ -46,7 +48,7 @@ impl Destination {
             _ => return Self::Native,
         };
         if is_of_this_machine(found.ip()) {
-            Self::Native
+            Self::Here(found)
         } else {
             Self::Remote(found)
         }

@@ -55,10 +55,12 @@ pub(crate) extern "C" fn connect_in_session(
     let target = match Destination::read(address, length) {
         Destination::Remote(target) => target,
         Destination::Unspecified(_) => {
-            datagram::dissolving(socket);
+            dissolving(socket);
             return pass_on();
         }
-        Destination::Native => return pass_on(),
+        // whose failure has to be told first is the relay's affair, wherever it goes next
+        Destination::Here(target) if socket::is_spent(socket) => target,
+        Destination::Here(_) | Destination::Native => return pass_on(),
     };
     let Some(session) = Session::current() else {
         return pass_on();
@@ -81,6 +83,21 @@ pub(crate) extern "C" fn connect_in_session(
     }
 }
 
+/// The socket's association is about to be dissolved.
+fn dissolving(socket: c_int) {
+    let Some(session) = Session::current() else {
+        return;
+    };
+    if Kind::of(socket) != Kind::Tcp {
+        return datagram::dissolving(socket);
+    }
+    let is_new = socket::is_closed(socket) && !socket::is_spent(socket);
+    if let (false, Some(cookie)) = (is_new, socket::cookie(socket)) {
+        // without a relay there is nothing that it could remember
+        let _noted = control::ask(&session, &Request::Dissolve { cookie }, &mut [0; SMALL_REPLY]).is_ok();
+    }
+}
+
 /// A socket that is not at rest is the kernel's business: `EISCONN`, `EALREADY`, or the wait for a connect that is
 /// under way. One that the relay resets at this very moment is at rest after all.
 fn connect_stream(session: &Session, native: Native, socket: c_int, target: SocketAddr) -> Outcome {
@@ -90,6 +107,10 @@ fn connect_stream(session: &Session, native: Native, socket: c_int, target: Sock
     match resume(native, socket) {
         Ok(()) => Outcome::Connected,
         Err(Errno(libc::EINVAL)) => dial(session, native, socket, target),
+        // the relay reset it: the program slept here again, after a signal
+        Err(error @ Errno(libc::ECONNRESET | libc::ECONNABORTED)) => {
+            Outcome::Failed(stored_failure(session, socket).unwrap_or(error))
+        }
         Err(error) => Outcome::Failed(error),
     }
 }

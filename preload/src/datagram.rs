@@ -78,9 +78,7 @@ pub(crate) fn source(session: &Session, socket: c_int, address: SocketAddr) -> O
 
 /// The socket's association is about to be dissolved (connect(2), `AF_UNSPEC`).
 pub(crate) fn dissolving(socket: c_int) {
-    if Session::current().is_some() {
-        flow::forget(socket);
-    }
+    flow::forget(socket);
 }
 
 /// What to do with something that is to be sent to an address.
@@ -107,7 +105,7 @@ fn decide(socket: c_int, flags: c_int, address: *const sockaddr, length: socklen
         {
             target
         }
-        Destination::Native | Destination::Unspecified(_) => return Decision::Native,
+        Destination::Native | Destination::Here(_) | Destination::Unspecified(_) => return Decision::Native,
     };
     let Some(session) = Session::current() else {
         return Decision::Native;

@@ -77,6 +77,12 @@ pub(crate) fn is_closed(socket: c_int) -> bool {
     tcp_state(socket) == Some(CLOSED)
 }
 
+/// Is this a TCP socket that is at rest after a connect that failed while nobody waited in it? Nothing comes from it any
+/// more, unlike from one that is new.
+pub(crate) fn is_spent(socket: c_int) -> bool {
+    sys::is_at_its_end(socket) && is_closed(socket)
+}
+
 /// Is this a TCP socket whose connect(2) has begun and not ended?
 pub(crate) fn is_on_its_way(socket: c_int) -> bool {
     tcp_state(socket).is_some_and(|state| ON_ITS_WAY.contains(&state))

@@ -4,10 +4,15 @@
 //! and they are no cancellation points (pthreads(7)), so that a cancelled thread never unwinds out of the middle of
 //! an operation. What the program itself asked for goes through libc's own function instead, see [`crate::real`].
 
+mod files;
+mod memory;
+
+pub(crate) use files::*;
+pub(crate) use memory::*;
+
 use crate::errno::Errno;
-use core::ffi::CStr;
 use core::ptr;
-use libc::{c_char, c_int, c_long, c_void, iovec, msghdr, pid_t, sockaddr, sockaddr_storage, socklen_t};
+use libc::{c_int, c_long, c_void, msghdr, sockaddr, sockaddr_storage, socklen_t};
 
 /// Makes a system call with six arguments; unused ones are ignored by the kernel.
 ///
@@ -177,6 +182,30 @@ pub(crate) fn recv(descriptor: c_int, buffer: &mut [u8], flags: c_int) -> Result
     unsafe { call(libc::SYS_recvfrom, arguments) }
 }
 
+/// Whether nothing comes from a socket any more (poll(2), `POLLRDHUP`). Asking takes nothing from it.
+pub(crate) fn is_at_its_end(descriptor: c_int) -> bool {
+    let mut asked = libc::pollfd {
+        fd: descriptor,
+        events: libc::POLLRDHUP,
+        revents: 0,
+    };
+    let at_once = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let arguments = [
+        (&raw mut asked) as usize,
+        1,
+        (&raw const at_once) as usize,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the question is writable and the time readable; no signals are named
+    let answered = unsafe { call(libc::SYS_ppoll, arguments) };
+    answered == Ok(1) && asked.revents & libc::POLLRDHUP != 0
+}
+
 /// getsockopt(2) of an option that is one plain value of type `T`.
 pub(crate) fn socket_option<T: Copy + Default>(
     descriptor: c_int,
@@ -232,17 +261,6 @@ pub(crate) fn set_socket_option(
     unsafe { call(libc::SYS_setsockopt, arguments) }.map(drop)
 }
 
-/// Has the kernel read eight bytes, those around `address` that a signal set would hold, wherever that is. Always an
-/// error: `EFAULT` where they cannot be read, and else `EINVAL`, since rt_sigprocmask(2) knows no such operation.
-pub(crate) fn read_signal_set(address: *const c_void) -> Result<usize, Errno> {
-    const BYTES: usize = 8;
-    const NO_OPERATION: usize = c_int::MAX as usize;
-    // an aligned set lies within one page
-    let set = address as usize & !(BYTES - 1);
-    // SAFETY: the kernel checks where it reads, and changes nothing
-    unsafe { call(libc::SYS_rt_sigprocmask, [NO_OPERATION, set, 0, BYTES, 0, 0]) }
-}
-
 /// getpeername(2) into a buffer that holds every address; gives the address's own length.
 pub(crate) fn getpeername(descriptor: c_int, address: &mut sockaddr_storage) -> Result<usize, Errno> {
     name(libc::SYS_getpeername, descriptor, address)
@@ -261,119 +279,6 @@ fn name(number: c_long, descriptor: c_int, address: &mut sockaddr_storage) -> Re
     unsafe { call(number, arguments) }.map(|_| length as usize)
 }
 
-/// Copies up to `buffer.len()` bytes from `address`, as far as they are readable; gives the count.
-pub(crate) fn read_own_memory(address: *const c_void, buffer: &mut [u8]) -> Result<usize, Errno> {
-    // SAFETY: getpid takes no argument
-    let own = unsafe { call(libc::SYS_getpid, [0; 6]) }? as pid_t;
-    let local = iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
-    };
-    let remote = iovec {
-        iov_base: address.cast_mut(),
-        iov_len: buffer.len(),
-    };
-    let arguments = [
-        own as usize,
-        &raw const local as usize,
-        1,
-        &raw const remote as usize,
-        1,
-        0,
-    ];
-    // SAFETY: the local vector is a writable buffer; the remote one is checked by the kernel, which never faults on it
-    unsafe { call(libc::SYS_process_vm_readv, arguments) }
-}
-
-/// openat(2) of a file that is there, for the length of one call.
-///
-/// `path` may be anything: the kernel checks it.
-pub(crate) fn open_at(folder: c_int, path: *const c_char, flags: c_int) -> Result<Descriptor, Errno> {
-    let flags = flags | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
-    open_for_program(folder, path, flags)
-}
-
-/// openat(2) of a file that is there, with these flags alone.
-pub(crate) fn open_for_program(
-    folder: c_int,
-    path: *const c_char,
-    flags: c_int,
-) -> Result<Descriptor, Errno> {
-    // SAFETY: the kernel fails with EFAULT where the path cannot be read
-    let opened = unsafe {
-        call(
-            libc::SYS_openat,
-            [folder as usize, path as usize, flags as usize, 0, 0, 0],
-        )
-    };
-    opened.map(|descriptor| Descriptor(descriptor as c_int))
-}
-
-/// pread(2).
-pub(crate) fn read_at(descriptor: &Descriptor, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
-    let arguments = [
-        descriptor.raw() as usize,
-        buffer.as_mut_ptr() as usize,
-        buffer.len(),
-        offset as usize,
-        0,
-        0,
-    ];
-    // SAFETY: the buffer is writable for its length
-    unsafe { call(libc::SYS_pread64, arguments) }
-}
-
-/// fstat(2).
-pub(crate) fn status(descriptor: &Descriptor) -> Result<libc::stat, Errno> {
-    // SAFETY: zeros are a status
-    let mut status: libc::stat = unsafe { core::mem::zeroed() };
-    let arguments = [descriptor.raw() as usize, &raw mut status as usize, 0, 0, 0, 0];
-    // SAFETY: on 64-bit machines libc's structure is the kernel's, and it is writable
-    unsafe { call(libc::SYS_fstat, arguments) }.map(|_| status)
-}
-
-/// Whether the file lies in a file system whose files give no rights (`nosuid`, mount(8)).
-pub(crate) fn is_on_nosuid(descriptor: &Descriptor) -> bool {
-    /// The place of `f_flags` among the words of the structure, which libc's does not show.
-    const FLAGS: usize = 10;
-    let mut status = [0_u64; size_of::<libc::statfs>() / size_of::<u64>()];
-    let arguments = [descriptor.raw() as usize, &raw mut status as usize, 0, 0, 0, 0];
-    // SAFETY: on 64-bit machines libc's structure is as large as the kernel's, and it is writable
-    let done = unsafe { call(libc::SYS_fstatfs, arguments) };
-    let flags = status.get(FLAGS).copied().unwrap_or_default();
-    done.is_ok() && flags & libc::ST_NOSUID != 0
-}
-
-/// fgetxattr(2).
-pub(crate) fn attribute(descriptor: &Descriptor, name: &CStr, value: &mut [u8]) -> Result<usize, Errno> {
-    let arguments = [
-        descriptor.raw() as usize,
-        name.as_ptr() as usize,
-        value.as_mut_ptr() as usize,
-        value.len(),
-        0,
-        0,
-    ];
-    // SAFETY: the name is a C string, and the value is writable for its length
-    unsafe { call(libc::SYS_fgetxattr, arguments) }
-}
-
-/// readlink(2); gives the length of the target, which no null ends.
-///
-/// `path` may be anything: the kernel checks it.
-pub(crate) fn read_link(path: *const c_char, target: &mut [u8]) -> Result<usize, Errno> {
-    let arguments = [
-        libc::AT_FDCWD as usize,
-        path as usize,
-        target.as_mut_ptr() as usize,
-        target.len(),
-        0,
-        0,
-    ];
-    // SAFETY: the kernel fails with EFAULT where the path cannot be read, and the target is writable for its length
-    unsafe { call(libc::SYS_readlinkat, arguments) }
-}
-
 /// The process's real user and group.
 pub(crate) fn real_ids() -> (u32, u32) {
     // SAFETY: neither takes an argument, and neither can fail
@@ -390,72 +295,10 @@ pub(crate) fn has_no_new_rights() -> bool {
     answer == Ok(1)
 }
 
-/// Maps `length` bytes of fresh memory.
-pub(crate) fn map_memory(length: usize) -> Result<*mut c_void, Errno> {
-    let arguments = [
-        0,
-        length,
-        (libc::PROT_READ | libc::PROT_WRITE) as usize,
-        (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS) as usize,
-        usize::MAX,
-        0,
-    ];
-    // SAFETY: a mapping at a place that the kernel chooses touches no other
-    unsafe { call(libc::SYS_mmap, arguments) }.map(|address| address as *mut c_void)
-}
-
-/// Gives back what [`map_memory`] gave.
-///
-/// # Safety
-///
-/// Nothing may use the mapping any more.
-pub(crate) unsafe fn unmap_memory(address: *mut c_void, length: usize) {
-    // SAFETY: the caller gives up the mapping; a failure would leave it in place, which harms nothing
-    let _unmapped = unsafe { call(libc::SYS_munmap, [address as usize, length, 0, 0, 0, 0]) };
-}
-
-/// mprotect(2).
-///
-/// # Safety
-///
-/// The pages have to be the caller's, and nobody may use them in a way that is forbidden afterwards.
-#[cfg(all(target_arch = "x86_64", not(test)))]
-pub(crate) unsafe fn protect(address: *mut c_void, length: usize, protection: c_int) -> Result<(), Errno> {
-    let arguments = [address as usize, length, protection as usize, 0, 0, 0];
-    // SAFETY: the caller vouches for the pages
-    unsafe { call(libc::SYS_mprotect, arguments) }.map(drop)
-}
-
 /// Whether this process and what it starts may not make code of their own (prctl(2), `PR_GET_MDWE`, which kernels know
 /// since 6.3).
 pub(crate) fn is_sealed() -> bool {
     const PR_GET_MDWE: usize = 66;
     // SAFETY: the call takes no pointer
     unsafe { call(libc::SYS_prctl, [PR_GET_MDWE, 0, 0, 0, 0, 0]) }.is_ok_and(|bits| bits != 0)
-}
-
-/// mmap(2) of a file's code, in the place of what is mapped there.
-///
-/// # Safety
-///
-/// The pages have to be the caller's to replace.
-#[cfg(all(target_arch = "x86_64", not(test)))]
-pub(crate) unsafe fn map_code(
-    file: &Descriptor,
-    offset: usize,
-    address: *mut c_void,
-    length: usize,
-) -> Result<(), Errno> {
-    let protection = libc::PROT_READ | libc::PROT_EXEC;
-    let flags = libc::MAP_PRIVATE | libc::MAP_FIXED;
-    let arguments = [
-        address as usize,
-        length,
-        protection as usize,
-        flags as usize,
-        file.0 as usize,
-        offset,
-    ];
-    // SAFETY: the caller vouches for the pages
-    unsafe { call(libc::SYS_mmap, arguments) }.map(drop)
 }

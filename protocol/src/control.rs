@@ -16,6 +16,7 @@
 //! Flow         1     6   connect u8, address
 //! Source       1     7   cookie u64, address
 //! OwnAddress   1     8   cookie u64
+//! Dissolve     1     9   cookie u64
 //!
 //! reply     version kind payload
 //! Connected    1     1   -

@@ -13,9 +13,17 @@ pub(crate) struct Registry(parking_lot::Mutex<Sockets>);
 
 #[derive(Default)]
 struct Sockets {
-    peers: HashMap<u64, SocketAddr>,
+    peers: HashMap<u64, Peer>,
+    /// Counts connects.
+    connects: u64,
     failures: HashMap<u64, Failed>,
     failed_first: VecDeque<u64>,
+}
+
+struct Peer {
+    target: SocketAddr,
+    /// Which connect it is of.
+    connect: u64,
 }
 
 struct Failed {
@@ -35,19 +43,29 @@ pub(crate) enum Waiter {
 }
 
 impl Registry {
-    /// The socket is connected to `target`, or on the way there.
-    pub(crate) fn connected(&self, cookie: u64, target: SocketAddr) {
-        self.0.lock().peers.insert(cookie, target);
-    }
-
-    /// The socket's connection has ended.
-    pub(crate) fn ended(&self, cookie: u64) {
-        self.0.lock().peers.remove(&cookie);
+    /// The socket is connected to `target`, or on the way there, for as long as what this gives lives.
+    pub(crate) fn connected(&self, cookie: u64, target: SocketAddr) -> Connected<'_> {
+        let mut sockets = self.0.lock();
+        sockets.connects += 1;
+        let connect = sockets.connects;
+        sockets.peers.insert(cookie, Peer { target, connect });
+        Connected {
+            registry: self,
+            cookie,
+            connect,
+        }
     }
 
     /// What the program asked to be connected to.
     pub(crate) fn peer(&self, cookie: u64) -> Option<SocketAddr> {
-        self.0.lock().peers.get(&cookie).copied()
+        self.0.lock().peers.get(&cookie).map(|peer| peer.target)
+    }
+
+    /// The program dissolves what the socket was, whose next connect is its first.
+    pub(crate) fn dissolved(&self, cookie: u64) {
+        let mut sockets = self.0.lock();
+        sockets.peers.remove(&cookie);
+        sockets.forget_failure(cookie);
     }
 
     /// A connect failed while the program was not waiting in it.
@@ -96,6 +114,30 @@ impl Registry {
     }
 }
 
+/// One connect of a socket, which may see others after it.
+pub(crate) struct Connected<'a> {
+    registry: &'a Registry,
+    cookie: u64,
+    connect: u64,
+}
+
+impl Connected<'_> {
+    /// Whether the socket has not been dissolved or connected anew since.
+    pub(crate) fn is_current(&self) -> bool {
+        let sockets = self.registry.0.lock();
+        let peer = sockets.peers.get(&self.cookie);
+        peer.is_some_and(|peer| peer.connect == self.connect)
+    }
+}
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        if self.is_current() {
+            self.registry.0.lock().peers.remove(&self.cookie);
+        }
+    }
+}
+
 impl Sockets {
     fn forget_failure(&mut self, cookie: u64) -> Option<Failed> {
         let failed = self.failures.remove(&cookie)?;
@@ -107,6 +149,35 @@ impl Sockets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_old_connect_leaves_what_is_known_of_a_new_one() {
+        let registry = Registry::default();
+        let [first, second] = ["10.0.0.1:1", "10.0.0.2:2"].map(|target| target.parse().unwrap());
+        let old = registry.connected(1, first);
+        assert!(old.is_current());
+        let new = registry.connected(1, second);
+        assert!(!old.is_current());
+        drop(old);
+        assert_eq!(registry.peer(1), Some(second));
+        registry.dissolved(1);
+        assert!(!new.is_current());
+        assert_eq!(registry.peer(1), None);
+        let last = registry.connected(1, first);
+        drop(new);
+        assert_eq!(registry.peer(1), Some(first));
+        drop(last);
+        assert_eq!(registry.peer(1), None);
+    }
+
+    #[test]
+    fn a_failure_of_a_socket_that_is_dissolved_is_forgotten() {
+        let registry = Registry::default();
+        registry.failed(1, ConnectFailure::Refused, Waiter::Poll);
+        registry.dissolved(1);
+        assert_eq!(registry.report_failure(1), None);
+        assert_eq!(registry.take_failure(1), None);
+    }
 
     #[test]
     fn a_failure_is_reported_once_and_then_connect_is_aborted_once() {

@@ -1,7 +1,9 @@
 """What is left of a socket whose connect was refused while nobody waited in it: HOST PORT ELSEWHERE PORT.
 
-Whoever asks first is told of the refusal; then the socket is at its end, and connects elsewhere at the second attempt."""
+Whoever asks first is told of the refusal; then the socket is at its end, and connects elsewhere at the second attempt,
+also to this machine. One that is dissolved is as new at once, also while its connect is under way: HOST PORT of silence."""
 
+import ctypes
 import errno
 import select
 import socket
@@ -49,3 +51,67 @@ for first in ("SO_ERROR", "recv", "send", "connect"):
         print("connect:", errno.errorcode[sock.connect_ex(elsewhere)])
         events(sock, select.POLLIN)
         print("recv:", sock.recv(100))
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def dissolve(sock):
+    unspecified = ctypes.create_string_buffer(16)
+    return libc.connect(sock.fileno(), unspecified, 16)
+
+
+def finish(sock):
+    """Asks how a connect goes until it is done."""
+    events(sock, select.POLLOUT)
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def greet(sock, server):
+    """Whether bytes go both ways with a server of this machine."""
+    with server.accept()[0] as peer:
+        peer.sendall(b"hello")
+        events(sock, select.POLLIN)
+        received = sock.recv(100)
+        sock.sendall(received)
+        return peer.recv(100)
+
+
+server = socket.create_server(("127.0.0.1", 0))
+with socket.socket() as sock:
+    sock.setblocking(False)
+    sock.connect_ex(refusing)
+    events(sock, 0)
+    print("then here:", errno.errorcode[sock.connect_ex(server.getsockname())])
+    print("again:", sock.connect_ex(server.getsockname()) in (0, errno.EINPROGRESS), finish(sock))
+    print("greeting:", greet(sock, server))
+for told_before in (False, True):
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        sock.connect_ex(refusing)
+        events(sock, 0)
+        if told_before:
+            sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        print("dissolved:", dissolve(sock))
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        print("connect:", errno.errorcode[sock.connect_ex(elsewhere)], finish(sock))
+        events(sock, select.POLLIN)
+        print("recv:", sock.recv(100), sock.getpeername())
+silent = sys.argv[5], int(sys.argv[6])
+for target in (elsewhere, server.getsockname()):
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        print("silent:", errno.errorcode[sock.connect_ex(silent)])
+        print("dissolved:", dissolve(sock))
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        print("connect:", sock.connect_ex(target) in (0, errno.EINPROGRESS), finish(sock))
+        if target == elsewhere:
+            events(sock, select.POLLIN)
+            print("recv:", sock.recv(100), sock.getpeername())
+        else:
+            print("greeting:", greet(sock, server))
+# connected, dissolved and connected to another: what is known of the first does not hold for the second
+with socket.socket() as sock:
+    print("connect:", sock.connect(elsewhere), sock.getpeername() == elsewhere)
+    print("dissolved:", dissolve(sock))
+    print("connect:", sock.connect(elsewhere))
+    print("recv:", sock.recv(100), sock.recv(100), sock.getpeername())

@@ -174,6 +174,20 @@ fn a_signal_while_the_relay_is_asked_gives_eintr_and_the_connect_goes_on() {
 }
 
 #[test]
+fn a_refusal_is_told_to_a_program_that_waits_again_after_a_signal() {
+    let relay = Relay::start();
+    let port = Script::ProgressThenSignalThenRefuse.port().to_string();
+    let said = run(
+        &relay,
+        "connect_interrupted",
+        &[TARGET, &port, "again", "tell", relay.signals()],
+    );
+    let expected =
+        "connect: EINTR\nsignals: some\nconnect again: ECONNREFUSED\nSO_ERROR: 0\npeer: ENOTCONN\n";
+    assert_eq!(said, expected);
+}
+
+#[test]
 fn a_handler_that_restarts_calls_is_not_noticed() {
     let relay = Relay::start();
     let port = Script::SignalThenProgress.port().to_string();

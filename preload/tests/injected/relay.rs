@@ -20,6 +20,7 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The address at which the program's data arrives.
@@ -131,6 +132,10 @@ impl World {
                         .map_or(Reply::Unknown, |known| Reply::Peer(own(known))),
                 );
             }
+            Request::Dissolve { cookie } => {
+                self.sockets.lock().expect("no panic holds it").remove(&cookie);
+                reply(conversation, &Reply::Noted);
+            }
             Request::Failure { cookie } => {
                 let failure = self.take_failure(cookie);
                 reply(conversation, &failure.map_or(Reply::Unknown, Reply::Failed));
@@ -202,6 +207,14 @@ impl World {
                 reply(conversation, &Reply::InProgress);
                 net::shutdown(&socket, net::Shutdown::Both).expect("shutdown");
             }
+            Script::ProgressThenSignalThenRefuse => {
+                self.hang(&socket);
+                note(Some(ConnectFailure::Refused));
+                reply(conversation, &Reply::InProgress);
+                wait_for_signal();
+                wait_until_it_connects(conversation);
+                net::shutdown(&socket, net::Shutdown::Both).expect("shutdown");
+            }
             Script::SignalThenProgress => {
                 wait_for_signal();
                 let hole = self.hang(&socket);
@@ -258,6 +271,21 @@ impl World {
         } else {
             address
         }
+    }
+}
+
+/// Until the program at the other end sleeps in connect(2) (proc_pid_syscall(5)).
+fn wait_until_it_connects(conversation: &OwnedFd) {
+    let program = sockopt::socket_peercred(conversation).expect("a peer").pid;
+    let call = format!("/proc/{}/syscall", program.as_raw_nonzero());
+    let connect = format!("{} ", libc::SYS_connect);
+    let end = Instant::now() + Duration::from_secs(20);
+    while !std::fs::read_to_string(&call)
+        .expect("a program that lives")
+        .starts_with(&connect)
+    {
+        assert!(Instant::now() < end, "it never came back to connect");
+        std::thread::yield_now();
     }
 }
 
@@ -380,6 +408,7 @@ fn describe(request: &Request<'_>) -> String {
         Request::Connect { target } => format!("connect {target}"),
         Request::Peer { .. } => "peer".into(),
         Request::OwnAddress { .. } => "own address".into(),
+        Request::Dissolve { .. } => "dissolve".into(),
         Request::Failure { .. } => "failure".into(),
         Request::Resolve {
             family,

@@ -18,6 +18,8 @@ pub(crate) enum Script {
     ProgressForEver,
     /// It is in progress, then refused.
     ProgressThenRefuse,
+    /// It is in progress, and refused once the program has handled a signal and sleeps in connect(2) again.
+    ProgressThenSignalThenRefuse,
     /// There is no answer until the program has handled a signal, then it is in progress, then connected.
     SignalThenProgress,
     /// As above, but it is connected by then.
@@ -37,7 +39,7 @@ pub(crate) enum Script {
 }
 
 /// Ports for the scripts; each failure has one more.
-const SCRIPTS: [(u16, Script); 12] = [
+const SCRIPTS: [(u16, Script); 13] = [
     (2000, Script::Connect),
     (2001, Script::ProgressThenConnect),
     (2002, Script::ProgressForEver),
@@ -50,6 +52,7 @@ const SCRIPTS: [(u16, Script); 12] = [
     (2009, Script::Garbage),
     (2010, Script::WrongReply),
     (2011, Script::Local),
+    (2012, Script::ProgressThenSignalThenRefuse),
 ];
 
 const FIRST_FAILURE: u16 = 1000;

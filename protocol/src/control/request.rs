@@ -23,6 +23,11 @@ pub enum Request<'a> {
         /// The socket's cookie.
         cookie: u64,
     },
+    /// The association of the socket with this `SO_COOKIE` is about to be dissolved (connect(2), `AF_UNSPEC`).
+    Dissolve {
+        /// The socket's cookie.
+        cookie: u64,
+    },
     /// Why did the connect of the socket with this `SO_COOKIE` fail? The answer is given once.
     Failure {
         /// The socket's cookie.
@@ -140,6 +145,11 @@ impl<'a> Request<'a> {
             }
             Self::OwnAddress { cookie } => {
                 let mut encoded = EncodedRequest::new(8);
+                encoded.put(&cookie.to_le_bytes());
+                encoded
+            }
+            Self::Dissolve { cookie } => {
+                let mut encoded = EncodedRequest::new(9);
                 encoded.put(&cookie.to_le_bytes());
                 encoded
             }
@@ -312,6 +322,9 @@ impl<'a> Request<'a> {
                 address: fields.address()?,
             },
             8 => Self::OwnAddress {
+                cookie: u64::from_le_bytes(fields.array()?),
+            },
+            9 => Self::Dissolve {
                 cookie: u64::from_le_bytes(fields.array()?),
             },
             other => return Err(DecodeError::Value(other)),

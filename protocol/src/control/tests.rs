@@ -16,6 +16,7 @@ fn requests() -> Vec<Request<'static>> {
         Request::Peer { cookie: u64::MAX },
         Request::Failure { cookie: 1 },
         Request::OwnAddress { cookie: 9 },
+        Request::Dissolve { cookie: 10 },
         Request::Resolve {
             family: Family::Any,
             purpose: Purpose::AddressInfo,

@@ -9,7 +9,7 @@ use crate::data::ports::Pending;
 use crate::data::program::ProgramSocket;
 use crate::log;
 use crate::names;
-use crate::registry::Waiter;
+use crate::registry::{Connected, Waiter};
 use crate::session::Session;
 use crate::trace;
 use kinject_protocol::ConnectFailure;
@@ -63,11 +63,9 @@ pub(crate) async fn serve(
     if session.resolver.is_name_server(target) {
         return serve_names(session, &call, &program, target).await;
     }
-    let cookie = program.cookie;
-    if let Some((ours, stream)) = establish(session, call, program, target).await {
+    if let Some((ours, stream, _connected)) = establish(session, call, program, target).await {
         let outcome = kinject_tunnel::splice(ours, stream, |ours| session.closed.peer_of(ours)).await;
         log::debug!("connection to {target} ended: {outcome:?}");
-        session.registry.ended(cookie);
     }
 }
 
@@ -75,10 +73,9 @@ pub(crate) async fn serve(
 async fn serve_names(session: &Session, call: &Conversation, program: &ProgramSocket, target: SocketAddr) {
     match session.ports.connect_now(program).await {
         Ok(ours) => {
-            session.registry.connected(program.cookie, target);
+            let _connected = session.registry.connected(program.cookie, target);
             answer(call, &Reply::Connected);
             names::server::serve(&session.resolver, ours).await;
-            session.registry.ended(program.cookie);
         }
         Err(error) => refuse(call, target, &error),
     }
@@ -90,7 +87,7 @@ async fn establish(
     call: Conversation,
     program: ProgramSocket,
     target: SocketAddr,
-) -> Option<(TcpStream, TunnelStream)> {
+) -> Option<(TcpStream, TunnelStream, Connected<'_>)> {
     let dial = dial(session, target);
     tokio::pin!(dial);
     // the first poll sends the request on its way before the program's socket is looked after
@@ -116,20 +113,21 @@ async fn establish(
         None => begin(session, &call, &program, target)?,
     };
     // known before the program can ask for the socket's own address, which it has already
-    session.registry.connected(program.cookie, target);
+    let connected = session.registry.connected(program.cookie, target);
     answer(&call, &Reply::InProgress);
     drop(call);
-    let established = tokio::select! {
-        outcome = &mut dial => finish_pending(session, pending, &program, target, outcome).await,
+    let outcome = tokio::select! {
+        outcome = &mut dial => outcome,
         () = given_up(session, &program) => {
             log::debug!("connect to {target}: the program closed its socket meanwhile");
-            None
+            return None;
         }
     };
-    if established.is_none() {
-        session.registry.ended(program.cookie);
+    if !connected.is_current() {
+        log::debug!("connect to {target}: the program has dissolved it meanwhile");
+        return None;
     }
-    established
+    finish_pending(session, pending, &program, target, outcome, connected).await
 }
 
 /// Puts the connect in progress, or tells the program why not.
@@ -158,14 +156,14 @@ async fn given_up(session: &Session, program: &ProgramSocket) {
 }
 
 /// The far end answered while the program waits for its call's answer.
-async fn finish_at_once(
-    session: &Session,
+async fn finish_at_once<'a>(
+    session: &'a Session,
     call: &Conversation,
     pending: Option<Pending>,
     program: &ProgramSocket,
     target: SocketAddr,
     outcome: Result<TunnelStream, ConnectFailure>,
-) -> Option<(TcpStream, TunnelStream)> {
+) -> Option<(TcpStream, TunnelStream, Connected<'a>)> {
     let stream = match outcome {
         Ok(stream) => stream,
         Err(failure) => {
@@ -185,9 +183,9 @@ async fn finish_at_once(
     };
     match connected {
         Ok(ours) => {
-            session.registry.connected(program.cookie, target);
+            let connected = session.registry.connected(program.cookie, target);
             answer(call, &Reply::Connected);
-            Some((ours, stream))
+            Some((ours, stream, connected))
         }
         Err(error) => {
             refuse(call, target, &error);
@@ -197,16 +195,17 @@ async fn finish_at_once(
 }
 
 /// The far end answered while the program waits in poll(2) or connect(2).
-async fn finish_pending(
-    session: &Session,
+async fn finish_pending<'a>(
+    session: &'a Session,
     pending: Pending,
     program: &ProgramSocket,
     target: SocketAddr,
     outcome: Result<TunnelStream, ConnectFailure>,
-) -> Option<(TcpStream, TunnelStream)> {
+    connected: Connected<'a>,
+) -> Option<(TcpStream, TunnelStream, Connected<'a>)> {
     let failure = match outcome {
         Ok(stream) => match session.ports.finish(pending, program).await {
-            Ok(ours) => return Some((ours, stream)),
+            Ok(ours) => return Some((ours, stream, connected)),
             Err(error) => {
                 log::debug!("connect to {target}: the program's socket is gone: {error}");
                 return None;

@@ -1,0 +1,95 @@
+//! Files: opened, read and looked at.
+
+use super::{Descriptor, call};
+use crate::errno::Errno;
+use core::ffi::CStr;
+use libc::{c_char, c_int};
+
+/// openat(2) of a file that is there, for the length of one call.
+///
+/// `path` may be anything: the kernel checks it.
+pub(crate) fn open_at(folder: c_int, path: *const c_char, flags: c_int) -> Result<Descriptor, Errno> {
+    let flags = flags | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_NONBLOCK;
+    open_for_program(folder, path, flags)
+}
+
+/// openat(2) of a file that is there, with these flags alone.
+pub(crate) fn open_for_program(
+    folder: c_int,
+    path: *const c_char,
+    flags: c_int,
+) -> Result<Descriptor, Errno> {
+    // SAFETY: the kernel fails with EFAULT where the path cannot be read
+    let opened = unsafe {
+        call(
+            libc::SYS_openat,
+            [folder as usize, path as usize, flags as usize, 0, 0, 0],
+        )
+    };
+    opened.map(|descriptor| Descriptor(descriptor as c_int))
+}
+
+/// pread(2).
+pub(crate) fn read_at(descriptor: &Descriptor, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let arguments = [
+        descriptor.raw() as usize,
+        buffer.as_mut_ptr() as usize,
+        buffer.len(),
+        offset as usize,
+        0,
+        0,
+    ];
+    // SAFETY: the buffer is writable for its length
+    unsafe { call(libc::SYS_pread64, arguments) }
+}
+
+/// fstat(2).
+pub(crate) fn status(descriptor: &Descriptor) -> Result<libc::stat, Errno> {
+    // SAFETY: zeros are a status
+    let mut status: libc::stat = unsafe { core::mem::zeroed() };
+    let arguments = [descriptor.raw() as usize, &raw mut status as usize, 0, 0, 0, 0];
+    // SAFETY: on 64-bit machines libc's structure is the kernel's, and it is writable
+    unsafe { call(libc::SYS_fstat, arguments) }.map(|_| status)
+}
+
+/// Whether the file lies in a file system whose files give no rights (`nosuid`, mount(8)).
+pub(crate) fn is_on_nosuid(descriptor: &Descriptor) -> bool {
+    /// The place of `f_flags` among the words of the structure, which libc's does not show.
+    const FLAGS: usize = 10;
+    let mut status = [0_u64; size_of::<libc::statfs>() / size_of::<u64>()];
+    let arguments = [descriptor.raw() as usize, &raw mut status as usize, 0, 0, 0, 0];
+    // SAFETY: on 64-bit machines libc's structure is as large as the kernel's, and it is writable
+    let done = unsafe { call(libc::SYS_fstatfs, arguments) };
+    let flags = status.get(FLAGS).copied().unwrap_or_default();
+    done.is_ok() && flags & libc::ST_NOSUID != 0
+}
+
+/// fgetxattr(2).
+pub(crate) fn attribute(descriptor: &Descriptor, name: &CStr, value: &mut [u8]) -> Result<usize, Errno> {
+    let arguments = [
+        descriptor.raw() as usize,
+        name.as_ptr() as usize,
+        value.as_mut_ptr() as usize,
+        value.len(),
+        0,
+        0,
+    ];
+    // SAFETY: the name is a C string, and the value is writable for its length
+    unsafe { call(libc::SYS_fgetxattr, arguments) }
+}
+
+/// readlink(2); gives the length of the target, which no null ends.
+///
+/// `path` may be anything: the kernel checks it.
+pub(crate) fn read_link(path: *const c_char, target: &mut [u8]) -> Result<usize, Errno> {
+    let arguments = [
+        libc::AT_FDCWD as usize,
+        path as usize,
+        target.as_mut_ptr() as usize,
+        target.len(),
+        0,
+        0,
+    ];
+    // SAFETY: the kernel fails with EFAULT where the path cannot be read, and the target is writable for its length
+    unsafe { call(libc::SYS_readlinkat, arguments) }
+}
