@@ -1,6 +1,8 @@
 //! The process's own memory: mapped, protected and probed.
 
-use super::{Descriptor, call};
+#[cfg(target_arch = "x86_64")]
+use super::Descriptor;
+use super::call;
 use crate::errno::Errno;
 use libc::{c_int, c_void, iovec, pid_t};
 
@@ -68,7 +70,7 @@ pub(crate) unsafe fn unmap_memory(address: *mut c_void, length: usize) {
 /// # Safety
 ///
 /// The pages have to be the caller's, and nobody may use them in a way that is forbidden afterwards.
-#[cfg(all(target_arch = "x86_64", not(test)))]
+#[cfg(target_arch = "x86_64")]
 pub(crate) unsafe fn protect(address: *mut c_void, length: usize, protection: c_int) -> Result<(), Errno> {
     let arguments = [address as usize, length, protection as usize, 0, 0, 0];
     // SAFETY: the caller vouches for the pages
@@ -80,7 +82,7 @@ pub(crate) unsafe fn protect(address: *mut c_void, length: usize, protection: c_
 /// # Safety
 ///
 /// The pages have to be the caller's to replace.
-#[cfg(all(target_arch = "x86_64", not(test)))]
+#[cfg(target_arch = "x86_64")]
 pub(crate) unsafe fn map_code(
     file: &Descriptor,
     offset: usize,
