@@ -7,7 +7,8 @@
 //! which both are established and the second socket carries the data. When the far end refused, a shutdown of the
 //! duplicate wakes the program. That leaves `ECONNRESET` on its socket, and there is no better way that an ordinary user may
 //! go: a second connect of the duplicate, to a closed port, leaves `ECONNREFUSED`, but the program wakes between the two and
-//! may see either, or no error at all. No socket of the relay ever accepts a stranger.
+//! may see either, or no error at all. A second shutdown of a socket that is closed by then does what the kernel does for a
+//! refusal: nothing comes from it any more. No socket of the relay ever accepts a stranger.
 //!
 //! ```text
 //!            begin                    finish
