@@ -82,11 +82,13 @@ fn gives_nothing(path: &Path) -> bool {
     nosuid || rustix::thread::no_new_privs().unwrap_or(false)
 }
 
-/// Whether this process and what it starts may not make code of their own (prctl(2)).
+/// Whether what this process starts may not make code of its own (prctl(2)).
 fn is_sealed() -> bool {
     const PR_GET_MDWE: libc::c_int = 66;
+    /// `PR_MDWE_REFUSE_EXEC_GAIN`, without `PR_MDWE_NO_INHERIT`.
+    const INHERITED: libc::c_int = 1;
     // SAFETY: the call takes no pointer. Kernels before 6.3 do not know it, and have no such rule
-    unsafe { libc::prctl(PR_GET_MDWE, 0, 0, 0, 0) > 0 }
+    unsafe { libc::prctl(PR_GET_MDWE, 0, 0, 0, 0) == INHERITED }
 }
 
 struct ProgramFile(File);

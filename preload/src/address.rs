@@ -15,7 +15,7 @@ pub(crate) enum Destination {
     /// Something that is no internet address, or nothing that the kernel would take: its business.
     Native,
     /// This machine.
-    Here(SocketAddr),
+    Here,
     /// An address that the session is asked about.
     Remote(SocketAddr),
     /// `AF_UNSPEC`: connect(2) dissolves an association, but a UDP socket of IPv4 sends to the address that stands there
@@ -48,7 +48,7 @@ impl Destination {
             _ => return Self::Native,
         };
         if is_of_this_machine(found.ip()) {
-            Self::Here(found)
+            Self::Here
         } else {
             Self::Remote(found)
         }

@@ -58,9 +58,13 @@ pub(crate) extern "C" fn connect_in_session(
             dissolving(socket);
             return pass_on();
         }
-        // whose failure has to be told first is the relay's affair, wherever it goes next
-        Destination::Here(target) if socket::is_spent(socket) => target,
-        Destination::Here(_) | Destination::Native => return pass_on(),
+        Destination::Here => {
+            return match untold_failure(socket) {
+                Some(failure) => failure.fail(),
+                None => pass_on(),
+            };
+        }
+        Destination::Native => return pass_on(),
     };
     let Some(session) = Session::current() else {
         return pass_on();
@@ -91,10 +95,31 @@ fn dissolving(socket: c_int) {
     if Kind::of(socket) != Kind::Tcp {
         return datagram::dissolving(socket);
     }
-    let is_new = socket::is_closed(socket) && !socket::is_spent(socket);
-    if let (false, Some(cookie)) = (is_new, socket::cookie(socket)) {
+    if !socket::is_closed(socket) || socket::is_spent(socket) {
+        let _told_by_nobody = forgotten_failure(&session, socket);
+    }
+}
+
+/// The failure of an earlier connect to the cluster, which the program has to be told before it connects to this
+/// machine by the same socket; that is as new afterwards.
+fn untold_failure(socket: c_int) -> Option<Errno> {
+    let session = Session::current()?;
+    if !socket::is_spent(socket) {
+        return None;
+    }
+    let failure = forgotten_failure(&session, socket)?;
+    socket::renew(socket);
+    Some(failure)
+}
+
+/// Has the relay forget the socket; gives the failure that it remembered.
+fn forgotten_failure(session: &Session, socket: c_int) -> Option<Errno> {
+    let cookie = socket::cookie(socket)?;
+    let mut buffer = [0; SMALL_REPLY];
+    match control::ask(session, &Request::Dissolve { cookie }, &mut buffer) {
+        Ok(ReplyRef::Failed(failed)) => Some(failure::connect_errno(failed)),
         // without a relay there is nothing that it could remember
-        let _noted = control::ask(&session, &Request::Dissolve { cookie }, &mut [0; SMALL_REPLY]).is_ok();
+        Ok(_) | Err(_) => None,
     }
 }
 
@@ -109,7 +134,13 @@ fn connect_stream(session: &Session, native: Native, socket: c_int, target: Sock
         Err(Errno(libc::EINVAL)) => dial(session, native, socket, target),
         // the relay reset it: the program slept here again, after a signal
         Err(error @ Errno(libc::ECONNRESET | libc::ECONNABORTED)) => {
-            Outcome::Failed(stored_failure(session, socket).unwrap_or(error))
+            Outcome::Failed(match forgotten_failure(session, socket) {
+                Some(failure) => {
+                    socket::renew(socket);
+                    failure
+                }
+                None => error,
+            })
         }
         Err(error) => Outcome::Failed(error),
     }

@@ -17,6 +17,9 @@ pub(crate) const SMALL_REPLY: usize = 64;
 /// How long to look for an answer before sleeping, in nanoseconds: longer than the relay takes for what it knows.
 const SOON: i64 = 70_000;
 
+/// The most looks within that, for a clock that stands still.
+const MOST_LOOKS: usize = 400;
+
 /// Why the relay could not be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Trouble {
@@ -94,7 +97,7 @@ impl Conversation {
     /// meanwhile takes as long to wake as the relay takes to answer.
     fn receive_soon(&self, buffer: &mut [u8]) -> Result<usize, Silence> {
         let end = monotonic().saturating_add(SOON);
-        loop {
+        for _ in 0..MOST_LOOKS {
             match sys::recv(self.0.raw(), buffer, libc::MSG_DONTWAIT) {
                 Ok(length) if length > 0 => return Ok(length),
                 // the relay may need this very processor, or somebody else, and then it may take long

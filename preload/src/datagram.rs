@@ -105,7 +105,7 @@ fn decide(socket: c_int, flags: c_int, address: *const sockaddr, length: socklen
         {
             target
         }
-        Destination::Native | Destination::Here(_) | Destination::Unspecified(_) => return Decision::Native,
+        Destination::Native | Destination::Here | Destination::Unspecified(_) => return Decision::Native,
     };
     let Some(session) = Session::current() else {
         return Decision::Native;

@@ -44,9 +44,10 @@ extern "C" fn at_start() {
     };
     match lead(&program) {
         Ok(()) => session::keep_to_the_start(),
-        // its file shows that, and whoever started it in the session has said so
-        Err(Refusal::NotOpen) => {}
-        Err(Refusal::Sealed) if sys::is_sealed() => {}
+        // its file shows that by a note, and whoever started it in the session has said so
+        Err(Refusal::NotOpen) if program.has_note() => {}
+        Err(Refusal::Sealed) if program.has_note() && sys::sealed().0 => {}
+        Err(Refusal::NotOpen) => exec::tell_of_this_program(&session, Obstacle::Go),
         Err(Refusal::Sealed) => exec::tell_of_this_program(&session, Obstacle::Sealed),
     }
 }

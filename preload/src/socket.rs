@@ -77,8 +77,8 @@ pub(crate) fn is_closed(socket: c_int) -> bool {
     tcp_state(socket) == Some(CLOSED)
 }
 
-/// Is this a TCP socket that is at rest after a connect that failed while nobody waited in it? Nothing comes from it any
-/// more, unlike from one that is new.
+/// Is this a TCP socket that is at rest after a connect that failed while nobody waited in it? It has an error, or nothing
+/// comes from it any more, unlike from one that is new.
 pub(crate) fn is_spent(socket: c_int) -> bool {
     sys::is_at_its_end(socket) && is_closed(socket)
 }
@@ -109,6 +109,16 @@ pub(crate) fn is_of_other_family(socket: c_int, target: SocketAddr) -> bool {
 pub(crate) fn forget_error(socket: c_int) {
     // a descriptor that is no socket any more has none
     let _error = option::<c_int>(socket, libc::SO_ERROR);
+}
+
+/// Makes a TCP socket that is at rest as new, as the kernel does when connect(2) tells a failure.
+pub(crate) fn renew(socket: c_int) {
+    // SAFETY: zeros are an address, of the family AF_UNSPEC
+    let nothing: libc::sockaddr_storage = unsafe { core::mem::zeroed() };
+    let length = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+    // SAFETY: the address is readable for its length. A descriptor that is no such socket any more stays as it is
+    let _renewed = unsafe { sys::connect(socket, (&raw const nothing).cast(), length) };
+    forget_error(socket);
 }
 
 /// Does connect(2) on this socket return before it is done?

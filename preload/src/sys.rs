@@ -182,7 +182,8 @@ pub(crate) fn recv(descriptor: c_int, buffer: &mut [u8], flags: c_int) -> Result
     unsafe { call(libc::SYS_recvfrom, arguments) }
 }
 
-/// Whether nothing comes from a socket any more (poll(2), `POLLRDHUP`). Asking takes nothing from it.
+/// Whether a socket has an error, or nothing comes from it any more (poll(2), `POLLERR` and `POLLRDHUP`). Asking takes
+/// nothing from it.
 pub(crate) fn is_at_its_end(descriptor: c_int) -> bool {
     let mut asked = libc::pollfd {
         fd: descriptor,
@@ -203,7 +204,7 @@ pub(crate) fn is_at_its_end(descriptor: c_int) -> bool {
     ];
     // SAFETY: the question is writable and the time readable; no signals are named
     let answered = unsafe { call(libc::SYS_ppoll, arguments) };
-    answered == Ok(1) && asked.revents & libc::POLLRDHUP != 0
+    answered == Ok(1) && asked.revents & (libc::POLLRDHUP | libc::POLLERR) != 0
 }
 
 /// getsockopt(2) of an option that is one plain value of type `T`.
@@ -295,10 +296,14 @@ pub(crate) fn has_no_new_rights() -> bool {
     answer == Ok(1)
 }
 
-/// Whether this process and what it starts may not make code of their own (prctl(2), `PR_GET_MDWE`, which kernels know
-/// since 6.3).
-pub(crate) fn is_sealed() -> bool {
+/// Whether this process may not make code of its own, and whether what it starts may not either (prctl(2),
+/// `PR_GET_MDWE`, which kernels know since 6.3).
+pub(crate) fn sealed() -> (bool, bool) {
     const PR_GET_MDWE: usize = 66;
+    const REFUSES: usize = 1;
+    const IS_NOT_INHERITED: usize = 2;
     // SAFETY: the call takes no pointer
-    unsafe { call(libc::SYS_prctl, [PR_GET_MDWE, 0, 0, 0, 0, 0]) }.is_ok_and(|bits| bits != 0)
+    let bits = unsafe { call(libc::SYS_prctl, [PR_GET_MDWE, 0, 0, 0, 0, 0]) }.unwrap_or(0);
+    let refuses = bits & REFUSES != 0;
+    (refuses, refuses && bits & IS_NOT_INHERITED == 0)
 }

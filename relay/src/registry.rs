@@ -3,6 +3,8 @@
 use kinject_protocol::ConnectFailure;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// How many failures are kept that no program has fetched yet; the oldest goes first.
 const MAX_FAILURES: usize = 8192;
@@ -14,16 +16,13 @@ pub(crate) struct Registry(parking_lot::Mutex<Sockets>);
 #[derive(Default)]
 struct Sockets {
     peers: HashMap<u64, Peer>,
-    /// Counts connects.
-    connects: u64,
     failures: HashMap<u64, Failed>,
     failed_first: VecDeque<u64>,
 }
 
 struct Peer {
     target: SocketAddr,
-    /// Which connect it is of.
-    connect: u64,
+    over: Arc<Notify>,
 }
 
 struct Failed {
@@ -46,13 +45,17 @@ impl Registry {
     /// The socket is connected to `target`, or on the way there, for as long as what this gives lives.
     pub(crate) fn connected(&self, cookie: u64, target: SocketAddr) -> Connected<'_> {
         let mut sockets = self.0.lock();
-        sockets.connects += 1;
-        let connect = sockets.connects;
-        sockets.peers.insert(cookie, Peer { target, connect });
+        sockets.forget_peer(cookie);
+        let over = Arc::new(Notify::new());
+        let peer = Peer {
+            target,
+            over: Arc::clone(&over),
+        };
+        sockets.peers.insert(cookie, peer);
         Connected {
             registry: self,
             cookie,
-            connect,
+            over,
         }
     }
 
@@ -61,11 +64,11 @@ impl Registry {
         self.0.lock().peers.get(&cookie).map(|peer| peer.target)
     }
 
-    /// The program dissolves what the socket was, whose next connect is its first.
-    pub(crate) fn dissolved(&self, cookie: u64) {
+    /// The program dissolves what the socket was, whose next connect is its first. Gives the failure that it was not told.
+    pub(crate) fn dissolved(&self, cookie: u64) -> Option<ConnectFailure> {
         let mut sockets = self.0.lock();
-        sockets.peers.remove(&cookie);
-        sockets.forget_failure(cookie);
+        sockets.forget_peer(cookie);
+        sockets.take_failure(cookie)
     }
 
     /// A connect failed while the program was not waiting in it.
@@ -104,13 +107,7 @@ impl Registry {
 
     /// connect(2) on a socket whose earlier connect failed: the failure, then the socket is as new.
     pub(crate) fn take_failure(&self, cookie: u64) -> Option<ConnectFailure> {
-        let mut sockets = self.0.lock();
-        let failed = sockets.forget_failure(cookie)?;
-        Some(if failed.reported {
-            ConnectFailure::AlreadyReported
-        } else {
-            failed.failure
-        })
+        self.0.lock().take_failure(cookie)
     }
 }
 
@@ -118,27 +115,43 @@ impl Registry {
 pub(crate) struct Connected<'a> {
     registry: &'a Registry,
     cookie: u64,
-    connect: u64,
+    /// Told when another took its place, which also tells them apart.
+    over: Arc<Notify>,
 }
 
 impl Connected<'_> {
-    /// Whether the socket has not been dissolved or connected anew since.
-    pub(crate) fn is_current(&self) -> bool {
-        let sockets = self.registry.0.lock();
-        let peer = sockets.peers.get(&self.cookie);
-        peer.is_some_and(|peer| peer.connect == self.connect)
+    /// Ends when the program has dissolved this connect, or connected the socket anew.
+    pub(crate) async fn over(&self) {
+        self.over.notified().await;
     }
 }
 
 impl Drop for Connected<'_> {
     fn drop(&mut self) {
-        if self.is_current() {
-            self.registry.0.lock().peers.remove(&self.cookie);
+        let mut sockets = self.registry.0.lock();
+        let peer = sockets.peers.get(&self.cookie);
+        if peer.is_some_and(|peer| Arc::ptr_eq(&peer.over, &self.over)) {
+            sockets.peers.remove(&self.cookie);
         }
     }
 }
 
 impl Sockets {
+    fn forget_peer(&mut self, cookie: u64) {
+        if let Some(peer) = self.peers.remove(&cookie) {
+            peer.over.notify_one();
+        }
+    }
+
+    fn take_failure(&mut self, cookie: u64) -> Option<ConnectFailure> {
+        let failed = self.forget_failure(cookie)?;
+        Some(if failed.reported {
+            ConnectFailure::AlreadyReported
+        } else {
+            failed.failure
+        })
+    }
+
     fn forget_failure(&mut self, cookie: u64) -> Option<Failed> {
         let failed = self.failures.remove(&cookie)?;
         self.failed_first.retain(|other| *other != cookie);
@@ -150,18 +163,23 @@ impl Sockets {
 mod tests {
     use super::*;
 
+    fn is_over(connected: &Connected<'_>) -> bool {
+        use futures::FutureExt;
+        connected.over().now_or_never().is_some()
+    }
+
     #[test]
-    fn an_old_connect_leaves_what_is_known_of_a_new_one() {
+    fn an_old_connect_is_over_and_leaves_what_is_known_of_a_new_one() {
         let registry = Registry::default();
         let [first, second] = ["10.0.0.1:1", "10.0.0.2:2"].map(|target| target.parse().unwrap());
         let old = registry.connected(1, first);
-        assert!(old.is_current());
+        assert!(!is_over(&old));
         let new = registry.connected(1, second);
-        assert!(!old.is_current());
+        assert!(is_over(&old) && !is_over(&new));
         drop(old);
         assert_eq!(registry.peer(1), Some(second));
         registry.dissolved(1);
-        assert!(!new.is_current());
+        assert!(is_over(&new));
         assert_eq!(registry.peer(1), None);
         let last = registry.connected(1, first);
         drop(new);
@@ -171,11 +189,11 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_of_a_socket_that_is_dissolved_is_forgotten() {
+    fn a_failure_of_a_socket_that_is_dissolved_is_told_once() {
         let registry = Registry::default();
         registry.failed(1, ConnectFailure::Refused, Waiter::Poll);
-        registry.dissolved(1);
-        assert_eq!(registry.report_failure(1), None);
+        assert_eq!(registry.dissolved(1), Some(ConnectFailure::Refused));
+        assert_eq!(registry.dissolved(1), None);
         assert_eq!(registry.take_failure(1), None);
     }
 

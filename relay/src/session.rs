@@ -242,10 +242,10 @@ async fn answer(session: &Rc<Session>, call: Conversation) {
             .flows
             .source(cookie, address)
             .map_or(Reply::Unknown, Reply::Peer),
-        Request::Dissolve { cookie } => {
-            session.registry.dissolved(cookie);
-            Reply::Noted
-        }
+        Request::Dissolve { cookie } => session
+            .registry
+            .dissolved(cookie)
+            .map_or(Reply::Noted, Reply::Failed),
         Request::Failure { cookie } => session
             .registry
             .report_failure(cookie)

@@ -77,6 +77,23 @@ def greet(sock, server):
 
 
 server = socket.create_server(("127.0.0.1", 0))
+server.settimeout(10)
+with socket.create_server(("127.0.0.1", 0)) as closed, socket.socket() as sock:
+    nobody = closed.getsockname()
+    closed.close()
+    sock.setblocking(False)
+    outcomes = [errno.errorcode[sock.connect_ex(nobody)] for _ in range(3)]
+    print("nobody here:", outcomes, told(sock.recv, 1), events(sock, EVERYTHING))
+    print("then elsewhere:", errno.errorcode[sock.connect_ex(elsewhere)])
+    print("again:", errno.errorcode[sock.connect_ex(elsewhere)], finish(sock))
+    events(sock, select.POLLIN)
+    print("recv:", sock.recv(100))
+with socket.socket() as sock:
+    sock.setblocking(False)
+    print("shut down:", told(sock.shutdown, socket.SHUT_RDWR))
+    print("connect:", sock.connect_ex(server.getsockname()) in (0, errno.EINPROGRESS), finish(sock))
+    with server.accept()[0] as peer:
+        print("peer:", peer.getpeername()[0])
 with socket.socket() as sock:
     sock.setblocking(False)
     sock.connect_ex(refusing)
@@ -108,7 +125,10 @@ for target in (elsewhere, server.getsockname()):
             events(sock, select.POLLIN)
             print("recv:", sock.recv(100), sock.getpeername())
         else:
-            print("greeting:", greet(sock, server))
+            with server.accept()[0] as peer:
+                peer.settimeout(1)
+                sock.close()
+                print("the end:", peer.recv(1))
 # connected, dissolved and connected to another: what is known of the first does not hold for the second
 with socket.socket() as sock:
     print("connect:", sock.connect(elsewhere), sock.getpeername() == elsewhere)

@@ -35,7 +35,7 @@ pub(super) fn refusal(name: Name, environment: *const *const c_char) -> Option<E
                     (file, path) = ProgramFile::open_interpreter(interpreter)?;
                     continue;
                 }
-                executable::obstacle(&file, head, file.elevation(), sys::is_sealed)
+                executable::obstacle(&file, head, file.elevation(), || sys::sealed().1)
             }
             // it may be run and not read
             None => file.elevation(),

@@ -68,11 +68,16 @@ impl Program {
     /// Whether Go's linker made it.
     #[inline]
     pub(super) fn is_go(&self) -> bool {
-        self.of_kind(libc::PT_NOTE)
-            .any(|notes| self.mapped(notes).is_some_and(executable::has_note))
+        self.has_note()
             || self
                 .dynamic_names()
                 .is_some_and(|names| names.len() <= MANY_NAMES && memory::find(names, CALL_FROM_C).is_some())
+    }
+
+    /// Whether it has the note by which files of Go's are known.
+    pub(super) fn has_note(&self) -> bool {
+        self.of_kind(libc::PT_NOTE)
+            .any(|notes| self.mapped(notes).is_some_and(executable::has_note))
     }
 
     /// The names that the dynamic linker works with; none if it has nothing to do.

@@ -4,6 +4,7 @@
 //! calls nothing, which has to be so while there is no stack yet. A child of vfork(2) has its parent's thread, and
 //! uses its stack while that waits.
 
+use crate::real;
 use crate::sys;
 use crate::thread_key::ThreadKey;
 use core::mem::offset_of;
@@ -40,6 +41,7 @@ static KEY: ThreadKey = ThreadKey::new(end);
 pub(super) fn prepare() {
     // without one, stacks are left behind at the ends of threads
     let _key = KEY.get();
+    let _known = real::pthread_setspecific.get();
 }
 
 /// Sees to it that the stack which a thread has just got ends with the thread.

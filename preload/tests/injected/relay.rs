@@ -133,8 +133,9 @@ impl World {
                 );
             }
             Request::Dissolve { cookie } => {
+                let failure = self.take_failure(cookie);
                 self.sockets.lock().expect("no panic holds it").remove(&cookie);
-                reply(conversation, &Reply::Noted);
+                reply(conversation, &failure.map_or(Reply::Noted, Reply::Failed));
             }
             Request::Failure { cookie } => {
                 let failure = self.take_failure(cookie);

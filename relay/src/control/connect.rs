@@ -117,16 +117,17 @@ async fn establish(
     answer(&call, &Reply::InProgress);
     drop(call);
     let outcome = tokio::select! {
+        biased;
+        () = connected.over() => {
+            log::debug!("connect to {target}: the program has dissolved it meanwhile");
+            return None;
+        }
         outcome = &mut dial => outcome,
         () = given_up(session, &program) => {
             log::debug!("connect to {target}: the program closed its socket meanwhile");
             return None;
         }
     };
-    if !connected.is_current() {
-        log::debug!("connect to {target}: the program has dissolved it meanwhile");
-        return None;
-    }
     finish_pending(session, pending, &program, target, outcome, connected).await
 }
 

@@ -4,7 +4,7 @@
 //! connect that takes longer than a moment the relay looks whether any process still has the socket open:
 //! `/proc/PID/fd` shows sockets as `socket:[INODE]` (proc(5)). One scan a second serves all of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -18,11 +18,12 @@ const MISSES: u8 = 2;
 /// The sockets that are watched.
 #[derive(Default)]
 pub(crate) struct Abandonments {
-    watched: parking_lot::Mutex<HashMap<u64, Watched>>,
+    watched: parking_lot::Mutex<Vec<Watched>>,
     added: Notify,
 }
 
 struct Watched {
+    inode: u64,
     misses: u8,
     gone: Rc<Notify>,
 }
@@ -31,16 +32,14 @@ impl Abandonments {
     /// Ends when no process but this one has the socket with this inode open any more.
     pub(crate) async fn wait(&self, inode: u64) {
         let gone = Rc::new(Notify::new());
-        self.watched.lock().insert(
+        self.watched.lock().push(Watched {
             inode,
-            Watched {
-                misses: 0,
-                gone: Rc::clone(&gone),
-            },
-        );
+            misses: 0,
+            gone: Rc::clone(&gone),
+        });
         let _forget = Forget {
             abandonments: self,
-            inode,
+            gone: Rc::clone(&gone),
         };
         self.added.notify_one();
         gone.notified().await;
@@ -53,13 +52,13 @@ impl Abandonments {
                 self.added.notified().await;
             }
             tokio::time::sleep(PERIOD).await;
-            let wanted: HashSet<u64> = self.watched.lock().keys().copied().collect();
+            let wanted: HashSet<u64> = self.watched.lock().iter().map(|watched| watched.inode).collect();
             if wanted.is_empty() {
                 continue;
             }
             let open = open_sockets(&wanted);
-            for (inode, watched) in self.watched.lock().iter_mut() {
-                if !wanted.contains(inode) || open.contains(inode) {
+            for watched in self.watched.lock().iter_mut() {
+                if !wanted.contains(&watched.inode) || open.contains(&watched.inode) {
                     watched.misses = 0;
                     continue;
                 }
@@ -74,12 +73,13 @@ impl Abandonments {
 
 struct Forget<'a> {
     abandonments: &'a Abandonments,
-    inode: u64,
+    gone: Rc<Notify>,
 }
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        self.abandonments.watched.lock().remove(&self.inode);
+        let mut watched = self.abandonments.watched.lock();
+        watched.retain(|watched| !Rc::ptr_eq(&watched.gone, &self.gone));
     }
 }
 

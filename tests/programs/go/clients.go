@@ -215,7 +215,10 @@ func main() {
 	say("profile", pprof.StartCPUProfile(&profile))
 	say("many", counted(300, 50, func(number int) string {
 		runtime.GC()
-		os.Setenv(fmt.Sprint("VARIABLE_", number), strings.Repeat("x", number))
+		if !strings.Contains(os.Getenv("GODEBUG"), "netdns=cgo") {
+			// libc's own resolver reads the environment without a lock, in whatever program
+			os.Setenv(fmt.Sprint("VARIABLE_", number), strings.Repeat("x", number))
+		}
 		switch number % 10 {
 		case 0:
 			return child(nil, "/bin/echo", "child")
@@ -232,6 +235,9 @@ func main() {
 }
 
 func countedMappings() int {
-	maps, _ := os.ReadFile("/proc/self/maps")
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		panic(err)
+	}
 	return bytes.Count(maps, []byte("\n"))
 }

@@ -123,6 +123,7 @@ fn programs_of_go_are_named_if_they_use_the_network_without_cgo() {
         ("net", "0", pie, 1),
         ("net", "1", &[], LED),
         ("net", "1", pie, LED),
+        #[cfg(target_arch = "x86_64")]
         ("net", "1", &["-ldflags=-s -w -buildid="], LED),
         ("plain", "0", &[], 0),
     ] {
