@@ -6,6 +6,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddr
 use core::ptr;
 use libc::{c_int, sa_family_t, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t};
 
+/// What stands in an address of a family alone.
+const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+
 /// The shortest `sockaddr_in6` that the kernel takes: without the scope (RFC 2133).
 const SHORT_V6: usize = mem::offset_of!(sockaddr_in6, sin6_scope_id);
 
@@ -27,15 +30,22 @@ impl Destination {
     /// Reads the address as the kernel would.
     pub(crate) fn read(address: *const sockaddr, length: socklen_t) -> Self {
         let length = length as usize;
-        if address.is_null() || !(size_of::<sockaddr_in>()..=size_of::<sockaddr_storage>()).contains(&length)
+        if address.is_null() || !(size_of::<sa_family_t>()..=size_of::<sockaddr_storage>()).contains(&length)
         {
             return Self::Native;
         }
         if !memory::is_readable(address.cast(), length) {
             return Self::Native;
         }
-        // SAFETY: the kernel read the first and the last byte a moment ago, and length covers every type
+        // SAFETY: the kernel read the first and the last byte a moment ago, and length covers the type
         let family = unsafe { address.cast::<sa_family_t>().read_unaligned() };
+        if length < size_of::<sockaddr_in>() {
+            return match c_int::from(family) {
+                // connect(2) needs no more of it
+                libc::AF_UNSPEC => Self::Unspecified(NOWHERE),
+                _ => Self::Native,
+            };
+        }
         let found = match c_int::from(family) {
             // SAFETY: as above
             libc::AF_INET => SocketAddr::V4(unsafe { read_v4(address.cast()) }),

@@ -55,9 +55,9 @@ for first in ("SO_ERROR", "recv", "send", "connect"):
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def dissolve(sock):
-    unspecified = ctypes.create_string_buffer(16)
-    return libc.connect(sock.fileno(), unspecified, 16)
+def dissolve(sock, length=16):
+    unspecified = ctypes.create_string_buffer(length)
+    return libc.connect(sock.fileno(), unspecified, length)
 
 
 def finish(sock):
@@ -101,14 +101,14 @@ with socket.socket() as sock:
     print("then here:", errno.errorcode[sock.connect_ex(server.getsockname())])
     print("again:", sock.connect_ex(server.getsockname()) in (0, errno.EINPROGRESS), finish(sock))
     print("greeting:", greet(sock, server))
-for told_before in (False, True):
+for told_before, length in ((False, 16), (True, 16), (False, 2)):
     with socket.socket() as sock:
         sock.setblocking(False)
         sock.connect_ex(refusing)
         events(sock, 0)
         if told_before:
             sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        print("dissolved:", dissolve(sock))
+        print("dissolved:", dissolve(sock, length))
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         print("connect:", errno.errorcode[sock.connect_ex(elsewhere)], finish(sock))
         events(sock, select.POLLIN)

@@ -116,19 +116,23 @@ async fn establish(
     let connected = session.registry.connected(program.cookie, target);
     answer(&call, &Reply::InProgress);
     drop(call);
-    let outcome = tokio::select! {
+    let finished = async {
+        let outcome = dial.await;
+        finish_pending(session, pending, &program, target, outcome).await
+    };
+    let (ours, stream) = tokio::select! {
         biased;
         () = connected.over() => {
             log::debug!("connect to {target}: the program has dissolved it meanwhile");
-            return None;
+            None
         }
-        outcome = &mut dial => outcome,
+        finished = finished => finished,
         () = given_up(session, &program) => {
             log::debug!("connect to {target}: the program closed its socket meanwhile");
-            return None;
+            None
         }
-    };
-    finish_pending(session, pending, &program, target, outcome, connected).await
+    }?;
+    Some((ours, stream, connected))
 }
 
 /// Puts the connect in progress, or tells the program why not.
@@ -196,17 +200,16 @@ async fn finish_at_once<'a>(
 }
 
 /// The far end answered while the program waits in poll(2) or connect(2).
-async fn finish_pending<'a>(
-    session: &'a Session,
+async fn finish_pending(
+    session: &Session,
     pending: Pending,
     program: &ProgramSocket,
     target: SocketAddr,
     outcome: Result<TunnelStream, ConnectFailure>,
-    connected: Connected<'a>,
-) -> Option<(TcpStream, TunnelStream, Connected<'a>)> {
+) -> Option<(TcpStream, TunnelStream)> {
     let failure = match outcome {
         Ok(stream) => match session.ports.finish(pending, program).await {
-            Ok(ours) => return Some((ours, stream, connected)),
+            Ok(ours) => return Some((ours, stream)),
             Err(error) => {
                 log::debug!("connect to {target}: the program's socket is gone: {error}");
                 return None;
@@ -228,13 +231,13 @@ async fn finish_pending<'a>(
         Waiter::Connect
     };
     session.registry.failed(program.cookie, failure, waiter);
-    let cancelled = match waiter {
-        Waiter::Poll => program.cancel().and_then(|()| program.seal()),
-        // it leaves the socket as new
-        Waiter::Connect => program.cancel(),
+    let cancelled = match (program.cancel(), waiter) {
+        (Ok(true), Waiter::Poll) => program.seal().map(|()| true),
+        // in connect(2) it leaves the socket as new
+        (cancelled, _) => cancelled,
     };
-    if let Err(error) = cancelled {
-        log::debug!("connect to {target}: the program's socket is gone: {error}");
+    if !matches!(cancelled, Ok(true)) {
+        log::debug!("connect to {target}: the program's socket is gone or at something else: {cancelled:?}");
         session.registry.take_failure(program.cookie);
     }
     None

@@ -321,9 +321,26 @@ mod tests {
             let ports = DataPorts::open(2).await.unwrap();
             let (theirs, program) = program(AddressFamily::INET);
             ports.begin(&program).unwrap();
-            program.cancel().unwrap();
+            assert!(program.cancel().unwrap());
             let error = theirs.take_error().unwrap().unwrap();
             assert_eq!(error.raw_os_error(), Some(libc::ECONNRESET));
+        });
+    }
+
+    #[test]
+    fn a_connect_that_the_program_has_left_for_another_is_not_cancelled() {
+        runtime().block_on(async {
+            let ports = DataPorts::open(5).await.unwrap();
+            let (theirs, program) = program(AddressFamily::INET);
+            ports.begin(&program).unwrap();
+            rustix::net::connect_unspec(&theirs).unwrap();
+            theirs.take_error().unwrap();
+            let elsewhere = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            rustix::net::connect(&theirs, &elsewhere.local_addr().unwrap()).ok();
+            let (accepted, _) = elsewhere.accept().unwrap();
+            assert!(!program.cancel().unwrap());
+            assert_eq!(theirs.peer_addr().unwrap(), elsewhere.local_addr().unwrap());
+            assert_eq!(accepted.peer_addr().unwrap(), theirs.local_addr().unwrap());
         });
     }
 

@@ -126,9 +126,14 @@ impl ProgramSocket {
         self.clear_error()
     }
 
-    /// Ends a connect that is under way: the program wakes with `ECONNRESET`.
-    pub(crate) fn cancel(&self) -> io::Result<()> {
-        Ok(rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Both)?)
+    /// Ends a connect that is under way: the program wakes with `ECONNRESET`. Without one, which this says by false, the
+    /// socket is at something of the program's own.
+    pub(crate) fn cancel(&self) -> io::Result<bool> {
+        if !self.is_connecting()? {
+            return Ok(false);
+        }
+        rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Both)?;
+        Ok(true)
     }
 
     /// Makes a connect that was cancelled look as the kernel leaves one that was refused: nothing comes or goes any more, which
