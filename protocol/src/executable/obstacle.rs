@@ -56,6 +56,13 @@ impl Obstacle {
 
     /// The line that the user reads about a program, behind `kinject: `.
     pub fn message(self, program: &str, is_refused: bool) -> String {
+        // the `go` command is a program of Go without cgo itself, and not the one that the user means
+        let is_go_command = self == Self::Go && program.rsplit('/').next() == Some("go");
+        if is_go_command && !is_refused {
+            return format!(
+                "{program} itself runs outside of the session; what it builds with cgo and starts is in it"
+            );
+        }
         let fate = if is_refused {
             "is not started"
         } else {

@@ -416,3 +416,20 @@ fn this_machines_shell_has_no_obstacle() {
         assert_eq!(obstacle(&file, &head[..length], elevated, || false), elevated);
     }
 }
+
+#[test]
+fn of_the_go_command_is_said_what_becomes_of_the_programs_that_it_starts() {
+    let said = Obstacle::Go.message("/usr/local/go/bin/go", false);
+    assert_eq!(
+        said,
+        "/usr/local/go/bin/go itself runs outside of the session; what it builds with cgo and starts is in it"
+    );
+    for (obstacle, program, is_refused) in [
+        (Obstacle::Go, "/bin/cargo", false),
+        (Obstacle::Go, "/usr/local/go/bin/go", true),
+        (Obstacle::Static, "go", false),
+    ] {
+        let said = obstacle.message(program, is_refused);
+        assert!(said.contains(obstacle.reason()), "{said}");
+    }
+}
