@@ -3,7 +3,9 @@
 use crate::cli::{OnStatic, SessionOptions};
 use crate::exit::{Failure, Status};
 use crate::message;
-use kinject_protocol::executable::{self, HEAD, MOST_INTERPRETERS, Obstacle, Rights, holds_capabilities};
+use kinject_protocol::executable::{
+    self, HEAD, MOST_INTERPRETERS, Obstacle, PR_GET_MDWE, Rights, Sealing, holds_capabilities,
+};
 use rustix::process::{getgid, getuid};
 use std::ffi::OsStr;
 use std::fs::File;
@@ -84,11 +86,9 @@ fn gives_nothing(path: &Path) -> bool {
 
 /// Whether what this process starts may not make code of its own (prctl(2)).
 fn is_sealed() -> bool {
-    const PR_GET_MDWE: libc::c_int = 66;
-    /// `PR_MDWE_REFUSE_EXEC_GAIN`, without `PR_MDWE_NO_INHERIT`.
-    const INHERITED: libc::c_int = 1;
-    // SAFETY: the call takes no pointer. Kernels before 6.3 do not know it, and have no such rule
-    unsafe { libc::prctl(PR_GET_MDWE, 0, 0, 0, 0) == INHERITED }
+    // SAFETY: the call takes no pointer
+    let answer = unsafe { libc::prctl(PR_GET_MDWE, 0, 0, 0, 0) };
+    Sealing::from_answer(answer).holds_for_children()
 }
 
 struct ProgramFile(File);

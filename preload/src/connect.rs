@@ -101,13 +101,18 @@ fn dissolving(socket: c_int) {
 }
 
 /// The failure of an earlier connect to the cluster, which the program has to be told before it connects to this
-/// machine by the same socket; that is as new afterwards.
+/// machine by the same socket.
 fn untold_failure(socket: c_int) -> Option<Errno> {
     let session = Session::current()?;
     if !socket::is_spent(socket) {
         return None;
     }
-    let failure = forgotten_failure(&session, socket)?;
+    told_failure(&session, socket)
+}
+
+/// A failure that connect(2) tells now; the socket is as new afterwards.
+fn told_failure(session: &Session, socket: c_int) -> Option<Errno> {
+    let failure = forgotten_failure(session, socket)?;
     socket::renew(socket);
     Some(failure)
 }
@@ -134,13 +139,7 @@ fn connect_stream(session: &Session, native: Native, socket: c_int, target: Sock
         Err(Errno(libc::EINVAL)) => dial(session, native, socket, target),
         // the relay reset it: the program slept here again, after a signal
         Err(error @ Errno(libc::ECONNRESET | libc::ECONNABORTED)) => {
-            Outcome::Failed(match forgotten_failure(session, socket) {
-                Some(failure) => {
-                    socket::renew(socket);
-                    failure
-                }
-                None => error,
-            })
+            Outcome::Failed(told_failure(session, socket).unwrap_or(error))
         }
         Err(error) => Outcome::Failed(error),
     }

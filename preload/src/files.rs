@@ -12,8 +12,7 @@
 
 mod status;
 
-pub(crate) use status::turned as asked_in_session;
-pub(crate) use turned as opened_in_session;
+pub(crate) use status::asked_in_session;
 
 use crate::errno::{self, Errno};
 use crate::real;
@@ -98,7 +97,7 @@ macro_rules! opening {
             // SAFETY: these are the program's own arguments; a mode that it did not give is a register that libc
             // does not look at either
             let opened = unsafe { native($($argument),*) };
-            turned(opened, $path, $flags)
+            opened_in_session(opened, $path, $flags)
         }
     )*};
 }
@@ -135,7 +134,7 @@ fn no_stream() -> *mut FILE {
 
 /// Puts the pod's file under a descriptor of the machine's, if that is what the program opened.
 #[inline]
-pub(crate) fn turned(opened: c_int, path: *const c_char, flags: c_int) -> c_int {
+pub(crate) fn opened_in_session(opened: c_int, path: *const c_char, flags: c_int) -> c_int {
     const WRITING: c_int = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH;
     if flags & WRITING != libc::O_RDONLY || !is_turned(opened >= 0, path) {
         return opened;

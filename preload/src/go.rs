@@ -46,7 +46,7 @@ extern "C" fn at_start() {
         Ok(()) => session::keep_to_the_start(),
         // its file shows that by a note, and whoever started it in the session has said so
         Err(Refusal::NotOpen) if program.has_note() => {}
-        Err(Refusal::Sealed) if program.has_note() && sys::sealed().0 => {}
+        Err(Refusal::Sealed) if program.has_note() && sys::sealing().holds() => {}
         Err(Refusal::NotOpen) => exec::tell_of_this_program(&session, Obstacle::Go),
         Err(Refusal::Sealed) => exec::tell_of_this_program(&session, Obstacle::Sealed),
     }
@@ -81,13 +81,8 @@ fn lead(program: &Program) -> Result<(), Refusal> {
 /// Looks up what the child of a fork needs, where a lock of the dynamic linker may be held for ever.
 fn look_up() {
     stack::prepare();
-    let functions = [
-        real::execve.get().is_some(),
-        real::execveat.get().is_some(),
-        real::syscall.get().is_some(),
-    ];
     // what libc does not have is said when it is called
-    let _known = functions;
+    let _known = (real::execve.get(), real::execveat.get(), real::syscall.get());
 }
 
 /// Puts a jump to [`enter::enter`] in the place of the system call.

@@ -5,16 +5,17 @@
 //! What holds for all of them:
 //!
 //! - Without `KINJECT_SOCKET` in the environment every hook passes straight through.
-//! - No thread, no lock, no descriptor between calls, no thread-local variable but one of Go's threads (`go`), no state but what is found again
-//!   in the same way by everyone (`real`, `session`) or may be lost at any time (`datagram::cache`). So hooks run before our constructor and after our
-//!   destructor, in forked children of threaded programs, and in signal handlers as far as libc's functions do.
+//! - No thread, no lock, no descriptor between calls, no thread-local variable but one of Go's threads (`go`), no state but
+//!   what is found again in the same way by everyone (`real`, `session`) or may be lost at any time (`datagram::cache`). So
+//!   hooks run before our constructor and after our destructor, in forked children of threaded programs, and in signal
+//!   handlers as far as libc's functions do.
 //! - Nothing here can panic: no panic machinery is linked into a release build, and `cargo xtask exports` sees to it
 //!   that it stays so. In doubt a hook fails with an honest error; it never lets the program's data go elsewhere.
 //! - `errno` changes only where a function fails.
 //!
 //! In reading order: `connect`, then `sockopt`, `peer`, `transfer`, `datagram` and `receive` for sockets, `lookup` for names,
-//! `resolver` for DNS messages, `files` for what programs read that resolve by themselves, `exec` for children, `syscall` and `go` for whoever makes system calls by number. They stand
-//! on `control`, the conversation with the relay.
+//! `resolver` for DNS messages, `files` for what programs read that resolve by themselves, `exec` for children, `syscall` and
+//! `go` for whoever makes system calls by number. They stand on `control`, the conversation with the relay.
 //!
 //! A hook is declared with `hook!`, its body one call of a function that is `extern "C"`: redhook would meet a
 //! panic by calling libc's function, which for us would be the wrong network.

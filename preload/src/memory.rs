@@ -14,8 +14,8 @@ use crate::sys;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use libc::{c_int, c_void};
 
-/// The smallest page there is; memory within one is readable as a whole or not at all.
-const PAGE: usize = 4096;
+/// The smallest page there is, on x86-64 every page; memory within one is readable as a whole or not at all.
+pub(crate) const PAGE: usize = 4096;
 
 /// The kernel maps nothing else so near below the top of the first thread's stack.
 const NEAR: usize = 1024 * 1024;

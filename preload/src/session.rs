@@ -1,9 +1,9 @@
 //! Whether this process belongs to a session, and to which.
 //!
 //! The environment says so (`kinject_protocol::environment`), and is read anew for every call: a program may leave its
-//! session on purpose by setting `KINJECT_SOCKET` to an empty string (a program of Go's cannot, see [`crate::go`]). One that merely drops its environment stays:
-//! our constructor keeps a copy of the variables, made before the program's first line runs. The copy is needed,
-//! since programs overwrite the memory of their first environment to change their title.
+//! session on purpose by setting `KINJECT_SOCKET` to an empty string (a program of Go's cannot, see [`crate::go`]). One that
+//! merely drops its environment stays: our constructor keeps a copy of the variables, made before the program's first
+//! line runs. The copy is needed, since programs overwrite the memory of their first environment to change their title.
 
 mod kept;
 

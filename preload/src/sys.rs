@@ -12,6 +12,7 @@ pub(crate) use memory::*;
 
 use crate::errno::Errno;
 use core::ptr;
+use kinject_protocol::executable::{PR_GET_MDWE, Sealing};
 use libc::{c_int, c_long, c_void, msghdr, sockaddr, sockaddr_storage, socklen_t};
 
 /// Makes a system call with six arguments; unused ones are ignored by the kernel.
@@ -296,14 +297,9 @@ pub(crate) fn has_no_new_rights() -> bool {
     answer == Ok(1)
 }
 
-/// Whether this process may not make code of its own, and whether what it starts may not either (prctl(2),
-/// `PR_GET_MDWE`, which kernels know since 6.3).
-pub(crate) fn sealed() -> (bool, bool) {
-    const PR_GET_MDWE: usize = 66;
-    const REFUSES: usize = 1;
-    const IS_NOT_INHERITED: usize = 2;
+/// Whether this process and what it starts may make code of their own (prctl(2)).
+pub(crate) fn sealing() -> Sealing {
     // SAFETY: the call takes no pointer
-    let bits = unsafe { call(libc::SYS_prctl, [PR_GET_MDWE, 0, 0, 0, 0, 0]) }.unwrap_or(0);
-    let refuses = bits & REFUSES != 0;
-    (refuses, refuses && bits & IS_NOT_INHERITED == 0)
+    let answer = unsafe { call(libc::SYS_prctl, [PR_GET_MDWE as usize, 0, 0, 0, 0, 0]) };
+    Sealing::from_answer(answer.map_or(-1, |bits| bits as c_int))
 }

@@ -18,6 +18,7 @@ mod network;
 mod obstacle;
 mod rights;
 mod script;
+mod sealing;
 mod search;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use go::{REPLACEABLE, SystemCall, THREADS, has_note};
 pub use obstacle::Obstacle;
 pub use rights::{Rights, holds_capabilities};
 pub use script::interpreter;
+pub use sealing::{PR_GET_MDWE, Sealing};
 
 use elf::{Class, Image};
 
@@ -50,7 +52,7 @@ pub trait File {
 /// What keeps a session out of the program in this file.
 ///
 /// `head` is the file's beginning, [`HEAD`] bytes or all there are; `elevated` what its [`Rights`] say; `is_sealed` is asked
-/// whether processes may not make code of their own (prctl(2), `PR_SET_MDWE`).
+/// whether the program may not make code of its own ([`Sealing`]).
 pub fn obstacle(
     file: &impl File,
     head: &[u8],

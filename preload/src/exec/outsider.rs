@@ -35,7 +35,9 @@ pub(super) fn refusal(name: Name, environment: *const *const c_char) -> Option<E
                     (file, path) = ProgramFile::open_interpreter(interpreter)?;
                     continue;
                 }
-                executable::obstacle(&file, head, file.elevation(), || sys::sealed().1)
+                executable::obstacle(&file, head, file.elevation(), || {
+                    sys::sealing().holds_for_children()
+                })
             }
             // it may be run and not read
             None => file.elevation(),

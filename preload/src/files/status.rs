@@ -33,7 +33,7 @@ macro_rules! looking {
             };
             // SAFETY: these are the program's own arguments, which the kernel checks, but for a path of ours, which
             // lives until the call is over
-            turned(path, |path| unsafe { native($($before,)* path $(, $after)*) })
+            asked_in_session(path, |path| unsafe { native($($before,)* path $(, $after)*) })
         }
     )*};
 }
@@ -61,7 +61,7 @@ looking! {
 
 /// What the kernel says of the path, or of the pod's file if the path is turned.
 #[inline]
-pub(crate) fn turned(path: *const c_char, ask: impl Fn(*const c_char) -> c_int) -> c_int {
+pub(crate) fn asked_in_session(path: *const c_char, ask: impl Fn(*const c_char) -> c_int) -> c_int {
     let answer = ask(path);
     if !is_turned(answer == 0, path) {
         return answer;

@@ -1,12 +1,9 @@
 //! The program of this process, as it lies in memory: its ELF headers (elf(5)).
 
-use crate::memory;
+use crate::memory::{self, PAGE};
 use core::slice;
 use kinject_protocol::executable;
 use libc::{Elf64_Phdr as Segment, c_void};
-
-/// A page of x86-64.
-const PAGE: usize = 4096;
 
 /// What every program of Go's has that has cgo: C calls Go by it.
 const CALL_FROM_C: &[u8] = b"crosscall2\0";
@@ -92,13 +89,8 @@ impl Program {
         };
         let (names, size) = (value(DT_STRTAB)?, value(DT_STRSZ)?);
         // the dynamic linker has made an address of it, unless it may not write there
-        let names = match self.holds(names, size) {
-            true => names,
-            false => self.base.wrapping_add(names),
-        };
-        self.holds(names, size)
-            // SAFETY: it lies in a part of the program that can be read
-            .then(|| unsafe { slice::from_raw_parts(names as *const u8, size) })
+        self.bytes(names, size)
+            .or_else(|| self.bytes(self.base.wrapping_add(names), size))
     }
 
     /// The segments that can be executed and not written to.
@@ -122,22 +114,25 @@ impl Program {
 
     /// What a segment holds that others bring into memory; none if they do not.
     fn mapped(&self, segment: &Segment) -> Option<&'static [u8]> {
-        let (start, length) = (self.address(segment), segment.p_filesz as usize);
-        // SAFETY: it lies in a part of the program that can be read
-        self.holds(start, length)
-            .then(|| unsafe { slice::from_raw_parts(start as *const u8, length) })
+        self.bytes(self.address(segment), segment.p_filesz as usize)
     }
 
-    /// Whether all of this lies in what can be read of the program's file.
-    fn holds(&self, start: usize, length: usize) -> bool {
-        self.of_kind(libc::PT_LOAD)
+    /// These bytes; none if not all of them lie in what can be read of the program's file.
+    fn bytes(&self, start: usize, length: usize) -> Option<&'static [u8]> {
+        let is_there = self
+            .of_kind(libc::PT_LOAD)
             .filter(|segment| segment.p_flags & libc::PF_R != 0)
             .any(|segment| {
                 let before = start.checked_sub(self.address(segment));
                 before
                     .and_then(|before| before.checked_add(length))
                     .is_some_and(|end| end <= segment.p_filesz as usize)
-            })
+            });
+        if !is_there {
+            return None;
+        }
+        // SAFETY: they lie in a segment that the kernel mapped to be read, and that stays
+        Some(unsafe { slice::from_raw_parts(start as *const u8, length) })
     }
 }
 

@@ -4,6 +4,7 @@
 //! calls nothing, which has to be so while there is no stack yet. A child of vfork(2) has its parent's thread, and
 //! uses its stack while that waits.
 
+use crate::memory::PAGE;
 use crate::real;
 use crate::sys;
 use crate::thread_key::ThreadKey;
@@ -13,9 +14,6 @@ use libc::c_void;
 /// How large a stack is, the page below it included that nobody may touch. Hooks need a few pages, the dynamic linker
 /// some more when it looks a function up.
 pub(super) const SIZE: usize = 128 * 1024;
-
-/// A page of x86-64.
-const PAGE: usize = 4096;
 
 /// What a thread knows of its stack.
 #[repr(C)]

@@ -23,7 +23,8 @@ pub enum Request<'a> {
         /// The socket's cookie.
         cookie: u64,
     },
-    /// The association of the socket with this `SO_COOKIE` is about to be dissolved (connect(2), `AF_UNSPEC`).
+    /// The socket with this `SO_COOKIE` is as new from here on (connect(2), `AF_UNSPEC` or a failure that is told): forget it.
+    /// Which failure had its program not been told?
     Dissolve {
         /// The socket's cookie.
         cookie: u64,

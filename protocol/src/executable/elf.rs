@@ -309,8 +309,9 @@ impl<'a, F: File> Image<'a, F> {
     }
 }
 
+/// A number of 32 bits; none if it is not all there.
 #[inline]
-fn number(record: &[u8], place: usize) -> Option<u32> {
+pub(super) fn number(record: &[u8], place: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*record.get(place..)?.first_chunk()?))
 }
 

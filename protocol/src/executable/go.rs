@@ -6,7 +6,7 @@
 //! threads are libc's, as they are with cgo: Go's own have no place for what libc keeps for each thread.
 
 use super::File;
-use super::elf::Image;
+use super::elf::{Image, number};
 #[cfg(target_arch = "x86_64")]
 use super::search;
 
@@ -34,8 +34,8 @@ const MOST_NOTES: usize = 16;
 pub fn has_note(notes: &[u8]) -> bool {
     let mut rest = notes;
     for _ in 0..MOST_NOTES {
-        let number = |place: usize| Some(u32::from_le_bytes(*rest.get(place..)?.first_chunk()?));
-        let (Some(name), Some(description), Some(kind)) = (number(0), number(4), number(8)) else {
+        let fields = (number(rest, 0), number(rest, 4), number(rest, 8));
+        let (Some(name), Some(description), Some(kind)) = fields else {
             return false;
         };
         let text = rest.get(12..).unwrap_or_default();

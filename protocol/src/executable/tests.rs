@@ -433,3 +433,19 @@ fn of_the_go_command_is_said_what_becomes_of_the_programs_that_it_starts() {
         assert!(said.contains(obstacle.reason()), "{said}");
     }
 }
+
+#[test]
+fn a_rule_that_is_not_inherited_does_not_hold_for_children() {
+    for (answer, holds, for_children) in [
+        (-1, false, false),
+        (0, false, false),
+        (1, true, true),
+        (3, true, false),
+    ] {
+        let sealing = Sealing::from_answer(answer);
+        assert_eq!(
+            (sealing.holds(), sealing.holds_for_children()),
+            (holds, for_children)
+        );
+    }
+}
