@@ -5,6 +5,9 @@
 //! after our destructor, and kept in an atomic: two threads, or a signal handler, may look it up at the same time and
 //! find the same. Nothing is locked that a fork could leave locked.
 //!
+//! The atomics hold nothing before that, and names belong to types: a pointer in a static would be one more that the
+//! dynamic linker adjusts at every exec.
+//!
 //! Before glibc 2.34 the functions of threads, of the DNS and of asynchronous lookups are in libraries of their own, which
 //! we do not want to load into a program that has none; those of the DNS bear names with two underscores there.
 
@@ -19,68 +22,75 @@ use libc::{
 };
 use once_cell::race::OnceNonZeroUsize;
 
-/// A function of libc, of the type `F`.
-pub(crate) struct Function<F> {
-    /// Its names; the first that is found is it.
-    names: [&'static CStr; 2],
+/// What a function is called, and what it takes and gives.
+pub(crate) trait Named {
+    /// A pointer to the function.
+    type Signature: Copy;
+
+    /// Its name with two underscores before it, which is what is looked for if the plain name is not found.
+    const NAME: &'static CStr;
+
     /// Where it may be besides, for programs that loaded that library for one of their own (dlopen(3)).
-    library: Option<&'static CStr>,
-    address: OnceNonZeroUsize,
-    signature: PhantomData<F>,
+    const LIBRARY: Option<&'static CStr>;
 }
 
-impl<F: Copy> Function<F> {
+/// A function of libc.
+pub(crate) struct Function<N> {
+    address: OnceNonZeroUsize,
+    named: PhantomData<N>,
+}
+
+impl<N: Named> Function<N> {
     /// # Safety
     ///
-    /// `F` has to be the type of a pointer to the function that libc has under this name.
-    const unsafe fn new(names: [&'static CStr; 2], library: Option<&'static CStr>) -> Self {
-        assert!(size_of::<F>() == size_of::<usize>());
+    /// The signature has to be that of the function that libc has under this name.
+    const unsafe fn new() -> Self {
+        assert!(size_of::<N::Signature>() == size_of::<usize>());
         Self {
-            names,
-            library,
             address: OnceNonZeroUsize::new(),
-            signature: PhantomData,
+            named: PhantomData,
         }
     }
 
     /// The function, or none if this machine's libc does not have it.
     #[inline]
-    pub(crate) fn get(&self) -> Option<F> {
+    pub(crate) fn get(&self) -> Option<N::Signature> {
         let address = match self.address.get() {
             Some(known) => known,
-            None => self.look_up()?,
+            None => look_up(&self.address, N::NAME, N::LIBRARY)?,
         };
-        // SAFETY: dlsym gave this address for the name, and `new`'s caller vouches that F is its type
-        Some(unsafe { core::mem::transmute_copy::<NonZeroUsize, F>(&address) })
+        // SAFETY: dlsym gave this address for the name, and `new`'s caller vouches for the signature
+        Some(unsafe { core::mem::transmute_copy::<NonZeroUsize, N::Signature>(&address) })
     }
+}
 
-    #[cold]
-    fn look_up(&self) -> Option<NonZeroUsize> {
-        let found = self
-            .find(libc::RTLD_NEXT)
-            .or_else(|| self.library.and_then(|library| self.find_in(library)))?;
-        Some(self.address.get_or_init(|| found))
-    }
+#[cold]
+fn look_up(place: &OnceNonZeroUsize, name: &CStr, library: Option<&CStr>) -> Option<NonZeroUsize> {
+    let found = find(libc::RTLD_NEXT, name).or_else(|| find_in(library?, name))?;
+    Some(place.get_or_init(|| found))
+}
 
-    fn find(&self, place: *mut c_void) -> Option<NonZeroUsize> {
-        self.names.iter().find_map(|name| {
-            // SAFETY: the name is a C string that lives forever, and the place is a handle; dlsym sets no errno
-            NonZeroUsize::new(unsafe { libc::dlsym(place, name.as_ptr()) } as usize)
-        })
-    }
+fn find(place: *mut c_void, name: &CStr) -> Option<NonZeroUsize> {
+    let with_underscores = name.as_ptr();
+    // SAFETY: two underscores come first
+    let plain = unsafe { with_underscores.add(2) };
+    [plain, with_underscores].into_iter().find_map(|name| {
+        // SAFETY: the name is a C string that lives forever, and the place is a handle; dlsym sets no errno
+        NonZeroUsize::new(unsafe { libc::dlsym(place, name) } as usize)
+    })
+}
 
-    /// Looks into a library that is loaded, but not for all to see.
-    fn find_in(&self, library: &CStr) -> Option<NonZeroUsize> {
-        // SAFETY: the name is a C string, and a library that is not loaded is not loaded by this
-        let handle = unsafe { libc::dlopen(library.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
-        if handle.is_null() {
-            return None;
-        }
-        let found = self.find(handle);
-        // SAFETY: dlopen gave the handle, which is used no more; whoever loaded the library keeps it
-        unsafe { libc::dlclose(handle) };
-        found
+/// Looks into a library that is loaded, but not for all to see.
+fn find_in(library: &CStr, name: &CStr) -> Option<NonZeroUsize> {
+    // SAFETY: the name is a C string, and a library that is not loaded is not loaded by this
+    let handle = unsafe { libc::dlopen(library.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
+    if handle.is_null() {
+        return None;
     }
+    let found = find(handle, name);
+    // SAFETY: dlopen gave the handle, which is used no more; whoever loaded the library keeps it
+    unsafe { libc::dlclose(handle) };
+    found
 }
 
 macro_rules! name {
@@ -96,13 +106,18 @@ macro_rules! name {
 macro_rules! functions {
     ($($name:ident: fn($($argument:ty),*) -> $result:ty $(, in $library:literal)?;)*) => {
         $(
-            #[allow(non_upper_case_globals, reason = "they bear the names of libc's functions")]
-            pub(crate) static $name: Function<unsafe extern "C" fn($($argument),*) -> $result> = {
-                const NAMES: [&CStr; 2] = [name!(stringify!($name)), name!("__", stringify!($name))];
+            #[allow(non_camel_case_types, reason = "they bear the names of libc's functions")]
+            pub(crate) enum $name {}
+
+            impl Named for $name {
+                type Signature = unsafe extern "C" fn($($argument),*) -> $result;
+                const NAME: &CStr = name!("__", stringify!($name));
                 const LIBRARY: Option<&CStr> = [$(Some(name!($library)),)? None][0];
-                // SAFETY: the signatures below are those of the man pages
-                unsafe { Function::new(NAMES, LIBRARY) }
-            };
+            }
+
+            #[allow(non_upper_case_globals, reason = "they bear the names of libc's functions")]
+            // SAFETY: the signatures below are those of the man pages
+            pub(crate) static $name: Function<$name> = unsafe { Function::new() };
         )*
     };
 }

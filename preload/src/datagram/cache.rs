@@ -8,9 +8,11 @@
 //! Entries are trusted for less time than the relay keeps the address for them, and a socket's cookie never names
 //! another socket. So the worst that a stale entry does is to lose a datagram.
 
+use crate::sys;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 use libc::timespec;
+use once_cell::race::OnceRef;
 
 /// A power of two.
 const SLOTS: usize = 256;
@@ -50,17 +52,33 @@ const WORDS: usize = 7;
 
 type Entry = [u64; WORDS];
 
-static WAYS: [Slot; SLOTS] = [const { Slot::new() }; SLOTS];
-static ORIGINS: [Slot; SLOTS] = [const { Slot::new() }; SLOTS];
+/// Both tables. All zeros are empty ones.
+struct Tables {
+    ways: [Slot; SLOTS],
+    origins: [Slot; SLOTS],
+}
+
+/// Mapped when there is something to remember: memory of the library's own would cost every exec a mapping.
+static TABLES: OnceRef<'static, Tables> = OnceRef::new();
+
+/// The tables, which are made if need be; none where there is no memory for them.
+fn tables() -> Option<&'static Tables> {
+    TABLES.get().or_else(make)
+}
+
+#[cold]
+fn make() -> Option<&'static Tables> {
+    let memory = sys::map_memory(size_of::<Tables>()).ok()?;
+    // SAFETY: fresh memory of that size, at the start of a page, is all zeros and stays
+    let made = TABLES.set(unsafe { &*memory.cast::<Tables>() });
+    if made.is_err() {
+        // SAFETY: another thread was faster, and nobody has seen these
+        unsafe { sys::unmap_memory(memory, size_of::<Tables>()) };
+    }
+    TABLES.get()
+}
 
 impl Slot {
-    const fn new() -> Self {
-        Self {
-            version: AtomicU64::new(0),
-            words: [const { AtomicU64::new(0) }; WORDS],
-        }
-    }
-
     fn read(&self) -> Option<Entry> {
         let before = self.version.load(Ordering::Acquire);
         let mut entry = [0; WORDS];
@@ -94,7 +112,7 @@ impl Slot {
 /// Where datagrams of the socket to `target` go.
 pub(super) fn way(cookie: u64, target: SocketAddr) -> Option<Way> {
     let key = address_words(target);
-    let [own, high, low, port, address, kind, told] = slot(&WAYS, cookie, key)?.read()?;
+    let [own, high, low, port, address, kind, told] = slot(&TABLES.get()?.ways, cookie, key)?.read()?;
     if own != cookie || [high, low, port] != key {
         return None;
     }
@@ -109,7 +127,7 @@ pub(super) fn way(cookie: u64, target: SocketAddr) -> Option<Way> {
 pub(super) fn origin(cookie: u64, address: SocketAddr) -> Option<Origin> {
     let key = address_words(address);
     let (word, _) = flow_word(address);
-    let entry = slot(&ORIGINS, cookie, key)?.read()?;
+    let entry = slot(&TABLES.get()?.origins, cookie, key)?.read()?;
     let [own, high, low, port, from, kind, told] = entry;
     if own != cookie || from != word || !is_recent(told, TRUST) {
         return None;
@@ -126,15 +144,15 @@ pub(super) fn remember_flow(cookie: u64, target: SocketAddr, flow: SocketAddr) {
     let [high, low, port] = address_words(target);
     let (address, kind) = flow_word(flow);
     let entry = [cookie, high, low, port, address, kind, now()];
-    put(&WAYS, cookie, [high, low, port], &entry);
-    put(&ORIGINS, cookie, address_words(flow), &entry);
+    put(|tables| &tables.ways, cookie, [high, low, port], &entry);
+    put(|tables| &tables.origins, cookie, address_words(flow), &entry);
 }
 
 /// The relay said that the target is local.
 pub(super) fn remember_local(cookie: u64, target: SocketAddr) {
     let [high, low, port] = address_words(target);
     put(
-        &WAYS,
+        |tables| &tables.ways,
         cookie,
         [high, low, port],
         &[cookie, high, low, port, 0, LOCAL, now()],
@@ -145,25 +163,28 @@ pub(super) fn remember_local(cookie: u64, target: SocketAddr) {
 pub(super) fn remember_stranger(cookie: u64, address: SocketAddr) {
     let (word, _) = flow_word(address);
     let entry = [cookie, 0, 0, 0, word, STRANGER, now()];
-    put(&ORIGINS, cookie, address_words(address), &entry);
+    put(|tables| &tables.origins, cookie, address_words(address), &entry);
 }
 
 /// The socket may get another port: what was said of it holds no longer.
 pub(super) fn forget(cookie: u64) {
-    for slot in WAYS.iter().chain(&ORIGINS) {
+    let Some(tables) = TABLES.get() else {
+        return;
+    };
+    for slot in tables.ways.iter().chain(&tables.origins) {
         if slot.read().is_some_and(|[own, ..]| own == cookie) {
             slot.write(&[0; WORDS]);
         }
     }
 }
 
-fn put(table: &'static [Slot; SLOTS], cookie: u64, key: [u64; 3], entry: &Entry) {
-    if let Some(slot) = slot(table, cookie, key) {
+fn put(table: fn(&Tables) -> &[Slot; SLOTS], cookie: u64, key: [u64; 3], entry: &Entry) {
+    if let Some(slot) = tables().and_then(|tables| slot(table(tables), cookie, key)) {
         slot.write(entry);
     }
 }
 
-fn slot(table: &'static [Slot; SLOTS], cookie: u64, key: [u64; 3]) -> Option<&'static Slot> {
+fn slot(table: &[Slot; SLOTS], cookie: u64, key: [u64; 3]) -> Option<&Slot> {
     // the golden ratio spreads what differs in the low bits over the high ones
     let mix = |hash: u64, word: &u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     let hash = key.iter().fold(mix(0, &cookie), mix);
@@ -231,6 +252,13 @@ fn now() -> u64 {
 mod tests {
     use super::*;
 
+    fn empty() -> Slot {
+        Slot {
+            version: AtomicU64::new(0),
+            words: Default::default(),
+        }
+    }
+
     fn address(text: &str) -> SocketAddr {
         text.parse().unwrap()
     }
@@ -281,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_slot_that_is_being_written_is_neither_read_nor_written() {
-        let slot = Slot::new();
+        let slot = empty();
         slot.write(&[1; WORDS]);
         assert_eq!(slot.read(), Some([1; WORDS]));
         slot.version.fetch_add(1, Ordering::Relaxed);
@@ -293,7 +321,7 @@ mod tests {
 
     #[test]
     fn readers_never_see_halves_of_two_entries() {
-        let slot = &Slot::new();
+        let slot = &empty();
         let end = &std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             for writer in 1..3 {

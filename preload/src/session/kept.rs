@@ -1,20 +1,23 @@
 //! The session's variables as they were when the program started.
 
 use crate::environment::{self, Entry};
-use crate::memory;
+use crate::{memory, sys};
 use core::cell::UnsafeCell;
+use core::ffi::CStr;
+use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
 use kinject_protocol::environment::KEPT;
 use libc::{c_char, c_int};
 
-/// Room for all of them: two paths and two short texts. What does not fit is not kept.
-const ROOM: usize = 8 * 1024;
+/// Room for two short paths and two short texts, as they mostly are. It is part of the one page of writable memory that an
+/// exec pays for; what does not fit gets memory of its own.
+const ROOM: usize = 512;
 
 struct Copy {
     is_complete: AtomicBool,
-    text: UnsafeCell<[c_char; ROOM]>,
-    /// Where each variable of [`KEPT`] begins in `text`.
-    starts: UnsafeCell<[Option<u16>; KEPT.len()]>,
+    room: UnsafeCell<[c_char; ROOM]>,
+    /// Where the copy of each variable of [`KEPT`] is.
+    places: UnsafeCell<[Option<NonNull<c_char>>; KEPT.len()]>,
 }
 
 // SAFETY: the cells are written by the constructor alone, before `is_complete` is set, and only read after
@@ -22,8 +25,8 @@ unsafe impl Sync for Copy {}
 
 static COPY: Copy = Copy {
     is_complete: AtomicBool::new(false),
-    text: UnsafeCell::new([0; ROOM]),
-    starts: UnsafeCell::new([None; KEPT.len()]),
+    room: UnsafeCell::new([0; ROOM]),
+    places: UnsafeCell::new([None; KEPT.len()]),
 };
 
 /// glibc gives a constructor what it gives `main`.
@@ -44,39 +47,30 @@ unsafe extern "C" fn keep(_: c_int, _: *const *const c_char, environment: *const
     }
     memory::note_layout(environment.cast());
     // SAFETY: nothing else holds a reference into the cells before `is_complete` is set
-    let (text, starts) = unsafe { (&mut *COPY.text.get(), &mut *COPY.starts.get()) };
-    let mut used = 0;
-    for (name, start) in KEPT.iter().zip(starts) {
+    let (room, places) = unsafe { (&mut *COPY.room.get(), &mut *COPY.places.get()) };
+    let mut free = room.as_mut_slice();
+    for (name, place) in KEPT.iter().zip(places) {
         // SAFETY: the dynamic linker gives the process's environment, an array that a null ends
         let Some(entry) = (unsafe { environment::find(environment, name) }) else {
             continue;
         };
-        let Some(room) = text.get_mut(used..) else {
-            continue;
-        };
         // SAFETY: an entry points to a C string
-        if let Some(length) = unsafe { copy(entry.text(), room) } {
-            *start = u16::try_from(used).ok();
-            used = used.saturating_add(length);
-        }
+        let text = unsafe { CStr::from_ptr(entry.text()) };
+        *place = copy(text, &mut free);
     }
     COPY.is_complete.store(true, Ordering::Release);
 }
 
-/// Copies a C string with its null; gives its length, or none if the room is too small.
-///
-/// # Safety
-///
-/// `text` has to point to a C string.
-unsafe fn copy(text: *const c_char, room: &mut [c_char]) -> Option<usize> {
-    for (offset, place) in room.iter_mut().enumerate() {
-        // SAFETY: every byte before this one was not null, so this one is part of the string
-        *place = unsafe { *text.add(offset) };
-        if *place == 0 {
-            return offset.checked_add(1);
-        }
-    }
-    None
+/// Copies a string into what is free, or into memory of its own; none if there is none.
+fn copy(text: &CStr, free: &mut &mut [c_char]) -> Option<NonNull<c_char>> {
+    let length = text.count_bytes().wrapping_add(1);
+    let place = match free.split_off_mut(..length) {
+        Some(place) => NonNull::from_mut(place).cast(),
+        None => NonNull::new(sys::map_memory(length).ok()?)?.cast(),
+    };
+    // SAFETY: the place has that length, is writable, and nobody else's
+    unsafe { place.copy_from_nonoverlapping(NonNull::from_ref(text).cast(), length) };
+    Some(place)
 }
 
 /// The variable as it was.
@@ -85,9 +79,8 @@ pub(super) fn find(name: &'static str) -> Option<Entry> {
         return None;
     }
     // SAFETY: `is_complete` was set after the last write
-    let starts = unsafe { &*COPY.starts.get() };
-    let (_, start) = KEPT.iter().zip(starts).find(|(kept, _)| **kept == name)?;
-    let text = COPY.text.get().cast::<c_char>();
-    // SAFETY: the constructor wrote a whole entry of this name there, within the text
-    Some(unsafe { Entry::new(text.add(usize::from((*start)?)), name) })
+    let places = unsafe { &*COPY.places.get() };
+    let (_, place) = KEPT.iter().zip(places).find(|(kept, _)| **kept == name)?;
+    // SAFETY: the constructor wrote a whole entry of this name there
+    Some(unsafe { Entry::new((*place)?.as_ptr(), name) })
 }
