@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #define MOST 16
+#define WAYS 5
 
 static atomic_int told;
 
@@ -31,6 +32,14 @@ static void wait_until_told(int what)
     atomic_store(&told, 0);
 }
 
+/* Of several at once glibc's gai_suspend forgets those that are answered while it wakes up, and has their threads
+ * write to its stack later. */
+static void wait_for(const struct gaicb *request)
+{
+    while (gai_suspend(&request, 1, NULL) != EAI_ALLDONE)
+        ;
+}
+
 static void print_requests(struct gaicb **list, int count)
 {
     int i;
@@ -51,14 +60,17 @@ static void print_requests(struct gaicb **list, int count)
 int main(int argc, char **argv)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_INET};
-    struct gaicb requests[MOST], *list[MOST + 1];
+    /* glibc may still hold a request of which it has told, so that none is used twice */
+    static struct gaicb every[WAYS][MOST];
+    struct gaicb *list[MOST + 1];
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
     struct sigevent event;
     int count = argc - 1, i, way;
 
     sigaction(SIGUSR1, &action, NULL);
-    for (way = 0; way < 5; way++) {
-        memset(requests, 0, sizeof requests);
+    for (way = 0; way < WAYS; way++) {
+        struct gaicb *requests = every[way];
+
         for (i = 0; i < count; i++) {
             requests[i].ar_name = argv[i + 1];
             requests[i].ar_service = "80";
@@ -93,8 +105,8 @@ int main(int argc, char **argv)
             wait_until_told(way);
             break;
         }
-        while (gai_suspend((const struct gaicb *const *)list, count, NULL) != EAI_ALLDONE)
-            ;
+        for (i = 0; i < count; i++)
+            wait_for(list[i]);
         print_requests(list, count);
     }
     way = getaddrinfo_a(7, list, count, NULL);
