@@ -72,6 +72,27 @@ fn a_child_of_a_program_that_cleared_its_environment_is_in_the_session() {
     }
 }
 
+/// The first variable of several that are long leaves little of the library's own room, and none suffices for the others.
+#[test]
+fn variables_of_any_length_are_kept() {
+    let relay = Relay::start();
+    for length in [400, 3_000, 20_000] {
+        let (session, target) = ("s".repeat(length), "t".repeat(length));
+        let said = Program::injected(&relay, "exec_family", &["execve", "cleared"])
+            .env("KINJECT_SESSION", &session)
+            .env("KINJECT_TARGET", &target)
+            .output();
+        let child = parse(&said);
+        assert_eq!(child["KINJECT_SESSION"], session, "{said}");
+        assert_eq!(child["KINJECT_TARGET"], target, "{said}");
+        assert_eq!(
+            child["KINJECT_SOCKET"],
+            relay.socket().to_str().unwrap(),
+            "{said}"
+        );
+    }
+}
+
 /// libc starts the shell by itself, with the environment that the program left.
 #[test]
 fn a_shell_that_libc_starts_for_a_program_that_cleared_its_environment_is_in_the_session() {
