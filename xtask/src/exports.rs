@@ -2,7 +2,8 @@
 //!
 //! A library that needs a version of glibc which a machine does not have keeps every program of that machine from
 //! starting; one that exports a name by accident replaces that function in every program; one that needs another
-//! library makes every exec load it. So all three are checked, against `preload/exports.txt` and the numbers below.
+//! library makes every exec load it, and so does memory of its own. So all four are checked, against `preload/exports.txt`
+//! and the numbers below.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -33,6 +34,9 @@ pub(crate) struct Args {
 /// A version of glibc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Glibc(pub(crate) u32, pub(crate) u32);
+
+/// What every exec pays for is one page of memory that is written, and so no mapping beside the file's own.
+const WRITABLE: u64 = 4096;
 
 /// Before this version dlsym(3) was in a library of its own.
 const ONE_LIBRARY: Glibc = Glibc(2, 34);
@@ -170,7 +174,22 @@ impl Seen {
         if self.has_thread_locals() && (!is_laid_out || self.requires("__tls_get_addr")) {
             faults.push("has thread-local variables that are made at first use".into());
         }
+        if self.writable() > WRITABLE {
+            faults.push(format!("has {} bytes of writable memory", self.writable()));
+        }
         faults
+    }
+
+    /// How many bytes the segments take that are writable.
+    fn writable(&self) -> u64 {
+        let sizes = self.segments.lines().filter_map(|line| {
+            // type, offset, two addresses, size in the file and in memory, flags
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let is_writable = fields.first() == Some(&"LOAD") && fields.get(6) == Some(&"RW");
+            let size = is_writable.then(|| fields.get(5)?.strip_prefix("0x"))??;
+            u64::from_str_radix(size, 16).ok()
+        });
+        sizes.sum()
     }
 
     fn has_thread_locals(&self) -> bool {
@@ -212,7 +231,9 @@ mod tests {
             exported: names("0000000000001234 T connect\n0000000000005678 T execl\n"),
             required: names("                 U dlsym@GLIBC_2.34\n                 w __gmon_start__\n"),
             dynamic: " 0x0000000000000001 (NEEDED)             Shared library: [libc.so.6]\n".into(),
-            segments: "  LOAD           0x000000\n".into(),
+            segments: "  LOAD           0x000000 0x0000000000000000 0x0000000000000000 0x0087 0x9000 R E 0x1000\n  \
+                       LOAD           0x027c60 0x0000000000029c60 0x0000000000029c60 0x02e8 0x1000 RW  0x1000\n"
+                .into(),
         }
     }
 
@@ -243,6 +264,11 @@ mod tests {
         assert_eq!(seen.faults(&listed, limit).len(), 4);
         seen.required.insert("__tls_get_addr@GLIBC_2.3".into());
         assert_eq!(seen.faults(&listed, limit).len(), 5);
+        seen.segments += "  LOAD  0x028000 0x000000000002a000 0x000000000002a000 0x0000 0x20 RW  0x1000\n";
+        assert_eq!(
+            seen.faults(&listed, limit).last().unwrap(),
+            "has 4128 bytes of writable memory"
+        );
     }
 
     #[test]
