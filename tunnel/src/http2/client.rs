@@ -14,20 +14,21 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 
+use super::common::Common;
 use super::datagrams::{self, DatagramStream};
 use super::heartbeat::Heartbeat;
 use super::relief::{Relief, Relieved};
 use super::stream::TunnelStream;
 use super::traffic::Metered;
 use super::vigil::Vigil;
-use super::windows::{Waiting, Windows};
+use super::windows::Windows;
 use super::{
     AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, FACTS_BYTES, FACTS_PATH, configure,
 };
 use crate::dial_error::{DialError, PROXY_STATUS};
 use crate::hello::Hello;
 use crate::keys::RelayIdentity;
-use crate::line::{Line, Outlet};
+use crate::line::Outlet;
 use crate::link::{self, OpenError, Security};
 use crate::payload::Payload;
 use crate::transport::Stream;
@@ -38,8 +39,7 @@ use crate::turn::Last;
 pub struct Tunnel {
     send: SendRequest<Payload>,
     agent: Arc<Hello>,
-    waiting: Waiting,
-    line: Line,
+    common: Common,
 }
 
 /// Runs the tunnel's connection. Nothing moves unless it is polled; it ends when the tunnel does, with the reason.
@@ -94,24 +94,15 @@ impl Tunnel {
             .map_err(|error| OpenError::Http2(error.to_string()))?;
         let heartbeat = Heartbeat::new(connection.ping_pong(), traffic.clone());
         let windows = Windows::new(traffic.clone());
-        let waiting = windows.waiting().clone();
-        let vigil = Vigil::new(traffic);
         let outlet = Outlet::new();
-        let line = outlet.line().clone();
+        let common = Common::new(&windows, &outlet);
+        let vigil = Vigil::new(traffic, common.departures.clone());
         let agent = Arc::new(agent);
         let handles = Arc::downgrade(&agent);
         let driver = Driver(Box::pin(drive(
             connection, relief, outlet, heartbeat, vigil, windows, handles,
         )));
-        Ok((
-            Tunnel {
-                send,
-                agent,
-                waiting,
-                line,
-            },
-            driver,
-        ))
+        Ok((Tunnel { send, agent, common }, driver))
     }
 
     /// What the agent said about itself.
@@ -138,12 +129,7 @@ impl Tunnel {
                 true => DialError::Other(format!("the agent gave up: {error}")),
                 false => DialError::TunnelLost,
             })?;
-        Ok(TunnelStream {
-            send,
-            recv: verdict(response)?,
-            waiting: self.waiting.share(),
-            line: self.line.clone(),
-        })
+        Ok(self.common.stream(send, verdict(response)?))
     }
 
     /// Asks for a flow of datagrams between the agent and `target` (CONNECT-UDP, RFC 9298). The agent has not answered
@@ -208,6 +194,7 @@ impl Tunnel {
         poll_fn(|cx| send.poll_ready(cx))
             .await
             .map_err(|_| RequestError::TunnelLost)?;
+        self.common.departures.leave();
         send.send_request(request, end)
             .map_err(|error| match error.is_io() || error.is_go_away() {
                 true => RequestError::TunnelLost,

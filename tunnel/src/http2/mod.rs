@@ -23,7 +23,9 @@
 //!   themselves, and a program may well reset thousands of connections in a second.
 
 mod client;
+mod common;
 mod datagrams;
+mod departures;
 mod facts;
 mod heartbeat;
 mod relief;
@@ -36,6 +38,7 @@ mod windows;
 pub use client::{Driver, RequestError, Tunnel};
 pub(crate) use datagrams::Receiving;
 pub use datagrams::{DatagramRequest, DatagramStream};
+pub(crate) use departures::Departures;
 pub use facts::{AgentFacts, InterfaceAddress, Scope};
 pub use server::{ConnectRequest, DnsRequest, FactsRequest, Incoming, Server};
 pub use stream::TunnelStream;

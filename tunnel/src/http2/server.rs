@@ -13,15 +13,16 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::client::{RequestError, body};
+use super::common::Common;
 use super::datagrams::DatagramRequest;
 use super::heartbeat::Heartbeat;
 use super::relief::{Relief, Relieved};
 use super::stream::TunnelStream;
 use super::traffic::Metered;
-use super::windows::{Share, Windows};
+use super::windows::Windows;
 use super::{AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, FACTS_PATH, configure};
 use crate::dial_error::{DialError, PROXY_STATUS};
-use crate::line::{Line, Outlet};
+use crate::line::Outlet;
 use crate::link::{OpenError, PROVE_DEADLINE};
 use crate::payload::Payload;
 use crate::transport::Stream;
@@ -35,6 +36,7 @@ pub struct Server {
     connection: Connection<Metered, Payload>,
     relief: Relief,
     outlet: Outlet,
+    common: Common,
     heartbeat: Heartbeat,
     windows: Windows,
     last: Last,
@@ -58,8 +60,7 @@ pub struct ConnectRequest {
     authority: String,
     respond: SendResponse<Payload>,
     recv: RecvStream,
-    waiting: Share,
-    line: Line,
+    common: Common,
 }
 
 /// `POST /dns-query`.
@@ -86,10 +87,12 @@ impl Server {
             .map_err(|error| OpenError::Http2(error.to_string()))?;
         let windows = Windows::new(traffic.clone());
         let heartbeat = Heartbeat::new(connection.ping_pong(), traffic);
+        let outlet = Outlet::new();
         Ok(Server {
             connection,
             relief,
-            outlet: Outlet::new(),
+            common: Common::new(&windows, &outlet),
+            outlet,
             heartbeat,
             windows,
             last: Last::default(),
@@ -112,12 +115,7 @@ impl Server {
             });
             match accepted.await? {
                 Some(Ok((request, respond))) => {
-                    if let Some(incoming) = sort(
-                        request,
-                        respond,
-                        self.windows.waiting().share(),
-                        self.outlet.line(),
-                    ) {
+                    if let Some(incoming) = sort(request, respond, &self.common) {
                         return Ok(incoming);
                     }
                 }
@@ -148,12 +146,7 @@ impl ConnectRequest {
     /// Says that the connection stands. `None` when the relay has given it up.
     pub fn accept(mut self) -> Option<TunnelStream> {
         let send = self.respond.send_response(Response::new(()), false).ok()?;
-        Some(TunnelStream {
-            send,
-            recv: self.recv,
-            waiting: self.waiting,
-            line: self.line,
-        })
+        Some(self.common.stream(send, self.recv))
     }
 
     /// Says why there is no connection.
@@ -227,12 +220,7 @@ impl FactsRequest {
 }
 
 /// Finds out what is wanted; what is not ours is refused here.
-fn sort(
-    request: Request<RecvStream>,
-    respond: SendResponse<Payload>,
-    waiting: Share,
-    line: &Line,
-) -> Option<Incoming> {
+fn sort(request: Request<RecvStream>, respond: SendResponse<Payload>, common: &Common) -> Option<Incoming> {
     let refuse = |respond, status: StatusCode| {
         answer(respond, status, "text/plain", Bytes::new());
         None
@@ -255,8 +243,7 @@ fn sort(
             authority,
             respond,
             recv: request.into_body(),
-            waiting,
-            line: line.clone(),
+            common: common.clone(),
         }));
     }
     match (request.uri().path(), request.method()) {

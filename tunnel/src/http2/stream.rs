@@ -4,6 +4,7 @@ use std::fmt;
 
 use h2::{RecvStream, SendStream};
 
+use super::departures::Departures;
 use super::windows::Share;
 use crate::line::Line;
 use crate::payload::Payload;
@@ -16,6 +17,8 @@ pub struct TunnelStream {
     pub(crate) waiting: Share,
     /// The way out, shared with the tunnel's other connections.
     pub(crate) line: Line,
+    /// Where it may wait once it is closed.
+    pub(crate) departures: Departures,
 }
 
 impl TunnelStream {

@@ -14,6 +14,7 @@ use std::task::Context;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::departures::Departures;
 use super::traffic::Traffic;
 use crate::turn::rest;
 
@@ -27,20 +28,22 @@ const VAIN: u32 = 4;
 /// Then one attempt in so many shows whether that is still true.
 const PROBE: u32 = 128;
 
-/// Watches over one connection's traffic.
+/// Watches over one connection's traffic, and over those that wait meanwhile to leave.
 pub(super) struct Vigil {
     traffic: Traffic,
     seen: (u64, u64),
     state: State,
+    departures: Departures,
 }
 
 impl Vigil {
-    pub(super) fn new(traffic: Traffic) -> Self {
+    pub(super) fn new(traffic: Traffic, departures: Departures) -> Self {
         let seen = traffic.now();
         Self {
             traffic,
             seen,
             state: State::default(),
+            departures,
         }
     }
 
@@ -50,12 +53,14 @@ impl Vigil {
         let now = self.traffic.now();
         let (heard, sent) = (now.0 - self.seen.0, now.1 - self.seen.1);
         self.seen = now;
-        if self.state.stays_awake(heard, sent, Instant::now) {
+        let stays_awake = self.state.stays_awake(heard, sent, Instant::now);
+        if stays_awake {
             if heard + sent == 0 {
                 thread::yield_now();
             }
             rest(cx);
         }
+        self.departures.serve(stays_awake);
     }
 }
 

@@ -85,6 +85,8 @@ struct Shared {
     outbound_done: AtomicBool,
     /// The socket takes no more bytes: it was reset.
     write_failed: AtomicBool,
+    /// The connection has ended both ways, and the tunnel has not been told.
+    departing: AtomicBool,
 }
 
 /// Copies both directions until both have ended, or either side fails.
@@ -103,6 +105,7 @@ pub async fn splice(
         mut recv,
         waiting,
         line,
+        departures,
     } = stream;
     let shared = Shared {
         flight: Arc::default(),
@@ -111,13 +114,20 @@ pub async fn splice(
         inbound_done: AtomicBool::new(false),
         outbound_done: AtomicBool::new(false),
         write_failed: AtomicBool::new(false),
+        departing: AtomicBool::new(false),
     };
     let mut inbound = Inbound::new(waiting);
     let mut sent = 0;
     let end = {
         let (read, mut write) = tcp.split();
         let mut outbound = pin!(outbound::run(
-            read, &mut send, &line, &shared, &is_closed, &mut sent
+            read,
+            &mut send,
+            &line,
+            &departures,
+            &shared,
+            &is_closed,
+            &mut sent
         ));
         let mut inbound_running = true;
         poll_fn(|cx| {
@@ -147,6 +157,9 @@ pub async fn splice(
         })
         .await
     };
+    if shared.departing.load(Ordering::Relaxed) {
+        departures.wait(send);
+    }
     if end == SpliceEnd::Finished {
         // Nobody waits for this close.
         rests().await;

@@ -26,6 +26,7 @@ use tokio::time::timeout;
 
 use super::block::{self, MOST_READ_BYTES, READ_BYTES};
 use super::{Shared, SpliceEnd, orphan, rests, stream_end};
+use crate::http2::Departures;
 use crate::line::{Line, Place, Turn};
 use crate::payload::Payload;
 use crate::turn::turn;
@@ -53,6 +54,7 @@ pub(super) async fn run(
     mut read: ReadHalf<'_>,
     send: &mut SendStream<Payload>,
     line: &Line,
+    departures: &Departures,
     shared: &Shared,
     is_closed: &impl Fn(&TcpStream) -> bool,
     sent: &mut u64,
@@ -97,9 +99,14 @@ pub(super) async fn run(
         // The end of a socket that was reset while it was written to.
         return abort(send, shared, io::ErrorKind::ConnectionReset).await;
     }
+    let was_closed = || shared.flight.has_landed() && is_closed(read.as_ref());
+    if departures.are_open() && was_closed() {
+        shared.departing.store(true, Ordering::Relaxed);
+        return SpliceEnd::Finished;
+    }
     // What begins goes before what ends.
     rests().await;
-    if shared.flight.has_landed() && is_closed(read.as_ref()) {
+    if was_closed() {
         // One frame says it, and the other end has nothing to say in return.
         send.send_reset(Reason::NO_ERROR);
         return SpliceEnd::Finished;

@@ -1,0 +1,153 @@
+//! What ends waits for what begins, and leaves in the same write.
+//!
+//! Every write costs each process on its way a wake-up, and nobody waits for the news that a program has closed its
+//! socket. A program that makes one connection after the other has the next one's request ready within microseconds. To
+//! wait for that costs nothing while the tunnel looks for news anyway ([`vigil`](super::vigil)). While it sleeps,
+//! nothing waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use h2::{Reason, SendStream};
+use parking_lot::Mutex;
+
+use crate::payload::Payload;
+
+/// How much later than it might the other end hears of a close.
+const PATIENCE: Duration = Duration::from_micros(200);
+
+/// Where closed connections wait for company; clones share it. Dropping it resets them with CANCEL.
+#[derive(Clone, Default)]
+pub(crate) struct Departures(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// Whether the tunnel looks for news without sleeping.
+    is_awake: AtomicBool,
+    /// In the order in which they came.
+    waiting: Mutex<Vec<(Instant, SendStream<Payload>)>>,
+}
+
+impl Departures {
+    /// Whether a connection may wait here. If not, its end has to be said by whoever has it.
+    pub(crate) fn are_open(&self) -> bool {
+        self.0.is_awake.load(Ordering::Relaxed)
+    }
+
+    /// Has the connection wait; both its directions end with one frame.
+    pub(crate) fn wait(&self, send: SendStream<Payload>) {
+        self.0.waiting.lock().push((Instant::now(), send));
+    }
+
+    /// Something else is about to be said, with which all of them leave.
+    pub(super) fn leave(&self) {
+        self.0.waiting.lock().drain(..).for_each(say_closed);
+    }
+
+    /// Lets go who has waited for long enough, or all of them if the tunnel may sleep now. To be called in each poll
+    /// of the tunnel.
+    pub(super) fn serve(&self, is_awake: bool) {
+        self.0.is_awake.store(is_awake, Ordering::Relaxed);
+        if !is_awake {
+            return self.leave();
+        }
+        let mut waiting = self.0.waiting.lock();
+        if !waiting.is_empty() {
+            let now = Instant::now();
+            waiting
+                .extract_if(.., |(since, _)| is_over(*since, now))
+                .for_each(say_closed);
+        }
+    }
+}
+
+fn is_over(since: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(since) >= PATIENCE
+}
+
+/// One frame says it, and the other end has nothing to say in return.
+fn say_closed((_, mut send): (Instant, SendStream<Payload>)) {
+    send.send_reset(Reason::NO_ERROR);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use http::Request;
+    use tokio::io::duplex;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// A stream of a connection that runs by itself, and what its other end hears of how it ends.
+    async fn stream() -> (SendStream<Payload>, impl Future<Output = Option<Reason>>) {
+        let (ours, theirs) = duplex(64 * 1024);
+        let (tell, arrived) = oneshot::channel();
+        let server = tokio::spawn(async move {
+            let mut server = h2::server::handshake(theirs).await.unwrap();
+            let (request, respond) = server.accept().await.unwrap().unwrap();
+            tell.send(()).unwrap();
+            tokio::spawn(async move { while server.accept().await.is_some() {} });
+            let error = request.into_body().data().await?.err()?;
+            drop(respond);
+            error.reason()
+        });
+        let (mut requests, connection) = h2::client::Builder::new()
+            .handshake::<_, Payload>(ours)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        poll_fn(|cx| requests.poll_ready(cx)).await.unwrap();
+        let request = Request::get("http://agent/").body(()).unwrap();
+        let (_response, send) = requests.send_request(request, false).unwrap();
+        // a reset takes back what has not left
+        arrived.await.unwrap();
+        (send, async { server.await.unwrap() })
+    }
+
+    fn waiting(departures: &Departures) -> usize {
+        departures.0.waiting.lock().len()
+    }
+
+    #[tokio::test]
+    async fn a_closed_connection_leaves_with_whatever_is_said_next() {
+        let departures = Departures::default();
+        departures.serve(true);
+        assert!(departures.are_open());
+        let (send, heard) = stream().await;
+        departures.wait(send);
+        assert_eq!(waiting(&departures), 1);
+        departures.leave();
+        assert_eq!(waiting(&departures), 0);
+        assert_eq!(heard.await, Some(Reason::NO_ERROR));
+    }
+
+    #[tokio::test]
+    async fn a_closed_connection_leaves_by_itself_when_nothing_else_does() {
+        let departures = Departures::default();
+        departures.serve(true);
+        let (send, heard) = stream().await;
+        departures.wait(send);
+        while waiting(&departures) > 0 {
+            departures.serve(true);
+        }
+        assert_eq!(heard.await, Some(Reason::NO_ERROR));
+        let now = Instant::now();
+        assert!(!is_over(now, now) && !is_over(now + PATIENCE, now));
+        assert!(is_over(now, now + PATIENCE));
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_while_the_tunnel_sleeps() {
+        let departures = Departures::default();
+        assert!(!departures.are_open());
+        departures.serve(true);
+        let (send, heard) = stream().await;
+        departures.wait(send);
+        departures.serve(false);
+        assert!(!departures.are_open());
+        assert_eq!(heard.await, Some(Reason::NO_ERROR));
+    }
+}
