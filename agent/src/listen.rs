@@ -11,7 +11,6 @@ use kinject_tunnel::lanes::Meetings;
 use kinject_tunnel::link::PROVE_DEADLINE;
 use kinject_tunnel::{AgentIdentity, Listener, OpenError, Security, Stream, link};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::dns::Resolver;
@@ -21,8 +20,6 @@ use crate::log::log;
 use crate::tunnel;
 use crate::upgrade;
 
-/// How long tunnels may take to end when the agent stops.
-pub(crate) const DRAIN: Duration = Duration::from_secs(1);
 /// Connections that may be proving themselves at once.
 const UNPROVEN: usize = 64;
 /// Pause after a failed accept, which is usually a lack of descriptors that passes.
@@ -112,8 +109,9 @@ impl Doorkeeper {
                         let present = keeper.presence.enter();
                         log(format_args!("tunnel open: {peer}"));
                         let services = Arc::clone(&keeper.services);
-                        let reason = tunnel::run(server, services, keeper.stopping.clone()).await;
+                        let (reason, mut rest) = tunnel::run(server, services, keeper.stopping.clone()).await;
                         log(format_args!("tunnel closed: {peer}: {reason}"));
+                        while rest.join_next().await.is_some() {}
                         drop(present);
                     }
                     Ok(None) => log(format_args!("second lane of a tunnel: {peer}")),
@@ -145,13 +143,5 @@ impl Doorkeeper {
             Some(stream) => Server::start(stream).await.map(Some),
             None => Ok(None),
         }
-    }
-}
-
-/// Waits for all tasks, and ends those that take longer than this.
-pub(crate) async fn join_within(tasks: &mut JoinSet<()>, limit: Duration) {
-    let all = async { while tasks.join_next().await.is_some() {} };
-    if tokio::time::timeout(limit, all).await.is_err() {
-        tasks.shutdown().await;
     }
 }

@@ -20,11 +20,12 @@ mod upgrade;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kinject_tunnel::{AgentIdentity, Listener, Secret};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use cli::{Command, Identity, Options};
@@ -32,6 +33,9 @@ use dns::Resolver;
 use grace::Presence;
 use listen::{Door, Doorkeeper, Way};
 use log::log;
+
+/// How long an agent that stops may go on delivering what programs have left behind: somewhat less than its pod has.
+const LEFTOVERS: Duration = Duration::from_secs(25);
 
 fn main() -> ExitCode {
     kinject_tunnel::memory::keep_blocks();
@@ -87,10 +91,9 @@ async fn serve(options: Options) -> Result<()> {
         doors.spawn(Arc::clone(&doorkeeper).keep(door));
     }
 
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut signals = Signals::new()?;
     tokio::select! {
-        _ = terminate.recv() => log(format_args!("stopping: SIGTERM")),
-        _ = interrupt.recv() => log(format_args!("stopping: SIGINT")),
+        name = signals.next() => log(format_args!("stopping: {name}")),
         grace = presence.absent_for(options.grace) => {
             log(format_args!("stopping: no relay has spoken for {} seconds", grace.as_secs()));
         }
@@ -98,8 +101,34 @@ async fn serve(options: Options) -> Result<()> {
     doors.shutdown().await;
     // Nobody listens any more when every tunnel has ended.
     let _ = stop.send(true);
-    presence.gone_within(listen::DRAIN).await;
+    tokio::select! {
+        () = presence.gone_within(LEFTOVERS) => {}
+        name = signals.next() => log(format_args!("not waiting any longer: {name}")),
+    }
     Ok(())
+}
+
+/// The signals that end an agent.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The name of the next one. Cancel-safe.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 /// Each connection is a descriptor; the usual soft limit of 1024 is not meant for us.

@@ -1,27 +1,43 @@
 //! One tunnel: takes requests and answers each in a task of its own.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kinject_tunnel::http2::{ConnectRequest, DnsRequest, Incoming, Server};
 use kinject_tunnel::{CloseReason, splice};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::datagrams;
 use crate::dial;
 use crate::dns::ForwardError;
-use crate::listen::{DRAIN, Services, join_within};
+use crate::listen::Services;
 use crate::log::log;
 
-/// Serves until the tunnel ends; its connections end with it. When the agent stops, no further request is taken and
-/// what is under way gets a moment to end.
+/// How long a tunnel may take to end when the agent stops.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// Serves until the tunnel ends. When the agent stops, no further request is taken and what is under way gets a moment
+/// to end.
+///
+/// With the tunnel its connections end, by a reset, but for those that their programs had closed before: what they said
+/// is still delivered. The second result does that.
 pub(crate) async fn run(
     mut server: Server,
     services: Arc<Services>,
     mut stopping: watch::Receiver<bool>,
-) -> CloseReason {
+) -> (CloseReason, JoinSet<()>) {
     let mut streams = JoinSet::new();
     let mut draining = false;
+    let mut patience = pin!({
+        let mut stopping = stopping.clone();
+        async move {
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+            sleep(DRAIN).await;
+        }
+    });
     let reason = loop {
         tokio::select! {
             incoming = server.next() => match incoming {
@@ -39,12 +55,12 @@ pub(crate) async fn run(
                 draining = true;
                 server.drain();
             }
+            () = &mut patience => break CloseReason::Finished,
         }
     };
-    // Without the server every stream fails, and each connection ends with a reset, as it should.
+    // Without the server every stream fails.
     drop(server);
-    join_within(&mut streams, DRAIN).await;
-    reason
+    (reason, streams)
 }
 
 async fn answer(incoming: Incoming, services: Arc<Services>) {

@@ -5,9 +5,10 @@
 mod support;
 
 use std::process::Stdio;
+use std::time::Duration;
 
-use kinject_tunnel::{CloseReason, Endpoint};
-use support::{Agent, open, relay, soon, through};
+use kinject_tunnel::{CloseReason, Endpoint, SpliceEnd};
+use support::{Agent, open, pair, relay, soon, through};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 
@@ -110,6 +111,57 @@ async fn sigterm_ends_it_cleanly_and_resets_what_is_open() {
     assert_eq!(soon(driver).await.unwrap(), CloseReason::PeerClosed);
     assert!(agent.ended().success());
     assert!(!agent.folder.path().join("agent.sock").exists());
+}
+
+#[tokio::test]
+async fn what_programs_said_before_they_closed_is_delivered_though_relay_and_agent_end() {
+    const MUCH: usize = 6_000_000;
+    let mut agent = Agent::start(&[]);
+    let (tunnel, driver) = agent.tunnel().await;
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = tunnel
+        .connect(&service.local_addr().unwrap().to_string())
+        .await
+        .unwrap();
+    let (mut program, relay) = pair().await;
+    let connection = tokio::spawn(kinject_tunnel::splice(relay, stream, |_| true));
+    let (mut service, _) = service.accept().await.unwrap();
+    soon(program.write_all(&vec![b's'; MUCH])).await.unwrap();
+    drop(program);
+    assert_eq!(soon(connection).await.unwrap().end, SpliceEnd::Finished);
+    soon(tunnel.facts()).await.unwrap();
+    drop(tunnel);
+    assert_eq!(soon(driver).await.unwrap(), CloseReason::Finished);
+    agent.line("tunnel closed");
+    agent.signal("-TERM");
+    let still_there = tokio::time::timeout(Duration::from_secs(2), std::future::pending::<()>()).await;
+    assert!(still_there.is_err() && agent.process.try_wait().unwrap().is_none());
+    let mut heard = Vec::new();
+    soon(service.read_to_end(&mut heard)).await.unwrap();
+    assert_eq!(heard.len(), MUCH);
+    drop(service);
+    assert!(agent.ended().success());
+}
+
+/// Who asks twice does not want to wait.
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let mut agent = Agent::start(&[]);
+    let (tunnel, _driver) = agent.tunnel().await;
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = service.local_addr().unwrap().to_string();
+    let stream = tunnel.connect(&address).await.unwrap();
+    let (mut program, relay) = pair().await;
+    let connection = tokio::spawn(kinject_tunnel::splice(relay, stream, |_| true));
+    let (_unread, _) = service.accept().await.unwrap();
+    soon(program.write_all(&vec![b's'; 6_000_000])).await.unwrap();
+    drop(program);
+    assert_eq!(soon(connection).await.unwrap().end, SpliceEnd::Finished);
+    agent.signal("-TERM");
+    agent.line("stopping");
+    agent.signal("-TERM");
+    agent.line("not waiting");
+    assert!(agent.ended().success());
 }
 
 #[tokio::test]

@@ -92,6 +92,22 @@ async fn what_a_program_said_before_it_closed_arrives_also_at_a_service_that_tak
     }
 }
 
+/// Whoever waits for a relay's connections to end waits for what programs said, and not for services to close.
+#[tokio::test]
+async fn a_connection_whose_program_has_closed_is_over_when_everything_has_left() {
+    for said in [100, 3_000_000, 30_000_000] {
+        let world = World::new().await;
+        let (mut program, mut service, relay) = world.connection_whose_fin(true).await;
+        let saying = tokio::spawn(async move { program.write_all(&vec![b's'; said]).await.unwrap() });
+        let mut heard = vec![0; said];
+        soon(service.read_exact(&mut heard)).await.unwrap();
+        soon(saying).await.unwrap();
+        let relay = soon(relay).await.unwrap();
+        assert_eq!((relay.sent, relay.end), (said as u64, SpliceEnd::Finished));
+        assert_eq!(read_all(&mut service).await.unwrap(), b"");
+    }
+}
+
 #[tokio::test]
 async fn a_reset_by_the_service_reaches_the_program() {
     let mut world = World::new().await;

@@ -49,7 +49,7 @@ pub(crate) fn manifest(
                     "restartPolicy": "Never",
                     "automountServiceAccountToken": false,
                     "enableServiceLinks": false,
-                    "terminationGracePeriodSeconds": 1,
+                    "terminationGracePeriodSeconds": 30,
                     "securityContext": {
                         "runAsNonRoot": true,
                         "runAsUser": 65532,

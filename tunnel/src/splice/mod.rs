@@ -5,7 +5,7 @@
 //! | TCP side | tunnel side |
 //! |---|---|
 //! | FIN | END_STREAM; the other direction goes on (half-close) |
-//! | FIN of a socket that its program has closed | RST_STREAM with NO_ERROR in place of END_STREAM, if everything before it has left: nothing has to come back |
+//! | FIN of a socket that its program has closed | RST_STREAM with NO_ERROR in place of END_STREAM, when everything before it has left: nothing has to come back |
 //! | RST, or any error of the socket | RST_STREAM with CONNECT_ERROR, after the bytes that came before it |
 //! | RST (SO_LINGER 0) | RST_STREAM with any other code |
 //! | RST | the tunnel is lost |

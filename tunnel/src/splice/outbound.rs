@@ -99,14 +99,16 @@ pub(super) async fn run(
         // The end of a socket that was reset while it was written to.
         return abort(send, shared, io::ErrorKind::ConnectionReset).await;
     }
-    let was_closed = || shared.flight.has_landed() && is_closed(read.as_ref());
-    if departures.are_open() && was_closed() {
+    if departures.are_open() && shared.flight.has_landed() && is_closed(read.as_ref()) {
         shared.departing.store(true, Ordering::Relaxed);
         return SpliceEnd::Finished;
     }
     // What begins goes before what ends.
     rests().await;
-    if was_closed() {
+    if is_closed(read.as_ref()) {
+        if let Err(end) = landed(&read, send, shared).await {
+            return end;
+        }
         // One frame says it, and the other end has nothing to say in return.
         send.send_reset(Reason::NO_ERROR);
         return SpliceEnd::Finished;
@@ -252,6 +254,20 @@ async fn blocked(
         Some(kind) => abort(send, shared, kind).await,
         None => ended(read, send, shared).await,
     })
+}
+
+/// Waits until everything has left, which a reset would take back.
+async fn landed(
+    read: &ReadHalf<'_>,
+    send: &mut SendStream<Payload>,
+    shared: &Shared,
+) -> Result<(), SpliceEnd> {
+    let kind = tokio::select! {
+        biased;
+        () = poll_fn(|cx| shared.flight.poll_landed(cx)) => return Ok(()),
+        kind = socket_failed(read, shared) => kind,
+    };
+    Err(abort(send, shared, kind).await)
 }
 
 /// Waits until the socket has failed, without reading it.
