@@ -41,10 +41,10 @@ impl Presence {
         }
     }
 
-    /// Waits until there is no tunnel, but not longer than this.
-    pub(crate) async fn gone_within(&self, limit: Duration) {
-        let mut count = self.0.subscribe();
-        let _ = timeout(limit, count.wait_for(|count| *count == 0)).await;
+    /// Waits until there is no tunnel.
+    pub(crate) async fn gone(&self) {
+        // `self` holds a sender, so the channel stays open.
+        let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
     }
 }
 

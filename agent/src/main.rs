@@ -12,6 +12,7 @@ mod dial;
 mod dns;
 mod facts;
 mod grace;
+mod leftovers;
 mod listen;
 mod log;
 mod resolv_conf;
@@ -27,6 +28,7 @@ use kinject_tunnel::{AgentIdentity, Listener, Secret};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use cli::{Command, Identity, Options};
 use dns::Resolver;
@@ -101,8 +103,19 @@ async fn serve(options: Options) -> Result<()> {
     doors.shutdown().await;
     // Nobody listens any more when every tunnel has ended.
     let _ = stop.send(true);
+    let delivered = async {
+        presence.gone().await;
+        // other agents share a network that outlives them
+        if matches!(options.identity, Identity::Session(_)) {
+            leftovers::delivered().await;
+        }
+    };
     tokio::select! {
-        () = presence.gone_within(LEFTOVERS) => {}
+        ended = timeout(LEFTOVERS, delivered) => {
+            if ended.is_err() {
+                log(format_args!("not everything was taken within {} seconds", LEFTOVERS.as_secs()));
+            }
+        }
         name = signals.next() => log(format_args!("not waiting any longer: {name}")),
     }
     Ok(())

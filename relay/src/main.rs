@@ -38,6 +38,13 @@ use tokio::sync::mpsc;
 /// How long the end may take, whatever hangs; the launcher waits a little longer.
 const TAKE_DOWN_PATIENCE: Duration = Duration::from_secs(13);
 
+/// How long readers may take for what programs said before they ended: somewhat longer than a kernel waits for one that
+/// takes nothing.
+const WIND_UP_PATIENCE: Duration = Duration::from_secs(300);
+
+/// The same when a signal ends the relay, after which the machine itself may end.
+const WIND_UP_PATIENCE_WHEN_TOLD: Duration = Duration::from_secs(5);
+
 fn main() -> ExitCode {
     kinject_tunnel::memory::keep_blocks();
     match run() {
@@ -83,14 +90,22 @@ async fn relay() -> anyhow::Result<()> {
     let (events, queue) = mpsc::channel(64);
     let writer = tokio::task::spawn_local(write_events(queue, reports));
     let clean_up = session::CleanUp::default();
-    tokio::select! {
-        ended = session::run(&config, &events, &clean_up) => {
-            let Err(failure) = ended;
-            log::warn!("the session failed: {}", failure.message);
-            send(&events, Event::Failed(failure.into())).await;
+    let signal = ending_signal()?;
+    let over = async {
+        tokio::select! {
+            () = end_of_orders(&mut orders) => {
+                log::info!("the launcher ended the session");
+                WIND_UP_PATIENCE
+            }
+            name = signal => {
+                log::info!("ended by {name}");
+                WIND_UP_PATIENCE_WHEN_TOLD
+            }
         }
-        () = end_of_orders(&mut orders) => log::info!("the launcher ended the session"),
-        name = ending_signal()? => log::info!("ended by {name}"),
+    };
+    if let Err(failure) = session::run(&config, &events, &clean_up, over).await {
+        log::warn!("the session failed: {}", failure.message);
+        send(&events, Event::Failed(failure.into())).await;
     }
     let ended = tokio::time::timeout(TAKE_DOWN_PATIENCE, async {
         take_down(&config, &events, &clean_up).await;

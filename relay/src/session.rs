@@ -7,6 +7,7 @@ use crate::control::conversation::Conversation;
 use crate::control::listener::ControlListener;
 use crate::data::abandoned::Abandonments;
 use crate::data::closed::ClosedSockets;
+use crate::data::open::OpenConnections;
 use crate::data::ports::{self, DataPorts};
 use crate::datagrams::{self, Flows};
 use crate::log;
@@ -24,12 +25,20 @@ use kinject_protocol::session::{Event, Ready, Report, SessionConfig, Target};
 use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 /// The name of the control socket in the session's folder.
 const SOCKET_NAME: &str = "control.sock";
+
+/// How often the runtime asks for news before what programs left in sockets counts as read.
+const TURNS: u8 = 4;
+
+/// How long to wait for what programs have left without telling the user.
+const WITHOUT_A_WORD: Duration = Duration::from_secs(2);
 
 /// What the calls of the session's programs work with.
 pub(crate) struct Session {
@@ -41,6 +50,8 @@ pub(crate) struct Session {
     pub(crate) trace: Rc<Trace>,
     /// The sockets that were connected.
     pub(crate) registry: Registry,
+    /// The connections that they have open.
+    pub(crate) connections: OpenConnections,
     /// Where programs' sockets are connected to.
     pub(crate) ports: DataPorts,
     /// The connects that programs may give up.
@@ -89,12 +100,72 @@ impl CleanUp {
     }
 }
 
-/// Brings a session up and serves it until it is dropped.
+/// Brings a session up and serves it until it is over, which comes with how long it may take to wind it up.
 pub(crate) async fn run(
     config: &SessionConfig,
     events: &mpsc::Sender<Event>,
     clean_up: &CleanUp,
-) -> Result<Infallible, Failure> {
+    over: impl Future<Output = Duration>,
+) -> Result<(), Failure> {
+    let mut over = pin!(over);
+    let (session, mut tasks) = tokio::select! {
+        up = bring_up(config, events, clean_up) => up?,
+        _ = &mut over => return Ok(()),
+    };
+    let patience = tokio::select! {
+        ended = tasks.join_next() => return match ended {
+            Some(Ok(ended)) => match ended {},
+            Some(Err(error)) => Err(Failure::lasting(
+                format!("the relay failed: {error}"),
+                "report this",
+            )),
+            None => Err(Failure::lasting("the relay has nothing to do", "report this")),
+        },
+        patience = over => patience,
+    };
+    // the tasks go on meanwhile
+    if tokio::time::timeout(patience, wind_up(&session, events))
+        .await
+        .is_err()
+    {
+        log::warn!("not everything that programs said before they ended has been taken in time");
+    }
+    Ok(())
+}
+
+/// Sees to it that the agent has what programs said before they ended.
+async fn wind_up(session: &Session, events: &mpsc::Sender<Event>) {
+    // what waits in sockets is read first
+    for _ in 0..TURNS {
+        tokio::task::yield_now().await;
+    }
+    let left = session.connections.left_behind(&session.closed);
+    let over = session.connections.until_over(&left);
+    tokio::pin!(over);
+    if tokio::time::timeout(WITHOUT_A_WORD, &mut over).await.is_err() {
+        let count = left.len();
+        let report = Report {
+            message: format!(
+                "waiting until what programs sent before they ended has been taken, on {count} connections"
+            ),
+            hint: Some("Ctrl-C does not wait".to_owned()),
+        };
+        // a launcher that is gone reads no notices
+        let _unheard = events.send(Event::Notice(report)).await.is_err();
+        over.await;
+    }
+    if let Some(up) = session.uplink.now() {
+        // an answer comes after everything that went before its question; without one the tunnel is lost, and all of it
+        let _answer = up.tunnel.facts().await;
+    }
+}
+
+/// Brings a session up.
+async fn bring_up(
+    config: &SessionConfig,
+    events: &mpsc::Sender<Event>,
+    clean_up: &CleanUp,
+) -> Result<(Rc<Session>, JoinSet<Infallible>), Failure> {
     let socket = config.folder.join(SOCKET_NAME);
     let listener = ControlListener::bind(&socket).map_err(|error| {
         Failure::lasting(
@@ -141,6 +212,7 @@ pub(crate) async fn run(
         routes,
         trace,
         registry: Registry::default(),
+        connections: OpenConnections::default(),
         flows: Flows::new(ports::address(number)),
         ports,
         abandonments: Abandonments::default(),
@@ -160,15 +232,8 @@ pub(crate) async fn run(
     tasks.spawn_local(async move { ticking.ticker.run().await });
     let flows = Rc::clone(&session);
     tasks.spawn_local(async move { flows.flows.watch().await });
-    tasks.spawn_local(serve(session, listener));
-    match tasks.join_next().await {
-        Some(Ok(ended)) => match ended {},
-        Some(Err(error)) => Err(Failure::lasting(
-            format!("the relay failed: {error}"),
-            "report this",
-        )),
-        None => Err(Failure::lasting("the relay has nothing to do", "report this")),
-    }
+    tasks.spawn_local(serve(Rc::clone(&session), listener));
+    Ok((session, tasks))
 }
 
 struct Place {

@@ -76,6 +76,14 @@ impl Uplink {
         }
     }
 
+    /// The tunnel, if there is one.
+    pub(crate) fn now(&self) -> Option<Rc<Up>> {
+        match &*self.state.borrow() {
+            State::Up(up) => Some(Rc::clone(up)),
+            State::Connecting => None,
+        }
+    }
+
     /// Waits until the session has noticed that this tunnel is lost.
     pub(crate) async fn lost(&self, lost: &Rc<Up>) {
         let mut state = self.state.clone();

@@ -64,6 +64,8 @@ pub(crate) async fn serve(
         return serve_names(session, &call, &program, target).await;
     }
     if let Some((ours, stream, _connected)) = establish(session, call, program, target).await {
+        // a socket without addresses is one that was reset, which the splice finds out
+        let _open = session.connections.note(&ours).ok();
         let outcome = kinject_tunnel::splice(ours, stream, |ours| session.closed.peer_of(ours)).await;
         log::debug!("connection to {target} ended: {outcome:?}");
     }

@@ -39,11 +39,17 @@ impl ClosedSockets {
 
     /// Whether nobody has the peer of this connection on loopback open any more, as far as the kernel tells.
     pub(crate) fn peer_of(&self, ours: &TcpStream) -> bool {
+        match (ours.peer_addr(), ours.local_addr()) {
+            (Ok(program), Ok(ours)) => self.is_closed(program, ours),
+            // a connection without a peer is over
+            _ => false,
+        }
+    }
+
+    /// The same of the program's end at `program` of a connection with the relay's at `ours`.
+    pub(crate) fn is_closed(&self, program: SocketAddr, ours: SocketAddr) -> bool {
         let Some(socket) = &self.0 else { return false };
-        let asked = ours
-            .peer_addr()
-            .and_then(|peer| inode(socket, peer, ours.local_addr()?));
-        match asked {
+        match inode(socket, program, ours) {
             Ok(inode) => inode == 0,
             Err(error) => {
                 log::debug!("the kernel does not tell about a program's socket: {error}");

@@ -7,5 +7,6 @@
 pub(crate) mod abandoned;
 pub(crate) mod closed;
 mod hole;
+pub(crate) mod open;
 pub(crate) mod ports;
 pub(crate) mod program;

@@ -1,16 +1,18 @@
-//! What programs give up leaves nothing behind, neither at the relay nor at the agent.
+//! What programs give up leaves nothing behind, neither at the relay nor at the agent; what they said before they ended
+//! is heard.
 
-use std::process::Stdio;
-use std::time::Duration;
+use std::io::Read;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
 
 use kinject_tests::on_both_places;
 use kinject_tests::process::sockets;
 use kinject_tests::programs::{c, python};
-use kinject_tests::running::{run, spawn};
+use kinject_tests::running::{PATIENCE, finish, run, spawn};
 use kinject_tests::scene::Scene;
-use kinject_tests::session::eventually;
+use kinject_tests::session::{eventually, kinject_run};
 
-use crate::targets::SILENT;
+use crate::targets::{SILENT, agent};
 
 /// The relay looks for sockets that were closed every second, and twice before it believes.
 const NOTICED: Duration = Duration::from_secs(10);
@@ -58,7 +60,33 @@ impl Rest {
     }
 }
 
+/// The first line of a program that goes on.
+fn first_line(program: &mut Child) -> String {
+    let stdout = program.stdout.as_mut().expect("it is captured");
+    // byte by byte, since what follows is for whoever waits for its end
+    let (mut line, mut byte) = (String::new(), [0]);
+    loop {
+        stdout.read_exact(&mut byte).expect("it says a line");
+        match byte[0] {
+            b'\n' => return line,
+            other => line.push(char::from(other)),
+        }
+    }
+}
+
 on_both_places! {
+    /// The session ends with the program, and before its words have arrived.
+    fn what_a_program_said_before_it_ended_is_heard(scene: shared) {
+        let started = Instant::now();
+        let hear = python("testament.py").arg("hear");
+        let mut hearing = spawn(scene.bare(&hear).stdin(Stdio::null()));
+        let port = first_line(&mut hearing);
+        let leave = python("testament.py").args(["leave", &agent(scene), &port]);
+        run(&mut kinject_run::<&str>(scene.place(), &[], &leave)).succeeded();
+        finish(hearing, started, "testament.py hear", PATIENCE)
+            .prints("6000000 bytes and the end\n50 datagrams\n");
+    }
+
     fn what_a_program_gives_up_is_forgotten_at_both_ends(scene: alone) {
         let rest = Rest::of(&scene);
         for _ in 0..10 {

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use kinject_tests::on_both_places;
-use kinject_tests::place::Place;
 use kinject_tests::programs::{Program, python};
 use kinject_tests::running::{Outcome, run, run_within};
 use kinject_tests::scene::Scene;
 
-use crate::targets::pod;
+use crate::targets::{agent, pod};
 
 const ECHO: &str = "10.96.10.3";
 const MANY: u64 = 200 << 20;
@@ -57,15 +56,7 @@ on_both_places! {
 
     fn connections_leave_from_the_agents_pod(scene: shared) {
         let seen = run(&mut scene.injected(&python("streams.py").args(["who", &pod(scene)])));
-        let own = match (scene.place(), scene.pod()) {
-            (Place::Sandbox(_), _) => "10.244.0.5".to_owned(),
-            (Place::Cluster(cluster), Some(pod)) => {
-                let arguments = ["get", "pod", pod, "--output", "jsonpath={.status.podIP}"];
-                cluster.kubectl(&arguments).expect("the agent's pod is there")
-            }
-            (Place::Cluster(_), None) => panic!("a session to a cluster has a pod"),
-        };
-        seen.succeeded().prints(&format!("{own}\n"));
+        seen.succeeded().prints(&format!("{}\n", agent(scene)));
     }
 
     fn options_are_the_programs(scene: shared) {

@@ -1,5 +1,6 @@
 //! What the cases connect to.
 
+use kinject_tests::place::Place;
 use kinject_tests::programs::python;
 use kinject_tests::running::run;
 use kinject_tests::scene::Scene;
@@ -19,6 +20,18 @@ pub(crate) const SILENT: [&str; 2] = ["198.18.0.1", "7005"];
 pub(crate) fn pod(scene: &Scene) -> String {
     let found = run(&mut scene.bare(&python("address.py").arg("db-0.db")));
     found.succeeded().stdout.trim().to_owned()
+}
+
+/// The address of the agent's pod.
+pub(crate) fn agent(scene: &Scene) -> String {
+    match (scene.place(), scene.pod()) {
+        (Place::Sandbox(_), _) => "10.244.0.5".to_owned(),
+        (Place::Cluster(cluster), Some(pod)) => {
+            let arguments = ["get", "pod", pod, "--output", "jsonpath={.status.podIP}"];
+            cluster.kubectl(&arguments).expect("the agent's pod is there")
+        }
+        (Place::Cluster(_), None) => panic!("a session to a cluster has a pod"),
+    }
 }
 
 /// A port of that pod on which nobody listens.

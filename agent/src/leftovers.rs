@@ -1,0 +1,73 @@
+//! What the kernel still has to deliver after an agent's last connection was closed.
+//!
+//! A kernel goes on for a socket that a process has closed. But with its last process a pod loses its network, and the
+//! kernel whatever was on its way there. So an agent that is alone in its network stays until that has arrived. No call
+//! tells of that moment: the kernel's tables are read until it has come.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::log::log;
+
+/// The sockets of the agent's network (proc_pid_net(5)).
+const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
+
+/// States of a socket that was closed and whose FIN, with all before it, was not acknowledged yet: `FIN_WAIT1`,
+/// `LAST_ACK` and `CLOSING` of `net/tcp_states.h`, as the tables have them.
+const UNDELIVERED: [&str; 3] = ["04", "09", "0B"];
+
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Waits until everything is delivered. Without tables it does not wait.
+pub(crate) async fn delivered() {
+    while undelivered() > 0 {
+        sleep(PAUSE).await;
+    }
+}
+
+fn undelivered() -> usize {
+    let tables = TABLES.iter().filter(|table| Path::new(table).exists());
+    tables
+        .map(|table| match std::fs::read_to_string(table) {
+            Ok(text) => count(&text),
+            Err(error) => {
+                log(format_args!("cannot read {table}: {error}"));
+                0
+            }
+        })
+        .sum()
+}
+
+/// Sockets in those states; the first line of a table is its head.
+fn count(table: &str) -> usize {
+    let states = table
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().nth(3));
+    states.filter(|state| UNDELIVERED.contains(state)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_whose_fin_was_not_acknowledged_are_counted() {
+        let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
+        let line = |state| {
+            format!(
+                "   0: 0500F40A:9C40 030AF40A:1B58 {state} 000493E0:00000000 01:00000014 00000000     0        0 0\n"
+            )
+        };
+        let table: String = ["01", "04", "05", "06", "09", "0A", "0B"]
+            .iter()
+            .map(line)
+            .collect();
+        assert_eq!(count(&format!("{head}{table}")), 3);
+        assert_eq!(count(head), 0);
+        assert_eq!(count(""), 0);
+    }
+}
