@@ -288,7 +288,7 @@ fn take_down(voices: &Receiver<Voice>, relay: &mut Relay, quiet: bool) {
             Ok(_) => {}
             Err(RecvTimeoutError::Timeout) => {
                 return message::error(
-                    "the relay is still removing what the session made",
+                    "the session takes long to end",
                     Some("it goes on by itself; the agent's Job ends by itself too"),
                 );
             }

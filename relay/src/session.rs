@@ -143,11 +143,12 @@ async fn wind_up(session: &Session, events: &mpsc::Sender<Event>) {
     let over = session.connections.until_over(&left);
     tokio::pin!(over);
     if tokio::time::timeout(WITHOUT_A_WORD, &mut over).await.is_err() {
-        let count = left.len();
+        let connections = match left.len() {
+            1 => "1 connection".to_owned(),
+            count => format!("{count} connections"),
+        };
         let report = Report {
-            message: format!(
-                "waiting until what programs sent before they ended has been taken, on {count} connections"
-            ),
+            message: format!("what the program sent before it ended is still on its way: {connections}"),
             hint: Some("Ctrl-C does not wait".to_owned()),
         };
         // a launcher that is gone reads no notices

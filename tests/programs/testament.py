@@ -1,7 +1,9 @@
 """A program that says much and ends at once, and whoever hears it.
 
 usage: testament.py hear            prints its port, then for one connection and some datagrams what came of them
+       testament.py ignore         prints its port, takes a connection and never reads, until its input ends
        testament.py leave HOST PORT
+       testament.py fill HOST PORT leaves as much as is taken
 """
 
 import os
@@ -52,7 +54,23 @@ def leave(host, port):
     os._exit(0)
 
 
-if sys.argv[1] == "hear":
-    hear()
-else:
-    leave(*sys.argv[2:])
+def ignore():
+    """Takes what its kernel takes."""
+    listener = socket.create_server(("", 0))
+    print(listener.getsockname()[1], flush=True)
+    connection, _ = listener.accept()
+    sys.stdin.read()
+    connection.close()
+
+
+def fill(host, port):
+    """Ends when nothing is taken any more."""
+    connection = socket.create_connection((host, int(port)), timeout=1)
+    try:
+        while True:
+            connection.send(b"x" * 65536)
+    except TimeoutError:
+        os._exit(0)
+
+
+{"hear": hear, "ignore": ignore, "leave": leave, "fill": fill}[sys.argv[1]](*sys.argv[2:])

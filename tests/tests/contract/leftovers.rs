@@ -6,11 +6,12 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use kinject_tests::on_both_places;
-use kinject_tests::process::sockets;
+use kinject_tests::process::{lives, sockets};
 use kinject_tests::programs::{c, python};
 use kinject_tests::running::{PATIENCE, finish, run, spawn};
 use kinject_tests::scene::Scene;
-use kinject_tests::session::{eventually, kinject_run};
+use kinject_tests::session::{eventually, kinject_run, relay_of};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::targets::{SILENT, agent};
 
@@ -62,11 +63,14 @@ impl Rest {
 
 /// The first line of a program that goes on.
 fn first_line(program: &mut Child) -> String {
-    let stdout = program.stdout.as_mut().expect("it is captured");
-    // byte by byte, since what follows is for whoever waits for its end
+    line(program.stdout.as_mut().expect("it is captured"))
+}
+
+/// A line, byte by byte: what follows is for whoever waits for the program's end.
+fn line(output: &mut impl Read) -> String {
     let (mut line, mut byte) = (String::new(), [0]);
     loop {
-        stdout.read_exact(&mut byte).expect("it says a line");
+        output.read_exact(&mut byte).expect("it says a line");
         match byte[0] {
             b'\n' => return line,
             other => line.push(char::from(other)),
@@ -85,6 +89,27 @@ on_both_places! {
         run(&mut kinject_run::<&str>(scene.place(), &[], &leave)).succeeded();
         finish(hearing, started, "testament.py hear", PATIENCE)
             .prints("6000000 bytes and the end\n50 datagrams\n");
+    }
+
+    /// Whoever does not want to wait presses Ctrl-C, and whoever waits is told for what.
+    fn the_end_of_a_session_waits_for_readers_unless_it_is_told_not_to(scene: shared) {
+        let ignore = python("testament.py").arg("ignore");
+        let mut ignoring = spawn(scene.bare(&ignore).stdin(Stdio::piped()));
+        let port = first_line(&mut ignoring);
+        let fill = python("testament.py").args(["fill", &agent(scene), &port]);
+        let started = Instant::now();
+        let mut kinject = spawn(kinject_run::<&str>(scene.place(), &[], &fill).stdin(Stdio::null()));
+        let words = line(kinject.stderr.as_mut().expect("it is captured"));
+        assert!(words.contains("sent before it ended is still on its way: 1 connection"), "{words}");
+        let relay = relay_of(kinject.id()).expect("it waits, too");
+        kill_process(Pid::from_child(&kinject), Signal::INT).expect("it waits");
+        finish(kinject, started, "kinject run", PATIENCE)
+            .exited(0)
+            .complains("not waiting for the cluster");
+        assert!(lives(relay), "it goes on by itself");
+        drop(ignoring.stdin.take());
+        finish(ignoring, started, "testament.py ignore", PATIENCE).exited(0);
+        eventually("the relay's end", NOTICED, || !lives(relay));
     }
 
     fn what_a_program_gives_up_is_forgotten_at_both_ends(scene: alone) {
