@@ -200,7 +200,8 @@ impl Connector {
                         ))
                     })
             }
-            Self::Cluster(agent) => agent.open().await,
+            // an API server stands on either way there
+            Self::Cluster(agent) => agent.open().await.inspect(|opened| opened.tunnel.gather_ends()),
         }
     }
 

@@ -105,6 +105,12 @@ impl Tunnel {
         Ok((Tunnel { send, agent, common }, driver))
     }
 
+    /// For a way on which messages are dear: lets the ends of connections wait a moment, while the tunnel is awake anyway,
+    /// to share one with something else.
+    pub fn gather_ends(&self) {
+        self.common.departures.open();
+    }
+
     /// What the agent said about itself.
     pub fn agent(&self) -> &Hello {
         &self.agent
@@ -194,12 +200,14 @@ impl Tunnel {
         poll_fn(|cx| send.poll_ready(cx))
             .await
             .map_err(|_| RequestError::TunnelLost)?;
+        let sent =
+            send.send_request(request, end)
+                .map_err(|error| match error.is_io() || error.is_go_away() {
+                    true => RequestError::TunnelLost,
+                    false => RequestError::BadAnswer(error.to_string()),
+                });
         self.common.departures.leave();
-        send.send_request(request, end)
-            .map_err(|error| match error.is_io() || error.is_go_away() {
-                true => RequestError::TunnelLost,
-                false => RequestError::BadAnswer(error.to_string()),
-            })
+        sent
     }
 }
 

@@ -72,6 +72,7 @@ pub(super) async fn run(
                 if send.send_data(block, false).is_err() {
                     return ended(&read, send, shared).await;
                 }
+                departures.leave();
                 if count >= READ_BYTES {
                     // Lets the tunnel, which is the last in a turn, write the block while it is in the processor's cache.
                     turn().await;
@@ -99,18 +100,18 @@ pub(super) async fn run(
         // The end of a socket that was reset while it was written to.
         return abort(send, shared, io::ErrorKind::ConnectionReset).await;
     }
-    if departures.are_open() && shared.flight.has_landed() && is_closed(read.as_ref()) {
-        shared.departing.store(true, Ordering::Relaxed);
-        return SpliceEnd::Finished;
-    }
     // What begins goes before what ends.
     rests().await;
     if is_closed(read.as_ref()) {
         if let Err(end) = landed(&read, send, shared).await {
             return end;
         }
-        // One frame says it, and the other end has nothing to say in return.
-        send.send_reset(Reason::NO_ERROR);
+        if departures.are_open() {
+            shared.departing.store(true, Ordering::Relaxed);
+        } else {
+            // One frame says it, and the other end has nothing to say in return.
+            send.send_reset(Reason::NO_ERROR);
+        }
         return SpliceEnd::Finished;
     }
     if send
