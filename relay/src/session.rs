@@ -40,6 +40,9 @@ const TURNS: u8 = 4;
 /// How long to wait for what programs have left without telling the user.
 const WITHOUT_A_WORD: Duration = Duration::from_secs(2);
 
+/// How long the agent's last answer may take.
+const LAST_ANSWER: Duration = Duration::from_secs(2);
+
 /// What the calls of the session's programs work with.
 pub(crate) struct Session {
     /// The way to the agent.
@@ -156,8 +159,8 @@ async fn wind_up(session: &Session, events: &mpsc::Sender<Event>) {
         over.await;
     }
     if let Some(up) = session.uplink.now() {
-        // an answer comes after everything that went before its question; without one the tunnel is lost, and all of it
-        let _answer = up.tunnel.facts().await;
+        // an answer comes after everything that went before its question; without one it has not arrived, and will not
+        let _answer = tokio::time::timeout(LAST_ANSWER, up.tunnel.facts()).await;
     }
 }
 
