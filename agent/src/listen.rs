@@ -46,6 +46,8 @@ pub(crate) enum Way {
 pub(crate) struct Doorkeeper {
     identity: AgentIdentity,
     presence: Presence,
+    /// Tunnels that have ended, and what was said through them is not delivered yet.
+    leftovers: Presence,
     unproven: Arc<Semaphore>,
     meetings: Meetings,
     services: Arc<Services>,
@@ -63,12 +65,14 @@ impl Doorkeeper {
         identity: AgentIdentity,
         resolver: Resolver,
         presence: Presence,
+        leftovers: Presence,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let facts = Facts::new(resolver.text().to_owned());
         Doorkeeper {
             identity,
             presence,
+            leftovers,
             unproven: Arc::new(Semaphore::new(UNPROVEN)),
             meetings: Meetings::default(),
             services: Arc::new(Services { resolver, facts }),
@@ -100,7 +104,7 @@ impl Doorkeeper {
             };
             crowded = false;
             let keeper = Arc::clone(&self);
-            // It owns itself: it ends with its tunnel, which ends with `stopping`.
+            // It owns itself: its tunnel ends with `stopping`, and what is left of it is bounded by its readers.
             tokio::task::spawn(async move {
                 let proven = keeper.prove(stream, door.way).await;
                 drop(permit);
@@ -111,8 +115,12 @@ impl Doorkeeper {
                         let services = Arc::clone(&keeper.services);
                         let (reason, mut rest) = tunnel::run(server, services, keeper.stopping.clone()).await;
                         log(format_args!("tunnel closed: {peer}: {reason}"));
-                        while rest.join_next().await.is_some() {}
+                        let left = keeper.leftovers.enter();
                         drop(present);
+                        while let Some(ended) = rest.join_next().await {
+                            tunnel::note_end(ended);
+                        }
+                        drop(left);
                     }
                     Ok(None) => log(format_args!("second lane of a tunnel: {peer}")),
                     Err(error) => log(format_args!("refused {peer}: {error}")),

@@ -12,7 +12,7 @@ mod dial;
 mod dns;
 mod facts;
 mod grace;
-mod leftovers;
+mod kernel;
 mod listen;
 mod log;
 mod resolv_conf;
@@ -77,8 +77,9 @@ async fn serve(options: Options) -> Result<()> {
     };
     let resolver = Resolver::new(resolv_conf::read(&options.resolv_conf));
     let (stop, stopping) = watch::channel(false);
-    let presence = Presence::default();
-    let doorkeeper = Arc::new(Doorkeeper::new(identity, resolver, presence.clone(), stopping));
+    let (presence, leftovers) = (Presence::default(), Presence::default());
+    let doorkeeper = Doorkeeper::new(identity, resolver, presence.clone(), leftovers.clone(), stopping);
+    let doorkeeper = Arc::new(doorkeeper);
 
     let mut doors = tokio::task::JoinSet::new();
     for (way, endpoint) in &options.listen {
@@ -105,9 +106,10 @@ async fn serve(options: Options) -> Result<()> {
     let _ = stop.send(true);
     let delivered = async {
         presence.gone().await;
+        leftovers.gone().await;
         // other agents share a network that outlives them
         if matches!(options.identity, Identity::Session(_)) {
-            leftovers::delivered().await;
+            kernel::delivered().await;
         }
     };
     tokio::select! {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kinject_tunnel::http2::{ConnectRequest, DnsRequest, Incoming, Server};
 use kinject_tunnel::{CloseReason, splice};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::sleep;
 
 use crate::datagrams;
@@ -46,11 +46,7 @@ pub(crate) async fn run(
                 }
                 Err(reason) => break reason,
             },
-            Some(ended) = streams.join_next() => {
-                if let Err(error) = ended && error.is_panic() {
-                    log(format_args!("a connection failed: {error}"));
-                }
-            }
+            Some(ended) = streams.join_next() => note_end(ended),
             _ = stopping.wait_for(|stopping| *stopping), if !draining => {
                 draining = true;
                 server.drain();
@@ -61,6 +57,15 @@ pub(crate) async fn run(
     // Without the server every stream fails.
     drop(server);
     (reason, streams)
+}
+
+/// A request was answered, and what came of it is over.
+pub(crate) fn note_end(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        log(format_args!("a connection failed: {error}"));
+    }
 }
 
 async fn answer(incoming: Incoming, services: Arc<Services>) {

@@ -19,7 +19,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// How long the relay may take to remove what it made; it bounds its own work below this.
+/// How long the relay may wait for what programs have left behind, once it has said so; it bounds that below this.
+const WIND_UP_PATIENCE: Duration = Duration::from_secs(310);
+
+/// How long the relay may take to say that, and to remove what it made; it bounds its own work below this.
 const TAKE_DOWN_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The Ctrl-C that ended the program is heard here too, and is no wish not to wait.
@@ -184,7 +187,9 @@ fn come_up(
                 say(&report);
             }
             Voice::Relay(Heard::Event(Event::Notice(_))) => {}
-            Voice::Relay(Heard::Event(Event::Finished)) => return Err(Err(unannounced(relay))),
+            Voice::Relay(Heard::Event(Event::WoundUp | Event::Finished)) => {
+                return Err(Err(unannounced(relay)));
+            }
             Voice::Relay(Heard::End) => {
                 relay.note_end();
                 return Err(Err(unannounced(relay)));
@@ -274,11 +279,17 @@ fn take_down(voices: &Receiver<Voice>, relay: &mut Relay, quiet: bool) {
     }
     relay.finish();
     let begun = Instant::now();
-    let deadline = begun + TAKE_DOWN_PATIENCE;
+    let mut deadline = begun + TAKE_DOWN_PATIENCE;
     loop {
         match voices.recv_deadline(deadline) {
             Ok(Voice::Relay(Heard::End)) | Err(RecvTimeoutError::Disconnected) => return,
-            Ok(Voice::Relay(Heard::Event(Event::Notice(report)))) if !quiet => say(&report),
+            Ok(Voice::Relay(Heard::Event(Event::Notice(report)))) => {
+                deadline = deadline.max(begun + WIND_UP_PATIENCE);
+                if !quiet {
+                    say(&report);
+                }
+            }
+            Ok(Voice::Relay(Heard::Event(Event::WoundUp))) => deadline = Instant::now() + TAKE_DOWN_PATIENCE,
             Ok(Voice::Signal(Arrival {
                 signal: libc::SIGINT | libc::SIGTERM,
                 ..

@@ -23,7 +23,11 @@ use libc::{
 use once_cell::race::OnceNonZeroUsize;
 
 /// What a function is called, and what it takes and gives.
-pub(crate) trait Named {
+///
+/// # Safety
+///
+/// The signature has to be that of the function that libc has under this name, and two underscores begin `NAME`.
+pub(crate) unsafe trait Named {
     /// A pointer to the function.
     type Signature: Copy;
 
@@ -41,10 +45,7 @@ pub(crate) struct Function<N> {
 }
 
 impl<N: Named> Function<N> {
-    /// # Safety
-    ///
-    /// The signature has to be that of the function that libc has under this name.
-    const unsafe fn new() -> Self {
+    const fn new() -> Self {
         assert!(size_of::<N::Signature>() == size_of::<usize>());
         Self {
             address: OnceNonZeroUsize::new(),
@@ -57,20 +58,28 @@ impl<N: Named> Function<N> {
     pub(crate) fn get(&self) -> Option<N::Signature> {
         let address = match self.address.get() {
             Some(known) => known,
-            None => look_up(&self.address, N::NAME, N::LIBRARY)?,
+            // SAFETY: `Named` vouches for the underscores
+            None => unsafe { look_up(&self.address, N::NAME, N::LIBRARY) }?,
         };
-        // SAFETY: dlsym gave this address for the name, and `new`'s caller vouches for the signature
+        // SAFETY: dlsym gave this address for the name, and `Named` vouches for the signature
         Some(unsafe { core::mem::transmute_copy::<NonZeroUsize, N::Signature>(&address) })
     }
 }
 
+/// # Safety
+///
+/// Two underscores begin the name.
 #[cold]
-fn look_up(place: &OnceNonZeroUsize, name: &CStr, library: Option<&CStr>) -> Option<NonZeroUsize> {
-    let found = find(libc::RTLD_NEXT, name).or_else(|| find_in(library?, name))?;
+unsafe fn look_up(place: &OnceNonZeroUsize, name: &CStr, library: Option<&CStr>) -> Option<NonZeroUsize> {
+    // SAFETY: the caller vouches for the name
+    let found = unsafe { find(libc::RTLD_NEXT, name).or_else(|| find_in(library?, name)) }?;
     Some(place.get_or_init(|| found))
 }
 
-fn find(place: *mut c_void, name: &CStr) -> Option<NonZeroUsize> {
+/// # Safety
+///
+/// Two underscores begin the name.
+unsafe fn find(place: *mut c_void, name: &CStr) -> Option<NonZeroUsize> {
     let with_underscores = name.as_ptr();
     // SAFETY: two underscores come first
     let plain = unsafe { with_underscores.add(2) };
@@ -81,13 +90,18 @@ fn find(place: *mut c_void, name: &CStr) -> Option<NonZeroUsize> {
 }
 
 /// Looks into a library that is loaded, but not for all to see.
-fn find_in(library: &CStr, name: &CStr) -> Option<NonZeroUsize> {
+///
+/// # Safety
+///
+/// Two underscores begin the name.
+unsafe fn find_in(library: &CStr, name: &CStr) -> Option<NonZeroUsize> {
     // SAFETY: the name is a C string, and a library that is not loaded is not loaded by this
     let handle = unsafe { libc::dlopen(library.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
     if handle.is_null() {
         return None;
     }
-    let found = find(handle, name);
+    // SAFETY: the caller vouches for the name
+    let found = unsafe { find(handle, name) };
     // SAFETY: dlopen gave the handle, which is used no more; whoever loaded the library keeps it
     unsafe { libc::dlclose(handle) };
     found
@@ -109,15 +123,15 @@ macro_rules! functions {
             #[allow(non_camel_case_types, reason = "they bear the names of libc's functions")]
             pub(crate) enum $name {}
 
-            impl Named for $name {
+            // SAFETY: the signatures below are those of the man pages, and the name is made here
+            unsafe impl Named for $name {
                 type Signature = unsafe extern "C" fn($($argument),*) -> $result;
                 const NAME: &CStr = name!("__", stringify!($name));
                 const LIBRARY: Option<&CStr> = [$(Some(name!($library)),)? None][0];
             }
 
             #[allow(non_upper_case_globals, reason = "they bear the names of libc's functions")]
-            // SAFETY: the signatures below are those of the man pages
-            pub(crate) static $name: Function<$name> = unsafe { Function::new() };
+            pub(crate) static $name: Function<$name> = Function::new();
         )*
     };
 }

@@ -1,14 +1,15 @@
 //! `kinject-relay`: one session's policy, names and sockets.
 //!
 //! Started by the launcher, never by a user: it takes its orders from standard input, one end of a socket pair, and
-//! reports there too (`kinject_protocol::session`). It outlives its launcher just long enough to remove what the
-//! session made, whatever way the launcher ended. Where a relay itself was killed, another is started to remove what
+//! reports there too (`kinject_protocol::session`). It outlives its launcher just long enough to deliver what programs said
+//! before they ended and to remove what the session made, whatever way the launcher ended. Where a relay itself was killed, another is started to remove what
 //! that one left.
 
 mod cluster;
 mod control;
 mod data;
 mod datagrams;
+mod ending;
 mod log;
 mod names;
 mod outsiders;
@@ -23,27 +24,20 @@ mod trace;
 mod uplink;
 
 use anyhow::{Context, bail};
+use ending::Endings;
 use kinject_protocol::session::{Event, Order, Report, SessionConfig, Target, from_line, to_line};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::LocalOptions;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// How long the end may take, whatever hangs; the launcher waits a little longer.
+/// How long it may take to remove everything, whatever hangs; the launcher waits a little longer.
 const TAKE_DOWN_PATIENCE: Duration = Duration::from_secs(13);
-
-/// How long readers may take for what programs said before they ended: somewhat longer than a kernel waits for one that
-/// takes nothing.
-const WIND_UP_PATIENCE: Duration = Duration::from_secs(300);
-
-/// The same when a signal ends the relay, after which the machine itself may end.
-const WIND_UP_PATIENCE_WHEN_TOLD: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     kinject_tunnel::memory::keep_blocks();
@@ -90,23 +84,13 @@ async fn relay() -> anyhow::Result<()> {
     let (events, queue) = mpsc::channel(64);
     let writer = tokio::task::spawn_local(write_events(queue, reports));
     let clean_up = session::CleanUp::default();
-    let signal = ending_signal()?;
-    let over = async {
-        tokio::select! {
-            () = end_of_orders(&mut orders) => {
-                log::info!("the launcher ended the session");
-                WIND_UP_PATIENCE
-            }
-            name = signal => {
-                log::info!("ended by {name}");
-                WIND_UP_PATIENCE_WHEN_TOLD
-            }
-        }
-    };
-    if let Err(failure) = session::run(&config, &events, &clean_up, over).await {
+    let mut endings = Endings::new(orders)?;
+    if let Err(failure) = session::run(&config, &events, &clean_up, &mut endings).await {
         log::warn!("the session failed: {}", failure.message);
         send(&events, Event::Failed(failure.into())).await;
     }
+    // a launcher that is gone needs no news
+    let _unheard = events.send(Event::WoundUp).await.is_err();
     let ended = tokio::time::timeout(TAKE_DOWN_PATIENCE, async {
         take_down(&config, &events, &clean_up).await;
         // the agent reports progress, too; the writer ends with the last sender
@@ -188,37 +172,6 @@ async fn write_events(mut queue: mpsc::Receiver<Event>, mut reports: OwnedWriteH
             while queue.recv().await.is_some() {}
         }
     }
-}
-
-/// Ends when the launcher says so or is gone.
-async fn end_of_orders(orders: &mut Lines<BufReader<OwnedReadHalf>>) {
-    loop {
-        match orders.next_line().await {
-            Ok(Some(line)) => match from_line(&line) {
-                Ok(Order::Finish) => return,
-                Ok(Order::Start(_) | Order::CleanUp(_)) => {
-                    log::warn!("the launcher started the session twice")
-                }
-                Err(error) => log::warn!("an order that makes no sense: {error}"),
-            },
-            Ok(None) => return,
-            Err(error) => return log::info!("cannot read the launcher's orders: {error}"),
-        }
-    }
-}
-
-/// SIGTERM, SIGINT and SIGHUP end the session as an order does.
-fn ending_signal() -> anyhow::Result<impl Future<Output = &'static str>> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?;
-    let mut hangup = signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-            _ = hangup.recv() => "SIGHUP",
-        }
-    })
 }
 
 /// Each connection of a program takes a descriptor here: the usual soft limit of 1024 is for select(2)'s sake.

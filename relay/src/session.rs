@@ -10,6 +10,7 @@ use crate::data::closed::ClosedSockets;
 use crate::data::open::OpenConnections;
 use crate::data::ports::{self, DataPorts};
 use crate::datagrams::{self, Flows};
+use crate::ending::Endings;
 use crate::log;
 use crate::names::resolver::Resolver;
 use crate::names::shown::ShownResolvConf;
@@ -30,6 +31,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 /// The name of the control socket in the session's folder.
 const SOCKET_NAME: &str = "control.sock";
@@ -39,9 +41,6 @@ const TURNS: u8 = 4;
 
 /// How long to wait for what programs have left without telling the user.
 const WITHOUT_A_WORD: Duration = Duration::from_secs(2);
-
-/// How long the agent's last answer may take.
-const LAST_ANSWER: Duration = Duration::from_secs(2);
 
 /// What the calls of the session's programs work with.
 pub(crate) struct Session {
@@ -103,19 +102,18 @@ impl CleanUp {
     }
 }
 
-/// Brings a session up and serves it until it is over, which comes with how long it may take to wind it up.
+/// Brings a session up and serves it until it is over.
 pub(crate) async fn run(
     config: &SessionConfig,
     events: &mpsc::Sender<Event>,
     clean_up: &CleanUp,
-    over: impl Future<Output = Duration>,
+    endings: &mut Endings,
 ) -> Result<(), Failure> {
-    let mut over = pin!(over);
     let (session, mut tasks) = tokio::select! {
         up = bring_up(config, events, clean_up) => up?,
-        _ = &mut over => return Ok(()),
+        _ = endings.next() => return Ok(()),
     };
-    let patience = tokio::select! {
+    let ending = tokio::select! {
         ended = tasks.join_next() => return match ended {
             Some(Ok(ended)) => match ended {},
             Some(Err(error)) => Err(Failure::lasting(
@@ -124,43 +122,53 @@ pub(crate) async fn run(
             )),
             None => Err(Failure::lasting("the relay has nothing to do", "report this")),
         },
-        patience = over => patience,
+        ending = endings.next() => ending,
     };
     // the tasks go on meanwhile
-    if tokio::time::timeout(patience, wind_up(&session, events))
-        .await
-        .is_err()
-    {
-        log::warn!("not everything that programs said before they ended has been taken in time");
+    let mut wound_up = pin!(wind_up(&session, events));
+    let mut deadline = Instant::now() + ending.patience();
+    loop {
+        tokio::select! {
+            () = &mut wound_up => return Ok(()),
+            () = tokio::time::sleep_until(deadline) => {
+                log::warn!("not everything that programs said before they ended has been taken in time");
+                return Ok(());
+            }
+            ending = endings.next() => deadline = deadline.min(Instant::now() + ending.patience()),
+        }
     }
-    Ok(())
 }
 
-/// Sees to it that the agent has what programs said before they ended.
+/// Sees to it that the agent has what programs said before they ended, and tells the user if that takes long.
 async fn wind_up(session: &Session, events: &mpsc::Sender<Event>) {
     // what waits in sockets is read first
     for _ in 0..TURNS {
         tokio::task::yield_now().await;
     }
     let left = session.connections.left_behind(&session.closed);
-    let over = session.connections.until_over(&left);
-    tokio::pin!(over);
-    if tokio::time::timeout(WITHOUT_A_WORD, &mut over).await.is_err() {
-        let connections = match left.len() {
-            1 => "1 connection".to_owned(),
-            count => format!("{count} connections"),
+    let settled = async {
+        session.connections.until_over(&left).await;
+        if let Some(up) = session.uplink.now() {
+            // an error means that the tunnel is lost, and with it what was on its way
+            let _lost = up.tunnel.settle().await.is_err();
+        }
+    };
+    tokio::pin!(settled);
+    if tokio::time::timeout(WITHOUT_A_WORD, &mut settled).await.is_err() {
+        let message = match left.len() {
+            0 => "the agent takes long to say that it has everything".to_owned(),
+            1 => "what the program sent before it ended is still on its way: 1 connection".to_owned(),
+            count => {
+                format!("what the program sent before it ended is still on its way: {count} connections")
+            }
         };
         let report = Report {
-            message: format!("what the program sent before it ended is still on its way: {connections}"),
+            message,
             hint: Some("Ctrl-C does not wait".to_owned()),
         };
         // a launcher that is gone reads no notices
         let _unheard = events.send(Event::Notice(report)).await.is_err();
-        over.await;
-    }
-    if let Some(up) = session.uplink.now() {
-        // an answer comes after everything that went before its question; without one it has not arrived, and will not
-        let _answer = tokio::time::timeout(LAST_ANSWER, up.tunnel.facts()).await;
+        settled.await;
     }
 }
 

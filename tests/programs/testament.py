@@ -1,8 +1,11 @@
 """A program that says much and ends at once, and whoever hears it.
 
 usage: testament.py hear            prints its port, then for one connection and some datagrams what came of them
+       testament.py count           prints its port, then how many datagrams came
+       testament.py send HOST PORT  sends datagrams alone
        testament.py ignore         prints its port, takes a connection and never reads, until its input ends
        testament.py leave HOST PORT
+       testament.py shut HOST PORT leaves a connection that is half-closed
        testament.py fill HOST PORT leaves as much as is taken
 """
 
@@ -32,7 +35,12 @@ def hear():
         print(heard, "bytes and the end")
     except OSError as error:
         print(heard, "bytes and", type(error).__name__)
-    datagrams.settimeout(5)
+    listen(datagrams)
+
+
+def listen(datagrams):
+    """Counts datagrams until all are there or no more come."""
+    datagrams.settimeout(10)
     heard = 0
     try:
         while heard < DATAGRAMS:
@@ -41,6 +49,22 @@ def hear():
     except TimeoutError:
         pass
     print(heard, "datagrams")
+
+
+def count():
+    """Hears datagrams alone."""
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    datagrams.bind(("", 0))
+    print(datagrams.getsockname()[1], flush=True)
+    listen(datagrams)
+
+
+def send(host, port):
+    """Ends when the last datagram was sent."""
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for _ in range(DATAGRAMS):
+        datagrams.sendto(b"x", (host, int(port)))
+    os._exit(0)
 
 
 def leave(host, port):
@@ -63,6 +87,15 @@ def ignore():
     connection.close()
 
 
+def shut(host, port):
+    """Half-closes, and ends when the relay has heard of that."""
+    connection = socket.create_connection((host, int(port)), timeout=20)
+    connection.sendall(b"words")
+    connection.shutdown(socket.SHUT_WR)
+    time.sleep(0.3)
+    os._exit(0)
+
+
 def fill(host, port):
     """Ends when nothing is taken any more."""
     connection = socket.create_connection((host, int(port)), timeout=1)
@@ -73,4 +106,5 @@ def fill(host, port):
         os._exit(0)
 
 
-{"hear": hear, "ignore": ignore, "leave": leave, "fill": fill}[sys.argv[1]](*sys.argv[2:])
+CASES = {"hear": hear, "count": count, "ignore": ignore, "leave": leave, "send": send, "fill": fill, "shut": shut}
+CASES[sys.argv[1]](*sys.argv[2:])

@@ -53,5 +53,5 @@ pub use http2::{
 };
 pub use keys::{AgentIdentity, RelayIdentity, Secret, SessionKeys};
 pub use link::{OpenError, Security};
-pub use splice::{SpliceEnd, SpliceOutcome, splice};
+pub use splice::{SpliceEnd, SpliceOutcome, splice, splice_until};
 pub use transport::{Endpoint, Listener, Stream};

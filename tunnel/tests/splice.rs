@@ -5,12 +5,15 @@
 mod support;
 
 use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use kinject_tunnel::{CloseReason, SpliceEnd};
+use kinject_tunnel::{CloseReason, SpliceEnd, splice_until};
 use support::{World, fill, read_all, soon, will_reset, with_gate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 #[tokio::test]
@@ -37,7 +40,13 @@ async fn each_direction_ends_by_itself() {
 
 #[tokio::test]
 async fn a_program_that_has_closed_is_a_fin_to_the_service() {
-    let mut world = World::new().await;
+    closed_program(World::new().await).await;
+    let world = World::new().await;
+    world.tunnel.gather_ends();
+    closed_program(world).await;
+}
+
+async fn closed_program(mut world: World) {
     let (mut program, mut service, relay) = world.connection_whose_fin(true).await;
     program.write_all(b"question").await.unwrap();
     soon(service.read_exact(&mut [0; 8])).await.unwrap();
@@ -95,8 +104,17 @@ async fn what_a_program_said_before_it_closed_arrives_also_at_a_service_that_tak
 /// Whoever waits for a relay's connections to end waits for what programs said, and not for services to close.
 #[tokio::test]
 async fn a_connection_whose_program_has_closed_is_over_when_everything_has_left() {
-    for said in [100, 3_000_000, 30_000_000] {
+    for (said, gathers) in [
+        (100, false),
+        (100, true),
+        (3_000_000, true),
+        (30_000_000, false),
+        (30_000_000, true),
+    ] {
         let world = World::new().await;
+        if gathers {
+            world.tunnel.gather_ends();
+        }
         let (mut program, mut service, relay) = world.connection_whose_fin(true).await;
         let saying = tokio::spawn(async move { program.write_all(&vec![b's'; said]).await.unwrap() });
         let mut heard = vec![0; said];
@@ -106,6 +124,31 @@ async fn a_connection_whose_program_has_closed_is_over_when_everything_has_left(
         assert_eq!((relay.sent, relay.end), (said as u64, SpliceEnd::Finished));
         assert_eq!(read_all(&mut service).await.unwrap(), b"");
     }
+}
+
+/// Half-closed at first, and closed when the session ends: nobody waits for the service then.
+#[tokio::test]
+async fn a_connection_that_is_found_closed_at_last_is_over_though_its_service_says_nothing() {
+    let world = World::new().await;
+    let service = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = service.local_addr().unwrap().to_string();
+    let stream = soon(world.tunnel.connect(&address)).await.unwrap();
+    let (mut program, relay) = support::pair().await;
+    let (asked, is_closed) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+    let (last, closed) = (Arc::clone(&asked), Arc::clone(&is_closed));
+    let relay = tokio::spawn(async move {
+        let is_closed = move |_: &TcpStream| closed.load(Ordering::Relaxed);
+        splice_until(relay, stream, is_closed, last.notified()).await
+    });
+    let (mut service, _) = soon(service.accept()).await.unwrap();
+    program.write_all(b"words").await.unwrap();
+    program.shutdown().await.unwrap();
+    assert_eq!(read_all(&mut service).await.unwrap(), b"words");
+    drop(program);
+    assert!(!relay.is_finished(), "it waits for the service");
+    is_closed.store(true, Ordering::Relaxed);
+    asked.notify_one();
+    assert_eq!(soon(relay).await.unwrap().end, SpliceEnd::Finished);
 }
 
 #[tokio::test]

@@ -35,8 +35,10 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Glibc(pub(crate) u32, pub(crate) u32);
 
-/// What every exec pays for is one page of memory that is written, and so no mapping beside the file's own.
-const WRITABLE: u64 = 4096;
+/// What every exec pays for: memory that is written. A linker that does not start a page for it takes one more.
+const WRITABLE_PAGES: u64 = 2;
+
+const PAGE: u64 = 4096;
 
 /// Before this version dlsym(3) was in a library of its own.
 const ONE_LIBRARY: Glibc = Glibc(2, 34);
@@ -174,22 +176,27 @@ impl Seen {
         if self.has_thread_locals() && (!is_laid_out || self.requires("__tls_get_addr")) {
             faults.push("has thread-local variables that are made at first use".into());
         }
-        if self.writable() > WRITABLE {
-            faults.push(format!("has {} bytes of writable memory", self.writable()));
+        let pages = self.writable_pages();
+        if pages > WRITABLE_PAGES {
+            faults.push(format!("has {pages} pages of writable memory"));
         }
         faults
     }
 
-    /// How many bytes the segments take that are writable.
-    fn writable(&self) -> u64 {
-        let sizes = self.segments.lines().filter_map(|line| {
+    /// How many pages hold the segments that are writable.
+    fn writable_pages(&self) -> u64 {
+        let number = |field: &str| u64::from_str_radix(field.strip_prefix("0x")?, 16).ok();
+        let pages = self.segments.lines().filter_map(|line| {
             // type, offset, two addresses, size in the file and in memory, flags
             let fields: Vec<_> = line.split_whitespace().collect();
-            let is_writable = fields.first() == Some(&"LOAD") && fields.get(6) == Some(&"RW");
-            let size = is_writable.then(|| fields.get(5)?.strip_prefix("0x"))??;
-            u64::from_str_radix(size, 16).ok()
+            let ["LOAD", _, start, _, _, size, flags, ..] = fields.as_slice() else {
+                return None;
+            };
+            let (start, size) = (number(start)?, number(size)?);
+            let last = start.checked_add(size)?.div_ceil(PAGE);
+            flags.contains('W').then(|| last.saturating_sub(start / PAGE))
         });
-        sizes.sum()
+        pages.sum()
     }
 
     fn has_thread_locals(&self) -> bool {
@@ -232,7 +239,7 @@ mod tests {
             required: names("                 U dlsym@GLIBC_2.34\n                 w __gmon_start__\n"),
             dynamic: " 0x0000000000000001 (NEEDED)             Shared library: [libc.so.6]\n".into(),
             segments: "  LOAD           0x000000 0x0000000000000000 0x0000000000000000 0x0087 0x9000 R E 0x1000\n  \
-                       LOAD           0x027c60 0x0000000000029c60 0x0000000000029c60 0x02e8 0x1000 RW  0x1000\n"
+                       LOAD           0x027c60 0x0000000000029c60 0x0000000000029c60 0x02e8 0x0a00 RW  0x1000\n"
                 .into(),
         }
     }
@@ -264,10 +271,10 @@ mod tests {
         assert_eq!(seen.faults(&listed, limit).len(), 4);
         seen.required.insert("__tls_get_addr@GLIBC_2.3".into());
         assert_eq!(seen.faults(&listed, limit).len(), 5);
-        seen.segments += "  LOAD  0x028000 0x000000000002a000 0x000000000002a000 0x0000 0x20 RW  0x1000\n";
+        seen.segments += "  LOAD  0x028000 0x000000000002b000 0x000000000002b000 0x0000 0x1001 RWE 0x1000\n";
         assert_eq!(
             seen.faults(&listed, limit).last().unwrap(),
-            "has 4128 bytes of writable memory"
+            "has 4 pages of writable memory"
         );
     }
 

@@ -66,7 +66,8 @@ pub(crate) async fn serve(
     if let Some((ours, stream, _connected)) = establish(session, call, program, target).await {
         // a socket without addresses is one that was reset, which the splice finds out
         let _open = session.connections.note(&ours).ok();
-        let outcome = kinject_tunnel::splice(ours, stream, |ours| session.closed.peer_of(ours)).await;
+        let is_closed = |ours: &TcpStream| session.closed.peer_of(ours);
+        let outcome = kinject_tunnel::splice_until(ours, stream, is_closed, session.connections.last()).await;
         log::debug!("connection to {target} ended: {outcome:?}");
     }
 }

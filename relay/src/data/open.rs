@@ -17,6 +17,8 @@ pub(crate) struct OpenConnections {
     ends: RefCell<HashMap<u64, Ends>>,
     next: Cell<u64>,
     changed: Notify,
+    /// The session ends.
+    last: Notify,
 }
 
 /// The addresses of one connection on loopback.
@@ -48,8 +50,14 @@ impl OpenConnections {
         })
     }
 
-    /// The connections whose programs have closed them, and of which something has not left yet.
+    /// Ready when the session ends, and it is time to ask again whether a program has closed its connection.
+    pub(crate) async fn last(&self) {
+        self.last.notified().await;
+    }
+
+    /// The connections whose programs have closed them. Those of them that wait for their far end only are over soon.
     pub(crate) fn left_behind(&self, closed: &ClosedSockets) -> Vec<u64> {
+        self.last.notify_waiters();
         let ends = self.ends.borrow();
         let mut left: Vec<u64> = ends
             .iter()

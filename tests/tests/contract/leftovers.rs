@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kinject_tests::on_both_places;
 use kinject_tests::process::{lives, sockets};
 use kinject_tests::programs::{c, python};
-use kinject_tests::running::{PATIENCE, finish, run, spawn};
+use kinject_tests::running::{Outcome, PATIENCE, finish, run, spawn};
 use kinject_tests::scene::Scene;
 use kinject_tests::session::{eventually, kinject_run, relay_of};
 use rustix::process::{Pid, Signal, kill_process};
@@ -78,37 +78,79 @@ fn line(output: &mut impl Read) -> String {
     }
 }
 
+/// What one program hears of another that ends with its session.
+fn testament(scene: &Scene, hear: &str, leave: &str) -> Outcome {
+    let started = Instant::now();
+    let mut hearing = spawn(scene.bare(&python("testament.py").arg(hear)).stdin(Stdio::null()));
+    let port = first_line(&mut hearing);
+    let leave = python("testament.py").args([leave, &agent(scene), &port]);
+    run(&mut kinject_run::<&str>(scene.place(), &[], &leave)).succeeded();
+    finish(hearing, started, "testament.py", PATIENCE)
+}
+
+/// A service that reads nothing, and a kinject that has said that it waits for it.
+fn filled(scene: &Scene) -> (Child, Child) {
+    let ignore = python("testament.py").arg("ignore");
+    let mut ignoring = spawn(scene.bare(&ignore).stdin(Stdio::piped()));
+    let port = first_line(&mut ignoring);
+    let fill = python("testament.py").args(["fill", &agent(scene), &port]);
+    let mut kinject = spawn(kinject_run::<&str>(scene.place(), &[], &fill).stdin(Stdio::null()));
+    let words = line(kinject.stderr.as_mut().expect("it is captured"));
+    assert!(
+        words.contains("sent before it ended is still on its way: 1 connection"),
+        "{words}"
+    );
+    (ignoring, kinject)
+}
+
+fn finish_ignoring(mut ignoring: Child) {
+    drop(ignoring.stdin.take());
+    finish(ignoring, Instant::now(), "testament.py ignore", PATIENCE).exited(0);
+}
+
 on_both_places! {
     /// The session ends with the program, and before its words have arrived.
     fn what_a_program_said_before_it_ended_is_heard(scene: shared) {
+        testament(scene, "hear", "leave").prints("6000000 bytes and the end\n50 datagrams\n");
+    }
+
+    fn datagrams_that_a_program_sent_before_it_ended_are_heard(scene: shared) {
+        testament(scene, "count", "send").prints("50 datagrams\n");
+    }
+
+    /// Neither a far end that says nothing nor a machine that goes down is waited for.
+    fn a_relay_that_is_told_to_end_waits_for_seconds_only(scene: shared) {
+        let (ignoring, kinject) = filled(scene);
         let started = Instant::now();
-        let hear = python("testament.py").arg("hear");
-        let mut hearing = spawn(scene.bare(&hear).stdin(Stdio::null()));
-        let port = first_line(&mut hearing);
-        let leave = python("testament.py").args(["leave", &agent(scene), &port]);
-        run(&mut kinject_run::<&str>(scene.place(), &[], &leave)).succeeded();
-        finish(hearing, started, "testament.py hear", PATIENCE)
-            .prints("6000000 bytes and the end\n50 datagrams\n");
+        let relay = relay_of(kinject.id()).expect("it waits, too");
+        kill_process(Pid::from_raw(relay.cast_signed()).expect("a process"), Signal::TERM).expect("it lives");
+        finish(kinject, started, "kinject run", PATIENCE).exited(0);
+        assert!(!lives(relay));
+        finish_ignoring(ignoring);
+    }
+
+    fn half_closed_connections_are_not_waited_for(scene: shared) {
+        let ignore = python("testament.py").arg("ignore");
+        let mut ignoring = spawn(scene.bare(&ignore).stdin(Stdio::piped()));
+        let port = first_line(&mut ignoring);
+        let shut = python("testament.py").args(["shut", &agent(scene), &port]);
+        let ended = run(&mut kinject_run::<&str>(scene.place(), &[], &shut));
+        ended.succeeded();
+        assert!(!ended.stderr.contains("still on its way"), "{ended}");
+        finish_ignoring(ignoring);
     }
 
     /// Whoever does not want to wait presses Ctrl-C, and whoever waits is told for what.
     fn the_end_of_a_session_waits_for_readers_unless_it_is_told_not_to(scene: shared) {
-        let ignore = python("testament.py").arg("ignore");
-        let mut ignoring = spawn(scene.bare(&ignore).stdin(Stdio::piped()));
-        let port = first_line(&mut ignoring);
-        let fill = python("testament.py").args(["fill", &agent(scene), &port]);
+        let (ignoring, kinject) = filled(scene);
         let started = Instant::now();
-        let mut kinject = spawn(kinject_run::<&str>(scene.place(), &[], &fill).stdin(Stdio::null()));
-        let words = line(kinject.stderr.as_mut().expect("it is captured"));
-        assert!(words.contains("sent before it ended is still on its way: 1 connection"), "{words}");
         let relay = relay_of(kinject.id()).expect("it waits, too");
         kill_process(Pid::from_child(&kinject), Signal::INT).expect("it waits");
         finish(kinject, started, "kinject run", PATIENCE)
             .exited(0)
             .complains("not waiting for the cluster");
         assert!(lives(relay), "it goes on by itself");
-        drop(ignoring.stdin.take());
-        finish(ignoring, started, "testament.py ignore", PATIENCE).exited(0);
+        finish_ignoring(ignoring);
         eventually("the relay's end", NOTICED, || !lives(relay));
     }
 

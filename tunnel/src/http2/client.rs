@@ -40,6 +40,7 @@ pub struct Tunnel {
     send: SendRequest<Payload>,
     agent: Arc<Hello>,
     common: Common,
+    relief: Relief,
 }
 
 /// Runs the tunnel's connection. Nothing moves unless it is polled; it ends when the tunnel does, with the reason.
@@ -97,18 +98,39 @@ impl Tunnel {
         let outlet = Outlet::new();
         let common = Common::new(&windows, &outlet);
         let vigil = Vigil::new(traffic, common.departures.clone());
+        let handle = relief.clone();
         let agent = Arc::new(agent);
         let handles = Arc::downgrade(&agent);
         let driver = Driver(Box::pin(drive(
             connection, relief, outlet, heartbeat, vigil, windows, handles,
         )));
-        Ok((Tunnel { send, agent, common }, driver))
+        let tunnel = Tunnel {
+            send,
+            agent,
+            common,
+            relief: handle,
+        };
+        Ok((tunnel, driver))
     }
 
     /// For a way on which messages are dear: lets the ends of connections wait a moment, while the tunnel is awake anyway,
     /// to share one with something else.
     pub fn gather_ends(&self) {
         self.common.departures.open();
+    }
+
+    /// Waits until the agent has read everything that was said before, or the tunnel is lost. Questions overtake what
+    /// is queued; an answer to one that was asked when nothing was queued any more tells it.
+    pub async fn settle(&self) -> Result<(), RequestError> {
+        self.common.departures.leave();
+        self.facts().await?;
+        loop {
+            let has_written = self.relief.has_written();
+            self.facts().await?;
+            if has_written {
+                return Ok(());
+            }
+        }
     }
 
     /// What the agent said about itself.

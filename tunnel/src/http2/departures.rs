@@ -50,6 +50,9 @@ impl Departures {
 
     /// Something else has just been said, with which all of them leave.
     pub(crate) fn leave(&self) {
+        if !self.0.is_worth_it.load(Ordering::Relaxed) {
+            return;
+        }
         self.0.waiting.lock().drain(..).for_each(say_closed);
     }
 

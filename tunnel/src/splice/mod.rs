@@ -26,7 +26,7 @@ mod orphan;
 mod outbound;
 mod queue;
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::pin;
@@ -38,7 +38,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-use crate::http2::TunnelStream;
+use crate::http2::{Departures, TunnelStream};
 use crate::memory;
 use crate::payload::InFlight;
 use inbound::{Inbound, InboundEnd};
@@ -87,6 +87,8 @@ struct Shared {
     write_failed: AtomicBool,
     /// The connection has ended both ways, and the tunnel has not been told.
     departing: AtomicBool,
+    /// Where it may wait for that.
+    departures: Departures,
 }
 
 /// Copies both directions until both have ended, or either side fails.
@@ -96,9 +98,19 @@ struct Shared {
 ///
 /// Dropping the future closes the socket and resets the stream with CANCEL.
 pub async fn splice(
+    tcp: TcpStream,
+    stream: TunnelStream,
+    is_closed: impl Fn(&TcpStream) -> bool,
+) -> SpliceOutcome {
+    splice_until(tcp, stream, is_closed, pending()).await
+}
+
+/// The same where the peer may be closed later than it said FIN: `is_closed` is asked again when `last` is ready.
+pub async fn splice_until(
     mut tcp: TcpStream,
     stream: TunnelStream,
     is_closed: impl Fn(&TcpStream) -> bool,
+    last: impl Future<Output = ()>,
 ) -> SpliceOutcome {
     let TunnelStream {
         mut send,
@@ -115,19 +127,14 @@ pub async fn splice(
         outbound_done: AtomicBool::new(false),
         write_failed: AtomicBool::new(false),
         departing: AtomicBool::new(false),
+        departures,
     };
     let mut inbound = Inbound::new(waiting);
     let mut sent = 0;
     let end = {
         let (read, mut write) = tcp.split();
         let mut outbound = pin!(outbound::run(
-            read,
-            &mut send,
-            &line,
-            &departures,
-            &shared,
-            &is_closed,
-            &mut sent
+            read, &mut send, &line, &shared, &is_closed, last, &mut sent
         ));
         let mut inbound_running = true;
         poll_fn(|cx| {
@@ -158,7 +165,7 @@ pub async fn splice(
         .await
     };
     if shared.departing.load(Ordering::Relaxed) {
-        departures.wait(send);
+        shared.departures.wait(send);
     }
     if end == SpliceEnd::Finished {
         // Nobody waits for this close.

@@ -11,7 +11,7 @@
 //!          blocked ───────────▶ aborting ──▶ RST_STREAM
 //! ```
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
@@ -26,7 +26,6 @@ use tokio::time::timeout;
 
 use super::block::{self, MOST_READ_BYTES, READ_BYTES};
 use super::{Shared, SpliceEnd, orphan, rests, stream_end};
-use crate::http2::Departures;
 use crate::line::{Line, Place, Turn};
 use crate::payload::Payload;
 use crate::turn::turn;
@@ -54,9 +53,9 @@ pub(super) async fn run(
     mut read: ReadHalf<'_>,
     send: &mut SendStream<Payload>,
     line: &Line,
-    departures: &Departures,
     shared: &Shared,
     is_closed: &impl Fn(&TcpStream) -> bool,
+    last: impl Future<Output = ()>,
     sent: &mut u64,
 ) -> SpliceEnd {
     let mut reading = Reading::new(line);
@@ -72,7 +71,7 @@ pub(super) async fn run(
                 if send.send_data(block, false).is_err() {
                     return ended(&read, send, shared).await;
                 }
-                departures.leave();
+                shared.departures.leave();
                 if count >= READ_BYTES {
                     // Lets the tunnel, which is the last in a turn, write the block while it is in the processor's cache.
                     turn().await;
@@ -106,7 +105,7 @@ pub(super) async fn run(
         if let Err(end) = landed(&read, send, shared).await {
             return end;
         }
-        if departures.are_open() {
+        if shared.departures.are_open() {
             shared.departing.store(true, Ordering::Relaxed);
         } else {
             // One frame says it, and the other end has nothing to say in return.
@@ -121,7 +120,22 @@ pub(super) async fn run(
         return ended(&read, send, shared).await;
     }
     shared.outbound_done.store(true, Ordering::Relaxed);
-    let kind = socket_failed(&read, shared).await;
+    let closed = async {
+        last.await;
+        if !is_closed(read.as_ref()) {
+            pending().await
+        }
+    };
+    let kind = tokio::select! {
+        kind = socket_failed(&read, shared) => kind,
+        () = closed => {
+            if let Err(end) = landed(&read, send, shared).await {
+                return end;
+            }
+            send.send_reset(Reason::NO_ERROR);
+            return SpliceEnd::Finished;
+        }
+    };
     abort(send, shared, kind).await
 }
 

@@ -1,0 +1,88 @@
+//! What ends a session.
+
+use crate::log;
+use anyhow::Context;
+use kinject_protocol::session::{Order, from_line};
+use std::time::Duration;
+use tokio::io::{BufReader, Lines};
+use tokio::net::unix::OwnedReadHalf;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Why the session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The launcher says so, or is gone.
+    Launcher,
+    /// Somebody told the relay.
+    Signal(&'static str),
+}
+
+impl Ending {
+    /// How long readers may take for what programs said before they ended.
+    pub(crate) fn patience(self) -> Duration {
+        match self {
+            // somewhat longer than a kernel waits for a reader that takes nothing
+            Self::Launcher => Duration::from_secs(300),
+            // the machine itself may end after it
+            Self::Signal(_) => Duration::from_secs(5),
+        }
+    }
+}
+
+/// The launcher's orders and the signals SIGTERM, SIGINT and SIGHUP.
+pub(crate) struct Endings {
+    /// None once the launcher has said so or is gone.
+    orders: Option<Lines<BufReader<OwnedReadHalf>>>,
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Endings {
+    pub(crate) fn new(orders: Lines<BufReader<OwnedReadHalf>>) -> anyhow::Result<Self> {
+        Ok(Self {
+            orders: Some(orders),
+            terminate: signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot watch for SIGINT")?,
+            hangup: signal(SignalKind::hangup()).context("cannot watch for SIGHUP")?,
+        })
+    }
+
+    /// Waits for the next one. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Ending {
+        let ending = tokio::select! {
+            () = end_of_orders(&mut self.orders) => Ending::Launcher,
+            _ = self.terminate.recv() => Ending::Signal("SIGTERM"),
+            _ = self.interrupt.recv() => Ending::Signal("SIGINT"),
+            _ = self.hangup.recv() => Ending::Signal("SIGHUP"),
+        };
+        match ending {
+            Ending::Launcher => {
+                self.orders = None;
+                log::info!("the launcher ended the session");
+            }
+            Ending::Signal(name) => log::info!("ended by {name}"),
+        }
+        ending
+    }
+}
+
+/// Ends when the launcher says so or is gone, and never again after that.
+async fn end_of_orders(orders: &mut Option<Lines<BufReader<OwnedReadHalf>>>) {
+    let Some(orders) = orders else {
+        return std::future::pending().await;
+    };
+    loop {
+        match orders.next_line().await {
+            Ok(Some(line)) => match from_line(&line) {
+                Ok(Order::Finish) => return,
+                Ok(Order::Start(_) | Order::CleanUp(_)) => {
+                    log::warn!("the launcher started the session twice")
+                }
+                Err(error) => log::warn!("an order that makes no sense: {error}"),
+            },
+            Ok(None) => return,
+            Err(error) => return log::info!("cannot read the launcher's orders: {error}"),
+        }
+    }
+}
