@@ -132,7 +132,7 @@ fn a_relay_that_is_killed_with_a_second_agent_leaves_neither() {
 fn a_relay_that_is_killed_with_its_launcher_leaves_an_agent_that_ends_by_itself() {
     let Some(home) = Home::new() else { return };
     let mut session = home.session(&[]);
-    let relay = session.relay();
+    let (relay, folder) = (session.relay(), session.folder());
     // a launcher that goes first is noticed by its relay, and the other way round
     kill(session.launcher(), Signal::STOP);
     kill(relay, Signal::KILL);
@@ -147,6 +147,8 @@ fn a_relay_that_is_killed_with_its_launcher_leaves_an_agent_that_ends_by_itself(
     let arguments = ["--namespace", home.name(), "delete", "job", job];
     home.cluster.kubectl(&arguments).unwrap();
     home.is_clean();
+    // nobody is left who could
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
