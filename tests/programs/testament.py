@@ -4,6 +4,7 @@ usage: testament.py hear            prints its port, then for one connection and
        testament.py count           prints its port, then how many datagrams came
        testament.py send HOST PORT  sends datagrams alone
        testament.py ignore         prints its port, takes a connection and never reads, until its input ends
+       testament.py outstay        prints its port, reads to the end, says so, and stays until its input ends
        testament.py leave HOST PORT
        testament.py shut HOST PORT leaves a connection that is half-closed
        testament.py fill HOST PORT leaves as much as is taken
@@ -87,12 +88,24 @@ def ignore():
     connection.close()
 
 
+def outstay():
+    """Hears that the peer has no more to say, and does not close for that."""
+    listener = socket.create_server(("", 0))
+    print(listener.getsockname()[1], flush=True)
+    connection, _ = listener.accept()
+    while connection.recv(65536):
+        pass
+    connection.sendall(b"!")
+    sys.stdin.read()
+    connection.close()
+
+
 def shut(host, port):
-    """Half-closes, and ends when the relay has heard of that."""
+    """Half-closes, and ends when the far end has heard of that."""
     connection = socket.create_connection((host, int(port)), timeout=20)
     connection.sendall(b"words")
     connection.shutdown(socket.SHUT_WR)
-    time.sleep(0.3)
+    connection.recv(1)
     os._exit(0)
 
 
@@ -106,5 +119,5 @@ def fill(host, port):
         os._exit(0)
 
 
-CASES = {"hear": hear, "count": count, "ignore": ignore, "leave": leave, "send": send, "fill": fill, "shut": shut}
-CASES[sys.argv[1]](*sys.argv[2:])
+CASES = [hear, count, ignore, outstay, leave, send, fill, shut]
+{case.__name__: case for case in CASES}[sys.argv[1]](*sys.argv[2:])

@@ -61,11 +61,6 @@ impl Rest {
     }
 }
 
-/// The first line of a program that goes on.
-fn first_line(program: &mut Child) -> String {
-    line(program.stdout.as_mut().expect("it is captured"))
-}
-
 /// A line, byte by byte: what follows is for whoever waits for the program's end.
 fn line(output: &mut impl Read) -> String {
     let (mut line, mut byte) = (String::new(), [0]);
@@ -78,11 +73,23 @@ fn line(output: &mut impl Read) -> String {
     }
 }
 
+/// A service in the agent's network, and its port; it stays until its input ends, if it has no better reason.
+fn service(scene: &Scene, case: &str) -> (Child, String) {
+    let program = python("testament.py").arg(case);
+    let mut service = spawn(scene.bare(&program).stdin(Stdio::piped()));
+    let port = line(service.stdout.as_mut().expect("it is captured"));
+    (service, port)
+}
+
+fn dismiss(mut service: Child) {
+    drop(service.stdin.take());
+    finish(service, Instant::now(), "testament.py", PATIENCE).exited(0);
+}
+
 /// What one program hears of another that ends with its session.
 fn testament(scene: &Scene, hear: &str, leave: &str) -> Outcome {
     let started = Instant::now();
-    let mut hearing = spawn(scene.bare(&python("testament.py").arg(hear)).stdin(Stdio::null()));
-    let port = first_line(&mut hearing);
+    let (hearing, port) = service(scene, hear);
     let leave = python("testament.py").args([leave, &agent(scene), &port]);
     run(&mut kinject_run::<&str>(scene.place(), &[], &leave)).succeeded();
     finish(hearing, started, "testament.py", PATIENCE)
@@ -90,9 +97,7 @@ fn testament(scene: &Scene, hear: &str, leave: &str) -> Outcome {
 
 /// A service that reads nothing, and a kinject that has said that it waits for it.
 fn filled(scene: &Scene) -> (Child, Child) {
-    let ignore = python("testament.py").arg("ignore");
-    let mut ignoring = spawn(scene.bare(&ignore).stdin(Stdio::piped()));
-    let port = first_line(&mut ignoring);
+    let (ignoring, port) = service(scene, "ignore");
     let fill = python("testament.py").args(["fill", &agent(scene), &port]);
     let mut kinject = spawn(kinject_run::<&str>(scene.place(), &[], &fill).stdin(Stdio::null()));
     let words = line(kinject.stderr.as_mut().expect("it is captured"));
@@ -101,11 +106,6 @@ fn filled(scene: &Scene) -> (Child, Child) {
         "{words}"
     );
     (ignoring, kinject)
-}
-
-fn finish_ignoring(mut ignoring: Child) {
-    drop(ignoring.stdin.take());
-    finish(ignoring, Instant::now(), "testament.py ignore", PATIENCE).exited(0);
 }
 
 on_both_places! {
@@ -126,18 +126,16 @@ on_both_places! {
         kill_process(Pid::from_raw(relay.cast_signed()).expect("a process"), Signal::TERM).expect("it lives");
         finish(kinject, started, "kinject run", PATIENCE).exited(0);
         assert!(!lives(relay));
-        finish_ignoring(ignoring);
+        dismiss(ignoring);
     }
 
     fn half_closed_connections_are_not_waited_for(scene: shared) {
-        let ignore = python("testament.py").arg("ignore");
-        let mut ignoring = spawn(scene.bare(&ignore).stdin(Stdio::piped()));
-        let port = first_line(&mut ignoring);
+        let (staying, port) = service(scene, "outstay");
         let shut = python("testament.py").args(["shut", &agent(scene), &port]);
         let ended = run(&mut kinject_run::<&str>(scene.place(), &[], &shut));
         ended.succeeded();
         assert!(!ended.stderr.contains("still on its way"), "{ended}");
-        finish_ignoring(ignoring);
+        dismiss(staying);
     }
 
     /// Whoever does not want to wait presses Ctrl-C, and whoever waits is told for what.
@@ -150,7 +148,7 @@ on_both_places! {
             .exited(0)
             .complains("not waiting for the cluster");
         assert!(lives(relay), "it goes on by itself");
-        finish_ignoring(ignoring);
+        dismiss(ignoring);
         eventually("the relay's end", NOTICED, || !lives(relay));
     }
 
