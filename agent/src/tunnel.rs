@@ -95,7 +95,7 @@ async fn connect(mut request: ConnectRequest, services: &Services) {
                 ));
             }
             // A service's FIN does not tell whether it still reads.
-            splice(tcp, stream, |_| false).await;
+            splice(tcp, stream, || false).await;
         }
         Err(error) => request.refuse(&error),
     }

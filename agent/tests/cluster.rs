@@ -77,7 +77,7 @@ async fn bytes_go_through_the_upgrade_and_tls() {
         .await
         .unwrap();
     let (mut program, relay) = pair().await;
-    tokio::spawn(kinject_tunnel::splice(relay, stream, |_| false));
+    tokio::spawn(kinject_tunnel::splice(relay, stream, || false));
     let (mut accepted, _) = service.accept().await.unwrap();
     let megabyte: Vec<u8> = (0..1 << 20).map(|at| at as u8).collect();
     let sent = megabyte.clone();

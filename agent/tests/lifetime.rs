@@ -124,7 +124,7 @@ async fn what_programs_said_before_they_closed_is_delivered_though_relay_and_age
         .await
         .unwrap();
     let (mut program, relay) = pair().await;
-    let connection = tokio::spawn(kinject_tunnel::splice(relay, stream, |_| true));
+    let connection = tokio::spawn(kinject_tunnel::splice(relay, stream, || true));
     let (mut service, _) = service.accept().await.unwrap();
     soon(program.write_all(&vec![b's'; MUCH])).await.unwrap();
     drop(program);
@@ -152,7 +152,7 @@ async fn a_second_signal_ends_it_at_once() {
     let address = service.local_addr().unwrap().to_string();
     let stream = tunnel.connect(&address).await.unwrap();
     let (mut program, relay) = pair().await;
-    let connection = tokio::spawn(kinject_tunnel::splice(relay, stream, |_| true));
+    let connection = tokio::spawn(kinject_tunnel::splice(relay, stream, || true));
     let (_unread, _) = service.accept().await.unwrap();
     soon(program.write_all(&vec![b's'; 6_000_000])).await.unwrap();
     drop(program);

@@ -2,8 +2,8 @@
 //!
 //! Started by the launcher, never by a user: it takes its orders from standard input, one end of a socket pair, and
 //! reports there too (`kinject_protocol::session`). It outlives its launcher just long enough to deliver what programs said
-//! before they ended and to remove what the session made, whatever way the launcher ended. Where a relay itself was killed, another is started to remove what
-//! that one left.
+//! before they ended and to remove what the session made, whatever way the launcher ended. Where a relay itself was
+//! killed, another is started to remove what that one left.
 
 mod cluster;
 mod control;
@@ -89,8 +89,7 @@ async fn relay() -> anyhow::Result<()> {
         log::warn!("the session failed: {}", failure.message);
         send(&events, Event::Failed(failure.into())).await;
     }
-    // a launcher that is gone needs no news
-    let _unheard = events.send(Event::WoundUp).await.is_err();
+    send(&events, Event::WoundUp).await;
     let ended = tokio::time::timeout(TAKE_DOWN_PATIENCE, async {
         take_down(&config, &events, &clean_up).await;
         // the agent reports progress, too; the writer ends with the last sender

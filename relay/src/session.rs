@@ -157,10 +157,10 @@ async fn wind_up(session: &Session, events: &mpsc::Sender<Event>) {
     if tokio::time::timeout(WITHOUT_A_WORD, &mut settled).await.is_err() {
         let message = match left.len() {
             0 => "the agent takes long to say that it has everything".to_owned(),
-            1 => "what the program sent before it ended is still on its way: 1 connection".to_owned(),
-            count => {
-                format!("what the program sent before it ended is still on its way: {count} connections")
-            }
+            count => format!(
+                "what the program sent before it ended is still on its way: {count} connection{}",
+                if count == 1 { "" } else { "s" }
+            ),
         };
         let report = Report {
             message,

@@ -250,7 +250,7 @@ async fn agent(security: Security) -> io::Result<()> {
             let tcp = tokio::net::TcpStream::connect(request.authority()).await.unwrap();
             tcp.set_nodelay(true).unwrap();
             if let Some(stream) = request.accept() {
-                splice(tcp, stream, |_| false).await;
+                splice(tcp, stream, || false).await;
             }
         });
     }
@@ -277,7 +277,7 @@ async fn relay(target: String, security: Security) -> io::Result<()> {
         let (tunnel, target) = (tunnel.clone(), target.clone());
         tokio::spawn(async move {
             let stream = tunnel.connect(&target).await.unwrap();
-            splice(tcp, stream, |_| false).await;
+            splice(tcp, stream, || false).await;
         });
     }
 }

@@ -137,7 +137,7 @@ async fn a_connection_that_is_found_closed_at_last_is_over_though_its_service_sa
     let (asked, is_closed) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
     let (last, closed) = (Arc::clone(&asked), Arc::clone(&is_closed));
     let relay = tokio::spawn(async move {
-        let is_closed = move |_: &TcpStream| closed.load(Ordering::Relaxed);
+        let is_closed = move || closed.load(Ordering::Relaxed);
         splice_until(relay, stream, is_closed, last.notified()).await
     });
     let (mut service, _) = soon(service.accept()).await.unwrap();

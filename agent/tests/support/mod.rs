@@ -136,7 +136,7 @@ pub(crate) async fn open(endpoint: &Endpoint, identity: &RelayIdentity) -> (Tunn
 pub(crate) async fn through(tunnel: &Tunnel, authority: &str) -> TcpStream {
     let stream = tunnel.connect(authority).await.unwrap();
     let (program, relay) = pair().await;
-    tokio::spawn(kinject_tunnel::splice(relay, stream, |_| false));
+    tokio::spawn(kinject_tunnel::splice(relay, stream, || false));
     program
 }
 

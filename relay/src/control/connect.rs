@@ -65,8 +65,8 @@ pub(crate) async fn serve(
     }
     if let Some((ours, stream, _connected)) = establish(session, call, program, target).await {
         // a socket without addresses is one that was reset, which the splice finds out
-        let _open = session.connections.note(&ours).ok();
-        let is_closed = |ours: &TcpStream| session.closed.peer_of(ours);
+        let open = session.connections.note(&ours).ok();
+        let is_closed = || open.as_ref().is_some_and(|open| open.is_left(&session.closed));
         let outcome = kinject_tunnel::splice_until(ours, stream, is_closed, session.connections.last()).await;
         log::debug!("connection to {target} ended: {outcome:?}");
     }

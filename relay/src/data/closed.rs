@@ -7,14 +7,12 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 
+use crate::{log, sock_diag};
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
 use rustix::net::{RecvFlags, SendFlags};
-use tokio::net::TcpStream;
-
-use crate::{log, sock_diag};
 
 /// Asks the kernel about programs' sockets, which takes it some microseconds.
 pub(crate) struct ClosedSockets(Option<OwnedFd>);
@@ -37,16 +35,7 @@ impl ClosedSockets {
         )
     }
 
-    /// Whether nobody has the peer of this connection on loopback open any more, as far as the kernel tells.
-    pub(crate) fn peer_of(&self, ours: &TcpStream) -> bool {
-        match (ours.peer_addr(), ours.local_addr()) {
-            (Ok(program), Ok(ours)) => self.is_closed(program, ours),
-            // a connection without a peer is over
-            _ => false,
-        }
-    }
-
-    /// The same of the program's end at `program` of a connection with the relay's at `ours`.
+    /// Whether nobody has the program's end of this connection on loopback open any more, as far as the kernel tells.
     pub(crate) fn is_closed(&self, program: SocketAddr, ours: SocketAddr) -> bool {
         let Some(socket) = &self.0 else { return false };
         match inode(socket, program, ours) {
@@ -96,6 +85,7 @@ mod tests {
     use super::*;
     use std::time::Duration;
     use tokio::io::AsyncReadExt;
+    use tokio::net::TcpStream;
 
     /// A program's end and ours.
     async fn connection(address: &str) -> (std::net::TcpStream, TcpStream) {
@@ -103,6 +93,13 @@ mod tests {
         let program = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (ours, _) = listener.accept().await.unwrap();
         (program, ours)
+    }
+
+    impl ClosedSockets {
+        /// By the relay's end.
+        fn peer_of(&self, ours: &TcpStream) -> bool {
+            self.is_closed(ours.peer_addr().unwrap(), ours.local_addr().unwrap())
+        }
     }
 
     async fn fin(ours: &mut TcpStream) {

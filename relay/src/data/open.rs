@@ -32,6 +32,7 @@ struct Ends {
 pub(crate) struct Open<'a> {
     connections: &'a OpenConnections,
     key: u64,
+    ends: Ends,
 }
 
 impl OpenConnections {
@@ -47,6 +48,7 @@ impl OpenConnections {
         Ok(Open {
             connections: self,
             key,
+            ends,
         })
     }
 
@@ -61,7 +63,7 @@ impl OpenConnections {
         let ends = self.ends.borrow();
         let mut left: Vec<u64> = ends
             .iter()
-            .filter(|(_, ends)| closed.is_closed(ends.program, ends.ours))
+            .filter(|(_, ends)| ends.are_left(closed))
             .map(|(key, _)| *key)
             .collect();
         left.sort_unstable();
@@ -77,6 +79,19 @@ impl OpenConnections {
             }
             changed.await;
         }
+    }
+}
+
+impl Ends {
+    fn are_left(&self, closed: &ClosedSockets) -> bool {
+        closed.is_closed(self.program, self.ours)
+    }
+}
+
+impl Open<'_> {
+    /// Whether the program has closed it, as far as the kernel tells.
+    pub(crate) fn is_left(&self, closed: &ClosedSockets) -> bool {
+        self.ends.are_left(closed)
     }
 }
 

@@ -33,19 +33,22 @@ struct Shared {
 }
 
 impl Departures {
-    /// Whether a connection may wait here. If not, its end has to be said by whoever has it.
-    pub(crate) fn are_open(&self) -> bool {
-        self.0.is_worth_it.load(Ordering::Relaxed) && self.0.is_awake.load(Ordering::Relaxed)
-    }
-
     /// From here on connections may wait while the tunnel is awake.
     pub(super) fn open(&self) {
         self.0.is_worth_it.store(true, Ordering::Relaxed);
     }
 
-    /// Has the connection wait; both its directions end with one frame.
-    pub(crate) fn wait(&self, send: SendStream<Payload>) {
-        self.0.waiting.lock().push((Instant::now(), send));
+    /// Ends both directions of a connection with one frame: behind what is said next, or at once where nothing may wait.
+    pub(crate) fn close(&self, send: SendStream<Payload>) {
+        match self.are_open() {
+            true => self.0.waiting.lock().push((Instant::now(), send)),
+            false => say_closed(send),
+        }
+    }
+
+    /// Whether connections may wait.
+    fn are_open(&self) -> bool {
+        self.0.is_worth_it.load(Ordering::Relaxed) && self.0.is_awake.load(Ordering::Relaxed)
     }
 
     /// Something else has just been said, with which all of them leave.
@@ -53,7 +56,11 @@ impl Departures {
         if !self.0.is_worth_it.load(Ordering::Relaxed) {
             return;
         }
-        self.0.waiting.lock().drain(..).for_each(say_closed);
+        self.0
+            .waiting
+            .lock()
+            .drain(..)
+            .for_each(|(_, send)| say_closed(send));
     }
 
     /// Lets go who has waited for long enough, or all of them if the tunnel may sleep now. To be called in each poll
@@ -68,7 +75,7 @@ impl Departures {
             let now = Instant::now();
             waiting
                 .extract_if(.., |(since, _)| is_over(*since, now))
-                .for_each(say_closed);
+                .for_each(|(_, send)| say_closed(send));
         }
     }
 }
@@ -78,7 +85,7 @@ fn is_over(since: Instant, now: Instant) -> bool {
 }
 
 /// One frame says it, and the other end has nothing to say in return.
-fn say_closed((_, mut send): (Instant, SendStream<Payload>)) {
+fn say_closed(mut send: SendStream<Payload>) {
     send.send_reset(Reason::NO_ERROR);
 }
 
@@ -130,7 +137,7 @@ mod tests {
         departures.open();
         assert!(departures.are_open());
         let (send, heard) = stream().await;
-        departures.wait(send);
+        departures.close(send);
         assert_eq!(waiting(&departures), 1);
         departures.leave();
         assert_eq!(waiting(&departures), 0);
@@ -140,9 +147,11 @@ mod tests {
     #[tokio::test]
     async fn a_closed_connection_leaves_by_itself_when_nothing_else_does() {
         let departures = Departures::default();
+        departures.open();
         departures.serve(true);
         let (send, heard) = stream().await;
-        departures.wait(send);
+        departures.close(send);
+        assert_eq!(waiting(&departures), 1);
         while waiting(&departures) > 0 {
             departures.serve(true);
         }
@@ -159,7 +168,7 @@ mod tests {
         assert!(!departures.are_open());
         departures.serve(true);
         let (send, heard) = stream().await;
-        departures.wait(send);
+        departures.close(send);
         departures.serve(false);
         assert!(!departures.are_open());
         assert_eq!(heard.await, Some(Reason::NO_ERROR));

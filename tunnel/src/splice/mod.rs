@@ -42,6 +42,7 @@ use crate::http2::{Departures, TunnelStream};
 use crate::memory;
 use crate::payload::InFlight;
 use inbound::{Inbound, InboundEnd};
+use outbound::Closed;
 
 /// How often the runtime may ask for news before an end is passed on: a connection that someone waits for goes first,
 /// and takes two steps when what it waits for is already there.
@@ -85,9 +86,7 @@ struct Shared {
     outbound_done: AtomicBool,
     /// The socket takes no more bytes: it was reset.
     write_failed: AtomicBool,
-    /// The connection has ended both ways, and the tunnel has not been told.
-    departing: AtomicBool,
-    /// Where it may wait for that.
+    /// What waits for something else to be said.
     departures: Departures,
 }
 
@@ -97,11 +96,7 @@ struct Shared {
 /// known.
 ///
 /// Dropping the future closes the socket and resets the stream with CANCEL.
-pub async fn splice(
-    tcp: TcpStream,
-    stream: TunnelStream,
-    is_closed: impl Fn(&TcpStream) -> bool,
-) -> SpliceOutcome {
+pub async fn splice(tcp: TcpStream, stream: TunnelStream, is_closed: impl Fn() -> bool) -> SpliceOutcome {
     splice_until(tcp, stream, is_closed, pending()).await
 }
 
@@ -109,7 +104,7 @@ pub async fn splice(
 pub async fn splice_until(
     mut tcp: TcpStream,
     stream: TunnelStream,
-    is_closed: impl Fn(&TcpStream) -> bool,
+    is_closed: impl Fn() -> bool,
     last: impl Future<Output = ()>,
 ) -> SpliceOutcome {
     let TunnelStream {
@@ -126,7 +121,6 @@ pub async fn splice_until(
         inbound_done: AtomicBool::new(false),
         outbound_done: AtomicBool::new(false),
         write_failed: AtomicBool::new(false),
-        departing: AtomicBool::new(false),
         departures,
     };
     let mut inbound = Inbound::new(waiting);
@@ -134,7 +128,7 @@ pub async fn splice_until(
     let end = {
         let (read, mut write) = tcp.split();
         let mut outbound = pin!(outbound::run(
-            read, &mut send, &line, &shared, &is_closed, last, &mut sent
+            read, &mut send, &line, &shared, is_closed, last, &mut sent
         ));
         let mut inbound_running = true;
         poll_fn(|cx| {
@@ -146,7 +140,7 @@ pub async fn splice_until(
                 match end {
                     InboundEnd::Finished => shared.inbound_done.store(true, Ordering::Relaxed),
                     InboundEnd::SocketFailed => shared.write_failed.store(true, Ordering::Relaxed),
-                    InboundEnd::Stream(end) => return Poll::Ready(end),
+                    InboundEnd::Stream(end) => return Poll::Ready(Err(end)),
                 }
             }
             if inbound.is_complete() {
@@ -158,15 +152,19 @@ pub async fn splice_until(
             }
             match shared.inbound_done.load(Ordering::Relaxed) && shared.outbound_done.load(Ordering::Relaxed)
             {
-                true => Poll::Ready(SpliceEnd::Finished),
+                true => Poll::Ready(Err(SpliceEnd::Finished)),
                 false => Poll::Pending,
             }
         })
         .await
     };
-    if shared.departing.load(Ordering::Relaxed) {
-        shared.departures.wait(send);
-    }
+    let end = match end {
+        Ok(Closed) => {
+            shared.departures.close(send);
+            SpliceEnd::Finished
+        }
+        Err(end) => end,
+    };
     if end == SpliceEnd::Finished {
         // Nobody waits for this close.
         rests().await;

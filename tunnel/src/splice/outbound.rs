@@ -20,7 +20,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tokio::net::tcp::ReadHalf;
 use tokio::time::timeout;
 
@@ -47,17 +46,21 @@ enum Step {
     Failed(io::Error),
 }
 
-/// Runs until the connection has to end. After the socket's FIN it keeps an eye on the socket for the other
-/// direction's sake, and says so in `shared`.
+/// The socket's peer has closed it, and everything that it said has left. The tunnel is still to be told, by one frame for
+/// both directions.
+pub(super) struct Closed;
+
+/// Runs until the connection has to end; an error is how it ended if it was not closed. After the socket's FIN it keeps an
+/// eye on the socket for the other direction's sake, and says so in `shared`.
 pub(super) async fn run(
     mut read: ReadHalf<'_>,
     send: &mut SendStream<Payload>,
     line: &Line,
     shared: &Shared,
-    is_closed: &impl Fn(&TcpStream) -> bool,
+    is_closed: impl Fn() -> bool,
     last: impl Future<Output = ()>,
     sent: &mut u64,
-) -> SpliceEnd {
+) -> Result<Closed, SpliceEnd> {
     let mut reading = Reading::new(line);
     loop {
         let step = poll_fn(|cx| reading.poll_step(cx, &mut read, send, shared)).await;
@@ -69,7 +72,7 @@ pub(super) async fn run(
                 reading.adapt(count);
                 let block = Payload::tracked(bytes, &shared.flight).in_place(place);
                 if send.send_data(block, false).is_err() {
-                    return ended(&read, send, shared).await;
+                    return Err(ended(&read, send, shared).await);
                 }
                 shared.departures.leave();
                 if count >= READ_BYTES {
@@ -78,65 +81,45 @@ pub(super) async fn run(
                     turn().await;
                 }
             }
-            Step::NoRoom => {
-                if let Err(end) = blocked(&read, send, shared).await {
-                    return end;
-                }
-            }
-            Step::InLine => match in_line(&mut reading.turn, &read, send, shared).await {
-                Ok(place) => reading.place = place,
-                Err(end) => return end,
-            },
-            Step::StreamEnded(end) => return end,
+            Step::NoRoom => blocked(&read, send, shared).await?,
+            Step::InLine => reading.place = in_line(&mut reading.turn, &read, send, shared).await?,
+            Step::StreamEnded(end) => return Err(end),
             Step::Orphaned => {
                 drop(reading);
-                return orphaned(&read, shared).await;
+                return Err(orphaned(&read, shared).await);
             }
-            Step::Failed(error) => return abort(send, shared, error.kind()).await,
+            Step::Failed(error) => return Err(abort(send, shared, error.kind()).await),
         }
     }
     if shared.write_failed.load(Ordering::Relaxed) {
         // The end of a socket that was reset while it was written to.
-        return abort(send, shared, io::ErrorKind::ConnectionReset).await;
+        return Err(abort(send, shared, io::ErrorKind::ConnectionReset).await);
     }
     // What begins goes before what ends.
     rests().await;
-    if is_closed(read.as_ref()) {
-        if let Err(end) = landed(&read, send, shared).await {
-            return end;
+    if !is_closed() {
+        let end = Payload::tracked(Bytes::new(), &shared.flight);
+        if send.send_data(end, true).is_err() {
+            return Err(ended(&read, send, shared).await);
         }
-        if shared.departures.are_open() {
-            shared.departing.store(true, Ordering::Relaxed);
-        } else {
-            // One frame says it, and the other end has nothing to say in return.
-            send.send_reset(Reason::NO_ERROR);
-        }
-        return SpliceEnd::Finished;
-    }
-    if send
-        .send_data(Payload::tracked(Bytes::new(), &shared.flight), true)
-        .is_err()
-    {
-        return ended(&read, send, shared).await;
-    }
-    shared.outbound_done.store(true, Ordering::Relaxed);
-    let closed = async {
-        last.await;
-        if !is_closed(read.as_ref()) {
-            pending().await
-        }
-    };
-    let kind = tokio::select! {
-        kind = socket_failed(&read, shared) => kind,
-        () = closed => {
-            if let Err(end) = landed(&read, send, shared).await {
-                return end;
+        shared.outbound_done.store(true, Ordering::Relaxed);
+        let closed_at_last = async {
+            last.await;
+            if !is_closed() {
+                pending().await
             }
-            send.send_reset(Reason::NO_ERROR);
-            return SpliceEnd::Finished;
+        };
+        tokio::select! {
+            kind = socket_failed(&read, shared) => return Err(abort(send, shared, kind).await),
+            () = closed_at_last => {}
         }
-    };
-    abort(send, shared, kind).await
+    }
+    // A reset takes back what has not left.
+    tokio::select! {
+        biased;
+        () = poll_fn(|cx| shared.flight.poll_landed(cx)) => Ok(Closed),
+        kind = socket_failed(&read, shared) => Err(abort(send, shared, kind).await),
+    }
 }
 
 /// How the socket is read.
@@ -269,20 +252,6 @@ async fn blocked(
         Some(kind) => abort(send, shared, kind).await,
         None => ended(read, send, shared).await,
     })
-}
-
-/// Waits until everything has left, which a reset would take back.
-async fn landed(
-    read: &ReadHalf<'_>,
-    send: &mut SendStream<Payload>,
-    shared: &Shared,
-) -> Result<(), SpliceEnd> {
-    let kind = tokio::select! {
-        biased;
-        () = poll_fn(|cx| shared.flight.poll_landed(cx)) => return Ok(()),
-        kind = socket_failed(read, shared) => kind,
-    };
-    Err(abort(send, shared, kind).await)
 }
 
 /// Waits until the socket has failed, without reading it.

@@ -95,7 +95,7 @@ impl World {
             .unwrap();
         let (program, relay) = pair().await;
         self.buffers.apply(&relay);
-        let relay = tokio::spawn(splice(relay, stream, move |_| closes));
+        let relay = tokio::spawn(splice(relay, stream, move || closes));
         let (service, _) = soon(service.accept()).await.unwrap();
         for end in [&program, &service] {
             self.buffers.apply(end);
@@ -152,7 +152,7 @@ async fn serve(request: ConnectRequest, tell: UnboundedSender<SpliceOutcome>, bu
             tcp.set_nodelay(true).unwrap();
             buffers.apply(&tcp);
             if let Some(stream) = request.accept() {
-                let _ = tell.send(splice(tcp, stream, |_| false).await);
+                let _ = tell.send(splice(tcp, stream, || false).await);
             }
         }
         Err(error) => request.refuse(&DialError::from(&error)),
