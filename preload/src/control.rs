@@ -7,6 +7,7 @@
 use crate::errno::Errno;
 use crate::session::Session;
 use crate::sys::{self, Descriptor};
+use crate::user;
 use core::ptr;
 use kinject_protocol::control::{EncodedRequest, ReplyRef, Request};
 use libc::{c_int, cmsghdr, iovec, msghdr, sockaddr_un, socklen_t};
@@ -79,6 +80,7 @@ impl Conversation {
         let relay = session.relay.as_ref().ok_or(Trouble::NoRelay)?;
         let conversation = Self(open()?);
         conversation.connect(relay)?;
+        conversation.check_listener()?;
         conversation.send(&request.encode(), passed)?;
         Ok(conversation)
     }
@@ -120,6 +122,14 @@ impl Conversation {
                 Err(_) => return Err(Trouble::NoRelay),
             }
         }
+    }
+
+    /// Insists that the listener belongs to this process's user, before it learns anything: a path of a session that has
+    /// ended may be anybody's. `SO_PEERCRED` tells who called listen(2) (unix(7)).
+    fn check_listener(&self) -> Result<(), Trouble> {
+        let listener: Credentials = sys::socket_option(self.0.raw(), libc::SOL_SOCKET, libc::SO_PEERCRED)
+            .map_err(|_| Trouble::NoRelay)?;
+        user::is_own(listener.user).then_some(()).ok_or(Trouble::NoRelay)
     }
 
     fn send(&self, request: &EncodedRequest<'_>, passed: Option<c_int>) -> Result<(), Trouble> {
@@ -190,6 +200,15 @@ fn open() -> Result<Descriptor, Trouble> {
         return Ok(socket);
     }
     sys::duplicate_above_standard_streams(&socket).map_err(Trouble::from_socket)
+}
+
+/// struct ucred of unix(7).
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Credentials {
+    process: libc::pid_t,
+    user: libc::uid_t,
+    group: libc::gid_t,
 }
 
 /// One descriptor as ancillary data (cmsg(3)).

@@ -18,6 +18,7 @@ use crate::errno::{self, Errno};
 use crate::real;
 use crate::session::Session;
 use crate::sys;
+use crate::user;
 use kinject_protocol::environment::RESOLV_CONF;
 use libc::{FILE, c_char, c_int, mode_t, sockaddr_un};
 
@@ -151,7 +152,8 @@ fn reopen(opened: c_int, flags: c_int) -> Result<c_int, Errno> {
             Err(Errno::current())
         };
     };
-    let own = sys::open_for_program(libc::AT_FDCWD, path.as_ptr(), flags);
+    let own = sys::open_for_program(libc::AT_FDCWD, path.as_ptr(), flags)
+        .and_then(|own| check_owner(own.raw()).map(|()| own));
     if opened < 0 {
         return own.map(sys::Descriptor::into_raw);
     }
@@ -182,7 +184,28 @@ fn fopen_by(
         let _closed = errno::kept(|| unsafe { libc::fclose(opened) });
     }
     // SAFETY: the path ends with a null, and the mode is the program's
-    unsafe { native(path.as_ptr(), mode) }
+    let own = unsafe { native(path.as_ptr(), mode) };
+    if own.is_null() {
+        return own;
+    }
+    // SAFETY: the stream is open
+    match check_owner(unsafe { libc::fileno(own) }) {
+        Ok(()) => own,
+        Err(error) => {
+            // SAFETY: nobody else knows the stream; nothing was written that could be lost
+            let _closed = unsafe { libc::fclose(own) };
+            error.set();
+            core::ptr::null_mut()
+        }
+    }
+}
+
+/// Insists that the pod's file belongs to this process's user: the path of a session that has ended may be anybody's.
+fn check_owner(descriptor: c_int) -> Result<(), Errno> {
+    let status = sys::status(descriptor)?;
+    user::is_own(status.st_uid)
+        .then_some(())
+        .ok_or(Errno(libc::EACCES))
 }
 
 /// Is this the path that is turned? The kernel has read it a moment ago, if the call was done or failed for what lies

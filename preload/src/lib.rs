@@ -69,3 +69,4 @@ mod session;
 mod socket;
 mod sys;
 mod thread_key;
+mod user;

@@ -289,6 +289,13 @@ pub(crate) fn real_ids() -> (u32, u32) {
     (user, group)
 }
 
+/// The process's effective user.
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: geteuid takes no argument and cannot fail
+    let user = unsafe { call(libc::SYS_geteuid, [0; 6]) };
+    user.unwrap_or_default() as u32
+}
+
 /// Whether no program that this process starts gets new rights (`PR_SET_NO_NEW_PRIVS`, prctl(2)).
 pub(crate) fn has_no_new_rights() -> bool {
     let arguments = [libc::PR_GET_NO_NEW_PRIVS as usize, 0, 0, 0, 0, 0];

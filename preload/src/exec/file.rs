@@ -173,7 +173,7 @@ impl ProgramFile {
             opened => opened,
         };
         let descriptor = descriptor.ok()?;
-        let status = sys::status(&descriptor).ok()?;
+        let status = sys::status(descriptor.raw()).ok()?;
         let is_program = status.st_mode & libc::S_IFMT == libc::S_IFREG && status.st_mode & 0o111 != 0;
         is_program.then_some(Self { descriptor, status })
     }

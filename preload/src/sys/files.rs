@@ -44,10 +44,10 @@ pub(crate) fn read_at(descriptor: &Descriptor, buffer: &mut [u8], offset: u64) -
 }
 
 /// fstat(2).
-pub(crate) fn status(descriptor: &Descriptor) -> Result<libc::stat, Errno> {
+pub(crate) fn status(descriptor: c_int) -> Result<libc::stat, Errno> {
     // SAFETY: zeros are a status
     let mut status: libc::stat = unsafe { core::mem::zeroed() };
-    let arguments = [descriptor.raw() as usize, &raw mut status as usize, 0, 0, 0, 0];
+    let arguments = [descriptor as usize, &raw mut status as usize, 0, 0, 0, 0];
     // SAFETY: on 64-bit machines libc's structure is the kernel's, and it is writable
     unsafe { call(libc::SYS_fstat, arguments) }.map(|_| status)
 }

@@ -21,3 +21,4 @@ mod messages;
 mod names;
 mod outsiders;
 mod peers;
+mod strangers;
