@@ -1,8 +1,13 @@
-//! A session's private folder: mode 0700, with a path that ld.so and Unix sockets can take.
+//! The folders that kinject makes on this machine: a session's, which goes with it, and the user's, which stay.
+//!
+//! A session's folder lies in a folder of the user's that nobody else can enter and that is never removed. So the path of
+//! a session that is over never becomes somebody else's, though its programs may still know it.
 
 use crate::exit::Failure;
+use kinject_protocol::folder::check_private;
+use std::env;
 use std::fs::{DirBuilder, Metadata};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -10,61 +15,123 @@ use std::path::{Path, PathBuf};
 /// The longest folder: the name of a socket follows, and a Unix socket's path has 107 bytes (unix(7)).
 const MAX_LENGTH: usize = 90;
 
-/// Makes the folder under XDG_RUNTIME_DIR, or where that does not do under the folder for temporary files.
+/// The bit of a folder's mode that lets nobody but owners remove what lies in it.
+const STICKY: u32 = 0o1000;
+
+/// Makes a session's folder under XDG_RUNTIME_DIR, otherwise under a folder for temporary files or in the user's cache.
 pub(crate) fn create(session: &str) -> Result<PathBuf, Failure> {
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let mut failures = Vec::new();
-    if let Some(runtime) = runtime.filter(|path| is_usable(path)) {
-        let shared = runtime.join("kinject");
-        match make(&shared, true).and_then(|()| make(&shared.join(session), false)) {
-            Ok(()) => return Ok(shared.join(session)),
-            Err(error) => failures.push(format!("{}: {error}", shared.display())),
-        }
-    }
-    let temporary = std::env::temp_dir();
-    for parent in [temporary.as_path(), Path::new("/tmp"), Path::new("/dev/shm")] {
-        let folder = parent.join(format!("kinject-{session}"));
+    for parent in parents() {
+        let folder = parent.join(session);
         if !is_plain(&folder) {
             continue;
         }
-        match make(&folder, false) {
+        match ensure(&parent).and_then(|()| private().create(&folder)) {
             Ok(()) => return Ok(folder),
-            Err(error) => failures.push(format!("{}: {error}", folder.display())),
+            Err(error) => failures.push(format!("{}: {error}", parent.display())),
         }
     }
     Err(Failure::own(
         format!("cannot make a folder for the session ({})", failures.join("; ")),
-        "free some space, or name a writable folder in XDG_RUNTIME_DIR",
+        "free some space, remove what is in the way, or name a folder of your own in XDG_RUNTIME_DIR",
     ))
 }
 
-/// Makes a private folder; `shared` allows one that is there already if nobody else can write to it.
-fn make(folder: &Path, shared: bool) -> io::Result<()> {
-    match DirBuilder::new().mode(0o700).create(folder) {
-        Err(error) if shared && error.kind() == io::ErrorKind::AlreadyExists => {
-            let found = std::fs::symlink_metadata(folder)?;
-            if found.is_dir() && is_private(&found) {
-                Ok(())
-            } else {
-                Err(io::Error::new(
-                    io::ErrorKind::PermissionDenied,
-                    "it is not this user's alone",
-                ))
-            }
+/// The user's folders in which sessions' may lie, the best first.
+fn parents() -> Vec<PathBuf> {
+    let name = format!("kinject-{}", user());
+    let temporary = [env::temp_dir(), "/tmp".into(), "/dev/shm".into()];
+    let mut parents: Vec<PathBuf> = runtime().into_iter().collect();
+    for parent in temporary
+        .map(|folder| folder.join(&name))
+        .into_iter()
+        .chain(cache())
+    {
+        if !parents.contains(&parent) {
+            parents.push(parent);
         }
+    }
+    parents
+}
+
+/// A folder of the user's for what outlives sessions and is nobody else's whatever becomes of temporary files: all that
+/// it lies in is the user's or root's, and nobody else can write to it.
+pub(crate) fn lasting() -> Result<PathBuf, Vec<String>> {
+    let mut failures = Vec::new();
+    for folder in runtime().into_iter().chain(cache()) {
+        match ensure(&folder).and_then(|()| check_lasting(&folder)) {
+            Ok(()) => return Ok(folder),
+            Err(error) => failures.push(format!("{}: {error}", folder.display())),
+        }
+    }
+    Err(failures)
+}
+
+fn check_lasting(folder: &Path) -> io::Result<()> {
+    for around in folder.canonicalize()?.ancestors().skip(1) {
+        if !is_private(&std::fs::metadata(around)?) {
+            return Err(io::Error::new(
+                ErrorKind::PermissionDenied,
+                format!("others may write to {}", around.display()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The user's folder in XDG_RUNTIME_DIR, if that is the user's own, as the XDG Base Directory Specification asks.
+fn runtime() -> Option<PathBuf> {
+    let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)?;
+    let is_own = |found: Metadata| found.is_dir() && found.uid() == user() && is_private(&found);
+    (runtime.is_absolute() && std::fs::metadata(&runtime).is_ok_and(is_own)).then(|| runtime.join("kinject"))
+}
+
+/// The user's folder in XDG_CACHE_HOME, which is `~/.cache` if it is not set.
+fn cache() -> Option<PathBuf> {
+    let named = |name: &str| {
+        env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?;
+    Some(cache.join("kinject"))
+}
+
+/// Sees to it that one of the user's folders is there, and is the user's alone.
+pub(crate) fn ensure(folder: &Path) -> io::Result<()> {
+    let around = folder.parent().unwrap_or(Path::new("/"));
+    // a home may have no cache yet
+    private().recursive(true).create(around)?;
+    if !keeps(&std::fs::metadata(around)?) {
+        return Err(io::Error::new(
+            ErrorKind::PermissionDenied,
+            format!("others may rename what lies in {}", around.display()),
+        ));
+    }
+    match private().create(folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => check_private(folder, user()),
         done => done,
     }
 }
 
-/// A folder that belongs to this user alone, as the XDG Base Directory Specification asks of XDG_RUNTIME_DIR.
-fn is_usable(folder: &Path) -> bool {
-    folder.is_absolute()
-        && is_plain(&folder.join("kinject/00000000"))
-        && std::fs::metadata(folder).is_ok_and(|found| found.is_dir() && is_private(&found))
+fn private() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    builder
 }
 
+fn user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Whether only this user and root can write to a folder.
 fn is_private(found: &Metadata) -> bool {
-    found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0
+    [0, user()].contains(&found.uid()) && found.mode() & 0o022 == 0
+}
+
+/// Whether what this user makes in a folder stays the user's: nobody else can rename or remove it.
+fn keeps(found: &Metadata) -> bool {
+    is_private(found) || [0, user()].contains(&found.uid()) && found.mode() & STICKY != 0
 }
 
 /// Short enough for a socket, and nothing in it that LD_PRELOAD takes for a separator or a token (ld.so(8)).
@@ -82,6 +149,12 @@ pub(crate) fn preloadable(path: &Path) -> bool {
         .any(|byte| byte.is_ascii_whitespace() || matches!(byte, b':' | b'$'))
 }
 
+/// Removes a session's folder, if the relay could not.
+pub(crate) fn remove(folder: &Path) {
+    // mostly it is gone already; what stays is said by the relay
+    let _gone = kinject_protocol::folder::remove(folder, user()).is_err();
+}
+
 /// Eight hexadecimal digits at random.
 pub(crate) fn new_session() -> Result<String, Failure> {
     let mut bytes = [0_u8; 4];
@@ -97,6 +170,8 @@ pub(crate) fn new_session() -> Result<String, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::{Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn paths_that_ld_preload_would_split_are_not_used() {
@@ -113,14 +188,40 @@ mod tests {
 
     #[test]
     fn a_folder_is_private_and_never_taken_over() {
-        let parent = tempfile::tempdir().unwrap();
-        let folder = parent.path().join("session");
-        make(&folder, false).unwrap();
+        let around = tempfile::tempdir().unwrap();
+        let folder = around.path().join("kinject");
+        ensure(&folder).unwrap();
         assert_eq!(std::fs::metadata(&folder).unwrap().mode() & 0o777, 0o700);
-        assert!(make(&folder, false).is_err());
-        assert!(make(&folder, true).is_ok());
-        std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
-        assert!(make(&folder, true).is_err());
+        ensure(&folder).unwrap();
+        set_permissions(&folder, Permissions::from_mode(0o755)).unwrap();
+        assert!(ensure(&folder).is_err());
+        let link = around.path().join("link");
+        std::os::unix::fs::symlink(around.path(), &link).unwrap();
+        assert!(ensure(&link).is_err());
+    }
+
+    #[test]
+    fn a_folder_in_which_others_may_rename_is_not_used() {
+        let around = tempfile::tempdir().unwrap();
+        for (mode, is_used) in [(0o777, false), (0o770, false), (0o1777, true), (0o755, true)] {
+            set_permissions(around.path(), Permissions::from_mode(mode)).unwrap();
+            assert_eq!(
+                ensure(&around.path().join(format!("{mode:o}"))).is_ok(),
+                is_used,
+                "{mode:o}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_around_the_users_own_is_made() {
+        let home = tempfile::tempdir().unwrap();
+        let folder = home.path().join(".cache/kinject");
+        ensure(&folder).unwrap();
+        assert_eq!(
+            std::fs::metadata(home.path().join(".cache")).unwrap().mode() & 0o777,
+            0o700
+        );
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! The preloaded library that fits this machine.
 
 use crate::exit::Failure;
-use crate::folder::preloadable;
+use crate::folder::{self, preloadable};
 use crate::installation;
 use std::ffi::CStr;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
 const NAME: &str = "libkinject_preload.so";
@@ -11,8 +12,8 @@ const NAME: &str = "libkinject_preload.so";
 /// The builds of a distribution, the newest glibc first: each needs at most the glibc that its folder names.
 const BUILDS: [(&str, (u32, u32)); 2] = [("glibc-2.34", (2, 34)), ("glibc-2.17", (2, 17))];
 
-/// Finds the library and gives a path that can stand in LD_PRELOAD: its own, or a link in the session's folder.
-pub(crate) fn find(folder: &Path) -> Result<PathBuf, Failure> {
+/// Finds the library and gives a path that can stand in LD_PRELOAD: its own, or a link to it.
+pub(crate) fn find() -> Result<PathBuf, Failure> {
     let beside = installation::folder()?;
     let library = candidates(&beside, glibc_version())
         .into_iter()
@@ -26,14 +27,45 @@ pub(crate) fn find(folder: &Path) -> Result<PathBuf, Failure> {
     if preloadable(&library) {
         return Ok(library);
     }
-    let link = folder.join(NAME);
-    std::os::unix::fs::symlink(&library, &link).map_err(|error| {
+    link(&library)
+}
+
+/// Makes a link whose path can stand in LD_PRELOAD. It never lies in a session's folder or among temporary files: every
+/// program of the session loads what it leads to, also after the session.
+fn link(library: &Path) -> Result<PathBuf, Failure> {
+    let cannot = |why: &str| {
         Failure::own(
-            format!("cannot link {}: {error}", link.display()),
-            "is the disk full?",
+            format!(
+                "LD_PRELOAD cannot name {}, and no link to it can be made: {why}",
+                library.display()
+            ),
+            "install kinject in a folder without spaces, colons and dollar signs in its path",
         )
+    };
+    let folder = folder::lasting().map_err(|failures| match failures.as_slice() {
+        [] => cannot("neither XDG_RUNTIME_DIR nor HOME names a folder of yours"),
+        failures => cannot(&failures.join("; ")),
     })?;
+    let link = folder.join(name_of_link(library));
+    if !preloadable(&link) {
+        return Err(cannot(&format!("{} has such a path, too", folder.display())));
+    }
+    if std::fs::read_link(&link).is_ok_and(|target| target == library) {
+        return Ok(link);
+    }
+    // under another name first: a session that starts meanwhile finds the whole of it
+    let unfinished = folder.join(format!("{}.{}", name_of_link(library), std::process::id()));
+    std::os::unix::fs::symlink(library, &unfinished)
+        .and_then(|()| std::fs::rename(&unfinished, &link))
+        .map_err(|error| cannot(&format!("{}: {error}", link.display())))?;
     Ok(link)
+}
+
+/// A name for each library that may be linked to.
+fn name_of_link(library: &Path) -> String {
+    let mut hasher = DefaultHasher::new();
+    library.hash(&mut hasher);
+    format!("{:016x}-{NAME}", hasher.finish())
 }
 
 /// Where the library may be, the best first.

@@ -113,9 +113,9 @@ fn in_session(
             "change to one that exists",
         )
     })?;
+    let library = library::find()?;
     let folder = folder::create(&session)?;
     let _removed_at_the_end = RemoveFolder(&folder);
-    let library = library::find(&folder)?;
     let (channel, voices) = crossbeam_channel::unbounded();
     let early = signals::watch(channel.clone(), Voice::Signal)?;
     let config = SessionConfig {
@@ -336,7 +336,6 @@ struct RemoveFolder<'a>(&'a Path);
 
 impl Drop for RemoveFolder<'_> {
     fn drop(&mut self) {
-        // mostly it is gone already
-        let _gone = std::fs::remove_dir_all(self.0).is_err();
+        folder::remove(self.0);
     }
 }

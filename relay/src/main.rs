@@ -133,14 +133,11 @@ async fn take_down(config: &SessionConfig, events: &mpsc::Sender<Event>, clean_u
 }
 
 fn remove_folder(folder: &Path) -> Result<(), Report> {
-    match std::fs::remove_dir_all(folder) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Report {
-            message: format!("cannot remove the session's folder {}: {error}", folder.display()),
-            hint: Some("nothing uses it any more: remove it by hand".to_owned()),
-        }),
-    }
+    let user = rustix::process::geteuid().as_raw();
+    kinject_protocol::folder::remove(folder, user).map_err(|error| Report {
+        message: format!("cannot remove the session's folder {}: {error}", folder.display()),
+        hint: Some("nothing uses it any more: remove it by hand".to_owned()),
+    })
 }
 
 async fn send(events: &mpsc::Sender<Event>, event: Event) {

@@ -22,6 +22,7 @@ use crate::ticker::Ticker;
 use crate::trace::Trace;
 use crate::uplink::{Connector, Keeper, Uplink};
 use kinject_protocol::control::{Reply, Request};
+use kinject_protocol::folder;
 use kinject_protocol::session::{Event, Ready, Report, SessionConfig, Target};
 use std::cell::OnceCell;
 use std::convert::Infallible;
@@ -178,6 +179,15 @@ async fn bring_up(
     events: &mpsc::Sender<Event>,
     clean_up: &CleanUp,
 ) -> Result<(Rc<Session>, JoinSet<Infallible>), Failure> {
+    folder::check(&config.folder, rustix::process::geteuid().as_raw()).map_err(|error| {
+        Failure::lasting(
+            format!(
+                "the session's folder {} cannot be used: {error}",
+                config.folder.display()
+            ),
+            "it and the folder around it have to be yours alone: `chmod 700` both",
+        )
+    })?;
     let socket = config.folder.join(SOCKET_NAME);
     let listener = ControlListener::bind(&socket).map_err(|error| {
         Failure::lasting(

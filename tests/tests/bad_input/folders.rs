@@ -1,15 +1,15 @@
 //! Where sessions keep their files, and where kinject itself lies: full, missing, shared, with spaces in the name.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use kinject_tests::binaries;
 use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, shell};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::{kinject_run, kinject_shell};
+use kinject_tests::{binaries, skip};
 use tempfile::TempDir;
 
 /// Asks a service, and says where the session's socket is.
@@ -159,7 +159,10 @@ fn without_any_place_for_a_folder_the_session_says_so() {
         .arg(&key)
         .args(["--", "true"]);
     let mut command = among(&mounts, &direct);
-    let outcome = run(command.env("XDG_RUNTIME_DIR", folder.path()).env_remove("TMPDIR"));
+    let outcome = run(command
+        .env("XDG_RUNTIME_DIR", folder.path())
+        .env("XDG_CACHE_HOME", folder.path())
+        .env_remove("TMPDIR"));
     outcome
         .exited(125)
         .complains("cannot make a folder for the session")
@@ -179,6 +182,104 @@ fn a_folder_of_that_name_that_somebody_else_can_write_to_is_not_used() {
     assert!(!outcome.stdout.contains(taken.to_str().unwrap()), "{outcome}");
 }
 
+/// A folder for temporary files that all users share, as /tmp.
+fn shared() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o1777)).unwrap();
+    folder
+}
+
+fn in_temporary(folder: &Path) -> Outcome {
+    run(kinject().env_remove("XDG_RUNTIME_DIR").env("TMPDIR", folder))
+}
+
+fn own_folder(around: &Path) -> std::path::PathBuf {
+    around.join(format!("kinject-{}", rustix::process::geteuid().as_raw()))
+}
+
+/// The folder of the session whose socket was printed first.
+fn session_folder(outcome: &Outcome) -> std::path::PathBuf {
+    let socket = Path::new(outcome.stdout.lines().next().unwrap());
+    socket.parent().unwrap().to_owned()
+}
+
+#[test]
+fn the_path_of_a_session_that_is_over_stays_the_users() {
+    let temporary = shared();
+    let outcome = in_temporary(temporary.path());
+    outcome.succeeded().shows("hello from web\n");
+    let (session, own) = (session_folder(&outcome), own_folder(temporary.path()));
+    assert_eq!(session.parent(), Some(own.as_path()));
+    assert!(!session.exists());
+    assert_eq!(fs::metadata(&own).unwrap().mode() & 0o7777, 0o700);
+    if !rustix::process::geteuid().is_root() {
+        return skip::not_run("tests with another user", "they need root");
+    }
+    for attack in [
+        "mkdir -p \"$0\"",
+        "mv \"${0%/*}\" \"${0%/*}.old\"",
+        "rm -r \"${0%/*}\"",
+    ] {
+        let mut another = Command::new("setpriv");
+        another.args([
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            "sh",
+            "-c",
+            attack,
+        ]);
+        assert_ne!(run(another.arg(&session)).code(), 0, "{attack}");
+    }
+    in_temporary(temporary.path())
+        .succeeded()
+        .shows("hello from web\n");
+}
+
+#[test]
+fn a_folder_of_the_users_name_that_is_not_the_users_alone_is_passed_over() {
+    type Squat = fn(&Path);
+    let squats: [Squat; 4] = [
+        |path| fs::write(path, "").unwrap(),
+        |path| std::os::unix::fs::symlink("/tmp", path).unwrap(),
+        |path| {
+            fs::create_dir(path).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        },
+        |path| {
+            fs::create_dir(path).unwrap();
+            fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+            // without the right to give it away it stays a folder of the user's
+            if std::os::unix::fs::chown(path, Some(65534), None).is_err() {
+                fs::remove_dir(path).unwrap();
+                fs::write(path, "").unwrap();
+            }
+        },
+    ];
+    for squat in squats {
+        let temporary = shared();
+        squat(&own_folder(temporary.path()));
+        let outcome = in_temporary(temporary.path());
+        outcome.succeeded().shows("hello from web\n");
+        assert!(
+            !session_folder(&outcome).starts_with(temporary.path()),
+            "{outcome}"
+        );
+    }
+}
+
+#[test]
+fn a_folder_for_temporary_files_in_which_others_may_rename_is_passed_over() {
+    let temporary = shared();
+    fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let outcome = in_temporary(temporary.path());
+    outcome.succeeded().shows("hello from web\n");
+    assert!(
+        !session_folder(&outcome).starts_with(temporary.path()),
+        "{outcome}"
+    );
+}
+
 /// kinject in a folder of that name, with these of its files.
 fn installed_in(name: &str, files: &[&str]) -> (TempDir, std::path::PathBuf) {
     // in the target folder, so that links will do
@@ -192,7 +293,7 @@ fn installed_in(name: &str, files: &[&str]) -> (TempDir, std::path::PathBuf) {
     (folder, kinject)
 }
 
-fn installed_asks(kinject: &Path) -> Outcome {
+fn installed(kinject: &Path) -> Command {
     let program = ask();
     let mut command = kinject_tests::apart::command(kinject);
     command
@@ -201,7 +302,11 @@ fn installed_asks(kinject: &Path) -> Outcome {
         .arg("--")
         .arg(&program.path)
         .args(&program.arguments);
-    run(&mut command)
+    command
+}
+
+fn installed_asks(kinject: &Path) -> Outcome {
+    run(&mut installed(kinject))
 }
 
 #[test]
@@ -213,6 +318,40 @@ fn kinject_may_lie_in_a_folder_with_any_name() {
         outcome.succeeded().shows("hello from web\n");
         assert!(outcome.stderr.is_empty(), "{outcome}");
     }
+}
+
+/// Programs load it at each start, also when the session is over.
+#[test]
+fn the_library_is_never_loaded_from_a_sessions_folder_or_from_among_temporary_files() {
+    let files = ["kinject", "kinject-relay", "libkinject_preload.so"];
+    let (folder, kinject) = installed_in("with some spaces", &files);
+    let home = folder.path().join("home");
+    fs::create_dir(&home).unwrap();
+    let mut command = installed(&kinject);
+    let outcome = run(command
+        .env_remove("XDG_RUNTIME_DIR")
+        .env_remove("XDG_CACHE_HOME")
+        .env("HOME", &home));
+    outcome.succeeded().shows("hello from web\n");
+    let preloaded = Path::new(outcome.stdout.lines().nth(1).unwrap());
+    assert_eq!(
+        preloaded.parent(),
+        Some(home.join(".cache/kinject").as_path()),
+        "{outcome}"
+    );
+    let library = kinject.with_file_name("libkinject_preload.so");
+    assert_eq!(fs::read_link(preloaded).unwrap(), library);
+
+    // a folder that a cleaner may remove, and anybody may then make
+    let temporary = shared();
+    let mut command = installed(&kinject);
+    run(command
+        .env_remove("XDG_RUNTIME_DIR")
+        .env("XDG_CACHE_HOME", temporary.path()))
+    .exited(125)
+    .complains("LD_PRELOAD cannot name")
+    .complains(&format!("others may write to {}", temporary.path().display()))
+    .complains("\n\nhint: install kinject in a folder without spaces");
 }
 
 #[test]

@@ -1,0 +1,133 @@
+//! A session's folder, and who may be trusted with what stands at its path.
+//!
+//! It lies in a parent folder that belongs to the user alone and is never removed, so that nobody else can put something
+//! where a session was: programs that outlive their session still know the path. Launcher and relay look at both folders
+//! before each use.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// The bits of a mode that let the group or others in.
+const OTHERS: u32 = 0o077;
+
+/// Insists that a folder is `user`'s alone: a directory, no link to one, owned by that user and closed to all others.
+///
+/// # Errors
+///
+/// What keeps it from being looked at (stat(2)), or `PermissionDenied` with what is wrong with it.
+pub fn check_private(folder: &Path, user: u32) -> io::Result<()> {
+    let found = fs::symlink_metadata(folder)?;
+    let fault = if found.is_symlink() {
+        "it is a link".to_owned()
+    } else if !found.is_dir() {
+        "it is no folder".to_owned()
+    } else if found.uid() != user {
+        format!("it belongs to user {}", found.uid())
+    } else if found.mode() & OTHERS != 0 {
+        format!("others may use it, its mode is {:o}", found.mode() & 0o7777)
+    } else {
+        return Ok(());
+    };
+    Err(io::Error::new(ErrorKind::PermissionDenied, fault))
+}
+
+/// Insists that a session's folder and its parent are `user`'s alone.
+///
+/// # Errors
+///
+/// As for [`check_private`].
+pub fn check(folder: &Path, user: u32) -> io::Result<()> {
+    check_parent(folder, user)?;
+    check_private(folder, user)
+}
+
+/// Removes a session's folder with all that is in it; one that is gone is as good as removed.
+///
+/// # Errors
+///
+/// What keeps it from being removed; `PermissionDenied` where its parent is not `user`'s alone any more, since what stands
+/// there then may be anybody's.
+pub fn remove(folder: &Path, user: u32) -> io::Result<()> {
+    let removed = check_parent(folder, user).and_then(|()| fs::remove_dir_all(folder));
+    match removed {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+fn check_parent(folder: &Path, user: u32) -> io::Result<()> {
+    check_private(folder.parent().unwrap_or(Path::new("/")), user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::path::PathBuf;
+
+    fn private(folder: PathBuf) -> PathBuf {
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
+        folder
+    }
+
+    fn user() -> u32 {
+        fs::metadata("/proc/self").unwrap().uid()
+    }
+
+    fn fault(folder: &Path) -> String {
+        check(folder, user()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_folder_is_taken_only_where_it_and_its_parent_are_the_users_alone() {
+        let temporary = tempfile::tempdir().unwrap();
+        let parent = private(temporary.path().join("parent"));
+        let session = private(parent.join("session"));
+        check(&session, user()).unwrap();
+        assert!(
+            check(&session, user() + 1)
+                .unwrap_err()
+                .to_string()
+                .starts_with("it belongs to user ")
+        );
+        for folder in [&session, &parent] {
+            fs::set_permissions(folder, Permissions::from_mode(0o710)).unwrap();
+            assert_eq!(fault(&session), "others may use it, its mode is 710");
+            fs::set_permissions(folder, Permissions::from_mode(0o700)).unwrap();
+        }
+        let link = parent.join("link");
+        symlink(&session, &link).unwrap();
+        assert_eq!(fault(&link), "it is a link");
+        fs::write(parent.join("file"), "").unwrap();
+        assert_eq!(fault(&parent.join("file")), "it is no folder");
+        assert_eq!(
+            check(&parent.join("none"), user()).unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
+    }
+
+    #[test]
+    fn what_stands_in_somebody_elses_parent_is_not_removed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let parent = private(temporary.path().join("parent"));
+        let session = private(parent.join("session"));
+        fs::write(session.join("file"), "").unwrap();
+        if chown(&parent, Some(12345), None).is_ok() {
+            assert_eq!(
+                remove(&session, user()).unwrap_err().to_string(),
+                "it belongs to user 12345"
+            );
+            assert!(session.join("file").exists());
+            chown(&parent, Some(user()), None).unwrap();
+        }
+        remove(&session, user()).unwrap();
+        assert!(!session.exists());
+        remove(&session, user()).unwrap();
+        fs::remove_dir(&parent).unwrap();
+        remove(&session, user()).unwrap();
+    }
+}
