@@ -7,6 +7,7 @@ use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::SockaddrStorage;
 
 use crate::log::log;
+use crate::routes;
 
 /// Tells facts as they are when asked: addresses may change.
 pub(crate) struct Facts {
@@ -30,6 +31,7 @@ impl Facts {
             hostname,
             resolv_conf: self.resolv_conf.clone(),
             addresses: addresses(),
+            networks: routes::networks(),
         }
     }
 }

@@ -16,6 +16,7 @@ mod kernel;
 mod listen;
 mod log;
 mod resolv_conf;
+mod routes;
 mod tunnel;
 mod upgrade;
 

@@ -2,10 +2,12 @@
 //!
 //! Loopback never comes here, the preloaded library keeps it local. For the rest the session's rules count, the first
 //! that matches, and without one everything goes through the cluster, but for addresses that were learnt from a
-//! local answer: a connection follows its name.
+//! local answer: a connection follows its name. No local answer makes an address local that the cluster gave, or that lies
+//! in a network of the cluster's: whoever runs a name server near this machine must not lead a session's connections away.
 
 mod learnt;
 
+use ipnet::IpNet;
 use kinject_protocol::rules::{Rule, Way};
 use learnt::Learnt;
 use std::fmt;
@@ -16,6 +18,25 @@ use std::net::{IpAddr, SocketAddr};
 pub(crate) struct Routes {
     rules: Vec<Rule>,
     learnt: parking_lot::Mutex<Learnt>,
+    networks: parking_lot::Mutex<Networks>,
+}
+
+/// The cluster's networks, as far as they are known.
+#[derive(Default)]
+struct Networks {
+    /// Those that the agent's pod has addresses in or routes to.
+    pod: Vec<IpNet>,
+    /// Those of Services and pods, as the API tells them.
+    api: Vec<IpNet>,
+}
+
+impl Networks {
+    fn contain(&self, address: IpAddr) -> bool {
+        self.pod
+            .iter()
+            .chain(&self.api)
+            .any(|network| network.contains(&address))
+    }
 }
 
 /// Which way something goes, and why.
@@ -56,7 +77,24 @@ impl Routes {
         Self {
             rules,
             learnt: parking_lot::Mutex::default(),
+            networks: parking_lot::Mutex::default(),
         }
+    }
+
+    /// The networks that the agent's pod has addresses in or routes to.
+    pub(crate) fn set_pod_networks(&self, networks: Vec<IpNet>) {
+        self.networks.lock().pod = networks;
+    }
+
+    /// The networks of Services and pods, as the API tells them.
+    pub(crate) fn set_api_networks(&self, networks: Vec<IpNet>) {
+        self.networks.lock().api = networks;
+    }
+
+    /// Whether an address is known to be the cluster's: it gave it, or it lies in one of its networks.
+    pub(crate) fn is_clusters(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.learnt.lock().is_remote(address) || self.networks.lock().contain(address)
     }
 
     /// Which way connections and datagrams to this target go.
@@ -69,7 +107,7 @@ impl Routes {
         self.decide_for(address, None).way == Way::Local
     }
 
-    /// Whether a local name server gave this address last.
+    /// Whether a local name server gave this address, and the cluster did not.
     pub(crate) fn is_learnt_locally(&self, address: IpAddr) -> bool {
         self.learnt.lock().is_local(address.to_canonical())
     }
@@ -84,12 +122,12 @@ impl Routes {
         self.rule_for_name(name).map(|rule| rule.way)
     }
 
-    /// A local name server gave these addresses for a name that the cluster does not have.
+    /// A local name server gave these addresses for a name that the cluster does not have, or that a rule makes local.
     pub(crate) fn learnt_locally(&self, name: &str, addresses: &[IpAddr]) {
         self.learn(name, addresses, Way::Local);
     }
 
-    /// The cluster gave these addresses: from here on they are the cluster's.
+    /// The cluster gave these addresses: from here on they are the cluster's, whatever local name servers say.
     pub(crate) fn learnt_from_cluster(&self, name: &str, addresses: &[IpAddr]) {
         self.learn(name, addresses, Way::Remote);
     }
@@ -99,7 +137,7 @@ impl Routes {
         let name = (!self.rules.is_empty()).then_some(name);
         let mut learnt = self.learnt.lock();
         for address in addresses {
-            learnt.learn(*address, from, name);
+            learnt.learn(address.to_canonical(), from, name);
         }
     }
 
@@ -110,7 +148,9 @@ impl Routes {
         let rule = self.rules.iter().find(|rule| rule.covers(address, name, port));
         let (way, cause) = match rule {
             Some(rule) => (rule.way, Cause::Rule(rule)),
-            None if learnt.is_local(address) => (Way::Local, Cause::Learnt),
+            None if learnt.is_local(address) && !self.networks.lock().contain(address) => {
+                (Way::Local, Cause::Learnt)
+            }
             None => (Way::Remote, Cause::Default),
         };
         Decision {
@@ -137,15 +177,40 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_follows_the_latest_answer_for_its_address() {
+    fn a_connection_follows_its_name_until_the_cluster_gives_the_address() {
         let routes = Routes::default();
         let address: IpAddr = "192.0.2.7".parse().unwrap();
         assert!(!routes.is_local(address));
         routes.learnt_locally("a", &[address]);
-        assert!(routes.is_local(address));
+        assert!(routes.is_local(address) && !routes.is_clusters(address));
         assert_eq!(way(&routes, "[::ffff:192.0.2.7]:80"), Way::Local);
         routes.learnt_from_cluster("b", &[address]);
+        assert!(!routes.is_local(address) && routes.is_clusters(address));
+        routes.learnt_locally("a", &[address]);
         assert!(!routes.is_local(address));
+    }
+
+    #[test]
+    fn an_address_in_a_network_of_the_clusters_is_local_by_a_rule_alone() {
+        let routes = routes(&[(Way::Local, "10.96.0.7")]);
+        let networks = |list: &[&str]| list.iter().map(|network| network.parse().unwrap()).collect();
+        routes.learnt_locally(
+            "a",
+            &["10.96.0.8".parse().unwrap(), "10.244.1.1".parse().unwrap()],
+        );
+        assert_eq!(way(&routes, "10.96.0.8:80"), Way::Local);
+        routes.set_api_networks(networks(&["10.96.0.0/16", "fd00:96::/112"]));
+        routes.set_pod_networks(networks(&["10.244.1.0/24"]));
+        for target in ["10.96.0.8:80", "10.244.1.1:80", "[fd00:96::7]:80"] {
+            routes.learnt_locally("a", &[target.parse::<SocketAddr>().unwrap().ip()]);
+            assert_eq!(way(&routes, target), Way::Remote, "{target}");
+        }
+        assert!(routes.is_clusters("::ffff:10.96.0.8".parse().unwrap()));
+        assert!(!routes.is_clusters("10.97.0.8".parse().unwrap()));
+        assert_eq!(way(&routes, "10.96.0.7:80"), Way::Local);
+        // another pod may stand elsewhere
+        routes.set_pod_networks(networks(&["10.244.2.0/24"]));
+        assert_eq!(way(&routes, "10.244.1.1:80"), Way::Local);
     }
 
     #[test]

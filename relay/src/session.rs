@@ -2,6 +2,7 @@
 
 use crate::cluster::access::Access;
 use crate::cluster::agent::ClusterAgent;
+use crate::cluster::networks;
 use crate::control::connect;
 use crate::control::conversation::Conversation;
 use crate::control::listener::ControlListener;
@@ -12,6 +13,7 @@ use crate::data::ports::{self, DataPorts};
 use crate::datagrams::{self, Flows};
 use crate::ending::Endings;
 use crate::log;
+use crate::names::advice::Advice;
 use crate::names::resolver::Resolver;
 use crate::names::shown::ShownResolvConf;
 use crate::outsiders::Outsiders;
@@ -20,7 +22,8 @@ use crate::report::Failure;
 use crate::routes::Routes;
 use crate::ticker::Ticker;
 use crate::trace::Trace;
-use crate::uplink::{Connector, Keeper, Uplink};
+use crate::uplink::{Connector, Keeper, Up, Uplink};
+use ipnet::IpNet;
 use kinject_protocol::control::{Reply, Request};
 use kinject_protocol::folder;
 use kinject_protocol::session::{Event, Ready, Report, SessionConfig, Target};
@@ -204,6 +207,10 @@ async fn bring_up(
     })?;
     log::info!("connects are kept in progress by {}", ports.mode().name());
     let (connector, place) = connector(config, events, clean_up).await?;
+    // read while the agent comes up
+    let networks =
+        tokio::task::spawn_local(api_networks(clean_up.0.get().map(|agent| agent.access().clone())));
+    let networks = async { networks.await.unwrap_or_default() };
     let (keeper, uplink) = Keeper::new(connector, events.clone());
     let established = keeper.connect().await?;
     let ready = Ready {
@@ -220,6 +227,14 @@ async fn bring_up(
         )
     })?;
     let routes = Rc::new(Routes::new(config.rules.clone()));
+    let is_pod = matches!(config.target, Target::Kubernetes(_));
+    // an agent that somebody runs by hand may well stand in this machine's own network
+    let note_networks = move |routes: &Routes, up: &Up| {
+        if is_pod {
+            routes.set_pod_networks(up.names.networks.clone());
+        }
+    };
+    note_networks(&routes, &established.up);
     let trace = Trace::open(config.trace.as_ref(), Rc::clone(&routes))
         .map(Rc::new)
         .map_err(|error| {
@@ -229,7 +244,12 @@ async fn bring_up(
             )
         })?;
     let session = Rc::new(Session {
-        resolver: Resolver::new(Rc::clone(&uplink), Rc::clone(&trace), shown.servers),
+        resolver: Resolver::new(
+            Rc::clone(&uplink),
+            Rc::clone(&trace),
+            Advice::new(events.clone()),
+            shown.servers,
+        ),
         uplink,
         routes,
         trace,
@@ -246,8 +266,16 @@ async fn bring_up(
     let _unheard = events.send(Event::Ready(ready)).await.is_err();
     // tasks of their own, not parts of the runtime's main future: waking that one costs a system call
     let mut tasks = JoinSet::new();
-    let resolver = Rc::clone(&session);
-    tasks.spawn_local(keeper.run(established, move || resolver.resolver.forget()));
+    let renewed = Rc::clone(&session);
+    tasks.spawn_local(keeper.run(established, move |up| {
+        note_networks(&renewed.routes, up);
+        renewed.resolver.forget();
+    }));
+    let told = Rc::clone(&session);
+    tasks.spawn_local(async move {
+        told.routes.set_api_networks(networks.await);
+        std::future::pending().await
+    });
     let watched = Rc::clone(&session);
     tasks.spawn_local(async move { watched.abandonments.run().await });
     let ticking = Rc::clone(&session);
@@ -294,6 +322,14 @@ async fn connector(
             };
             Ok((Connector::Cluster(agent), place))
         }
+    }
+}
+
+/// The cluster's networks as its API tells them, where there is one.
+async fn api_networks(access: Option<Access>) -> Vec<IpNet> {
+    match access {
+        Some(access) => networks::read(&access).await,
+        None => Vec::new(),
     }
 }
 

@@ -38,6 +38,8 @@ struct UnderWay<'a> {
     target: String,
     rule: String,
     way: Way,
+    /// What else there is to know of the result.
+    remark: String,
 }
 
 impl Trace {
@@ -93,12 +95,20 @@ impl Trace {
                 target,
                 rule,
                 way,
+                remark: String::new(),
             }
         }))
     }
 }
 
 impl Traced<'_> {
+    /// Says something of the result that it does not show by itself.
+    pub(crate) fn remark(&mut self, remark: impl Display) {
+        if let Some(call) = &mut self.0 {
+            call.remark = format!(" ({remark})");
+        }
+    }
+
     /// Writes the line.
     pub(crate) fn ended(mut self, result: impl Display) {
         if let Some(call) = self.0.take() {
@@ -154,8 +164,11 @@ impl UnderWay<'_> {
         };
         let time = self.begun.elapsed().as_secs_f64() * 1000.0;
         let line = format!(
-            "{:<8} {:<40} {:<24} {way:<8} {result:<24} {time:.1} ms\n",
-            self.call, self.target, self.rule
+            "{:<8} {:<40} {:<24} {way:<8} {:<24} {time:.1} ms\n",
+            self.call,
+            self.target,
+            self.rule,
+            result.to_owned() + &self.remark
         );
         if let Some(output) = &self.trace.output
             && let Err(error) = output.lock().write_all(line.as_bytes())

@@ -249,7 +249,8 @@ impl Connector {
 
 /// A tunnel to an agent that has said what it is.
 pub(crate) struct Established {
-    up: Rc<Up>,
+    /// The tunnel.
+    pub(crate) up: Rc<Up>,
     driver: Driver,
     /// `direct`, `proxy` or `port-forward`.
     pub(crate) transport: &'static str,
@@ -288,8 +289,8 @@ impl Keeper {
         )
     }
 
-    /// Runs the tunnel and replaces it whenever it breaks; `renewed` is called after each replacement.
-    pub(crate) async fn run(self, mut established: Established, renewed: impl Fn()) -> Infallible {
+    /// Runs the tunnel and replaces it whenever it breaks; `renewed` is told of each replacement before anybody uses it.
+    pub(crate) async fn run(self, mut established: Established, renewed: impl Fn(&Up)) -> Infallible {
         loop {
             self.sources.replace(established.up.names.sources.clone());
             self.state.send_replace(State::Up(established.up));
@@ -307,7 +308,7 @@ impl Keeper {
             )
             .await;
             established = self.reconnect().await;
-            renewed();
+            renewed(&established.up);
             let seconds = broken.elapsed().as_secs_f32();
             self.notice(format!("connected to the agent again after {seconds:.1} s"), None)
                 .await;

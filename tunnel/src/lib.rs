@@ -48,7 +48,7 @@ pub use datagrams::{DatagramsEnd, carry};
 pub use dial_error::DialError;
 pub use hello::{Hello, SessionId, Version, WIRE_VERSION};
 pub use http2::{
-    AgentFacts, CloseReason, DatagramStream, Driver, InterfaceAddress, RequestError, Scope, Tunnel,
+    AgentFacts, CloseReason, DatagramStream, Driver, InterfaceAddress, Network, RequestError, Scope, Tunnel,
     TunnelStream,
 };
 pub use keys::{AgentIdentity, RelayIdentity, Secret, SessionKeys};

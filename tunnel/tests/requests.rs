@@ -221,6 +221,7 @@ async fn facts_arrive_as_they_were_told() {
         version: "1.2.3".into(),
         hostname: "web-0".into(),
         resolv_conf: "nameserver 10.96.0.10\nsearch default.svc.cluster.local\n".into(),
+        networks: Vec::new(),
         addresses: vec![InterfaceAddress {
             interface: "eth0".into(),
             address: "fd00::7".parse().unwrap(),

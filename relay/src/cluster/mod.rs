@@ -6,12 +6,14 @@
 //! - [`leftovers`]: removes Jobs, also those of a relay that is gone.
 //! - [`watching`]: from the Job to a running pod, or to the cluster's own words on why not.
 //! - [`proxy`] and [`port_forward`]: the two ways into the pod.
+//! - [`networks`]: which networks are the cluster's.
 //! - [`promptness`]: what both ask of their connection.
 
 pub(crate) mod access;
 pub(crate) mod agent;
 pub(crate) mod job;
 pub(crate) mod leftovers;
+pub(crate) mod networks;
 pub(crate) mod port_forward;
 mod promptness;
 pub(crate) mod proxy;

@@ -1,15 +1,16 @@
 //! DNS messages of programs that speak with name servers themselves: one in, one out.
 //!
 //! A message goes to the cluster as it is. Where the cluster says that the name does not exist, this machine's own
-//! name servers are asked, and their answer counts if the name exists there. So a program that resolves by itself sees
-//! the same names as one that asks libc. The addresses in an answer are learnt either way: a connection follows its
-//! name.
+//! name servers are asked, unless it could be a name of the cluster's, and their answer counts if the name exists there and
+//! does not lead into the cluster. So a program that resolves by itself sees the same names as one that asks libc. The
+//! addresses in an answer are learnt either way: a connection follows its name.
 
 use super::cache::Cache;
-use super::local;
 use super::message::{self, Code, Fault, Query};
 use super::resolver::{Resolver, TUNNEL_PATIENCE};
+use super::{hosts, local};
 use crate::log;
+use crate::trace::Traced;
 use bytes::Bytes;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Reply, Way};
@@ -52,13 +53,13 @@ impl Resolver {
             return Some(answer.unwrap_or_else(|| message::refusal(message, Code::NxDomain)));
         }
         let name = query.name();
-        let traced = self.trace.lookup(name.as_bytes());
-        let answer = self.exchange_by_name(&query, &name).await;
+        let mut traced = self.trace.lookup(name.as_bytes());
+        let answer = self.exchange_by_name(&query, &name, &mut traced).await;
         traced.exchanged(message::code(&answer), &message::addresses(&answer));
         Some(answer)
     }
 
-    async fn exchange_by_name(&self, query: &Query<'_>, name: &str) -> Vec<u8> {
+    async fn exchange_by_name(&self, query: &Query<'_>, name: &str, traced: &mut Traced<'_>) -> Vec<u8> {
         let only = self.routes.way_of_name(name);
         if only == Some(rules::Way::Local) {
             let answer = local::ask(query).await;
@@ -66,12 +67,14 @@ impl Resolver {
             self.routes.learnt_locally(name, &message::addresses(&answer));
             return answer;
         }
-        let answer = self.exchange_in_cluster(query).await;
-        if only.is_none()
-            && message::code(&answer) == Code::NxDomain
-            && let Some(better) = self.exchange_locally(query).await
-        {
-            return better;
+        let mut answer = self.exchange_in_cluster(query).await;
+        if only.is_none() {
+            if message::code(&answer) == Code::NxDomain
+                && let Some(better) = self.exchange_locally(query, traced).await
+            {
+                return better;
+            }
+            answer = self.without_leading_here(query, name, answer, traced);
         }
         self.routes
             .learnt_from_cluster(name, &message::addresses(&answer));
@@ -146,15 +149,28 @@ impl Resolver {
     }
 
     /// What this machine's own name servers say, if the name exists there and may be shown to them.
-    pub(super) async fn exchange_locally(&self, query: &Query<'_>) -> Option<Vec<u8>> {
+    pub(super) async fn exchange_locally(
+        &self,
+        query: &Query<'_>,
+        traced: &mut Traced<'_>,
+    ) -> Option<Vec<u8>> {
         let up = self.uplink.up().await.ok()?;
         let name = query.name();
-        if up.names.conf.is_cluster_only(&name) {
+        let asks_for_clusters = |address| self.routes.is_clusters(address);
+        if query.reversed_address().is_some_and(asks_for_clusters)
+            || !self.may_be_asked_here(&up.names.conf, &name).await && !hosts::is_own_name(&name)
+        {
             return None;
         }
         let answer = local::ask(query)
             .await
             .filter(|answer| message::code(answer) == Code::NoError)?;
+        if !self
+            .believes_locally(&name, &message::all_addresses(&answer), traced)
+            .await
+        {
+            return None;
+        }
         let addresses = message::addresses(&answer);
         log::debug!("{name}: answered locally, {addresses:?}");
         self.routes.learnt_locally(&name, &addresses);

@@ -21,8 +21,7 @@ const MAX_DATAGRAM: usize = 65_535;
 /// The first answer that says whether the name exists; none if no server gives one in time.
 pub(crate) async fn ask(query: &Query<'_>) -> Option<Vec<u8>> {
     // a machine without the file, or without a server in it, has one of its own (resolv.conf(5))
-    let text = tokio::fs::read(RESOLV_CONF).await.unwrap_or_default();
-    let mut servers = ResolvConf::parse(&String::from_utf8_lossy(&text)).servers;
+    let mut servers = configuration().await.servers;
     if servers.is_empty() {
         servers.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
@@ -39,6 +38,16 @@ pub(crate) async fn ask(query: &Query<'_>) -> Option<Vec<u8>> {
         }
     }
     None
+}
+
+/// Whether they may know a name of one label, completed.
+pub(super) async fn has_search_list() -> bool {
+    !configuration().await.search.is_empty()
+}
+
+async fn configuration() -> ResolvConf {
+    let text = tokio::fs::read(RESOLV_CONF).await.unwrap_or_default();
+    ResolvConf::parse(&String::from_utf8_lossy(&text))
 }
 
 async fn ask_server(server: SocketAddr, query: &Query<'_>) -> io::Result<Vec<u8>> {

@@ -197,6 +197,20 @@ fn limit(question: &[u8]) -> usize {
     usize::from(edns.max(SMALLEST_LIMIT))
 }
 
+/// Takes all records behind the answers away.
+pub(crate) fn keep_answers_alone(answer: &mut Vec<u8>) {
+    let count = usize::from(u16_at(answer, 6).unwrap_or_default());
+    let Some(records) = records(answer) else { return };
+    let last = count.checked_sub(1).and_then(|last| records.get(last));
+    let end = last
+        .map(|record| record.whole.end)
+        .or_else(|| question_end(answer));
+    if let Some(end) = end {
+        answer.truncate(end);
+        answer[8..HEADER].fill(0);
+    }
+}
+
 /// Cuts an answer that is too long for UDP to its question, and says so.
 pub(crate) fn cut(question: &[u8], mut answer: Vec<u8>) -> Vec<u8> {
     if answer.len() <= limit(question).max(HEADER) {
@@ -283,12 +297,22 @@ pub(crate) fn age(answer: &mut [u8], by: Duration) {
 /// The addresses among the answers.
 pub(crate) fn addresses(answer: &[u8]) -> Vec<IpAddr> {
     let count = usize::from(u16_at(answer, 6).unwrap_or_default());
+    addresses_in(answer, count)
+}
+
+/// The addresses in all sections.
+pub(crate) fn all_addresses(answer: &[u8]) -> Vec<IpAddr> {
+    addresses_in(answer, usize::MAX)
+}
+
+/// The addresses in the first records.
+fn addresses_in(answer: &[u8], count: usize) -> Vec<IpAddr> {
     let records = records(answer).unwrap_or_default();
-    let answers = records
+    let records = records
         .into_iter()
         .take(count)
         .filter(|record| record.class == CLASS_IN);
-    answers
+    records
         .filter_map(|record| {
             let data = answer.get(record.data)?;
             match record.kind {

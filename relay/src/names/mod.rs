@@ -6,11 +6,16 @@
 //! - [`resolver`] walks the search list as glibc does and falls back to the local names.
 //! - [`message`] looks at DNS messages as bytes, [`exchange`] answers those of programs, [`search`] completes their
 //!   names, [`reverse`] names addresses, [`local`] asks this machine's name servers.
+//! - [`hosts`] are this machine's own names; [`believed`] says which answers, of whose name servers, are believed, and
+//!   [`advice`] tells the user of the others.
 //! - [`server`] is the session's name server over TCP, [`shown`] the resolv.conf that leads programs to it.
 //! - [`pod`] is what the pod knows about names, [`order`] sorts addresses as RFC 6724 sees them from the pod.
 
+pub(crate) mod advice;
+mod believed;
 pub(crate) mod cache;
 pub(crate) mod exchange;
+mod hosts;
 pub(crate) mod local;
 pub(crate) mod message;
 pub(crate) mod order;

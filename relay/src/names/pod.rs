@@ -2,6 +2,7 @@
 
 use super::order::Source;
 use super::resolv_conf::ResolvConf;
+use ipnet::IpNet;
 use kinject_protocol::control::Family;
 use kinject_tunnel::{AgentFacts, InterfaceAddress};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -13,6 +14,8 @@ pub(crate) struct PodNames {
     pub(crate) conf: ResolvConf,
     /// Its addresses.
     pub(crate) sources: Vec<Source>,
+    /// The networks of these addresses and of its routes: the cluster's.
+    pub(crate) networks: Vec<IpNet>,
 }
 
 impl From<&AgentFacts> for PodNames {
@@ -21,11 +24,29 @@ impl From<&AgentFacts> for PodNames {
             address: interface.address,
             prefix: interface.prefix_length,
         };
+        let interfaces = facts.addresses.iter();
+        let around = interfaces.map(|interface| (interface.address, interface.prefix_length));
+        let routes = facts
+            .networks
+            .iter()
+            .map(|network| (network.address, network.prefix_length));
         Self {
             conf: ResolvConf::parse(&facts.resolv_conf),
             sources: facts.addresses.iter().map(source).collect(),
+            networks: around.chain(routes).filter_map(network).collect(),
         }
     }
+}
+
+/// A network that is the cluster's own: not loopback or one link alone, of which each machine has its own, nor everything.
+fn network((address, prefix): (IpAddr, u8)) -> Option<IpNet> {
+    let address = address.to_canonical();
+    let is_of_every_machine = match address {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified(),
+    };
+    let network = IpNet::new(address, prefix).ok()?.trunc();
+    (!is_of_every_machine && prefix > 0).then_some(network)
 }
 
 /// The addresses that do not count for `AI_ADDRCONFIG`.
@@ -53,6 +74,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_networks_around_the_pod_are_the_clusters() {
+        for (address, prefix, expected) in [
+            ("10.244.1.7", 24, Some("10.244.1.0/24")),
+            ("10.244.1.7", 32, Some("10.244.1.7/32")),
+            ("fd00:244::7", 64, Some("fd00:244::/64")),
+            ("127.0.0.1", 8, None),
+            ("169.254.1.1", 16, None),
+            ("fe80::1", 64, None),
+            ("10.0.0.0", 0, None),
+            ("10.0.0.0", 33, None),
+        ] {
+            let found = network((address.parse().unwrap(), prefix)).map(|network| network.to_string());
+            assert_eq!(found.as_deref(), expected, "{address}/{prefix}");
+        }
+    }
+
+    #[test]
     fn a_family_counts_as_configured_where_the_pod_has_an_address_of_it() {
         let pod = |addresses: &[&str]| PodNames {
             conf: ResolvConf::parse(""),
@@ -63,6 +101,7 @@ mod tests {
                     prefix: 24,
                 })
                 .collect(),
+            networks: Vec::new(),
         };
         let v4 = pod(&["127.0.0.1", "::1", "10.244.0.5"]);
         assert_eq!(v4.configured(Family::Any), Some(Family::V4));

@@ -85,18 +85,56 @@ impl ResolvConf {
         }
     }
 
-    /// Whether a name can only be the cluster's, so that no local name server is to see it.
+    /// Why a name can only be the cluster's, if it can, so that no local name server is to see it: in a pod it could stand
+    /// for a Service, or nobody outside could have it. What such a server answers would be taken for the cluster's word.
     ///
     /// Kubernetes puts `NAMESPACE.svc.DOMAIN svc.DOMAIN DOMAIN` first into every pod's search list
-    /// (<https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/>).
-    pub(crate) fn is_cluster_only(&self, name: &str) -> bool {
+    /// (<https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/>); the node's own domains follow.
+    pub(crate) fn clusters_alone(&self, name: &str) -> Option<ClustersAlone> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
-        self.search
-            .iter()
-            .find_map(|domain| domain.strip_prefix("svc."))
-            .is_some_and(|domain| name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.')))
-            || name.ends_with(".svc")
+        if self.is_under_cluster_domain(&name) || name.ends_with(".svc") {
+            return Some(ClustersAlone::Service);
+        }
+        let Some((service, namespace)) = name.split_once('.') else {
+            return Some(ClustersAlone::ShortName);
+        };
+        let is_of_own_namespace = !service.is_empty() && self.namespace() == Some(namespace);
+        let mut domains = self.search.iter();
+        (is_of_own_namespace || domains.any(|domain| is_under(&name, domain)))
+            .then_some(ClustersAlone::SearchedDomain)
     }
+
+    /// Whether a name is one of those that the cluster itself makes, as for Services and pods.
+    pub(crate) fn is_under_cluster_domain(&self, name: &str) -> bool {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let mut domains = self.search.iter();
+        domains
+            .find_map(|domain| domain.strip_prefix("svc."))
+            .is_some_and(|domain| is_under(&name, domain))
+    }
+
+    /// The pod's namespace.
+    fn namespace(&self) -> Option<&str> {
+        let (namespace, rest) = self.search.first()?.split_once('.')?;
+        rest.starts_with("svc.").then_some(namespace)
+    }
+}
+
+/// Why a name is shown to no local name server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClustersAlone {
+    /// It is a name for a Service or a pod, written out.
+    Service,
+    /// It has one label.
+    ShortName,
+    /// It lies under a domain of the search list, or is `SERVICE.NAMESPACE` of the pod's own namespace.
+    SearchedDomain,
+}
+
+/// Whether a name lies under a domain or is the domain itself; both in small letters, without a final dot.
+fn is_under(name: &str, domain: &str) -> bool {
+    let rest = name.strip_suffix(domain);
+    !domain.is_empty() && rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 fn domain(word: &str) -> String {
@@ -166,12 +204,30 @@ mod tests {
     }
 
     #[test]
-    fn only_names_under_the_cluster_domain_are_the_clusters_alone() {
-        let conf = ResolvConf::parse(POD);
-        assert!(conf.is_cluster_only("nothing.default.svc.cluster.local"));
-        assert!(conf.is_cluster_only("Nothing.CLUSTER.local."));
-        assert!(conf.is_cluster_only("web.default.svc"));
-        assert!(!conf.is_cluster_only("mycluster.local"));
-        assert!(!conf.is_cluster_only("example.com"));
+    fn short_names_and_names_under_the_search_list_are_the_clusters_alone() {
+        use ClustersAlone::{SearchedDomain, Service, ShortName};
+        let conf = ResolvConf::parse(
+            "search default.svc.cluster.local svc.cluster.local cluster.local nodes.example\nnameserver 10.96.0.10\n",
+        );
+        for (name, expected) in [
+            ("nothing.default.svc.cluster.local", Some(Service)),
+            ("Nothing.CLUSTER.local.", Some(Service)),
+            ("web.default.svc", Some(Service)),
+            ("redis", Some(ShortName)),
+            ("Redis.", Some(ShortName)),
+            ("orders.default", Some(SearchedDomain)),
+            ("vm1.Nodes.example", Some(SearchedDomain)),
+            ("nodes.example", Some(SearchedDomain)),
+            ("orders.other", None),
+            ("a.b.default", None),
+            (".default", None),
+            ("mynodes.example", None),
+            ("mycluster.local", None),
+            ("example.com", None),
+        ] {
+            assert_eq!(conf.clusters_alone(name), expected, "{name}");
+        }
+        // a pod without Kubernetes' search list
+        assert_eq!(ResolvConf::parse("search default\n").clusters_alone("a.b"), None);
     }
 }

@@ -1,18 +1,20 @@
 //! Names: the cluster's first, then the machine's own.
 //!
 //! All candidates of the search list are asked at once and judged in glibc's order (`res_search`, resolver(3)), so
-//! that a lookup costs one round trip. Only where the cluster says that a name does not exist is the local resolver
-//! asked, and only its addresses count: any other local answer leaves the cluster's "no" standing. A rule for a name has
-//! one of them asked alone.
+//! that a lookup costs one round trip. Only where the cluster says that a name does not exist is this machine's hosts
+//! file read, and the local resolver asked for what cannot be a name of the cluster's. Only addresses count: any other local
+//! answer leaves the cluster's "no" standing. A rule for a name has one of them asked alone.
 
+use super::advice::{Advice, Withheld};
 use super::cache::Cache;
 use super::exchange::MessageCache;
 use super::order;
 use super::query::{self, Answer, Outcome};
-use super::resolv_conf::ResolvConf;
+use super::resolv_conf::{ClustersAlone, ResolvConf};
+use super::{hosts, local};
 use crate::log;
 use crate::routes::Routes;
-use crate::trace::Trace;
+use crate::trace::{Trace, Traced};
 use crate::uplink::Uplink;
 use hickory_proto::rr::RecordType;
 use kinject_protocol::NameFailure;
@@ -37,6 +39,7 @@ pub(crate) struct Resolver {
     pub(super) uplink: Rc<Uplink>,
     pub(super) routes: Rc<Routes>,
     pub(super) trace: Rc<Trace>,
+    pub(super) advice: Advice,
     addresses: Cache<(String, RecordType), Answer>,
     pub(super) messages: MessageCache,
     name_servers: Vec<IpAddr>,
@@ -50,8 +53,14 @@ struct Found {
 
 impl Resolver {
     /// A resolver for programs that see `name_servers` in their resolv.conf.
-    pub(crate) fn new(uplink: Rc<Uplink>, trace: Rc<Trace>, name_servers: Vec<IpAddr>) -> Self {
+    pub(crate) fn new(
+        uplink: Rc<Uplink>,
+        trace: Rc<Trace>,
+        advice: Advice,
+        name_servers: Vec<IpAddr>,
+    ) -> Self {
         Self {
+            advice,
             uplink,
             routes: Rc::clone(trace.routes()),
             trace,
@@ -74,20 +83,20 @@ impl Resolver {
 
     /// Looks up a name as a program gave it.
     pub(crate) async fn resolve(&self, name: &[u8], family: Family, purpose: Purpose) -> Reply {
-        let traced = self.trace.lookup(name);
-        let reply = self.look_up(name, family, purpose).await;
+        let mut traced = self.trace.lookup(name);
+        let reply = self.look_up(name, family, purpose, &mut traced).await;
         traced.answered(&reply);
         reply
     }
 
-    async fn look_up(&self, name: &[u8], family: Family, purpose: Purpose) -> Reply {
+    async fn look_up(&self, name: &[u8], family: Family, purpose: Purpose, traced: &mut Traced<'_>) -> Reply {
         let Some(name) = std::str::from_utf8(name).ok().filter(|name| is_host_name(name)) else {
             return Reply::NameFailed(NameFailure::NotFound);
         };
         let only = self.routes.way_of_name(name);
         if only == Some(Way::Local) {
-            return match self.resolve_locally(name, family).await {
-                Some(found) => found.into_reply(),
+            return match ask_locally(name, family).await {
+                Some(found) => self.learn_locally(name, found),
                 None => Reply::NameFailed(NameFailure::NotFound),
             };
         }
@@ -104,17 +113,25 @@ impl Resolver {
         };
         let failure = match self.ask_cluster(&up.names.conf, name, family).await {
             Ok(mut found) => {
-                self.routes.learnt_from_cluster(name, &found.addresses);
-                if purpose != Purpose::HostEntry {
-                    order::sort(&mut found.addresses, &up.names.sources);
+                if only.is_none() {
+                    self.drop_leading_here(name, &mut found.addresses, traced);
                 }
-                log::debug!("{name}: {:?} from the cluster", found.addresses);
-                return found.into_reply();
+                if !found.addresses.is_empty() {
+                    self.routes.learnt_from_cluster(name, &found.addresses);
+                    if purpose != Purpose::HostEntry {
+                        order::sort(&mut found.addresses, &up.names.sources);
+                    }
+                    log::debug!("{name}: {:?} from the cluster", found.addresses);
+                    return found.into_reply();
+                }
+                NameFailure::NoData
             }
-            Err(NameFailure::NotFound) if only.is_none() && !up.names.conf.is_cluster_only(name) => {
-                match self.resolve_locally(name, family).await {
-                    Some(found) => return found.into_reply(),
-                    None => NameFailure::NotFound,
+            Err(NameFailure::NotFound) if only.is_none() => {
+                match self.resolve_here(&up.names.conf, name, family).await {
+                    Some(found) if self.believes_locally(name, &found.addresses, traced).await => {
+                        return self.learn_locally(name, found);
+                    }
+                    Some(_) | None => NameFailure::NotFound,
                 }
             }
             Err(failure) => failure,
@@ -123,11 +140,45 @@ impl Resolver {
         Reply::NameFailed(failure)
     }
 
-    async fn resolve_locally(&self, name: &str, family: Family) -> Option<Found> {
-        let found = ask_locally(name, family).await?;
+    /// What this machine says of a name that the cluster does not have: its own names first, then its name servers, which
+    /// never see what could be a name of the cluster's, and are asked for nothing else than was asked for.
+    async fn resolve_here(&self, conf: &ResolvConf, name: &str, family: Family) -> Option<Found> {
+        let own = Found::of(name, hosts::addresses(name).await, family);
+        if own.is_some() {
+            return own;
+        }
+        if self.may_be_asked_here(conf, name).await {
+            return ask_locally(&format!("{}.", name.trim_end_matches('.')), family)
+                .await
+                .and_then(|found| Found::of(name, found.addresses, family));
+        }
+        if hosts::is_own_name(name) {
+            return ask_locally(name, family).await;
+        }
+        None
+    }
+
+    /// Whether this machine's name servers may see a name that the cluster does not have. The user is told of one that they
+    /// may know.
+    pub(super) async fn may_be_asked_here(&self, conf: &ResolvConf, name: &str) -> bool {
+        let why = match conf.clusters_alone(name) {
+            None => return true,
+            Some(ClustersAlone::Service) => None,
+            Some(_) if hosts::is_own_name(name) => None,
+            Some(ClustersAlone::SearchedDomain) => Some(Withheld::SearchedDomain),
+            // without a search list they know no short names
+            Some(ClustersAlone::ShortName) => local::has_search_list().await.then_some(Withheld::ShortName),
+        };
+        if let Some(why) = why {
+            self.advice.tell(name, why);
+        }
+        false
+    }
+
+    fn learn_locally(&self, name: &str, found: Found) -> Reply {
         self.routes.learnt_locally(name, &found.addresses);
         log::debug!("{name}: {:?} locally", found.addresses);
-        Some(found)
+        found.into_reply()
     }
 
     /// Asks for all candidates at once and judges the answers in their order.
@@ -211,6 +262,25 @@ impl Resolver {
 }
 
 impl Found {
+    /// The addresses of that family, each once; none if there are none.
+    fn of(name: &str, addresses: impl IntoIterator<Item = IpAddr>, family: Family) -> Option<Self> {
+        let wanted = |address: &IpAddr| match family {
+            Family::Any | Family::Mapped => true,
+            Family::V4 => address.is_ipv4(),
+            Family::V6 => address.is_ipv6(),
+        };
+        let mut unique = Vec::new();
+        for address in addresses.into_iter().filter(wanted) {
+            if !unique.contains(&address) {
+                unique.push(address);
+            }
+        }
+        (!unique.is_empty()).then(|| Self {
+            canonical: name.to_owned(),
+            addresses: unique,
+        })
+    }
+
     fn into_reply(self) -> Reply {
         Reply::Addresses {
             canonical: self.canonical.into_bytes(),
@@ -253,26 +323,11 @@ fn both(v4: Outcome, v6: Outcome) -> Outcome {
 /// What this machine's own resolver says, if it knows the name.
 async fn ask_locally(name: &str, family: Family) -> Option<Found> {
     let lookup = tokio::net::lookup_host((name.to_owned(), 0));
-    let addresses: Vec<IpAddr> = match tokio::time::timeout(LOCAL_PATIENCE, lookup).await {
-        Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
+    match tokio::time::timeout(LOCAL_PATIENCE, lookup).await {
+        Ok(Ok(addresses)) => Found::of(name, addresses.map(|address| address.ip()), family),
         // no answer at all is no positive answer
-        Ok(Err(_)) | Err(_) => return None,
-    };
-    let wanted = |address: &IpAddr| match family {
-        Family::Any | Family::Mapped => true,
-        Family::V4 => address.is_ipv4(),
-        Family::V6 => address.is_ipv6(),
-    };
-    let mut unique = Vec::new();
-    for address in addresses.into_iter().filter(wanted) {
-        if !unique.contains(&address) {
-            unique.push(address);
-        }
+        Ok(Err(_)) | Err(_) => None,
     }
-    (!unique.is_empty()).then(|| Found {
-        canonical: name.to_owned(),
-        addresses: unique,
-    })
 }
 
 /// What the DNS can be asked for: printable, no white space, labels and name within the limits (RFC 1035, 2.3.4).

@@ -1,7 +1,8 @@
 //! The names of an address: gethostbyaddr(3) and getnameinfo(3).
 //!
 //! Addresses that were learnt from a local answer are this machine's business, as connections to them are. Of all
-//! others the cluster is asked; where it knows no name, this machine's own resolver is, hosts file and all.
+//! others the cluster is asked; where it knows no name, this machine's own resolver is, hosts file and all, unless the
+//! address is known to be the cluster's.
 
 use super::message::{self, Code, Query};
 use super::resolver::{LOCAL_PATIENCE, Resolver, is_host_name};
@@ -29,6 +30,10 @@ impl Resolver {
         let answer = self.exchange_in_cluster(&query).await;
         match names(&answer) {
             Ok(names) => Reply::Names(names.into_iter().map(String::into_bytes).collect()),
+            // who runs a name server near this machine need not know which addresses a session asks the cluster for
+            Err(NameFailure::NotFound) if self.routes.is_clusters(address) => {
+                Reply::NameFailed(NameFailure::NotFound)
+            }
             Err(NameFailure::NotFound) => match ask_locally(address).await {
                 Some(name) => Reply::Names(vec![name]),
                 None => Reply::NameFailed(NameFailure::NotFound),
@@ -71,7 +76,7 @@ fn name_info(address: IpAddr) -> Option<Vec<u8>> {
 }
 
 /// The question for an address's names.
-fn question(address: IpAddr) -> Option<Vec<u8>> {
+pub(super) fn question(address: IpAddr) -> Option<Vec<u8>> {
     let mut message = Message::new(0, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
     message.add_query(hickory_proto::op::Query::query(
@@ -82,7 +87,7 @@ fn question(address: IpAddr) -> Option<Vec<u8>> {
 }
 
 /// The names in an answer; those that no host can have are passed over, as libc does.
-fn names(answer: &[u8]) -> Result<Vec<String>, NameFailure> {
+pub(super) fn names(answer: &[u8]) -> Result<Vec<String>, NameFailure> {
     match message::code(answer) {
         Code::NoError => {}
         Code::NxDomain => return Err(NameFailure::NotFound),

@@ -6,6 +6,7 @@
 use super::message::{self, Code, Query};
 use super::resolv_conf::ResolvConf;
 use super::resolver::{Resolver, TUNNEL_PATIENCE};
+use crate::trace::Traced;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Reply, Search, Way};
 use kinject_protocol::rules;
@@ -39,8 +40,10 @@ impl Resolver {
                 .filter(|answer| message::has_answers(answer));
             return answer.ok_or(NameFailure::NotFound);
         }
-        let traced = self.trace.lookup(name.as_bytes());
-        let found = self.search_in_cluster(&query, &name, search, only).await;
+        let mut traced = self.trace.lookup(name.as_bytes());
+        let found = self
+            .search_in_cluster(&query, &name, search, only, &mut traced)
+            .await;
         match &found {
             Ok(answer) => traced.exchanged(message::code(answer), &message::addresses(answer)),
             Err(failure) => traced.ended(format_args!("{failure:?}")),
@@ -55,6 +58,7 @@ impl Resolver {
         name: &str,
         search: Search,
         only: Option<rules::Way>,
+        traced: &mut Traced<'_>,
     ) -> Result<Vec<u8>, NameFailure> {
         let Ok(Ok(up)) = tokio::time::timeout(TUNNEL_PATIENCE, self.uplink.up()).await else {
             return Err(NameFailure::TryAgain);
@@ -72,7 +76,13 @@ impl Resolver {
         let verdicts = answers.iter().map(|answer| Verdict::of(answer.as_deref()));
         match judge(&candidates, verdicts) {
             Ok(index) => {
-                let answer = answers.swap_remove(index).ok_or(NameFailure::NoRecovery)?;
+                let mut answer = answers.swap_remove(index).ok_or(NameFailure::NoRecovery)?;
+                if only.is_none() {
+                    answer = self.without_leading_here(query, name, answer, traced);
+                    if !message::has_answers(&answer) {
+                        return Err(NameFailure::NoData);
+                    }
+                }
                 self.routes
                     .learnt_from_cluster(name, &message::addresses(&answer));
                 Ok(answer)
@@ -82,7 +92,7 @@ impl Resolver {
                     let Ok(query) = Query::parse(&question) else {
                         continue;
                     };
-                    let answer = self.exchange_locally(&query).await;
+                    let answer = self.exchange_locally(&query, traced).await;
                     if let Some(answer) = answer.filter(|answer| message::has_answers(answer)) {
                         return Ok(answer);
                     }

@@ -4,54 +4,94 @@ use kinject_protocol::rules::Way;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-/// How many addresses are remembered; the oldest goes first.
-const MOST: usize = 4096;
+/// How many addresses of local answers are remembered; the oldest goes first.
+const MOST_LOCAL: usize = 4096;
 
-/// Addresses that local name servers gave, and the names of addresses where they are wanted.
-#[derive(Default)]
+/// How many addresses of the cluster's answers are. They are apart from the others, so that no number of local answers can
+/// make a session forget whose an address is.
+const MOST_REMOTE: usize = 16_384;
+
+/// Addresses that name servers gave, and their names where they are wanted.
 pub(super) struct Learnt {
-    known: HashMap<IpAddr, Known>,
-    oldest_first: VecDeque<IpAddr>,
+    local: Recent,
+    remote: Recent,
 }
 
-struct Known {
-    from: Way,
-    name: Option<String>,
+impl Default for Learnt {
+    fn default() -> Self {
+        Self {
+            local: Recent::of(MOST_LOCAL),
+            remote: Recent::of(MOST_REMOTE),
+        }
+    }
 }
 
 impl Learnt {
-    /// The latest answer for an address counts.
+    /// What the cluster gives is the cluster's, whoever gave it before, and stays so. The latest name counts.
     pub(super) fn learn(&mut self, address: IpAddr, from: Way, name: Option<&str>) {
-        // an address of the cluster goes there anyway
-        if from == Way::Remote && name.is_none() {
-            if self.known.remove(&address).is_some() {
-                self.oldest_first.retain(|other| *other != address);
-            }
-            return;
-        }
-        let known = Known {
-            from,
-            name: name.map(str::to_owned),
-        };
-        if self.known.insert(address, known).is_none() {
-            self.oldest_first.push_back(address);
-        }
-        if self.oldest_first.len() > MOST
-            && let Some(oldest) = self.oldest_first.pop_front()
-        {
-            self.known.remove(&oldest);
+        if from == Way::Remote {
+            self.local.forget(address);
+            self.remote.remember(address, name);
+        } else if self.remote.knows(address) {
+            self.remote.remember(address, name);
+        } else {
+            self.local.remember(address, name);
         }
     }
 
     pub(super) fn is_local(&self, address: IpAddr) -> bool {
-        self.known
-            .get(&address)
-            .is_some_and(|known| known.from == Way::Local)
+        self.local.knows(address)
+    }
+
+    pub(super) fn is_remote(&self, address: IpAddr) -> bool {
+        self.remote.knows(address)
     }
 
     /// The name that it was last found for.
     pub(super) fn name(&self, address: IpAddr) -> Option<&str> {
-        self.known.get(&address)?.name.as_deref()
+        self.remote.name(address).or_else(|| self.local.name(address))
+    }
+}
+
+/// A number of addresses, the latest ones.
+struct Recent {
+    names: HashMap<IpAddr, Option<String>>,
+    oldest_first: VecDeque<IpAddr>,
+    most: usize,
+}
+
+impl Recent {
+    fn of(most: usize) -> Self {
+        Self {
+            names: HashMap::new(),
+            oldest_first: VecDeque::new(),
+            most,
+        }
+    }
+
+    fn remember(&mut self, address: IpAddr, name: Option<&str>) {
+        if self.names.insert(address, name.map(str::to_owned)).is_none() {
+            self.oldest_first.push_back(address);
+        }
+        if self.oldest_first.len() > self.most
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            self.names.remove(&oldest);
+        }
+    }
+
+    fn forget(&mut self, address: IpAddr) {
+        if self.names.remove(&address).is_some() {
+            self.oldest_first.retain(|other| *other != address);
+        }
+    }
+
+    fn knows(&self, address: IpAddr) -> bool {
+        self.names.contains_key(&address)
+    }
+
+    fn name(&self, address: IpAddr) -> Option<&str> {
+        self.names.get(&address)?.as_deref()
     }
 }
 
@@ -59,17 +99,34 @@ impl Learnt {
 mod tests {
     use super::*;
 
+    fn address(index: usize) -> IpAddr {
+        IpAddr::V4((index as u32).into())
+    }
+
     #[test]
     fn the_oldest_address_is_forgotten_first() {
         let mut learnt = Learnt::default();
-        let address = |index: u32| IpAddr::V4(index.into());
-        for index in 0..=MOST as u32 {
+        for index in 0..=MOST_LOCAL {
             learnt.learn(address(index), Way::Local, None);
         }
         assert!(!learnt.is_local(address(0)));
-        assert!(learnt.is_local(address(MOST as u32)));
-        learnt.learn(address(MOST as u32), Way::Remote, None);
-        assert!(!learnt.is_local(address(MOST as u32)));
-        assert_eq!(learnt.known.len(), learnt.oldest_first.len());
+        assert!(learnt.is_local(address(MOST_LOCAL)));
+        learnt.learn(address(MOST_LOCAL), Way::Remote, None);
+        assert!(!learnt.is_local(address(MOST_LOCAL)));
+        assert_eq!(learnt.local.names.len(), learnt.local.oldest_first.len());
+    }
+
+    #[test]
+    fn no_number_of_local_answers_takes_an_address_from_the_cluster() {
+        let mut learnt = Learnt::default();
+        let services = 1_000_000;
+        learnt.learn(address(services), Way::Remote, None);
+        for index in 0..2 * MOST_REMOTE {
+            learnt.learn(address(index), Way::Local, Some("evil.test"));
+        }
+        learnt.learn(address(services), Way::Local, Some("evil.test"));
+        assert!(learnt.is_remote(address(services)) && !learnt.is_local(address(services)));
+        // a rule about the name may still say otherwise
+        assert_eq!(learnt.name(address(services)), Some("evil.test"));
     }
 }

@@ -5,6 +5,7 @@
 mod children;
 mod datagrams;
 mod local;
+mod name_servers;
 mod outsiders;
 mod processes;
 mod rules;

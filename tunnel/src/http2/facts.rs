@@ -15,6 +15,18 @@ pub struct AgentFacts {
     pub resolv_conf: String,
     /// The pod's addresses, from which connections leave.
     pub addresses: Vec<InterfaceAddress>,
+    /// The networks that the pod has routes to, but for the default one; an older agent tells none.
+    #[serde(default)]
+    pub networks: Vec<Network>,
+}
+
+/// A network of addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    /// Its first address.
+    pub address: IpAddr,
+    /// How many leading bits all of its addresses share.
+    pub prefix_length: u8,
 }
 
 /// One address of one interface.

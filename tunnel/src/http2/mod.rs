@@ -39,7 +39,7 @@ pub use client::{Driver, RequestError, Tunnel};
 pub(crate) use datagrams::Receiving;
 pub use datagrams::{DatagramRequest, DatagramStream};
 pub(crate) use departures::Departures;
-pub use facts::{AgentFacts, InterfaceAddress, Scope};
+pub use facts::{AgentFacts, InterfaceAddress, Network, Scope};
 pub use server::{ConnectRequest, DnsRequest, FactsRequest, Incoming, Server};
 pub use stream::TunnelStream;
 pub(crate) use windows::Share;

@@ -1,0 +1,82 @@
+//! The networks of a cluster's Services and pods, as far as the user may read them.
+//!
+//! ServiceCIDRs (<https://kubernetes.io/docs/concepts/services-networking/cluster-ip-allocation/>, Kubernetes 1.33 and
+//! later) and the nodes' `spec.podCIDRs` belong to no namespace, so many users may read neither. A session works
+//! without: what it learns from answers tells of the addresses that matter most.
+
+use super::access::{Access, innermost};
+use crate::log;
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
+use kube::api::{Api, ListParams};
+
+/// How many nodes are read: each tells of its own pods alone, and a large cluster has thousands.
+const MOST_NODES: u32 = 100;
+
+/// All that the API tells.
+pub(crate) async fn read(access: &Access) -> Vec<IpNet> {
+    let (services, pods) = tokio::join!(of_services(access), of_pods(access));
+    let mut networks = Vec::new();
+    for (whose, texts) in [("Services", services), ("pods", pods)] {
+        match texts {
+            Ok(texts) => networks.extend(parse(&texts)),
+            Err(error) => log::info!("the networks of {whose} are not known: {}", innermost(&error)),
+        }
+    }
+    log::debug!("the cluster's networks are {networks:?}");
+    networks
+}
+
+async fn of_services(access: &Access) -> Result<Vec<String>, kube::Error> {
+    let ranges: Api<ServiceCIDR> = Api::all(access.client.clone());
+    let list = ranges.list(&ListParams::default()).await?;
+    Ok(list
+        .items
+        .into_iter()
+        .filter_map(|range| range.spec)
+        .flat_map(|spec| spec.cidrs.unwrap_or_default())
+        .collect())
+}
+
+async fn of_pods(access: &Access) -> Result<Vec<String>, kube::Error> {
+    let nodes: Api<Node> = Api::all(access.client.clone());
+    let list = nodes.list(&ListParams::default().limit(MOST_NODES)).await?;
+    Ok(list
+        .items
+        .into_iter()
+        .filter_map(|node| node.spec)
+        .flat_map(|spec| spec.pod_cidrs.or_else(|| spec.pod_cidr.map(|one| vec![one])))
+        .flatten()
+        .collect())
+}
+
+/// What is no network is passed over; one of all addresses says nothing.
+fn parse(texts: &[String]) -> impl Iterator<Item = IpNet> {
+    texts
+        .iter()
+        .filter_map(|text| text.parse::<IpNet>().ok())
+        .filter(|network| network.prefix_len() > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_network_is_passed_over() {
+        let texts = [
+            "10.96.0.0/16",
+            "fd00:96::/112",
+            "10.96.0.0",
+            "0.0.0.0/0",
+            "::/0",
+            "none",
+            "",
+        ];
+        let found: Vec<_> = parse(&texts.map(str::to_owned))
+            .map(|network| network.to_string())
+            .collect();
+        assert_eq!(found, ["10.96.0.0/16", "fd00:96::/112"]);
+    }
+}

@@ -1,0 +1,151 @@
+//! Which answers are believed.
+//!
+//! Neither side may lead a session's connections to where the other one's are. Whoever runs a name server near this
+//! machine could answer with the address of a Service, which the session would then reach over the local network; and the
+//! cluster's name servers could answer with loopback, which is this machine's.
+
+use super::advice::Withheld;
+use super::message::{self, Code, Query};
+use super::resolver::Resolver;
+use super::reverse;
+use crate::trace::Traced;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// How long the cluster may take to say whether an address is its own: its name servers know that by themselves.
+const OWNERSHIP_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How many addresses a local answer may hold: the cluster is asked about each.
+const MOST_ADDRESSES: usize = 64;
+
+impl Resolver {
+    /// Whether these addresses, which this machine's own names or name servers gave, may be taken; the user is told of those
+    /// that may not.
+    pub(super) async fn believes_locally(
+        &self,
+        name: &str,
+        addresses: &[IpAddr],
+        traced: &mut Traced<'_>,
+    ) -> bool {
+        let asked = addresses.iter().map(|address| async move {
+            (!leads_here(*address) && self.is_clusters(*address).await).then_some(*address)
+        });
+        if addresses.len() > MOST_ADDRESSES {
+            traced.remark(format_args!(
+                "{} addresses of a local answer are too many",
+                addresses.len()
+            ));
+            return false;
+        }
+        let found = futures::future::join_all(asked)
+            .await
+            .into_iter()
+            .flatten()
+            .next();
+        if let Some(address) = found {
+            traced.remark(format_args!(
+                "{address}, which was found locally, is the cluster's"
+            ));
+            self.advice.tell(name, Withheld::LeadsToCluster(address));
+        }
+        found.is_none()
+    }
+
+    /// Whether an address is the cluster's: as it has shown, or as its name servers say when they are asked for its name. Where
+    /// they cannot be asked it counts as theirs.
+    async fn is_clusters(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        if self.routes.is_clusters(address) {
+            return true;
+        }
+        let Some(question) = reverse::question(address) else {
+            return true;
+        };
+        let Ok(query) = Query::parse(&question) else {
+            return true;
+        };
+        let asked = tokio::time::timeout(OWNERSHIP_PATIENCE, self.exchange_in_cluster(&query));
+        let answer = asked.await;
+        let Some(up) = self.uplink.now() else {
+            return true;
+        };
+        let names = match answer {
+            Ok(answer) => reverse::names(&answer).unwrap_or_default(),
+            // the question went on to somebody else's name servers, which do not answer
+            Err(_) => Vec::new(),
+        };
+        let own = names
+            .iter()
+            .find(|name| up.names.conf.is_under_cluster_domain(name));
+        if let Some(name) = own {
+            self.routes.learnt_from_cluster(name, &[address]);
+        }
+        own.is_some()
+    }
+
+    /// Takes addresses of this machine out of what the cluster gave, unless a rule makes the name the cluster's.
+    pub(super) fn drop_leading_here(&self, name: &str, addresses: &mut Vec<IpAddr>, traced: &mut Traced<'_>) {
+        let dropped = addresses.iter().copied().find(|address| leads_here(*address));
+        if let Some(dropped) = dropped {
+            addresses.retain(|address| !leads_here(*address));
+            self.tell_leading_here(name, dropped, traced);
+        }
+    }
+
+    /// The same for a message. One whose answers lead here has no answers then; one whose further records do has none of
+    /// these.
+    pub(super) fn without_leading_here(
+        &self,
+        query: &Query<'_>,
+        name: &str,
+        mut answer: Vec<u8>,
+        traced: &mut Traced<'_>,
+    ) -> Vec<u8> {
+        let in_answers = message::addresses(&answer);
+        let everywhere = message::all_addresses(&answer);
+        let Some(dropped) = everywhere.into_iter().find(|address| leads_here(*address)) else {
+            return answer;
+        };
+        self.tell_leading_here(name, dropped, traced);
+        if in_answers.into_iter().any(leads_here) {
+            return query.refusal(Code::NoError);
+        }
+        message::keep_answers_alone(&mut answer);
+        answer
+    }
+
+    fn tell_leading_here(&self, name: &str, dropped: IpAddr, traced: &mut Traced<'_>) {
+        traced.remark(format_args!(
+            "{dropped}, which the cluster gave, would be this machine"
+        ));
+        self.advice.tell(name, Withheld::LeadsHere(dropped));
+    }
+}
+
+/// Whether a connection to this address stays on the machine that makes it: loopback and the unspecified address.
+fn leads_here(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    address.is_loopback() || address.is_unspecified()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_and_the_unspecified_address_lead_here_in_every_spelling() {
+        for (address, expected) in [
+            ("127.0.0.1", true),
+            ("127.255.0.9", true),
+            ("0.0.0.0", true),
+            ("::1", true),
+            ("::", true),
+            ("::ffff:127.0.0.1", true),
+            ("::ffff:0.0.0.0", true),
+            ("10.96.0.1", false),
+            ("fd00::1", false),
+        ] {
+            assert_eq!(leads_here(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! This machine's own names: hosts(5) and the host name.
+//!
+//! They are the user's own and no name server's, so they count also for names that are never shown to one.
+
+use std::fs;
+use std::net::IpAddr;
+
+/// The machine's table of names.
+const HOSTS: &str = "/etc/hosts";
+
+/// The addresses that the table has for a name, in its order; it is read for each lookup, since users edit it.
+pub(super) async fn addresses(name: &str) -> Vec<IpAddr> {
+    let name = name.trim_end_matches('.').to_owned();
+    let read = tokio::task::spawn_blocking(move || {
+        // a machine without the file has no such names
+        let text = fs::read(HOSTS).unwrap_or_default();
+        parse(&String::from_utf8_lossy(&text), &name)
+    });
+    read.await.unwrap_or_default()
+}
+
+/// Whether this is what the machine calls itself (gethostname(2)).
+pub(super) fn is_own_name(name: &str) -> bool {
+    let own = rustix::system::uname();
+    let name = name.trim_end_matches('.').as_bytes();
+    !name.is_empty() && name.eq_ignore_ascii_case(own.nodename().to_bytes())
+}
+
+/// `ADDRESS NAME [ALIAS]...`, a line each; a number sign begins a comment.
+fn parse(text: &str, name: &str) -> Vec<IpAddr> {
+    let line = |line: &str| -> Option<IpAddr> {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let address = words.next()?.parse().ok()?;
+        words
+            .any(|alias| alias.trim_end_matches('.').eq_ignore_ascii_case(name))
+            .then_some(address)
+    };
+    text.lines().filter_map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_that_has_the_name_gives_its_address() {
+        let text = "# 10.0.0.9 web\n127.0.0.1\tlocalhost\n10.0.0.1 web.office.test Web # web2\n\n\
+            fd00::1 web\nfe80::1%eth0 web\n300.0.0.1 web\n10.0.0.2 webster\n10.0.0.3";
+        let found =
+            |name: &str| -> Vec<String> { parse(text, name).iter().map(ToString::to_string).collect() };
+        assert_eq!(found("web"), ["10.0.0.1", "fd00::1"]);
+        assert_eq!(found("WEB.office.TEST"), ["10.0.0.1"]);
+        assert_eq!(found("web2"), Vec::<String>::new());
+        assert_eq!(found("10.0.0.3"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_machines_own_name_is_known() {
+        let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        assert!(is_own_name(&own) && is_own_name(&format!("{own}.").to_uppercase()));
+        assert!(!is_own_name("") && !is_own_name(&format!("{own}x")));
+    }
+}

@@ -1,0 +1,282 @@
+//! Name servers that lie: neither the cluster's nor this machine's lead a session's connections to where the other's are.
+
+use std::process::Command;
+
+use kinject_tests::place::Place;
+use kinject_tests::programs::{Program, interpreter, python};
+use kinject_tests::running::{Outcome, run};
+use kinject_tests::session::kinject_run;
+use kinject_tests::{binaries, place, skip};
+use serde_json::{Value, json};
+
+/// What the scripts use: addresses of names as libc finds them, and what is said at port 7 of an address.
+const HELPERS: &str = "import ctypes, socket\n\
+    def name(n):\n  try: return sorted({a[4][0] for a in socket.getaddrinfo(n, 1)})\n  except OSError as e: return e.errno\n\
+    def ask(*target):\n  try: return socket.create_connection((target), 5).recv(9).decode()\n  except OSError as e: return e.errno\n\
+    libc = ctypes.CDLL(None)\n\
+    def query(n, kind=1):\n  \
+    answer = ctypes.create_string_buffer(4096)\n  length = libc.res_query(n.encode(), 1, kind, answer, 4096)\n  \
+    return answer.raw[6:8][1] if length > 0 else None\n";
+
+/// What came of a scene of `two_resolvers.py`.
+struct Played {
+    outcome: Outcome,
+    /// What the script printed.
+    said: String,
+    asked: Value,
+}
+
+impl Played {
+    /// The questions that came to `cluster` or `machine`, each once, in the order in which they came first.
+    fn asked(&self, whose: &str) -> Vec<&str> {
+        let mut names = Vec::new();
+        for name in self.asked[whose].as_array().unwrap() {
+            let name = name.as_str().unwrap();
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+}
+
+/// Plays a scene, in namespaces of its own; `None`, and a note, where those are not to be had.
+fn play(mut scene: Value, script: &str) -> Option<Played> {
+    if !rustix::process::geteuid().is_root() {
+        skip::not_run("tests with name servers that lie", "they need root");
+        return None;
+    }
+    scene["script"] = json!(format!("{HELPERS}{script}"));
+    let stage = python("two_resolvers.py");
+    let mut command = Command::new("unshare");
+    command
+        .args(["--net", "--mount"])
+        .arg(&stage.path)
+        .args(&stage.arguments)
+        .arg(binaries::kinject())
+        .arg(binaries::path("kinject-agent"))
+        .arg(scene.to_string());
+    let outcome = run(&mut command);
+    outcome.succeeded();
+    let (said, asked) = outcome.stdout.trim_end().rsplit_once('\n').unwrap();
+    Some(Played {
+        said: said.to_owned(),
+        asked: serde_json::from_str(asked).unwrap(),
+        outcome,
+    })
+}
+
+const WEB: &str = "web.default.svc.cluster.local";
+
+/// Services of the cluster; their addresses are this machine's, too, so that it shows which network was taken.
+fn services() -> Value {
+    json!({ "web.default.svc.cluster.local": ["10.96.0.7"], "7.0.96.10.in-addr.arpa": [WEB] })
+}
+
+#[test]
+fn a_local_answer_cannot_make_a_services_address_local() {
+    for script in [
+        // before the cluster has been asked for the Service, and after
+        "print(name('lure.example'), query('lure.example'), name('web'))\n",
+        "print(name('web'), name('lure.example'), query('lure.example'))\n",
+        "print(query('lure.example'), name('web'), name('lure.example'))\n",
+    ] {
+        let scene = json!({
+            "cluster": services(), "machine": {"lure.example": ["10.96.0.7"]}, "here": ["10.96.0.7"], "command": "trace",
+        });
+        // through the cluster, which is this machine itself here, the connection comes from the agent
+        let connect = "socket.create_connection(('10.96.0.7', 7), 5).close()\n";
+        let Some(played) = play(scene, &format!("{script}{connect}")) else {
+            return;
+        };
+        assert_eq!(
+            played.said.replace("None", "-2").matches("-2").count(),
+            2,
+            "{}",
+            played.outcome
+        );
+        assert!(played.said.contains("['10.96.0.7']"), "{}", played.outcome);
+        let trace = &played.outcome.stderr;
+        let connect = trace.lines().find(|line| line.starts_with("connect ")).unwrap();
+        let words: Vec<_> = connect.split_whitespace().collect();
+        assert_eq!(
+            words[1..5],
+            ["10.96.0.7:7", "default", "cluster", "connected"],
+            "{trace}"
+        );
+        played
+            .outcome
+            .complains("(10.96.0.7, which was found locally, is the cluster's)");
+        played.outcome.complains(
+            "kinject: lure.example does not exist in the cluster, and here it has 10.96.0.7, an address of the cluster's\n\n\
+             hint: --local lure.example reaches it on this machine's network\n",
+        );
+    }
+}
+
+#[test]
+fn a_rule_makes_a_services_address_local_all_the_same() {
+    let scene = json!({
+        "cluster": services(), "machine": {"lure.example": ["10.96.0.7"]}, "here": ["10.96.0.7"], "command": "trace",
+        "flags": ["--local", "lure.example"],
+    });
+    let Some(played) = play(scene, "print(name('lure.example'), ask('10.96.0.7', 7))") else {
+        return;
+    };
+    assert_eq!(played.said, "['10.96.0.7'] here", "{}", played.outcome);
+    played.outcome.complains("left to this machine");
+}
+
+/// With names of this machine's hosts file, since the cluster's test machine has no name server.
+#[test]
+fn an_address_in_a_network_of_the_clusters_is_never_local_by_an_answer() {
+    let Some(cluster) = place::cluster() else { return };
+    let pod = cluster.pod_of("default", "app=web").unwrap();
+    let pod = cluster.kubectl_json(&["get", "pod", &pod]).unwrap();
+    let network = pod["status"]["podIP"]
+        .as_str()
+        .unwrap()
+        .rsplit_once('.')
+        .unwrap()
+        .0;
+    // of which nobody has any: a Service's, and a pod's
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = folder.path().join("hosts");
+    let text = format!(
+        "127.0.0.1 localhost\n10.96.250.250 service.example\n{network}.250 pod.example\n10.20.0.1 wiki.example\n"
+    );
+    std::fs::write(&hosts, text).unwrap();
+    let names = "print(name('service.example'), name('pod.example'), name('wiki.example'))";
+    let program = Program::new(interpreter()).args(["-SEc", &format!("{HELPERS}{names}")]);
+    let place = Place::Cluster(cluster);
+    let outcome = |flags: &[&str]| {
+        let kinject = kinject_run(&place, flags, &program);
+        let mut command = Command::new("unshare");
+        command
+            .args([
+                "--mount",
+                "sh",
+                "-c",
+                "mount --bind \"$0\" /etc/hosts && exec \"$@\"",
+            ])
+            .arg(&hosts)
+            .arg(kinject.get_program())
+            .args(kinject.get_args());
+        run(&mut command)
+    };
+    outcome(&[])
+        .succeeded()
+        .prints("-2 -2 ['10.20.0.1']\n")
+        .complains("hint: --local service.example ")
+        .complains("hint: --local pod.example ");
+    let expected = format!("['10.96.250.250'] ['{network}.250'] ['10.20.0.1']\n");
+    outcome(&["--local", "*.example"]).succeeded().prints(&expected);
+}
+
+#[test]
+fn names_that_could_be_services_are_never_shown_to_this_machines_name_servers() {
+    let lies: Value = [
+        "redis",
+        "redis.office.example",
+        "orders.default",
+        "orders.held",
+        "orders.held.office.example",
+    ]
+    .iter()
+    .chain(&[
+        "vm.nodes.example",
+        "gone.default.svc",
+        "gone.other.svc.cluster.local",
+    ])
+    .map(|name| ((*name).to_owned(), json!(["10.20.0.1"])))
+    .collect::<serde_json::Map<_, _>>()
+    .into();
+    let scene = json!({
+        "machine": lies, "search": "office.example",
+        "domains": "default.svc.cluster.local svc.cluster.local cluster.local nodes.example",
+    });
+    let script = "names = ['redis', 'orders.default', 'vm.nodes.example', 'gone.default.svc', 'gone.other.svc.cluster.local']\n\
+        print([name(n) for n in names], [query(n) for n in names])\n\
+        print(name('orders.held'), name('missing.example'), name('nas.missing'))";
+    let Some(played) = play(scene, script) else { return };
+    let expected = "[-2, -2, -2, -2, -2] [None, None, None, None, None]\n['10.20.0.1'] -2 -2";
+    assert_eq!(played.said, expected, "{}", played.outcome);
+    // everything else is asked for as it is, without this machine's search list
+    assert_eq!(
+        played.asked("machine"),
+        ["orders.held", "missing.example", "nas.missing"],
+        "{}",
+        played.outcome
+    );
+    played
+        .outcome
+        .complains("the cluster has no name redis, and short names are not looked up on this machine\n\nhint: --local redis looks it up here\n")
+        .complains("hint: --local vm.nodes.example looks it up here\n");
+    assert!(!played.outcome.stderr.contains("svc"), "{}", played.outcome);
+}
+
+#[test]
+fn a_rule_has_a_short_name_looked_up_here_with_the_search_list() {
+    let scene = json!({
+        "machine": {"nas.office.example": ["10.20.0.1"]}, "search": "office.example", "here": ["10.20.0.1"],
+        "flags": ["--local", "nas"],
+    });
+    let Some(played) = play(scene, "print(name('nas'), ask('nas', 7))") else {
+        return;
+    };
+    assert_eq!(played.said, "['10.20.0.1'] here", "{}", played.outcome);
+    assert_eq!(played.outcome.stderr, "");
+}
+
+#[test]
+fn this_machines_own_names_stay() {
+    let scene = json!({
+        "hosts": "10.20.0.1 nas printer.default.svc.cluster.local\n10.96.0.7 lure\nfd00::1 nas6\n",
+        "cluster": services(), "here": ["10.20.0.1"],
+    });
+    let script = "print(name('nas'), name('nas6'), name('printer.default.svc.cluster.local'), name('lure'), ask('nas', 7))\n\
+        print(type(name(socket.gethostname())))";
+    let Some(played) = play(scene, script) else { return };
+    let own = "['10.20.0.1'] ['fd00::1'] ['10.20.0.1'] -2 here\n";
+    assert!(played.said.starts_with(own), "{}", played.outcome);
+    assert!(!played.asked("machine").contains(&"nas"), "{}", played.outcome);
+}
+
+#[test]
+fn the_names_of_the_clusters_addresses_are_not_asked_for_here() {
+    let scene =
+        json!({ "cluster": {WEB: ["10.96.0.7"]}, "machine": {"7.0.96.10.in-addr.arpa": ["evil.example"]} });
+    let script = "print(name('web'), query('7.0.96.10.in-addr.arpa', 12))\n\
+        try: print(socket.gethostbyaddr('10.96.0.7')[0])\nexcept OSError as e: print(e.errno)";
+    let Some(played) = play(scene, script) else { return };
+    assert_eq!(played.said, "['10.96.0.7'] None\n1", "{}", played.outcome);
+    assert_eq!(played.asked("machine"), Vec::<&str>::new(), "{}", played.outcome);
+}
+
+#[test]
+fn the_cluster_cannot_lead_programs_to_this_machines_loopback() {
+    let lies = json!({
+        "a.example": ["127.0.0.1"], "b.example": ["0.0.0.0", "10.96.0.7"], "c.example": ["::1", "::ffff:127.0.0.1"],
+    });
+    let script = "names = ['a.example', 'b.example', 'c.example']\n\
+        print([name(n) for n in names], [query(n) for n in names], query('c.example', 28), ask('a.example', 7))\n";
+    let scene = json!({ "cluster": lies, "command": "trace" });
+    let Some(played) = play(scene, script) else { return };
+    assert_eq!(
+        played.said, "[-5, ['10.96.0.7'], -5] [None, None, None] None -5",
+        "{}",
+        played.outcome
+    );
+    played
+        .outcome
+        .complains("127.0.0.1, which the cluster gave, would be this machine")
+        .complains("hint: --remote a.example believes them\n");
+    let scene = json!({ "cluster": lies, "flags": ["--remote", "a.example", "--remote", "c.example"] });
+    let script = "print(name('a.example'), query('a.example'), name('c.example'), ask('a.example', 7))";
+    let Some(played) = play(scene, script) else { return };
+    assert_eq!(
+        played.said, "['127.0.0.1'] 1 ['::1', '::ffff:127.0.0.1'] here",
+        "{}",
+        played.outcome
+    );
+}
