@@ -75,6 +75,7 @@ async fn tell_facts(mut server: Server) {
             request.answer(&AgentFacts {
                 version: String::new(),
                 hostname: "stand-in".into(),
+                networks: Vec::new(),
                 resolv_conf: String::new(),
                 addresses: Vec::new(),
             });
