@@ -41,10 +41,23 @@ pub(crate) fn is_readable(address: *const c_void, length: usize) -> bool {
         || (is_asked_readable(address) && (page_of(address) == page_of(last) || is_asked_readable(last)))
 }
 
-/// Can an int be written to this address? What stands there is overwritten.
+/// Can an int be written to this address? The kernel is made to write one there, and what stood there is put back.
 #[inline]
 pub(crate) fn is_writable(socket: c_int, address: *mut c_int) -> bool {
-    sys::write_socket_type(socket, address) != Err(Errno(libc::EFAULT))
+    // what can be written can be read
+    if !is_readable(address.cast(), size_of::<c_int>()) {
+        return false;
+    }
+    // SAFETY: it can be read
+    let before = unsafe { address.read_unaligned() };
+    match sys::write_socket_type(socket, address) {
+        // SAFETY: the kernel wrote there a moment ago
+        Ok(()) => unsafe { address.write_unaligned(before) },
+        Err(Errno(libc::EFAULT)) => return false,
+        // no socket: the call itself will say so
+        Err(_) => {}
+    }
+    true
 }
 
 /// Where `needle` first stands in `haystack`, as memmem(3) finds it.

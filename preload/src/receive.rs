@@ -97,11 +97,14 @@ impl Place {
             // the kernel says EINVAL
             return Self::Native;
         }
-        let is_whole = room >= size_of::<sockaddr_in6>()
-            || (room >= size_of::<sockaddr_in>() && socket::internet_family(socket) == Some(libc::AF_INET));
-        match is_whole {
-            true => Self::Theirs { room },
-            false => Self::Ours { room },
+        if room >= size_of::<sockaddr_in6>() {
+            return Self::Theirs { room };
+        }
+        match socket::internet_family(socket) {
+            Some(libc::AF_INET) if room >= size_of::<sockaddr_in>() => Self::Theirs { room },
+            Some(_) => Self::Ours { room },
+            // addresses of other families stand for nobody else
+            None => Self::Native,
         }
     }
 }
@@ -222,36 +225,56 @@ pub(crate) extern "C" fn recvmsg_in_session(socket: c_int, message: *mut msghdr,
         }
         return result;
     };
-    // the name alone is received here, everything else is the program's
-    let mut storage = MaybeUninit::<sockaddr_storage>::zeroed();
-    let ours = storage.as_mut_ptr().cast::<sockaddr>();
-    let (theirs, length) = (name.cast_mut(), length_of(message));
-    if !memory::is_writable(socket, length.cast()) {
+    receive_with_own_name(socket, message, name.cast_mut(), room, |header| {
+        // SAFETY: the header is readable, and what it points to is the program's, which the kernel checks, or ours
+        transfer::told(socket, unsafe { native(socket, header, flags) })
+    })
+}
+
+/// Receives with a copy of the program's header in which the name is ours: the program's own header never holds an address
+/// of this frame, whatever a signal handler or another thread makes of the call.
+fn receive_with_own_name(
+    socket: c_int,
+    message: *mut msghdr,
+    theirs: *mut sockaddr,
+    room: usize,
+    native: impl FnOnce(*mut msghdr) -> ssize_t,
+) -> ssize_t {
+    let (length, flags) = (length_of(message), flags_of(message));
+    // the kernel writes there when something has come
+    if !memory::is_readable(message.cast(), size_of::<msghdr>())
+        || !memory::is_writable(socket, length.cast())
+        || !memory::is_writable(socket, flags)
+    {
         return Errno(libc::EFAULT).fail() as ssize_t;
     }
-    // SAFETY: the kernel wrote to the length a moment ago, and the name stands in the same header
+    // SAFETY: the header is readable, and any bytes make one
+    let mut header = unsafe { message.read_unaligned() };
+    let mut storage = MaybeUninit::<sockaddr_storage>::zeroed();
+    let ours = storage.as_mut_ptr().cast::<sockaddr>();
+    header.msg_name = ours.cast();
+    header.msg_namelen = size_of::<sockaddr_storage>() as socklen_t;
+    let result = native(&raw mut header);
+    if result < 0 {
+        return result;
+    }
+    // SAFETY: the storage is longer than any address
     unsafe {
-        (&raw mut (*message).msg_name).write_unaligned(ours.cast());
-        length.write_unaligned(size_of::<sockaddr_storage>() as socklen_t);
+        translate(
+            socket,
+            ours,
+            &raw mut header.msg_namelen,
+            size_of::<sockaddr_storage>(),
+        );
     }
-    // SAFETY: as in the first case, with a name of ours
-    let result = transfer::told(socket, unsafe { native(socket, message, flags) });
-    // SAFETY: as above
-    let mut whole = unsafe { length.read_unaligned() };
-    if result >= 0 {
-        // SAFETY: the storage is longer than any address
-        unsafe { translate(socket, ours, &raw mut whole, size_of::<sockaddr_storage>()) };
-    }
-    let told = match result >= 0 {
-        true => whole,
-        false => room as socklen_t,
-    };
-    // SAFETY: as above
+    // SAFETY: the kernel wrote to the first and last of these fields before the message was received, and the other one
+    // lies between them
     unsafe {
-        (&raw mut (*message).msg_name).write_unaligned(theirs.cast());
-        length.write_unaligned(told);
+        length.write_unaligned(header.msg_namelen);
+        (&raw mut (*message).msg_controllen).write_unaligned(header.msg_controllen);
+        flags.write_unaligned(header.msg_flags);
     }
-    if result >= 0 && !hand_over(socket, ours, whole, theirs, room) {
+    if !hand_over(socket, ours, header.msg_namelen, theirs, room) {
         return Errno(libc::EFAULT).fail() as ssize_t;
     }
     result
@@ -305,6 +328,10 @@ fn note_rooms(messages: *const mmsghdr, count: c_uint, rooms: &mut [socklen_t; M
             *room = length;
         }
     }
+}
+
+fn flags_of(message: *mut msghdr) -> *mut c_int {
+    message.wrapping_byte_add(offset_of!(msghdr, msg_flags)).cast()
 }
 
 fn length_of(message: *mut msghdr) -> *mut socklen_t {

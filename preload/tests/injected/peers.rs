@@ -125,3 +125,15 @@ fn the_own_address_of_a_local_connection_is_never_asked_for() {
     }
     assert_eq!(relay.asked(), Vec::<String>::new());
 }
+
+#[test]
+fn a_call_that_receives_nothing_leaves_lengths_and_headers_as_they_were() {
+    let relay = Relay::start();
+    let said = run(&relay, "receive_nothing", &[]);
+    assert_eq!(said, Program::bare("receive_nothing", &[]).output());
+    assert!(
+        said.contains("udp 8: recvfrom EAGAIN length 8, recvmsg EAGAIN length 8 name kept"),
+        "{said}"
+    );
+    assert!(said.contains("jumped out of: name kept length 8\n"), "{said}");
+}
