@@ -1,4 +1,4 @@
-/* HOST PORT: connects after each thing that programs do to their environment. */
+/* HOST PORT: connects after each thing that programs do to their environment; what is set counts for children alone. */
 #include "common.h"
 
 extern char **environ;
@@ -27,6 +27,8 @@ int main(int argc, char **argv)
     try("unset");
     setenv("KINJECT_SOCKET", "/nonexistent", 1);
     try("set to another");
+    setenv("KINJECT_SOCKET", "", 1);
+    try("set to nothing");
     setenv("KINJECT_SOCKET", socket_path, 1);
     try("set again");
     clearenv();
@@ -37,5 +39,8 @@ int main(int argc, char **argv)
     for (entry = argv + argc + 1; *entry != NULL; entry++)
         memset(*entry, 'x', strlen(*entry));
     try("overwritten");
+    /* setenv in another thread frees the array that a hook might be reading; so none may */
+    environ = (char **)8;
+    try("gone");
     return 0;
 }

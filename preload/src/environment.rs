@@ -8,7 +8,7 @@ unsafe extern "C" {
 
 /// The program's own environment; null after clearenv(3).
 pub(crate) fn own() -> *const *const c_char {
-    // SAFETY: libc defines it. A program that changes it while another thread reads it is wrong already (getenv(3))
+    // SAFETY: libc defines it
     unsafe { environ }
 }
 

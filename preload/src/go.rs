@@ -18,7 +18,7 @@ mod program;
 mod stack;
 
 use crate::errno::Errno;
-use crate::session::{self, Session};
+use crate::session::Session;
 use crate::sys::{self, Descriptor};
 use crate::{exec, memory, real};
 use core::ptr;
@@ -43,7 +43,7 @@ extern "C" fn at_start() {
         return;
     };
     match lead(&program) {
-        Ok(()) => session::keep_to_the_start(),
+        Ok(()) => {}
         // its file shows that by a note, and whoever started it in the session has said so
         Err(Refusal::NotOpen) if program.has_note() => {}
         Err(Refusal::Sealed) if program.has_note() && sys::sealing().holds() => {}

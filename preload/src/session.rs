@@ -1,14 +1,14 @@
 //! Whether this process belongs to a session, and to which.
 //!
-//! The environment says so (`kinject_protocol::environment`), and is read anew for every call: a program may leave its
-//! session on purpose by setting `KINJECT_SOCKET` to an empty string (a program of Go's cannot, see [`crate::go`]). One that
-//! merely drops its environment stays: our constructor keeps a copy of the variables, made before the program's first
-//! line runs. The copy is needed, since programs overwrite the memory of their first environment to change their title.
+//! The environment with which the program started says so (`kinject_protocol::environment`): our constructor keeps a copy
+//! of the session's variables, made before the program's first line runs, and every call reads that. What the program makes of
+//! its environment later counts only where it hands one over, to a program that it starts ([`crate::exec`]): another thread may
+//! change the array, and free it, while a hook reads it (setenv(3)), and programs overwrite the memory of their first
+//! environment to change their title.
 
 mod kept;
 
 use crate::environment::{self, Entry};
-use core::sync::atomic::{AtomicBool, Ordering};
 use kinject_protocol::environment::SOCKET;
 use libc::{c_char, sockaddr_un};
 
@@ -28,23 +28,14 @@ impl Session {
     }
 }
 
-/// Whether the environment may change while it is read.
-static IS_UNSTEADY: AtomicBool = AtomicBool::new(false);
-
-/// From here on the session's variables are as they were at the start, for a program that may rightly change its
-/// environment while it calls us.
-#[cfg(all(target_arch = "x86_64", not(test)))]
-pub(crate) fn keep_to_the_start() {
-    IS_UNSTEADY.store(true, Ordering::Relaxed);
-}
-
-/// One of the session's variables, from the environment or as it was at the start.
+/// One of the session's variables as it was at the start.
 pub(crate) fn variable(name: &'static str) -> Option<Entry> {
-    if IS_UNSTEADY.load(Ordering::Relaxed) {
+    if kept::is_complete() {
         return kept::find(name);
     }
-    // SAFETY: environ is the program's environment: null, or an array that a null ends
-    unsafe { environment::find(environment::own(), name) }.or_else(|| kept::find(name))
+    // SAFETY: environ is the program's environment, null or an array that a null ends; before our constructor ran, other
+    // libraries' ones run, one after the other
+    unsafe { environment::find(environment::own(), name) }
 }
 
 fn address(path: *const c_char) -> Option<sockaddr_un> {

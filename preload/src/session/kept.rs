@@ -73,9 +73,14 @@ fn copy(text: &CStr, free: &mut &mut [c_char]) -> Option<NonNull<c_char>> {
     Some(place)
 }
 
+/// Whether the constructor has run.
+pub(super) fn is_complete() -> bool {
+    COPY.is_complete.load(Ordering::Acquire)
+}
+
 /// The variable as it was.
 pub(super) fn find(name: &'static str) -> Option<Entry> {
-    if !COPY.is_complete.load(Ordering::Acquire) {
+    if !is_complete() {
         return None;
     }
     // SAFETY: `is_complete` was set after the last write

@@ -227,6 +227,6 @@ fn a_program_stays_in_its_session_whatever_it_does_to_its_environment() {
         "environment",
         &["10.96.10.3", &Script::Connect.port().to_string()],
     );
-    let expected = "as started: 0\nunset: 0\nset to another: ENETUNREACH\nset again: 0\ncleared: 0\nnull: 0\noverwritten: 0\n";
+    let expected = "as started: 0\nunset: 0\nset to another: 0\nset to nothing: 0\nset again: 0\ncleared: 0\nnull: 0\noverwritten: 0\ngone: 0\n";
     assert_eq!(said, expected);
 }

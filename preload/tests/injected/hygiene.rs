@@ -126,6 +126,7 @@ fn valgrind_finds_nothing_to_say() {
             &["10.96.10.1", "10.244.0.5", "fd00::6", "10.96.10.99"],
         ),
         ("asynchronous_names", &["web", "missing", "127.0.0.1"]),
+        ("receive_nothing", &[]),
     ] {
         let valgrind = [
             "--quiet",
