@@ -1,6 +1,6 @@
 //! What the kernel tells of sockets, without any privilege (sock_diag(7)).
 
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NetlinkBuffer, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::inet::InetResponseHeader;
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
@@ -18,6 +18,13 @@ pub(crate) fn open(groups: u32) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(SOCK_DIAG))?;
     rustix::net::bind(&socket, &SocketAddrNetlink::new(0, groups))?;
     Ok(socket)
+}
+
+/// The number of the question that a message answers.
+pub(crate) fn number(message: &[u8]) -> Option<u32> {
+    NetlinkBuffer::new_checked(&message)
+        .ok()
+        .map(|message| message.sequence_number())
 }
 
 /// What a message says of an internet socket.

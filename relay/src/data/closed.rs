@@ -3,6 +3,7 @@
 //! On the wire both are the same FIN. The kernel tells them apart for whoever asks (sock_diag(7)): a socket that no
 //! descriptor refers to any more has no inode.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
@@ -15,16 +16,16 @@ use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, Stat
 use rustix::net::{RecvFlags, SendFlags};
 
 /// Asks the kernel about programs' sockets, which takes it some microseconds.
-pub(crate) struct ClosedSockets(Option<OwnedFd>);
+pub(crate) struct ClosedSockets(Option<Inquiry>);
 
 impl ClosedSockets {
     /// A kernel that tells nothing is no reason not to go on: then no socket is known to be closed.
     pub(crate) fn new() -> Self {
-        let usable = sock_diag::open(0).and_then(|socket| {
+        let usable = Inquiry::open().and_then(|inquiry| {
             // A kernel without this part of sock_diag looks for it with every question.
             let known = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-            inode(&socket, known.local_addr()?, nobody).map(|_| socket)
+            inquiry.inode(known.local_addr()?, nobody).map(|_| inquiry)
         });
         Self(
             usable
@@ -37,8 +38,8 @@ impl ClosedSockets {
 
     /// Whether nobody has the program's end of this connection on loopback open any more, as far as the kernel tells.
     pub(crate) fn is_closed(&self, program: SocketAddr, ours: SocketAddr) -> bool {
-        let Some(socket) = &self.0 else { return false };
-        match inode(socket, program, ours) {
+        let Some(inquiry) = &self.0 else { return false };
+        match inquiry.inode(program, ours) {
             Ok(inode) => inode == 0,
             // it was there when they were connected, and even its last state has passed
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
@@ -50,34 +51,70 @@ impl ClosedSockets {
     }
 }
 
-/// The inode of the TCP socket with these addresses, 0 if it has none.
-fn inode(socket: &OwnedFd, local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST;
-    let question = InetRequest {
-        family: if local.is_ipv4() { AF_INET } else { AF_INET6 },
-        protocol: IPPROTO_TCP,
-        extensions: ExtensionFlags::empty(),
-        states: StateFlags::all(),
-        socket_id: SocketId {
-            source_port: local.port(),
-            destination_port: peer.port(),
-            source_address: local.ip(),
-            destination_address: peer.ip(),
-            interface_id: 0,
-            // any
-            cookie: [0xff; 8],
-        },
-    };
-    let mut question = NetlinkMessage::new(header, SockDiagMessage::InetRequest(question).into());
-    question.finalize();
-    let mut bytes = vec![0; question.buffer_len()];
-    question.serialize(&mut bytes);
-    rustix::net::send(socket, &bytes, SendFlags::empty())?;
-    // The kernel has answered while it took the question.
-    let mut answer = [0; sock_diag::MESSAGE];
-    let (length, _) = rustix::net::recv(socket, &mut answer, RecvFlags::empty())?;
-    Ok(sock_diag::read(&answer[..length])?.inode)
+/// A socket for questions; each has a number of its own, which its answer repeats (netlink(7)).
+struct Inquiry {
+    socket: OwnedFd,
+    last: Cell<u32>,
+}
+
+impl Inquiry {
+    fn open() -> io::Result<Self> {
+        Ok(Self {
+            socket: sock_diag::open(0)?,
+            last: Cell::new(0),
+        })
+    }
+
+    /// The inode of the TCP socket with these addresses, 0 if it has none.
+    fn inode(&self, local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
+        let number = self.ask(local, peer)?;
+        let mut answer = [0; sock_diag::MESSAGE];
+        loop {
+            // The kernel has answered while it took the question, unless it lacked memory; then there is nothing to read. An
+            // answer that an earlier question was not waited for is passed over.
+            let (length, _) = rustix::net::recv(&self.socket, &mut answer, RecvFlags::empty())?;
+            let answer = answer.get(..length).unwrap_or_default();
+            if sock_diag::number(answer) != Some(number) {
+                continue;
+            }
+            let found = sock_diag::read(answer)?;
+            let ports = (found.socket_id.source_port, found.socket_id.destination_port);
+            if ports != (local.port(), peer.port()) {
+                return Err(io::Error::other("the kernel answered about another socket"));
+            }
+            return Ok(found.inode);
+        }
+    }
+
+    /// Sends the question, and gives its number.
+    fn ask(&self, local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
+        let number = self.last.get().wrapping_add(1);
+        self.last.set(number);
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST;
+        header.sequence_number = number;
+        let question = InetRequest {
+            family: if local.is_ipv4() { AF_INET } else { AF_INET6 },
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::all(),
+            socket_id: SocketId {
+                source_port: local.port(),
+                destination_port: peer.port(),
+                source_address: local.ip(),
+                destination_address: peer.ip(),
+                interface_id: 0,
+                // any
+                cookie: [0xff; 8],
+            },
+        };
+        let mut question = NetlinkMessage::new(header, SockDiagMessage::InetRequest(question).into());
+        question.finalize();
+        let mut bytes = vec![0; question.buffer_len()];
+        question.serialize(&mut bytes);
+        rustix::net::send(&self.socket, &bytes, SendFlags::empty())?;
+        Ok(number)
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +172,25 @@ mod tests {
         drop(program);
         fin(&mut ours).await;
         assert!(closed.peer_of(&ours));
+    }
+
+    #[tokio::test]
+    async fn an_answer_to_an_earlier_question_is_not_taken_for_this_ones() {
+        let closed = ClosedSockets::new();
+        let inquiry = closed.0.as_ref().unwrap();
+        let (program, ours) = connection("127.0.0.1:0").await;
+        let nobody = "127.0.0.1:1".parse().unwrap();
+        // what is said of nobody is that there is no such socket, and waits to be read
+        for _ in 0..3 {
+            inquiry.ask(nobody, nobody).unwrap();
+            assert!(!closed.peer_of(&ours));
+        }
+        // and the other way round
+        inquiry
+            .ask(ours.peer_addr().unwrap(), ours.local_addr().unwrap())
+            .unwrap();
+        assert!(closed.is_closed(nobody, nobody));
+        drop(program);
     }
 
     #[tokio::test]

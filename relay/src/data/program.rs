@@ -16,7 +16,6 @@ const MPTCP: u32 = 262;
 /// The program's socket. Every duplicate shares one open file description, so its flags are the program's flags.
 pub(crate) struct ProgramSocket {
     fd: OwnedFd,
-    flags: OFlags,
     /// `SO_COOKIE`, the same for every duplicate and for the life of the socket.
     pub(crate) cookie: u64,
     /// Whether the program made it non-blocking.
@@ -51,11 +50,9 @@ impl ProgramSocket {
                     }
                     SocketAddr::V4(_) => false,
                 });
-        let flags = rustix::fs::fcntl_getfl(&fd)?;
         Ok(Self {
             cookie: sockopt::socket_cookie(&fd)?,
-            nonblocking: flags.contains(OFlags::NONBLOCK),
-            flags,
+            nonblocking: rustix::fs::fcntl_getfl(&fd)?.contains(OFlags::NONBLOCK),
             only_v6,
             v6,
             mptcp,
@@ -73,11 +70,14 @@ impl ProgramSocket {
     /// A blocking socket is made non-blocking for the length of the call only.
     pub(crate) fn start_connect(&self, address: SocketAddr) -> io::Result<()> {
         if !self.nonblocking {
-            rustix::fs::fcntl_setfl(&self.fd, self.flags | OFlags::NONBLOCK)?;
+            let flags = rustix::fs::fcntl_getfl(&self.fd)?;
+            rustix::fs::fcntl_setfl(&self.fd, flags | OFlags::NONBLOCK)?;
         }
         let outcome = rustix::net::connect(&self.fd, &address);
         if !self.nonblocking {
-            rustix::fs::fcntl_setfl(&self.fd, self.flags)?;
+            // another thread of the program may have changed other flags meanwhile
+            let flags = rustix::fs::fcntl_getfl(&self.fd)?;
+            rustix::fs::fcntl_setfl(&self.fd, flags - OFlags::NONBLOCK)?;
         }
         match outcome {
             Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(()),
@@ -149,4 +149,28 @@ impl ProgramSocket {
 
 fn local_address(fd: &OwnedFd) -> io::Result<SocketAddr> {
     Ok(SocketAddr::try_from(rustix::net::getsockname(fd)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn flags_that_the_program_changes_meanwhile_stay_changed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let flags = rustix::net::SocketFlags::empty();
+        let socket =
+            rustix::net::socket_with(AddressFamily::INET, rustix::net::SocketType::STREAM, flags, None)
+                .unwrap();
+        let program = socket.try_clone().unwrap();
+        let inspected = ProgramSocket::inspect(socket).unwrap();
+        let before = rustix::fs::fcntl_getfl(&program).unwrap();
+        rustix::fs::fcntl_setfl(&program, before | OFlags::APPEND).unwrap();
+        inspected.start_connect(listener.local_addr().unwrap()).unwrap();
+        assert_eq!(
+            rustix::fs::fcntl_getfl(&program).unwrap(),
+            before | OFlags::APPEND
+        );
+    }
 }

@@ -157,10 +157,8 @@ impl Flows {
             flow: Rc::clone(&flow),
             task,
         };
-        if let Some(replaced) = table.by_target.insert(key, entry) {
-            // two threads of the program asked for the same at once
-            replaced.task.abort();
-        }
+        let replaced = table.by_target.insert(key, entry);
+        debug_assert!(replaced.is_none(), "a flow was open already");
         drop(table);
         self.added.notify_one();
         Ok(flow)
@@ -285,15 +283,13 @@ async fn decide(
     }
     let program = flow::inspect(socket)?;
     let flow = match session.flows.find(program.cookie, target) {
-        Some(flow) => {
-            flow.follow(&program)?;
-            flow
-        }
+        Some(flow) => flow,
         None => match open(session, &program, target).await? {
             Ok(flow) => flow,
             Err(error) => return Ok(Reply::Failed(failure_of(&error))),
         },
     };
+    flow.follow(&program)?;
     if !connect {
         return Ok(Reply::Flow(program.form_of(flow.address)));
     }
@@ -320,6 +316,10 @@ async fn open(
         && error != DialError::TunnelLost
     {
         return Ok(Err(error));
+    }
+    // another thread of the program may have asked for the same meanwhile
+    if let Some(flow) = session.flows.find(program.cookie, target) {
+        return Ok(Ok(flow));
     }
     let flow = session.flows.open(session, program, target)?;
     if let Some(stream) = stream {

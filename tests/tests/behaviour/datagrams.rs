@@ -39,6 +39,14 @@ fn flows_end_when_their_sockets_are_closed() {
 }
 
 #[test]
+fn two_threads_that_send_a_sockets_first_datagrams_at_once_lose_none() {
+    let program = c("first_datagrams").args(ECHO).arg("300");
+    run(&mut kinject_run::<&str>(shared_sandbox(), &[], &program))
+        .succeeded()
+        .prints("0 rounds lost a datagram\n");
+}
+
+#[test]
 fn a_library_that_is_opened_with_deep_binding_stays_in_the_session() {
     let library = shared_c("speaker");
     let program = c("deep").arg(&library.path).args(ECHO);
