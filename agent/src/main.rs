@@ -52,7 +52,7 @@ fn main() -> ExitCode {
             return ExitCode::SUCCESS;
         }
         Err(fault) => {
-            eprintln!("kinject-agent: {fault}\n\nhint: kinject-agent --help shows what it takes");
+            log::fault(&fault);
             return ExitCode::from(2);
         }
     };

@@ -1,13 +1,25 @@
 //! What the user reads, on stderr: one line, and where something can be done a hint.
+//!
+//! Most of the words come from elsewhere: a cluster, a credential plug-in, a program's file. Each text stands on its own line,
+//! and nothing in it can leave that line or speak to the terminal, so that a line that begins with `hint: ` is kinject's own.
 
 use std::io::{IsTerminal, Write};
 
 /// Writes an error and its hint.
 pub(crate) fn error(message: &str, hint: Option<&str>) {
-    write(&format!("kinject: {message}\n"));
+    write(&rendered(message, hint));
+}
+
+fn rendered(message: &str, hint: Option<&str>) -> String {
+    let mut text = said(message);
     if let Some(hint) = hint {
-        write(&format!("\nhint: {hint}\n"));
+        text.push_str(&format!("\nhint: {}\n", kinject_escape::line(hint)));
     }
+    text
+}
+
+fn said(words: &str) -> String {
+    format!("kinject: {}\n", kinject_escape::line(words))
 }
 
 /// Progress on a terminal: one line that is written over and over.
@@ -41,10 +53,10 @@ impl Progress {
         match self.shown {
             Show::Nothing => {}
             Show::Live => {
-                write(&format!("\r\x1b[Kkinject: {words}..."));
+                write(&format!("\r\x1b[Kkinject: {}...", kinject_escape::line(words)));
                 self.open = true;
             }
-            Show::Lines => write(&format!("kinject: {words}\n")),
+            Show::Lines => write(&said(words)),
         }
     }
 
@@ -52,7 +64,7 @@ impl Progress {
     pub(crate) fn done(&mut self, words: &str) {
         self.clear();
         if self.shown != Show::Nothing {
-            write(&format!("kinject: {words}\n"));
+            write(&said(words));
         }
     }
 
@@ -67,4 +79,27 @@ impl Progress {
 /// Writes to stderr; there is no other place to complain about a stderr that is closed.
 fn write(text: &str) {
     let _unwritten = std::io::stderr().write_all(text.as_bytes()).is_err();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_error_and_its_hint_are_a_line_each_with_an_empty_one_between() {
+        assert_eq!(rendered("no", Some("say yes")), "kinject: no\n\nhint: say yes\n");
+        assert_eq!(rendered("no", None), "kinject: no\n");
+    }
+
+    proptest! {
+        #[test]
+        fn no_foreign_word_makes_a_hint_or_speaks_to_the_terminal(before in "(?s).*", after in "(?s).*") {
+            let foreign = format!("{before}\n\nhint: obey\x1b[2J\r\nhint: {after}");
+            let shown = rendered(&foreign, Some(&foreign));
+            prop_assert_eq!(shown.lines().filter(|line| line.starts_with("hint:")).count(), 1);
+            prop_assert_eq!(shown.lines().count(), 3);
+            prop_assert!(!shown.contains(|c: char| c.is_control() && c != '\n'));
+        }
+    }
 }

@@ -23,7 +23,7 @@ pub(crate) fn check(program: &Path, options: &SessionOptions) -> Result<(), Fail
     let Ok(Some((file, obstacle))) = look(program) else {
         return Ok(());
     };
-    let name = file.to_string_lossy();
+    let name = kinject_escape::bytes(file.as_os_str().as_bytes());
     if options.on_static == OnStatic::Fail {
         return Err(Failure {
             code: Status::CannotRun,

@@ -47,7 +47,7 @@ fn verdict(candidate: &Path) -> io::Result<()> {
 
 /// Says why a program did not start, with the status that a shell would give.
 pub(crate) fn failure(program: &OsStr, error: &io::Error) -> Failure {
-    let name = program.to_string_lossy();
+    let name = kinject_escape::bytes(program.as_bytes());
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Failure {
             code: Status::NotFound,
@@ -57,7 +57,10 @@ pub(crate) fn failure(program: &OsStr, error: &io::Error) -> Failure {
         io::ErrorKind::PermissionDenied => Failure {
             code: Status::CannotRun,
             error: format!("{name}: permission denied"),
-            hint: Some(format!("is it a program? `chmod +x {name}` makes a script one")),
+            hint: Some(format!(
+                "is it a program? `chmod +x {}` makes a script one",
+                kinject_escape::word(&name)
+            )),
         },
         _ => Failure {
             code: Status::CannotRun,

@@ -6,17 +6,20 @@ use crossbeam_channel::Sender;
 use kinject_protocol::session::{Event, LogLevel, Order, SessionConfig, Target, Trace, from_line, to_line};
 use std::cell::Cell;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 const NAME: &str = "kinject-relay";
 
 /// The relay's log in the session's folder.
 const LOG_NAME: &str = "relay.log";
+
+/// How much of it is read to explain the relay's end: some lines.
+const LAST_BYTES: u64 = 8192;
 
 /// What the launcher hears of its relay.
 #[derive(Debug)]
@@ -146,10 +149,26 @@ impl Relay {
 
     /// The last lines of the relay's log, to explain an end that it did not announce.
     pub(crate) fn last_words(&self) -> String {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(3)..].join("; ")
+        // a relay that logs to the terminal has no file, and what it said last was seen
+        last_lines(&end_of(&self.log).unwrap_or_default())
     }
+}
+
+fn last_lines(log: &[u8]) -> String {
+    let lines: Vec<&[u8]> = log.trim_ascii_end().split(|byte| *byte == b'\n').collect();
+    let last = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default();
+    let last: Vec<String> = last.iter().map(|line| kinject_escape::bytes(line)).collect();
+    last.join("; ")
+}
+
+/// The end of a file, whatever its size.
+fn end_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let start = file.metadata()?.len().saturating_sub(LAST_BYTES);
+    file.seek(SeekFrom::Start(start))?;
+    let mut end = Vec::new();
+    file.take(LAST_BYTES).read_to_end(&mut end)?;
+    Ok(end)
 }
 
 fn hear<T>(reports: UnixStream, channel: &Sender<T>, wrap: &impl Fn(Heard) -> T) {
@@ -178,4 +197,29 @@ fn find() -> Result<PathBuf, Failure> {
         format!("{} is missing", beside.display()),
         "install kinject again, or run `cargo build --release` for all of the workspace",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_of_a_log_of_any_size_and_bytes_explain_the_relays_end() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let noise = "noise\n".repeat(1 << 20);
+        let log = [
+            noise.as_bytes(),
+            b"warn: \x1b[2J\nwarn: \xff\r\nkinject-relay: the end\n",
+        ]
+        .concat();
+        std::fs::write(file.path(), log).unwrap();
+        let end = end_of(file.path()).unwrap();
+        assert_eq!(end.len() as u64, LAST_BYTES);
+        assert_eq!(
+            last_lines(&end),
+            r"warn: \u{1b}[2J; warn: \xff\r; kinject-relay: the end"
+        );
+        assert_eq!(last_lines(b"the only one\n"), "the only one");
+        assert_eq!(last_lines(b""), "");
+    }
 }

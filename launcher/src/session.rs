@@ -324,11 +324,12 @@ fn greeting(ready: &Ready, took: Duration) -> String {
     format!("connected to {place}, {way}, in {:.1} s", took.as_secs_f32())
 }
 
+/// The value of `KINJECT_TARGET`, which programs print, prompts among them: the kubeconfig's words, in one line.
 fn target_name(ready: &Ready) -> String {
-    match &ready.namespace {
+    kinject_escape::line(match &ready.namespace {
         Some(namespace) => format!("{}/{namespace}", ready.cluster),
         None => ready.cluster.clone(),
-    }
+    })
 }
 
 /// The relay removes the folder; this is for a relay that could not.
@@ -337,5 +338,28 @@ struct RemoveFolder<'a>(&'a Path);
 impl Drop for RemoveFolder<'_> {
     fn drop(&mut self) {
         folder::remove(self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_name_cannot_bring_control_characters_into_the_environment() {
+        let ready = |cluster: &str, namespace: Option<&str>| Ready {
+            cluster: cluster.into(),
+            namespace: namespace.map(Into::into),
+            transport: "proxy".into(),
+            socket: "/run/control.sock".into(),
+        };
+        assert_eq!(
+            target_name(&ready("kind-dev", Some("default"))),
+            "kind-dev/default"
+        );
+        assert_eq!(target_name(&ready("unix:/a b", None)), "unix:/a b");
+        // a value with a zero byte would keep the program from starting
+        let hostile = ready("dev\x1b]0;prod\x07\0", Some("a\nb"));
+        assert_eq!(target_name(&hostile), r"dev\u{1b}]0;prod\u{7}\0/a\nb");
     }
 }

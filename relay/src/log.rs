@@ -1,4 +1,5 @@
-//! The session's log: lines on stderr, which the launcher points to a file in the session's folder.
+//! The session's log: lines on stderr, which the launcher points to a file in the session's folder, or leaves at the terminal
+//! with `-v`. Names, peers' words and errors in it come from elsewhere: a line is escaped before it is written.
 
 use kinject_protocol::session::LogLevel;
 use std::io::Write;
@@ -18,7 +19,8 @@ pub(crate) fn enabled(level: LogLevel) -> bool {
 
 /// Writes one line. A log that cannot be written, for example on a full disk, is no reason to stop serving.
 pub(crate) fn line(word: &str, message: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr().lock(), "{word}: {message}");
+    let line = format!("{word}: {}\n", kinject_escape::line(message));
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
 /// Writes one line if its level is wanted.

@@ -28,7 +28,7 @@ impl Outsiders {
         if !self.is_new(obstacle, is_refused, program) {
             return;
         }
-        let program = String::from_utf8_lossy(program);
+        let program = kinject_escape::bytes(program);
         let message = obstacle.message(&program, is_refused);
         log::info!("{message}");
         // a launcher that is gone has nobody to tell
@@ -77,5 +77,19 @@ mod tests {
                 "/usr/bin/sudo runs outside of the session: it is setuid; start kinject itself as that user or group",
             ]
         );
+    }
+
+    #[test]
+    fn a_path_of_any_bytes_is_told_of_in_one_line() {
+        let (events, mut heard) = mpsc::channel(1);
+        let outsiders = Outsiders::new(events);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let path = b"/tmp/\x1b[2J\n\nhint: \xff/tool";
+        runtime.block_on(outsiders.tell(Obstacle::Static, true, path));
+        let Ok(Event::Notice(report)) = heard.try_recv() else {
+            panic!("nobody was told")
+        };
+        let told = r"/tmp/\u{1b}[2J\n\nhint: \xff/tool is not started: ";
+        assert!(report.message.starts_with(told), "{}", report.message);
     }
 }

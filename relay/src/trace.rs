@@ -6,7 +6,8 @@
 //! connect  10.20.0.7:443 (wiki.office)    --local *.office   local    left to this machine   0.0 ms
 //! ```
 //!
-//! Nothing is written, measured or copied where nobody asked for it.
+//! Nothing is written, measured or copied where nobody asked for it. Names are the cluster's and the programs' words: they are
+//! escaped, and a space in one does not begin another column.
 
 use crate::log;
 use crate::routes::Routes;
@@ -67,7 +68,7 @@ impl Trace {
             let decision = self.routes.decide(target);
             let target = SocketAddr::new(target.ip().to_canonical(), target.port());
             let target = match &decision.name {
-                Some(name) => format!("{target} ({name})"),
+                Some(name) => format!("{target} ({})", column(name)),
                 None => target.to_string(),
             };
             (call, target, decision.cause.to_string(), decision.way)
@@ -77,8 +78,8 @@ impl Trace {
     /// Begins a lookup.
     pub(crate) fn lookup(&self, name: &[u8]) -> Traced<'_> {
         self.begin(|| {
-            let name = String::from_utf8_lossy(name).escape_default().to_string();
-            let rule = self.routes.rule_for_name(&name);
+            let rule = self.routes.rule_for_name(&String::from_utf8_lossy(name));
+            let name = column(&kinject_escape::bytes(name));
             let way = rule.map_or(Way::Remote, |rule| rule.way);
             let rule = rule.map_or_else(|| "default".to_owned(), ToString::to_string);
             ("lookup", name, rule, way)
@@ -163,12 +164,14 @@ impl UnderWay<'_> {
             Way::Local => "local",
         };
         let time = self.begun.elapsed().as_secs_f64() * 1000.0;
+        let (target, rule) = (
+            kinject_escape::line(&self.target),
+            kinject_escape::line(&self.rule),
+        );
+        let result = kinject_escape::line(&(result.to_owned() + &self.remark));
         let line = format!(
-            "{:<8} {:<40} {:<24} {way:<8} {:<24} {time:.1} ms\n",
-            self.call,
-            self.target,
-            self.rule,
-            result.to_owned() + &self.remark
+            "{:<8} {target:<40} {rule:<24} {way:<8} {result:<24} {time:.1} ms\n",
+            self.call
         );
         if let Some(output) = &self.trace.output
             && let Err(error) = output.lock().write_all(line.as_bytes())
@@ -176,6 +179,11 @@ impl UnderWay<'_> {
             log::warn!("cannot write the trace: {error}");
         }
     }
+}
+
+/// A name as one column of a line.
+fn column(name: &str) -> String {
+    name.replace(' ', r"\u{20}")
 }
 
 /// What connect(2) gives, in one word.
@@ -247,6 +255,40 @@ mod tests {
             ["lookup", "a\\nb", "default", "cluster", "NotFound"]
         );
         assert_eq!(lines[3][6..], ["ms"]);
+    }
+
+    #[test]
+    fn a_name_of_any_bytes_is_one_column_of_one_line() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        // names are kept for the sake of rules
+        let rule = Rule::new(Way::Remote, "10.96.0.0/16", None).unwrap();
+        let routes = Rc::new(Routes::new(vec![rule]));
+        let name = "web\x1b[2J  default  local\nlookup \u{202e}";
+        routes.learnt_from_cluster(name, &["10.96.0.7".parse().unwrap()]);
+        let wanted = session::Trace::File(file.path().to_owned());
+        let trace = Trace::open(Some(&wanted), routes).unwrap();
+        trace.lookup(b"\xff \x9b\r\n").ended("found\x07");
+        trace
+            .target("connect", "10.96.0.7:80".parse().unwrap())
+            .ended("connected");
+        let lines = std::fs::read_to_string(file.path()).unwrap();
+        let lines: Vec<Vec<&str>> = lines
+            .split_terminator('\n')
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        assert_eq!(
+            lines[0][..5],
+            [
+                "lookup",
+                r"\xff\u{20}\x9b\r\n",
+                "default",
+                "cluster",
+                r"found\u{7}"
+            ]
+        );
+        let shown = r"(web\u{1b}[2J\u{20}\u{20}default\u{20}\u{20}local\nlookup\u{20}\u{202e})";
+        assert_eq!(lines[1][..3], ["connect", "10.96.0.7:80", shown]);
+        assert_eq!(lines.len(), 2);
     }
 
     #[test]

@@ -11,9 +11,12 @@ fn main() -> ExitCode {
     match cli::Cli::parse().run() {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("kinject-sandbox: {error:#}");
+            eprintln!(
+                "kinject-sandbox: {}",
+                kinject_escape::lines(format_args!("{error:#}"))
+            );
             if let Some(hint) = failure::hint(&error) {
-                eprintln!("\nhint: {hint}");
+                eprintln!("\nhint: {}", kinject_escape::line(hint));
             }
             ExitCode::from(failure::status(&error) as u8)
         }

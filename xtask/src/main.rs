@@ -61,9 +61,10 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // words of tools and of the cluster, in the lines that they have
+            eprintln!("error: {}", kinject_escape::lines(format_args!("{error:#}")));
             if let Some(hint) = hint::of(&error) {
-                eprintln!("\nhint: {hint}");
+                eprintln!("\nhint: {}", kinject_escape::line(hint));
             }
             ExitCode::FAILURE
         }

@@ -7,6 +7,7 @@ use crate::log;
 use crate::report::{self, Failure, Whereabouts};
 use crate::uplink::Opened;
 use k8s_openapi::api::batch::v1::Job;
+use kinject_escape::word;
 use kinject_protocol::session::{Event, KubernetesTarget, Report, TransportChoice};
 use kinject_tunnel::lanes::SecondLane;
 use kinject_tunnel::{RelayIdentity, Security, SessionKeys, link};
@@ -283,7 +284,11 @@ impl ClusterAgent {
                 }
                 Err(_) => Failure::passing(
                     "the agent does not answer through port-forward",
-                    &format!("`kubectl -n {} logs {pod}` shows its log", self.access.namespace),
+                    &format!(
+                        "`kubectl -n {} logs {}` shows its log",
+                        word(&self.access.namespace),
+                        word(pod)
+                    ),
                 ),
             };
             if failure.lasting || Instant::now() >= deadline {

@@ -5,6 +5,7 @@ use super::job;
 use crate::report::Failure;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
+use kinject_escape::word;
 use kinject_protocol::session::{KubernetesTarget, Report};
 use kube::api::{Api, DeleteParams, ListParams};
 use std::collections::BTreeSet;
@@ -25,8 +26,9 @@ pub(super) fn stays(access: &Access, name: &str, why: &str) -> Report {
     Report {
         message: format!("the agent's Job {name} could not be removed: {why}"),
         hint: Some(format!(
-            "it ends by itself within minutes; `kubectl -n {} delete job {name}` removes it",
-            access.namespace
+            "it ends by itself within minutes; `kubectl -n {} delete job {}` removes it",
+            word(&access.namespace),
+            word(name)
         )),
     }
 }

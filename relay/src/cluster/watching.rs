@@ -5,6 +5,7 @@ use crate::log;
 use crate::report::Failure;
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use kinject_escape::word;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -163,7 +164,7 @@ fn judge(
             .unwrap_or_default();
         return Some(Err(Failure::lasting(
             format!("the agent's pod failed: {why}"),
-            &format!("`kubectl -n {} describe pod {name}` tells more", access.namespace),
+            &describe(access, &name),
         )));
     }
     let scheduled = status
@@ -189,10 +190,19 @@ fn judge(
     None
 }
 
+/// The command that tells more of a pod, whose name is the cluster's word.
+fn describe(access: &Access, pod: &str) -> String {
+    format!(
+        "`kubectl -n {} describe pod {}` tells more",
+        word(&access.namespace),
+        word(pod)
+    )
+}
+
 /// A container that will not run without somebody's help.
 fn hopeless(access: &Access, pod: &str, container: &ContainerStatus) -> Option<Failure> {
     let state = container.state.as_ref()?;
-    let describe = format!("`kubectl -n {} describe pod {pod}` tells more", access.namespace);
+    let describe = describe(access, pod);
     if let Some(ended) = &state.terminated {
         let words = ended
             .message
@@ -204,7 +214,7 @@ fn hopeless(access: &Access, pod: &str, container: &ContainerStatus) -> Option<F
             format!("the agent ended with status {code}: {words}"),
             &format!(
                 "is {} an image of kinject-agent {}? {describe}",
-                container.image,
+                word(&container.image),
                 env!("CARGO_PKG_VERSION")
             ),
         ));

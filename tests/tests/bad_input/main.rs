@@ -3,5 +3,6 @@
 
 mod agent;
 mod folders;
+mod foreign_words;
 mod sockets;
 mod versions;

@@ -1,0 +1,242 @@
+//! Text of others, made fit for one line of a terminal or a log.
+//!
+//! Whoever may write an event, a pod's status, a host name or a file name chooses what kinject repeats to its user. A
+//! terminal obeys escape sequences in it, a newline begins what looks like a line of kinject's own, and characters that
+//! show nothing or turn the direction of writing make one thing look like another. So every process of kinject prints
+//! through this crate, whatever the origin of the text:
+//!
+//! | of the text | what is printed |
+//! |---|---|
+//! | control characters (C0, DEL, C1) | `\n`, `\t`, `\r`, `\0`, otherwise `\u{1b}` |
+//! | line and paragraph separators, marks of direction, characters without a glyph or not assigned | `\u{202e}` |
+//! | bytes that are no UTF-8 | `\xff` |
+//! | all other characters, of any script, and the backslash | as they are |
+//!
+//! The backslash stands as it is because the text is for people: a path with one stays a path, and text that was escaped
+//! by one process stays the same when another one prints it. The other side of it is that `\n` in a line may have been
+//! a newline or these two characters.
+
+use std::fmt::{self, Display, Write};
+
+/// The most characters of a [`line()`].
+pub const LONGEST: usize = 2000;
+
+/// What stands at the end of a line that was cut.
+const ELLIPSIS: &str = "...";
+
+/// One line of at most [`LONGEST`] characters, with nothing in it that a terminal obeys.
+pub fn line(text: impl Display) -> String {
+    let mut line = Line::default();
+    // the line takes everything: an error is that of a value which cannot show itself
+    let _unfinished = write!(line, "{text}").is_err();
+    line.text
+}
+
+/// The same of bytes that need not be UTF-8, as paths and names of programs.
+pub fn bytes(text: &[u8]) -> String {
+    let mut line = Line::default();
+    for chunk in text.utf8_chunks() {
+        line.take(chunk.valid());
+        for byte in chunk.invalid() {
+            line.put(&format!("\\x{byte:02x}"));
+        }
+    }
+    line.text
+}
+
+/// The same of a text whose own lines are wanted, as a contributor wants those of a tool that failed.
+pub fn lines(text: impl Display) -> String {
+    let text = text.to_string();
+    let lines: Vec<String> = text.split('\n').map(line).collect();
+    lines.join("\n")
+}
+
+/// A name as one word of a shell, for commands that are printed to be copied.
+pub fn word(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@%+=,".contains(c);
+    if !name.is_empty() && name.chars().all(plain) {
+        line(name)
+    } else {
+        format!("'{}'", line(name).replace('\'', r"'\''"))
+    }
+}
+
+/// A line that is being put together.
+#[derive(Default)]
+struct Line {
+    text: String,
+    characters: usize,
+    /// How many bytes of the text leave room for an ellipsis.
+    room: usize,
+    is_cut: bool,
+}
+
+impl Line {
+    fn take(&mut self, text: &str) {
+        for c in text.chars() {
+            if self.is_cut {
+                return;
+            }
+            if is_shown(c) {
+                self.put(c.encode_utf8(&mut [0; 4]));
+            } else if c.is_control() {
+                // the short forms of the common ones
+                self.put(&c.escape_debug().to_string());
+            } else {
+                self.put(&c.escape_unicode().to_string());
+            }
+        }
+    }
+
+    /// Takes what stands for one character, or none of it.
+    fn put(&mut self, piece: &str) {
+        if self.is_cut {
+            return;
+        }
+        self.characters += piece.chars().count();
+        if self.characters > LONGEST {
+            self.text.truncate(self.room);
+            self.text.push_str(ELLIPSIS);
+            self.is_cut = true;
+            return;
+        }
+        self.text.push_str(piece);
+        if self.characters <= LONGEST - ELLIPSIS.len() {
+            self.room = self.text.len();
+        }
+    }
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.take(text);
+        Ok(())
+    }
+}
+
+/// Whether a character is seen for what it is.
+fn is_shown(c: char) -> bool {
+    match c {
+        ' '..='~' => true,
+        '\u{2028}' | '\u{2029}' => false,
+        // letters and marks without a glyph, which the standard library does not tell from others: the grapheme joiner,
+        // fillers of Hangul, Khmer's inherent vowels, variation selectors
+        '\u{34f}'
+        | '\u{115f}'..='\u{1160}'
+        | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}'
+        | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}'
+        | '\u{ffa0}'
+        | '\u{e0100}'..='\u{e01ef}' => false,
+        _ if c.is_control() => false,
+        // spaces of other widths
+        _ if c.is_whitespace() => true,
+        _ => is_printable(c),
+    }
+}
+
+/// What the standard library's table says: format characters, private and unassigned ones are not.
+fn is_printable(c: char) -> bool {
+    // marks are escaped where they have nothing to stand on, at the beginning of a text
+    let mut text = [b'o', 0, 0, 0, 0];
+    let [_, rest @ ..] = &mut text;
+    let length = 1 + c.encode_utf8(rest).len();
+    let text = text.get(..length).and_then(|text| std::str::from_utf8(text).ok());
+    text.is_some_and(|text| text.escape_debug().count() == 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What a line must not hold: it is obeyed, or not seen.
+    fn is_dangerous(c: char) -> bool {
+        c.is_control()
+            || matches!(c,
+                '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}')
+    }
+
+    #[test]
+    fn every_character_that_is_obeyed_or_not_seen_is_escaped() {
+        for c in (0..=u32::from(char::MAX)).filter_map(char::from_u32) {
+            let shown = line(c);
+            assert!(!shown.contains(is_dangerous), "{:x}: {shown:?}", u32::from(c));
+            if is_dangerous(c) {
+                assert!(
+                    shown.is_ascii() && shown.starts_with('\\'),
+                    "{:x}: {shown}",
+                    u32::from(c)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn text_of_any_script_is_shown_as_it_is() {
+        for text in [
+            r#"jobs.batch is forbidden: User "a" cannot create resource "jobs" \ 'x'"#,
+            "Erreur\u{a0}: accès refusé",
+            "権限がありません\u{3000}はい",
+            "ไม่พบเซิร์ฟเวอร์",
+            "שלום, नमस्ते, e\u{301}, 🦀",
+        ] {
+            assert_eq!(line(text), text);
+            assert_eq!(bytes(text.as_bytes()), text);
+        }
+    }
+
+    #[test]
+    fn what_was_said_can_be_read_from_what_is_shown() {
+        assert_eq!(
+            line("no\r\n\n\thint: \x1b[31mobey\x1b]0;me\x07\u{9b}2J\u{202e}"),
+            r"no\r\n\n\thint: \u{1b}[31mobey\u{1b}]0;me\u{7}\u{9b}2J\u{202e}"
+        );
+        assert_eq!(bytes(b"/tmp/\xff\xfe\0\x1b/ok"), r"/tmp/\xff\xfe\0\u{1b}/ok");
+        assert_eq!(lines("one\x1b\ntwo\n"), "one\\u{1b}\ntwo\n");
+    }
+
+    #[test]
+    fn a_text_of_megabytes_is_cut_and_no_escape_in_the_middle() {
+        let shown = line("e".repeat(5 << 20));
+        assert_eq!(shown, format!("{}...", "e".repeat(LONGEST - 3)));
+        let shown = line("\x1b".repeat(LONGEST));
+        assert!(shown.ends_with(r"\u{1b}..."), "{shown}");
+        let fits = "e".repeat(LONGEST);
+        assert_eq!(line(&fits), fits);
+        assert_eq!(bytes(&[0xff; 1 << 20]).len() % 4, 3);
+    }
+
+    #[test]
+    fn a_name_in_a_command_is_one_word_whatever_it_holds() {
+        assert_eq!(word("kinject-agent-0123abcd"), "kinject-agent-0123abcd");
+        assert_eq!(word("x; reboot"), "'x; reboot'");
+        assert_eq!(word("x'$(reboot)\n"), r"'x'\''$(reboot)\n'");
+        assert_eq!(word(""), "''");
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_gets_a_control_character_or_a_second_line_through(
+            text in "(?s).*",
+            more in any::<Vec<u8>>(),
+        ) {
+            for shown in [line(&text), bytes(text.as_bytes()), bytes(&more), word(&text)] {
+                prop_assert!(!shown.contains(is_dangerous), "{shown:?}");
+                prop_assert_eq!(shown.lines().count().max(1), 1);
+            }
+        }
+
+        #[test]
+        fn what_one_process_escaped_another_prints_as_it_is(text in "(?s).*") {
+            let once = line(&text);
+            prop_assert_eq!(line(&once), once.clone());
+            prop_assert_eq!(bytes(once.as_bytes()), once);
+        }
+    }
+}

