@@ -4,10 +4,11 @@
 //! where a session was: programs that outlive their session still know the path. Launcher and relay look at both folders
 //! before each use.
 
+use crate::environment::RESOLV_CONF;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The bits of a mode that let the group or others in.
 const OTHERS: u32 = 0o077;
@@ -50,11 +51,25 @@ pub fn check(folder: &Path, user: u32) -> io::Result<()> {
 /// What keeps it from being removed; `PermissionDenied` where its parent is not `user`'s alone any more, since what stands
 /// there then may be anybody's.
 pub fn remove(folder: &Path, user: u32) -> io::Result<()> {
-    let removed = check_parent(folder, user).and_then(|()| fs::remove_dir_all(folder));
+    let removed = check_parent(folder, user).and_then(|()| {
+        let in_memory = in_memory(folder);
+        if fs::read_link(folder.join(RESOLV_CONF)).is_ok_and(|place| place == in_memory) {
+            // launcher and relay both remove: the other one may have been there first
+            let _gone = fs::remove_file(in_memory).is_err();
+        }
+        fs::remove_dir_all(folder)
+    });
     match removed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         done => done,
     }
+}
+
+/// Where a session's resolv.conf lies, with a link to it in the session's folder, if the folder's disk is full: on the
+/// system's own memory file system (shm_overview(7)). What the relay holds in memory no other process can open.
+pub fn in_memory(folder: &Path) -> PathBuf {
+    let session = folder.file_name().unwrap_or_default().to_string_lossy();
+    Path::new("/dev/shm").join(format!("kinject-{session}.{RESOLV_CONF}"))
 }
 
 fn check_parent(folder: &Path, user: u32) -> io::Result<()> {
@@ -108,6 +123,21 @@ mod tests {
             check(&parent.join("none"), user()).unwrap_err().kind(),
             ErrorKind::NotFound
         );
+    }
+
+    #[test]
+    fn what_a_session_has_in_memory_goes_with_its_folder_and_nothing_else_does() {
+        let temporary = tempfile::tempdir().unwrap();
+        let parent = private(temporary.path().join("parent"));
+        let other = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
+        for (place, is_removed) in [(None, true), (Some(other.path()), false)] {
+            let session = private(parent.join(format!("test{}", std::process::id())));
+            let place = place.map_or_else(|| in_memory(&session), Path::to_owned);
+            fs::write(&place, "").unwrap();
+            symlink(&place, session.join(RESOLV_CONF)).unwrap();
+            remove(&session, user()).unwrap();
+            assert_eq!(!place.exists(), is_removed, "{}", place.display());
+        }
     }
 
     #[test]

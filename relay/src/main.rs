@@ -51,6 +51,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<()> {
+    keep_memory_private()?;
     raise_descriptor_limit();
     // one thread: the data path is fastest without hand-overs, and nothing else here is busy
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -168,6 +169,14 @@ async fn write_events(mut queue: mpsc::Receiver<Event>, mut reports: OwnedWriteH
             while queue.recv().await.is_some() {}
         }
     }
+}
+
+/// The relay holds the session's keys and the user's tokens: other processes of the same user, which may belong to a less
+/// trusted program, cannot read its memory, environment and descriptors or trace it, and it leaves no core dump
+/// (PR_SET_DUMPABLE, prctl(2)). Credential plug-ins that it starts are ordinary processes again by their exec.
+fn keep_memory_private() -> anyhow::Result<()> {
+    use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot keep the relay's memory private")
 }
 
 /// Each connection of a program takes a descriptor here: the usual soft limit of 1024 is for select(2)'s sake.

@@ -8,12 +8,14 @@
 //! * [`servers`] are real ones for real clients.
 //! * [`proofs`] is what the two long proofs share, the matrix of runtimes and the foreign suites.
 //! * [`terminal`] is one with somebody at it.
+//! * [`ordinary`] is a user without rights, with an agent of its own.
 //! * [`process`] looks at processes from outside.
 //! * [`binaries`] finds what is tested, [`apart`] keeps it from the machine's name server, [`skip`] tells what could not be.
 
 pub mod apart;
 pub mod binaries;
 pub mod cluster;
+pub mod ordinary;
 pub mod packages;
 pub mod place;
 pub mod process;

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, geteuid, kill_process_group};
 use tempfile::TempDir;
 
 use crate::cluster::BarePod;
+use crate::ordinary;
 use crate::place::Place;
 use crate::programs::{Program, python};
 use crate::running;
@@ -55,11 +56,11 @@ impl Server {
 
     /// Starts a server of any kind.
     pub fn start_as(scene: &Scene, start: &Start<'_>, build: impl FnOnce(u16, &Path) -> Program) -> Self {
-        let folder = private_folder();
+        let folder = ordinary::folder();
         let port = some_port();
         let mut program = build(port, folder.path());
         if start.unprivileged {
-            program = as_servers_user(&program);
+            program = ordinary::program(&program);
         }
         let pod = match scene.place() {
             Place::Sandbox(_) => None,
@@ -110,41 +111,7 @@ impl Drop for Server {
 
 /// Runs a program as the servers' user, outside of any place: to prepare what a server needs.
 pub fn prepare(program: &Program) {
-    running::run(&mut unprivileged(program)).succeeded();
-}
-
-/// A folder that the servers' user owns.
-fn private_folder() -> TempDir {
-    let folder = tempfile::tempdir().expect("a temporary folder can be made");
-    if let Some((user, group)) = servers_user() {
-        chown(folder.path(), Some(user), Some(group)).expect("root may give a folder away");
-    }
-    folder
-}
-
-/// PostgreSQL refuses to run as root.
-fn servers_user() -> Option<(u32, u32)> {
-    const NOBODY: u32 = 65534;
-    geteuid().is_root().then_some((NOBODY, NOBODY))
-}
-
-fn unprivileged(program: &Program) -> Command {
-    let program = as_servers_user(program);
-    program.command()
-}
-
-fn as_servers_user(program: &Program) -> Program {
-    let Some((user, group)) = servers_user() else {
-        return program.clone();
-    };
-    Program::new("/usr/bin/setpriv")
-        .args([
-            format!("--reuid={user}"),
-            format!("--regid={group}"),
-            "--clear-groups".to_owned(),
-        ])
-        .arg(&program.path)
-        .args(program.arguments.clone())
+    running::run(&mut ordinary::program(program).command()).succeeded();
 }
 
 fn in_pod(scene: &Scene, pod: Option<&BarePod>, program: &Program) -> Command {
@@ -178,7 +145,7 @@ fn some_port() -> u16 {
 pub fn subfolder(folder: &Path, name: &str) -> std::path::PathBuf {
     let path = folder.join(name);
     fs::create_dir(&path).expect("the folder was just made");
-    if let Some((user, group)) = servers_user() {
+    if let Some((user, group)) = ordinary::user() {
         chown(&path, Some(user), Some(group)).expect("root may give a folder away");
     }
     path

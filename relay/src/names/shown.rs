@@ -4,12 +4,12 @@
 //! not be told from one on this machine's, so such a one is shown as an address that nobody else has.
 
 use kinject_protocol::environment::RESOLV_CONF;
-use rustix::fs::MemfdFlags;
+use kinject_protocol::folder;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::IntoRawFd;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 /// Stands for a name server on the pod's loopback: the "dummy address" that no host has (RFC 7600, 4.8).
 const STAND_IN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
@@ -56,27 +56,26 @@ impl ShownResolvConf {
         Self { text: shown, servers }
     }
 
-    /// Puts it into the session's folder. Where the disk is full it stays in memory, for as long as this process lives, and
-    /// the folder has a link to it.
+    /// Puts it into the session's folder. Where the disk is full it goes into memory, and the folder has a link to it.
     pub(crate) fn write(&self, folder: &Path) -> io::Result<()> {
         let path = folder.join(RESOLV_CONF);
         match std::fs::write(&path, &self.text) {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 std::fs::remove_file(&path)?;
-                std::os::unix::fs::symlink(in_memory(self.text.as_bytes())?, path)
+                let place = folder::in_memory(folder);
+                // only a new file of this user's own: others may write to the folder
+                let mut file = File::options()
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(&place)?;
+                // the link first: who removes the session's folder finds the file by it
+                std::os::unix::fs::symlink(&place, path)?;
+                file.write_all(self.text.as_bytes())
             }
             written => written,
         }
     }
-}
-
-/// A file without a place on a disk; gives the path at which this user's programs find it (proc_pid_fd(5)).
-fn in_memory(text: &[u8]) -> io::Result<PathBuf> {
-    let file = rustix::fs::memfd_create(RESOLV_CONF, MemfdFlags::CLOEXEC)?;
-    let mut file = File::from(file);
-    file.write_all(text)?;
-    let path = format!("/proc/{}/fd/{}", std::process::id(), file.into_raw_fd());
-    Ok(path.into())
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
+use kinject_tests::ordinary::{self, Agent};
 use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, shell};
 use kinject_tests::running::{Outcome, run};
@@ -122,6 +123,25 @@ fn a_runtime_folder_that_is_full_serves_programs() {
         .succeeded()
         .shows("nameserver 10.96.0.10\n")
         .shows("hello from web\n");
+}
+
+#[test]
+fn the_pods_resolv_conf_on_a_full_disk_is_readable_for_the_user_and_goes_with_the_session() {
+    let agent = Agent::start("nameserver 10.96.0.10\n");
+    let folder = ordinary::folder();
+    let path = folder.path().display();
+    let owner = ordinary::user().map_or_else(String::new, |(user, group)| format!(",uid={user},gid={group}"));
+    let mount = format!(
+        "mount -t tmpfs -o mode=700,size=4k{owner} none '{path}' && {{ yes >'{path}/full' 2>/dev/null || true; }}"
+    );
+    let reads = shell("cat /etc/resolv.conf && readlink \"${KINJECT_SOCKET%/*}/resolv.conf\"");
+    let mut command = among(&mount, &agent.kinject(&reads));
+    let outcome = run(command.env("XDG_RUNTIME_DIR", folder.path()));
+    outcome.succeeded();
+    let elsewhere = outcome.stdout.strip_prefix("nameserver 10.96.0.10\n");
+    let elsewhere = elsewhere.unwrap_or_else(|| panic!("{outcome}")).trim_end();
+    assert!(elsewhere.starts_with("/dev/shm/"), "{outcome}");
+    assert!(!Path::new(elsewhere).exists(), "{elsewhere} is left");
 }
 
 #[test]

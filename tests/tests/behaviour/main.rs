@@ -9,6 +9,7 @@ mod name_servers;
 mod outsiders;
 mod processes;
 mod rules;
+mod secrets;
 mod shell;
 mod signals;
 mod status;

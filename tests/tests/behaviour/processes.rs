@@ -24,6 +24,9 @@ const GREETED: &str = "exec 3<>/dev/tcp/echo/7005 && read -r line <&3 && echo $l
 
 #[test]
 fn a_thousand_processes_leave_nothing_behind_in_the_relay() {
+    if !kinject_tests::ordinary::may_look_into_relays() {
+        return;
+    }
     let session = Session::start::<&str>(shared_sandbox(), &[]);
     let relay = session.relay();
     let in_shells = |count: usize| {
