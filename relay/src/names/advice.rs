@@ -28,28 +28,30 @@ pub(crate) enum Withheld {
 impl Withheld {
     /// What is said of a name.
     pub(crate) fn report(self, name: &str) -> Report {
+        // the program chose it, and the hint is there to be typed
+        let word = kinject_escape::word(name);
         let (message, hint) = match self {
             Self::ShortName => (
                 format!("the cluster has no name {name}, and short names are not looked up on this machine"),
-                format!("--local {name} looks it up here"),
+                format!("--local {word} looks it up here"),
             ),
             Self::SearchedDomain => (
                 format!(
                     "the cluster has no name {name}, and names under its domains are not looked up on this machine"
                 ),
-                format!("--local {name} looks it up here"),
+                format!("--local {word} looks it up here"),
             ),
             Self::LeadsToCluster(address) => (
                 format!(
                     "{name} does not exist in the cluster, and here it has {address}, an address of the cluster's"
                 ),
-                format!("--local {name} reaches it on this machine's network"),
+                format!("--local {word} reaches it on this machine's network"),
             ),
             Self::LeadsHere(address) => (
                 format!(
                     "the cluster's name servers say that {name} has {address}, which would be this machine"
                 ),
-                format!("--remote {name} believes them"),
+                format!("--remote {word} believes them"),
             ),
         };
         Report {
@@ -115,5 +117,10 @@ mod tests {
             "the cluster has no name nas, and short names are not looked up on this machine"
         );
         assert_eq!(reports[0].hint.as_deref(), Some("--local nas looks it up here"));
+        let hostile = Withheld::ShortName.report("nas;reboot");
+        assert_eq!(
+            hostile.hint.as_deref(),
+            Some("--local 'nas;reboot' looks it up here")
+        );
     }
 }
