@@ -9,9 +9,6 @@ use kinject_tunnel::{Endpoint, WIRE_VERSION};
 
 use crate::listen::Way;
 
-/// Holds the agent's identity in a pod.
-pub(crate) const IDENTITY_VARIABLE: &str = "KINJECT_AGENT_IDENTITY";
-
 const HELP: &str = "\
 Dials, resolves and tells for kinject sessions.
 
@@ -21,6 +18,7 @@ Usage:
 Options:
       --listen ENDPOINT     listen here for relays; may be given several times
       --key FILE            secret of at least 32 bytes that relays must know, too
+      --identity FILE       in a pod that kinject made, the keys of its session; instead of --key
       --resolv-conf FILE    resolver configuration (default /etc/resolv.conf)
       --grace SECONDS       in a pod, end when no relay has spoken for so long (default 120)
       --listen-proxy ADDRESS:PORT
@@ -29,8 +27,6 @@ Options:
                             in a pod, listen here for port-forward
       --version             print the version
   -h, --help                print this help
-
-In a pod that kinject made, the agent's identity stands in KINJECT_AGENT_IDENTITY instead of a key file.
 ";
 
 /// What the command line asks for.
@@ -51,16 +47,17 @@ pub(crate) struct Options {
 }
 
 /// Who the agent is.
+#[derive(Debug)]
 pub(crate) enum Identity {
-    /// A secret in this file.
+    /// A secret in this file, which relays know, too.
     Key(PathBuf),
-    /// The text of the session's agent.
-    Session(String),
+    /// The keys of one session's agent in this file.
+    Session(PathBuf),
 }
 
-/// Reads arguments, without the program's name, and the identity of the environment.
-pub(crate) fn parse(arguments: impl Iterator<Item = OsString>, session: Option<OsString>) -> Result<Command> {
-    let (mut listen, mut key) = (Vec::new(), None);
+/// Reads arguments, without the program's name.
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command> {
+    let (mut listen, mut key, mut session) = (Vec::new(), None, None);
     let mut resolv_conf = PathBuf::from("/etc/resolv.conf");
     let mut grace = Duration::from_secs(120);
 
@@ -88,6 +85,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>, session: Option<O
             "--listen-proxy",
             "--listen-forward",
             "--key",
+            "--identity",
             "--resolv-conf",
             "--grace",
         ];
@@ -107,6 +105,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>, session: Option<O
             "--listen-proxy" => listen.push((Way::Proxy, format!("tcp:{}", readable()?).parse()?)),
             "--listen-forward" => listen.push((Way::PortForward, format!("tcp:{}", readable()?).parse()?)),
             "--key" => key = Some(PathBuf::from(value)),
+            "--identity" => session = Some(PathBuf::from(value)),
             "--resolv-conf" => resolv_conf = PathBuf::from(value),
             _ => {
                 let seconds = readable()?;
@@ -122,17 +121,13 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>, session: Option<O
         bail!("it needs an endpoint to listen on");
     }
     let (identity, grace) = match (key, session) {
-        (Some(_), _) if listen.iter().any(|(way, _)| matches!(way, Way::Proxy)) => {
+        (Some(_), Some(_)) => bail!("it takes --key FILE or --identity FILE, not both"),
+        (Some(_), None) if listen.iter().any(|(way, _)| matches!(way, Way::Proxy)) => {
             bail!("--listen-proxy needs certificates, which a key file does not give");
         }
-        (Some(key), _) => (Identity::Key(key), None),
-        (None, Some(session)) => {
-            let session = session
-                .into_string()
-                .map_err(|_| anyhow!("{IDENTITY_VARIABLE} is not readable text"))?;
-            (Identity::Session(session), Some(grace))
-        }
-        (None, None) => bail!("it needs --key FILE, or {IDENTITY_VARIABLE} in a pod"),
+        (Some(key), None) => (Identity::Key(key), None),
+        (None, Some(session)) => (Identity::Session(session), Some(grace)),
+        (None, None) => bail!("it needs --key FILE, or --identity FILE in a pod"),
     };
     Ok(Command::Serve(Options {
         listen,
@@ -142,43 +137,28 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>, session: Option<O
     }))
 }
 
-impl std::fmt::Debug for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Identity::Key(path) => f.debug_tuple("Key").field(path).finish(),
-            Identity::Session(_) => f.write_str("Session"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parsed(line: &str, session: Option<&str>) -> Result<Command> {
-        parse(
-            line.split_whitespace().map(OsString::from),
-            session.map(OsString::from),
-        )
+    fn parsed(line: &str) -> Result<Command> {
+        parse(line.split_whitespace().map(OsString::from))
     }
 
-    fn options(line: &str, session: Option<&str>) -> Options {
-        match parsed(line, session).unwrap() {
+    fn options(line: &str) -> Options {
+        match parsed(line).unwrap() {
             Command::Serve(options) => options,
             Command::Print(text) => panic!("printed {text}"),
         }
     }
 
     fn fault(line: &str) -> String {
-        parsed(line, None).unwrap_err().to_string()
+        parsed(line).unwrap_err().to_string()
     }
 
     #[test]
     fn an_agent_with_a_key_serves_until_it_is_stopped() {
-        let options = options(
-            "--listen unix:/run/a --listen=tcp:127.0.0.1:7 --key k",
-            Some("{}"),
-        );
+        let options = options("--listen unix:/run/a --listen=tcp:127.0.0.1:7 --key k");
         assert_eq!(options.listen.len(), 2);
         assert_eq!(options.grace, None);
         assert!(matches!(options.identity, Identity::Key(path) if path.as_os_str() == "k"));
@@ -187,8 +167,9 @@ mod tests {
 
     #[test]
     fn an_agent_in_a_pod_leaves_after_the_grace() {
-        let line = "--listen-forward 127.0.0.1:7 --listen-proxy 0.0.0.0:8 --grace 5 --resolv-conf /r";
-        let options = options(line, Some("{}"));
+        let line =
+            "--listen-forward 127.0.0.1:7 --listen-proxy 0.0.0.0:8 --identity i --grace 5 --resolv-conf /r";
+        let options = options(line);
         assert_eq!(options.grace, Some(Duration::from_secs(5)));
         let [(Way::PortForward, forward), (Way::Proxy, proxy)] = options.listen.as_slice() else {
             panic!("{:?}", options.listen);
@@ -197,7 +178,7 @@ mod tests {
             (forward.to_string(), proxy.to_string()),
             ("tcp:127.0.0.1:7".into(), "tcp:0.0.0.0:8".into())
         );
-        assert!(matches!(options.identity, Identity::Session(_)));
+        assert!(matches!(options.identity, Identity::Session(path) if path.as_os_str() == "i"));
         assert_eq!(options.resolv_conf, PathBuf::from("/r"));
     }
 
@@ -210,13 +191,14 @@ mod tests {
         assert_eq!(fault("--grace soon"), "`soon` is not a number of seconds");
         assert!(fault("--listen /run/a --key k").contains("unix:PATH"));
         assert!(fault("--listen-proxy 0.0.0.0:8 --key k").contains("certificates"));
+        assert!(fault("--listen tcp:127.0.0.1:7 --key k --identity i").ends_with("not both"));
     }
 
     #[test]
     fn help_and_version_are_printed() {
-        assert!(matches!(parsed("--help", None).unwrap(), Command::Print(text) if text.contains("--listen")));
+        assert!(matches!(parsed("--help").unwrap(), Command::Print(text) if text.contains("--listen")));
         assert!(
-            matches!(parsed("--version", None).unwrap(), Command::Print(text) if text.contains(&format!("wire {WIRE_VERSION}")))
+            matches!(parsed("--version").unwrap(), Command::Print(text) if text.contains(&format!("wire {WIRE_VERSION}")))
         );
     }
 }

@@ -4,7 +4,7 @@
 //! then each tunnel carries requests of one relay: connections to make, DNS messages to forward, facts to tell.
 //!
 //! It runs in one of two ways: by hand, on sockets of the user's choice, with a key file both ends read; or in a pod
-//! that kinject made, with its identity in the environment, where it ends by itself when its relay is gone.
+//! that kinject made, with its session's keys in a file, where it ends by itself when its relay is gone.
 
 mod cli;
 mod datagrams;
@@ -20,6 +20,7 @@ mod routes;
 mod tunnel;
 mod upgrade;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,10 +43,7 @@ const LEFTOVERS: Duration = Duration::from_secs(25);
 
 fn main() -> ExitCode {
     kinject_tunnel::memory::keep_blocks();
-    let options = match cli::parse(
-        std::env::args_os().skip(1),
-        std::env::var_os(cli::IDENTITY_VARIABLE),
-    ) {
+    let options = match cli::parse(std::env::args_os().skip(1)) {
         Ok(Command::Serve(options)) => options,
         Ok(Command::Print(text)) => {
             print!("{text}");
@@ -74,7 +72,7 @@ async fn serve(options: Options) -> Result<()> {
     raise_file_limit();
     let identity = match &options.identity {
         Identity::Key(path) => AgentIdentity::from_secret(&Secret::read(path)?),
-        Identity::Session(text) => text.parse().context(cli::IDENTITY_VARIABLE)?,
+        Identity::Session(path) => session_identity(path)?,
     };
     let resolver = Resolver::new(resolv_conf::read(&options.resolv_conf));
     let (stop, stopping) = watch::channel(false);
@@ -122,6 +120,14 @@ async fn serve(options: Options) -> Result<()> {
         name = signals.next() => log(format_args!("not waiting any longer: {name}")),
     }
     Ok(())
+}
+
+/// The keys that kinject made for one agent.
+fn session_identity(path: &Path) -> Result<AgentIdentity> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read --identity {}", path.display()))?;
+    text.parse()
+        .with_context(|| format!("cannot use --identity {}", path.display()))
 }
 
 /// The signals that end an agent.

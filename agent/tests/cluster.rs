@@ -1,16 +1,18 @@
-//! An agent as it runs in a pod: its identity in the environment, TLS behind an upgrade, and an end of its own.
+//! An agent as it runs in a pod: its session's keys in a file, TLS behind an upgrade, and an end of its own.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
 mod support;
 
 use std::io;
+use std::process::Command;
 use std::time::Duration;
 
 use kinject_tunnel::{
     CloseReason, Endpoint, OpenError, RelayIdentity, Security, SessionKeys, Stream, Tunnel,
 };
 use support::{Agent, pair, soon};
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -24,9 +26,19 @@ struct Pod {
     forward: Endpoint,
 }
 
-fn pod(keys: &SessionKeys, grace: &str) -> Pod {
+/// An agent whose identity file says this, and the folder that the file is in.
+fn with_identity(text: &str) -> (Command, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("identity");
+    std::fs::write(&file, text).unwrap();
     let mut command = Agent::command();
-    command.env("KINJECT_AGENT_IDENTITY", &keys.agent).args([
+    command.arg("--identity").arg(file);
+    (command, folder)
+}
+
+fn pod(keys: &SessionKeys, grace: &str) -> Pod {
+    let (mut command, folder) = with_identity(&keys.agent);
+    command.args([
         "--listen",
         "tcp:127.0.0.1:0",
         "--listen-proxy",
@@ -34,7 +46,7 @@ fn pod(keys: &SessionKeys, grace: &str) -> Pod {
         "--grace",
         grace,
     ]);
-    let agent = Agent::run(command, tempfile::tempdir().unwrap());
+    let agent = Agent::run(command, folder);
     let forward = agent.endpoint("listening on");
     let proxy = agent.endpoint("API server's proxy");
     Pod {
@@ -158,11 +170,30 @@ async fn a_relay_keeps_it_alive_and_its_leaving_begins_the_grace() {
 
 #[tokio::test]
 async fn an_unreadable_identity_ends_it_with_a_reason() {
+    let (mut command, folder) = with_identity("{}");
+    command.args(["--listen", "tcp:127.0.0.1:0"]);
+    let mut agent = Agent::run(command, folder);
+    assert_eq!(agent.ended().code(), Some(1));
+    agent.line("/identity: the agent's identity is not readable");
+}
+
+#[tokio::test]
+async fn an_identity_file_that_is_missing_is_named() {
     let mut command = Agent::command();
-    command
-        .env("KINJECT_AGENT_IDENTITY", "{}")
-        .args(["--listen", "tcp:127.0.0.1:0"]);
+    command.args(["--listen", "tcp:127.0.0.1:0", "--identity", "/no/such/identity"]);
     let mut agent = Agent::run(command, tempfile::tempdir().unwrap());
     assert_eq!(agent.ended().code(), Some(1));
-    agent.line("KINJECT_AGENT_IDENTITY: the agent's identity is not readable");
+    agent.line("cannot read --identity /no/such/identity: No such file or directory");
+}
+
+#[tokio::test]
+async fn an_identity_in_the_environment_is_no_identity() {
+    let keys = SessionKeys::generate().unwrap();
+    let mut command = Agent::command();
+    command
+        .env("KINJECT_AGENT_IDENTITY", &keys.agent)
+        .args(["--listen", "tcp:127.0.0.1:0"]);
+    let mut agent = Agent::run(command, tempfile::tempdir().unwrap());
+    assert_eq!(agent.ended().code(), Some(2));
+    agent.line("it needs --key FILE, or --identity FILE in a pod");
 }

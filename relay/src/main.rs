@@ -13,6 +13,7 @@ mod ending;
 mod log;
 mod names;
 mod outsiders;
+mod reached;
 mod readiness;
 mod registry;
 mod report;

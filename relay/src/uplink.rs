@@ -12,6 +12,7 @@ use crate::cluster::agent::ClusterAgent;
 use crate::log;
 use crate::names::order::{self, Source};
 use crate::names::pod::PodNames;
+use crate::reached::Reached;
 use crate::report::{self, Failure, Whereabouts};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -101,9 +102,15 @@ pub(crate) struct Opened {
     pub(crate) transport: &'static str,
     /// What makes the way broader while the tunnel is in use already.
     widening: LocalBoxFuture<'static, ()>,
+    reached: Reached,
 }
 
 impl Opened {
+    /// Says whom it leads to.
+    pub(crate) fn to(self, reached: Reached) -> Self {
+        Self { reached, ..self }
+    }
+
     /// Opens the layers above a transport.
     pub(crate) async fn over(
         stream: kinject_tunnel::Stream,
@@ -117,6 +124,7 @@ impl Opened {
             driver,
             transport,
             widening: future::ready(()).boxed_local(),
+            reached: Reached::Endpoint,
         })
     }
 
@@ -138,6 +146,7 @@ impl Opened {
             driver,
             transport,
             widening: widen(second).boxed_local(),
+            reached: Reached::Endpoint,
         })
     }
 }
@@ -222,6 +231,7 @@ impl Connector {
             mut driver,
             transport,
             widening,
+            reached,
         } = self.open().await?;
         let facts = tokio::select! {
             facts = tunnel.facts() => facts.map_err(|error| error.to_string()),
@@ -242,6 +252,7 @@ impl Connector {
             driver,
             transport,
             widening,
+            reached,
             resolv_conf: facts.resolv_conf,
         })
     }
@@ -255,6 +266,7 @@ pub(crate) struct Established {
     /// `direct`, `proxy` or `port-forward`.
     pub(crate) transport: &'static str,
     widening: LocalBoxFuture<'static, ()>,
+    reached: Reached,
     /// The pod's resolver configuration, word for word.
     pub(crate) resolv_conf: String,
 }
@@ -310,8 +322,7 @@ impl Keeper {
             established = self.reconnect().await;
             renewed(&established.up);
             let seconds = broken.elapsed().as_secs_f32();
-            self.notice(format!("connected to the agent again after {seconds:.1} s"), None)
-                .await;
+            self.notice(established.reached.again_after(seconds), None).await;
         }
     }
 

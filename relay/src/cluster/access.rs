@@ -197,6 +197,7 @@ fn of_api_error(error: &kube::Error, server: &str, what: &str) -> Failure {
                 }
                 403 => "ask for this permission, or choose another namespace with --namespace",
                 404 => "is the namespace right? `kubectl get namespaces` lists them",
+                409 => "somebody else has made it: try again, or choose another namespace with --namespace",
                 _ => "these are the cluster's own words",
             };
             match status.code {

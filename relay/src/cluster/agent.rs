@@ -1,18 +1,20 @@
 //! The session's agent in the cluster: made, reached, and removed again.
 
-use super::access::{self, Access};
+use super::access::Access;
+use super::creation::{self, Made};
+use super::job::{self, Manifest};
+use super::presence::{self, Presence};
 use super::proxy::ProxyError;
-use super::{job, leftovers, port_forward, proxy, watching};
+use super::{image, leftovers, port_forward, proxy, watching};
 use crate::log;
+use crate::reached::Reached;
 use crate::report::{self, Failure, Whereabouts};
 use crate::uplink::Opened;
-use k8s_openapi::api::batch::v1::Job;
 use kinject_escape::word;
 use kinject_protocol::session::{Event, KubernetesTarget, Report, TransportChoice};
 use kinject_tunnel::lanes::SecondLane;
 use kinject_tunnel::{RelayIdentity, Security, SessionKeys, link};
-use kube::api::{Api, PostParams};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,30 +30,35 @@ const PROXY_PATIENCE: Duration = Duration::from_secs(2);
 /// The pause between attempts at an agent that is just starting.
 const RETRY_PAUSE: Duration = Duration::from_millis(15);
 
-/// How long the cluster may take to create the Job: admission webhooks are asked meanwhile, each for up to 30 seconds.
-const CREATE_PATIENCE: Duration = Duration::from_secs(40);
-
 /// How long removing the Job may take at the end of the session.
 const REMOVE_PATIENCE: Duration = Duration::from_secs(6);
 
-/// The agent's Job and the way into its pod.
+/// The session's agent: the one that runs, and what it takes to make another one.
 pub(crate) struct ClusterAgent {
     access: Access,
     session: String,
     image: String,
+    /// The image by the digest that the first agent was made of, where it can be pulled by that.
+    pinned_image: OnceCell<String>,
     choice: TransportChoice,
-    identity: Rc<RelayIdentity>,
-    agent_identity: String,
-    /// The agent that runs now, if there is one; a new one gets a new name.
+    /// How many agents were made, or begun.
     generation: Cell<u32>,
-    /// Whether its Job may be in the cluster.
-    may_exist: Rc<Cell<bool>>,
-    pod: RefCell<Option<watching::RunningPod>>,
+    agent: RefCell<Option<RunningAgent>>,
+    /// Why the agent before was given up.
+    given_up: RefCell<Option<String>>,
+    made: Made,
     /// The creation that is under way: it is always seen through, so that nothing is made after the end.
     creating: RefCell<Option<oneshot::Receiver<()>>>,
     /// The way that worked last.
     settled: Cell<Option<Way>>,
     events: mpsc::Sender<Event>,
+}
+
+/// One agent, and the keys that were made for it alone.
+#[derive(Clone)]
+struct RunningAgent {
+    pod: watching::RunningPod,
+    identity: Rc<RelayIdentity>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,27 +74,21 @@ impl ClusterAgent {
         session: &str,
         target: &KubernetesTarget,
         events: mpsc::Sender<Event>,
-    ) -> Result<Self, Failure> {
-        let SessionKeys { relay, agent } = SessionKeys::generate().map_err(|error| {
-            Failure::lasting(
-                format!("cannot make the session's keys: {error}"),
-                "is the system out of randomness?",
-            )
-        })?;
-        Ok(Self {
+    ) -> Self {
+        Self {
             access,
             session: session.to_owned(),
             image: target.agent_image.clone(),
+            pinned_image: OnceCell::new(),
             choice: target.transport,
-            identity: Rc::new(relay),
-            agent_identity: agent,
             generation: Cell::new(0),
-            may_exist: Rc::default(),
-            pod: RefCell::new(None),
+            agent: RefCell::new(None),
+            given_up: RefCell::new(None),
+            made: Made::default(),
             creating: RefCell::new(None),
             settled: Cell::new(None),
             events,
-        })
+        }
     }
 
     /// The cluster and namespace.
@@ -105,19 +106,8 @@ impl ClusterAgent {
 
     /// Says something of the agent that runs.
     pub(crate) fn told<T>(&self, tell: impl FnOnce(Whereabouts<'_>) -> T) -> T {
-        let pod = self.pod.borrow();
-        tell(self.whereabouts(pod.as_ref().map_or("(none)", |pod| &pod.name)))
-    }
-
-    fn jobs(&self) -> Api<Job> {
-        Api::namespaced(self.access.client.clone(), &self.access.namespace)
-    }
-
-    fn job_name(&self, generation: u32) -> String {
-        match generation {
-            0 | 1 => job::name(&self.session),
-            later => format!("{}-{later}", job::name(&self.session)),
-        }
+        let agent = self.agent.borrow();
+        tell(self.whereabouts(agent.as_ref().map_or("(none)", |agent| &agent.pod.name)))
     }
 
     fn progress(&self, words: &str) {
@@ -127,90 +117,82 @@ impl ClusterAgent {
 
     /// Opens a tunnel: to the pod that runs, otherwise to a new one.
     pub(crate) async fn open(&self) -> Result<Opened, Failure> {
-        let running = self.pod.borrow().clone();
-        if let Some(pod) = running {
-            if self.is_running(&pod).await? {
-                return self.reach(&pod.name).await;
+        let running = self.agent.borrow().clone();
+        if let Some(agent) = running {
+            match presence::look(&self.access, &agent.pod).await? {
+                Presence::Running => {
+                    let opened = self.reach_for_certain(&agent).await?;
+                    return Ok(opened.to(Reached::SamePod(agent.pod.name)));
+                }
+                gone => {
+                    log::warn!(
+                        "the agent's pod {} {gone}: making a new agent with new keys",
+                        agent.pod.name
+                    );
+                    *self.given_up.borrow_mut() = Some(gone.to_string());
+                    self.remove().await?;
+                    self.agent.borrow_mut().take();
+                }
             }
-            log::warn!("the agent's pod {} is gone, making a new one", pod.name);
-            self.remove().await?;
-            self.pod.borrow_mut().take();
         }
-        let pod = self.create().await?;
-        let opened = self.reach(&pod.name).await?;
-        *self.pod.borrow_mut() = Some(pod);
+        let agent = self.create().await?;
+        let opened = self.reach_for_certain(&agent).await?;
+        let because = self.given_up.borrow_mut().take();
+        let pod = agent.pod.name.clone();
+        *self.agent.borrow_mut() = Some(agent);
+        Ok(opened.to(Reached::NewPod { pod, because }))
+    }
+
+    /// Makes an agent with a name and keys of its own, and waits until its pod runs.
+    async fn create(&self) -> Result<RunningAgent, Failure> {
+        // an attempt before this one may have left a Job that never ran
+        self.remove().await?;
+        let without_randomness = |error: &dyn std::fmt::Display| {
+            Failure::lasting(
+                format!("cannot make the agent's keys: {error}"),
+                "is the system out of randomness?",
+            )
+        };
+        let SessionKeys { relay, agent } =
+            SessionKeys::generate().map_err(|error| without_randomness(&error))?;
+        let generation = self.generation.get();
+        self.generation.set(generation + 1);
+        let name = match generation {
+            0 => job::name(&self.session),
+            _ => job::later_name(&self.session).map_err(|error| without_randomness(&error))?,
+        };
+        self.progress("creating the agent");
+        let manifest = Manifest {
+            name: &name,
+            session: &self.session,
+            image: self.pinned_image.get().unwrap_or(&self.image),
+            transport: self.choice,
+        };
+        let (mut creation, done) = creation::start(&self.access, &manifest, agent, &self.made)?;
+        *self.creating.borrow_mut() = Some(done);
+        let job = creation.job().await?;
+        let pod = watching::running_pod(&self.access, &job, |words| self.progress(words));
+        let (pod, ()) = tokio::try_join!(pod, creation.secret())?;
+        if let Some(pinned) = image::pinned(&self.image, &pod.image_id) {
+            log::info!("later agents of this session are made of {pinned}");
+            // one that is set already is what this pod was made of
+            let _known = self.pinned_image.set(pinned).is_err();
+        }
+        Ok(RunningAgent {
+            pod,
+            identity: Rc::new(relay),
+        })
+    }
+
+    /// Opens a tunnel to a running agent and makes sure that it leads there. Nothing was sent through it yet.
+    async fn reach_for_certain(&self, agent: &RunningAgent) -> Result<Opened, Failure> {
+        let opened = self.reach(agent).await?;
+        presence::confirm(&self.access, &agent.pod).await?;
         Ok(opened)
     }
 
-    async fn is_running(&self, pod: &watching::RunningPod) -> Result<bool, Failure> {
-        let pods: Api<k8s_openapi::api::core::v1::Pod> =
-            Api::namespaced(self.access.client.clone(), &self.access.namespace);
-        let found = pods
-            .get_opt(&pod.name)
-            .await
-            .map_err(|error| self.access.failure(&error, "look for the agent's pod"))?;
-        Ok(found.is_some_and(|pod| {
-            let phase = pod.status.and_then(|status| status.phase);
-            pod.metadata.deletion_timestamp.is_none() && phase.as_deref() == Some("Running")
-        }))
-    }
-
-    async fn create(&self) -> Result<watching::RunningPod, Failure> {
-        // an attempt before this one may have left a Job that never ran
-        self.remove().await?;
-        let generation = self.generation.get() + 1;
-        self.generation.set(generation);
-        let name = self.job_name(generation);
-        self.progress("creating the agent");
-        let manifest =
-            job::manifest(&name, &self.session, &self.image, &self.agent_identity).map_err(|error| {
-                Failure::lasting(
-                    format!("the agent's Job cannot be written: {error}"),
-                    "report this",
-                )
-            })?;
-        let (done, created) = oneshot::channel();
-        let jobs = self.jobs();
-        let (created_sender, created_receiver) = oneshot::channel();
-        *self.creating.borrow_mut() = Some(created);
-        self.may_exist.set(true);
-        let may_exist = Rc::clone(&self.may_exist);
-        tokio::task::spawn_local(async move {
-            let parameters = PostParams::default();
-            let outcome = tokio::time::timeout(CREATE_PATIENCE, jobs.create(&parameters, &manifest)).await;
-            if let Ok(Err(error)) = &outcome
-                && access::did_nothing(error)
-            {
-                may_exist.set(false);
-            }
-            // both receivers may be gone when the session ends meanwhile
-            let _unheard = created_sender.send(outcome).is_err();
-            let _unheard = done.send(()).is_err();
-        });
-        match created_receiver.await {
-            Ok(Ok(Ok(_))) => {}
-            Ok(Ok(Err(error))) => return Err(self.access.failure(&error, "create the agent's Job")),
-            Ok(Err(_)) => {
-                return Err(Failure::passing(
-                    format!(
-                        "the cluster at {} does not answer when asked to create the agent's Job",
-                        self.access.server
-                    ),
-                    "does `kubectl get --raw /readyz` get an answer from here?",
-                ));
-            }
-            Err(_) => {
-                return Err(Failure::passing(
-                    "creating the agent's Job was cut short",
-                    "try again",
-                ));
-            }
-        }
-        watching::running_pod(&self.access, &name, |words| self.progress(words)).await
-    }
-
     /// Opens a tunnel to a running pod, by the best way that works.
-    async fn reach(&self, pod: &str) -> Result<Opened, Failure> {
+    async fn reach(&self, agent: &RunningAgent) -> Result<Opened, Failure> {
         let way = match (self.choice, self.settled.get()) {
             (TransportChoice::Proxy, _) => Some(Way::Proxy),
             (TransportChoice::PortForward, _) => Some(Way::PortForward),
@@ -218,13 +200,16 @@ impl ClusterAgent {
         };
         let started = Instant::now();
         let opened = match way {
-            Some(Way::Proxy) => self.reach_by_proxy(pod, started + ANSWER_PATIENCE).await?,
-            Some(Way::PortForward) => self.reach_by_port_forward(pod, started + ANSWER_PATIENCE).await?,
-            None => match self.reach_by_proxy(pod, started + PROXY_PATIENCE).await {
+            Some(Way::Proxy) => self.reach_by_proxy(agent, started + ANSWER_PATIENCE).await?,
+            Some(Way::PortForward) => {
+                self.reach_by_port_forward(agent, started + ANSWER_PATIENCE)
+                    .await?
+            }
+            None => match self.reach_by_proxy(agent, started + PROXY_PATIENCE).await {
                 Ok(opened) => opened,
                 Err(failure) => {
                     log::info!("not through the pod proxy: {}", failure.message);
-                    self.reach_by_port_forward(pod, Instant::now() + ANSWER_PATIENCE)
+                    self.reach_by_port_forward(agent, Instant::now() + ANSWER_PATIENCE)
                         .await?
                 }
             },
@@ -237,11 +222,12 @@ impl ClusterAgent {
         Ok(opened)
     }
 
-    async fn reach_by_proxy(&self, pod: &str, deadline: Instant) -> Result<Opened, Failure> {
+    async fn reach_by_proxy(&self, agent: &RunningAgent, deadline: Instant) -> Result<Opened, Failure> {
+        let pod = &agent.pod.name;
         loop {
             let attempt = tokio::time::timeout_at(deadline, async {
                 let stream = proxy::open(&self.access, pod).await?;
-                Ok(Opened::over(stream, &self.identity, Security::Tls, "proxy").await)
+                Ok(Opened::over(stream, &agent.identity, Security::Tls, "proxy").await)
             });
             let failure = match attempt.await {
                 Ok(Ok(Ok(opened))) => return Ok(opened),
@@ -268,12 +254,17 @@ impl ClusterAgent {
         }
     }
 
-    async fn reach_by_port_forward(&self, pod: &str, deadline: Instant) -> Result<Opened, Failure> {
+    async fn reach_by_port_forward(
+        &self,
+        agent: &RunningAgent,
+        deadline: Instant,
+    ) -> Result<Opened, Failure> {
+        let pod = &agent.pod.name;
         loop {
             let attempt = tokio::time::timeout_at(deadline, async {
                 let (stream, may_widen) = port_forward::open(&self.access, pod).await?;
-                let widen = |second| self.widening(pod, may_widen, second);
-                Ok(Opened::in_lanes(stream, &self.identity, "port-forward", widen).await)
+                let widen = |second| self.widening(agent, may_widen, second);
+                Ok(Opened::in_lanes(stream, &agent.identity, "port-forward", widen).await)
             });
             let failure = match attempt.await {
                 Ok(Ok(Ok(opened))) => return Ok(opened),
@@ -299,15 +290,24 @@ impl ClusterAgent {
     }
 
     /// Has a broader stream join one through port-forward that is open. Where none is to be had the session goes on as it is.
-    fn widening(&self, pod: &str, may_widen: bool, second: SecondLane) -> impl Future<Output = ()> + 'static {
-        let (access, identity, pod) = (self.access.clone(), Rc::clone(&self.identity), pod.to_owned());
+    fn widening(
+        &self,
+        agent: &RunningAgent,
+        may_widen: bool,
+        second: SecondLane,
+    ) -> impl Future<Output = ()> + 'static {
+        let (access, RunningAgent { pod, identity }) = (self.access.clone(), agent.clone());
         async move {
             if !may_widen {
                 return;
             }
             let joining = async {
-                let stream = port_forward::open_broad(&access, &pod).await?;
+                let stream = port_forward::open_broad(&access, &pod.name).await?;
                 let (stream, _) = link::open(stream, &identity, Security::Proof).await?;
+                // it was opened by the pod's name, too
+                presence::confirm(&access, &pod)
+                    .await
+                    .map_err(|failure| anyhow::anyhow!(failure.message))?;
                 anyhow::Ok(second.join(stream).await?)
             };
             match tokio::time::timeout(ANSWER_PATIENCE, joining).await {
@@ -331,18 +331,20 @@ impl ClusterAgent {
             Ok(Err(failure)) => failure.message,
             Err(_) => "the cluster does not answer".to_owned(),
         };
-        let name = self.job_name(self.generation.get());
+        let made = self.made.borrow();
+        let name = made
+            .as_ref()
+            .map_or_else(|| job::name(&self.session), |made| made.name.clone());
         Err(leftovers::stays(&self.access, &name, &failure))
     }
 
     /// Removes the latest Job, if there may be one.
     async fn remove(&self) -> Result<(), Failure> {
-        if !self.may_exist.get() {
-            return Ok(());
+        let made = self.made.borrow().clone();
+        if let Some(made) = made {
+            leftovers::remove_job(&self.access, &made).await?;
+            self.made.borrow_mut().take();
         }
-        let name = self.job_name(self.generation.get());
-        leftovers::remove_job(&self.access, &name).await?;
-        self.may_exist.set(false);
         Ok(())
     }
 }

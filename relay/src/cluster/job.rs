@@ -3,10 +3,15 @@
 //! A Job rather than a bare pod, because its end is the cluster's business: when the agent exits, the Job is complete
 //! and removed by itself (<https://kubernetes.io/docs/concepts/workloads/controllers/ttlafterfinished/>), also when
 //! nobody is there any more to remove it. Its pod fits the Pod Security Standard "restricted"
-//! (<https://kubernetes.io/docs/concepts/security/pod-security-standards/>).
+//! (<https://kubernetes.io/docs/concepts/security/pod-security-standards/>). The agent's keys come to it in a Secret
+//! ([`super::secret`]), since everyone who may look at a pod sees what stands in its `env`.
 
 use k8s_openapi::api::batch::v1::Job;
+use kinject_protocol::session::TransportChoice;
+use rustix::rand::{GetRandomFlags, getrandom};
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::io;
 
 /// Where the agent listens for the API server's pod proxy, on the pod's address.
 pub(crate) const PROXY_PORT: u16 = 7800;
@@ -14,79 +19,160 @@ pub(crate) const PROXY_PORT: u16 = 7800;
 /// Where the agent listens for port-forward, on the pod's loopback.
 pub(crate) const FORWARD_PORT: u16 = 7801;
 
+/// Where the Secret is mounted in the agent's pod.
+const IDENTITY_FOLDER: &str = "/run/kinject";
+
+/// The agent's user and group.
+const AGENT_USER: u32 = 65532;
+
 /// Seconds that a finished Job stays, long enough for a look at its log.
 const KEEP_FINISHED_SECONDS: u32 = 10;
 
-/// The name of a session's Job.
+/// A Job of this session as the cluster made it. Anybody who may create Jobs can choose the name of one; nobody can
+/// choose its UID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AgentJob {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its UID.
+    pub(crate) uid: String,
+}
+
+/// What the Job of one agent is made of.
+pub(crate) struct Manifest<'a> {
+    /// Its name, which is also its Secret's.
+    pub(crate) name: &'a str,
+    /// The session.
+    pub(crate) session: &'a str,
+    /// The agent's image.
+    pub(crate) image: &'a str,
+    /// The ways that lead to the agent.
+    pub(crate) transport: TransportChoice,
+}
+
+/// The name of a session's first Job.
 pub(crate) fn name(session: &str) -> String {
     format!("kinject-agent-{session}")
 }
 
-/// The Job for one agent. `identity` is the agent's half of the session's keys: whoever reads it could pose as the
-/// agent, but cannot use one.
-pub(crate) fn manifest(
-    name: &str,
-    session: &str,
-    image: &str,
-    identity: &str,
-) -> Result<Job, serde_json::Error> {
-    let labels = json!({
-        "app.kubernetes.io/name": "kinject-agent",
-        "app.kubernetes.io/instance": session,
-        "app.kubernetes.io/managed-by": "kinject",
-        "app.kubernetes.io/version": env!("CARGO_PKG_VERSION"),
-        "sidecar.istio.io/inject": "false",
-    });
-    let annotations = json!({ "linkerd.io/inject": "disabled" });
-    serde_json::from_value(json!({
-        "metadata": { "name": name, "labels": labels, "annotations": annotations },
-        "spec": {
-            "backoffLimit": 0,
-            "ttlSecondsAfterFinished": KEEP_FINISHED_SECONDS,
-            "template": {
-                "metadata": { "labels": labels, "annotations": annotations },
-                "spec": {
-                    "restartPolicy": "Never",
-                    "automountServiceAccountToken": false,
-                    "enableServiceLinks": false,
-                    "terminationGracePeriodSeconds": 30,
-                    "securityContext": {
-                        "runAsNonRoot": true,
-                        "runAsUser": 65532,
-                        "runAsGroup": 65532,
-                        "seccompProfile": { "type": "RuntimeDefault" },
-                    },
-                    "containers": [{
-                        "name": "agent",
-                        "image": image,
-                        "imagePullPolicy": "IfNotPresent",
-                        "args": [
-                            "--listen-proxy", format!("[::]:{PROXY_PORT}"),
-                            "--listen-forward", format!("127.0.0.1:{FORWARD_PORT}"),
-                        ],
-                        "env": [{ "name": "KINJECT_AGENT_IDENTITY", "value": identity }],
-                        "ports": [{ "name": "tunnel", "containerPort": PROXY_PORT }],
-                        "resources": { "requests": { "cpu": "10m", "memory": "16Mi" } },
+/// A name for a later Job of the session, which nobody knows before the Job is there: not even one who waits for it
+/// with a pod that has the right labels.
+pub(crate) fn later_name(session: &str) -> io::Result<String> {
+    let mut random = [0; 8];
+    getrandom(&mut random, GetRandomFlags::empty())?;
+    Ok(format!("{}-{:016x}", name(session), u64::from_ne_bytes(random)))
+}
+
+/// Whether a Job of that name can be the session's.
+pub(crate) fn is_name_of(session: &str, job: &str) -> bool {
+    let first = name(session);
+    job.strip_prefix(&first)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+/// The labels of everything that a session makes.
+pub(super) fn labels(session: &str) -> BTreeMap<String, String> {
+    [
+        ("app.kubernetes.io/name", "kinject-agent"),
+        ("app.kubernetes.io/instance", session),
+        ("app.kubernetes.io/managed-by", "kinject"),
+        ("app.kubernetes.io/version", env!("CARGO_PKG_VERSION")),
+    ]
+    .map(|(label, value)| (label.to_owned(), value.to_owned()))
+    .into()
+}
+
+impl Manifest<'_> {
+    /// The Job as it is sent to the cluster.
+    pub(crate) fn job(&self) -> Result<Job, serde_json::Error> {
+        let mut labels = labels(self.session);
+        labels.insert("sidecar.istio.io/inject".to_owned(), "false".to_owned());
+        let annotations = json!({ "linkerd.io/inject": "disabled" });
+        let mut args = vec![
+            "--identity".to_owned(),
+            format!("{IDENTITY_FOLDER}/{}", super::secret::IDENTITY_KEY),
+            "--listen-forward".to_owned(),
+            format!("127.0.0.1:{FORWARD_PORT}"),
+        ];
+        let mut ports = json!([]);
+        // the only door on the pod's address
+        if self.transport != TransportChoice::PortForward {
+            args.extend(["--listen-proxy".to_owned(), format!("[::]:{PROXY_PORT}")]);
+            ports = json!([{ "name": "tunnel", "containerPort": PROXY_PORT }]);
+        }
+        serde_json::from_value(json!({
+            "metadata": { "name": self.name, "labels": labels, "annotations": annotations },
+            "spec": {
+                "backoffLimit": 0,
+                "ttlSecondsAfterFinished": KEEP_FINISHED_SECONDS,
+                "template": {
+                    "metadata": { "labels": labels, "annotations": annotations },
+                    "spec": {
+                        "restartPolicy": "Never",
+                        "automountServiceAccountToken": false,
+                        "enableServiceLinks": false,
+                        "terminationGracePeriodSeconds": 30,
                         "securityContext": {
-                            "allowPrivilegeEscalation": false,
-                            "readOnlyRootFilesystem": true,
-                            "capabilities": { "drop": ["ALL"] },
+                            "runAsNonRoot": true,
+                            "runAsUser": AGENT_USER,
+                            "runAsGroup": AGENT_USER,
+                            // by which the agent may read the Secret's file
+                            "fsGroup": AGENT_USER,
+                            "seccompProfile": { "type": "RuntimeDefault" },
                         },
-                    }],
+                        "containers": [{
+                            "name": "agent",
+                            "image": self.image,
+                            "imagePullPolicy": "IfNotPresent",
+                            "args": args,
+                            "ports": ports,
+                            "volumeMounts": [{
+                                "name": "identity",
+                                "mountPath": IDENTITY_FOLDER,
+                                "readOnly": true,
+                            }],
+                            "resources": { "requests": { "cpu": "10m", "memory": "16Mi" } },
+                            "securityContext": {
+                                "allowPrivilegeEscalation": false,
+                                "readOnlyRootFilesystem": true,
+                                "capabilities": { "drop": ["ALL"] },
+                            },
+                        }],
+                        "volumes": [{
+                            "name": "identity",
+                            "secret": { "secretName": self.name, "defaultMode": 0o440 },
+                        }],
+                    },
                 },
             },
-        },
-    }))
+        }))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::api::core::v1::PodSpec;
+
+    fn pod_spec(transport: TransportChoice) -> PodSpec {
+        let manifest = Manifest {
+            name: "kinject-agent-0",
+            session: "0",
+            image: "kinject-agent:1",
+            transport,
+        };
+        manifest.job().unwrap().spec.unwrap().template.spec.unwrap()
+    }
 
     #[test]
     fn the_pod_fits_the_restricted_standard_and_the_job_cleans_up_by_itself() {
-        let job = manifest("kinject-agent-0", "0", "kinject-agent:1", "{}").unwrap();
-        let spec = job.spec.unwrap();
+        let manifest = Manifest {
+            name: "kinject-agent-0",
+            session: "0",
+            image: "kinject-agent:1",
+            transport: TransportChoice::Auto,
+        };
+        let spec = manifest.job().unwrap().spec.unwrap();
         assert_eq!(spec.backoff_limit, Some(0));
         assert!(spec.ttl_seconds_after_finished.is_some());
         let pod = spec.template.spec.unwrap();
@@ -98,5 +184,64 @@ mod tests {
         assert_eq!(container.allow_privilege_escalation, Some(false));
         assert_eq!(container.read_only_root_filesystem, Some(true));
         assert_eq!(container.capabilities.unwrap().drop.unwrap(), ["ALL"]);
+    }
+
+    #[test]
+    fn the_keys_come_as_a_file_that_the_agent_alone_can_read_and_not_in_the_environment() {
+        let pod = pod_spec(TransportChoice::Auto);
+        let [container] = pod.containers.as_slice() else {
+            panic!("{:?}", pod.containers);
+        };
+        assert_eq!((&container.env, &container.env_from), (&None, &None));
+        let [volume] = &pod.volumes.unwrap()[..] else {
+            panic!("one volume")
+        };
+        let secret = volume.secret.as_ref().unwrap();
+        assert_eq!(secret.secret_name.as_deref(), Some("kinject-agent-0"));
+        assert_eq!(secret.default_mode, Some(0o440));
+        assert_eq!(pod.security_context.unwrap().fs_group, Some(65532));
+        let mount = &container.volume_mounts.as_ref().unwrap()[0];
+        assert_eq!(
+            (mount.mount_path.as_str(), mount.read_only),
+            ("/run/kinject", Some(true))
+        );
+        let args = container.args.as_ref().unwrap();
+        assert_eq!(args[..2], ["--identity", "/run/kinject/identity"]);
+    }
+
+    #[test]
+    fn with_port_forward_alone_nothing_listens_on_the_pods_address() {
+        let container = pod_spec(TransportChoice::PortForward).containers.remove(0);
+        assert_eq!(container.ports.unwrap_or_default(), []);
+        let listening: Vec<_> = container
+            .args
+            .unwrap()
+            .into_iter()
+            .filter(|word| word.contains(':') || word.starts_with("--listen"))
+            .collect();
+        assert_eq!(listening, ["--listen-forward", "127.0.0.1:7801"]);
+        let other = pod_spec(TransportChoice::Auto).containers.remove(0);
+        assert!(other.args.unwrap().contains(&"--listen-proxy".to_owned()));
+    }
+
+    #[test]
+    fn names_of_later_jobs_are_the_sessions_and_cannot_be_told_in_advance() {
+        let (one, other) = (later_name("0123abcd").unwrap(), later_name("0123abcd").unwrap());
+        assert_ne!(one, other);
+        for name in [&one, &other, &name("0123abcd")] {
+            assert!(is_name_of("0123abcd", name), "{name}");
+            assert!(
+                name.len() + "-12345".len() <= 63,
+                "a pod's name has to fit: {name}"
+            );
+        }
+        for foreign in [
+            "kinject-agent-0123abcde",
+            "kinject-agent-0123abc",
+            "web",
+            "my-kinject-agent-0123abcd",
+        ] {
+            assert!(!is_name_of("0123abcd", foreign), "{foreign}");
+        }
     }
 }

@@ -1,22 +1,36 @@
 //! Removing agents: one that a relay made itself, and those of a relay that is gone.
+//!
+//! What is removed is named by its UID as well, so that nothing else of that name is hit. A Job's pod and its Secret go
+//! with it.
 
 use super::access::Access;
-use super::job;
+use super::creation::MadeJob;
+use super::{job, ownership};
 use crate::report::Failure;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kinject_escape::word;
 use kinject_protocol::session::{KubernetesTarget, Report};
-use kube::api::{Api, DeleteParams, ListParams};
-use std::collections::BTreeSet;
+use kube::api::{Api, DeleteParams, ListParams, Preconditions};
 
-/// Removes a Job with its pod; one that is not there is as good as removed.
-pub(super) async fn remove_job(access: &Access, name: &str) -> Result<(), Failure> {
+/// Removes a Job with what belongs to it; one that is not there is as good as removed, and so is one whose name
+/// another Job has.
+pub(super) async fn remove_job(access: &Access, made: &MadeJob) -> Result<(), Failure> {
     let jobs: Api<Job> = Api::namespaced(access.client.clone(), &access.namespace);
-    let parameters = DeleteParams::background().grace_period(0);
-    match jobs.delete(name, &parameters).await {
+    let mut parameters = DeleteParams::background().grace_period(0);
+    if made.uid.is_some() {
+        parameters = parameters.preconditions(Preconditions {
+            uid: made.uid.clone(),
+            resource_version: None,
+        });
+    }
+    match jobs.delete(&made.name, &parameters).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 && made.uid.is_some() => {
+            crate::log::info!("another Job has the name {}: left alone", made.name);
+            Ok(())
+        }
         Err(error) => Err(access.failure(&error, "remove the agent's Job")),
     }
 }
@@ -36,25 +50,88 @@ pub(super) fn stays(access: &Access, name: &str, why: &str) -> Report {
 /// Removes whatever a session's relay, which is gone, made in the cluster.
 pub(crate) async fn remove_all(target: &KubernetesTarget, session: &str) -> Result<(), Report> {
     let access = Access::new(target).await?;
-    for name in jobs_of(&access, session).await {
-        remove_job(&access, &name)
+    for made in jobs_of(&access, session).await {
+        remove_job(&access, &made)
             .await
-            .map_err(|failure| stays(&access, &name, &failure.message))?;
+            .map_err(|failure| stays(&access, &made.name, &failure.message))?;
     }
     Ok(())
 }
 
-/// A session's first Job, and later ones, which show in their pods: sessions need no right to list Jobs.
-async fn jobs_of(access: &Access, session: &str) -> BTreeSet<String> {
+/// The Jobs that may be a session's, which show in their pods: sessions need no right to list Jobs.
+async fn jobs_of(access: &Access, session: &str) -> Vec<MadeJob> {
     let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
     let selector = format!("app.kubernetes.io/managed-by=kinject,app.kubernetes.io/instance={session}");
-    let mut names = BTreeSet::from([job::name(session)]);
     match pods.list(&ListParams::default().labels(&selector)).await {
-        Ok(found) => {
-            let labels = found.items.into_iter().filter_map(|pod| pod.metadata.labels);
-            names.extend(labels.filter_map(|mut labels| labels.remove("batch.kubernetes.io/job-name")));
+        Ok(found) => owners(session, &found.items),
+        Err(error) => {
+            crate::log::warn!("cannot list the session's pods: {error}");
+            owners(session, &[])
         }
-        Err(error) => crate::log::warn!("cannot list the session's pods: {error}"),
     }
-    names
+}
+
+/// The session's Jobs among the owners of pods. What pods say of themselves may be forged, so nothing but the session's
+/// own names counts; the first Job, whose name is no secret, is among them also when no pod tells of it.
+fn owners(session: &str, pods: &[Pod]) -> Vec<MadeJob> {
+    let mut jobs: Vec<MadeJob> = pods
+        .iter()
+        .filter_map(ownership::owning_job)
+        .filter(|owner| job::is_name_of(session, &owner.name))
+        .map(|owner| MadeJob {
+            name: owner.name.clone(),
+            uid: Some(owner.uid.clone()),
+        })
+        .collect();
+    let first = job::name(session);
+    if jobs.iter().all(|made| made.name != first) {
+        jobs.push(MadeJob {
+            name: first,
+            uid: None,
+        });
+    }
+    jobs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn pod(owner: &str, uid: &str, labelled: &str) -> Pod {
+        serde_json::from_value(json!({"metadata": {
+            "labels": { "batch.kubernetes.io/job-name": labelled },
+            "ownerReferences": [
+                { "apiVersion": "batch/v1", "kind": "Job", "controller": true, "name": owner, "uid": uid }
+            ],
+        }}))
+        .unwrap()
+    }
+
+    fn found(pods: &[Pod]) -> Vec<(String, Option<String>)> {
+        let jobs = owners("0123abcd", pods);
+        jobs.into_iter().map(|job| (job.name, job.uid)).collect()
+    }
+
+    #[test]
+    fn nothing_but_jobs_of_the_sessions_own_names_is_removed_and_each_by_its_uid() {
+        let first = "kinject-agent-0123abcd";
+        let later = "kinject-agent-0123abcd-00ff";
+        let uid = |uid: &str| Some(uid.to_owned());
+        assert_eq!(found(&[]), [(first.to_owned(), None)]);
+        assert_eq!(found(&[pod(first, "1", first)]), [(first.to_owned(), uid("1"))]);
+        assert_eq!(
+            found(&[pod(later, "2", later)]),
+            [(later.to_owned(), uid("2")), (first.to_owned(), None)]
+        );
+        // a label names somebody else's Job, and so does an owner
+        assert_eq!(
+            found(&[
+                pod("payroll", "3", later),
+                pod(first, "4", "payroll"),
+                pod("kinject-agent-4567abcd", "5", first),
+            ]),
+            [(first.to_owned(), uid("4"))]
+        );
+    }
 }

@@ -1,20 +1,27 @@
 //! The agent in a Kubernetes cluster: from the kubeconfig to a byte stream into its pod.
 //!
 //! - [`access`]: which cluster, as whom, in which namespace.
-//! - [`job`]: what the agent's Job looks like.
-//! - [`agent`]: makes the Job, opens the tunnel, removes the Job.
+//! - [`job`] and [`secret`]: what the agent's Job looks like, and the Secret with its keys; [`image`]: by which digest.
+//! - [`agent`]: keeps the session's agent: opens the tunnel to it, and makes another one when it is gone.
+//! - [`creation`]: makes the Job and the Secret.
 //! - [`leftovers`]: removes Jobs, also those of a relay that is gone.
 //! - [`watching`]: from the Job to a running pod, or to the cluster's own words on why not.
+//! - [`ownership`] and [`presence`]: whether a pod is the Job's, and whether it is still the one that was found.
 //! - [`proxy`] and [`port_forward`]: the two ways into the pod.
 //! - [`networks`]: which networks are the cluster's.
 //! - [`promptness`]: what both ask of their connection.
 
 pub(crate) mod access;
 pub(crate) mod agent;
+mod creation;
+mod image;
 pub(crate) mod job;
 pub(crate) mod leftovers;
 pub(crate) mod networks;
+mod ownership;
 pub(crate) mod port_forward;
+mod presence;
 mod promptness;
 pub(crate) mod proxy;
+mod secret;
 pub(crate) mod watching;

@@ -1,12 +1,15 @@
 //! From a Job to its running pod, or to the cluster's own words on why there is none.
 
 use super::access::Access;
+use super::job::AgentJob;
+use super::ownership::Claimants;
 use crate::log;
 use crate::report::Failure;
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kinject_escape::word;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
+use std::cell::Cell;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -16,37 +19,58 @@ const UNSCHEDULABLE_PATIENCE: Duration = Duration::from_secs(4);
 /// How long everything may take when nothing else tells what is wrong; pulling the image is the longest part.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long a pod may take to appear after an event has said that it cannot be made. Events can be forged, and the Job's
+/// controller tries again after a second: a pod that is there is right, and the event is not.
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A pod whose agent can be connected to.
 #[derive(Clone, Debug)]
 pub(crate) struct RunningPod {
     /// Its name.
     pub(crate) name: String,
+    /// Its UID.
+    pub(crate) uid: String,
+    /// What its node says of the image that it was made of.
+    pub(crate) image_id: String,
 }
 
 /// Waits for the Job's pod to run. `progress` is told what the pod is waiting for.
 pub(crate) async fn running_pod(
     access: &Access,
-    job: &str,
+    job: &AgentJob,
     mut progress: impl FnMut(&str),
 ) -> Result<RunningPod, Failure> {
-    let refused = refusal_of_controller(access, job);
-    let pod = follow_pod(access, job, &mut progress);
+    let exists = Cell::new(false);
+    let refused = refusal_of_controller(access, job, &exists);
+    let pod = follow_pod(access, job, &exists, &mut progress);
     tokio::select! {
         pod = tokio::time::timeout(PATIENCE, pod) => pod.unwrap_or_else(|_| {
             Err(Failure::lasting(
                 format!("the agent's pod does not run after {} s", PATIENCE.as_secs()),
-                &format!("`kubectl -n {} describe job {job}` tells more", access.namespace),
+                &format!("`kubectl -n {} describe job {}` tells more", access.namespace, job.name),
             ))
         }),
         failure = refused => Err(failure),
     }
 }
 
-/// The Job controller's failure to make a pod (quota, admission) shows only in an event.
-async fn refusal_of_controller(access: &Access, job: &str) -> Failure {
+/// The Job controller's failure to make a pod (quota, admission) shows only in an event. It counts for nothing once the
+/// pod exists.
+async fn refusal_of_controller(access: &Access, job: &AgentJob, exists: &Cell<bool>) -> Failure {
     let events: Api<Event> = Api::namespaced(access.client.clone(), &access.namespace);
-    let fields = format!("involvedObject.kind=Job,involvedObject.name={job},reason=FailedCreate");
-    match first_event(&events, &fields).await {
+    let fields = format!(
+        "involvedObject.kind=Job,involvedObject.uid={},reason=FailedCreate",
+        job.uid
+    );
+    let refusal = first_event(&events, &fields).await;
+    if refusal.is_ok() {
+        tokio::time::sleep(REFUSAL_PATIENCE).await;
+        if exists.get() {
+            log::info!("an event says that the agent's pod cannot be made, but it exists");
+            std::future::pending::<()>().await;
+        }
+    }
+    match refusal {
         Ok(message) => Failure::lasting(
             format!("the cluster does not let the agent's pod be made: {message}"),
             "these are the cluster's own words; --namespace chooses another namespace",
@@ -54,7 +78,8 @@ async fn refusal_of_controller(access: &Access, job: &str) -> Failure {
         Err(error) => {
             // events are a courtesy: without the right to read them the pod itself has to tell
             log::info!(
-                "cannot read the events of {job}: {}",
+                "cannot read the events of {}: {}",
+                job.name,
                 super::access::innermost(&error)
             );
             std::future::pending().await
@@ -75,23 +100,42 @@ async fn first_event(events: &Api<Event>, fields: &str) -> Result<String, kube::
     }
 }
 
+/// Follows the pod that is the Job's own, whatever other pods look like it. `exists` is set when there is one.
 async fn follow_pod(
     access: &Access,
-    job: &str,
+    job: &AgentJob,
+    exists: &Cell<bool>,
     progress: &mut impl FnMut(&str),
 ) -> Result<RunningPod, Failure> {
     let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
-    let selector = format!("batch.kubernetes.io/job-name={job}");
+    let selector = format!("batch.kubernetes.io/job-name={}", job.name);
+    let mut claimants = Claimants::new(job, &access.namespace);
+    let mut is_ours = |pod: &Pod| -> Result<bool, Failure> {
+        let is_ours = claimants.is_only_one(pod)?;
+        if is_ours {
+            exists.set(true);
+        } else {
+            let name = pod.metadata.name.as_deref().unwrap_or_default();
+            log::info!("pod {name} has the label of the agent's Job and is not its pod: left alone");
+        }
+        Ok(is_ours)
+    };
     let mut unschedulable_since: Option<(Instant, Failure)> = None;
     loop {
         let list = pods
             .list(&ListParams::default().labels(&selector))
             .await
             .map_err(|error| access.failure(&error, "look for the agent's pod"))?;
+        let mut ours = None;
         for pod in &list.items {
-            if let Some(done) = judge(access, pod, &mut unschedulable_since, progress) {
-                return done;
+            if is_ours(pod)? {
+                ours = Some(pod);
             }
+        }
+        if let Some(pod) = ours
+            && let Some(done) = judge(access, pod, &mut unschedulable_since, progress)
+        {
+            return done;
         }
         let version = list.metadata.resource_version.unwrap_or_default();
         let stream = pods
@@ -116,15 +160,19 @@ async fn follow_pod(
                     }
                 }
                 Some(Ok(Some(WatchEvent::Added(pod) | WatchEvent::Modified(pod)))) => {
-                    if let Some(done) = judge(access, &pod, &mut unschedulable_since, progress) {
+                    if is_ours(&pod)?
+                        && let Some(done) = judge(access, &pod, &mut unschedulable_since, progress)
+                    {
                         return done;
                     }
                 }
-                Some(Ok(Some(WatchEvent::Deleted(_)))) => {
-                    return Err(Failure::passing(
-                        "the agent's pod was deleted",
-                        "did somebody clean up?",
-                    ));
+                Some(Ok(Some(WatchEvent::Deleted(pod)))) => {
+                    if is_ours(&pod)? {
+                        return Err(Failure::passing(
+                            "the agent's pod was deleted",
+                            "did somebody clean up?",
+                        ));
+                    }
                 }
                 Some(Ok(Some(WatchEvent::Bookmark(_)))) => {}
                 // the watch has ended, as watches do: list and watch again
@@ -154,7 +202,13 @@ fn judge(
         .and_then(|container| container.state.as_ref())
         .is_some_and(|state| state.running.is_some());
     if running && status.pod_ip.is_some() {
-        return Some(Ok(RunningPod { name }));
+        return Some(Ok(RunningPod {
+            name,
+            uid: pod.metadata.uid.clone().unwrap_or_default(),
+            image_id: container
+                .map(|container| container.image_id.clone())
+                .unwrap_or_default(),
+        }));
     }
     if status.phase.as_deref() == Some("Failed") {
         let why = status

@@ -1,0 +1,136 @@
+//! Which pods are a Job's.
+//!
+//! Names and labels say nothing, since whoever may make or change a pod chooses them. What counts is the owner's UID,
+//! which the cluster gave to the Job when it was made, so that nothing made before can have it. An editor of the
+//! namespace can still write that UID into a pod of his own afterwards: then two pods claim to be the Job's, and
+//! neither is taken.
+
+use super::job::AgentJob;
+use crate::report::Failure;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use std::collections::BTreeMap;
+
+/// The Job whose controller made this pod, as the pod itself says.
+pub(super) fn owning_job(pod: &Pod) -> Option<&OwnerReference> {
+    let owners = pod.metadata.owner_references.as_ref()?;
+    owners.iter().find(|owner| {
+        owner.kind == "Job" && owner.api_version == "batch/v1" && owner.controller == Some(true)
+    })
+}
+
+/// The pods that claim to be one Job's.
+pub(super) struct Claimants<'a> {
+    job: &'a AgentJob,
+    namespace: &'a str,
+    /// Names by UID.
+    pods: BTreeMap<String, String>,
+}
+
+impl<'a> Claimants<'a> {
+    /// None yet.
+    pub(super) fn new(job: &'a AgentJob, namespace: &'a str) -> Self {
+        Self {
+            job,
+            namespace,
+            pods: BTreeMap::new(),
+        }
+    }
+
+    /// Whether this pod is the Job's only one. One that does not claim to be it changes nothing; a second one that
+    /// does is a failure.
+    pub(super) fn is_only_one(&mut self, pod: &Pod) -> Result<bool, Failure> {
+        let claims = owning_job(pod).is_some_and(|owner| owner.uid == self.job.uid);
+        let (Some(uid), Some(name), true) = (&pod.metadata.uid, &pod.metadata.name, claims) else {
+            return Ok(false);
+        };
+        self.pods.insert(uid.clone(), name.clone());
+        if self.pods.len() > 1 {
+            let mut names: Vec<&str> = self.pods.values().map(String::as_str).collect();
+            names.sort_unstable();
+            return Err(Failure::lasting(
+                format!(
+                    "more than one pod claims to be that of the agent's Job {}: {}",
+                    self.job.name,
+                    names.join(", ")
+                ),
+                &format!(
+                    "the Job makes one; somebody who may edit namespace {} made the other: look at `kubectl -n {} get pods -o yaml`",
+                    self.namespace, self.namespace
+                ),
+            ));
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn job() -> AgentJob {
+        AgentJob {
+            name: "kinject-agent-0".to_owned(),
+            uid: "ours".to_owned(),
+        }
+    }
+
+    /// A pod with the labels of our Job's, and that owner.
+    fn pod(name: &str, owner: serde_json::Value) -> Pod {
+        let owners = if owner.is_null() {
+            json!([])
+        } else {
+            json!([owner])
+        };
+        serde_json::from_value(json!({"metadata": {
+            "name": name,
+            "uid": format!("uid of {name}"),
+            "labels": { "batch.kubernetes.io/job-name": "kinject-agent-0", "batch.kubernetes.io/controller-uid": "ours" },
+            "ownerReferences": owners,
+        }}))
+        .unwrap()
+    }
+
+    fn owner(kind: &str, uid: &str, controller: bool) -> serde_json::Value {
+        let api = if kind == "Job" { "batch/v1" } else { "apps/v1" };
+        json!({"apiVersion": api, "kind": kind, "name": "kinject-agent-0", "uid": uid, "controller": controller})
+    }
+
+    #[test]
+    fn a_pod_is_the_jobs_by_the_controllers_uid_and_by_nothing_else() {
+        let job = job();
+        let mut claimants = Claimants::new(&job, "default");
+        for foreign in [
+            pod("labelled", json!(null)),
+            pod("owned-by-another-job", owner("Job", "another", true)),
+            pod("owned-by-another-kind", owner("ReplicaSet", "ours", true)),
+            pod("owned-without-being-controlled", owner("Job", "ours", false)),
+        ] {
+            assert!(!claimants.is_only_one(&foreign).unwrap(), "{foreign:?}");
+        }
+        let ours = pod("true", owner("Job", "ours", true));
+        assert!(claimants.is_only_one(&ours).unwrap());
+        assert!(
+            claimants.is_only_one(&ours).unwrap(),
+            "the same pod, a moment later"
+        );
+    }
+
+    #[test]
+    fn two_pods_that_claim_the_same_job_are_refused_by_name() {
+        let job = job();
+        let mut claimants = Claimants::new(&job, "team");
+        assert!(
+            claimants
+                .is_only_one(&pod("forged", owner("Job", "ours", true)))
+                .unwrap()
+        );
+        let refused = claimants
+            .is_only_one(&pod("true", owner("Job", "ours", true)))
+            .unwrap_err();
+        assert!(refused.lasting);
+        assert!(refused.message.ends_with(": forged, true"), "{}", refused.message);
+        assert!(refused.hint.unwrap().contains("namespace team"));
+    }
+}

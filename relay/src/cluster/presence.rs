@@ -1,0 +1,122 @@
+//! Whether a pod that was found is still there.
+//!
+//! Requests to a pod name it by its name, and a name can be another pod's a moment later. So the pod's UID is looked
+//! at once more when a tunnel through that name is open: if it is the same then, it was the same all the time.
+
+use super::access::Access;
+use super::watching::RunningPod;
+use crate::report::Failure;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::Api;
+use std::fmt;
+
+/// What became of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It runs.
+    Running,
+    /// It is there and does not run; its phase.
+    Ended(String),
+    /// It is on its way out.
+    Terminating,
+    /// There is no pod of that name.
+    Deleted,
+    /// Another pod has its name.
+    Replaced,
+}
+
+impl fmt::Display for Presence {
+    /// What completes "the agent's pod NAME".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Running => f.write_str("runs"),
+            Self::Ended(phase) => write!(f, "ended ({phase})"),
+            Self::Terminating => f.write_str("is being deleted"),
+            Self::Deleted => f.write_str("was deleted"),
+            Self::Replaced => f.write_str("was replaced by another one of the same name"),
+        }
+    }
+}
+
+impl Presence {
+    /// Judges what the cluster has under the pod's name.
+    fn of(pod: &RunningPod, found: Option<&Pod>) -> Self {
+        let Some(found) = found else {
+            return Self::Deleted;
+        };
+        if found.metadata.uid.as_deref() != Some(&pod.uid) {
+            return Self::Replaced;
+        }
+        if found.metadata.deletion_timestamp.is_some() {
+            return Self::Terminating;
+        }
+        let phase = found.status.as_ref().and_then(|status| status.phase.clone());
+        match phase.as_deref() {
+            Some("Running") => Self::Running,
+            _ => Self::Ended(phase.unwrap_or_else(|| "Unknown".to_owned())),
+        }
+    }
+}
+
+/// Looks for a pod under its name.
+pub(super) async fn look(access: &Access, pod: &RunningPod) -> Result<Presence, Failure> {
+    let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
+    let found = pods
+        .get_opt(&pod.name)
+        .await
+        .map_err(|error| access.failure(&error, "look for the agent's pod"))?;
+    Ok(Presence::of(pod, found.as_ref()))
+}
+
+/// Makes sure that a tunnel which was opened to a pod's name leads to that pod.
+pub(super) async fn confirm(access: &Access, pod: &RunningPod) -> Result<(), Failure> {
+    let name = &pod.name;
+    match look(access, pod).await? {
+        Presence::Running => Ok(()),
+        Presence::Replaced => Err(Failure::lasting(
+            format!("another pod took the name {name} of the agent's: the tunnel to it was dropped, unused"),
+            &format!(
+                "somebody who may edit namespace {} made it: look at `kubectl -n {} get pod {name} -o yaml`",
+                access.namespace, access.namespace
+            ),
+        )),
+        gone => Err(Failure::passing(
+            format!("the agent's pod {name} {gone}"),
+            "did somebody clean up?",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_pod_is_known_by_its_uid_whatever_else_has_its_name() {
+        let ours = RunningPod {
+            name: "agent-x".to_owned(),
+            uid: "ours".to_owned(),
+            image_id: String::new(),
+        };
+        let found = |uid: &str, phase: &str, deleted: Option<&str>| -> Presence {
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": { "name": "agent-x", "uid": uid, "deletionTimestamp": deleted },
+                "status": { "phase": phase },
+            }))
+            .unwrap();
+            Presence::of(&ours, Some(&pod))
+        };
+        assert_eq!(found("ours", "Running", None), Presence::Running);
+        assert_eq!(found("another", "Running", None), Presence::Replaced);
+        assert_eq!(
+            found("ours", "Running", Some("2026-01-01T00:00:00Z")),
+            Presence::Terminating
+        );
+        assert_eq!(
+            found("ours", "Failed", None),
+            Presence::Ended("Failed".to_owned())
+        );
+        assert_eq!(Presence::of(&ours, None), Presence::Deleted);
+    }
+}

@@ -1,0 +1,58 @@
+//! The Secret in which an agent's keys travel to its pod.
+//!
+//! It is the Job's: the garbage collector removes it after the Job, also when nobody else is there to do so, and a
+//! Secret whose Job is gone before it arrives does not stay. Whoever may read Secrets in the namespace, exec into its
+//! pods or make pods of his own there can get these keys and pose as this agent; he cannot use one, since the
+//! relay's own private key never leaves the relay.
+
+use super::job::{self, AgentJob};
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::json;
+
+/// The key of the agent's identity in the Secret, and the name of its file in the pod.
+pub(super) const IDENTITY_KEY: &str = "identity";
+
+/// The Secret for the agent of a Job, which has the Job's name.
+pub(super) fn manifest(job: &AgentJob, session: &str, identity: &str) -> Result<Secret, serde_json::Error> {
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": job.name,
+            "labels": job::labels(session),
+            "ownerReferences": [{
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "name": job.name,
+                "uid": job.uid,
+            }],
+        },
+        "type": "Opaque",
+        "immutable": true,
+        "stringData": { IDENTITY_KEY: identity },
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secret_belongs_to_the_job_and_cannot_be_changed() {
+        let job = AgentJob {
+            name: "kinject-agent-0".to_owned(),
+            uid: "b9a6".to_owned(),
+        };
+        let secret = manifest(&job, "0", "keys").unwrap();
+        let [owner] = &secret.metadata.owner_references.unwrap()[..] else {
+            panic!("one owner")
+        };
+        assert_eq!(
+            (owner.kind.as_str(), owner.uid.as_str(), owner.name.as_str()),
+            ("Job", "b9a6", "kinject-agent-0")
+        );
+        assert_eq!(secret.immutable, Some(true));
+        assert_eq!(secret.string_data.unwrap()["identity"], "keys");
+        let labels = secret.metadata.labels.unwrap();
+        assert_eq!(labels["app.kubernetes.io/managed-by"], "kinject");
+        assert_eq!(labels["app.kubernetes.io/instance"], "0");
+    }
+}

@@ -1,0 +1,62 @@
+//! Whom a tunnel leads to, for the user who was without one.
+
+/// Whom a tunnel leads to, compared with the one before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// Whoever listens at the endpoint that was asked for and holds its key.
+    Endpoint,
+    /// The agent in the same pod as before.
+    SamePod(String),
+    /// A new agent, with new keys.
+    NewPod {
+        /// The name of its pod.
+        pod: String,
+        /// What became of the old one's pod.
+        because: Option<String>,
+    },
+}
+
+impl Reached {
+    /// What to tell a user whose session was without a tunnel for so many seconds.
+    pub(crate) fn again_after(&self, seconds: f32) -> String {
+        match self {
+            Self::Endpoint => format!("connected to the agent again after {seconds:.1} s"),
+            Self::SamePod(pod) => {
+                format!("connected again after {seconds:.1} s, to the same agent (pod {pod})")
+            }
+            Self::NewPod { pod, because } => {
+                let because = because
+                    .as_ref()
+                    .map(|because| format!(", because the old one's pod {because}"))
+                    .unwrap_or_default();
+                format!("connected again after {seconds:.1} s, to a new agent (pod {pod}){because}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_notice_says_whether_it_is_the_same_agent_and_why_it_is_not() {
+        let same = Reached::SamePod("agent-x".to_owned()).again_after(3.12);
+        assert_eq!(
+            same,
+            "connected again after 3.1 s, to the same agent (pod agent-x)"
+        );
+        let new = Reached::NewPod {
+            pod: "agent-y".to_owned(),
+            because: Some("was deleted".to_owned()),
+        };
+        assert_eq!(
+            new.again_after(3.12),
+            "connected again after 3.1 s, to a new agent (pod agent-y), because the old one's pod was deleted"
+        );
+        assert_eq!(
+            Reached::Endpoint.again_after(0.0),
+            "connected to the agent again after 0.0 s"
+        );
+    }
+}
