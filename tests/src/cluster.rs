@@ -113,9 +113,13 @@ impl Cluster {
 
     /// Creates or changes the objects of a manifest.
     pub fn apply(&self, manifest: &str) -> Result<String> {
-        let arguments = ["apply", "--filename", "-"];
+        self.with_manifest(&self.kubeconfig(), &["apply", "--filename", "-"], manifest)
+    }
+
+    /// Runs kubectl with another kubeconfig and a manifest as its standard input, and returns what it prints.
+    pub fn with_manifest(&self, kubeconfig: &Path, arguments: &[&str], manifest: &str) -> Result<String> {
         let mut child = self
-            .kubectl_command()
+            .kubectl_command_as(kubeconfig)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -127,7 +131,7 @@ impl Cluster {
             .write_all(manifest.as_bytes())
             .context("writing to kubectl")?;
         drop(stdin);
-        succeed(child.wait_with_output()?, &arguments)
+        succeed(child.wait_with_output()?, arguments)
     }
 
     /// The name of a running pod with these labels.

@@ -170,16 +170,16 @@ fn what_a_session_makes_in_the_cluster_is_labelled_and_goes_with_it() {
         let name = scene.session().name().to_owned();
         let made = |selector: &str| -> Vec<Value> {
             let list = cluster
-                .kubectl_json(&["get", "jobs,pods", "--selector", selector])
+                .kubectl_json(&["get", "jobs,pods,secrets", "--selector", selector])
                 .unwrap();
             list["items"].as_array().unwrap().clone()
         };
         let instance = format!("app.kubernetes.io/instance={name}");
         let ours = made(&format!("{instance},app.kubernetes.io/managed-by=kinject"));
         let kinds: BTreeSet<_> = ours.iter().filter_map(|object| object["kind"].as_str()).collect();
-        assert_eq!(kinds, BTreeSet::from(["Job", "Pod"]));
+        assert_eq!(kinds, BTreeSet::from(["Job", "Pod", "Secret"]));
         drop(scene);
-        eventually("no Job and no pod of the session", FORGOTTEN, || {
+        eventually("no Job, no pod and no Secret of the session", FORGOTTEN, || {
             made(&instance).is_empty()
         });
     });

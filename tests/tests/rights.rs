@@ -9,11 +9,16 @@ use kinject_tests::running::{Outcome, run};
 use kinject_tests::{binaries, place};
 
 /// Every session needs these.
-const SESSION: [Rule<'static>; 2] = [
+const SESSION: [Rule<'static>; 3] = [
     Rule {
         groups: &["batch"],
         resources: &["jobs"],
         verbs: &["create", "delete"],
+    },
+    Rule {
+        groups: &[""],
+        resources: &["secrets"],
+        verbs: &["create"],
     },
     Rule {
         groups: &[""],
@@ -97,8 +102,8 @@ fn one_way_of_the_two_is_enough() -> Result<()> {
         (PORT_FORWARD, "through port-forward"),
     ] {
         let namespace = cluster.namespace("way", "restricted")?;
-        let [jobs_rule, pods_rule] = SESSION;
-        let user = cluster.restricted_user(namespace.name(), "user", &[jobs_rule, pods_rule, only])?;
+        let rules = [&SESSION[..], &[only]].concat();
+        let user = cluster.restricted_user(namespace.name(), "user", &rules)?;
         assert_answered(&ask_web(&user, "auto"), way);
         assert_eq!(jobs(&cluster, namespace.name())?, 0);
     }
@@ -111,13 +116,14 @@ fn without_the_right_to_remove_it_the_agents_job_is_named() -> Result<()> {
         return Ok(());
     };
     let namespace = cluster.namespace("keep", "restricted")?;
-    let [_, pods_rule] = SESSION;
+    let [_, secrets_rule, pods_rule] = SESSION;
     let only_create = Rule {
         groups: &["batch"],
         resources: &["jobs"],
         verbs: &["create"],
     };
-    let user = cluster.restricted_user(namespace.name(), "user", &[only_create, pods_rule, PROXY])?;
+    let rules = [only_create, secrets_rule, pods_rule, PROXY];
+    let user = cluster.restricted_user(namespace.name(), "user", &rules)?;
     let outcome = ask_web(&user, "auto");
     assert_answered(&outcome, "could not be removed");
     assert!(outcome.stderr.contains("delete job kinject-agent-"), "{outcome}");

@@ -65,6 +65,23 @@ impl Cluster {
         self.service_account(namespace, name)
     }
 
+    /// A user who has a ClusterRole of Kubernetes' own, `view` or `edit`, in that namespace alone.
+    pub fn user_with_role(&self, namespace: &str, role: &str) -> Result<Kubeconfig> {
+        let metadata = json!({"name": role, "namespace": namespace});
+        let items = json!([
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "RoleBinding",
+                "metadata": metadata,
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role},
+                "subjects": [{"kind": "ServiceAccount", "name": role, "namespace": namespace}],
+            },
+        ]);
+        self.apply(&json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string())?;
+        self.service_account(namespace, role)
+    }
+
     /// The user behind a service account that is there already, whose rights something else has granted.
     pub fn service_account(&self, namespace: &str, name: &str) -> Result<Kubeconfig> {
         let token = self.kubectl(&["--namespace", namespace, "create", "token", name])?;

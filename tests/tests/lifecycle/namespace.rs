@@ -73,13 +73,15 @@ impl Home {
         pods[0]["metadata"]["name"].as_str().unwrap().to_owned()
     }
 
-    /// Asserts that no Job is left, and soon no pod.
+    /// Asserts that no Job is left, and soon no pod and no Secret.
     pub(crate) fn is_clean(&self) {
         assert_eq!(self.made("jobs"), Vec::<Value>::new());
-        eventually("no pod of kinject's", REMOVAL, || self.made("pods").is_empty());
+        eventually("no pod and no Secret of kinject's", REMOVAL, || {
+            self.made("pods,secrets").is_empty()
+        });
     }
 
-    /// Waits until no Job is left, and no pod.
+    /// Waits until nothing is left.
     pub(crate) fn becomes_clean(&self) {
         eventually("no Job of kinject's", REMOVAL, || self.made("jobs").is_empty());
         self.is_clean();

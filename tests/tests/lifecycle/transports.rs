@@ -12,6 +12,11 @@ const JOBS: Rule<'_> = Rule {
     resources: &["jobs"],
     verbs: &["create", "delete"],
 };
+const SECRETS: Rule<'_> = Rule {
+    groups: &[""],
+    resources: &["secrets"],
+    verbs: &["create"],
+};
 const PODS: Rule<'_> = Rule {
     groups: &[""],
     resources: &["pods"],
@@ -85,6 +90,28 @@ fn port_forward_can_be_chosen() {
 }
 
 #[test]
+fn with_port_forward_nobody_is_let_in_at_the_pods_address() {
+    let Some(home) = Home::new() else { return };
+    for (transport, answer) in [("port-forward", "refused"), ("proxy", "connected")] {
+        let session = home.session(&["--transport", transport]);
+        let pod = home.pod();
+        let found = home
+            .cluster
+            .kubectl_json(&["--namespace", home.name(), "get", "pod", &pod]);
+        let address = found.unwrap()["status"]["podIP"].as_str().unwrap().to_owned();
+        let knock = format!("exec 3<>/dev/tcp/{address}/7800 && echo connected");
+        let knocked = home
+            .cluster
+            .run_bare_in_pod(home.name(), &pod, &["bash", "-c", &knock])
+            .unwrap();
+        let said = String::from_utf8_lossy(&[knocked.stdout, knocked.stderr].concat()).into_owned();
+        assert!(said.contains(answer), "by {transport}: {said}");
+        session.end();
+        home.becomes_clean();
+    }
+}
+
+#[test]
 fn a_large_transfer_comes_whole_by_either_way() {
     let Some(home) = Home::new() else { return };
     for transport in ["proxy", "port-forward"] {
@@ -112,7 +139,10 @@ fn a_large_transfer_comes_whole_by_either_way() {
 #[test]
 fn few_rights_suffice_for_the_proxy() {
     let Some(home) = Home::new() else { return };
-    answered(&asking_as(&home, &[JOBS, PODS, PROXY], &["-v"]), BY_PROXY);
+    answered(
+        &asking_as(&home, &[JOBS, SECRETS, PODS, PROXY], &["-v"]),
+        BY_PROXY,
+    );
     home.is_clean();
 }
 
@@ -120,7 +150,7 @@ fn few_rights_suffice_for_the_proxy() {
 fn without_the_right_to_proxy_port_forward_serves() {
     let Some(home) = Home::new() else { return };
     answered(
-        &asking_as(&home, &[JOBS, PODS, PORT_FORWARD], &["-v"]),
+        &asking_as(&home, &[JOBS, SECRETS, PODS, PORT_FORWARD], &["-v"]),
         BY_PORT_FORWARD,
     );
     home.is_clean();
@@ -129,7 +159,11 @@ fn without_the_right_to_proxy_port_forward_serves() {
 #[test]
 fn a_way_that_was_asked_for_and_is_not_allowed_is_refused_in_the_clusters_words() {
     let Some(home) = Home::new() else { return };
-    let outcome = asking_as(&home, &[JOBS, PODS, PORT_FORWARD], &["--transport", "proxy"]);
+    let outcome = asking_as(
+        &home,
+        &[JOBS, SECRETS, PODS, PORT_FORWARD],
+        &["--transport", "proxy"],
+    );
     outcome
         .exited(125)
         .complains("cannot get resource \"pods/proxy\"")
@@ -140,7 +174,7 @@ fn a_way_that_was_asked_for_and_is_not_allowed_is_refused_in_the_clusters_words(
 #[test]
 fn with_no_way_at_all_the_session_says_so() {
     let Some(home) = Home::new() else { return };
-    let outcome = asking_as(&home, &[JOBS, PODS], &[]);
+    let outcome = asking_as(&home, &[JOBS, SECRETS, PODS], &[]);
     outcome
         .exited(125)
         .complains("pods/portforward")
@@ -151,7 +185,7 @@ fn with_no_way_at_all_the_session_says_so() {
 #[test]
 fn without_the_right_to_create_jobs_the_cluster_says_so() {
     let Some(home) = Home::new() else { return };
-    let outcome = asking_as(&home, &[PODS, PROXY], &[]);
+    let outcome = asking_as(&home, &[SECRETS, PODS, PROXY], &[]);
     outcome
         .exited(125)
         .complains("cannot create resource \"jobs\"")
@@ -160,9 +194,21 @@ fn without_the_right_to_create_jobs_the_cluster_says_so() {
 }
 
 #[test]
+fn without_the_right_to_create_secrets_the_cluster_says_so_and_the_job_is_gone() {
+    let Some(home) = Home::new() else { return };
+    let outcome = asking_as(&home, &[JOBS, PODS, PROXY], &[]);
+    outcome
+        .exited(125)
+        .complains("cannot create the Secret with the agent's keys")
+        .complains("cannot create resource \"secrets\"")
+        .complains("\n\nhint: ask for this permission");
+    home.is_clean();
+}
+
+#[test]
 fn without_the_right_to_see_pods_the_cluster_says_so_and_the_job_is_gone() {
     let Some(home) = Home::new() else { return };
-    let outcome = asking_as(&home, &[JOBS, PROXY], &[]);
+    let outcome = asking_as(&home, &[JOBS, SECRETS, PROXY], &[]);
     outcome
         .exited(125)
         .complains("cannot list resource \"pods\"")
@@ -177,7 +223,7 @@ fn without_the_right_to_delete_the_job_that_stays_is_named() {
         verbs: &["create"],
         ..JOBS
     };
-    let outcome = asking_as(&home, &[create, PODS, PROXY], &[]);
+    let outcome = asking_as(&home, &[create, SECRETS, PODS, PROXY], &[]);
     outcome.exited(0).prints("hello from web\n");
     outcome
         .complains("could not be removed")
