@@ -1,52 +1,229 @@
-//! A cluster whose only node takes no pods. It is alone in its file: all other tests on the cluster need the node.
+//! Sessions whose pod finds no node, on the real cluster: what they say, and what they do not fall for meanwhile.
+//!
+//! A program of its own, since it closes the node to everybody. A pod that has to wait gives others the time to step
+//! into its place, so that what a session does about them is not a matter of who is faster.
 
-use std::process::Command;
-use std::time::Duration;
+#![allow(clippy::unwrap_used, reason = "what is wrong in a test ends it")]
 
-use kinject_tests::cluster::Cluster;
+use std::process::{Child, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use kinject_tests::cluster::{AGENT_IMAGE, Cluster, Kubeconfig, Namespace};
 use kinject_tests::place::{Place, cluster};
 use kinject_tests::programs::Program;
-use kinject_tests::running::run_within;
-use kinject_tests::session::kinject_run;
+use kinject_tests::running::{Outcome, finish, spawn};
+use kinject_tests::session::{eventually, kinject_run};
+use serde_json::{Value, json};
 
-#[test]
-fn a_pod_that_no_node_takes_is_said_in_the_schedulers_words() {
-    let Some(cluster) = cluster() else { return };
-    let namespace = cluster.namespace("cordoned", "restricted").expect("a namespace");
-    let place = Place::Cluster(cluster.clone());
-    let node = cluster
-        .kubectl(&["get", "nodes", "--output", "name"])
-        .expect("a node");
-    let _open_again = Cordoned::new(&cluster, node.trim());
-    let program = Program::new("/bin/true");
-    let mut command: Command = kinject_run(&place, &["--namespace", namespace.name()], &program);
-    let outcome = run_within(&mut command, Duration::from_secs(20));
-    outcome
-        .exited(125)
-        .complains("no node takes the agent's pod")
-        .complains("unschedulable");
-    outcome.complains("\n\nhint: ");
-    let jobs = ["--namespace", namespace.name(), "get", "jobs"];
-    let jobs = cluster.kubectl_json(&jobs).expect("the Jobs");
-    assert_eq!(jobs["items"].as_array().map(Vec::len), Some(0), "{jobs}");
+/// How long anything here may take.
+const SOON: Duration = Duration::from_secs(20);
+
+/// The name of the only node.
+fn node(cluster: &Cluster) -> String {
+    let nodes = cluster.kubectl_json(&["get", "nodes"]).unwrap();
+    nodes["items"][0]["metadata"]["name"].as_str().unwrap().to_owned()
 }
 
-struct Cordoned<'a> {
-    cluster: &'a Cluster,
-    node: &'a str,
+/// The node takes no pod while this value lives. One test at a time.
+struct Cordoned {
+    cluster: Cluster,
+    node: String,
+    _alone: MutexGuard<'static, ()>,
 }
 
-impl<'a> Cordoned<'a> {
-    fn new(cluster: &'a Cluster, node: &'a str) -> Self {
-        cluster.kubectl(&["cordon", node]).expect("the node is cordoned");
-        Self { cluster, node }
+impl Cordoned {
+    fn new(cluster: &Cluster) -> Self {
+        static ONE: Mutex<()> = Mutex::new(());
+        let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let node = node(cluster);
+        cluster.kubectl(&["cordon", &node]).unwrap();
+        Self {
+            cluster: cluster.clone(),
+            node,
+            _alone: alone,
+        }
     }
 }
 
-impl Drop for Cordoned<'_> {
+impl Drop for Cordoned {
     fn drop(&mut self) {
-        if let Err(error) = self.cluster.kubectl(&["uncordon", self.node]) {
+        if let Err(error) = self.cluster.kubectl(&["uncordon", &self.node]) {
             eprintln!("the node stays cordoned: {error:#}");
         }
     }
+}
+
+/// A namespace, and somebody besides the session's user who may edit it.
+struct Scene {
+    cluster: Cluster,
+    namespace: Namespace,
+    editor: Kubeconfig,
+}
+
+impl Scene {
+    fn new() -> Option<Self> {
+        let cluster = cluster()?;
+        let namespace = cluster.namespace("cordoned", "restricted").unwrap();
+        let editor = cluster.user_with_role(namespace.name(), "edit").unwrap();
+        Some(Self {
+            cluster,
+            namespace,
+            editor,
+        })
+    }
+
+    fn edit(&self, arguments: &[&str], manifest: &str) -> String {
+        let kubeconfig = self.editor.path();
+        self.cluster
+            .with_manifest(&kubeconfig, arguments, manifest)
+            .unwrap()
+    }
+
+    /// Creates a pod of the editor's that runs although the node is closed, since no scheduler is asked.
+    fn create_pod(&self, metadata: &Value) {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {
+            "nodeName": node(&self.cluster),
+            "restartPolicy": "Never",
+            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "agent",
+                "image": AGENT_IMAGE,
+                // an agent with a key that is no secret
+                "args": ["--listen", "tcp:0.0.0.0:7800", "--key", "/etc/hosts"],
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+            }],
+        }});
+        self.edit(&["create", "--filename", "-"], &pod.to_string());
+    }
+
+    /// Waits until the editor's pod listens.
+    fn listens(&self, pod: &str) {
+        eventually("the editor's pod runs", SOON, || {
+            let found = self.edit(&["get", "pod", pod, "--output", "jsonpath={.status.phase}"], "");
+            found == "Running" && self.edit(&["logs", pod], "").contains("listening on")
+        });
+    }
+
+    fn start(&self) -> Attempt {
+        let place = Place::Cluster(self.cluster.clone());
+        let flags = ["--namespace", self.namespace.name()];
+        let mut command = kinject_run(&place, &flags, &Program::new("/bin/true"));
+        let started = Instant::now();
+        Attempt {
+            kinject: spawn(command.stdin(Stdio::null())),
+            started,
+        }
+    }
+
+    /// The agent's Job, as soon as it is there.
+    fn job(&self) -> Value {
+        let mut found = Value::Null;
+        eventually("a Job", SOON, || {
+            let jobs = ["--namespace", self.namespace.name(), "get", "jobs"];
+            found = self.cluster.kubectl_json(&jobs).unwrap()["items"][0].take();
+            !found.is_null()
+        });
+        found["metadata"].take()
+    }
+
+    fn is_clean(&self) {
+        let jobs = ["--namespace", self.namespace.name(), "get", "jobs"];
+        let jobs = self.cluster.kubectl_json(&jobs).unwrap();
+        assert_eq!(jobs["items"].as_array().map(Vec::len), Some(0), "{jobs}");
+    }
+}
+
+/// A session on its way up.
+struct Attempt {
+    kinject: Child,
+    started: Instant,
+}
+
+impl Attempt {
+    fn outcome(self) -> Outcome {
+        finish(self.kinject, self.started, "kinject run", SOON)
+    }
+}
+
+/// The session waited for its own pod to the end.
+fn waited_in_vain(outcome: &Outcome) {
+    outcome
+        .exited(125)
+        .complains("no node takes the agent's pod")
+        .complains("unschedulable")
+        .complains("\n\nhint: ");
+}
+
+#[test]
+fn a_pod_that_no_node_takes_is_said_in_the_schedulers_words() {
+    let Some(scene) = Scene::new() else { return };
+    let _closed = Cordoned::new(&scene.cluster);
+    waited_in_vain(&scene.start().outcome());
+    scene.is_clean();
+}
+
+#[test]
+fn a_pod_that_was_made_beforehand_is_not_taken_whatever_its_labels() {
+    let Some(scene) = Scene::new() else { return };
+    scene.create_pod(&json!({"name": "beforehand", "labels": {"app.kubernetes.io/managed-by": "kinject"}}));
+    scene.listens("beforehand");
+    let _closed = Cordoned::new(&scene.cluster);
+    let attempt = scene.start();
+    let job = scene.job();
+    let label = format!("batch.kubernetes.io/job-name={}", job["name"].as_str().unwrap());
+    scene.edit(&["label", "pod", "beforehand", &label], "");
+    waited_in_vain(&attempt.outcome());
+    let log = scene.edit(&["logs", "beforehand"], "");
+    assert_eq!(log.lines().count(), 1, "somebody connected to it: {log}");
+    scene.is_clean();
+}
+
+#[test]
+fn two_pods_that_claim_the_agents_job_are_refused_by_name() {
+    let Some(scene) = Scene::new() else { return };
+    let _closed = Cordoned::new(&scene.cluster);
+    let attempt = scene.start();
+    let job = scene.job();
+    scene.create_pod(&json!({
+        "name": "forged",
+        "labels": {"batch.kubernetes.io/job-name": job["name"]},
+        "ownerReferences": [{
+            "apiVersion": "batch/v1", "kind": "Job", "controller": true, "name": job["name"], "uid": job["uid"],
+        }],
+    }));
+    let outcome = attempt.outcome();
+    outcome
+        .exited(125)
+        .complains("more than one pod claims to be that of the agent's Job")
+        .complains("forged, kinject-agent-")
+        .complains("\n\nhint: the Job makes one");
+    scene.is_clean();
+}
+
+#[test]
+fn a_forged_event_does_not_end_a_session() {
+    let Some(scene) = Scene::new() else { return };
+    let _closed = Cordoned::new(&scene.cluster);
+    let attempt = scene.start();
+    let job = scene.job();
+    // by name alone, and by everything while the pod is there
+    let events = [("by-name", &json!("another")), ("by-uid", &job["uid"])].map(|(name, uid)| {
+        json!({
+            "apiVersion": "v1", "kind": "Event", "type": "Warning", "reason": "FailedCreate",
+            "metadata": {"name": name, "namespace": scene.namespace.name()},
+            "involvedObject": {
+                "apiVersion": "batch/v1", "kind": "Job", "namespace": scene.namespace.name(),
+                "name": job["name"], "uid": uid,
+            },
+            "source": {"component": "job-controller"},
+            "message": "forged words",
+        })
+    });
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": events});
+    scene.cluster.apply(&list.to_string()).unwrap();
+    let outcome = attempt.outcome();
+    waited_in_vain(&outcome);
+    assert!(!outcome.stderr.contains("forged words"), "{outcome}");
+    scene.is_clean();
 }

@@ -4,6 +4,8 @@
 mod broken;
 mod configuration;
 mod ends;
+mod gate;
+mod impostors;
 mod namespace;
 mod refusals;
 mod transports;
