@@ -76,6 +76,11 @@ impl Cluster {
         self.folder.join("kubeconfig")
     }
 
+    /// Where the node's container runtime listens.
+    pub fn containerd_socket(&self) -> PathBuf {
+        self.folder.join("containerd.sock")
+    }
+
     /// The cluster's own kubectl, for tests and measurements that start it themselves.
     pub fn kubectl_program(&self) -> PathBuf {
         self.folder.join("bin/kubectl")

@@ -58,11 +58,7 @@ pub(crate) async fn running_pod(
 /// pod exists.
 async fn refusal_of_controller(access: &Access, job: &AgentJob, exists: &Cell<bool>) -> Failure {
     let events: Api<Event> = Api::namespaced(access.client.clone(), &access.namespace);
-    let fields = format!(
-        "involvedObject.kind=Job,involvedObject.uid={},reason=FailedCreate",
-        job.uid
-    );
-    let refusal = first_event(&events, &fields).await;
+    let refusal = first_event(&events, &refusals_of(job)).await;
     if refusal.is_ok() {
         tokio::time::sleep(REFUSAL_PATIENCE).await;
         if exists.get() {
@@ -85,6 +81,15 @@ async fn refusal_of_controller(access: &Access, job: &AgentJob, exists: &Cell<bo
             std::future::pending().await
         }
     }
+}
+
+/// Which events say that a Job's pod cannot be made: those of its UID, since its name may have been another Job's, and
+/// whoever may write events can name any Job before it is there.
+fn refusals_of(job: &AgentJob) -> String {
+    format!(
+        "involvedObject.kind=Job,involvedObject.uid={},reason=FailedCreate",
+        job.uid
+    )
 }
 
 async fn first_event(events: &Api<Event>, fields: &str) -> Result<String, kube::Error> {
@@ -294,5 +299,21 @@ fn hopeless(access: &Access, pod: &str, container: &ContainerStatus) -> Option<F
             ))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_about_the_job_by_its_uid_and_not_by_its_name() {
+        let job = AgentJob {
+            name: "kinject-agent-0".to_owned(),
+            uid: "b9a6".to_owned(),
+        };
+        let fields = refusals_of(&job);
+        assert!(fields.contains("involvedObject.uid=b9a6"), "{fields}");
+        assert!(!fields.contains(&job.name), "{fields}");
     }
 }

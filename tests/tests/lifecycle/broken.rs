@@ -3,14 +3,15 @@
 use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use kinject_tests::place::{Kind, Place};
 use kinject_tests::process;
-use kinject_tests::programs::python;
+use kinject_tests::programs::{python, shell};
 use kinject_tests::running::{run, spawn};
 use kinject_tests::scene::Scene;
-use kinject_tests::session::{Session, eventually};
+use kinject_tests::session::{Session, eventually, relay_of};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::namespace::Home;
@@ -57,8 +58,12 @@ impl Drop for Survivor {
     }
 }
 
-fn kill(pid: u32) {
-    kill_process(Pid::from_raw(i32::try_from(pid).unwrap()).unwrap(), Signal::KILL).unwrap();
+fn pid(number: u32) -> Pid {
+    Pid::from_raw(i32::try_from(number).unwrap()).unwrap()
+}
+
+fn kill(process: u32) {
+    kill_process(pid(process), Signal::KILL).unwrap();
 }
 
 /// The relay's TCP connections to the API server, as `ss` shows them: the ports at our end.
@@ -153,6 +158,91 @@ fn a_connection_to_the_api_server_that_breaks_is_opened_again_to_the_same_pod() 
         assert_eq!(session.end(), 0);
         home.becomes_clean();
     }
+}
+
+/// A `kinject run` that tells its user of everything, and lives until its input ends.
+struct Told {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+}
+
+impl Told {
+    fn start(home: &Home) -> Self {
+        let mut command = home.kinject(&[], &shell("echo up >&2; cat"));
+        let mut child = spawn(command.stdin(Stdio::piped()));
+        let (sender, lines) = mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in stderr.lines() {
+                // the test may be over
+                let _unheard = sender.send(line.unwrap()).is_err();
+            }
+        });
+        let told = Self { child, lines };
+        told.line("up");
+        told
+    }
+
+    /// The next line that contains these words.
+    fn line(&self, words: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|error| panic!("no line with {words:?}: {error}"));
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    fn relay(&self) -> u32 {
+        relay_of(self.child.id()).expect("its relay runs")
+    }
+
+    fn end(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn the_user_is_told_of_a_new_agent_and_what_became_of_the_old_one() {
+    let Some(home) = Home::new() else { return };
+    let told = Told::start(&home);
+    let old = home.pod();
+    let delete = ["--namespace", home.name(), "delete", "pod", &old];
+    // its name is free when the session looks for it, or soon
+    let deleted = [&delete[..], &["--grace-period=0", "--force"]].concat();
+    kill_process(pid(told.relay()), Signal::STOP).unwrap();
+    home.cluster.kubectl(&deleted).unwrap();
+    kill_process(pid(told.relay()), Signal::CONT).unwrap();
+    told.line("lost the connection to the agent");
+    let line = told.line("connected again after");
+    let new = home.made("pods").into_iter().find(|pod| {
+        let name = pod["metadata"]["name"].as_str().unwrap();
+        name != old && line.contains(&format!("to a new agent (pod {name})"))
+    });
+    assert!(new.is_some(), "{line}");
+    assert!(line.ends_with("because the old one's pod was deleted"), "{line}");
+    told.end();
+    home.becomes_clean();
+}
+
+#[test]
+fn the_user_is_told_that_the_agent_is_still_the_same() {
+    let Some(home) = Home::new() else { return };
+    let told = Told::start(&home);
+    for port in ports_to_api_server(told.relay()) {
+        run(Command::new("ss").args(["-K", "dst", "10.201.0.2", "sport", "=", &port])).succeeded();
+    }
+    let line = told.line("connected again after");
+    assert!(
+        line.ends_with(&format!("to the same agent (pod {})", home.pod())),
+        "{line}"
+    );
+    told.end();
+    home.becomes_clean();
 }
 
 #[test]

@@ -1,0 +1,111 @@
+//! Which image later agents of a session are made of.
+
+use std::process::Command;
+use std::time::Duration;
+
+use kinject_tests::cluster::{AGENT_IMAGE, Cluster};
+use kinject_tests::programs::shell;
+use kinject_tests::running::{run, run_within};
+use kinject_tests::session::{Session, eventually};
+
+use crate::namespace::Home;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// The agent's image under the names that it would have if the node had pulled it from a registry.
+struct Pulled<'a> {
+    cluster: &'a Cluster,
+    names: [String; 2],
+}
+
+impl<'a> Pulled<'a> {
+    fn new(cluster: &'a Cluster, repository: &str) -> Self {
+        let original = format!("docker.io/library/{AGENT_IMAGE}");
+        let listed = run(Self::ctr(cluster).args(["list", &format!("name=={original}")]));
+        let digest = listed
+            .succeeded()
+            .stdout
+            .split_whitespace()
+            .find(|word| word.starts_with("sha256:"))
+            .unwrap()
+            .to_owned();
+        let names = [format!("{repository}:1"), format!("{repository}@{digest}")];
+        run(Self::ctr(cluster).args(["tag", &original]).args(&names)).succeeded();
+        let pulled = Self { cluster, names };
+        eventually("the node's notice of the image", SOON, || {
+            pulled.names.iter().all(|name| {
+                let row = run(Self::ctr(cluster).args(["list", &format!("name=={name}")]));
+                row.stdout.contains("io.cri-containerd.image=managed")
+            })
+        });
+        pulled
+    }
+
+    fn ctr(cluster: &Cluster) -> Command {
+        let mut command = Command::new("ctr");
+        command
+            .arg("--address")
+            .arg(cluster.containerd_socket())
+            .args(["--namespace", "k8s.io", "images"]);
+        command
+    }
+}
+
+impl Drop for Pulled<'_> {
+    fn drop(&mut self) {
+        let removed = run(Self::ctr(self.cluster).arg("remove").args(&self.names));
+        if removed.code() != 0 {
+            eprintln!("images are left behind: {removed}");
+        }
+    }
+}
+
+/// The image that the session's only Job names.
+fn image(home: &Home) -> String {
+    let jobs = home.made("jobs");
+    assert_eq!(jobs.len(), 1, "{jobs:?}");
+    let container = &jobs[0]["spec"]["template"]["spec"]["containers"][0];
+    container["image"].as_str().unwrap().to_owned()
+}
+
+/// The image of the agent that comes after the first one.
+fn image_after_a_loss(home: &Home, session: &Session) -> String {
+    let delete = [
+        "--namespace",
+        home.name(),
+        "delete",
+        "pod",
+        &home.pod(),
+        "--wait=false",
+    ];
+    let first = home.made("jobs")[0]["metadata"]["uid"].clone();
+    home.cluster.kubectl(&delete).unwrap();
+    let ask = shell("curl -sS --max-time 5 http://web.default/");
+    eventually("an answer by another agent", SOON, || {
+        let asked = run_within(session.command(&ask.path).args(&ask.arguments), SOON);
+        let jobs = home.made("jobs");
+        asked.stdout == "hello from web\n" && jobs.len() == 1 && jobs[0]["metadata"]["uid"] != first
+    });
+    image(home)
+}
+
+#[test]
+fn later_agents_are_made_of_the_digest_that_the_first_one_was_pulled_by() {
+    let Some(home) = Home::new() else { return };
+    let pulled = Pulled::new(&home.cluster, "registry.test/kinject-agent");
+    let session = home.session(&["--agent-image", &pulled.names[0]]);
+    assert_eq!(image(&home), pulled.names[0]);
+    assert_eq!(image_after_a_loss(&home, &session), pulled.names[1]);
+    assert_eq!(session.end(), 0);
+    home.becomes_clean();
+}
+
+#[test]
+fn later_agents_keep_the_tag_of_an_image_that_was_loaded_into_the_node() {
+    let Some(home) = Home::new() else { return };
+    let session = home.session(&[]);
+    assert_eq!(image(&home), AGENT_IMAGE);
+    assert_eq!(image_after_a_loss(&home, &session), AGENT_IMAGE);
+    assert_eq!(session.end(), 0);
+    home.becomes_clean();
+}
