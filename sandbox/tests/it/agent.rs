@@ -57,6 +57,7 @@ fn a_given_key_and_socket_are_used_and_the_key_stays() {
     let folder = tempfile::tempdir().unwrap();
     let (key, socket) = (folder.path().join("a key"), folder.path().join("a socket"));
     std::fs::write(&key, "a secret of more than thirty-two bytes").unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
     let agent = stand_in_agent(folder.path());
     let sandbox = without_agent()
         .agent(&agent)

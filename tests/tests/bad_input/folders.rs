@@ -173,6 +173,7 @@ fn without_any_place_for_a_folder_the_session_says_so() {
     let key = binaries::folder().join("test-programs/key");
     fs::create_dir_all(key.parent().unwrap()).unwrap();
     fs::write(&key, [b'k'; 32]).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let mut direct = kinject_tests::apart::kinject();
     direct
         .args(["run", "--agent", "unix:/no/such/agent", "--agent-key"])

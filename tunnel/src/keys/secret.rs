@@ -1,7 +1,8 @@
-//! A secret that both ends read from a file.
+//! A secret that both ends read from a file, which is to be its owner's alone.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use ring::hkdf::{HKDF_SHA256, Salt};
@@ -28,6 +29,22 @@ pub enum SecretError {
         /// Why.
         source: io::Error,
     },
+    /// Others may read the file, or write to it.
+    #[error("the key file {} can be read or written by others (mode {mode:04o})", path.display())]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The file belongs to a user who could give it another content.
+    #[error("the key file {} belongs to user {owner}, neither to this user nor to root", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Its owner's number.
+        owner: u32,
+    },
     /// The file is shorter than 32 bytes.
     #[error("the key file {} has {length} bytes, but a key needs at least 32", path.display())]
     TooShort {
@@ -44,18 +61,45 @@ pub enum SecretError {
     },
 }
 
+impl SecretError {
+    /// What to do about it.
+    pub fn hint(&self) -> String {
+        match self {
+            SecretError::Exposed { path, .. } => {
+                format!(
+                    "`chmod 600 {}`, and make a new key if others have used this machine",
+                    path.display()
+                )
+            }
+            SecretError::Foreign { path, .. } => {
+                format!(
+                    "`chown \"$(id -u)\" {}`, or copy it to a file of your own",
+                    path.display()
+                )
+            }
+            SecretError::Read { .. } | SecretError::TooShort { .. } | SecretError::TooLong { .. } => {
+                "the other end has the same file; `(umask 077; head -c 32 /dev/urandom > FILE)` makes one"
+                    .to_owned()
+            }
+        }
+    }
+}
+
 impl Secret {
-    /// Reads a file of 32 bytes to 64 KiB.
+    /// Reads a file of 32 bytes to 64 KiB that its owner alone can read, who is this user or root.
+    ///
+    /// The opened file is judged, so that it cannot be exchanged meanwhile. A pipe does as well, as of `<(COMMAND)`, if it is
+    /// this user's alone.
     pub fn read(path: &Path) -> Result<Secret, SecretError> {
         let failed = |source| SecretError::Read {
             path: path.to_owned(),
             source,
         };
+        let file = File::open(path).map_err(failed)?;
+        check_access(path, &file.metadata().map_err(failed)?)?;
         let mut bytes = Vec::new();
         // One byte more than allowed shows that there is more, also where a device never ends.
-        File::open(path)
-            .map_err(failed)?
-            .take(MAX_BYTES as u64 + 1)
+        file.take(MAX_BYTES as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(failed)?;
         match bytes.len() {
@@ -83,6 +127,21 @@ impl Secret {
     }
 }
 
+/// Folders cannot be read, and devices are nobody's to keep.
+fn check_access(path: &Path, found: &Metadata) -> Result<(), SecretError> {
+    if !found.is_file() && !found.file_type().is_fifo() {
+        return Ok(());
+    }
+    let path = || path.to_owned();
+    // SAFETY: the call has no preconditions and cannot fail
+    let user = unsafe { libc::geteuid() };
+    match (found.mode() & 0o7777, found.uid()) {
+        (mode, _) if mode & 0o077 != 0 => Err(SecretError::Exposed { path: path(), mode }),
+        (_, owner) if owner != user && owner != 0 => Err(SecretError::Foreign { path: path(), owner }),
+        _ => Ok(()),
+    }
+}
+
 impl TryFrom<&[u8]> for Secret {
     type Error = SecretError;
 
@@ -102,11 +161,89 @@ mod tests {
     use super::*;
     use std::fs;
 
-    fn read(content: &[u8]) -> Result<Secret, SecretError> {
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::{PermissionsExt, chown};
+
+    /// Reads a file with this content, after `prepare` has had it.
+    fn read_after(content: &[u8], prepare: impl FnOnce(&Path)) -> Result<Secret, SecretError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        prepare(&path);
         Secret::read(&path)
+    }
+
+    fn read(content: &[u8]) -> Result<Secret, SecretError> {
+        read_after(content, |_| {})
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_or_write_is_refused_with_the_command_that_mends_it() {
+        for mode in [0o644, 0o640, 0o604, 0o620, 0o602, 0o666, 0o601] {
+            let error = read_after(&[7; 32], |path| {
+                fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            })
+            .err()
+            .unwrap();
+            let (message, hint) = (error.to_string(), error.hint());
+            assert!(
+                message.contains(&format!("/key can be read or written by others (mode 0{mode:o})")),
+                "{message}"
+            );
+            assert!(
+                hint.starts_with("`chmod 600 /") && hint.contains("/key`"),
+                "{hint}"
+            );
+        }
+        for mode in [0o600, 0o400] {
+            let read = read_after(&[7; 32], |path| {
+                fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            });
+            assert!(read.is_ok(), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_refused() {
+        // SAFETY: the call has no preconditions and cannot fail
+        if unsafe { libc::geteuid() } != 0 {
+            eprintln!("only root can give a file away");
+            return;
+        }
+        let error = read_after(&[7; 32], |path| chown(path, Some(65534), None).unwrap())
+            .err()
+            .unwrap();
+        assert!(
+            error
+                .to_string()
+                .ends_with("/key belongs to user 65534, neither to this user nor to root"),
+            "{error}"
+        );
+        assert!(error.hint().starts_with("`chown"), "{}", error.hint());
+    }
+
+    #[test]
+    fn a_pipe_of_ones_own_is_read_and_one_that_is_open_to_others_is_not() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        io::Write::write_all(&mut writer, &[7; 32]).unwrap();
+        drop(writer);
+        let path = format!("/dev/fd/{}", reader.as_raw_fd());
+        assert!(Secret::read(Path::new(&path)).is_ok());
+
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fifo");
+        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: the name is a string that ends with a zero and outlives the call
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        // so that neither end waits for the other
+        let _held = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let error = Secret::read(&path).err().unwrap();
+        assert!(
+            matches!(error, SecretError::Exposed { mode: 0o644, .. }),
+            "{error}"
+        );
     }
 
     #[test]

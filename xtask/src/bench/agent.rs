@@ -1,7 +1,8 @@
 //! An agent without Kubernetes, and sessions with it.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -34,7 +35,13 @@ impl Agent {
         let mut secret = [0; 32];
         let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut secret));
         read.context("making a key")?;
-        fs::write(folder.join("agent.key"), secret).context("writing a key")?;
+        let key = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(folder.join("agent.key"));
+        key.and_then(|mut key| key.write_all(&secret))
+            .context("writing a key")?;
         let log = folder.join("agent.log");
         let mut process = Helper::start(
             "the agent",
