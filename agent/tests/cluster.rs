@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use kinject_tunnel::{
-    CloseReason, Endpoint, OpenError, RelayIdentity, Security, SessionKeys, Stream, Tunnel,
+    CloseReason, Endpoint, OpenError, RelayIdentity, Security, SessionKeys, Stream, Tunnel, lanes, link,
 };
 use support::{Agent, pair, soon};
 use tempfile::TempDir;
@@ -39,8 +39,8 @@ fn with_identity(text: &str) -> (Command, TempDir) {
 fn pod(keys: &SessionKeys, grace: &str) -> Pod {
     let (mut command, folder) = with_identity(&keys.agent);
     command.args([
-        "--listen",
-        "tcp:127.0.0.1:0",
+        "--listen-forward",
+        "127.0.0.1:0",
         "--listen-proxy",
         "127.0.0.1:0",
         "--grace",
@@ -102,14 +102,25 @@ async fn bytes_go_through_the_upgrade_and_tls() {
 }
 
 #[tokio::test]
-async fn port_forward_leads_to_the_same_agent_without_tls() {
+async fn port_forward_leads_to_the_same_agent_by_two_lanes_with_and_without_tls() {
     let keys = SessionKeys::generate().unwrap();
     let pod = pod(&keys, "60");
-    let (tunnel, _driver) = soon(support::open(&pod.forward, &keys.relay)).await;
-    assert_eq!(
-        soon(tunnel.facts()).await.unwrap().version,
-        env!("CARGO_PKG_VERSION")
-    );
+    for security in [Security::Proof, Security::Tls] {
+        let proven = async || {
+            let stream = pod.forward.connect().await.unwrap();
+            link::open(stream, &keys.relay, security).await.unwrap()
+        };
+        let (stream, agent) = soon(proven()).await;
+        let (stream, second) = lanes::begin(stream).await.unwrap();
+        let (tunnel, driver) = soon(Tunnel::over(stream, agent)).await.unwrap();
+        let driver = tokio::spawn(driver);
+        let version = soon(tunnel.facts()).await.unwrap().version;
+        assert_eq!(version, env!("CARGO_PKG_VERSION"));
+        second.join(soon(proven()).await.0).await.unwrap();
+        pod.agent.line("second lane");
+        soon(tunnel.facts()).await.unwrap();
+        driver.abort();
+    }
 }
 
 #[tokio::test]
@@ -117,7 +128,7 @@ async fn another_sessions_keys_are_worth_nothing() {
     let (keys, others) = (SessionKeys::generate().unwrap(), SessionKeys::generate().unwrap());
     let pod = pod(&keys, "60");
     let error = soon(tls(&pod, &others.relay)).await.unwrap_err();
-    assert!(matches!(error, OpenError::Tls(_)), "{error:?}");
+    assert!(matches!(error, OpenError::NotProven), "{error:?}");
     let stream = pod.forward.connect().await.unwrap();
     let error = soon(Tunnel::open(stream, &others.relay, Security::Proof))
         .await

@@ -14,7 +14,7 @@ use std::fmt;
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// The version of everything after the hello. Ends with different ones refuse each other.
-pub const WIRE_VERSION: u16 = 3;
+pub const WIRE_VERSION: u16 = 4;
 
 /// Bytes of an encoded hello.
 pub(crate) const HELLO_BYTES: usize = 60;

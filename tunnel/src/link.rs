@@ -8,7 +8,7 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
 
 use crate::hello::{HELLO_BYTES, Hello, SessionId, Version};
@@ -19,12 +19,15 @@ use crate::{proof, tls};
 /// How long an end may take to prove itself.
 pub const PROVE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How the ends of a link prove themselves. The transport decides, at both ends in the same way.
+/// How the ends of a link prove themselves.
+///
+/// The relay chooses and the agent follows, within what the agent's listener allows. A relay that begins with TLS gets TLS
+/// or nothing: somebody in between has no way to talk it into the weaker one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Security {
-    /// Signatures, then bytes in clear ([`crate::proof`]): direct transports and port-forward.
+    /// Signatures, then bytes in clear ([`crate::proof`]): Unix sockets.
     Proof,
-    /// Mutual TLS ([`crate::tls`]): the pod's address.
+    /// Mutual TLS ([`crate::tls`]): whatever crosses a network.
     Tls,
 }
 
@@ -57,9 +60,9 @@ pub enum OpenError {
     /// TLS failed, which covers a wrong certificate.
     #[error("TLS failed: {0}")]
     Tls(String),
-    /// TLS was asked for with an identity that has no certificate.
-    #[error("this session has no certificate for TLS")]
-    NoCertificate,
+    /// The other end began without TLS where nothing else is spoken.
+    #[error("the other end does not speak TLS, without which nothing is taken here")]
+    WithoutTls,
     /// HTTP/2 could not begin.
     #[error("HTTP/2 failed: {0}")]
     Http2(String),
@@ -88,8 +91,7 @@ pub async fn open(
                 Ok((stream, hello))
             }
             Security::Tls => {
-                let config = identity.tls().ok_or(OpenError::NoCertificate)?;
-                let mut stream = tls::open(stream, config).await?;
+                let mut stream = tls::open(stream, identity.tls()).await?;
                 write_hello(&mut stream, &Hello::new(identity.session())).await?;
                 let hello = read_hello(&mut stream, &Version::own()).await?;
                 Ok((stream, hello))
@@ -102,36 +104,81 @@ pub async fn open(
 }
 
 /// Accepts at the agent's end. Returns the stream for HTTP/2 and what the relay said about itself.
+///
+/// The relay's first byte tells how it wants to prove itself; with [`Security::Tls`] nothing else is accepted. A relay of
+/// another wire version that begins with its hello in clear learns ours either way.
 pub async fn accept(
     stream: Stream,
     identity: &AgentIdentity,
-    security: Security,
+    least: Security,
 ) -> Result<(Stream, Hello), OpenError> {
     let accepting = async {
-        let mut stream = stream;
-        match security {
-            Security::Proof => {
+        // One byte is looked at; everything behind it passes the buffer by.
+        let mut stream = BufReader::with_capacity(1, stream);
+        let first = stream.fill_buf().await?.first().copied();
+        match (first, least) {
+            (None, _) => Err(OpenError::Closed),
+            (Some(tls::HANDSHAKE), _) => accept_in_tls(Box::new(stream), identity).await,
+            (Some(_), Security::Proof) => {
+                let mut stream: Stream = Box::new(stream);
                 let hello = proof::accept(&mut stream, identity).await?;
                 Ok((stream, hello))
             }
-            Security::Tls => {
-                let config = identity.tls().ok_or(OpenError::NoCertificate)?;
-                let mut stream = tls::accept(stream, config).await?;
-                // The certificate is verified, so the relay may know our version before we look at its own.
-                let hello = read_hello(&mut stream, identity.version()).await;
-                let session = match &hello {
-                    Ok(hello) => hello.session,
-                    Err(OpenError::Version { .. }) => SessionId::random(),
-                    Err(_) => return hello.map(|hello| (stream, hello)),
-                };
-                write_hello(&mut stream, &identity.hello(session)).await?;
-                Ok((stream, hello?))
-            }
+            (Some(_), Security::Tls) => refuse_without_tls(Box::new(stream), identity).await,
         }
     };
     timeout(PROVE_DEADLINE, accepting)
         .await
         .unwrap_or(Err(OpenError::TimedOut))
+}
+
+/// Accepts TLS alone, from which a stranger learns nothing, not even our version.
+pub async fn accept_tls(stream: Stream, identity: &AgentIdentity) -> Result<(Stream, Hello), OpenError> {
+    timeout(PROVE_DEADLINE, accept_in_tls(stream, identity))
+        .await
+        .unwrap_or(Err(OpenError::TimedOut))
+}
+
+async fn accept_in_tls(stream: Stream, identity: &AgentIdentity) -> Result<(Stream, Hello), OpenError> {
+    let mut stream = tls::accept(stream, identity.tls()).await?;
+    // The certificate is verified, so the relay may know our version before we look at its own.
+    let hello = read_hello(&mut stream, identity.version()).await;
+    let session = match &hello {
+        Ok(hello) => hello.session,
+        Err(OpenError::Version { .. }) => SessionId::random(),
+        Err(_) => return hello.map(|hello| (stream, hello)),
+    };
+    write_hello(&mut stream, &identity.hello(session)).await?;
+    Ok((stream, hello?))
+}
+
+/// A relay of another wire version, which may not know that TLS is spoken here, is told our version.
+async fn refuse_without_tls(
+    mut stream: Stream,
+    identity: &AgentIdentity,
+) -> Result<(Stream, Hello), OpenError> {
+    match read_hello(&mut stream, identity.version()).await {
+        Ok(_) => Err(OpenError::WithoutTls),
+        Err(error @ OpenError::Version { .. }) => {
+            write_hello(&mut stream, &identity.hello(SessionId::random())).await?;
+            Err(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Asks an agent that does not speak TLS whether it is of another wire version, as those are that prove the key in clear.
+///
+/// The answer comes from whoever is there: it explains a failure, and nothing else may depend on it.
+pub async fn other_version(mut stream: Stream, identity: &RelayIdentity) -> Option<OpenError> {
+    let asking = async {
+        write_hello(&mut stream, &Hello::new(identity.session())).await?;
+        read_hello(&mut stream, &Version::own()).await
+    };
+    match timeout(PROVE_DEADLINE, asking).await {
+        Ok(Err(error @ OpenError::Version { .. })) => Some(error),
+        _ => None,
+    }
 }
 
 async fn write_hello(stream: &mut Stream, hello: &Hello) -> Result<(), OpenError> {

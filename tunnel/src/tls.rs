@@ -1,11 +1,16 @@
-//! Mutual TLS 1.3, for the path to the pod's address where bytes cross the cluster's network.
+//! Mutual TLS 1.3, for every path on which bytes cross a network.
 //!
-//! Each session has a certificate authority of its own that signs two leaves, one for each end, and whose key is
-//! then forgotten. Both ends verify with the standard verifiers against this authority alone, so a certificate of
-//! any other session, or of a public authority, is worth nothing. The leaves never expire in practice: the session
-//! ends them, and a wrong clock must not.
+//! Both ends verify with the standard verifiers against one certificate authority alone, so a certificate of any other
+//! session, or of a public authority, is worth nothing. Where the authority comes from:
+//!
+//! - a session in a cluster has one of its own, which signs two leaves, one for each end, and whose key is then forgotten;
+//! - for an agent by hand both ends derive the same authority from the secret that they share, and each signs itself a leaf.
+//!   Who knows the secret can do that, and nobody else.
+//!
+//! The leaves never expire in practice: the session ends them, and a wrong clock must not.
 
 use std::io;
+use std::mem;
 use std::sync::Arc;
 
 use rcgen::{
@@ -18,12 +23,14 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::version::TLS13;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::link::OpenError;
 use crate::transport::Stream;
 
+/// The first byte of a handshake (RFC 8446, 5.1), which no other opening of a link begins with.
+pub(crate) const HANDSHAKE: u8 = 22;
 /// The name in the agent's certificate.
 const AGENT_NAME: &str = "agent.kinject.internal";
 /// rustls asks for 4 KiB at a time; this turns a dozen system calls into one.
@@ -35,6 +42,8 @@ pub(crate) const RECORD_BYTES: usize = 16 * 1024 - 22;
 const RECORD_SIZE: usize = RECORD_BYTES + 5;
 /// What is encrypted before it is written: whole records.
 const WRITE_BYTES: usize = 8 * RECORD_BYTES;
+/// What stands before the 32 bytes of an Ed25519 private key in PKCS #8 (RFC 8410, 7).
+const PKCS8_ED25519: [u8; 16] = *b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
 /// The name in the relay's certificate.
 const RELAY_NAME: &str = "relay.kinject.internal";
 
@@ -63,11 +72,19 @@ pub async fn open(stream: Stream, config: Arc<ClientConfig>) -> Result<Stream, O
 }
 
 /// The agent's side: it is the TLS server and demands the relay's certificate.
+///
+/// Whoever has not shown one yet gets no buffer: there may be hundreds of them.
 pub async fn accept(stream: Stream, config: Arc<ServerConfig>) -> Result<Stream, OpenError> {
-    let stream = BufReader::with_capacity(READ_BYTES, stream);
-    match TlsAcceptor::from(config).accept(stream).await {
+    // nothing stays in a buffer of one byte, since rustls asks for more
+    let unproven = BufReader::with_capacity(1, stream);
+    match TlsAcceptor::from(config).accept(unproven).await {
         Ok(mut stream) => {
-            stream.get_mut().1.set_buffer_limit(Some(WRITE_BYTES));
+            let (transport, connection) = stream.get_mut();
+            connection.set_buffer_limit(Some(WRITE_BYTES));
+            let nowhere: Stream = Box::new(tokio::io::empty());
+            let proven = mem::replace(transport, BufReader::with_capacity(1, nowhere));
+            debug_assert!(proven.buffer().is_empty());
+            *transport = BufReader::with_capacity(READ_BYTES, proven.into_inner());
             Ok(Box::new(stream))
         }
         Err(error) => Err(handshake_error(error)),
@@ -96,11 +113,22 @@ impl Leaf {
 }
 
 impl Authority {
-    pub(crate) fn new() -> Result<Authority, AuthorityError> {
+    /// A new one.
+    pub(crate) fn random() -> Result<Authority, AuthorityError> {
+        Authority::with_key(KeyPair::generate_for(&PKCS_ED25519).map_err(AuthorityError::from_display)?)
+    }
+
+    /// The one whose private key is this seed.
+    pub(crate) fn from_seed(seed: &[u8; 32]) -> Result<Authority, AuthorityError> {
+        let key = PrivatePkcs8KeyDer::from([PKCS8_ED25519.as_slice(), seed].concat());
+        let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ED25519);
+        Authority::with_key(key.map_err(AuthorityError::from_display)?)
+    }
+
+    fn with_key(key: KeyPair) -> Result<Authority, AuthorityError> {
         let mut params = params("kinject session", &[])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        let key = KeyPair::generate_for(&PKCS_ED25519).map_err(AuthorityError::from_display)?;
         let certificate = params.self_signed(&key).map_err(AuthorityError::from_display)?;
         Ok(Authority {
             certificate: certificate.der().clone(),
@@ -195,7 +223,11 @@ fn provider() -> Arc<CryptoProvider> {
 fn handshake_error(error: io::Error) -> OpenError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => OpenError::Closed,
-        io::ErrorKind::InvalidData => OpenError::Tls(error.to_string()),
+        io::ErrorKind::InvalidData => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(rustls::Error::InvalidCertificate(_)) => OpenError::NotProven,
+            Some(rustls::Error::InvalidMessage(_)) => OpenError::NotKinject,
+            _ => OpenError::Tls(error.to_string()),
+        },
         _ => OpenError::Io(error),
     }
 }
@@ -212,8 +244,8 @@ mod tests {
         let agent: AgentIdentity = keys.agent.parse().unwrap();
         let (ours, mut seen) = duplex(1 << 20);
         let (mut onward, theirs) = duplex(1 << 20);
-        let (relay, agent) = tokio::join!(open(Box::new(ours), keys.relay.tls().unwrap()), async {
-            let accepting = accept(Box::new(theirs), agent.tls().unwrap());
+        let (relay, agent) = tokio::join!(open(Box::new(ours), keys.relay.tls()), async {
+            let accepting = accept(Box::new(theirs), agent.tls());
             tokio::select! {
                 accepted = accepting => accepted,
                 _ = tokio::io::copy_bidirectional(&mut seen, &mut onward) => panic!("it ended too soon"),

@@ -55,11 +55,14 @@ fn foreign_hello() -> [u8; HELLO_BYTES] {
 }
 
 #[tokio::test]
-async fn ends_with_one_secret_find_each_other() {
-    let relay = RelayIdentity::from_secret(&secret(1));
-    let (opened, accepted) = both(&relay, &AgentIdentity::from_secret(&secret(1)), Security::Proof).await;
-    assert_eq!(opened.unwrap().session, relay.session());
-    assert_eq!(accepted.unwrap().session, relay.session());
+async fn ends_with_one_secret_find_each_other_in_both_ways() {
+    let relay = RelayIdentity::from_secret(&secret(1)).unwrap();
+    let agent = AgentIdentity::from_secret(&secret(1)).unwrap();
+    for security in [Security::Proof, Security::Tls] {
+        let (opened, accepted) = both(&relay, &agent, security).await;
+        assert_eq!(opened.unwrap().session, relay.session());
+        assert_eq!(accepted.unwrap().session, relay.session());
+    }
 }
 
 #[tokio::test]
@@ -75,10 +78,16 @@ async fn ends_with_a_sessions_keys_find_each_other_in_both_ways() {
 
 #[tokio::test]
 async fn a_wrong_secret_is_noticed_by_the_relay_first() {
-    let relay = RelayIdentity::from_secret(&secret(1));
-    let (opened, accepted) = both(&relay, &AgentIdentity::from_secret(&secret(2)), Security::Proof).await;
-    assert!(matches!(opened, Err(OpenError::NotProven)), "{opened:?}");
-    assert!(matches!(accepted, Err(OpenError::Closed)), "{accepted:?}");
+    let relay = RelayIdentity::from_secret(&secret(1)).unwrap();
+    let agent = AgentIdentity::from_secret(&secret(2)).unwrap();
+    for security in [Security::Proof, Security::Tls] {
+        let (opened, accepted) = both(&relay, &agent, security).await;
+        assert!(matches!(opened, Err(OpenError::NotProven)), "{opened:?}");
+        assert!(
+            matches!(accepted, Err(OpenError::Closed | OpenError::Tls(_))),
+            "{accepted:?}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -86,19 +95,107 @@ async fn a_certificate_of_another_session_is_refused_at_both_ends() {
     let (ours, others) = (SessionKeys::generate().unwrap(), SessionKeys::generate().unwrap());
     let agent: AgentIdentity = others.agent.parse().unwrap();
     let (opened, accepted) = both(&ours.relay, &agent, Security::Tls).await;
-    assert!(matches!(opened, Err(OpenError::Tls(_))), "{opened:?}");
+    assert!(matches!(opened, Err(OpenError::NotProven)), "{opened:?}");
     assert!(
         matches!(accepted, Err(OpenError::Tls(_) | OpenError::Closed)),
         "{accepted:?}"
     );
 }
 
+/// Opens in one way where the agent demands another; what either end says of it.
+async fn opening(security: Security, least: Security) -> (Result<(), OpenError>, Result<(), OpenError>) {
+    let (relay, agent) = (
+        RelayIdentity::from_secret(&secret(1)).unwrap(),
+        AgentIdentity::from_secret(&secret(1)).unwrap(),
+    );
+    let (ours, theirs) = streams();
+    let open = async { link::open(boxed(ours), &relay, security).await.map(drop) };
+    let accept = async { link::accept(boxed(theirs), &agent, least).await.map(drop) };
+    soon(async { tokio::join!(open, accept) }).await
+}
+
 #[tokio::test]
-async fn tls_without_a_certificate_is_refused_at_once() {
-    let relay = RelayIdentity::from_secret(&secret(1));
-    let (opened, accepted) = both(&relay, &AgentIdentity::from_secret(&secret(1)), Security::Tls).await;
-    assert!(matches!(opened, Err(OpenError::NoCertificate)), "{opened:?}");
-    assert!(matches!(accepted, Err(OpenError::NoCertificate)), "{accepted:?}");
+async fn a_relay_that_asks_for_tls_gets_it_where_a_proof_would_do() {
+    let (opened, accepted) = opening(Security::Tls, Security::Proof).await;
+    opened.unwrap();
+    accepted.unwrap();
+}
+
+#[tokio::test]
+async fn where_tls_is_demanded_a_proof_is_refused() {
+    let (opened, accepted) = opening(Security::Proof, Security::Tls).await;
+    assert!(matches!(opened, Err(OpenError::Closed)), "{opened:?}");
+    assert!(matches!(accepted, Err(OpenError::WithoutTls)), "{accepted:?}");
+}
+
+/// Somebody in between would have the relay speak in clear, and says what an agent says there.
+#[tokio::test]
+async fn a_relay_that_asked_for_tls_takes_nothing_else() {
+    let keys = SessionKeys::generate().unwrap();
+    let mut hello = foreign_hello();
+    hello[8..10].copy_from_slice(&WIRE_VERSION.to_be_bytes());
+    for answer in [&hello[..], &foreign_hello(), b"HTTP/1.1 200 OK\r\n\r\n"] {
+        let (ours, mut theirs) = streams();
+        theirs.write_all(answer).await.unwrap();
+        let error = soon(link::open(boxed(ours), &keys.relay, Security::Tls))
+            .await
+            .map(drop)
+            .unwrap_err();
+        assert!(matches!(error, OpenError::NotKinject), "{error:?}");
+        let mut said = Vec::new();
+        soon(theirs.read_to_end(&mut said)).await.unwrap();
+        let hello = said.windows(8).any(|bytes| bytes == b"kinject\0");
+        assert!(!hello, "it went on in clear");
+    }
+}
+
+#[tokio::test]
+async fn where_tls_is_demanded_a_relay_of_another_wire_version_learns_ours() {
+    let agent = AgentIdentity::from_secret(&secret(1)).unwrap();
+    let (mut ours, theirs) = streams();
+    ours.write_all(&foreign_hello()).await.unwrap();
+    let error = soon(link::accept(boxed(theirs), &agent, Security::Tls))
+        .await
+        .map(drop)
+        .unwrap_err();
+    assert!(matches!(error, OpenError::Version { .. }), "{error:?}");
+    let mut answer = [0; HELLO_BYTES];
+    soon(ours.read_exact(&mut answer)).await.unwrap();
+    assert_eq!(answer[8..10], WIRE_VERSION.to_be_bytes());
+}
+
+#[tokio::test]
+async fn an_agent_that_is_greeted_in_clear_tells_another_wire_version_and_nothing_else_is_believed() {
+    let relay = RelayIdentity::from_secret(&secret(1)).unwrap();
+    let mut same = foreign_hello();
+    same[8..10].copy_from_slice(&WIRE_VERSION.to_be_bytes());
+    for (answer, is_told) in [
+        (&foreign_hello()[..], true),
+        (&same, false),
+        (&[b'x'; 100], false),
+    ] {
+        let (ours, mut theirs) = streams();
+        theirs.write_all(answer).await.unwrap();
+        let told = soon(link::other_version(boxed(ours), &relay)).await;
+        assert_eq!(
+            matches!(&told, Some(OpenError::Version { theirs, .. }) if theirs.software == "99.0.1"),
+            is_told,
+            "{told:?}"
+        );
+        assert!(is_told || told.is_none());
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_but_tls_is_taken_a_stranger_does_not_even_learn_the_version() {
+    let agent = AgentIdentity::from_secret(&secret(1)).unwrap();
+    let (mut ours, theirs) = streams();
+    ours.write_all(&foreign_hello()).await.unwrap();
+    let accepted = soon(link::accept_tls(boxed(theirs), &agent)).await;
+    assert!(accepted.is_err());
+    let mut answer = Vec::new();
+    soon(ours.read_to_end(&mut answer)).await.unwrap();
+    assert!(!answer.windows(7).any(|bytes| bytes == b"kinject"), "{answer:?}");
 }
 
 #[tokio::test]
@@ -106,7 +203,7 @@ async fn another_wire_version_is_named_to_both() {
     // A relay of a later version.
     let (mut ours, theirs) = streams();
     ours.write_all(&foreign_hello()).await.unwrap();
-    let agent = AgentIdentity::from_secret(&secret(1));
+    let agent = AgentIdentity::from_secret(&secret(1)).unwrap();
     let error = soon(link::accept(boxed(theirs), &agent, Security::Proof))
         .await
         .map(drop)
@@ -128,7 +225,7 @@ async fn another_wire_version_is_named_to_both() {
     // An agent of a later version.
     let (ours, mut theirs) = streams();
     theirs.write_all(&foreign_hello()).await.unwrap();
-    let relay = RelayIdentity::from_secret(&secret(1));
+    let relay = RelayIdentity::from_secret(&secret(1)).unwrap();
     let error = soon(Tunnel::open(boxed(ours), &relay, Security::Proof))
         .await
         .map(drop)
@@ -177,7 +274,7 @@ async fn an_agent_of_another_release_that_speaks_the_same_is_let_in_and_known() 
 
 #[tokio::test]
 async fn a_stranger_gets_no_byte_of_an_answer() {
-    let agent = AgentIdentity::from_secret(&secret(1));
+    let agent = AgentIdentity::from_secret(&secret(1)).unwrap();
     let mut almost = foreign_hello();
     almost[0] = b'K';
     for garbage in [
@@ -205,7 +302,7 @@ async fn a_relay_that_meets_another_program_says_so() {
         .write_all(&b"SSH-2.0-OpenSSH_9.9\r\n".repeat(8))
         .await
         .unwrap();
-    let relay = RelayIdentity::from_secret(&secret(1));
+    let relay = RelayIdentity::from_secret(&secret(1)).unwrap();
     let error = soon(Tunnel::open(boxed(ours), &relay, Security::Proof))
         .await
         .map(drop)
@@ -216,8 +313,8 @@ async fn a_relay_that_meets_another_program_says_so() {
 #[tokio::test]
 async fn a_recorded_proof_is_worth_nothing_the_second_time() {
     let (relay, agent) = (
-        RelayIdentity::from_secret(&secret(1)),
-        AgentIdentity::from_secret(&secret(1)),
+        RelayIdentity::from_secret(&secret(1)).unwrap(),
+        AgentIdentity::from_secret(&secret(1)).unwrap(),
     );
     // A man in the middle writes down what the relay says.
     let (ours, mut middle_relay) = streams();
@@ -254,7 +351,7 @@ async fn a_recorded_proof_is_worth_nothing_the_second_time() {
 
 #[tokio::test]
 async fn an_agents_own_words_do_not_prove_a_relay() {
-    let agent = AgentIdentity::from_secret(&secret(1));
+    let agent = AgentIdentity::from_secret(&secret(1)).unwrap();
     let (mut ours, theirs) = streams();
     let accept = tokio::spawn(async move {
         link::accept(boxed(theirs), &agent, Security::Proof)
@@ -275,8 +372,8 @@ async fn an_agents_own_words_do_not_prove_a_relay() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_is_silent_is_given_up_after_five_seconds() {
-    let agent = AgentIdentity::from_secret(&secret(1));
-    let relay = RelayIdentity::from_secret(&secret(1));
+    let agent = AgentIdentity::from_secret(&secret(1)).unwrap();
+    let relay = RelayIdentity::from_secret(&secret(1)).unwrap();
     let keys = SessionKeys::generate().unwrap();
     let cluster_agent: AgentIdentity = keys.agent.parse().unwrap();
 
@@ -296,8 +393,8 @@ async fn whoever_is_silent_is_given_up_after_five_seconds() {
 #[tokio::test(start_paused = true)]
 async fn a_relay_that_proves_itself_and_then_stays_silent_is_given_up() {
     let (relay, agent) = (
-        RelayIdentity::from_secret(&secret(1)),
-        AgentIdentity::from_secret(&secret(1)),
+        RelayIdentity::from_secret(&secret(1)).unwrap(),
+        AgentIdentity::from_secret(&secret(1)).unwrap(),
     );
     let (ours, theirs) = streams();
     let (opened, accepted) = tokio::join!(

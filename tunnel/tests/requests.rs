@@ -50,7 +50,7 @@ async fn ends_to_be_cut() -> (Ends, Arc<Notify>) {
 async fn ends_of(ours: DuplexStream, theirs: DuplexStream) -> Ends {
     let (send, requests) = unbounded_channel();
     let agent = tokio::spawn(async move {
-        let identity = AgentIdentity::from_secret(&secret(1));
+        let identity = AgentIdentity::from_secret(&secret(1)).unwrap();
         let (stream, _) = link::accept(Box::new(theirs), &identity, Security::Proof)
             .await
             .unwrap();
@@ -62,7 +62,7 @@ async fn ends_of(ours: DuplexStream, theirs: DuplexStream) -> Ends {
             }
         }
     });
-    let identity = RelayIdentity::from_secret(&secret(1));
+    let identity = RelayIdentity::from_secret(&secret(1)).unwrap();
     let (tunnel, driver) = soon(Tunnel::open(Box::new(ours), &identity, Security::Proof))
         .await
         .unwrap();
@@ -258,13 +258,13 @@ async fn a_silent_other_end_is_given_up_after_three_heartbeats() {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let (opened, accepted) = tokio::join!(
         async {
-            let identity = RelayIdentity::from_secret(&secret(1));
+            let identity = RelayIdentity::from_secret(&secret(1)).unwrap();
             Tunnel::open(Box::new(ours), &identity, Security::Proof)
                 .await
                 .unwrap()
         },
         async {
-            let identity = AgentIdentity::from_secret(&secret(1));
+            let identity = AgentIdentity::from_secret(&secret(1)).unwrap();
             link::accept(Box::new(theirs), &identity, Security::Proof)
                 .await
                 .unwrap()

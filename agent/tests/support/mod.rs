@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::fs::OpenOptions;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -28,7 +30,7 @@ impl Agent {
     /// Starts one with a key file, on a Unix socket in a folder of its own and whatever else is given.
     pub(crate) fn start(arguments: &[&str]) -> Agent {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("key"), [7; 32]).unwrap();
+        write_key(&folder.path().join("key"));
         let mut command = Agent::command();
         command
             .arg("--listen")
@@ -71,6 +73,18 @@ impl Agent {
                 return line;
             }
         }
+    }
+
+    /// The lines of its log up to the first that contains the words.
+    pub(crate) fn lines_until(&self, words: &str) -> Vec<String> {
+        let until = Instant::now() + DEADLINE;
+        let mut lines = Vec::new();
+        while !lines.last().is_some_and(|line: &String| line.contains(words)) {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            lines.push(line.unwrap_or_else(|_| panic!("no line with `{words}`")));
+        }
+        lines
     }
 
     /// The address it says it listens on.
@@ -120,15 +134,29 @@ impl Drop for Agent {
     }
 }
 
-/// The identity of a relay that reads the key file.
-pub(crate) fn relay(key: &Path) -> RelayIdentity {
-    RelayIdentity::from_secret(&Secret::read(key).unwrap())
+/// Makes a key file that its owner alone can read.
+pub(crate) fn write_key(path: &Path) {
+    let key = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    key.unwrap().write_all(&[7; 32]).unwrap();
 }
 
-/// A tunnel with its driver running.
+/// The identity of a relay that reads the key file.
+pub(crate) fn relay(key: &Path) -> RelayIdentity {
+    RelayIdentity::from_secret(&Secret::read(key).unwrap()).unwrap()
+}
+
+/// A tunnel with its driver running, secured as a relay does it there.
 pub(crate) async fn open(endpoint: &Endpoint, identity: &RelayIdentity) -> (Tunnel, JoinHandle<CloseReason>) {
+    let security = match endpoint {
+        Endpoint::Tcp { .. } => Security::Tls,
+        Endpoint::Unix(_) => Security::Proof,
+    };
     let stream = endpoint.connect().await.unwrap();
-    let (tunnel, driver) = Tunnel::open(stream, identity, Security::Proof).await.unwrap();
+    let (tunnel, driver) = Tunnel::open(stream, identity, security).await.unwrap();
     (tunnel, tokio::spawn(driver))
 }
 

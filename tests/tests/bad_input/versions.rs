@@ -1,6 +1,8 @@
 //! Agents of another version: refused where they speak another protocol, named where they are only another release.
 
-use std::fs;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
 use std::time::Duration;
 
@@ -23,9 +25,14 @@ impl StandIn {
     fn start(version: Version) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let stand_in = Self { folder };
-        fs::write(stand_in.key(), [7; 32]).unwrap();
+        let key = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(stand_in.key());
+        key.unwrap().write_all(&[7; 32]).unwrap();
         let secret = Secret::read(stand_in.key().as_ref()).unwrap();
-        let identity = AgentIdentity::from_secret(&secret).of_version(version);
+        let identity = AgentIdentity::from_secret(&secret).unwrap().of_version(version);
         let endpoint: Endpoint = stand_in.endpoint().parse().unwrap();
         let (listening, is_listening) = std::sync::mpsc::channel();
         thread::spawn(move || {

@@ -14,13 +14,13 @@ use super::Secret;
 use crate::hello::{Hello, SessionId, Version, fill_random};
 use crate::tls::{self, Authority};
 
-/// The relay's side of a session: its private key, the agent's public key, and in a cluster its certificate.
+/// The relay's side of a session: its private key, the agent's public key, and its certificate.
 #[derive(Clone)]
 pub struct RelayIdentity {
     session: SessionId,
     own: Arc<Ed25519KeyPair>,
     agent: PublicKey,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Arc<ClientConfig>,
 }
 
 /// The agent's side of a session.
@@ -28,7 +28,7 @@ pub struct RelayIdentity {
 pub struct AgentIdentity {
     own: Arc<Ed25519KeyPair>,
     relay: PublicKey,
-    tls: Option<AgentTls>,
+    tls: Arc<ServerConfig>,
     version: Version,
 }
 
@@ -59,11 +59,6 @@ pub enum AgentIdentityError {
     Certificate(String),
 }
 
-#[derive(Clone)]
-struct AgentTls {
-    config: Arc<ServerConfig>,
-}
-
 #[derive(Clone, Copy)]
 pub(crate) struct PublicKey([u8; 32]);
 
@@ -80,13 +75,15 @@ struct AgentIdentityText {
 
 impl RelayIdentity {
     /// The relay of a session whose agent reads the same secret. A new session id each time.
-    pub fn from_secret(secret: &Secret) -> Self {
-        RelayIdentity {
+    pub fn from_secret(secret: &Secret) -> Result<Self, tls::AuthorityError> {
+        let authority = Authority::from_seed(&secret.derive(b"authority"))?;
+        let leaf = authority.relay_leaf()?;
+        Ok(RelayIdentity {
             session: SessionId::random(),
             own: Arc::new(key_pair(&secret.derive(b"relay"))),
             agent: PublicKey::of(&key_pair(&secret.derive(b"agent"))),
-            tls: None,
-        }
+            tls: Arc::new(tls::client_config(authority.certificate(), leaf)?),
+        })
     }
 
     /// The session.
@@ -102,20 +99,22 @@ impl RelayIdentity {
         &self.agent
     }
 
-    pub(crate) fn tls(&self) -> Option<Arc<ClientConfig>> {
-        self.tls.clone()
+    pub(crate) fn tls(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.tls)
     }
 }
 
 impl AgentIdentity {
     /// The agent for every relay that reads the same secret.
-    pub fn from_secret(secret: &Secret) -> Self {
-        AgentIdentity {
+    pub fn from_secret(secret: &Secret) -> Result<Self, tls::AuthorityError> {
+        let authority = Authority::from_seed(&secret.derive(b"authority"))?;
+        let leaf = authority.agent_leaf()?;
+        Ok(AgentIdentity {
             own: Arc::new(key_pair(&secret.derive(b"agent"))),
             relay: PublicKey::of(&key_pair(&secret.derive(b"relay"))),
-            tls: None,
+            tls: Arc::new(tls::server_config(authority.certificate(), leaf)?),
             version: Version::own(),
-        }
+        })
     }
 
     /// The same agent as another kinject would have built it, to see how a relay takes that.
@@ -134,11 +133,6 @@ impl AgentIdentity {
         }
     }
 
-    /// Whether [`crate::Security::Tls`] is possible with it.
-    pub fn has_certificate(&self) -> bool {
-        self.tls.is_some()
-    }
-
     pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
         sign(&self.own, message)
     }
@@ -147,8 +141,8 @@ impl AgentIdentity {
         &self.relay
     }
 
-    pub(crate) fn tls(&self) -> Option<Arc<ServerConfig>> {
-        self.tls.as_ref().map(|tls| tls.config.clone())
+    pub(crate) fn tls(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.tls)
     }
 }
 
@@ -157,7 +151,7 @@ impl SessionKeys {
     pub fn generate() -> Result<SessionKeys, tls::AuthorityError> {
         let (relay_seed, agent_seed) = (random_seed(), random_seed());
         let (relay_pair, agent_pair) = (key_pair(&relay_seed), key_pair(&agent_seed));
-        let authority = Authority::new()?;
+        let authority = Authority::random()?;
         let relay_leaf = authority.relay_leaf()?;
         let agent_leaf = authority.agent_leaf()?;
         let text = AgentIdentityText {
@@ -171,7 +165,7 @@ impl SessionKeys {
             session: SessionId::random(),
             agent: PublicKey::of(&agent_pair),
             own: Arc::new(relay_pair),
-            tls: Some(Arc::new(tls::client_config(authority.certificate(), relay_leaf)?)),
+            tls: Arc::new(tls::client_config(authority.certificate(), relay_leaf)?),
         };
         let agent = serde_json::to_string(&text).map_err(tls::AuthorityError::from_display)?;
         Ok(SessionKeys { relay, agent })
@@ -202,9 +196,7 @@ impl FromStr for AgentIdentity {
         Ok(AgentIdentity {
             own: Arc::new(key_pair(&key(&text.key)?)),
             relay: PublicKey(key(&text.relay)?),
-            tls: Some(AgentTls {
-                config: Arc::new(config),
-            }),
+            tls: Arc::new(config),
             version: Version::own(),
         })
     }
@@ -234,9 +226,7 @@ impl fmt::Debug for RelayIdentity {
 
 impl fmt::Debug for AgentIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AgentIdentity")
-            .field("tls", &self.tls.is_some())
-            .finish_non_exhaustive()
+        f.debug_struct("AgentIdentity").finish_non_exhaustive()
     }
 }
 
@@ -271,8 +261,8 @@ mod tests {
     #[test]
     fn both_ends_of_one_secret_know_each_other() {
         let (relay, agent) = (
-            RelayIdentity::from_secret(&secret(1)),
-            AgentIdentity::from_secret(&secret(1)),
+            RelayIdentity::from_secret(&secret(1)).unwrap(),
+            AgentIdentity::from_secret(&secret(1)).unwrap(),
         );
         assert!(relay.agent().has_signed(b"m", &agent.sign(b"m")));
         assert!(agent.relay().has_signed(b"m", &relay.sign(b"m")));
@@ -281,7 +271,7 @@ mod tests {
             "the agent can sign as the relay"
         );
         assert!(!agent.relay().has_signed(b"other", &relay.sign(b"m")));
-        let stranger = RelayIdentity::from_secret(&secret(2));
+        let stranger = RelayIdentity::from_secret(&secret(2)).unwrap();
         assert!(!agent.relay().has_signed(b"m", &stranger.sign(b"m")));
     }
 
@@ -290,7 +280,6 @@ mod tests {
         let keys = SessionKeys::generate().unwrap();
         assert!(!keys.agent.contains('\n'));
         let agent: AgentIdentity = keys.agent.parse().unwrap();
-        assert!(agent.has_certificate());
         assert!(keys.relay.agent().has_signed(b"m", &agent.sign(b"m")));
         assert!(agent.relay().has_signed(b"m", &keys.relay.sign(b"m")));
     }

@@ -2,7 +2,8 @@
 //!
 //! Each end has an Ed25519 key pair of its own and knows the other's public key. They come from one of two places:
 //!
-//! - a [`Secret`] both ends can read (`--agent-key FILE` and `--key FILE`): both key pairs are derived from it;
+//! - a [`Secret`] both ends can read (`--agent-key FILE` and `--key FILE`): both key pairs and the certificate authority are
+//!   derived from it;
 //! - [`SessionKeys::generate`] for a session in a cluster: random keys, and a certificate authority for TLS. The agent
 //!   is given its own private key and otherwise only public parts, so what stands in its pod's environment cannot be
 //!   used to speak as the relay.

@@ -25,11 +25,14 @@ pub enum Listener {
     Tcp(TcpListener),
 }
 
-/// Who connected, for a log line.
+/// Who connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// Someone on this machine.
-    Local,
+    /// A process of this user, on this machine.
+    Local {
+        /// The user's number.
+        uid: u32,
+    },
     /// This address.
     Remote(SocketAddr),
 }
@@ -60,7 +63,8 @@ impl Listener {
         match self {
             Listener::Unix(listener, _) => {
                 let (stream, _) = listener.accept().await?;
-                Ok((Box::new(stream), Peer::Local))
+                let uid = stream.peer_cred()?.uid();
+                Ok((Box::new(stream), Peer::Local { uid }))
             }
             Listener::Tcp(listener) => loop {
                 let (stream, peer) = match listener.accept().await {
@@ -94,7 +98,7 @@ impl Listener {
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Peer::Local => f.write_str("a local process"),
+            Peer::Local { uid } => write!(f, "a process of user {uid}"),
             Peer::Remote(address) => address.fmt(f),
         }
     }

@@ -56,20 +56,23 @@ impl World {
 
     pub(crate) async fn with_buffers(buffers: Buffers) -> World {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        World::made_of(Box::new(ours), Box::new(theirs), buffers).await
+        World::made_of(Box::new(ours), Box::new(theirs), Security::Proof, buffers).await
     }
 
     pub(crate) async fn between(ours: Stream, theirs: Stream) -> World {
-        World::made_of(ours, theirs, Buffers::Grown).await
+        World::secured(ours, theirs, Security::Proof).await
     }
 
-    async fn made_of(ours: Stream, theirs: Stream, buffers: Buffers) -> World {
+    /// One whose relay proves itself in this way.
+    pub(crate) async fn secured(ours: Stream, theirs: Stream, security: Security) -> World {
+        World::made_of(ours, theirs, security, Buffers::Grown).await
+    }
+
+    async fn made_of(ours: Stream, theirs: Stream, security: Security, buffers: Buffers) -> World {
         let (tell, outcomes) = unbounded_channel();
         let agent = tokio::spawn(agent(theirs, tell, buffers)).abort_handle();
-        let identity = RelayIdentity::from_secret(&secret(1));
-        let (tunnel, driver) = soon(Tunnel::open(ours, &identity, Security::Proof))
-            .await
-            .unwrap();
+        let identity = RelayIdentity::from_secret(&secret(1)).unwrap();
+        let (tunnel, driver) = soon(Tunnel::open(ours, &identity, security)).await.unwrap();
         World {
             tunnel,
             driver: tokio::spawn(driver),
@@ -126,7 +129,7 @@ impl Buffers {
 }
 
 async fn agent(stream: Stream, tell: UnboundedSender<SpliceOutcome>, buffers: Buffers) {
-    let identity = AgentIdentity::from_secret(&secret(1));
+    let identity = AgentIdentity::from_secret(&secret(1)).unwrap();
     let (stream, _) = link::accept(stream, &identity, Security::Proof).await.unwrap();
     let mut server = Server::start(stream).await.unwrap();
     let mut connections = tokio::task::JoinSet::new();
