@@ -16,8 +16,9 @@ Usage:
   kinject-agent --listen unix:PATH|tcp:ADDRESS:PORT --key FILE
 
 Options:
-      --listen ENDPOINT     listen here for relays; may be given several times
-      --key FILE            secret of at least 32 bytes that relays must know, too
+      --listen ENDPOINT     listen here for relays; may be given several times. On TCP all is in TLS
+      --key FILE            secret of at least 32 bytes that relays must know, too; made by
+                            (umask 077; head -c 32 /dev/urandom > FILE), readable by its owner alone
       --identity FILE       in a pod that kinject made, the keys of its session; instead of --key
       --resolv-conf FILE    resolver configuration (default /etc/resolv.conf)
       --grace SECONDS       in a pod, end when no relay has spoken for so long (default 120)
@@ -123,7 +124,9 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     let (identity, grace) = match (key, session) {
         (Some(_), Some(_)) => bail!("it takes --key FILE or --identity FILE, not both"),
         (Some(_), None) if listen.iter().any(|(way, _)| matches!(way, Way::Proxy)) => {
-            bail!("--listen-proxy needs certificates, which a key file does not give");
+            bail!(
+                "--listen-proxy and --key exclude each other: through the API server's proxy come relays of pods alone"
+            );
         }
         (Some(key), None) => (Identity::Key(key), None),
         (None, Some(session)) => (Identity::Session(session), Some(grace)),
@@ -190,7 +193,7 @@ mod tests {
         assert_eq!(fault("serve"), "unknown argument `serve`");
         assert_eq!(fault("--grace soon"), "`soon` is not a number of seconds");
         assert!(fault("--listen /run/a --key k").contains("unix:PATH"));
-        assert!(fault("--listen-proxy 0.0.0.0:8 --key k").contains("certificates"));
+        assert!(fault("--listen-proxy 0.0.0.0:8 --key k").contains("exclude each other"));
         assert!(fault("--listen tcp:127.0.0.1:7 --key k --identity i").ends_with("not both"));
     }
 

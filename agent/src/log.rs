@@ -5,6 +5,11 @@
 
 use std::fmt::{Arguments, Display};
 use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Lines in [`PERIOD`] about what strangers do.
+const MOST: u32 = 20;
+const PERIOD: Duration = Duration::from_secs(60);
 
 /// Writes the line. A log that cannot be written is no reason to stop serving.
 pub(crate) fn log(line: Arguments<'_>) {
@@ -38,5 +43,53 @@ mod tests {
             said(format_args!("refused {peer}")),
             "kinject-agent: refused a\\u{1b}]0;x\\u{7}\\nkinject-agent: listening on all\\n\n"
         );
+    }
+}
+
+/// A log of what anybody may cause, which is bounded whatever strangers do.
+#[derive(Default)]
+pub(crate) struct BoundedLog {
+    began: Option<Instant>,
+    lines: u32,
+}
+
+impl BoundedLog {
+    /// Writes the line, unless there were too many lately; the last of them says so.
+    pub(crate) fn log(&mut self, line: Arguments<'_>) {
+        match self.count(Instant::now()) {
+            count if count < MOST => log(line),
+            MOST => {
+                log(format_args!(
+                    "{line}; more like this is not logged for up to {} s",
+                    PERIOD.as_secs()
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    fn count(&mut self, now: Instant) -> u32 {
+        if self.began.is_none_or(|began| now.duration_since(began) >= PERIOD) {
+            *self = BoundedLog {
+                began: Some(now),
+                lines: 0,
+            };
+        }
+        self.lines = self.lines.saturating_add(1);
+        self.lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted_anew_after_a_while() {
+        let (mut log, start) = (BoundedLog::default(), Instant::now());
+        let counts: Vec<u32> = (0..1000).map(|_| log.count(start)).collect();
+        assert_eq!((counts[0], counts[999]), (1, 1000));
+        assert_eq!(log.count(start + PERIOD - Duration::from_millis(1)), 1001);
+        assert_eq!(log.count(start + PERIOD), 1);
     }
 }

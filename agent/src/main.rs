@@ -18,6 +18,7 @@ mod log;
 mod resolv_conf;
 mod routes;
 mod tunnel;
+mod unproven;
 mod upgrade;
 
 use std::path::Path;
@@ -26,7 +27,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use kinject_tunnel::keys::SecretError;
 use kinject_tunnel::{AgentIdentity, Listener, Secret};
+use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -42,6 +45,13 @@ use log::log;
 const LEFTOVERS: Duration = Duration::from_secs(25);
 
 fn main() -> ExitCode {
+    // Others that run as the same user, in a workload's image for example, find no key in its memory or environment.
+    if let Err(error) = prctl::set_dumpable(false) {
+        log(format_args!(
+            "cannot keep others of this user out of this process: {error}"
+        ));
+        return ExitCode::FAILURE;
+    }
     kinject_tunnel::memory::keep_blocks();
     let options = match cli::parse(std::env::args_os().skip(1)) {
         Ok(Command::Serve(options)) => options,
@@ -63,6 +73,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log(format_args!("{error:#}"));
+            if let Some(error) = error.downcast_ref::<SecretError>() {
+                eprintln!("\nhint: {}", error.hint());
+            }
             ExitCode::FAILURE
         }
     }
@@ -71,7 +84,8 @@ fn main() -> ExitCode {
 async fn serve(options: Options) -> Result<()> {
     raise_file_limit();
     let identity = match &options.identity {
-        Identity::Key(path) => AgentIdentity::from_secret(&Secret::read(path)?),
+        Identity::Key(path) => AgentIdentity::from_secret(&Secret::read(path)?)
+            .with_context(|| format!("no certificate can be made of {}", path.display()))?,
         Identity::Session(path) => session_identity(path)?,
     };
     let resolver = Resolver::new(resolv_conf::read(&options.resolv_conf));

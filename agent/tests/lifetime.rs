@@ -4,6 +4,9 @@
 
 mod support;
 
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -62,21 +65,6 @@ async fn several_relays_are_served_at_once() {
     for (tunnel, _) in &tunnels {
         soon(tunnel.facts()).await.unwrap();
     }
-}
-
-#[tokio::test]
-async fn strangers_cannot_keep_a_relay_out_for_long() {
-    let agent = Agent::start(&["--listen", "tcp:127.0.0.1:0"]);
-    let endpoint = agent.endpoint("listening on tcp:");
-    let mut strangers = Vec::new();
-    for _ in 0..100 {
-        strangers.push(endpoint.connect().await.unwrap());
-    }
-    agent.line("64 have not proven themselves yet");
-    // Their time runs out.
-    agent.line("did not prove itself within 5 seconds");
-    let (tunnel, _driver) = soon(open(&endpoint, &relay(&agent.key()))).await;
-    soon(tunnel.facts()).await.unwrap();
 }
 
 #[tokio::test]
@@ -209,6 +197,48 @@ fn faults_at_the_start_are_named() {
     let (code, _, said) = run(&["--listen", &listen, "--key", key.to_str().unwrap()]);
     assert_eq!(code, Some(1));
     assert!(said.contains("another process listens on"), "{said}");
+}
+
+#[test]
+fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key");
+    support::write_key(&key);
+    std::fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
+    let (code, _, said) = run(&["--listen", "tcp:127.0.0.1:0", "--key", key.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    let key = key.display();
+    assert!(
+        said.contains(&format!(
+            "the key file {key} can be read or written by others (mode 0644)"
+        )),
+        "{said}"
+    );
+    assert!(said.contains(&format!("\n\nhint: `chmod 600 {key}`")), "{said}");
+}
+
+#[test]
+fn others_of_its_user_cannot_look_into_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, key) = (folder.path().join("kinject-agent"), folder.path().join("key"));
+    std::fs::copy(env!("CARGO_BIN_EXE_kinject-agent"), &program).unwrap();
+    support::write_key(&key);
+    let mut command = std::process::Command::new(&program);
+    command.args(["--listen", "tcp:127.0.0.1:0", "--key"]).arg(&key);
+    if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        // whose files belong to root anyway
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        chown(&key, Some(12345), None).unwrap();
+        command.uid(12345).gid(12345);
+    }
+    let agent = Agent::run(command, folder);
+    agent.line("listening on");
+    let owner = |name: &str| {
+        let file = format!("/proc/{}/{name}", agent.process.id());
+        std::fs::metadata(file).unwrap().uid()
+    };
+    // the kernel gives these files of a process that is not dumpable to root (proc(5))
+    assert_eq!((owner("mem"), owner("environ")), (0, 0));
 }
 
 #[test]

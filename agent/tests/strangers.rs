@@ -1,0 +1,244 @@
+//! Strangers who reach an agent and prove nothing: a relay gets in all the same, at once.
+
+#![allow(clippy::unwrap_used, reason = "it runs in tests only")]
+
+mod support;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use kinject_tunnel::{Endpoint, RelayIdentity, Security, SessionKeys, Stream, Tunnel, lanes, link};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use support::{Agent, soon};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
+
+const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r\n";
+
+/// The beginning of a record in which a TLS handshake begins.
+const HALF_A_RECORD: &[u8] = b"\x16\x03\x01\x02\x00\x01";
+
+/// More than there are places.
+const STRANGERS: usize = 600;
+
+/// A relay's patience in these tests: it takes some milliseconds where the machine has nothing else to do.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Unix,
+    Tcp,
+    PortForward,
+    Proxy,
+}
+
+const WAYS: [Way; 4] = [Way::Unix, Way::Tcp, Way::PortForward, Way::Proxy];
+
+/// An agent that listens in every way.
+struct Everywhere {
+    agent: Agent,
+    endpoints: [Endpoint; 4],
+    relay: RelayIdentity,
+}
+
+impl Everywhere {
+    fn start() -> Everywhere {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+        let keys = SessionKeys::generate().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let unix = format!("unix:{}", folder.path().join("agent.sock").display());
+        let mut command = Agent::command();
+        command
+            .env("KINJECT_AGENT_IDENTITY", &keys.agent)
+            .args(["--listen", &unix, "--listen", "tcp:127.0.0.1:0"])
+            .args(["--listen-forward", "127.0.0.1:0", "--listen-proxy", "127.0.0.1:0"]);
+        let agent = Agent::run(command, folder);
+        let endpoints = [
+            agent.endpoint("listening on unix:"),
+            agent.endpoint("listening on tcp:"),
+            agent.endpoint("for port-forward"),
+            agent.endpoint("API server's proxy"),
+        ];
+        Everywhere {
+            agent,
+            endpoints,
+            relay: keys.relay,
+        }
+    }
+
+    async fn connect(&self, way: Way) -> Stream {
+        soon(self.endpoints[way as usize].connect()).await.unwrap()
+    }
+
+    /// A stranger who gets as far as one can without a key, and stops.
+    async fn half_way(&self, way: Way) -> Stream {
+        let mut stream = self.connect(way).await;
+        if way == Way::Proxy {
+            upgrade(&mut stream).await.unwrap();
+        }
+        stream.write_all(HALF_A_RECORD).await.unwrap();
+        stream
+    }
+
+    /// A relay's way in, as far as an answer of the agent.
+    async fn open(&self, way: Way) -> Result<(), Displaced> {
+        let stream = self.connect(way).await;
+        self.open_on(way, stream).await
+    }
+
+    async fn open_on(&self, way: Way, mut stream: Stream) -> Result<(), Displaced> {
+        if way == Way::Proxy {
+            upgrade(&mut stream).await?;
+        }
+        let security = match way {
+            Way::Unix => Security::Proof,
+            Way::Tcp | Way::PortForward | Way::Proxy => Security::Tls,
+        };
+        let (mut stream, hello) = link::open(stream, &self.relay, security).await?;
+        if way == Way::PortForward {
+            stream = lanes::begin(stream).await?.0;
+        }
+        let (tunnel, driver) = Tunnel::over(stream, hello).await?;
+        let driver = tokio::spawn(driver);
+        let answer = tunnel.facts().await;
+        driver.abort();
+        answer?;
+        Ok(())
+    }
+}
+
+/// The agent closed the connection before it knew the relay.
+#[derive(Debug)]
+struct Displaced;
+
+impl<E: std::error::Error> From<E> for Displaced {
+    fn from(error: E) -> Self {
+        eprintln!("the relay's connection ended: {error}");
+        Displaced
+    }
+}
+
+async fn upgrade(stream: &mut Stream) -> Result<(), Displaced> {
+    stream.write_all(UPGRADE).await?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await?);
+    }
+    Ok(())
+}
+
+async fn at_once<T>(way: Way, what: impl Future<Output = T>) -> T {
+    let entered = timeout(AT_ONCE, what).await;
+    entered.unwrap_or_else(|_| panic!("{way:?}: the relay was kept out"))
+}
+
+#[tokio::test]
+async fn hundreds_of_idle_strangers_at_every_listener_do_not_keep_a_relay_out() {
+    let everywhere = Everywhere::start();
+    let mut strangers = Vec::new();
+    for way in WAYS {
+        for _ in 0..STRANGERS {
+            strangers.push(everywhere.connect(way).await);
+        }
+    }
+    for way in WAYS {
+        at_once(way, everywhere.open(way)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn strangers_who_stop_half_way_do_not_keep_a_relay_out() {
+    let everywhere = Everywhere::start();
+    let mut strangers = Vec::new();
+    for way in WAYS {
+        for _ in 0..STRANGERS {
+            strangers.push(everywhere.half_way(way).await);
+        }
+        at_once(way, everywhere.open(way)).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_that_goes_on_does_not_keep_a_relay_out() {
+    let everywhere = Everywhere::start();
+    for way in WAYS {
+        let endpoint = everywhere.endpoints[way as usize].clone();
+        let flood = tokio::spawn(async move {
+            let mut strangers = VecDeque::new();
+            loop {
+                // the agent's queue may be full for a moment
+                strangers.extend(endpoint.connect().await.ok());
+                if strangers.len() > STRANGERS {
+                    strangers.pop_front();
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        everywhere
+            .agent
+            .line("too many connections have not proven themselves");
+        for _ in 0..3 {
+            // it tries again where the machine was too busy for it, as the relay does
+            at_once(way, async { while everywhere.open(way).await.is_err() {} }).await;
+        }
+        flood.abort();
+    }
+}
+
+#[tokio::test]
+async fn strangers_at_one_listener_displace_nobody_at_another() {
+    let everywhere = Everywhere::start();
+    for way in WAYS {
+        // it has not said a word when the flood begins elsewhere
+        let waiting = everywhere.connect(way).await;
+        let other = WAYS[(way as usize + 1) % WAYS.len()];
+        let mut strangers = Vec::new();
+        for _ in 0..STRANGERS {
+            strangers.push(everywhere.connect(other).await);
+        }
+        // the agent has seen all of them
+        everywhere.open(other).await.unwrap();
+        everywhere.open_on(way, waiting).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_oldest_stranger_gives_way_to_a_newcomer() {
+    let everywhere = Everywhere::start();
+    let mut strangers = VecDeque::new();
+    for _ in 0..STRANGERS {
+        strangers.push_back(everywhere.connect(Way::Tcp).await);
+    }
+    everywhere.open(Way::Tcp).await.unwrap();
+    let start = Instant::now();
+    let mut oldest = strangers.pop_front().unwrap();
+    assert_eq!(soon(oldest.read(&mut [0; 1])).await.unwrap_or(0), 0);
+    assert!(
+        start.elapsed() < Duration::from_secs(4),
+        "it was closed for its silence"
+    );
+}
+
+#[tokio::test]
+async fn a_flood_is_one_line_in_the_log_and_refusals_are_few() {
+    let everywhere = Everywhere::start();
+    for _ in 0..300 {
+        let mut stream = everywhere.connect(Way::Tcp).await;
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: a-host-with-a-name-that-is-long\r\n\r\n\r\n\r\n")
+            .await
+            .unwrap();
+        let _closed = soon(stream.read(&mut [0; 1])).await;
+    }
+    let mut strangers = Vec::new();
+    for _ in 0..3 * STRANGERS {
+        strangers.push(everywhere.connect(Way::Tcp).await);
+    }
+    everywhere.open(Way::Unix).await.unwrap();
+    let lines = everywhere.agent.lines_until("tunnel open");
+    let count = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
+    assert_eq!(count("too many connections"), 1, "{lines:#?}");
+    assert_eq!(count("refused"), 20, "{lines:#?}");
+    assert_eq!(count("more like this is not logged"), 1, "{lines:#?}");
+}
