@@ -32,20 +32,6 @@ fn write(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_peers_words_are_one_line_that_no_terminal_obeys() {
-        let peer = "a\x1b]0;x\x07\nkinject-agent: listening on all\n";
-        assert_eq!(
-            said(format_args!("refused {peer}")),
-            "kinject-agent: refused a\\u{1b}]0;x\\u{7}\\nkinject-agent: listening on all\\n\n"
-        );
-    }
-}
-
 /// A log of what anybody may cause, which is bounded whatever strangers do.
 #[derive(Default)]
 pub(crate) struct BoundedLog {
@@ -83,6 +69,15 @@ impl BoundedLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peers_words_are_one_line_that_no_terminal_obeys() {
+        let peer = "a\x1b]0;x\x07\nkinject-agent: listening on all\n";
+        assert_eq!(
+            said(format_args!("refused {peer}")),
+            "kinject-agent: refused a\\u{1b}]0;x\\u{7}\\nkinject-agent: listening on all\\n\n"
+        );
+    }
 
     #[test]
     fn lines_are_counted_anew_after_a_while() {

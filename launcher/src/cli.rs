@@ -2,7 +2,7 @@
 
 use crate::rules::RuleOptions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use kinject_protocol::session::{KubernetesTarget, LogLevel, Target, TransportChoice};
+use kinject_protocol::session::{KubernetesTarget, LogLevel, Target, TlsChoice, TransportChoice};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -103,6 +103,9 @@ pub(crate) struct SessionOptions {
     /// The way to the agent's pod.
     #[arg(long, value_enum, default_value_t = Transport::Auto)]
     transport: Transport,
+    /// Where the session speaks TLS with its agent.
+    #[arg(long, value_enum, default_value_t = Tls::Auto)]
+    tls: Tls,
     /// An agent that runs already, unix:PATH or tcp:HOST:PORT; no Kubernetes is used then.
     #[arg(
         long,
@@ -111,7 +114,7 @@ pub(crate) struct SessionOptions {
         conflicts_with_all = ["namespace", "context", "kubeconfig", "impersonate_user"]
     )]
     agent: Option<String>,
-    /// The file with the secret that this agent was started with, at least 32 bytes.
+    /// The file with the secret that this agent was started with: at least 32 bytes, readable by its owner alone.
     #[arg(long, value_name = "FILE", requires = "agent")]
     agent_key: Option<PathBuf>,
     #[command(flatten)]
@@ -138,6 +141,14 @@ enum Transport {
     Proxy,
     /// Only port-forward.
     PortForward,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Tls {
+    /// Where a network would see its bytes in clear: through the pod proxy and over TCP.
+    Auto,
+    /// Everywhere, also through port-forward and over Unix sockets.
+    Always,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -191,6 +202,10 @@ impl SessionOptions {
     /// Where the agent is. Paths become absolute: the relay works elsewhere.
     pub(crate) fn target(&self) -> std::io::Result<Target> {
         let absolute = |path: &PathBuf| std::path::absolute(path);
+        let tls = match self.tls {
+            Tls::Auto => TlsChoice::Auto,
+            Tls::Always => TlsChoice::Always,
+        };
         if let (Some(endpoint), Some(key)) = (&self.agent, &self.agent_key) {
             let endpoint = match endpoint.strip_prefix("unix:") {
                 Some(path) => format!("unix:{}", std::path::absolute(path)?.display()),
@@ -199,6 +214,7 @@ impl SessionOptions {
             return Ok(Target::Direct {
                 endpoint,
                 key: absolute(key)?,
+                tls,
             });
         }
         Ok(Target::Kubernetes(KubernetesTarget {
@@ -213,6 +229,7 @@ impl SessionOptions {
                 Transport::Proxy => TransportChoice::Proxy,
                 Transport::PortForward => TransportChoice::PortForward,
             },
+            tls,
         }))
     }
 }

@@ -316,12 +316,21 @@ fn greeting(ready: &Ready, took: Duration) -> String {
         Some(namespace) => format!("context {}, namespace {namespace}", ready.cluster),
         None => ready.cluster.clone(),
     };
-    let way = match ready.transport.as_str() {
-        "proxy" => "through the API server's pod proxy",
-        "port-forward" => "through port-forward",
-        _ => "directly",
-    };
+    let way = way(ready);
     format!("connected to {place}, {way}, in {:.1} s", took.as_secs_f32())
+}
+
+/// How the agent is reached, and what may surprise about it.
+fn way(ready: &Ready) -> String {
+    let because = ready.not_by_proxy.as_ref();
+    let because = because.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    match (ready.transport.as_str(), ready.tls) {
+        ("proxy", _) => "through the API server's pod proxy".to_owned(),
+        ("port-forward", true) => format!("through port-forward{because}, in TLS"),
+        ("port-forward", false) => format!("through port-forward{because}, without TLS inside of it"),
+        (_, true) => "directly, in TLS".to_owned(),
+        (_, false) => "directly".to_owned(),
+    }
 }
 
 /// The value of `KINJECT_TARGET`, which programs print, prompts among them: the kubeconfig's words, in one line.
@@ -351,6 +360,8 @@ mod tests {
             cluster: cluster.into(),
             namespace: namespace.map(Into::into),
             transport: "proxy".into(),
+            tls: true,
+            not_by_proxy: None,
             socket: "/run/control.sock".into(),
         };
         assert_eq!(
@@ -361,5 +372,44 @@ mod tests {
         // a value with a zero byte would keep the program from starting
         let hostile = ready("dev\x1b]0;prod\x07\0", Some("a\nb"));
         assert_eq!(target_name(&hostile), r"dev\u{1b}]0;prod\u{7}\0/a\nb");
+    }
+
+    fn greeted(transport: &str, tls: bool, not_by_proxy: Option<&str>) -> String {
+        let ready = Ready {
+            cluster: "dev".into(),
+            namespace: Some("web".into()),
+            transport: transport.into(),
+            tls,
+            not_by_proxy: not_by_proxy.map(str::to_owned),
+            socket: "/run/control.sock".into(),
+        };
+        greeting(&ready, Duration::from_millis(1234))
+    }
+
+    #[test]
+    fn the_greeting_names_the_way_and_what_it_lacks() {
+        assert_eq!(
+            greeted("port-forward", false, Some("the pod proxy may not be used")),
+            "connected to context dev, namespace web, through port-forward (the pod proxy may not be used), \
+             without TLS inside of it, in 1.2 s"
+        );
+        for (ready, way) in [
+            (greeted("proxy", true, None), "through the API server's pod proxy"),
+            (
+                greeted("port-forward", true, None),
+                "through port-forward, in TLS",
+            ),
+            (
+                greeted("port-forward", false, None),
+                "through port-forward, without TLS inside of it",
+            ),
+            (greeted("direct", true, None), "directly, in TLS"),
+            (greeted("direct", false, None), "directly"),
+        ] {
+            assert_eq!(
+                ready,
+                format!("connected to context dev, namespace web, {way}, in 1.2 s")
+            );
+        }
     }
 }

@@ -61,6 +61,8 @@ pub enum Target {
         endpoint: String,
         /// The file that holds the shared secret.
         key: PathBuf,
+        /// Where TLS is spoken.
+        tls: TlsChoice,
     },
     /// A pod that the relay makes in a cluster.
     Kubernetes(KubernetesTarget),
@@ -83,6 +85,19 @@ pub struct KubernetesTarget {
     pub agent_image: String,
     /// Which way to the agent is allowed.
     pub transport: TransportChoice,
+    /// Where TLS is spoken.
+    pub tls: TlsChoice,
+}
+
+/// `--tls`: on which ways to an agent the session speaks TLS of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TlsChoice {
+    /// Where a network would see the session's bytes in clear: through the pod proxy and over TCP.
+    #[default]
+    Auto,
+    /// Everywhere, also through port-forward and over Unix sockets.
+    Always,
 }
 
 /// `--transport`: the ways from here to an agent's pod.
@@ -138,6 +153,10 @@ pub struct Ready {
     pub namespace: Option<String>,
     /// How the agent is reached: `direct`, `proxy` or `port-forward`.
     pub transport: String,
+    /// Whether the session speaks TLS of its own with the agent.
+    pub tls: bool,
+    /// Why it is not the pod proxy, if that was tried first.
+    pub not_by_proxy: Option<String>,
     /// The relay's control socket.
     pub socket: PathBuf,
 }

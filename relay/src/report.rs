@@ -17,6 +17,8 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
     /// Whether trying again is of no use.
     pub(crate) lasting: bool,
+    /// Whether the agent ended the connection before it knew us, as it does where it has too many strangers.
+    pub(crate) cut_short: bool,
 }
 
 impl Failure {
@@ -26,6 +28,7 @@ impl Failure {
             message: escape::line(message.into()),
             hint: Some(escape::line(hint)),
             lasting: true,
+            cut_short: false,
         }
     }
 
@@ -35,7 +38,23 @@ impl Failure {
             message: escape::line(message.into()),
             hint: Some(escape::line(hint)),
             lasting: false,
+            cut_short: false,
         }
+    }
+}
+
+impl Failure {
+    /// A failure that passes when the agent has a place for us.
+    pub(crate) fn cut_short(message: impl Into<String>, hint: &str) -> Self {
+        Self {
+            cut_short: true,
+            ..Self::passing(message, hint)
+        }
+    }
+
+    /// What happened without what somebody else said of it.
+    pub(crate) fn in_own_words(&self) -> &str {
+        self.message.split(": ").next().unwrap_or_default()
     }
 }
 
@@ -97,7 +116,8 @@ pub(crate) fn of_open_error(error: &OpenError, place: Whereabouts<'_>) -> Failur
     let message = format!("the agent at {place} and this kinject do not come together: {error}");
     let hint = "is it a kinject agent, and is the key the same at both ends?";
     match error {
-        OpenError::Io(_) | OpenError::TimedOut | OpenError::Closed => Failure::passing(message, hint),
+        OpenError::Io(_) | OpenError::Closed => Failure::cut_short(message, hint),
+        OpenError::TimedOut => Failure::passing(message, hint),
         _ => Failure::lasting(message, hint),
     }
 }

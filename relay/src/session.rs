@@ -27,6 +27,7 @@ use ipnet::IpNet;
 use kinject_protocol::control::{Reply, Request};
 use kinject_protocol::folder;
 use kinject_protocol::session::{Event, Ready, Report, SessionConfig, Target};
+use kinject_tunnel::Security;
 use std::cell::OnceCell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -216,7 +217,9 @@ async fn bring_up(
     let ready = Ready {
         cluster: place.cluster,
         namespace: place.namespace,
-        transport: established.transport.to_owned(),
+        transport: established.way.transport.to_owned(),
+        tls: established.way.security == Security::Tls,
+        not_by_proxy: established.way.not_by_proxy.clone(),
         socket,
     };
     let shown = ShownResolvConf::of_pod(&established.resolv_conf);
@@ -297,8 +300,8 @@ async fn connector(
     clean_up: &CleanUp,
 ) -> Result<(Connector, Place), Failure> {
     match &config.target {
-        Target::Direct { endpoint, key } => {
-            let connector = Connector::direct(endpoint, key)?;
+        Target::Direct { endpoint, key, tls } => {
+            let connector = Connector::direct(endpoint, key, *tls)?;
             Ok((
                 connector,
                 Place {

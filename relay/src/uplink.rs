@@ -16,9 +16,9 @@ use crate::reached::Reached;
 use crate::report::{self, Failure, Whereabouts};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use kinject_protocol::session::{Event, Report};
+use kinject_protocol::session::{Event, Report, TlsChoice};
 use kinject_tunnel::lanes::{self, SecondLane};
-use kinject_tunnel::{Driver, Endpoint, RelayIdentity, Security, Tunnel, Version, link};
+use kinject_tunnel::{Driver, Endpoint, OpenError, RelayIdentity, Security, Tunnel, Version, link};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::{self, Future};
@@ -36,6 +36,12 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// How long one attempt at an agent that is there may take.
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an agent may be so busy with strangers that it cuts us short.
+const BUSY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The pause after that happened.
+const BUSY_PAUSE: Duration = Duration::from_millis(15);
 
 /// A tunnel that is up.
 pub(crate) struct Up {
@@ -94,12 +100,32 @@ impl Uplink {
     }
 }
 
+/// The way that a tunnel goes.
+pub(crate) struct WayTaken {
+    /// `direct`, `proxy` or `port-forward`.
+    pub(crate) transport: &'static str,
+    /// How the ends have proven themselves.
+    pub(crate) security: Security,
+    /// Why it is not the pod proxy, if that was tried first.
+    pub(crate) not_by_proxy: Option<String>,
+}
+
+impl WayTaken {
+    fn new(transport: &'static str, security: Security) -> Self {
+        Self {
+            transport,
+            security,
+            not_by_proxy: None,
+        }
+    }
+}
+
 /// An open tunnel before anyone uses it.
 pub(crate) struct Opened {
     tunnel: Tunnel,
     driver: Driver,
-    /// `direct`, `proxy` or `port-forward`.
-    pub(crate) transport: &'static str,
+    /// The way to the agent.
+    pub(crate) way: WayTaken,
     /// What makes the way broader while the tunnel is in use already.
     widening: LocalBoxFuture<'static, ()>,
     reached: Reached,
@@ -122,7 +148,7 @@ impl Opened {
         Ok(Self {
             tunnel,
             driver,
-            transport,
+            way: WayTaken::new(transport, security),
             widening: future::ready(()).boxed_local(),
             reached: Reached::Endpoint,
         })
@@ -132,19 +158,20 @@ impl Opened {
     pub(crate) async fn in_lanes<W>(
         stream: kinject_tunnel::Stream,
         identity: &RelayIdentity,
+        security: Security,
         transport: &'static str,
         widen: impl FnOnce(SecondLane) -> W,
     ) -> Result<Self, kinject_tunnel::OpenError>
     where
         W: Future<Output = ()> + 'static,
     {
-        let (stream, agent) = link::open(stream, identity, Security::Proof).await?;
+        let (stream, agent) = link::open(stream, identity, security).await?;
         let (stream, second) = lanes::begin(stream).await?;
         let (tunnel, driver) = Tunnel::over(stream, agent).await?;
         Ok(Self {
             tunnel,
             driver,
-            transport,
+            way: WayTaken::new(transport, security),
             widening: widen(second).boxed_local(),
             reached: Reached::Endpoint,
         })
@@ -159,6 +186,8 @@ pub(crate) enum Connector {
         endpoint: Endpoint,
         /// The relay's half of the shared secret.
         identity: Box<RelayIdentity>,
+        /// How the ends prove themselves.
+        security: Security,
     },
     /// The agent is a pod of ours.
     Cluster(Rc<ClusterAgent>),
@@ -166,7 +195,7 @@ pub(crate) enum Connector {
 
 impl Connector {
     /// The connector for `--agent`.
-    pub(crate) fn direct(endpoint: &str, key: &Path) -> Result<Self, Failure> {
+    pub(crate) fn direct(endpoint: &str, key: &Path, tls: TlsChoice) -> Result<Self, Failure> {
         let endpoint = endpoint.parse::<Endpoint>().map_err(|error| {
             Failure::lasting(
                 format!("--agent {endpoint}: {error}"),
@@ -174,41 +203,42 @@ impl Connector {
             )
         })?;
         let secret = kinject_tunnel::Secret::read(key).map_err(|error| {
+            Failure::lasting(format!("--agent-key {}: {error}", key.display()), &error.hint())
+        })?;
+        let identity = RelayIdentity::from_secret(&secret).map_err(|error| {
             Failure::lasting(
-                format!("--agent-key {}: {error}", key.display()),
-                "give the file that the agent was started with; `head -c 32 /dev/urandom > FILE` makes one",
+                format!(
+                    "--agent-key {}: no certificate can be made of it: {error}",
+                    key.display()
+                ),
+                "report this",
             )
         })?;
+        let security = match (&endpoint, tls) {
+            (Endpoint::Unix(_), TlsChoice::Auto) => Security::Proof,
+            (Endpoint::Unix(_), TlsChoice::Always) | (Endpoint::Tcp { .. }, _) => Security::Tls,
+        };
         Ok(Self::Direct {
             endpoint,
-            identity: Box::new(RelayIdentity::from_secret(&secret)),
+            identity: Box::new(identity),
+            security,
         })
     }
 
     async fn open(&self) -> Result<Opened, Failure> {
         match self {
-            Self::Direct { endpoint, identity } => {
-                let attempt = async {
-                    let stream = endpoint.connect().await.map_err(|error| {
-                        let hint = format!("start it with `kinject-agent --listen {endpoint} --key FILE`");
-                        Failure::passing(format!("cannot reach the agent at {endpoint}: {error}"), &hint)
-                    })?;
-                    Opened::over(stream, identity, Security::Proof, "direct")
-                        .await
-                        .map_err(|error| {
-                            let endpoint = endpoint.to_string();
-                            report::of_open_error(&error, Whereabouts::Endpoint(&endpoint))
-                        })
-                };
-                tokio::time::timeout(OPEN_PATIENCE, attempt)
-                    .await
-                    .unwrap_or_else(|_| {
-                        Err(Failure::passing(
-                            format!("the agent at {endpoint} does not answer"),
-                            "is something else listening there?",
-                        ))
-                    })
-            }
+            Self::Direct {
+                endpoint,
+                identity,
+                security,
+            } => tokio::time::timeout(OPEN_PATIENCE, open_direct(endpoint, identity, *security))
+                .await
+                .unwrap_or_else(|_| {
+                    Err(Failure::passing(
+                        format!("the agent at {endpoint} does not answer"),
+                        "is something else listening there?",
+                    ))
+                }),
             // an API server stands on either way there
             Self::Cluster(agent) => agent.open().await.inspect(|opened| opened.tunnel.gather_ends()),
         }
@@ -224,12 +254,25 @@ impl Connector {
         }
     }
 
-    /// Opens the tunnel and asks the agent what it is.
+    /// Opens the tunnel and asks the agent what it is; tries again where it is busy.
     pub(crate) async fn connect(&self) -> Result<Established, Failure> {
+        let start = Instant::now();
+        loop {
+            match self.connect_once().await {
+                Err(failure) if failure.cut_short && start.elapsed() < BUSY_PATIENCE => {
+                    log::info!("trying again: {}", failure.message);
+                    tokio::time::sleep(BUSY_PAUSE).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn connect_once(&self) -> Result<Established, Failure> {
         let Opened {
             tunnel,
             mut driver,
-            transport,
+            way,
             widening,
             reached,
         } = self.open().await?;
@@ -238,7 +281,7 @@ impl Connector {
             reason = &mut driver => Err(reason.to_string()),
         };
         let facts = facts.map_err(|error| {
-            Failure::passing(
+            Failure::cut_short(
                 format!("the agent does not answer: {error}"),
                 "look into the agent's log",
             )
@@ -250,7 +293,7 @@ impl Connector {
         Ok(Established {
             up,
             driver,
-            transport,
+            way,
             widening,
             reached,
             resolv_conf: facts.resolv_conf,
@@ -258,13 +301,41 @@ impl Connector {
     }
 }
 
+/// Opens a tunnel to somebody else's agent.
+async fn open_direct(
+    endpoint: &Endpoint,
+    identity: &RelayIdentity,
+    security: Security,
+) -> Result<Opened, Failure> {
+    let stream = endpoint.connect().await.map_err(|error| {
+        let hint = format!("start it with `kinject-agent --listen {endpoint} --key FILE`");
+        Failure::passing(format!("cannot reach the agent at {endpoint}: {error}"), &hint)
+    })?;
+    let error = match Opened::over(stream, identity, security, "direct").await {
+        Ok(opened) => return Ok(opened),
+        Err(error) => error,
+    };
+    let error = match &error {
+        // an agent before wire version 4 closes when TLS begins, and says what it is when it is greeted in clear
+        OpenError::Closed | OpenError::Io(_) | OpenError::NotKinject if security == Security::Tls => {
+            match endpoint.connect().await {
+                Ok(stream) => link::other_version(stream, identity).await.unwrap_or(error),
+                Err(_) => error,
+            }
+        }
+        _ => error,
+    };
+    let endpoint = endpoint.to_string();
+    Err(report::of_open_error(&error, Whereabouts::Endpoint(&endpoint)))
+}
+
 /// A tunnel to an agent that has said what it is.
 pub(crate) struct Established {
     /// The tunnel.
     pub(crate) up: Rc<Up>,
     driver: Driver,
-    /// `direct`, `proxy` or `port-forward`.
-    pub(crate) transport: &'static str,
+    /// The way to the agent.
+    pub(crate) way: WayTaken,
     widening: LocalBoxFuture<'static, ()>,
     reached: Reached,
     /// The pod's resolver configuration, word for word.

@@ -11,7 +11,7 @@ use crate::reached::Reached;
 use crate::report::{self, Failure, Whereabouts};
 use crate::uplink::Opened;
 use kinject_escape::word;
-use kinject_protocol::session::{Event, KubernetesTarget, Report, TransportChoice};
+use kinject_protocol::session::{Event, KubernetesTarget, Report, TlsChoice, TransportChoice};
 use kinject_tunnel::lanes::SecondLane;
 use kinject_tunnel::{RelayIdentity, Security, SessionKeys, link};
 use std::cell::{Cell, OnceCell, RefCell};
@@ -41,6 +41,8 @@ pub(crate) struct ClusterAgent {
     /// The image by the digest that the first agent was made of, where it can be pulled by that.
     pinned_image: OnceCell<String>,
     choice: TransportChoice,
+    /// What the ends say through port-forward, beside the TLS of the API server and the kubelet.
+    forward_security: Security,
     /// How many agents were made, or begun.
     generation: Cell<u32>,
     agent: RefCell<Option<RunningAgent>>,
@@ -81,6 +83,10 @@ impl ClusterAgent {
             image: target.agent_image.clone(),
             pinned_image: OnceCell::new(),
             choice: target.transport,
+            forward_security: match target.tls {
+                TlsChoice::Auto => Security::Proof,
+                TlsChoice::Always => Security::Tls,
+            },
             generation: Cell::new(0),
             agent: RefCell::new(None),
             given_up: RefCell::new(None),
@@ -209,12 +215,14 @@ impl ClusterAgent {
                 Ok(opened) => opened,
                 Err(failure) => {
                     log::info!("not through the pod proxy: {}", failure.message);
-                    self.reach_by_port_forward(agent, Instant::now() + ANSWER_PATIENCE)
-                        .await?
+                    let deadline = Instant::now() + ANSWER_PATIENCE;
+                    let mut opened = self.reach_by_port_forward(agent, deadline).await?;
+                    opened.way.not_by_proxy = Some(failure.in_own_words().to_owned());
+                    opened
                 }
             },
         };
-        self.settled.set(Some(if opened.transport == "proxy" {
+        self.settled.set(Some(if opened.way.transport == "proxy" {
             Way::Proxy
         } else {
             Way::PortForward
@@ -264,7 +272,8 @@ impl ClusterAgent {
             let attempt = tokio::time::timeout_at(deadline, async {
                 let (stream, may_widen) = port_forward::open(&self.access, pod).await?;
                 let widen = |second| self.widening(agent, may_widen, second);
-                Ok(Opened::in_lanes(stream, &agent.identity, "port-forward", widen).await)
+                let security = self.forward_security;
+                Ok(Opened::in_lanes(stream, &agent.identity, security, "port-forward", widen).await)
             });
             let failure = match attempt.await {
                 Ok(Ok(Ok(opened))) => return Ok(opened),
@@ -297,13 +306,14 @@ impl ClusterAgent {
         second: SecondLane,
     ) -> impl Future<Output = ()> + 'static {
         let (access, RunningAgent { pod, identity }) = (self.access.clone(), agent.clone());
+        let security = self.forward_security;
         async move {
             if !may_widen {
                 return;
             }
             let joining = async {
                 let stream = port_forward::open_broad(&access, &pod.name).await?;
-                let (stream, _) = link::open(stream, &identity, Security::Proof).await?;
+                let (stream, _) = link::open(stream, &identity, security).await?;
                 // it was opened by the pod's name, too
                 presence::confirm(&access, &pod)
                     .await
