@@ -7,8 +7,9 @@ mod support;
 use kinject_tunnel::{DatagramsEnd, DialError, Tunnel, carry};
 use std::net::SocketAddr;
 use std::time::Duration;
-use support::{Agent, DEADLINE};
-use tokio::net::UdpSocket;
+use support::{Agent, DEADLINE, through};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -161,4 +162,46 @@ async fn a_stalled_flow_holds_back_no_other() {
     })
     .await;
     feeder.abort();
+}
+
+/// What the relay's end knows of a flow's window, and the agent does not, must not be all that is left of it.
+#[tokio::test]
+async fn a_flow_goes_on_when_many_connections_that_are_not_read_have_lowered_all_windows() {
+    let agent = Agent::start(&[]);
+    let (tunnel, _driver) = agent.tunnel().await;
+    let target = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (program, _carried) = flow(&tunnel, target.local_addr().unwrap()).await;
+    let exchange = async |count: usize| {
+        let mut datagram = vec![7; 60_000];
+        for _ in 0..count {
+            program.send(&datagram).await.unwrap();
+            let (length, from) = soon(target.recv_from(&mut datagram)).await.unwrap();
+            target.send_to(&datagram[..length], from).await.unwrap();
+            assert_eq!(soon(program.recv(&mut datagram)).await.unwrap(), 60_000);
+        }
+    };
+    // not so much that the agent would have been told of room for more
+    exchange(32).await;
+
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = service.local_addr().unwrap().to_string();
+    let (mut unread, mut filling) = (Vec::new(), Vec::new());
+    for _ in 0..30 {
+        unread.push(through(&tunnel, &address).await);
+        let (mut accepted, _) = soon(service.accept()).await.unwrap();
+        filling.push(tokio::spawn(async move {
+            let (block, mut written) = (vec![0; 64 * 1024], 0);
+            // until nothing more is taken
+            while let Ok(taken) = timeout(Duration::from_millis(500), accepted.write(&block)).await {
+                written += taken.unwrap();
+            }
+            (accepted, written)
+        }));
+    }
+    let mut written = 0;
+    for filling in filling {
+        written += filling.await.unwrap().1;
+    }
+    assert!(written > 100 << 20, "they did not stall: {written} bytes");
+    exchange(100).await;
 }

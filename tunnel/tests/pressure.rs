@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Buffers, World, fill, read_all, soon};
+use support::{Buffers, World, fill, fill_all, read_all, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -125,6 +125,62 @@ async fn readers_that_stall_among_fast_ones_take_bounded_memory_and_cost_the_oth
     }
     // Lowered windows that were negative have come back.
     transfer(&mut source, &mut reader, 64 << 20).await;
+}
+
+/// So many connections whose programs read nothing, and how much their services could write.
+async fn stalled(world: &World, count: usize) -> (Vec<TcpStream>, Vec<TcpStream>, u64) {
+    let (mut programs, mut services) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let (program, service, _relay) = world.connection().await;
+        programs.push(program);
+        services.push(service);
+    }
+    let (services, all) = fill_all(services).await;
+    (programs, services, all)
+}
+
+#[tokio::test]
+async fn what_hundreds_of_programs_do_not_read_is_bounded_and_costs_another_nothing() {
+    const STALLED: usize = 200;
+    let world = World::with_buffers(Buffers::Small).await;
+    let (programs, services, all) = stalled(&world, STALLED).await;
+    let (mib, of_sockets) = (1 << 20, STALLED as u64 * (256 << 10));
+    assert!(all <= 350 * mib + of_sockets, "{} MiB", all / mib);
+    assert!(all >= 150 * mib, "they did not stall: {} MiB", all / mib);
+
+    let (mut reader, mut source, _relay) = world.connection().await;
+    let start = Instant::now();
+    transfer(&mut source, &mut reader, 16 << 20).await;
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+
+    // everything arrives when it is read after all
+    drop(services);
+    let mut received = 0;
+    for mut program in programs {
+        received += read_all(&mut program).await.unwrap().len() as u64;
+    }
+    assert_eq!(received, all);
+    transfer(&mut source, &mut reader, 16 << 20).await;
+}
+
+/// The other end knows of no more than two thirds of such a connection's window, which is more than is left of it.
+#[tokio::test]
+async fn connections_that_rested_while_windows_were_lowered_far_go_on() {
+    let world = World::with_buffers(Buffers::Small).await;
+    let mut resting = Vec::new();
+    for mib in [0, 1, 2, 3] {
+        let (mut reader, mut source, relay) = world.connection().await;
+        transfer(&mut source, &mut reader, mib << 20).await;
+        let mut rest = vec![0; 900 << 10];
+        source.write_all(&rest).await.unwrap();
+        soon(reader.read_exact(&mut rest)).await.unwrap();
+        resting.push((reader, source, relay));
+    }
+    let (_programs, _services, all) = stalled(&world, 100).await;
+    assert!(all >= 100 << 20, "they did not stall: {all} bytes");
+    for (reader, source, _relay) in &mut resting {
+        transfer(source, reader, 4 << 20).await;
+    }
 }
 
 #[tokio::test]

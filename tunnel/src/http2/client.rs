@@ -172,7 +172,11 @@ impl Tunnel {
             }
         }
         match self.send(datagrams::request(target), false).await {
-            Ok((response, send)) => Ok(DatagramStream::requested(response, send)),
+            Ok((response, send)) => Ok(DatagramStream::requested(
+                response,
+                send,
+                self.common.receivers.clone(),
+            )),
             Err(RequestError::TunnelLost) => Err(DialError::TunnelLost),
             Err(error) => Err(DialError::Other(error.to_string())),
         }
@@ -274,6 +278,9 @@ async fn drive(
                 Ok(()) => CloseReason::PeerClosed,
                 Err(error) => CloseReason::from(error),
             });
+        }
+        if windows.was_heard(|window| connection.set_initial_window_size(window).is_ok()) {
+            cx.waker().wake_by_ref();
         }
         outlet.serve(relief.has_written());
         vigil.keep(cx);

@@ -15,6 +15,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use tokio::time::timeout;
 
 use super::client::verdict;
+use super::receivers::{Receiver, Receivers};
 use super::{client, server};
 use crate::dial_error::DialError;
 use crate::payload::{InFlight, Payload};
@@ -42,8 +43,11 @@ pub struct DatagramStream {
 /// The direction towards this end.
 pub(crate) enum Receiving {
     /// The other end has not answered yet; datagrams may be sent to it already.
-    Requested(ResponseFuture),
-    Open(RecvStream),
+    Requested(ResponseFuture, Receivers),
+    Open {
+        body: RecvStream,
+        _receiver: Receiver,
+    },
     Refused(DialError),
 }
 
@@ -53,13 +57,18 @@ pub struct DatagramRequest {
     port: u16,
     respond: SendResponse<Payload>,
     recv: RecvStream,
+    receiver: Receiver,
 }
 
 impl DatagramStream {
-    pub(super) fn requested(response: ResponseFuture, send: SendStream<Payload>) -> Self {
+    pub(super) fn requested(
+        response: ResponseFuture,
+        send: SendStream<Payload>,
+        receivers: Receivers,
+    ) -> Self {
         Self {
             send,
-            receiving: Receiving::Requested(response),
+            receiving: Receiving::Requested(response, receivers),
             flight: Arc::default(),
         }
     }
@@ -85,18 +94,21 @@ impl DatagramStream {
 impl Receiving {
     /// Cancel-safe.
     pub(crate) async fn opened(&mut self) -> Result<&mut RecvStream, DialError> {
-        if let Self::Requested(response) = self {
+        if let Self::Requested(response, receivers) = self {
             let answered = response.await.map_err(|error| DialError::from_reset(&error));
             *self = match answered.and_then(verdict) {
-                Ok(body) => Self::Open(body),
+                Ok(mut body) => {
+                    let _receiver = receivers.enlist(&mut body);
+                    Self::Open { body, _receiver }
+                }
                 Err(error) => Self::Refused(error),
             };
         }
         match self {
-            Self::Open(body) => Ok(body),
+            Self::Open { body, .. } => Ok(body),
             Self::Refused(error) => Err(error.clone()),
             // the lines above have left none
-            Self::Requested(_) => Err(DialError::TunnelLost),
+            Self::Requested(..) => Err(DialError::TunnelLost),
         }
     }
 }
@@ -125,7 +137,10 @@ impl DatagramRequest {
         let send = self.respond.send_response(response, false).ok()?;
         Some(DatagramStream {
             send,
-            receiving: Receiving::Open(self.recv),
+            receiving: Receiving::Open {
+                body: self.recv,
+                _receiver: self.receiver,
+            },
             flight: Arc::default(),
         })
     }
@@ -139,18 +154,23 @@ impl DatagramRequest {
     pub(super) fn read(
         request: Request<RecvStream>,
         respond: SendResponse<Payload>,
+        receivers: &Receivers,
     ) -> Result<Self, (SendResponse<Payload>, StatusCode)> {
         if request.extensions().get::<Protocol>().map(Protocol::as_str) != Some(PROTOCOL) {
             // RFC 8441 leaves the status open; RFC 9220 names this one
             return Err((respond, StatusCode::NOT_IMPLEMENTED));
         }
         match target(request.uri().path()) {
-            Some((host, port)) => Ok(Self {
-                host,
-                port,
-                respond,
-                recv: request.into_body(),
-            }),
+            Some((host, port)) => {
+                let mut recv = request.into_body();
+                Ok(Self {
+                    host,
+                    port,
+                    respond,
+                    receiver: receivers.enlist(&mut recv),
+                    recv,
+                })
+            }
             None => Err((respond, StatusCode::BAD_REQUEST)),
         }
     }

@@ -15,10 +15,10 @@
 //! Two bare relays in a row, without HTTP/2, do 790 MB/s with 64 KiB at a time and 1,080 with 512 KiB. Hence:
 //!
 //! - Frames of up to 512 KiB, for connections that fill them (`splice` begins with 64 KiB).
-//! - A stream's window is what a connection may have on its way: 6 MiB, enough for 400 MB/s at 15 ms, and more while
-//!   readers keep up (`windows`).
-//! - The connection's window is the largest there is, so that only streams are limited: a reader that stalls keeps
-//!   its own window and takes nothing from others.
+//! - A stream's window is what a connection may have on its way: 6 MiB, enough for 400 MB/s at 15 ms, more while
+//!   readers keep up, and less where many of them do not (`windows`).
+//! - The connection's window is more than streams come to use, so that only they are limited: a reader that stalls keeps its
+//!   own window and takes nothing from others. It bounds what the other end can make this one keep.
 //! - h2's guards against a hostile peer are opened where they would hurt an honest one: both ends have proven
 //!   themselves, and a program may well reset thousands of connections in a second.
 
@@ -28,6 +28,7 @@ mod datagrams;
 mod departures;
 mod facts;
 mod heartbeat;
+mod receivers;
 mod relief;
 mod server;
 mod stream;
@@ -49,8 +50,8 @@ use std::time::Duration;
 
 /// The largest DATA frame either end accepts.
 pub(crate) const FRAME_BYTES: u32 = 512 * 1024;
-/// What all streams together may have on their way: HTTP/2's maximum.
-const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+/// What all streams together may have on their way.
+const CONNECTION_WINDOW: u32 = 512 * 1024 * 1024;
 /// Bytes of one stream that h2 may queue before they are written: one frame under way and one behind it.
 const SEND_BUFFER: usize = 1024 * 1024;
 /// Connections at once.

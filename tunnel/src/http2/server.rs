@@ -110,6 +110,12 @@ impl Server {
                 if let Poll::Ready(accepted) = self.relief.poll(|| self.connection.poll_accept(cx)) {
                     return Poll::Ready(Ok(accepted));
                 }
+                if self
+                    .windows
+                    .was_heard(|window| self.connection.set_initial_window_size(window).is_ok())
+                {
+                    cx.waker().wake_by_ref();
+                }
                 self.outlet.serve(self.relief.has_written());
                 self.heartbeat.poll_silent(cx).map(|()| Err(CloseReason::Silent))
             });
@@ -226,7 +232,7 @@ fn sort(request: Request<RecvStream>, respond: SendResponse<Payload>, common: &C
         None
     };
     if request.method() == Method::CONNECT && request.extensions().get::<Protocol>().is_some() {
-        return match DatagramRequest::read(request, respond) {
+        return match DatagramRequest::read(request, respond, &common.receivers) {
             Ok(request) => Some(Incoming::Datagrams(request)),
             Err((respond, status)) => refuse(respond, status),
         };

@@ -5,6 +5,7 @@ use std::fmt;
 use h2::{RecvStream, SendStream};
 
 use super::departures::Departures;
+use super::receivers::Receiver;
 use super::windows::Share;
 use crate::line::Line;
 use crate::payload::Payload;
@@ -13,6 +14,7 @@ use crate::payload::Payload;
 pub struct TunnelStream {
     pub(crate) send: SendStream<Payload>,
     pub(crate) recv: RecvStream,
+    pub(crate) receiver: Receiver,
     /// What waits at this end.
     pub(crate) waiting: Share,
     /// The way out, shared with the tunnel's other connections.

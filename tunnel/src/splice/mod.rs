@@ -110,6 +110,7 @@ pub async fn splice_until(
     let TunnelStream {
         mut send,
         mut recv,
+        receiver: _for_as_long_as_it_receives,
         waiting,
         line,
         departures,

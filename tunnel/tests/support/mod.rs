@@ -47,6 +47,8 @@ pub(crate) enum Buffers {
     Grown,
     /// The same for all.
     Fixed,
+    /// Little, so that what is taken is ours.
+    Small,
 }
 
 impl World {
@@ -119,12 +121,14 @@ impl World {
 
 impl Buffers {
     fn apply(self, socket: &TcpStream) {
-        const BYTES: usize = 1024 * 1024;
-        if self == Buffers::Fixed {
-            let socket = socket2::SockRef::from(socket);
-            socket.set_send_buffer_size(BYTES).unwrap();
-            socket.set_recv_buffer_size(BYTES).unwrap();
-        }
+        let bytes = match self {
+            Buffers::Grown => return,
+            Buffers::Fixed => 1024 * 1024,
+            Buffers::Small => 128 * 1024,
+        };
+        let socket = socket2::SockRef::from(socket);
+        socket.set_send_buffer_size(bytes).unwrap();
+        socket.set_recv_buffer_size(bytes).unwrap();
     }
 }
 
@@ -187,6 +191,23 @@ pub(crate) async fn fill(socket: &mut TcpStream) -> u64 {
         written += count.unwrap() as u64;
     }
     written
+}
+
+/// Writes to all of them at once until none takes more; gives how much all did.
+pub(crate) async fn fill_all(sockets: impl IntoIterator<Item = TcpStream>) -> (Vec<TcpStream>, u64) {
+    let filling = sockets.into_iter().map(|mut socket| {
+        tokio::spawn(async move {
+            let written = fill(&mut socket).await;
+            (socket, written)
+        })
+    });
+    let (mut filled, mut all) = (Vec::new(), 0);
+    for filling in filling.collect::<Vec<_>>() {
+        let (socket, written) = filling.await.unwrap();
+        filled.push(socket);
+        all += written;
+    }
+    (filled, all)
 }
 
 /// Reads to the end; with an error comes what had been read.
