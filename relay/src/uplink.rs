@@ -280,12 +280,15 @@ impl Connector {
             facts = tunnel.facts() => facts.map_err(|error| error.to_string()),
             reason = &mut driver => Err(reason.to_string()),
         };
-        let facts = facts.map_err(|error| {
+        let mut facts = facts.map_err(|error| {
             Failure::cut_short(
                 format!("the agent does not answer: {error}"),
                 "look into the agent's log",
             )
         })?;
+        for what in facts.keep_to_bounds() {
+            log::warn!("the agent tells more {what} than a pod has: the first ones count");
+        }
         let up = Rc::new(Up {
             tunnel,
             names: PodNames::from(&facts),

@@ -4,5 +4,9 @@
 mod agent;
 mod folders;
 mod foreign_words;
+mod hostile;
+mod keys;
+mod middle;
 mod sockets;
+mod stand_in;
 mod versions;

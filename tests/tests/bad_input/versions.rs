@@ -1,94 +1,16 @@
 //! Agents of another version: refused where they speak another protocol, named where they are only another release.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use kinject_tests::running::{Outcome, run_within};
-use kinject_tunnel::http2::{Incoming, Server};
-use kinject_tunnel::{
-    AgentFacts, AgentIdentity, Endpoint, Listener, Secret, Security, Version, WIRE_VERSION, link,
-};
-use tempfile::TempDir;
+use kinject_tests::running::run_within;
+use kinject_tunnel::{Version, WIRE_VERSION};
 
-const SECONDS: Duration = Duration::from_secs(15);
+use crate::stand_in::StandIn;
 
-/// A folder with the key and the socket of an agent that stands in for one of another version.
-struct StandIn {
-    folder: TempDir,
-}
-
-impl StandIn {
-    /// Starts one, which serves until the test ends.
-    fn start(version: Version) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let stand_in = Self { folder };
-        let key = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(stand_in.key());
-        key.unwrap().write_all(&[7; 32]).unwrap();
-        let secret = Secret::read(stand_in.key().as_ref()).unwrap();
-        let identity = AgentIdentity::from_secret(&secret).unwrap().of_version(version);
-        let endpoint: Endpoint = stand_in.endpoint().parse().unwrap();
-        let (listening, is_listening) = std::sync::mpsc::channel();
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let listener = Listener::bind(&endpoint).unwrap();
-                listening.send(()).unwrap();
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    // an end that refuses this version is what a test is about
-                    if let Ok((stream, _)) = link::accept(stream, &identity, Security::Proof).await {
-                        tell_facts(Server::start(stream).await.unwrap()).await;
-                    }
-                }
-            });
-        });
-        is_listening.recv_timeout(SECONDS).unwrap();
-        stand_in
-    }
-
-    fn endpoint(&self) -> String {
-        format!("unix:{}/agent.sock", self.folder.path().display())
-    }
-
-    fn key(&self) -> String {
-        format!("{}/key", self.folder.path().display())
-    }
-
-    /// `kinject run` with it.
-    fn kinject(&self, flags: &[&str]) -> Outcome {
-        let mut command = kinject_tests::apart::kinject();
-        command
-            .args(["run", "--agent", &self.endpoint(), "--agent-key", &self.key()])
-            .args(flags)
-            .args(["--", "echo", "ran"]);
-        run_within(&mut command, SECONDS)
-    }
-}
-
-/// Answers what a relay asks first, and nothing else, until the relay leaves.
-async fn tell_facts(mut server: Server) {
-    while let Ok(incoming) = server.next().await {
-        if let Incoming::Facts(request) = incoming {
-            request.answer(&AgentFacts {
-                version: String::new(),
-                hostname: "stand-in".into(),
-                networks: Vec::new(),
-                resolv_conf: String::new(),
-                addresses: Vec::new(),
-            });
-        }
-    }
-}
+const ECHO: [&str; 2] = ["echo", "ran"];
 
 fn version(wire: u16, software: &str) -> Version {
     Version {
@@ -101,8 +23,8 @@ fn version(wire: u16, software: &str) -> Version {
 fn an_agent_that_speaks_another_protocol_is_refused_by_both_versions() {
     let ours = env!("CARGO_PKG_VERSION");
     for (wire, software) in [(WIRE_VERSION + 1, "99.0.1"), (0, "0.0.1")] {
-        let agent = StandIn::start(version(wire, software));
-        let outcome = agent.kinject(&[]);
+        let agent = StandIn::start(version(wire, software), "");
+        let outcome = agent.kinject(&[], &ECHO);
         outcome
             .exited(125)
             .complains(&agent.endpoint())
@@ -116,8 +38,8 @@ fn an_agent_that_speaks_another_protocol_is_refused_by_both_versions() {
 
 #[test]
 fn an_agent_of_another_release_that_speaks_the_same_serves_and_is_named_once() {
-    let agent = StandIn::start(version(WIRE_VERSION, "0.0.9"));
-    let outcome = agent.kinject(&[]);
+    let agent = StandIn::start(version(WIRE_VERSION, "0.0.9"), "");
+    let outcome = agent.kinject(&[], &ECHO);
     outcome
         .succeeded()
         .prints("ran\n")
@@ -129,12 +51,41 @@ fn an_agent_of_another_release_that_speaks_the_same_serves_and_is_named_once() {
         1,
         "{outcome}"
     );
-    let quiet = agent.kinject(&["--quiet"]);
+    let quiet = agent.kinject(&["--quiet"], &ECHO);
     assert_eq!(quiet.succeeded().stderr, "");
 }
 
 #[test]
 fn an_agent_of_the_same_release_is_not_worth_a_word() {
-    let agent = StandIn::start(Version::own());
-    assert_eq!(agent.kinject(&[]).succeeded().stderr, "");
+    let agent = StandIn::start(Version::own(), "");
+    assert_eq!(agent.kinject(&[], &ECHO).succeeded().stderr, "");
+}
+
+/// Agents before wire version 4 speak no TLS on TCP, and close when they are spoken to in it.
+#[test]
+fn an_agent_of_an_earlier_protocol_without_tls_on_tcp_is_refused_by_both_versions() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("tcp:{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for relay in listener.incoming() {
+            let (mut relay, mut hello) = (relay.unwrap(), [0; 60]);
+            if relay.read_exact(&mut hello).is_ok() && hello.starts_with(b"kinject\0") {
+                hello[8..10].copy_from_slice(&3_u16.to_be_bytes());
+                relay.write_all(&hello).unwrap();
+            }
+        }
+    });
+    let key = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(key.path(), [7; 32]).unwrap();
+    let mut command = kinject_tests::apart::kinject();
+    command
+        .args(["run", "--agent", &endpoint, "--agent-key"])
+        .arg(key.path())
+        .args(["--", "true"]);
+    let outcome = run_within(&mut command, Duration::from_secs(15));
+    outcome
+        .exited(125)
+        .complains(&format!("the agent at {endpoint} is version"))
+        .complains("(wire 3)")
+        .complains(&format!("(wire {WIRE_VERSION}) cannot work"));
 }

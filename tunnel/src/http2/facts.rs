@@ -1,8 +1,21 @@
-//! What an agent knows about its pod.
+//! What an agent knows about its pod, and how much of it a relay takes.
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
+
+/// Search domains that count, and the bytes of all of them with a separator each: as many as Kubernetes gives to a pod
+/// (<https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/>). Each costs a question for each lookup.
+const SEARCH_DOMAINS: usize = 32;
+const SEARCH_BYTES: usize = 2048;
+/// Name servers that count, as for glibc.
+const NAME_SERVERS: usize = 3;
+/// The longest resolver configuration, several times what all of that takes.
+const RESOLV_CONF_BYTES: usize = 16 * 1024;
+/// Addresses that count. A host of containers has hundreds.
+const ADDRESSES: usize = 1024;
+/// Networks that count; a pod has routes to a few, each of which is compared with the addresses of local answers.
+const NETWORKS: usize = 256;
 
 /// Answer to `GET /.well-known/kinject`. Fields a later agent adds are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +55,68 @@ pub struct InterfaceAddress {
     pub scope: Scope,
 }
 
+impl AgentFacts {
+    /// Leaves out what is more than a pod has, since an agent could tell any amount of it. Returns what was too much.
+    pub fn keep_to_bounds(&mut self) -> Vec<&'static str> {
+        let mut too_much = Vec::new();
+        if self.addresses.len() > ADDRESSES {
+            self.addresses.truncate(ADDRESSES);
+            too_much.push("addresses");
+        }
+        if self.networks.len() > NETWORKS {
+            self.networks.truncate(NETWORKS);
+            too_much.push("networks");
+        }
+        let (mut kept, mut servers) = (String::new(), 0);
+        for line in self.resolv_conf.lines() {
+            let mut words = line.split_whitespace();
+            let kept_line = match words.next() {
+                Some(word @ ("search" | "domain")) => {
+                    let domains = within_bounds(words.clone());
+                    match domains.len() == words.count() {
+                        true => line.to_owned(),
+                        false => {
+                            too_much.push("search domains");
+                            format!("{word} {}", domains.join(" "))
+                        }
+                    }
+                }
+                Some("nameserver") => {
+                    servers += 1;
+                    if servers > NAME_SERVERS {
+                        too_much.push("name servers");
+                        continue;
+                    }
+                    line.to_owned()
+                }
+                _ => line.to_owned(),
+            };
+            if kept.len() + kept_line.len() >= RESOLV_CONF_BYTES {
+                too_much.push("lines in its resolv.conf");
+                break;
+            }
+            kept.push_str(&kept_line);
+            kept.push('\n');
+        }
+        too_much.sort_unstable();
+        too_much.dedup();
+        if !too_much.is_empty() {
+            self.resolv_conf = kept;
+        }
+        too_much
+    }
+}
+
+/// The first domains of a list, as many as count.
+fn within_bounds<'a>(domains: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut bytes = 0;
+    let fits = |domain: &&str| {
+        bytes += domain.len() + 1;
+        bytes <= SEARCH_BYTES + 1
+    };
+    domains.take(SEARCH_DOMAINS).take_while(fits).collect()
+}
+
 /// How far an address reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -62,6 +137,111 @@ impl Scope {
             IpAddr::V4(v4) if v4.is_link_local() => Scope::Link,
             IpAddr::V6(v6) if v6.is_unicast_link_local() => Scope::Link,
             _ => Scope::Global,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn facts(resolv_conf: String) -> AgentFacts {
+        AgentFacts {
+            version: String::new(),
+            hostname: String::new(),
+            resolv_conf,
+            addresses: Vec::new(),
+            networks: Vec::new(),
+        }
+    }
+
+    /// What is kept of a resolv.conf, and what was too much.
+    fn kept(text: &str) -> (String, Vec<&'static str>) {
+        let mut facts = facts(text.to_owned());
+        let too_much = facts.keep_to_bounds();
+        (facts.resolv_conf, too_much)
+    }
+
+    fn domains(count: usize, length: usize) -> String {
+        (0..count).map(|number| format!(" {number:0length$}")).collect()
+    }
+
+    #[test]
+    fn what_kubernetes_gives_to_a_pod_is_kept_word_for_word() {
+        let text = format!(
+            "# a pod's\nnameserver 10.96.0.10\nnameserver ::1\n nameserver 10.0.0.1\nsearch{}\noptions ndots:5",
+            domains(32, 63)
+        );
+        assert_eq!(kept(&text), (text.clone(), vec![]));
+        assert_eq!(kept(""), (String::new(), vec![]));
+    }
+
+    #[test]
+    fn search_domains_beyond_the_bounds_are_left_out() {
+        for (text, expected) in [
+            (
+                format!("search{}\n", domains(20_000, 5)),
+                format!("search{}\n", domains(32, 5)),
+            ),
+            (
+                format!("domain{}\n", domains(32, 255)),
+                format!("domain{}\n", domains(8, 255)),
+            ),
+        ] {
+            assert_eq!(kept(&text), (expected, vec!["search domains"]));
+        }
+    }
+
+    #[test]
+    fn name_servers_lines_addresses_and_networks_beyond_the_bounds_are_left_out() {
+        let (text, too_much) = kept(&"nameserver 10.0.0.1\n".repeat(1000));
+        assert_eq!(
+            (text, too_much),
+            ("nameserver 10.0.0.1\n".repeat(3), vec!["name servers"])
+        );
+        let (text, too_much) = kept(&format!(
+            "options a\noptions {}\noptions b\n",
+            "x".repeat(100_000)
+        ));
+        assert_eq!(
+            (text.as_str(), too_much),
+            ("options a\n", vec!["lines in its resolv.conf"])
+        );
+        let mut many = facts("search a".into());
+        many.addresses = vec![
+            InterfaceAddress {
+                interface: "eth0".into(),
+                address: IpAddr::from([10, 0, 0, 1]),
+                prefix_length: 24,
+                scope: Scope::Global,
+            };
+            5000
+        ];
+        many.networks = vec![
+            Network {
+                address: IpAddr::from([10, 0, 0, 0]),
+                prefix_length: 24,
+            };
+            5000
+        ];
+        assert_eq!(many.keep_to_bounds(), ["addresses", "networks"]);
+        assert_eq!((many.addresses.len(), many.networks.len()), (ADDRESSES, NETWORKS));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_an_agent_tells_is_within_the_bounds_afterwards(
+            lines in prop::collection::vec((0..5_usize, 0..60_usize, 0..300_usize), 0..40),
+        ) {
+            let words = ["search", "domain", "nameserver", "options", ""];
+            let line = |(word, count, length): &(usize, usize, usize)| {
+                format!("{}{}\n", words[*word], domains(*count, *length))
+            };
+            let text: String = lines.iter().map(line).collect();
+            let (text, _) = kept(&text);
+            prop_assert!(text.len() <= RESOLV_CONF_BYTES);
+            prop_assert_eq!(kept(&text).1, Vec::<&str>::new());
         }
     }
 }

@@ -1,0 +1,113 @@
+//! Somebody between a session and its agent on TCP, who reads what passes and changes it.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use kinject_tests::place::{Place, shared_sandbox};
+use kinject_tests::programs::{Program, interpreter};
+use kinject_tests::running::run_within;
+
+const SECONDS: Duration = Duration::from_secs(30);
+
+/// Has itself answered, then has the answer changed on its way, and connects again.
+const PROGRAM: &str = "
+import socket, sys
+def connect(): return socket.create_connection(('echo', 7000), 10)
+first = connect()
+first.sendall(b'a-password')
+print(first.recv(99))
+open(sys.argv[1], 'w').close()
+try:
+    first.sendall(b'changed')
+    print(first.recv(99))
+except OSError as error:
+    print(type(error).__name__)
+again = connect()
+again.sendall(b'again')
+print(again.recv(99))
+";
+
+/// What passes by him, and the file whose being there has him change a byte of what the agent says, once.
+struct Middle {
+    seen: Mutex<Vec<u8>>,
+    wish: PathBuf,
+}
+
+impl Middle {
+    /// Listens on TCP in front of an agent.
+    fn start(agent: &Path, wish: &Path) -> (SocketAddr, Arc<Middle>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let middle = Arc::new(Middle {
+            seen: Mutex::default(),
+            wish: wish.to_owned(),
+        });
+        let (agent, shared) = (agent.to_owned(), Arc::clone(&middle));
+        thread::spawn(move || {
+            for relay in listener.incoming() {
+                let (relay, agent) = (relay.unwrap(), UnixStream::connect(&agent).unwrap());
+                let (from_relay, to_agent) = (relay.try_clone().unwrap(), agent.try_clone().unwrap());
+                let (upwards, downwards) = (Arc::clone(&shared), Arc::clone(&shared));
+                thread::spawn(move || upwards.pass_on(from_relay, to_agent, |_| {}));
+                thread::spawn(move || {
+                    let meddle = |bytes: &mut [u8]| {
+                        if let (Some(byte), Ok(())) =
+                            (bytes.last_mut(), std::fs::remove_file(&downwards.wish))
+                        {
+                            *byte ^= 1;
+                        }
+                    };
+                    downwards.pass_on(agent, relay, meddle);
+                });
+            }
+        });
+        (address, middle)
+    }
+
+    /// Until either end has had enough.
+    fn pass_on(&self, mut from: impl Read, mut to: impl Write, meddle: impl Fn(&mut [u8])) {
+        let mut block = vec![0; 65_536];
+        while let Ok(count @ 1..) = from.read(&mut block) {
+            self.seen.lock().unwrap().extend_from_slice(&block[..count]);
+            meddle(&mut block[..count]);
+            if to.write_all(&block[..count]).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn over_tcp_nothing_is_shown_and_a_byte_that_is_changed_breaks_the_connection_and_reaches_no_program() {
+    let Place::Sandbox(sandbox) = shared_sandbox() else {
+        unreachable!("it is a sandbox")
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let wish = folder.path().join("change");
+    let (address, middle) = Middle::start(&sandbox.socket, &wish);
+    let program = Program::new(interpreter()).args(["-SEc", PROGRAM]).arg(&wish);
+    let mut command: Command = kinject_tests::apart::kinject();
+    command
+        .args(["run", "-v", "--agent", &format!("tcp:{address}"), "--agent-key"])
+        .arg(&sandbox.key)
+        .arg("--")
+        .arg(&program.path)
+        .args(&program.arguments);
+    let outcome = run_within(&mut command, SECONDS);
+    outcome
+        .succeeded()
+        .prints("b'a-password'\nConnectionResetError\nb'again'\n")
+        .complains("directly, in TLS")
+        .complains("lost the connection to the agent")
+        .complains("connected to the agent again");
+    assert!(!wish.exists(), "nothing was changed");
+    let seen = middle.seen.lock().unwrap();
+    assert!(seen.len() > 1000, "nothing passed");
+    assert!(!seen.windows(8).any(|bytes| bytes == b"password"));
+}
