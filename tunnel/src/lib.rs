@@ -14,7 +14,8 @@
 //!
 //! **Who speaks first.** The relay connects and sends its hello; the agent answers with its own and proves that it
 //! holds the session's key; the relay proves the same. Until then the agent takes no byte of a request ([`link`],
-//! [`proof`], [`tls`]). From there on it is plain HTTP/2 with prior knowledge:
+//! [`proof`], [`tls`]). The relay's first byte says in which of the two ways. From there on it is plain HTTP/2 with prior
+//! knowledge:
 //!
 //! | what | how | standard |
 //! |---|---|---|

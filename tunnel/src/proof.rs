@@ -1,6 +1,6 @@
 //! Mutual proof of the session's key on a path that needs no encryption.
 //!
-//! For Unix sockets, networks the user trusts, and port-forward to the pod's loopback. Both ends show that they hold
+//! For Unix sockets, and port-forward to the pod's loopback. Both ends show that they hold
 //! their private key by signing everything that was said, fresh random nonces of both ends included:
 //!
 //! ```text

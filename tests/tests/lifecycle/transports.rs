@@ -68,7 +68,7 @@ fn answered(outcome: &Outcome, through: &str) {
 }
 
 const BY_PROXY: &str = "the API server's pod proxy";
-const BY_PORT_FORWARD: &str = "port-forward";
+const BY_PORT_FORWARD: &str = "port-forward, without TLS inside of it";
 
 #[test]
 fn the_pod_proxy_is_the_first_choice() {
@@ -112,10 +112,22 @@ fn with_port_forward_nobody_is_let_in_at_the_pods_address() {
 }
 
 #[test]
+fn tls_can_be_demanded_inside_of_port_forward() {
+    let Some(home) = Home::new() else { return };
+    let flags = ["-v", "--transport", "port-forward", "--tls", "always"];
+    answered(&asking(&home, &flags), "port-forward, in TLS");
+    home.is_clean();
+}
+
+#[test]
 fn a_large_transfer_comes_whole_by_either_way() {
     let Some(home) = Home::new() else { return };
-    for transport in ["proxy", "port-forward"] {
-        let session = home.session(&["--transport", transport]);
+    for (transport, tls) in [
+        ("proxy", "auto"),
+        ("port-forward", "auto"),
+        ("port-forward", "always"),
+    ] {
+        let session = home.session(&["--transport", transport, "--tls", tls]);
         if transport == "port-forward" {
             eventually("the second lane", SECONDS, || {
                 let logs = ["--namespace", home.name(), "logs", &home.pod()];
@@ -147,11 +159,11 @@ fn few_rights_suffice_for_the_proxy() {
 }
 
 #[test]
-fn without_the_right_to_proxy_port_forward_serves() {
+fn without_the_right_to_proxy_port_forward_serves_and_the_greeting_says_why_and_what_it_lacks() {
     let Some(home) = Home::new() else { return };
     answered(
         &asking_as(&home, &[JOBS, SECRETS, PODS, PORT_FORWARD], &["-v"]),
-        BY_PORT_FORWARD,
+        "port-forward (the pod proxy may not be used), without TLS inside of it",
     );
     home.is_clean();
 }
