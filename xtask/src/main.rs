@@ -3,6 +3,8 @@
 mod archive;
 mod bench;
 mod cargo;
+#[cfg(test)]
+mod ci_tests;
 mod cluster;
 mod demo;
 mod dist;
