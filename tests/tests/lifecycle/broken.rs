@@ -211,11 +211,18 @@ fn the_user_is_told_of_a_new_agent_and_what_became_of_the_old_one() {
     let Some(home) = Home::new() else { return };
     let told = Told::start(&home);
     let old = home.pod();
-    let delete = ["--namespace", home.name(), "delete", "pod", &old];
-    // its name is free when the session looks for it, or soon
-    let deleted = [&delete[..], &["--grace-period=0", "--force"]].concat();
+    let namespace = ["--namespace", home.name()];
+    let delete = ["delete", "pod", &old, "--grace-period=0", "--force"];
+    // the session does not look for the pod while it is on its way out
     kill_process(pid(told.relay()), Signal::STOP).unwrap();
-    home.cluster.kubectl(&deleted).unwrap();
+    home.cluster.kubectl(&[&namespace[..], &delete].concat()).unwrap();
+    eventually("the pod is gone", Duration::from_secs(20), || {
+        let get = ["get", "pod", &old, "--ignore-not-found"];
+        home.cluster
+            .kubectl(&[&namespace[..], &get].concat())
+            .unwrap()
+            .is_empty()
+    });
     kill_process(pid(told.relay()), Signal::CONT).unwrap();
     told.line("lost the connection to the agent");
     let line = told.line("connected again after");

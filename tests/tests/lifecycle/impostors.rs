@@ -50,6 +50,15 @@ impl<'a> Editor<'a> {
         serde_json::from_str(&self.kubectl(&["get", kind, name, "--output", "json"])).unwrap()
     }
 
+    /// Deletes a pod and waits until its name is free.
+    fn delete_pod(&self, name: &str) {
+        self.kubectl(&["delete", "pod", name, "--grace-period=0", "--force"]);
+        eventually("the pod's name is free", SOON, || {
+            self.kubectl(&["get", "pod", name, "--ignore-not-found"])
+                .is_empty()
+        });
+    }
+
     /// The labels of the agent's pod by which sessions find it. The Job's controller knows its pods by another one: it would
     /// count an impostor with that one as its own, and remove it.
     fn labels_of(&self, pod: &str) -> Value {
@@ -143,7 +152,7 @@ fn a_pod_that_took_the_name_of_the_agents_is_never_connected_to() {
     let labels = editor.labels_of(&pod);
     // the session does not notice before everything is in place
     signal(session.relay(), Signal::STOP);
-    editor.kubectl(&["delete", "pod", &pod, "--grace-period=0", "--force"]);
+    editor.delete_pod(&pod);
     editor.run_copy(&pod, &labels);
     signal(session.relay(), Signal::CONT);
     answers(&session);
@@ -205,7 +214,7 @@ fn a_tunnel_that_led_to_a_pod_of_the_same_name_is_dropped_unused() {
     editor.copy_keys();
     let pod = home.pod();
     let labels = editor.labels_of(&pod);
-    editor.kubectl(&["delete", "pod", &pod, "--grace-period=0", "--force"]);
+    editor.delete_pod(&pod);
     editor.run_copy(&pod, &labels);
     gate.open();
     let outcome = finish(kinject, started, "kinject run", 2 * SOON);
