@@ -14,6 +14,7 @@ use kinject_tests::place::{Place, cluster};
 use kinject_tests::programs::Program;
 use kinject_tests::running::{Outcome, finish, spawn};
 use kinject_tests::session::{eventually, kinject_run};
+use kinject_tunnel::SessionKeys;
 use serde_json::{Value, json};
 
 /// How long anything here may take.
@@ -82,15 +83,24 @@ impl Scene {
 
     /// Creates a pod of the editor's that runs although the node is closed, since no scheduler is asked.
     fn create_pod(&self, metadata: &Value) {
+        let keys = SessionKeys::generate().unwrap();
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "own-keys"}, "stringData": {"identity": keys.agent},
+        });
+        self.edit(&["create", "--filename", "-"], &secret.to_string());
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {
             "nodeName": node(&self.cluster),
             "restartPolicy": "Never",
-            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+            "securityContext": {
+                "runAsNonRoot": true, "fsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "volumes": [{"name": "keys", "secret": {"secretName": "own-keys", "defaultMode": 0o440}}],
             "containers": [{
                 "name": "agent",
                 "image": AGENT_IMAGE,
-                // an agent with a key that is no secret
-                "args": ["--listen", "tcp:0.0.0.0:7800", "--key", "/etc/hosts"],
+                // an agent with keys of the editor's own
+                "args": ["--listen-proxy", "0.0.0.0:7800", "--identity", "/keys/identity"],
+                "volumeMounts": [{"name": "keys", "mountPath": "/keys"}],
                 "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
             }],
         }});
@@ -121,7 +131,8 @@ impl Scene {
         let mut found = Value::Null;
         eventually("a Job", SOON, || {
             let jobs = ["--namespace", self.namespace.name(), "get", "jobs"];
-            found = self.cluster.kubectl_json(&jobs).unwrap()["items"][0].take();
+            // null while there is none
+            found = self.cluster.kubectl_json(&jobs).unwrap()["items"][0].clone();
             !found.is_null()
         });
         found["metadata"].take()
