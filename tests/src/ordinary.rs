@@ -1,7 +1,7 @@
 //! An ordinary user: the one that runs the tests, or where that is root another one.
 
-use std::fs;
-use std::os::unix::fs::chown;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -70,6 +70,8 @@ impl Agent {
         let folder = folder();
         let place = |name: &str| folder.path().join(name);
         fs::write(place("key"), [7; 32]).expect("a new folder can be written to");
+        // what others can read is no key
+        fs::set_permissions(place("key"), Permissions::from_mode(0o600)).expect("it is our own");
         if let Some((user, group)) = user() {
             chown(place("key"), Some(user), Some(group)).expect("root may give a file away");
         }
