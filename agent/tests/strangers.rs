@@ -67,6 +67,15 @@ impl Everywhere {
         }
     }
 
+    /// Memory that the agent uses.
+    fn resident_mib(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.agent.process.id());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<u64>().unwrap() / 1024
+    }
+
     async fn connect(&self, way: Way) -> Stream {
         soon(self.endpoints[way as usize].connect()).await.unwrap()
     }
@@ -157,6 +166,9 @@ async fn strangers_who_stop_half_way_do_not_keep_a_relay_out() {
         }
         at_once(way, everywhere.open(way)).await.unwrap();
     }
+    // every place of every listener is taken
+    let resident = everywhere.resident_mib();
+    assert!(resident < 64, "{resident} MiB");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

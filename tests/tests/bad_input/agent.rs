@@ -240,6 +240,15 @@ fn a_direct_agent_over_tcp_serves() {
 }
 
 #[test]
+fn tls_can_be_demanded_of_an_agent_on_a_unix_socket() {
+    for (tls, way) in [("always", "directly, in TLS, in"), ("auto", "directly, in")] {
+        let ask = shell("curl -sS http://web/");
+        let outcome = run(&mut kinject_run(shared_sandbox(), &["-v", "--tls", tls], &ask));
+        outcome.succeeded().prints("hello from web\n").complains(way);
+    }
+}
+
+#[test]
 fn arguments_need_not_be_text() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
