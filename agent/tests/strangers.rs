@@ -48,9 +48,12 @@ impl Everywhere {
         let keys = SessionKeys::generate().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let unix = format!("unix:{}", folder.path().join("agent.sock").display());
+        let identity = folder.path().join("identity");
+        std::fs::write(&identity, &keys.agent).unwrap();
         let mut command = Agent::command();
         command
-            .env("KINJECT_AGENT_IDENTITY", &keys.agent)
+            .arg("--identity")
+            .arg(identity)
             .args(["--listen", &unix, "--listen", "tcp:127.0.0.1:0"])
             .args(["--listen-forward", "127.0.0.1:0", "--listen-proxy", "127.0.0.1:0"]);
         let agent = Agent::run(command, folder);

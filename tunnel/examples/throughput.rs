@@ -27,7 +27,7 @@ use kinject_tunnel::{AgentIdentity, Endpoint, Listener, Security, SessionKeys, T
 const ECHO: u8 = b'e';
 const SOURCE: u8 = b's';
 const DISCARD: u8 = b'd';
-const IDENTITY: &str = "KINJECT_AGENT_IDENTITY";
+const IDENTITY: &str = "THROUGHPUT_IDENTITY";
 const BLOCK: usize = 128 * 1024;
 
 fn main() -> io::Result<()> {
