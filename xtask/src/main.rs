@@ -8,6 +8,8 @@ mod ci_tests;
 mod cluster;
 mod demo;
 mod dist;
+#[cfg(test)]
+mod docs_tests;
 mod elf;
 mod exports;
 mod hint;
