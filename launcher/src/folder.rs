@@ -59,8 +59,10 @@ fn parents() -> Vec<PathBuf> {
 pub(crate) fn lasting() -> Result<PathBuf, Vec<String>> {
     let mut failures = Vec::new();
     for folder in runtime().into_iter().chain(cache()) {
-        match ensure(&folder).and_then(|()| check_lasting(&folder)) {
-            Ok(()) => return Ok(folder),
+        // by its own path: what a link on the way leads to can be changed, or come to be somebody else's
+        let found = ensure(&folder).and_then(|()| folder.canonicalize());
+        match found.and_then(|found| check_lasting(&found).map(|()| found)) {
+            Ok(found) => return Ok(found),
             Err(error) => failures.push(format!("{}: {error}", folder.display())),
         }
     }
@@ -68,7 +70,7 @@ pub(crate) fn lasting() -> Result<PathBuf, Vec<String>> {
 }
 
 fn check_lasting(folder: &Path) -> io::Result<()> {
-    for around in folder.canonicalize()?.ancestors().skip(1) {
+    for around in folder.ancestors().skip(1) {
         if !is_private(&std::fs::metadata(around)?) {
             return Err(io::Error::new(
                 ErrorKind::PermissionDenied,
@@ -100,8 +102,10 @@ fn cache() -> Option<PathBuf> {
 /// Sees to it that one of the user's folders is there, and is the user's alone.
 pub(crate) fn ensure(folder: &Path) -> io::Result<()> {
     let around = folder.parent().unwrap_or(Path::new("/"));
-    // a home may have no cache yet
-    private().recursive(true).create(around)?;
+    if cache().as_deref() == Some(folder) {
+        // a home may have no cache yet
+        private().recursive(true).create(around)?;
+    }
     if !keeps(&std::fs::metadata(around)?) {
         return Err(io::Error::new(
             ErrorKind::PermissionDenied,
@@ -157,13 +161,18 @@ pub(crate) fn remove(folder: &Path) {
 
 /// Eight hexadecimal digits at random.
 pub(crate) fn new_session() -> Result<String, Failure> {
-    let mut bytes = [0_u8; 4];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).map_err(|error| {
+    random_name().map_err(|error| {
         Failure::own(
             format!("cannot name the session: {error}"),
             "does getrandom(2) work here?",
         )
-    })?;
+    })
+}
+
+/// The same for a file that is to be nobody else's.
+pub(crate) fn random_name() -> io::Result<String> {
+    let mut bytes = [0_u8; 4];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
     Ok(format!("{:08x}", u32::from_be_bytes(bytes)))
 }
 
@@ -214,14 +223,14 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_missing_around_the_users_own_is_made() {
-        let home = tempfile::tempdir().unwrap();
-        let folder = home.path().join(".cache/kinject");
-        ensure(&folder).unwrap();
+    fn what_a_folder_is_to_lie_in_is_not_made() {
+        let around = tempfile::tempdir().unwrap();
+        let missing = around.path().join("missing");
         assert_eq!(
-            std::fs::metadata(home.path().join(".cache")).unwrap().mode() & 0o777,
-            0o700
+            ensure(&missing.join("kinject")).unwrap_err().kind(),
+            ErrorKind::NotFound
         );
+        assert!(!missing.exists());
     }
 
     #[test]

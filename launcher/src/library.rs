@@ -54,9 +54,12 @@ fn link(library: &Path) -> Result<PathBuf, Failure> {
         return Ok(link);
     }
     // under another name first: a session that starts meanwhile finds the whole of it
-    let unfinished = folder.join(format!("{}.{}", name_of_link(library), std::process::id()));
-    std::os::unix::fs::symlink(library, &unfinished)
-        .and_then(|()| std::fs::rename(&unfinished, &link))
+    folder::random_name()
+        .map(|name| folder.join(format!("{}.{name}", name_of_link(library))))
+        .and_then(|unfinished| {
+            std::os::unix::fs::symlink(library, &unfinished)?;
+            std::fs::rename(&unfinished, &link)
+        })
         .map_err(|error| cannot(&format!("{}: {error}", link.display())))?;
     Ok(link)
 }

@@ -13,6 +13,9 @@ use learnt::Learnt;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+/// How many networks of each origin count: each decision looks through all of them.
+const MOST_NETWORKS: usize = 256;
+
 /// The session's routes.
 #[derive(Default)]
 pub(crate) struct Routes {
@@ -24,15 +27,15 @@ pub(crate) struct Routes {
 /// The cluster's networks, as far as they are known.
 #[derive(Default)]
 struct Networks {
-    /// Those that the agent's pod has addresses in or routes to.
-    pod: Vec<IpNet>,
+    /// Those that the session's agents have addresses in or routes to, the latest agents' first.
+    pods: Vec<IpNet>,
     /// Those of Services and pods, as the API tells them.
     api: Vec<IpNet>,
 }
 
 impl Networks {
     fn contain(&self, address: IpAddr) -> bool {
-        self.pod
+        self.pods
             .iter()
             .chain(&self.api)
             .any(|network| network.contains(&address))
@@ -81,13 +84,21 @@ impl Routes {
         }
     }
 
-    /// The networks that the agent's pod has addresses in or routes to.
-    pub(crate) fn set_pod_networks(&self, networks: Vec<IpNet>) {
-        self.networks.lock().pod = networks;
+    /// The networks that an agent's pod has addresses in or routes to. Those of earlier agents, on other nodes, stay the
+    /// cluster's.
+    pub(crate) fn add_pod_networks(&self, networks: &[IpNet]) {
+        let mut known = self.networks.lock();
+        let earlier = std::mem::take(&mut known.pods);
+        for network in networks.iter().chain(&earlier) {
+            if known.pods.len() < MOST_NETWORKS && !known.pods.contains(network) {
+                known.pods.push(*network);
+            }
+        }
     }
 
     /// The networks of Services and pods, as the API tells them.
-    pub(crate) fn set_api_networks(&self, networks: Vec<IpNet>) {
+    pub(crate) fn set_api_networks(&self, mut networks: Vec<IpNet>) {
+        networks.truncate(MOST_NETWORKS);
         self.networks.lock().api = networks;
     }
 
@@ -193,14 +204,15 @@ mod tests {
     #[test]
     fn an_address_in_a_network_of_the_clusters_is_local_by_a_rule_alone() {
         let routes = routes(&[(Way::Local, "10.96.0.7")]);
-        let networks = |list: &[&str]| list.iter().map(|network| network.parse().unwrap()).collect();
+        let networks =
+            |list: &[&str]| -> Vec<IpNet> { list.iter().map(|network| network.parse().unwrap()).collect() };
         routes.learnt_locally(
             "a",
             &["10.96.0.8".parse().unwrap(), "10.244.1.1".parse().unwrap()],
         );
         assert_eq!(way(&routes, "10.96.0.8:80"), Way::Local);
         routes.set_api_networks(networks(&["10.96.0.0/16", "fd00:96::/112"]));
-        routes.set_pod_networks(networks(&["10.244.1.0/24"]));
+        routes.add_pod_networks(&networks(&["10.244.1.0/24"]));
         for target in ["10.96.0.8:80", "10.244.1.1:80", "[fd00:96::7]:80"] {
             routes.learnt_locally("a", &[target.parse::<SocketAddr>().unwrap().ip()]);
             assert_eq!(way(&routes, target), Way::Remote, "{target}");
@@ -208,9 +220,17 @@ mod tests {
         assert!(routes.is_clusters("::ffff:10.96.0.8".parse().unwrap()));
         assert!(!routes.is_clusters("10.97.0.8".parse().unwrap()));
         assert_eq!(way(&routes, "10.96.0.7:80"), Way::Local);
-        // another pod may stand elsewhere
-        routes.set_pod_networks(networks(&["10.244.2.0/24"]));
-        assert_eq!(way(&routes, "10.244.1.1:80"), Way::Local);
+        // a later agent may stand on another node
+        routes.add_pod_networks(&networks(&["10.244.2.0/24"]));
+        for target in ["10.244.1.1:80", "10.244.2.1:80"] {
+            routes.learnt_locally("a", &[target.parse::<SocketAddr>().unwrap().ip()]);
+            assert_eq!(way(&routes, target), Way::Remote, "{target}");
+        }
+        for index in 0..1000_u32 {
+            let network = IpNet::new(IpAddr::V4(index.into()), 32).unwrap();
+            routes.add_pod_networks(&[network]);
+        }
+        assert_eq!(routes.networks.lock().pods.len(), MOST_NETWORKS);
     }
 
     #[test]

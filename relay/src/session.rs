@@ -234,7 +234,7 @@ async fn bring_up(
     // an agent that somebody runs by hand may well stand in this machine's own network
     let note_networks = move |routes: &Routes, up: &Up| {
         if is_pod {
-            routes.set_pod_networks(up.names.networks.clone());
+            routes.add_pod_networks(&up.names.networks);
         }
     };
     note_networks(&routes, &established.up);

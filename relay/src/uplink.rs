@@ -40,9 +40,6 @@ const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long an agent may be so busy with strangers that it cuts us short.
 const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 
-/// The pause after that happened.
-const BUSY_PAUSE: Duration = Duration::from_millis(15);
-
 /// A tunnel that is up.
 pub(crate) struct Up {
     /// The tunnel.
@@ -254,21 +251,8 @@ impl Connector {
         }
     }
 
-    /// Opens the tunnel and asks the agent what it is; tries again where it is busy.
-    pub(crate) async fn connect(&self) -> Result<Established, Failure> {
-        let start = Instant::now();
-        loop {
-            match self.connect_once().await {
-                Err(failure) if failure.cut_short && start.elapsed() < BUSY_PATIENCE => {
-                    log::info!("trying again: {}", failure.message);
-                    tokio::time::sleep(BUSY_PAUSE).await;
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    async fn connect_once(&self) -> Result<Established, Failure> {
+    /// Opens the tunnel and asks the agent what it is.
+    async fn connect(&self) -> Result<Established, Failure> {
         let Opened {
             tunnel,
             mut driver,
@@ -404,7 +388,7 @@ impl Keeper {
         let mut pause = FIRST_PAUSE;
         let mut said = None;
         loop {
-            let failure = match self.connect().await {
+            let failure = match self.connect_once().await {
                 Ok(established) => return established,
                 Err(failure) => failure,
             };
@@ -420,8 +404,22 @@ impl Keeper {
         }
     }
 
-    /// A tunnel. The failure of the first one is the session's.
+    /// The first tunnel, whose failure is the session's; an agent that is busy with strangers is tried again for a while.
     pub(crate) async fn connect(&self) -> Result<Established, Failure> {
+        let (start, mut pause) = (Instant::now(), FIRST_PAUSE);
+        loop {
+            match self.connect_once().await {
+                Err(failure) if failure.cut_short && start.elapsed() + pause < BUSY_PATIENCE => {
+                    log::info!("trying again: {}", failure.message);
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn connect_once(&self) -> Result<Established, Failure> {
         let established = self.connector.connect().await?;
         let agent = &established.up.tunnel.agent().version;
         let known = self.release.replace(agent.software.clone());

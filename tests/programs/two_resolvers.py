@@ -2,7 +2,7 @@
 
 usage: two_resolvers.py KINJECT AGENT SCENE
 
-SCENE is JSON: "cluster" and "machine" map names to lists of addresses (or, for reverse names, of names); "search" is the
+SCENE is JSON: "cluster" and "machine" map names to lists of addresses (or, for reverse names, of names), "cluster_fails" are names of which the cluster's server cannot say anything; "search" is the
 machine's search list, "hosts" its hosts file, "flags" are kinject's, "script" is what runs in the session. Everything else does
 not exist. Prints what the script prints; then, as JSON, the questions that each of the name servers was asked. At port 7 of every
 address of this machine, "here" is said.
@@ -48,19 +48,19 @@ def records(kind, values):
     ]
 
 
-def answer(question, zone, asked):
-    """What the zone says."""
+def answer(question, zone, fails, asked):
+    """What the zone says, or that it cannot say anything."""
     name, end = name_at(question, 12)
     kind = struct.unpack_from("!H", question, end)[0]
     asked.append(name)
     found = records(kind, zone[name]) if name in zone else []
-    code = 0 if name in zone else 3
+    code = 2 if name in fails else 0 if name in zone else 3
     head = question[:2] + struct.pack("!5H", 0x8580 | code, 1, len(found), 0, 0)
     body = b"".join(b"\xc0\x0c" + struct.pack("!2HIH", kind, 1, 5, len(data)) + data for data in found)
     return head + question[12 : end + 4] + body
 
 
-def serve_names(address, zone):
+def serve_names(address, zone, fails=()):
     """Answers over UDP for ever; gives the list of what was asked."""
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind((address, 53))
@@ -69,7 +69,7 @@ def serve_names(address, zone):
     def serve():
         while True:
             question, peer = server.recvfrom(4096)
-            server.sendto(answer(question, zone, asked), peer)
+            server.sendto(answer(question, zone, fails, asked), peer)
 
     threading.Thread(target=serve, daemon=True).start()
     return asked
@@ -117,7 +117,7 @@ def main():
         shown(folder, "/etc/resolv.conf", machine)
         shown(folder, "/etc/hosts", "127.0.0.1 localhost\n" + scene.get("hosts", ""))
         asked = {
-            "cluster": serve_names(CLUSTER, scene.get("cluster", {})),
+            "cluster": serve_names(CLUSTER, scene.get("cluster", {}), scene.get("cluster_fails", ())),
             "machine": serve_names(MACHINE, scene.get("machine", {})),
         }
         serve_greeting()

@@ -11,8 +11,12 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::api::{Api, ListParams};
 
-/// How many nodes are read: each tells of its own pods alone, and a large cluster has thousands.
-const MOST_NODES: u32 = 100;
+/// How many nodes are read at a time, and how often: each tells of its own pods alone, and a large cluster has thousands.
+const NODES: u32 = 100;
+const MOST_PAGES: usize = 10;
+
+/// The shortest prefix that counts: a network of a quarter of all addresses says nothing.
+const SHORTEST_PREFIX: u8 = 4;
 
 /// All that the API tells.
 pub(crate) async fn read(access: &Access) -> Vec<IpNet> {
@@ -24,6 +28,8 @@ pub(crate) async fn read(access: &Access) -> Vec<IpNet> {
             Err(error) => log::info!("the networks of {whose} are not known: {}", innermost(&error)),
         }
     }
+    // nodes have neighbouring networks
+    let networks = IpNet::aggregate(&networks);
     log::debug!("the cluster's networks are {networks:?}");
     networks
 }
@@ -41,22 +47,30 @@ async fn of_services(access: &Access) -> Result<Vec<String>, kube::Error> {
 
 async fn of_pods(access: &Access) -> Result<Vec<String>, kube::Error> {
     let nodes: Api<Node> = Api::all(access.client.clone());
-    let list = nodes.list(&ListParams::default().limit(MOST_NODES)).await?;
-    Ok(list
-        .items
-        .into_iter()
-        .filter_map(|node| node.spec)
-        .flat_map(|spec| spec.pod_cidrs.or_else(|| spec.pod_cidr.map(|one| vec![one])))
-        .flatten()
-        .collect())
+    let mut page = ListParams::default().limit(NODES);
+    let mut networks = Vec::new();
+    for _ in 0..MOST_PAGES {
+        let list = nodes.list(&page).await?;
+        let specs = list.items.into_iter().filter_map(|node| node.spec);
+        networks.extend(
+            specs
+                .flat_map(|spec| spec.pod_cidrs.or_else(|| spec.pod_cidr.map(|one| vec![one])))
+                .flatten(),
+        );
+        match list.metadata.continue_ {
+            Some(next) if !next.is_empty() => page = page.continue_token(&next),
+            Some(_) | None => break,
+        }
+    }
+    Ok(networks)
 }
 
-/// What is no network is passed over; one of all addresses says nothing.
+/// What is no network, or too large for one, is passed over.
 fn parse(texts: &[String]) -> impl Iterator<Item = IpNet> {
     texts
         .iter()
         .filter_map(|text| text.parse::<IpNet>().ok())
-        .filter(|network| network.prefix_len() > 0)
+        .filter(|network| network.prefix_len() >= SHORTEST_PREFIX)
 }
 
 #[cfg(test)]

@@ -6,17 +6,52 @@
 
 use super::advice::Withheld;
 use super::message::{self, Code, Query};
+use super::query;
+use super::resolv_conf::ResolvConf;
 use super::resolver::Resolver;
 use super::reverse;
 use crate::trace::Traced;
+use hickory_proto::rr::RecordType;
+use kinject_protocol::NameFailure;
+use std::collections::HashMap;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the cluster may take to say whether an address is its own: its name servers know that by themselves.
 const OWNERSHIP_PATIENCE: Duration = Duration::from_secs(2);
 
+/// A name that every cluster has, without the cluster's domain.
+const CONTROL: &str = "kubernetes.default.svc";
+
 /// How many addresses a local answer may hold: the cluster is asked about each.
 const MOST_ADDRESSES: usize = 64;
+
+/// Addresses that turned out not to be the cluster's, for a while.
+#[derive(Default)]
+pub(super) struct Foreign(parking_lot::Mutex<HashMap<IpAddr, Instant>>);
+
+impl Foreign {
+    /// For how long that is believed.
+    const LIFE: Duration = Duration::from_secs(60);
+
+    /// How many are remembered.
+    const MOST: usize = 1024;
+
+    fn knows(&self, address: IpAddr) -> bool {
+        self.0
+            .lock()
+            .get(&address)
+            .is_some_and(|at| at.elapsed() < Self::LIFE)
+    }
+
+    fn remember(&self, address: IpAddr) {
+        let mut known = self.0.lock();
+        if known.len() >= Self::MOST {
+            known.clear();
+        }
+        known.insert(address, Instant::now());
+    }
+}
 
 impl Resolver {
     /// Whether these addresses, which this machine's own names or name servers gave, may be taken; the user is told of those
@@ -58,29 +93,62 @@ impl Resolver {
         if self.routes.is_clusters(address) {
             return true;
         }
-        let Some(question) = reverse::question(address) else {
-            return true;
-        };
-        let Ok(query) = Query::parse(&question) else {
-            return true;
-        };
-        let asked = tokio::time::timeout(OWNERSHIP_PATIENCE, self.exchange_in_cluster(&query));
-        let answer = asked.await;
-        let Some(up) = self.uplink.now() else {
-            return true;
-        };
-        let names = match answer {
-            Ok(answer) => reverse::names(&answer).unwrap_or_default(),
-            // the question went on to somebody else's name servers, which do not answer
-            Err(_) => Vec::new(),
-        };
-        let own = names
-            .iter()
-            .find(|name| up.names.conf.is_under_cluster_domain(name));
-        if let Some(name) = own {
-            self.routes.learnt_from_cluster(name, &[address]);
+        if self.foreign.knows(address) {
+            return false;
         }
-        own.is_some()
+        let (Some(question), Some(up)) = (reverse::question(address), self.uplink.now()) else {
+            return true;
+        };
+        let conf = &up.names.conf;
+        // the cluster's name servers know that name by themselves: if they tell it and not the other, the other question went
+        // on to servers of somebody else's, and the address is not theirs
+        let control = conf
+            .cluster_domain()
+            .and_then(|domain| query::question(&format!("{CONTROL}.{domain}"), RecordType::A));
+        let (answer, control) =
+            tokio::join!(self.ask_soon(Some(&question)), self.ask_soon(control.as_deref()));
+        let verdict = match answer.as_deref().map(reverse::names) {
+            Some(Ok(names)) => match names.iter().find(|name| conf.is_under_cluster_domain(name)) {
+                Some(name) => {
+                    self.routes.learnt_from_cluster(name, &[address]);
+                    true
+                }
+                None => false,
+            },
+            Some(Err(NameFailure::NotFound | NameFailure::NoData)) => false,
+            Some(Err(_)) | None => control.is_none(),
+        };
+        if !verdict {
+            self.foreign.remember(address);
+        }
+        verdict
+    }
+
+    /// Whether a name with dots lies under a Service or a namespace that exists, as `POD.SERVICE` and `SERVICE.NAMESPACE` do: the
+    /// cluster says of its parent that it exists. Where it cannot be asked, the name counts as the cluster's.
+    pub(super) async fn is_under_a_service(&self, conf: &ResolvConf, name: &str) -> bool {
+        let Some((_, parent)) = name.trim_end_matches('.').split_once('.') else {
+            return false;
+        };
+        let asked = conf.service_domains().map(|domain| async move {
+            let question = query::question(&format!("{parent}.{domain}"), RecordType::A);
+            // what is no name of DNS is no Service's
+            let Some(question) = question else {
+                return false;
+            };
+            let answer = self.ask_soon(Some(&question)).await;
+            !answer.is_some_and(|answer| message::code(&answer) == Code::NxDomain)
+        });
+        futures::future::join_all(asked).await.contains(&true)
+    }
+
+    /// What the cluster answers within a moment, unless that is that it cannot.
+    async fn ask_soon(&self, question: Option<&[u8]>) -> Option<Vec<u8>> {
+        let query = Query::parse(question?).ok()?;
+        let answer = tokio::time::timeout(OWNERSHIP_PATIENCE, self.exchange_in_cluster(&query)).await;
+        answer
+            .ok()
+            .filter(|answer| matches!(message::code(answer), Code::NoError | Code::NxDomain))
     }
 
     /// Takes addresses of this machine out of what the cluster gave, unless a rule makes the name the cluster's.

@@ -40,11 +40,6 @@ pub(crate) async fn ask(query: &Query<'_>) -> Option<Vec<u8>> {
     None
 }
 
-/// Whether they may know a name of one label, completed.
-pub(super) async fn has_search_list() -> bool {
-    !configuration().await.search.is_empty()
-}
-
 async fn configuration() -> ResolvConf {
     let text = tokio::fs::read(RESOLV_CONF).await.unwrap_or_default();
     ResolvConf::parse(&String::from_utf8_lossy(&text))

@@ -107,10 +107,25 @@ impl ResolvConf {
     /// Whether a name is one of those that the cluster itself makes, as for Services and pods.
     pub(crate) fn is_under_cluster_domain(&self, name: &str) -> bool {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
-        let mut domains = self.search.iter();
-        domains
-            .find_map(|domain| domain.strip_prefix("svc."))
+        self.cluster_domain()
             .is_some_and(|domain| is_under(&name, domain))
+    }
+
+    /// The cluster's domain.
+    pub(crate) fn cluster_domain(&self) -> Option<&str> {
+        let mut domains = self.search.iter();
+        domains.find_map(|domain| domain.strip_prefix("svc."))
+    }
+
+    /// The domains of the search list under which names of Services are: those of one namespace, and of all.
+    pub(crate) fn service_domains(&self) -> impl Iterator<Item = &str> {
+        let is_of_services = |domain: &&String| {
+            domain.starts_with("svc.")
+                || domain
+                    .split_once('.')
+                    .is_some_and(|(_, rest)| rest.starts_with("svc."))
+        };
+        self.search.iter().filter(is_of_services).map(String::as_str)
     }
 
     /// The pod's namespace.
@@ -227,6 +242,8 @@ mod tests {
         ] {
             assert_eq!(conf.clusters_alone(name), expected, "{name}");
         }
+        let domains: Vec<_> = conf.service_domains().collect();
+        assert_eq!(domains, ["default.svc.cluster.local", "svc.cluster.local"]);
         // a pod without Kubernetes' search list
         assert_eq!(ResolvConf::parse("search default\n").clusters_alone("a.b"), None);
     }

@@ -6,12 +6,13 @@
 //! answer leaves the cluster's "no" standing. A rule for a name has one of them asked alone.
 
 use super::advice::{Advice, Withheld};
+use super::believed::Foreign;
 use super::cache::Cache;
 use super::exchange::MessageCache;
+use super::hosts;
 use super::order;
 use super::query::{self, Answer, Outcome};
 use super::resolv_conf::{ClustersAlone, ResolvConf};
-use super::{hosts, local};
 use crate::log;
 use crate::routes::Routes;
 use crate::trace::{Trace, Traced};
@@ -40,6 +41,7 @@ pub(crate) struct Resolver {
     pub(super) routes: Rc<Routes>,
     pub(super) trace: Rc<Trace>,
     pub(super) advice: Advice,
+    pub(super) foreign: Foreign,
     addresses: Cache<(String, RecordType), Answer>,
     pub(super) messages: MessageCache,
     name_servers: Vec<IpAddr>,
@@ -61,6 +63,7 @@ impl Resolver {
     ) -> Self {
         Self {
             advice,
+            foreign: Foreign::default(),
             uplink,
             routes: Rc::clone(trace.routes()),
             trace,
@@ -162,12 +165,11 @@ impl Resolver {
     /// may know.
     pub(super) async fn may_be_asked_here(&self, conf: &ResolvConf, name: &str) -> bool {
         let why = match conf.clusters_alone(name) {
-            None => return true,
+            None if !self.is_under_a_service(conf, name).await => return true,
             Some(ClustersAlone::Service) => None,
             Some(_) if hosts::is_own_name(name) => None,
-            Some(ClustersAlone::SearchedDomain) => Some(Withheld::SearchedDomain),
-            // without a search list they know no short names
-            Some(ClustersAlone::ShortName) => local::has_search_list().await.then_some(Withheld::ShortName),
+            None | Some(ClustersAlone::SearchedDomain) => Some(Withheld::SearchedDomain),
+            Some(ClustersAlone::ShortName) => Some(Withheld::ShortName),
         };
         if let Some(why) = why {
             self.advice.tell(name, why);

@@ -1,7 +1,7 @@
 //! res_search(3) with the pod's search list.
 //!
 //! All candidates are asked at once and judged in glibc's order. Only if none of them exists in the cluster are this
-//! machine's own name servers asked, one candidate after the other.
+//! machine's own name servers asked, for the name as it was given.
 
 use super::message::{self, Code, Query};
 use super::resolv_conf::ResolvConf;
@@ -88,16 +88,17 @@ impl Resolver {
                 Ok(answer)
             }
             Err(NameFailure::NotFound) if only.is_none() => {
-                for question in questions.into_iter().flatten() {
-                    let Ok(query) = Query::parse(&question) else {
-                        continue;
-                    };
-                    let answer = self.exchange_locally(&query, traced).await;
-                    if let Some(answer) = answer.filter(|answer| message::has_answers(answer)) {
-                        return Ok(answer);
-                    }
-                }
-                Err(NameFailure::NotFound)
+                // what the pod's search list makes of the name is the cluster's alone
+                let as_given = candidates
+                    .iter()
+                    .any(|candidate| candidate.name == query.own_name());
+                let answer = match as_given {
+                    true => self.exchange_locally(query, traced).await,
+                    false => None,
+                };
+                answer
+                    .filter(|answer| message::has_answers(answer))
+                    .ok_or(NameFailure::NotFound)
             }
             Err(failure) => Err(failure),
         }

@@ -53,45 +53,68 @@ impl Learnt {
     }
 }
 
-/// A number of addresses, the latest ones.
+/// A number of addresses, those that were told latest.
 struct Recent {
-    names: HashMap<IpAddr, Option<String>>,
-    oldest_first: VecDeque<IpAddr>,
+    known: HashMap<IpAddr, Known>,
+    /// Each telling with its number; only an address's latest one counts.
+    oldest_first: VecDeque<(u64, IpAddr)>,
+    tellings: u64,
     most: usize,
+}
+
+struct Known {
+    telling: u64,
+    name: Option<String>,
 }
 
 impl Recent {
     fn of(most: usize) -> Self {
         Self {
-            names: HashMap::new(),
+            known: HashMap::new(),
             oldest_first: VecDeque::new(),
+            tellings: 0,
             most,
         }
     }
 
     fn remember(&mut self, address: IpAddr, name: Option<&str>) {
-        if self.names.insert(address, name.map(str::to_owned)).is_none() {
-            self.oldest_first.push_back(address);
-        }
-        if self.oldest_first.len() > self.most
-            && let Some(oldest) = self.oldest_first.pop_front()
+        self.tellings = self.tellings.wrapping_add(1);
+        let known = Known {
+            telling: self.tellings,
+            name: name.map(str::to_owned),
+        };
+        self.known.insert(address, known);
+        self.oldest_first.push_back((self.tellings, address));
+        while self.known.len() > self.most
+            && let Some((telling, oldest)) = self.oldest_first.pop_front()
         {
-            self.names.remove(&oldest);
+            if self.is_latest(telling, oldest) {
+                self.known.remove(&oldest);
+            }
         }
+        if self.oldest_first.len() > 2 * self.most {
+            let mut all = std::mem::take(&mut self.oldest_first);
+            all.retain(|(telling, address)| self.is_latest(*telling, *address));
+            self.oldest_first = all;
+        }
+    }
+
+    fn is_latest(&self, telling: u64, address: IpAddr) -> bool {
+        self.known
+            .get(&address)
+            .is_some_and(|known| known.telling == telling)
     }
 
     fn forget(&mut self, address: IpAddr) {
-        if self.names.remove(&address).is_some() {
-            self.oldest_first.retain(|other| *other != address);
-        }
+        self.known.remove(&address);
     }
 
     fn knows(&self, address: IpAddr) -> bool {
-        self.names.contains_key(&address)
+        self.known.contains_key(&address)
     }
 
     fn name(&self, address: IpAddr) -> Option<&str> {
-        self.names.get(&address)?.as_deref()
+        self.known.get(&address)?.name.as_deref()
     }
 }
 
@@ -113,7 +136,18 @@ mod tests {
         assert!(learnt.is_local(address(MOST_LOCAL)));
         learnt.learn(address(MOST_LOCAL), Way::Remote, None);
         assert!(!learnt.is_local(address(MOST_LOCAL)));
-        assert_eq!(learnt.local.names.len(), learnt.local.oldest_first.len());
+    }
+
+    #[test]
+    fn an_address_that_is_told_again_and_again_is_not_forgotten_and_takes_one_place() {
+        let mut learnt = Learnt::default();
+        for index in 1..4 * MOST_LOCAL {
+            learnt.learn(address(0), Way::Local, None);
+            learnt.learn(address(index), Way::Local, None);
+        }
+        assert!(learnt.is_local(address(0)));
+        assert_eq!(learnt.local.known.len(), MOST_LOCAL);
+        assert!(learnt.local.oldest_first.len() <= 2 * MOST_LOCAL + 1);
     }
 
     #[test]

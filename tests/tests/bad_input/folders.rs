@@ -363,6 +363,19 @@ fn the_library_is_never_loaded_from_a_sessions_folder_or_from_among_temporary_fi
     let library = kinject.with_file_name("libkinject_preload.so");
     assert_eq!(fs::read_link(preloaded).unwrap(), library);
 
+    // a link that somebody may put in another's place names nothing that is loaded
+    let temporary = shared();
+    let link = temporary.path().join("cache");
+    std::os::unix::fs::symlink(home.join(".cache"), &link).unwrap();
+    let mut command = installed(&kinject);
+    let outcome = run(command.env_remove("XDG_RUNTIME_DIR").env("XDG_CACHE_HOME", &link));
+    let preloaded = Path::new(outcome.succeeded().stdout.lines().nth(1).unwrap());
+    assert_eq!(
+        preloaded.parent(),
+        Some(home.join(".cache/kinject").as_path()),
+        "{outcome}"
+    );
+
     // a folder that a cleaner may remove, and anybody may then make
     let temporary = shared();
     let mut command = installed(&kinject);

@@ -181,38 +181,71 @@ fn names_that_could_be_services_are_never_shown_to_this_machines_name_servers() 
         "orders.default",
         "orders.held",
         "orders.held.office.example",
-    ]
-    .iter()
-    .chain(&[
+        "db-0.db",
+        "db-0.db.held",
         "vm.nodes.example",
         "gone.default.svc",
         "gone.other.svc.cluster.local",
-    ])
+        "wiki.office.example",
+        "wiki.office.example.office.example",
+    ]
+    .iter()
     .map(|name| ((*name).to_owned(), json!(["10.20.0.1"])))
     .collect::<serde_json::Map<_, _>>()
     .into();
+    // a namespace, and Services of it and of the session's own
+    let exist = json!({
+        "held.svc.cluster.local": [],
+        "db.held.svc.cluster.local": ["10.96.0.8"],
+        "db.default.svc.cluster.local": ["10.96.0.9"],
+    });
     let scene = json!({
-        "machine": lies, "search": "office.example",
+        "cluster": exist, "machine": lies, "search": "office.example",
         "domains": "default.svc.cluster.local svc.cluster.local cluster.local nodes.example",
     });
-    let script = "names = ['redis', 'orders.default', 'vm.nodes.example', 'gone.default.svc', 'gone.other.svc.cluster.local']\n\
-        print([name(n) for n in names], [query(n) for n in names])\n\
-        print(name('orders.held'), name('missing.example'), name('nas.missing'))";
+    let script = "names = ['redis', 'orders.default', 'orders.held', 'db-0.db', 'db-0.db.held', 'vm.nodes.example', \
+        'gone.default.svc', 'gone.other.svc.cluster.local']\n\
+        print({name(n) for n in names}, {query(n) for n in names})\n\
+        print(name('wiki.office.example'), name('missing.example'), name('nas.missing'))";
     let Some(played) = play(scene, script) else { return };
-    let expected = "[-2, -2, -2, -2, -2] [None, None, None, None, None]\n['10.20.0.1'] -2 -2";
+    let expected = "{-2} {None}\n['10.20.0.1'] -2 -2";
     assert_eq!(played.said, expected, "{}", played.outcome);
     // everything else is asked for as it is, without this machine's search list
     assert_eq!(
         played.asked("machine"),
-        ["orders.held", "missing.example", "nas.missing"],
+        ["wiki.office.example", "missing.example", "nas.missing"],
         "{}",
         played.outcome
     );
     played
         .outcome
         .complains("the cluster has no name redis, and short names are not looked up on this machine\n\nhint: --local redis looks it up here\n")
+        .complains("hint: --local orders.held looks it up here\n")
         .complains("hint: --local vm.nodes.example looks it up here\n");
     assert!(!played.outcome.stderr.contains("svc"), "{}", played.outcome);
+}
+
+/// Where the cluster's name servers pass questions about other addresses on to servers that do not answer.
+#[test]
+fn an_address_of_which_nobody_upstream_tells_is_not_the_clusters() {
+    let scene = json!({
+        "cluster": {"kubernetes.default.svc.cluster.local": ["10.96.0.1"]},
+        "cluster_fails": ["1.0.20.10.in-addr.arpa", "2.0.20.10.in-addr.arpa"],
+        "machine": {"wiki.example": ["10.20.0.1"]}, "here": ["10.20.0.1"],
+    });
+    let Some(played) = play(scene, "print(name('wiki.example'), ask('wiki.example', 7))") else {
+        return;
+    };
+    assert_eq!(played.said, "['10.20.0.1'] here", "{}", played.outcome);
+    // nothing at all is told, not even what the cluster knows by itself
+    let scene = json!({
+        "cluster_fails": ["1.0.20.10.in-addr.arpa", "kubernetes.default.svc.cluster.local"],
+        "machine": {"wiki.example": ["10.20.0.1"]},
+    });
+    let Some(played) = play(scene, "print(name('wiki.example'))") else {
+        return;
+    };
+    assert_eq!(played.said, "-2", "{}", played.outcome);
 }
 
 #[test]
