@@ -74,7 +74,7 @@ fn main() -> ExitCode {
         Err(error) => {
             log(format_args!("{error:#}"));
             if let Some(error) = error.downcast_ref::<SecretError>() {
-                eprintln!("\nhint: {}", error.hint());
+                eprintln!("\nhint: {}", kinject_escape::line(error.hint()));
             }
             ExitCode::FAILURE
         }

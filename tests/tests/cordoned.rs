@@ -67,11 +67,17 @@ impl Scene {
         let cluster = cluster()?;
         let namespace = cluster.namespace("cordoned", "restricted").unwrap();
         let editor = cluster.user_with_role(namespace.name(), "edit").unwrap();
-        Some(Self {
+        let scene = Self {
             cluster,
             namespace,
             editor,
-        })
+        };
+        let keys = SessionKeys::generate().unwrap();
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "own-keys"}, "stringData": {"identity": keys.agent},
+        });
+        scene.edit(&["create", "--filename", "-"], &secret.to_string());
+        Some(scene)
     }
 
     fn edit(&self, arguments: &[&str], manifest: &str) -> String {
@@ -83,11 +89,6 @@ impl Scene {
 
     /// Creates a pod of the editor's that runs although the node is closed, since no scheduler is asked.
     fn create_pod(&self, metadata: &Value) {
-        let keys = SessionKeys::generate().unwrap();
-        let secret = json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "own-keys"}, "stringData": {"identity": keys.agent},
-        });
-        self.edit(&["create", "--filename", "-"], &secret.to_string());
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {
             "nodeName": node(&self.cluster),
             "restartPolicy": "Never",

@@ -25,9 +25,9 @@ pub const PROVE_DEADLINE: Duration = Duration::from_secs(5);
 /// or nothing: somebody in between has no way to talk it into the weaker one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Security {
-    /// Signatures, then bytes in clear ([`crate::proof`]): Unix sockets.
+    /// Signatures, then bytes in clear ([`crate::proof`]): Unix sockets, and port-forward, which is TLS on both of its legs.
     Proof,
-    /// Mutual TLS ([`crate::tls`]): whatever crosses a network.
+    /// Mutual TLS ([`crate::tls`]): what would cross a network in clear, and all of it with `--tls always`.
     Tls,
 }
 

@@ -40,7 +40,7 @@ pub(super) fn stays(access: &Access, name: &str, why: &str) -> Report {
     Report {
         message: format!("the agent's Job {name} could not be removed: {why}"),
         hint: Some(format!(
-            "it ends by itself within minutes; `kubectl -n {} delete job {}` removes it",
+            "it ends by itself within minutes if its agent has run; `kubectl -n {} delete job {}` removes it",
             word(&access.namespace),
             word(name)
         )),

@@ -9,6 +9,7 @@ use super::job::AgentJob;
 use crate::report::Failure;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kinject_escape::word;
 use std::collections::BTreeMap;
 
 /// The Job whose controller made this pod, as the pod itself says.
@@ -56,7 +57,8 @@ impl<'a> Claimants<'a> {
                 ),
                 &format!(
                     "the Job makes one; somebody who may edit namespace {} made the other: look at `kubectl -n {} get pods -o yaml`",
-                    self.namespace, self.namespace
+                    self.namespace,
+                    word(self.namespace)
                 ),
             ));
         }

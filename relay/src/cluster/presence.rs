@@ -7,6 +7,7 @@ use super::access::Access;
 use super::watching::RunningPod;
 use crate::report::Failure;
 use k8s_openapi::api::core::v1::Pod;
+use kinject_escape::word;
 use kube::api::Api;
 use std::fmt;
 
@@ -76,8 +77,10 @@ pub(super) async fn confirm(access: &Access, pod: &RunningPod) -> Result<(), Fai
         Presence::Replaced => Err(Failure::lasting(
             format!("another pod took the name {name} of the agent's: the tunnel to it was dropped, unused"),
             &format!(
-                "somebody who may edit namespace {} made it: look at `kubectl -n {} get pod {name} -o yaml`",
-                access.namespace, access.namespace
+                "somebody who may edit namespace {} made it: look at `kubectl -n {} get pod {} -o yaml`",
+                access.namespace,
+                word(&access.namespace),
+                word(name)
             ),
         )),
         gone => Err(Failure::passing(

@@ -47,7 +47,11 @@ pub(crate) async fn running_pod(
         pod = tokio::time::timeout(PATIENCE, pod) => pod.unwrap_or_else(|_| {
             Err(Failure::lasting(
                 format!("the agent's pod does not run after {} s", PATIENCE.as_secs()),
-                &format!("`kubectl -n {} describe job {}` tells more", access.namespace, job.name),
+                &format!(
+                    "`kubectl -n {} describe job {}` tells more",
+                    word(&access.namespace),
+                    word(&job.name)
+                ),
             ))
         }),
         failure = refused => Err(failure),

@@ -5,7 +5,7 @@
 //! - a [`Secret`] both ends can read (`--agent-key FILE` and `--key FILE`): both key pairs and the certificate authority are
 //!   derived from it;
 //! - [`SessionKeys::generate`] for a session in a cluster: random keys, and a certificate authority for TLS. The agent
-//!   is given its own private key and otherwise only public parts, so what stands in its pod's environment cannot be
+//!   is given its own private key and otherwise only public parts, so what its Secret holds cannot be
 //!   used to speak as the relay.
 
 mod identity;

@@ -28,7 +28,7 @@ pub enum Listener {
 /// Who connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// A process of this user, on this machine.
+    /// A process on this machine, by its user.
     Local {
         /// The user's number.
         uid: u32,
