@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use kinject_tests::cluster::{Cluster, Kubeconfig, SHELL_IMAGE};
+use kinject_tests::cluster::{Cluster, Kubeconfig, Rule, SHELL_IMAGE};
 use kinject_tests::place::Place;
 use kinject_tests::programs::shell;
 use kinject_tests::running::run_within;
@@ -143,6 +143,7 @@ fn under_the_admission_policy_the_roles_user_runs_sessions_and_makes_nothing_but
     let by_digest = json!(format!("kinject-agent@sha256:{}", "0".repeat(64)));
     let by_digest = with(&job, "/spec/template/spec/containers/0/image", by_digest);
     created(&home, &user, &by_digest).unwrap();
+    created(&home, &user, &without_the_proxys_door(&job)).unwrap();
     created(&home, &user, &secret).unwrap();
 
     let pod = "/spec/template/spec";
@@ -244,9 +245,34 @@ fn under_the_admission_policy_the_roles_user_runs_sessions_and_makes_nothing_but
             json!(86_400),
         ),
     ];
-    for (what, place, value) in cases {
-        refused(&home, &user, what, &with(&job, &place, value));
-    }
+    let mut variants: Vec<_> = cases
+        .into_iter()
+        .map(|(what, place, value)| (what, with(&job, &place, value)))
+        .collect();
+    let more = [
+        of_the_volume(),
+        of_the_metadata(),
+        of_the_pod(),
+        of_the_container(),
+    ]
+    .concat();
+    variants.extend(
+        more.into_iter()
+            .map(|(what, place, value)| (what, with(&job, place, value))),
+    );
+    let own_selector = json!({"matchLabels": {"app.kubernetes.io/managed-by": "kinject"}});
+    let own_selector = with(&job, "/spec/selector", own_selector);
+    variants.push((
+        "a selector of its own",
+        with(&own_selector, "/spec/manualSelector", json!(true)),
+    ));
+    let instance = |job: &Value, metadata: &str| {
+        let place = format!("{metadata}/labels/app.kubernetes.io~1instance");
+        with(job, &place, json!("payments"))
+    };
+    let chosen = again(job.clone(), "kinject-agent-payments");
+    let chosen = instance(&instance(&chosen, "/metadata"), "/spec/template/metadata");
+    variants.push(("a session of a chosen name", chosen));
     let cases = [
         ("a Secret without labels", "/metadata/labels", json!({})),
         ("a Secret of nobody's", "/metadata/ownerReferences", json!([])),
@@ -263,21 +289,287 @@ fn under_the_admission_policy_the_roles_user_runs_sessions_and_makes_nothing_but
         ),
         ("a Secret with more in it", "/data/more", json!("YQ==")),
         ("a Secret of another type", "/type", json!("example.com/other")),
+        (
+            "a Secret with a label for others",
+            "/metadata/labels/argocd.argoproj.io~1secret-type",
+            json!("cluster"),
+        ),
+        (
+            "a Secret with an annotation for others",
+            "/metadata/annotations",
+            json!({"example.com/copy-to": "everywhere"}),
+        ),
     ];
-    for (what, place, value) in cases {
-        refused(&home, &user, what, &with(&secret, place, value));
-    }
+    variants.extend(
+        cases
+            .into_iter()
+            .map(|(what, place, value)| (what, with(&secret, place, value))),
+    );
+    let passed: Vec<_> = variants
+        .iter()
+        .filter_map(|(what, object)| Some(format!("{what}: {}", not_refused(&home, &user, object)?)))
+        .collect();
+    assert_eq!(passed, Vec::<String>::new());
     assert_eq!(session.end(), 0);
     home.becomes_clean();
 }
 
-/// Asserts that the policy itself refuses the object, not that it makes no sense.
-fn refused(home: &Home, user: &Kubeconfig, what: &str, object: &Value) {
-    let said = created(home, user, object).expect_err(what);
-    assert!(
-        said.contains("ValidatingAdmissionPolicy") && said.contains("denied request"),
-        "{what}: {said}"
-    );
+/// The Job as it is made for `--transport port-forward`.
+fn without_the_proxys_door(job: &Value) -> Value {
+    const AGENT: &str = "/spec/template/spec/containers/0";
+    let arguments = job.pointer(AGENT).unwrap()["args"].as_array().unwrap();
+    assert_eq!(arguments[4..], ["--listen-proxy", "[::]:7800"]);
+    let closed = with(job, &format!("{AGENT}/args"), json!(arguments[..4]));
+    with(&closed, &format!("{AGENT}/ports"), json!([]))
+}
+
+/// What is said of the object where the policy itself does not refuse it: that it is made, that it makes no sense, or
+/// that the policy does not.
+fn not_refused(home: &Home, user: &Kubeconfig, object: &Value) -> Option<String> {
+    match created(home, user, object) {
+        Err(said)
+            if said.contains("ValidatingAdmissionPolicy")
+                && said.contains("denied request")
+                && !said.contains("resulted in error") =>
+        {
+            None
+        }
+        Ok(said) | Err(said) => Some(said),
+    }
+}
+
+/// A change to an agent's Job: what it is, where, and the value there.
+type Variant = (&'static str, &'static str, Value);
+
+/// Ways to have the Secret elsewhere than where the agent looks for its keys: over the image's entry point, say.
+fn of_the_volume() -> Vec<Variant> {
+    const MOUNT: &str = "/spec/template/spec/containers/0/volumeMounts";
+    let over_the_program = json!([{
+        "name": "identity", "mountPath": "/kinject-agent", "subPath": "identity", "readOnly": true,
+    }]);
+    let elsewhere = json!([{ "name": "identity", "mountPath": "/usr/bin", "readOnly": true }]);
+    let part = json!([{
+        "name": "identity", "mountPath": "/run/kinject", "subPath": "identity", "readOnly": true,
+    }]);
+    let computed_part = json!([{
+        "name": "identity", "mountPath": "/run/kinject", "subPathExpr": "identity", "readOnly": true,
+    }]);
+    let writable = json!([{ "name": "identity", "mountPath": "/run/kinject" }]);
+    let twice = json!({ "name": "identity", "mountPath": "/usr/bin", "readOnly": true });
+    vec![
+        ("the Secret over the program", MOUNT, over_the_program),
+        ("the Secret elsewhere", MOUNT, elsewhere),
+        ("a part of the Secret", MOUNT, part),
+        ("a computed part of the Secret", MOUNT, computed_part),
+        ("a mount to be written", MOUNT, writable),
+        (
+            "another mount",
+            "/spec/template/spec/containers/0/volumeMounts/-",
+            twice,
+        ),
+        (
+            "a Secret that can be executed",
+            "/spec/template/spec/volumes/0/secret/defaultMode",
+            json!(0o555),
+        ),
+        (
+            "another file of the Secret",
+            "/spec/template/spec/volumes/0/secret/items",
+            json!([{ "key": "identity", "path": "libc.so", "mode": 0o555 }]),
+        ),
+        (
+            "a Secret that may be missing",
+            "/spec/template/spec/volumes/0/secret/optional",
+            json!(true),
+        ),
+        (
+            "the Secret in a projection",
+            "/spec/template/spec/volumes",
+            json!([{ "name": "identity", "projected": { "sources": [{ "secret": { "name": "somebody-elses" } }] } }]),
+        ),
+        (
+            "no Secret",
+            "/spec/template/spec/volumes",
+            json!([{ "name": "identity", "emptyDir": {} }]),
+        ),
+    ]
+}
+
+/// Labels by which a Service or a controller would take the pod for its own, and annotations by which webhooks would
+/// change it.
+fn of_the_metadata() -> Vec<Variant> {
+    let injected = json!({ "linkerd.io/inject": "enabled" });
+    vec![
+        (
+            "a label of a Service's on the pod",
+            "/spec/template/metadata/labels/app",
+            json!("payments"),
+        ),
+        (
+            "a label of others on the Job",
+            "/metadata/labels/kueue.x-k8s.io~1queue-name",
+            json!("first"),
+        ),
+        (
+            "a sidecar",
+            "/spec/template/metadata/labels/sidecar.istio.io~1inject",
+            json!("true"),
+        ),
+        (
+            "a sidecar by annotation",
+            "/spec/template/metadata/annotations",
+            injected.clone(),
+        ),
+        ("another annotation of the Job", "/metadata/annotations", injected),
+        (
+            "one more annotation on the pod",
+            "/spec/template/metadata/annotations/vault.hashicorp.com~1agent-inject",
+            json!("true"),
+        ),
+        (
+            "one more annotation on the Job",
+            "/metadata/annotations/example.com~1a",
+            json!("b"),
+        ),
+        (
+            "no annotation on the pod",
+            "/spec/template/metadata/annotations",
+            json!({}),
+        ),
+        (
+            "a pod that stays",
+            "/spec/template/metadata/finalizers",
+            json!(["example.com/never"]),
+        ),
+    ]
+}
+
+/// What a pod can choose besides its container.
+fn of_the_pod() -> Vec<Variant> {
+    let affinity = json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "a", "operator": "Exists" }] }],
+    } } });
+    let spread = json!([{ "maxSkew": 1, "topologyKey": "a", "whenUnsatisfiable": "ScheduleAnyway" }]);
+    let claims = json!([{ "name": "a", "resourceClaimName": "a" }]);
+    vec![
+        ("nodes", "/spec/template/spec/nodeSelector", json!({ "a": "b" })),
+        ("nodes by affinity", "/spec/template/spec/affinity", affinity),
+        (
+            "tainted nodes",
+            "/spec/template/spec/tolerations",
+            json!([{ "operator": "Exists" }]),
+        ),
+        (
+            "a spread",
+            "/spec/template/spec/topologySpreadConstraints",
+            spread,
+        ),
+        (
+            "a scheduler",
+            "/spec/template/spec/schedulerName",
+            json!("another"),
+        ),
+        (
+            "a priority",
+            "/spec/template/spec/priorityClassName",
+            json!("system-node-critical"),
+        ),
+        (
+            "a runtime",
+            "/spec/template/spec/runtimeClassName",
+            json!("another"),
+        ),
+        (
+            "names of hosts",
+            "/spec/template/spec/hostAliases",
+            json!([{ "ip": "192.0.2.1", "hostnames": ["a"] }]),
+        ),
+        (
+            "a name server",
+            "/spec/template/spec/dnsConfig",
+            json!({ "nameservers": ["192.0.2.1"] }),
+        ),
+        (
+            "the node's name servers",
+            "/spec/template/spec/dnsPolicy",
+            json!("Default"),
+        ),
+        ("a device", "/spec/template/spec/resourceClaims", claims),
+        ("a host name", "/spec/template/spec/hostname", json!("payments")),
+        (
+            "more groups",
+            "/spec/template/spec/securityContext/supplementalGroups",
+            json!([1000]),
+        ),
+        (
+            "a pull secret",
+            "/spec/template/spec/imagePullSecrets",
+            json!([{ "name": "a" }]),
+        ),
+        (
+            "pods that are tried again",
+            "/spec/template/spec/restartPolicy",
+            json!("OnFailure"),
+        ),
+        ("another controller", "/spec/managedBy", json!("example.com/own")),
+    ]
+}
+
+/// What the container can be told to do.
+fn of_the_container() -> Vec<Variant> {
+    const ARGUMENTS: &str = "/spec/template/spec/containers/0/args";
+    let identity = ["--identity", "/run/kinject/identity"];
+    let forward = ["--listen-forward", "127.0.0.1:7801"];
+    let listening = |on: &str| json!([&identity[..], &forward, &["--listen-proxy", on]].concat());
+    vec![
+        ("no arguments", ARGUMENTS, json!([])),
+        (
+            "one more argument",
+            "/spec/template/spec/containers/0/args/-",
+            json!("--help"),
+        ),
+        ("another port", ARGUMENTS, listening("[::]:80")),
+        (
+            "port-forward's door on the pod's address",
+            ARGUMENTS,
+            json!([&identity[..], &["--listen-forward", "[::]:7801"]].concat()),
+        ),
+        (
+            "another identity",
+            ARGUMENTS,
+            json!([&["--identity", "/proc/self/environ"], &forward[..]].concat()),
+        ),
+        (
+            "a port of the node",
+            "/spec/template/spec/containers/0/ports",
+            json!([{ "containerPort": 7800, "hostPort": 7800 }]),
+        ),
+        (
+            "the port of a Service",
+            "/spec/template/spec/containers/0/ports",
+            json!([{ "name": "http", "containerPort": 7800 }]),
+        ),
+        (
+            "another folder",
+            "/spec/template/spec/containers/0/workingDir",
+            json!("/run/kinject"),
+        ),
+        (
+            "a file of the node over the program",
+            "/spec/template/spec/containers/0/terminationMessagePath",
+            json!("/kinject-agent"),
+        ),
+        (
+            "a lot of memory",
+            "/spec/template/spec/containers/0/resources",
+            json!({ "requests": { "memory": "16Gi" } }),
+        ),
+        (
+            "an image of a registry with the repository's name",
+            "/spec/template/spec/containers/0/image",
+            json!("kinject-agent:5000/evil:1"),
+        ),
+    ]
 }
 
 #[test]
@@ -291,6 +583,57 @@ fn the_admission_policy_takes_nothing_from_those_who_may_create_pods() {
         created(&home, &user, &secret).is_err_and(|said| said.contains("denied request"))
     });
     created(&home, &editor, &secret).unwrap();
+}
+
+#[test]
+fn the_admission_policy_takes_nothing_from_those_who_may_not_create_jobs() {
+    let Some(home) = Home::new() else { return };
+    let (job, admin) = (job_that_waits(), home.cluster.kubeconfig());
+    let in_namespace = ["--namespace", home.name()];
+    let create = [&in_namespace[..], &["create", "--filename", "-"]].concat();
+    home.cluster
+        .with_manifest(&admin, &create, &job.to_string())
+        .unwrap();
+    let (get, change) = (
+        ["get"].as_slice(),
+        ["create", "get", "update", "patch"].as_slice(),
+    );
+    let bystander = |name, resources, verbs| {
+        let groups = ["", "batch"].as_slice();
+        let rule = Rule {
+            groups,
+            resources,
+            verbs,
+        };
+        home.cluster.restricted_user(home.name(), name, &[rule]).unwrap()
+    };
+    let keeper_of_secrets = bystander("secrets", &["secrets"], change);
+    let keeper_of_jobs = bystander("jobs", &["jobs"], &[get, &["update", "patch"]].concat());
+    let user = user(&home);
+    let _policies = Policies::apply(&home);
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry-login"}});
+    eventually("the policies are in force", SECONDS, || {
+        [&secret, &job]
+            .iter()
+            .all(|object| created(&home, &user, object).is_err_and(|said| said.contains("denied request")))
+    });
+    created(&home, &keeper_of_secrets, &secret).unwrap();
+    let annotate = ["annotate", "--dry-run=server", "job/waiting", "a=b"];
+    let annotate = [&in_namespace[..], &annotate].concat();
+    home.cluster
+        .with_manifest(&keeper_of_jobs.path(), &annotate, "")
+        .unwrap();
+}
+
+/// A Job of somebody else's that makes no pod.
+fn job_that_waits() -> Value {
+    json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "waiting"},
+        "spec": {
+            "suspend": true,
+            "template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}},
+        },
+    })
 }
 
 #[test]
