@@ -345,9 +345,11 @@ fn kinject_may_lie_in_a_folder_with_any_name() {
 #[test]
 fn the_library_is_never_loaded_from_a_sessions_folder_or_from_among_temporary_files() {
     let files = ["kinject", "kinject-relay", "libkinject_preload.so"];
-    let (folder, kinject) = installed_in("with some spaces", &files);
-    let home = folder.path().join("home");
-    fs::create_dir(&home).unwrap();
+    let (_folder, kinject) = installed_in("with some spaces", &files);
+    // a clone may lie among temporary files, but the user's home does not
+    let real_home = std::env::var_os("HOME").expect("the user has a home");
+    let folder = tempfile::tempdir_in(real_home).unwrap();
+    let home = folder.path().canonicalize().unwrap();
     let mut command = installed(&kinject);
     let outcome = run(command
         .env_remove("XDG_RUNTIME_DIR")
