@@ -92,12 +92,22 @@ impl<'a> Namespace<'a> {
         Ok(inside)
     }
 
-    /// A Job with the pod that sessions have at this moment.
+    /// A Job with the pod that sessions have at this moment, and a copy of the Secret that it mounts.
     pub(crate) fn bare_job(&self) -> Result<BareJob<'_>> {
         let sessions = "jobs?labelSelector=app.kubernetes.io/managed-by=kinject";
         let jobs = self.api.get(&self.path("/apis/batch/v1", sessions))?;
         let job = items(&jobs)?.first().context("no session has a Job")?;
-        let pod = job["spec"]["template"]["spec"].clone();
+        let mut pod = job["spec"]["template"]["spec"].clone();
+        let named = pod.pointer_mut("/volumes/0/secret/secretName");
+        let named = named.context("a session's pod mounts no Secret")?;
+        let secrets = self.path("/api/v1", "secrets");
+        let keys = named.as_str().context("a Secret without a name")?.to_owned();
+        let keys = self.api.get(&format!("{secrets}/{keys}"))?;
+        *named = json!(OURS);
+        self.api.create(
+            &secrets,
+            &json!({ "metadata": { "name": OURS }, "data": keys["data"] }),
+        )?;
         Ok(BareJob {
             namespace: self,
             manifest: json!({
