@@ -169,13 +169,12 @@ impl Resolver {
         mut answer: Vec<u8>,
         traced: &mut Traced<'_>,
     ) -> Vec<u8> {
-        let in_answers = message::addresses(&answer);
         let everywhere = message::all_addresses(&answer);
         let Some(dropped) = everywhere.into_iter().find(|address| leads_here(*address)) else {
             return answer;
         };
         self.tell_leading_here(name, dropped, traced);
-        if in_answers.into_iter().any(leads_here) {
+        if message::addresses(&answer).into_iter().any(leads_here) {
             return query.refusal(Code::NoError);
         }
         message::keep_answers_alone(&mut answer);
