@@ -1,11 +1,12 @@
 //! Builds the programs that are to be built, and finds the others.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
-use kinject_tests::packages::{Python, succeed};
+use kinject_tests::packages::{Npm, Python, succeed};
 use kinject_tests::programs::{Program, find};
 use kinject_tests::proofs;
 
@@ -25,19 +26,31 @@ pub(crate) fn all<'a>(runtimes: &[&'a Runtime]) -> Result<Vec<Prepared<'a>>> {
         .iter()
         .filter_map(|runtime| match runtime.way {
             Way::Python(package) if !package.is_empty() => Some(package),
+            Way::DotNet => Some(DOTNET),
+            _ => None,
+        })
+        .collect();
+    let scripts: Vec<&str> = runtimes
+        .iter()
+        .filter_map(|runtime| match runtime.way {
+            Way::Npm(package, _) => Some(package),
             _ => None,
         })
         .collect();
     fs::create_dir_all(proofs::folder())?;
     let python = Python::with(&packages)?;
+    let npm = Npm::with(&scripts);
     let prepare = |runtime: &&'a Runtime| Prepared {
         runtime,
-        program: one(runtime, &python),
+        program: one(runtime, &python, &npm),
     };
     Ok(runtimes.iter().map(prepare).collect())
 }
 
-fn one(runtime: &Runtime, python: &Python) -> Result<(Program, String), String> {
+/// The package of PyPI that carries .NET's run time.
+const DOTNET: &str = "dotnetcore2";
+
+fn one(runtime: &Runtime, python: &Python, npm: &Npm) -> Result<(Program, String), String> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("matrix")
         .join(runtime.file);
@@ -58,19 +71,56 @@ fn one(runtime: &Runtime, python: &Python) -> Result<(Program, String), String> 
             Ok((program, version))
         }
         Way::Java => {
-            let (java, javac) = (here("java")?, here("javac")?);
             let classes = proofs::folder().join("java");
-            build(Command::new(javac).arg("-d").arg(&classes).arg(&file))?;
-            let class = file.file_stem().unwrap_or_default();
-            // it starts faster so
-            let flags = [
-                "-XX:TieredStopAtLevel=1",
-                "-XX:+UseSerialGC",
-                "-Xshare:auto",
-                "-cp",
-            ];
-            let program = Program::new(java).args(flags).arg(classes).arg(class);
+            let program = java(&file, &classes, OsString::new())?;
             Ok((program, said("java --version")))
+        }
+        Way::Maven(first) => {
+            let folder = file.parent().unwrap_or(&file);
+            let classes = proofs::folder().join("netty");
+            let list = proofs::folder().join("netty.classpath");
+            let mut maven = Command::new(here("mvn")?);
+            maven.current_dir(folder).args(["--quiet", "--batch-mode"]);
+            maven.arg("dependency:build-classpath");
+            let mut output = OsString::from("-Dmdep.outputFile=");
+            output.push(&list);
+            build(maven.arg(output))?;
+            let libraries = fs::read_to_string(&list).map_err(|error| format!("not built: {error}"))?;
+            let version = libraries.split(['/', ':']).find_map(|part| {
+                let rest = part.strip_prefix("netty-common-")?;
+                rest.strip_suffix(".jar")
+            });
+            let version = version.unwrap_or_default().to_owned();
+            Ok((java(&file, &classes, libraries.into())?.arg(first), version))
+        }
+        Way::DotNet => {
+            let built = proofs::folder().join(runtime.file).with_extension("exe");
+            let configuration = proofs::folder().join("dotnet.runtimeconfig.json");
+            let mut output = OsString::from("-out:");
+            output.push(&built);
+            build(
+                Command::new(here("mcs")?)
+                    .arg("-r:System.Net.Http.dll")
+                    .arg(output)
+                    .arg(file),
+            )?;
+            fs::write(&configuration, RUNTIME_CONFIGURATION)
+                .map_err(|error| format!("not built: {error}"))?;
+            let run_time = python
+                .folder_of(DOTNET)
+                .ok_or("not installed: .NET")?
+                .join("bin/dotnet");
+            let program = Program::new(run_time).args(["exec", "--runtimeconfig"]);
+            let version = python.version(DOTNET).unwrap_or_default();
+            Ok((program.arg(configuration).arg(built), version))
+        }
+        Way::Npm(package, arguments) => {
+            let program = npm.program(package)?;
+            let version = said(&format!("'{}' --version", program.display()));
+            Ok((
+                Program::new(program).args(arguments.iter().copied()).arg(file),
+                version,
+            ))
         }
         Way::Cpp => {
             let built = proofs::folder().join("asio");
@@ -113,6 +163,37 @@ fn one(runtime: &Runtime, python: &Python) -> Result<(Program, String), String> 
             ))
         }
     }
+}
+
+/// The version of the framework is that of the package, and the words of errors need no library of locales.
+const RUNTIME_CONFIGURATION: &str = r#"{
+  "runtimeOptions": {
+    "framework": { "name": "Microsoft.NETCore.App", "version": "3.1.0" },
+    "configProperties": { "System.Globalization.Invariant": true }
+  }
+}
+"#;
+
+/// Compiles a class, and runs it with these libraries.
+fn java(file: &Path, classes: &Path, libraries: OsString) -> Result<Program, String> {
+    let (java, javac) = (here("java")?, here("javac")?);
+    let mut path = classes.as_os_str().to_owned();
+    if !libraries.is_empty() {
+        path.push(":");
+        path.push(libraries);
+    }
+    let mut compile = Command::new(javac);
+    compile.arg("-d").arg(classes).arg("-cp").arg(&path);
+    build(compile.arg(file))?;
+    // it starts faster so
+    let flags = [
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-Xshare:auto",
+        "-cp",
+    ];
+    let class = file.file_stem().unwrap_or_default();
+    Ok(Program::new(java).args(flags).arg(path).arg(class))
 }
 
 fn here(name: &str) -> Result<PathBuf, String> {

@@ -88,6 +88,12 @@ pub(crate) enum Way {
     Python(&'static str),
     /// A Java class.
     Java,
+    /// A Java class with what the `pom.xml` beside it names, from Maven Central, and its first argument.
+    Maven(&'static str),
+    /// A C# program for .NET, whose run time comes from PyPI.
+    DotNet,
+    /// A script, the program of a package from npm that runs it, and that program's own arguments.
+    Npm(&'static str, &'static [&'static str]),
     /// A C++ program.
     Cpp,
     /// A Go program that has libc in it, with its first argument and a tag of its build.
@@ -131,10 +137,16 @@ const NODE: Way = Way::Script("node", "node --version");
 const PERL: Way = Way::Script("perl", "perl -e 'print $^V'");
 const RUBY: Way = Way::Script("ruby", "ruby --version");
 const PHP: Way = Way::Script("php", "php --version");
+const ERLANG: Way = Way::Script(
+    "escript",
+    "erl -noshell -eval 'io:put_chars([\"OTP-\", erlang:system_info(otp_release), \".0\"]), halt().'",
+);
+const BUN: Way = Way::Npm("bun", &["run"]);
+const DENO: Way = Way::Npm("deno", &["run", "--quiet", "--allow-net"]);
 const BASH: Way = Way::Script("bash", "bash --version");
 
 use Speaks::{Discard, Dns, Echo, Greeting, Http};
-use Way::{Client, Cpp, Go, Java, Python, Rust};
+use Way::{Client, Cpp, DotNet, Go, Java, Maven, Python, Rust};
 
 /// All of them, in the order of the table.
 pub(crate) const RUNTIMES: &[Runtime] = &[
@@ -175,10 +187,32 @@ pub(crate) const RUNTIMES: &[Runtime] = &[
     runtime("Node net", "net.mjs", NODE, Greeting, WELCOME),
     runtime("Node fetch", "fetch.mjs", NODE, Http, PAGE),
     runtime("Node dns.resolve", "resolve.mjs", NODE, Dns, "10.96.10.1"),
+    runtime("Bun net", "net.mjs", BUN, Greeting, WELCOME),
+    runtime("Bun connect", "bun_connect.ts", BUN, Greeting, WELCOME),
+    runtime("Bun fetch", "fetch.mjs", BUN, Http, PAGE),
+    runtime("Deno connect", "deno_connect.ts", DENO, Greeting, WELCOME),
+    runtime("Deno fetch", "deno_fetch.ts", DENO, Http, PAGE),
     runtime("Java Socket", "Blocking.java", Java, Greeting, WELCOME),
     runtime("Java NIO", "Selected.java", Java, Greeting, WELCOME),
     runtime("Java HttpClient", "Fetch.java", Java, Http, PAGE),
     runtime("Java JNDI DNS", "Naming.java", Java, Dns, "10.96.10.1"),
+    runtime(
+        "Java Netty epoll",
+        "netty/Netty.java",
+        Maven("java"),
+        Greeting,
+        WELCOME,
+    ),
+    runtime(
+        "Java Netty epoll, DNS",
+        "netty/Netty.java",
+        Maven("netty"),
+        Greeting,
+        WELCOME,
+    ),
+    runtime(".NET sockets", "Sockets.cs", DotNet, Greeting, WELCOME),
+    runtime(".NET HttpClient", "HttpGet.cs", DotNet, Http, PAGE),
+    runtime("Erlang gen_tcp", "gen_tcp.escript", ERLANG, Greeting, WELCOME),
     runtime("curl", "curl.sh", Client("curl"), Http, PAGE),
     runtime("wget", "wget.sh", Client("wget"), Http, PAGE),
     runtime(
