@@ -1,5 +1,6 @@
 /* The names of addresses: gethostbyaddr, gethostbyaddr_r and getnameinfo in every way. */
 #include "common.h"
+#include <locale.h>
 
 static void print_entry(const char *call, const char *asked, const struct hostent *entry, int error)
 {
@@ -74,6 +75,7 @@ int main(int argc, char **argv)
 {
     int i;
 
+    setlocale(LC_CTYPE, "");
     for (i = 1; i < argc; i++) {
         struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(80)};
         struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(80)};

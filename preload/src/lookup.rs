@@ -2,12 +2,12 @@
 //!
 //! A name goes to the relay, which knows the cluster's answer and falls back to the local network by itself, so its
 //! word is final. Left to libc are numbers, this machine's own names for itself, and what is no host name at all:
-//! empty, longer than the DNS allows, or with other bytes than letters, digits, hyphens, underscores and dots. Names
-//! that only internationalisation makes into host names (`AI_IDN`) are among the latter.
+//! empty, longer than the DNS allows, or with other bytes than letters, digits, hyphens, underscores and dots.
 
 mod addrinfo;
 mod addrinfo_a;
 mod hostent;
+mod idn;
 mod list;
 mod name;
 mod nameinfo;

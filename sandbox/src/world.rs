@@ -33,8 +33,10 @@ pub const EXTERNAL_ZONE: &str = "external.test";
 pub const BROKEN_ZONE: &str = "broken.test";
 
 /// The names outside of the cluster that have an address.
-pub const EXTERNAL: [(&str, Ipv4Addr); 3] = [
+pub const EXTERNAL: [(&str, Ipv4Addr); 4] = [
     ("database.external.test", DATABASE),
+    // bücher.external.test
+    ("xn--bcher-kva.external.test", DATABASE),
     ("silent.external.test", SILENT),
     ("unroutable.external.test", UNROUTABLE),
 ];

@@ -4,9 +4,9 @@
 //! service, and the lists are chained. So each element is libc's, and no freeaddrinfo(3) of ours is needed. Bad hints
 //! and services are libc's to judge, before the relay is asked.
 //!
-//! We deviate in two flags: `AI_ADDRCONFIG` asks for what the cluster offers, not this machine's interfaces, and
-//! `AI_IDN` leaves what is no host name without it to libc.
+//! We deviate in one flag: `AI_ADDRCONFIG` asks for what the cluster offers, not this machine's interfaces.
 
+use super::idn::{self, AI_CANONIDN, AI_IDN, Converted};
 use super::list::{self, AddressText, List};
 use super::{Allocation, NotFound, ask, name};
 use crate::control::Trouble;
@@ -17,10 +17,6 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ptr;
 use kinject_protocol::control::{AddressList, Family, Purpose};
 use libc::{addrinfo, c_char, c_int};
-
-/// netdb.h's flags for internationalised names.
-const AI_IDN: c_int = 0x0040;
-const AI_CANONIDN: c_int = 0x0080;
 
 /// Those of a program that gives no hints.
 const DEFAULT_FLAGS: c_int = libc::AI_V4MAPPED | libc::AI_ADDRCONFIG;
@@ -63,7 +59,7 @@ pub(super) extern "C" fn getaddrinfo_in_session(
     };
     // SAFETY: a C program may leave hints out, but what it gives is an addrinfo
     let query = Query::new(native, service, unsafe { hints.as_ref() });
-    match errno::kept(|| query.answer(&session, name)) {
+    match errno::kept(|| query.answer(&session, &name)) {
         Ok(list) => {
             // SAFETY: libc too writes here, without a check
             unsafe { *result = list.into_raw() };
@@ -77,40 +73,75 @@ pub(super) extern "C" fn getaddrinfo_in_session(
     }
 }
 
+/// A name that is not libc's business.
+enum Name<'a> {
+    /// As the program gave it.
+    Given(&'a [u8]),
+    /// As the DNS has it, which is what the program asked for with `AI_IDN`; and as it was given.
+    Encoded(Converted, &'a [u8]),
+    /// The program asked for that, and there is no such form: the code of getaddrinfo(3).
+    Unencodable(c_int),
+}
+
 /// The name to look up, if it is not libc's business.
 fn for_session<'a>(
     native: Native,
     node: *const c_char,
     hints: *const addrinfo,
-) -> Option<(Session, &'a [u8])> {
+) -> Option<(Session, Name<'a>)> {
     if node.is_null() {
         return None;
     }
     // SAFETY: the node is a C string, as libc expects it too
     let name = unsafe { list::bytes(node) };
-    if !name::is_for_relay(name) {
-        return None;
-    }
     // SAFETY: as libc does, a given hint is read
-    let hints = unsafe { hints.as_ref() };
-    let must_be_number = hints.is_some_and(|hints| hints.ai_flags & libc::AI_NUMERICHOST != 0);
-    if must_be_number || (name::may_be_number(name) && is_number(native, node)) {
+    let flags = unsafe { hints.as_ref() }.map_or(0, |hints| hints.ai_flags);
+    if flags & libc::AI_NUMERICHOST != 0 {
         return None;
     }
-    Some((Session::current()?, name))
+    if flags & AI_IDN != 0 && idn::needs_encoding(name) {
+        let session = Session::current()?;
+        return Some((session, encoded(native, node, name)?));
+    }
+    if !name::is_for_relay(name) || (name::may_be_number(name) && is_number(native, node)) {
+        return None;
+    }
+    Some((Session::current()?, Name::Given(name)))
+}
+
+/// The name as the DNS has it; none if that is libc's business, as a number in other digits is.
+fn encoded<'a>(native: Native, node: *const c_char, given: &'a [u8]) -> Option<Name<'a>> {
+    match as_number(native, node, AI_IDN) {
+        // libc has encoded it
+        libc::EAI_NONAME => {}
+        0 => return None,
+        code => return Some(Name::Unencodable(code)),
+    }
+    // SAFETY: the node is a C string
+    match unsafe { idn::encoded(node) } {
+        Ok(name) if !name::is_for_relay(name.bytes()) => None,
+        Ok(name) => Some(Name::Encoded(name, given)),
+        Err(code) => Some(Name::Unencodable(code)),
+    }
 }
 
 /// Does libc read this node as a number?
 fn is_number(native: Native, node: *const c_char) -> bool {
+    as_number(native, node, 0) == 0
+}
+
+/// What libc says of the node as a number, with these flags besides.
+fn as_number(native: Native, node: *const c_char, flags: c_int) -> c_int {
     let mut found = ptr::null_mut();
-    let hints = numeric_hints(libc::AF_UNSPEC);
+    let mut hints = numeric_hints(libc::AF_UNSPEC);
+    hints.ai_flags |= flags;
     // SAFETY: node is a C string; the list comes back in `found`
-    if unsafe { native(node, ptr::null(), &raw const hints, &raw mut found) } != 0 {
-        return false;
+    let code = unsafe { native(node, ptr::null(), &raw const hints, &raw mut found) };
+    if code == 0 {
+        // SAFETY: libc made the list, and nobody else has it
+        unsafe { libc::freeaddrinfo(found) };
     }
-    // SAFETY: libc made the list, and nobody else has it
-    unsafe { libc::freeaddrinfo(found) };
-    true
+    code
 }
 
 fn numeric_hints(family: c_int) -> addrinfo {
@@ -166,8 +197,13 @@ impl Query {
         }
     }
 
-    fn answer(&self, session: &Session, name: &[u8]) -> Result<List, Refusal> {
+    fn answer(&self, session: &Session, name: &Name<'_>) -> Result<List, Refusal> {
         self.check()?;
+        let (name, given) = match name {
+            Name::Given(name) => (*name, *name),
+            Name::Encoded(name, given) => (name.bytes(), *given),
+            Name::Unencodable(code) => return Err(Refusal::Code(*code)),
+        };
         let mut buffer = Allocation::new().ok_or(Refusal::Code(libc::EAI_MEMORY))?;
         let purpose = if self.has(libc::AI_ADDRCONFIG) {
             Purpose::ConfiguredAddressInfo
@@ -187,11 +223,15 @@ impl Query {
         }
         if self.has(libc::AI_CANONNAME) {
             let canonical = if found.canonical.is_empty() {
-                name
+                given
             } else {
                 found.canonical
             };
-            list.set_canonical_name(canonical)
+            let shown = match self.has(AI_CANONIDN) {
+                true => idn::decoded(canonical).map_err(Refusal::Code)?,
+                false => None,
+            };
+            list.set_canonical_name(shown.as_ref().map_or(canonical, Converted::bytes))
                 .ok_or(Refusal::Code(libc::EAI_MEMORY))?;
         }
         Ok(list)

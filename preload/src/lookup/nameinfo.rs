@@ -2,8 +2,9 @@
 //!
 //! The relay gives the name of an address; libc makes the numbers, the service, and all of it for addresses of this
 //! machine and its network. `NI_NOFQDN` leaves a name as it is, since this machine's domain says nothing about the
-//! cluster's names, and so does `NI_IDN`.
+//! cluster's names.
 
+use super::idn::{self, Converted, NI_IDN};
 use super::reverse::{self, Reversed};
 use super::{Allocation, NotFound};
 use crate::address;
@@ -189,6 +190,15 @@ impl Call {
 
     /// Writes the name, and lets libc write the service.
     fn give(self, name: &[u8]) -> c_int {
+        let decoded = match self.flags & NI_IDN != 0 {
+            true => idn::decoded(name),
+            false => Ok(None),
+        };
+        let decoded = match decoded {
+            Ok(decoded) => decoded,
+            Err(code) => return code,
+        };
+        let name = decoded.as_ref().map_or(name, Converted::bytes);
         if name.len() >= self.host_size as usize {
             return libc::EAI_OVERFLOW;
         }

@@ -27,6 +27,28 @@ fn the_names_of_an_address_are_the_clusters() {
 }
 
 #[test]
+fn ni_idn_decodes_a_name_into_the_locales_character_set() {
+    let relay = Relay::start();
+    for (locale, name) in [("C.UTF-8", "b\u{fc}cher.test"), ("C", "xn--bcher-kva.test")] {
+        let program = Program::injected(&relay, "address_names", &["10.96.10.90"]);
+        let said = program.env("LC_ALL", locale).output();
+        // the room is for bytes of the decoded name, of which there are 12
+        let in_16 = match locale {
+            "C" => "-12".to_owned(),
+            _ => format!("0 {name} http"),
+        };
+        for line in [
+            "getnameinfo 10.96.10.90 flags 0 room 1025: 0 xn--bcher-kva.test http".to_owned(),
+            format!("getnameinfo 10.96.10.90 flags 32 room 1025: 0 {name} http"),
+            format!("getnameinfo 10.96.10.90 flags 32 room 16: {in_16}"),
+            "getnameinfo 10.96.10.90 flags 32 room 5: -12".to_owned(),
+        ] {
+            assert!(said.lines().any(|said| said == line), "{line} in\n{said}");
+        }
+    }
+}
+
+#[test]
 fn every_failure_of_a_reverse_lookup_has_its_code() {
     let relay = Relay::start();
     for (address, host_error, code, required) in [

@@ -98,6 +98,8 @@ pub(crate) fn reverse(address: IpAddr) -> Option<Reply> {
         "10.96.10.1" => &["web.default.svc.cluster.local"],
         "10.244.0.5" => &["db-0.db.default.svc.cluster.local", "alias.test"],
         "fd00::6" => &["six.default.svc.cluster.local"],
+        // bücher.test
+        "10.96.10.90" => &["xn--bcher-kva.test"],
         "10.96.10.100" => return Some(Reply::NameFailed(NameFailure::TryAgain)),
         "10.96.10.101" => return Some(Reply::NameFailed(NameFailure::NoRecovery)),
         "10.96.10.102" => return Some(Reply::NameFailed(NameFailure::NoData)),

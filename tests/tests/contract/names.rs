@@ -61,6 +61,12 @@ on_both_places! {
             .shows("anything.broken.test UNSPEC none: EAI_AGAIN\n");
     }
 
+    fn internationalised_names_are_encoded_and_shown_as_libc_does(scene: shared) {
+        scene.same(python("idn.py"))
+            .shows("C.UTF-8 'b\\xfccher.external.test' IDN|CANONNAME|CANONIDN '203.0.113.10=b\\xfccher.external.test'\n")
+            .shows("C 'b\\xfccher.external.test' IDN 'EAI_IDN_ENCODE'\n");
+    }
+
     fn numbers_are_no_names(scene: shared) {
         scene.same(python("addrinfo.py").args(["10.96.10.1", "127.0.0.1", "0x7f.1", "1", ""]));
     }
