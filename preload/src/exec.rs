@@ -9,7 +9,7 @@
 //! user is told, or it is not started.
 //!
 //! Everything here may run in the child of a vfork(2), in the parent's memory: only the stack is written, apart from
-//! the addresses of libc's functions, which are the same in both.
+//! the addresses of libc's functions, which are the same in both, and what a thread keeps for large environments ([`room`]).
 
 mod call;
 mod copy;
@@ -17,6 +17,7 @@ mod execl;
 mod file;
 mod outsider;
 mod plan;
+mod room;
 mod shell;
 
 pub(crate) use call::{execve_in_session, execveat_in_session};

@@ -13,7 +13,17 @@ pub(crate) use memory::*;
 use crate::errno::Errno;
 use core::ptr;
 use kinject_protocol::executable::{PR_GET_MDWE, Sealing};
-use libc::{c_int, c_long, c_void, msghdr, sockaddr, sockaddr_storage, socklen_t};
+use libc::{c_int, c_long, c_void, msghdr, pid_t, sockaddr, sockaddr_storage, socklen_t};
+
+/// getpid(2), also where libc remembers a parent's (before glibc 2.25).
+pub(crate) fn process_id() -> pid_t {
+    // SAFETY: getpid takes no argument
+    match unsafe { call(libc::SYS_getpid, [0; 6]) } {
+        Ok(id) => id as pid_t,
+        // it never fails
+        Err(_) => 0,
+    }
+}
 
 /// Makes a system call with six arguments; unused ones are ignored by the kernel.
 ///

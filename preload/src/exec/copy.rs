@@ -1,12 +1,12 @@
 //! A copy of an environment that has what the session needs.
 
 use super::plan::{Plan, Preload};
+use super::room::Room;
 use crate::environment::Entry;
-use crate::sys;
 use core::mem::MaybeUninit;
 use core::ptr;
 use kinject_protocol::environment::{KEPT, LD_PRELOAD};
-use libc::{c_char, c_void};
+use libc::c_char;
 
 /// The entries that a copy on the stack has room for.
 const ENTRIES_ON_STACK: usize = 256;
@@ -16,8 +16,8 @@ const TEXT_ON_STACK: usize = 1024;
 
 /// Calls `start` with the environment that it should have: the one given, or a copy with what it lacks.
 ///
-/// A large copy is mapped, and given back when `start` returns. Where it cannot be mapped the environment stays as it
-/// is: a program is started in any case.
+/// A large copy has memory of its own ([`Room`]). Where there is none the environment stays as it is: a program is started
+/// in any case.
 #[inline]
 pub(super) fn with_session<T>(
     environment: *const *const c_char,
@@ -64,16 +64,12 @@ fn with_copy<T>(
         return start(copy);
     }
     let array = entries.saturating_mul(size_of::<*const c_char>());
-    let size = array.saturating_add(text);
-    let Ok(memory) = sys::map_memory(size) else {
+    let Some(room) = Room::of_size(array.saturating_add(text)) else {
         return start(environment);
     };
-    // SAFETY: the mapping has room for the array, then for the text
-    let copy = unsafe { fill(plan, environment, memory.cast(), memory.byte_add(array).cast()) };
-    let result = start(copy);
-    // SAFETY: what was started has its own copy, or was not started
-    unsafe { sys::unmap_memory(memory.cast::<c_void>(), size) };
-    result
+    let memory = room.start();
+    // SAFETY: the memory has room for the array, then for the text
+    start(unsafe { fill(plan, environment, memory.cast(), memory.byte_add(array).cast()) })
 }
 
 /// The size of the new `LD_PRELOAD` entry with its null.

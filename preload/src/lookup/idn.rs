@@ -79,7 +79,10 @@ pub(super) fn decoded(name: &[u8]) -> Result<Option<Converted>, c_int> {
 }
 
 /// libc does not show such a name: a backslash begins an escaped byte in names of the DNS.
-#[allow(clippy::manual_contains, reason = "its search may panic, as far as the compiler sees")]
+#[allow(
+    clippy::manual_contains,
+    reason = "its search may panic, as far as the compiler sees"
+)]
 fn is_ambiguous(name: &[u8]) -> bool {
     needs_encoding(name) && name.iter().any(|byte| *byte == b'\\')
 }

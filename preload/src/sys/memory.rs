@@ -4,7 +4,7 @@
 use super::Descriptor;
 use super::call;
 use crate::errno::Errno;
-use libc::{c_int, c_void, iovec, pid_t};
+use libc::{c_int, c_void, iovec};
 
 /// Has the kernel read eight bytes, those around `address` that a signal set would hold, wherever that is. Always an
 /// error: `EFAULT` where they cannot be read, and else `EINVAL`, since rt_sigprocmask(2) knows no such operation.
@@ -19,8 +19,7 @@ pub(crate) fn read_signal_set(address: *const c_void) -> Result<usize, Errno> {
 
 /// Copies up to `buffer.len()` bytes from `address`, as far as they are readable; gives the count.
 pub(crate) fn read_own_memory(address: *const c_void, buffer: &mut [u8]) -> Result<usize, Errno> {
-    // SAFETY: getpid takes no argument
-    let own = unsafe { call(libc::SYS_getpid, [0; 6]) }? as pid_t;
+    let own = super::process_id();
     let local = iovec {
         iov_base: buffer.as_mut_ptr().cast(),
         iov_len: buffer.len(),

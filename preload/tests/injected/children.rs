@@ -230,3 +230,12 @@ fn a_program_stays_in_its_session_whatever_it_does_to_its_environment() {
     let expected = "as started: 0\nunset: 0\nset to another: 0\nset to nothing: 0\nset again: 0\ncleared: 0\nnull: 0\noverwritten: 0\ngone: 0\n";
     assert_eq!(said, expected);
 }
+
+/// A mapping that a child leaves behind is its parent's, and two that meet are shown as one: so what grows is memory.
+#[test]
+fn large_environments_of_vfork_children_leave_a_bounded_amount_of_memory() {
+    let relay = Relay::start();
+    for threads in ["1", "4"] {
+        assert_eq!(run(&relay, "vfork_storm", &["100", threads]), "grew by 0 KiB\n");
+    }
+}
