@@ -15,7 +15,7 @@
 //!
 //! In reading order: `connect`, then `sockopt`, `peer`, `transfer`, `datagram` and `receive` for sockets, `lookup` for names,
 //! `resolver` for DNS messages, `files` for what programs read that resolve by themselves, `exec` for children, `syscall` and
-//! `go` for whoever makes system calls by number. They stand on `control`, the conversation with the relay.
+//! `go` for whoever makes system calls by number, `dlsym` for whoever asks libc itself for a function. They stand on `control`, the conversation with the relay.
 //!
 //! A hook is declared with `hook!`, its body one call of a function that is `extern "C"`: redhook would meet a
 //! panic by calling libc's function, which for us would be the wrong network.
@@ -46,6 +46,7 @@ macro_rules! hook {
 mod connect;
 mod datagram;
 mod dlopen;
+mod dlsym;
 mod exec;
 mod files;
 #[cfg(all(target_arch = "x86_64", not(test)))]
@@ -63,6 +64,7 @@ mod control;
 mod environment;
 mod errno;
 mod failure;
+mod loaded;
 mod memory;
 mod real;
 mod session;

@@ -1,7 +1,7 @@
 //! The functions of libc that the hooks stand in front of, and those that may not be there.
 //!
-//! Each is the next definition after ours in the dynamic linker's search order (`RTLD_NEXT`, dlsym(3)), so another
-//! preloaded library keeps its place. It is looked up at first use, since hooks are called before our constructor and
+//! Each is the next definition after ours in the dynamic linker's search order (`RTLD_NEXT`, libc's own dlsym(3)), so
+//! another preloaded library keeps its place. It is looked up at first use, since hooks are called before our constructor and
 //! after our destructor, and kept in an atomic: two threads, or a signal handler, may look it up at the same time and
 //! find the same. Nothing is locked that a fork could leave locked.
 //!
@@ -11,6 +11,7 @@
 //! Before glibc 2.34 the functions of threads, of the DNS and of asynchronous lookups are in libraries of their own, which
 //! we do not want to load into a program that has none; those of the DNS bear names with two underscores there.
 
+use crate::loaded;
 use crate::lookup::Gaicb;
 use crate::resolver::State;
 use core::ffi::CStr;
@@ -66,6 +67,21 @@ impl<N: Named> Function<N> {
     }
 }
 
+/// dlsym(3).
+pub(crate) type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
+
+/// libc's own dlsym(3), by which all others are found.
+#[inline]
+pub(crate) fn dlsym() -> Option<Dlsym> {
+    static ADDRESS: OnceNonZeroUsize = OnceNonZeroUsize::new();
+    let address = match ADDRESS.get() {
+        Some(known) => known,
+        None => loaded::next_definition(c"dlsym").map(|found| ADDRESS.get_or_init(|| found))?,
+    };
+    // SAFETY: libc defines the function with this signature
+    Some(unsafe { core::mem::transmute::<usize, Dlsym>(address.get()) })
+}
+
 /// # Safety
 ///
 /// Two underscores begin the name.
@@ -80,12 +96,13 @@ unsafe fn look_up(place: &OnceNonZeroUsize, name: &CStr, library: Option<&CStr>)
 ///
 /// Two underscores begin the name.
 unsafe fn find(place: *mut c_void, name: &CStr) -> Option<NonZeroUsize> {
+    let dlsym = dlsym()?;
     let with_underscores = name.as_ptr();
     // SAFETY: two underscores come first
     let plain = unsafe { with_underscores.add(2) };
     [plain, with_underscores].into_iter().find_map(|name| {
         // SAFETY: the name is a C string that lives forever, and the place is a handle; dlsym sets no errno
-        NonZeroUsize::new(unsafe { libc::dlsym(place, name) } as usize)
+        NonZeroUsize::new(unsafe { dlsym(place, name) } as usize)
     })
 }
 
@@ -149,6 +166,7 @@ functions! {
     sendmmsg: fn(c_int, *mut libc::mmsghdr, c_uint, c_int) -> c_int;
     syscall: fn(c_long, usize, usize, usize, usize, usize, usize) -> c_long;
     dlopen: fn(*const c_char, c_int) -> *mut c_void;
+    dlvsym: fn(*mut c_void, *const c_char, *const c_char) -> *mut c_void;
     recvfrom: fn(c_int, *mut c_void, size_t, c_int, *mut sockaddr, *mut socklen_t) -> ssize_t;
     __recvfrom_chk: fn(c_int, *mut c_void, size_t, size_t, c_int, *mut sockaddr, *mut socklen_t) -> ssize_t;
     recvmsg: fn(c_int, *mut msghdr, c_int) -> ssize_t;

@@ -16,6 +16,7 @@ mod children;
 mod connect;
 mod exports;
 mod files;
+mod handles;
 mod hygiene;
 mod messages;
 mod names;

@@ -61,6 +61,13 @@ on_both_places! {
             .shows("anything.broken.test UNSPEC none: EAI_AGAIN\n");
     }
 
+    fn functions_that_are_looked_up_in_libc_itself_stay_in_the_session(scene: shared) {
+        scene.same(python("foreign_functions.py").args(["echo.default", "7005"]))
+            .shows("libc getaddrinfo 10.96.10.3\n")
+            .shows("libc recv b'welcome\\n'\n")
+            .shows("libresolv res_query True\n");
+    }
+
     fn internationalised_names_are_encoded_and_shown_as_libc_does(scene: shared) {
         scene.same(python("idn.py"))
             .shows("C.UTF-8 'b\\xfccher.external.test' IDN|CANONNAME|CANONIDN '203.0.113.10=b\\xfccher.external.test'\n")
