@@ -55,6 +55,7 @@ mod lookup;
 mod peer;
 mod receive;
 mod resolver;
+mod sanitizer;
 mod sockopt;
 mod syscall;
 mod transfer;

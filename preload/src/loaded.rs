@@ -2,35 +2,58 @@
 //!
 //! To ask the dynamic linker for libc's dlsym would be to call the hook, so this looks into the symbol tables of what is
 //! loaded behind our library, in the order in which the dynamic linker looks (`RTLD_NEXT`): another preloaded library
-//! keeps its place. For our own library the dynamic linker has no handle that dlsym could take. The tables are those of elf(5) and of the GNU hash section, which every glibc since 2.5 has.
+//! keeps its place. For our own library the dynamic linker has no handle that dlsym could take.
+//!
+//! The list of what is loaded is the one that debuggers read (`_r_debug`, link.h), whose beginning, the libraries that the
+//! program was started with, never changes. The tables are those of elf(5) and of the GNU hash section, which glibc and
+//! its linkers have had since 2006. No function is called on the way: the run time of a sanitizer, which asks for libc's
+//! functions before it can serve any call, has its own of most of them.
 
 use core::ffi::CStr;
 use core::num::NonZeroUsize;
-use core::ptr;
-use libc::{Elf64_Ehdr, Elf64_Phdr, Elf64_Sym, c_char, c_int, c_void, dl_phdr_info, size_t};
+use libc::{Elf64_Ehdr, Elf64_Phdr, Elf64_Sym, c_char};
 
 const DT_STRTAB: i64 = 5;
 const DT_SYMTAB: i64 = 6;
 const DT_GNU_HASH: i64 = 0x6fff_fef5;
 const SHN_UNDEF: u16 = 0;
 
-/// What is looked for, and whether our own library was passed already.
-struct Search<'a> {
-    name: &'a CStr,
-    is_behind_ours: bool,
-    found: Option<NonZeroUsize>,
+/// `struct r_debug`: the list of what is loaded.
+#[repr(C)]
+struct Debug {
+    version: i32,
+    first: *const LinkMap,
+}
+
+/// `struct link_map`: an entry of that list.
+#[repr(C)]
+struct LinkMap {
+    base: usize,
+    name: *const c_char,
+    dynamic: *const [i64; 2],
+    next: *const LinkMap,
 }
 
 /// The first definition of a function behind ours.
 pub(crate) fn next_definition(name: &CStr) -> Option<NonZeroUsize> {
-    let mut search = Search {
-        name,
-        is_behind_ours: false,
-        found: None,
-    };
-    // SAFETY: the callback gets what it was made for, while the search lives
-    unsafe { libc::dl_iterate_phdr(Some(look_into), (&raw mut search).cast()) };
-    search.found
+    let own = Image::own().dynamic()?;
+    let debug = Image::of_the_linker()?.tables()?.find(c"_r_debug".as_ptr())?;
+    // SAFETY: the dynamic linker has this structure under the name
+    let mut next = unsafe { (*(debug.get() as *const Debug)).first };
+    let mut is_behind_ours = false;
+    // SAFETY: entries are in use as long as what they stand for is loaded, which is never unloaded up to the one with libc
+    while let Some(entry) = unsafe { next.as_ref() } {
+        if is_behind_ours {
+            // SAFETY: as above
+            let tables = unsafe { Tables::of(entry.base, entry.dynamic) };
+            if let Some(found) = tables.and_then(|tables| tables.find(name.as_ptr())) {
+                return Some(found);
+            }
+        }
+        is_behind_ours |= entry.dynamic == own;
+        next = entry.next;
+    }
+    None
 }
 
 /// The function that our own library exports under a name.
@@ -39,60 +62,58 @@ pub(crate) fn next_definition(name: &CStr) -> Option<NonZeroUsize> {
 ///
 /// `name` has to point to a C string.
 pub(crate) unsafe fn own_definition(name: *const c_char) -> Option<NonZeroUsize> {
-    // SAFETY: our library is loaded, and the caller vouches for the name
-    unsafe { Tables::of(own_base(), own_headers())?.find(name) }
+    Image::own().tables()?.find(name)
 }
 
-/// Where our own library begins in memory.
-fn own_base() -> usize {
-    own_header() as usize
-}
+/// A library in memory, by its header.
+#[derive(Clone, Copy)]
+struct Image(*const Elf64_Ehdr);
 
-fn own_header() -> *const Elf64_Ehdr {
-    unsafe extern "C" {
-        // the linker defines it
-        static __ehdr_start: Elf64_Ehdr;
+impl Image {
+    /// Our library, or the program in unit tests.
+    fn own() -> Self {
+        unsafe extern "C" {
+            // the linker defines it where an image begins in memory
+            static __ehdr_start: Elf64_Ehdr;
+        }
+        Self(&raw const __ehdr_start)
     }
-    &raw const __ehdr_start
-}
 
-fn own_headers() -> Headers {
-    let header = own_header();
-    // SAFETY: the library's header is loaded with it
-    let (offset, count) = unsafe { ((*header).e_phoff, (*header).e_phnum) };
-    Headers {
-        first: header.wrapping_byte_add(offset as usize).cast(),
-        count,
+    /// The dynamic linker.
+    fn of_the_linker() -> Option<Self> {
+        const PAGE: u64 = 4096;
+        // SAFETY: getauxval(3) has no preconditions
+        let value = |kind| unsafe { libc::getauxval(kind) };
+        let base = match value(libc::AT_BASE) {
+            // it was started as a program itself (ld.so(8)), and has its header in front of its program headers
+            0 => value(libc::AT_PHDR) & !(PAGE - 1),
+            base => base,
+        };
+        (base != 0).then_some(Self(base as *const Elf64_Ehdr))
+    }
+
+    /// Its dynamic section.
+    fn dynamic(self) -> Option<*const [i64; 2]> {
+        // SAFETY: images are those of libraries that stay loaded, with their headers
+        let (offset, count) = unsafe { ((*self.0).e_phoff, (*self.0).e_phnum) };
+        let headers = self.0.wrapping_byte_add(offset as usize).cast::<Elf64_Phdr>();
+        for index in 0..usize::from(count) {
+            // SAFETY: there are that many program headers
+            let header = unsafe { headers.wrapping_add(index).read() };
+            if header.p_type == libc::PT_DYNAMIC {
+                return Some(self.0.wrapping_byte_add(header.p_vaddr as usize).cast());
+            }
+        }
+        None
+    }
+
+    fn tables(self) -> Option<Tables> {
+        // SAFETY: the library stays loaded
+        unsafe { Tables::of(self.0 as usize, self.dynamic()?) }
     }
 }
 
-unsafe extern "C" fn look_into(info: *mut dl_phdr_info, _: size_t, search: *mut c_void) -> c_int {
-    // SAFETY: `next_definition` passes its search, which nobody else uses meanwhile
-    let search = unsafe { &mut *search.cast::<Search<'_>>() };
-    // SAFETY: dl_iterate_phdr(3) gives a library that stays loaded while this runs
-    let info = unsafe { &*info };
-    if !search.is_behind_ours {
-        search.is_behind_ours = info.dlpi_phdr == own_headers().first;
-        return 0;
-    }
-    let headers = Headers {
-        first: info.dlpi_phdr,
-        count: info.dlpi_phnum,
-    };
-    // SAFETY: as above
-    search.found = unsafe {
-        Tables::of(info.dlpi_addr as usize, headers).and_then(|tables| tables.find(search.name.as_ptr()))
-    };
-    search.found.is_some().into()
-}
-
-/// The program headers of one library.
-struct Headers {
-    first: *const Elf64_Phdr,
-    count: u16,
-}
-
-/// The tables of one library.
+/// The tables of a library that stays loaded.
 struct Tables {
     base: usize,
     symbols: *const Elf64_Sym,
@@ -105,17 +126,14 @@ impl Tables {
     ///
     /// # Safety
     ///
-    /// The library has to be loaded.
-    unsafe fn of(base: usize, headers: Headers) -> Option<Self> {
-        let headers = (0..usize::from(headers.count)).map(|index| headers.first.wrapping_add(index));
-        // SAFETY: the library has that many program headers
-        let mut headers = headers.map(|header| unsafe { header.read() });
-        let dynamic = headers.find(|header| header.p_type == libc::PT_DYNAMIC)?;
-        let mut entry = base.wrapping_add(dynamic.p_vaddr as usize) as *const [i64; 2];
+    /// `dynamic` has to be the dynamic section of a library that stays loaded.
+    unsafe fn of(base: usize, dynamic: *const [i64; 2]) -> Option<Self> {
         let (mut symbols, mut names, mut hashes) = (0, 0, 0);
+        let mut entry = dynamic;
         loop {
             // SAFETY: the section ends with an entry of zeros
             let [tag, value] = unsafe { entry.read() };
+            // the dynamic linker has put addresses in the place of offsets, but for the kernel's own library (vdso(7))
             match tag {
                 0 => break,
                 DT_SYMTAB => symbols = value as usize,
@@ -125,8 +143,7 @@ impl Tables {
             }
             entry = entry.wrapping_add(1);
         }
-        // the kernel's own library (vdso(7)) is not relocated
-        let is_relocated = [symbols, names, hashes].iter().all(|table| *table > base);
+        let is_relocated = symbols > base && names > base && hashes > base;
         is_relocated.then_some(Self {
             base,
             symbols: symbols as *const Elf64_Sym,
@@ -135,12 +152,8 @@ impl Tables {
         })
     }
 
-    /// Where the function is that the library defines under this name.
-    ///
-    /// # Safety
-    ///
-    /// The library has to be loaded, and `name` has to point to a C string.
-    unsafe fn find(&self, name: *const c_char) -> Option<NonZeroUsize> {
+    /// Where the function is that the library defines under this name, which has to be a C string.
+    fn find(&self, name: *const c_char) -> Option<NonZeroUsize> {
         // the section: count of buckets, first symbol, words of the Bloom filter, its shift; the filter, buckets, chains
         let word = |index: usize| {
             // SAFETY: the index is within the section, as its own numbers say
@@ -149,8 +162,7 @@ impl Tables {
         let (buckets, first, filter_words) = (word(0), word(1), word(2));
         let bucket_start = (filter_words as usize).checked_mul(2)?.checked_add(4)?;
         let chain_start = bucket_start.checked_add(buckets as usize)?;
-        // SAFETY: the caller vouches for the name
-        let hash = unsafe { hash(name) };
+        let hash = hash(name);
         let mut index = word(bucket_start.checked_add(hash.checked_rem(buckets)? as usize)?);
         if index < first {
             return None;
@@ -162,9 +174,7 @@ impl Tables {
                 // SAFETY: the chain holds indices of symbols
                 let symbol = unsafe { self.symbols.wrapping_add(index as usize).read() };
                 let found = self.names.wrapping_add(symbol.st_name as usize);
-                // SAFETY: both are C strings
-                let is_same = unsafe { libc::strcmp(found, name) } == 0;
-                if is_same && symbol.st_shndx != SHN_UNDEF {
+                if is_same(found, name) && symbol.st_shndx != SHN_UNDEF {
                     return NonZeroUsize::new(self.base.wrapping_add(symbol.st_value as usize));
                 }
             }
@@ -176,22 +186,26 @@ impl Tables {
     }
 }
 
-/// The hash of a name in that section.
-///
-/// # Safety
-///
-/// `name` has to point to a C string.
-unsafe fn hash(name: *const c_char) -> u32 {
-    let mut hash: u32 = 5381;
-    let mut place = name;
-    loop {
-        // SAFETY: no byte before this one ended the string
-        match unsafe { ptr::read(place) } as u8 {
-            0 => return hash,
-            byte => hash = hash.wrapping_mul(33).wrapping_add(byte.into()),
-        }
+/// The bytes of a C string.
+fn bytes(text: *const c_char) -> impl Iterator<Item = u8> {
+    let mut place = text;
+    core::iter::from_fn(move || {
+        // SAFETY: callers pass C strings, and no byte before this one ended it
+        let byte = unsafe { place.read() } as u8;
         place = place.wrapping_add(1);
-    }
+        (byte != 0).then_some(byte)
+    })
+}
+
+/// The hash of a name in that section.
+fn hash(name: *const c_char) -> u32 {
+    bytes(name).fold(5381, |hash: u32, byte| {
+        hash.wrapping_mul(33).wrapping_add(byte.into())
+    })
+}
+
+fn is_same(one: *const c_char, other: *const c_char) -> bool {
+    bytes(one).eq(bytes(other))
 }
 
 #[cfg(test)]
@@ -200,10 +214,10 @@ mod tests {
 
     #[test]
     fn names_hash_as_the_linker_hashes_them() {
-        for (name, expected) in [(c"", 5381), (c"printf", 0x156b_2bb8)] {
-            // SAFETY: the name is a C string
-            assert_eq!(unsafe { hash(name.as_ptr()) }, expected);
-        }
+        assert_eq!(hash(c"".as_ptr()), 5381);
+        assert_eq!(hash(c"printf".as_ptr()), 0x156b_2bb8);
+        assert!(is_same(c"ab".as_ptr(), c"ab".as_ptr()));
+        assert!(!is_same(c"ab".as_ptr(), c"a".as_ptr()) && !is_same(c"a".as_ptr(), c"ab".as_ptr()));
     }
 
     #[test]

@@ -135,6 +135,11 @@ pub fn static_c(name: &str) -> Program {
     compile(name, &["-static"])
 }
 
+/// One of the tests' own C programs, built with these sanitizers.
+pub fn sanitized_c(name: &str, flags: &[&str]) -> Program {
+    compile(name, flags)
+}
+
 /// A library in C for the tests' own programs.
 pub fn shared_c(name: &str) -> Program {
     compile(name, &["-shared", "-fPIC"])

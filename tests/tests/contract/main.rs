@@ -7,5 +7,6 @@ mod datagrams;
 mod leftovers;
 mod names;
 mod resolvers;
+mod sanitizers;
 mod streams;
 mod targets;
