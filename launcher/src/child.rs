@@ -1,7 +1,7 @@
 //! The program as the launcher's child.
 
-use crate::descriptors;
 use crate::exit::Status;
+use crate::inherited;
 use crossbeam_channel::Sender;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
 use std::io;
@@ -38,8 +38,7 @@ impl Child {
             if rustix::process::getppid() != Some(launcher) {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
-            descriptors::close_what_was_closed();
-            Ok(())
+            inherited::restore()
         };
         // SAFETY: between fork and exec this makes a few system calls and touches no memory but its own stack
         unsafe { command.pre_exec(prepare) };

@@ -17,6 +17,9 @@ Examples:
   # Open a shell inside another namespace
   kinject shell --namespace staging
 
+  # In that shell, run one command over this machine's own network
+  kinject outside -- git pull
+
   # Reach the office's network from here, and see which way each connection goes
   kinject trace --local 10.20.0.0/16 --local '*.office.example' -- curl http://wiki.office.example/
 
@@ -41,13 +44,29 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What to run in the session.
+/// What to do.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "a process has one of these")]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Session(SessionCommand),
+    /// In a session, run a program outside of it, with its children; elsewhere, just run it.
+    Outside {
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
+    /// Print the version.
+    Version,
+}
+
+/// What to run in a session of its own.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionCommand {
     /// Run a program in a session of its own.
     ///
     /// The program's standard streams, terminal, signals and exit status are its own. kinject's own failures exit 125; a
-    /// program that cannot be run 126, one that is not found 127, one that a signal ended 128 and the signal's number.
+    /// program that cannot be run 126, one that is not found 127. If a signal ended the program, kinject dies of it, too.
     Run {
         #[command(flatten)]
         session: SessionOptions,
@@ -247,7 +266,7 @@ mod tests {
     #[test]
     fn the_programs_own_flags_stay_the_programs() {
         let cli = Cli::try_parse_from(["kinject", "run", "-n", "web", "curl", "-v", "--namespace"]).unwrap();
-        let Command::Run { session, command } = cli.command else {
+        let Command::Session(SessionCommand::Run { session, command }) = cli.command else {
             panic!("run is run")
         };
         assert_eq!(command, ["curl", "-v", "--namespace"]);
@@ -258,7 +277,7 @@ mod tests {
     #[test]
     fn of_a_flag_that_is_given_twice_the_last_counts() {
         let cli = Cli::try_parse_from(["kinject", "run", "-n", "one", "--namespace", "two", "true"]).unwrap();
-        let Command::Run { session, .. } = cli.command else {
+        let Command::Session(SessionCommand::Run { session, .. }) = cli.command else {
             panic!("run is run")
         };
         assert_eq!(session.namespace.as_deref(), Some("two"));

@@ -1,5 +1,11 @@
-//! Exit statuses, as env(1) and the shells have them.
+//! How kinject ends: with env(1)'s statuses, and by the signal that ended its program.
+//!
+//! A shell stops its script, its loop or its list of commands at Ctrl-C only if the command that it waits for died of
+//! SIGINT. One that exits with 130 has minded the signal, so the shell goes on. make(1), git(1) and others wait in the
+//! same way. So kinject, whose place the program would have, dies of what its program died of.
 
+use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior, setrlimit};
+use std::mem::MaybeUninit;
 use std::process::ExitCode;
 
 /// What `kinject` exits with.
@@ -13,20 +19,50 @@ pub(crate) enum Status {
     NotFound,
     /// The command's own exit status.
     Exited(u8),
-    /// A signal ended the command: 128 and the signal's number.
+    /// A signal ended the command, or kinject before there was one: kinject dies of it.
     Killed(u8),
 }
 
-impl From<Status> for ExitCode {
-    fn from(status: Status) -> Self {
-        Self::from(match status {
-            Status::Kinject => 125,
-            Status::CannotRun => 126,
-            Status::NotFound => 127,
-            Status::Exited(code) => code,
-            Status::Killed(signal) => 128 + signal,
+impl Status {
+    /// Ends this process by the signal that ended the command, otherwise tells the code to exit with.
+    pub(crate) fn finish(self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Kinject => 125,
+            Self::CannotRun => 126,
+            Self::NotFound => 127,
+            Self::Exited(code) => code,
+            Self::Killed(signal) => {
+                die_of(signal.into());
+                // as a shell would put it: the first process of a PID namespace survives what it sends to itself
+                128 + signal
+            }
         })
     }
+}
+
+/// Dies of a signal, whatever kinject does at it or has inherited for it (nohup(1)). Returns if that does not work.
+fn die_of(signal: libc::c_int) {
+    // the dump that there may be is the program's: by the limit where dumps are files, by the flag where they go to a program
+    let mut limit = getrlimit(Resource::Core);
+    limit.current = Some(0);
+    let _may_dump = setrlimit(Resource::Core, limit).is_err();
+    let _may_dump = set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err();
+    // SAFETY: SIG_DFL is no function that could be called; SIGKILL refuses, and needs none of this
+    let _is_default = unsafe { libc::signal(signal, libc::SIG_DFL) } != libc::SIG_ERR;
+    unblock(signal);
+    // SAFETY: raise has no preconditions
+    let _survived = unsafe { libc::raise(signal) };
+}
+
+fn unblock(signal: libc::c_int) {
+    let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the mask is large enough
+    let _is_empty = unsafe { libc::sigemptyset(mask.as_mut_ptr()) } == 0;
+    // SAFETY: sigemptyset has filled it in; libc refuses the signals that are its own, which nobody can block
+    let _is_added = unsafe { libc::sigaddset(mask.as_mut_ptr(), signal) } == 0;
+    // SAFETY: the mask is filled in, and null asks for no old one
+    let _is_unblocked =
+        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, mask.as_ptr(), std::ptr::null_mut()) } == 0;
 }
 
 /// A failure before the command ran.

@@ -6,12 +6,14 @@
 
 mod child;
 mod cli;
-mod descriptors;
+mod command_line;
 mod exit;
 mod folder;
+mod inherited;
 mod installation;
 mod library;
 mod message;
+mod outside;
 mod outsider;
 mod program;
 mod relay;
@@ -20,30 +22,46 @@ mod session;
 mod shell;
 mod signals;
 
-use clap::Parser;
+use cli::Command;
+use exit::{Failure, Status};
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match cli::Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return on_command_line(&error),
-    };
-    match session::run(cli.command) {
-        Ok(status) => status.into(),
+    let done = command_line::parse(std::env::args_os()).and_then(|parsed| match parsed {
+        Some(cli) => execute(cli.command),
+        None => Ok(Status::Exited(0)),
+    });
+    match done {
+        Ok(status) => status.finish(),
         Err(failure) => {
             message::error(&failure.error, failure.hint.as_deref());
-            failure.code.into()
+            failure.code.finish()
         }
     }
 }
 
-/// Help and version on stdout are what was asked for; anything else is a command line that makes no sense.
-fn on_command_line(error: &clap::Error) -> ExitCode {
-    // there is no other place to complain about a stdout or stderr that is closed
-    let _unwritten = error.print().is_err();
-    if error.use_stderr() {
-        exit::Status::Kinject.into()
-    } else {
-        ExitCode::SUCCESS
+fn execute(command: Command) -> Result<Status, Failure> {
+    match command {
+        Command::Version => version(),
+        Command::Outside { command } => {
+            outside::leave_session()?;
+            match outside::run(&command)? {}
+        }
+        Command::Session(command) => {
+            outside::leave_session()?;
+            session::run(command)
+        }
     }
+}
+
+fn version() -> Result<Status, Failure> {
+    let written = writeln!(std::io::stdout(), "kinject {}", env!("CARGO_PKG_VERSION"));
+    written.map_err(|error| {
+        Failure::own(
+            format!("cannot write to standard output: {error}"),
+            "is the disk full, or the pipe closed?",
+        )
+    })?;
+    Ok(Status::Exited(0))
 }

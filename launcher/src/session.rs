@@ -4,7 +4,7 @@
 //! and waited for, so that nothing is left when `kinject` returns.
 
 use crate::child::{Change, Child};
-use crate::cli::{Command as CliCommand, SessionOptions};
+use crate::cli::{SessionCommand, SessionOptions};
 use crate::exit::{Failure, Status};
 use crate::message::{self, Progress};
 use crate::program::Environment;
@@ -35,13 +35,13 @@ enum Voice {
 }
 
 /// Runs a program or a shell in a session of its own.
-pub(crate) fn run(command: CliCommand) -> Result<Status, Failure> {
+pub(crate) fn run(command: SessionCommand) -> Result<Status, Failure> {
     match command {
-        CliCommand::Run { session, command } => {
+        SessionCommand::Run { session, command } => {
             let trace = session.is_traced().then_some(Trace::Stderr);
             run_program(&session, &command, trace)
         }
-        CliCommand::Trace {
+        SessionCommand::Trace {
             session,
             output,
             command,
@@ -52,7 +52,7 @@ pub(crate) fn run(command: CliCommand) -> Result<Status, Failure> {
             };
             run_program(&session, &command, Some(trace))
         }
-        CliCommand::Shell { session } => {
+        SessionCommand::Shell { session } => {
             let trace = session.is_traced().then_some(Trace::Stderr);
             let shell = shell::of_user();
             outsider::check(&program::find(shell.as_os_str())?, &session)?;

@@ -7,6 +7,9 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// A POSIX shell's own prompt.
+const PLAIN_PROMPT: &str = "$ ";
+
 /// `$SHELL`, or what every system has.
 pub(crate) fn of_user() -> PathBuf {
     std::env::var_os("SHELL")
@@ -43,7 +46,7 @@ pub(crate) fn command(shell: &Path, folder: &Path, environment: &Environment) ->
         }
         _ => {
             // a POSIX shell takes its prompt from the environment, unless a file of the user's sets it
-            command.env("PS1", format!("{mark}$ "));
+            command.env("PS1", format!("{mark}{PLAIN_PROMPT}"));
             if std::io::stdin().is_terminal() {
                 command.arg("-i");
             }
@@ -65,6 +68,12 @@ fn mark(target: &str) -> String {
         })
         .collect();
     format!("[kinject {plain}] ")
+}
+
+/// A prompt without this target's mark, if it bears it; empty if it was made here.
+pub(crate) fn unmarked<'a>(prompt: &'a str, target: &str) -> Option<&'a str> {
+    let plain = prompt.strip_prefix(&mark(target))?;
+    Some(if plain == PLAIN_PROMPT { "" } else { plain })
 }
 
 /// The user's bashrc as bash -i reads it, then the mark, put back when a PROMPT_COMMAND makes the prompt anew. A new
@@ -142,5 +151,13 @@ mod tests {
     fn a_context_name_cannot_write_shell_code_into_the_prompt() {
         assert_eq!(mark("kind-dev/default"), "[kinject kind-dev/default] ");
         assert_eq!(mark("a';$(reboot)\\u"), "[kinject a____reboot__u] ");
+    }
+
+    #[test]
+    fn a_prompt_loses_the_mark_of_its_session_and_nothing_else() {
+        assert_eq!(unmarked("[kinject c/n] $ ", "c/n"), Some(""));
+        assert_eq!(unmarked("[kinject c/n] mine> ", "c/n"), Some("mine> "));
+        assert_eq!(unmarked("[kinject c/other] mine> ", "c/n"), None);
+        assert_eq!(unmarked("mine> ", "c/n"), None);
     }
 }

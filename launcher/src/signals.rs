@@ -7,6 +7,7 @@
 //! A signal that was ignored when kinject started (nohup(1)) stays ignored, here and in the program.
 
 use crate::exit::Failure;
+use crate::inherited::is_ignored;
 use crossbeam_channel::Sender;
 use signal_hook::consts::{
     SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
@@ -103,14 +104,6 @@ fn is_for_us_alone(origin: &Origin) -> bool {
 /// As the program of a terminal window that nobody else runs in.
 fn leads_its_session() -> bool {
     rustix::process::getsid(None).is_ok_and(|session| session == rustix::process::getpid())
-}
-
-fn is_ignored(signal: i32) -> bool {
-    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: a null new action changes nothing; the old one is written to `action`, which is large enough
-    let result = unsafe { libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) };
-    // SAFETY: sigaction filled it in, as its result says; `&&` reads it only then
-    result == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
 #[cfg(test)]

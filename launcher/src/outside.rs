@@ -1,0 +1,109 @@
+//! Out of the session that kinject itself was started in.
+//!
+//! The library in each program of a session puts the session's variables back into the environment of what that program
+//! starts. It leaves those alone whose `KINJECT_SOCKET` is empty: they are meant to leave. So a kinject that finds itself
+//! in a session starts its own file anew with such an environment and without the library; what that one starts is
+//! outside, as if there were no session. `kinject outside` starts a command there, every other kinject a session of its own.
+
+use crate::exit::Failure;
+use crate::{inherited, program, shell};
+use kinject_protocol::environment::{KEPT, LD_PRELOAD, LIBRARY, SOCKET, TARGET};
+use std::convert::Infallible;
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Leaves the session that this process was started in, by becoming another process of the same file; returns where
+/// there is none.
+pub(crate) fn leave_session() -> Result<(), Failure> {
+    if env::var_os(SOCKET).is_none_or(|socket| socket.is_empty()) {
+        return Ok(());
+    }
+    let cannot = |error: std::io::Error| {
+        Failure::own(
+            format!("cannot leave the session that kinject was started in: {error}"),
+            "is /proc mounted, and kinject's file still where it was?",
+        )
+    };
+    let file = env::current_exe().map_err(cannot)?;
+    let mut command = Command::new(file);
+    let mut arguments = env::args_os();
+    if let Some(name) = arguments.next() {
+        command.arg0(name);
+    }
+    command.args(arguments).env(SOCKET, "");
+    set_preload(&mut command);
+    Err(cannot(become_it(&mut command)))
+}
+
+/// Runs a command outside of every session; returns only if that cannot be done.
+pub(crate) fn run(command: &[OsString]) -> Result<Infallible, Failure> {
+    let (name, arguments) = command
+        .split_first()
+        .ok_or_else(|| Failure::own("no program given", "write `kinject outside -- COMMAND`"))?;
+    program::find(name)?;
+    let mut command = Command::new(name);
+    command.args(arguments);
+    set_preload(&mut command);
+    set_prompt(&mut command);
+    for variable in KEPT {
+        command.env_remove(variable);
+    }
+    Err(program::failure(name, &become_it(&mut command)))
+}
+
+fn become_it(command: &mut Command) -> std::io::Error {
+    // SAFETY: `restore` makes system calls and touches no memory but its own stack
+    unsafe { command.pre_exec(inherited::restore) };
+    command.exec()
+}
+
+/// Leaves what else is preloaded.
+fn set_preload(command: &mut Command) {
+    let (Some(preload), Some(library)) = (env::var_os(LD_PRELOAD), env::var_os(LIBRARY)) else {
+        return;
+    };
+    match without(&preload, &library) {
+        Some(others) => command.env(LD_PRELOAD, others),
+        None => command.env_remove(LD_PRELOAD),
+    };
+}
+
+/// The list of libraries (ld.so(8)) without this one; none if nothing is left.
+fn without(list: &OsStr, library: &OsStr) -> Option<OsString> {
+    let names = list.as_bytes().split(|byte| matches!(byte, b':' | b' '));
+    let others: Vec<&[u8]> = names
+        .filter(|name| !name.is_empty() && *name != library.as_bytes())
+        .collect();
+    (!others.is_empty()).then(|| OsString::from_vec(others.join(&b':')))
+}
+
+/// A prompt in the environment that bears the session's mark bears it no more.
+fn set_prompt(command: &mut Command) {
+    let (Ok(prompt), Ok(target)) = (env::var("PS1"), env::var(TARGET)) else {
+        return;
+    };
+    match shell::unmarked(&prompt, &target) {
+        Some("") => command.env_remove("PS1"),
+        Some(plain) => command.env("PS1", plain),
+        None => return,
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_preload_stays_in_its_order() {
+        let library = OsStr::new("/lib/k.so");
+        let others = |list: &str| without(OsStr::new(list), library);
+        assert_eq!(others("/lib/k.so"), None);
+        assert_eq!(others("a.so:/lib/k.so"), Some("a.so".into()));
+        assert_eq!(others("a.so /lib/k.so:b.so:/lib/k.so"), Some("a.so:b.so".into()));
+        assert_eq!(others("/lib/k.so.1"), Some("/lib/k.so.1".into()));
+        assert_eq!(others(""), None);
+    }
+}
