@@ -4,8 +4,10 @@
 
 mod children;
 mod datagrams;
+mod interrupts;
 mod local;
 mod name_servers;
+mod outside;
 mod outsiders;
 mod processes;
 mod rules;

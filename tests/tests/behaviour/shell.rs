@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use kinject_tests::place::shared_sandbox;
@@ -106,6 +107,23 @@ fn ctrl_c_at_the_prompt_ends_nothing() {
     terminal.expect("still here\r\n");
     terminal.enter("exit");
     terminal.ended();
+}
+
+/// bash minds Ctrl-C and ends with 130 by itself, which is no death by a signal; SIGHUP is.
+#[test]
+fn a_shell_that_exits_with_130_exits_and_one_that_a_signal_ends_takes_kinject_along() {
+    for (line, expected) in [
+        ("exit 130", (Some(130), None)),
+        ("kill -KILL $$", (None, Some(9))),
+    ] {
+        let Some((_home, mut terminal)) = at_home("bash", &[(".bashrc", "PS1='mine> '\n")]) else {
+            return;
+        };
+        terminal.expect("mine> ");
+        terminal.enter(line);
+        let status = terminal.ended();
+        assert_eq!((status.code(), status.signal()), expected, "{line}");
+    }
 }
 
 #[test]

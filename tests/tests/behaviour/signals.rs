@@ -13,6 +13,9 @@ use kinject_tests::running::spawn;
 use kinject_tests::session::{eventually, kinject_run, relay_of};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
+/// What a signal's number is added to where kinject died of it.
+const DIED_OF: i32 = 1000;
+
 const SOON: Duration = Duration::from_secs(10);
 
 /// A program in a session, and the lines that it prints.
@@ -56,7 +59,9 @@ impl Running {
             status.is_some()
         });
         let status = status.unwrap();
-        status.code().unwrap_or_else(|| 1000 + status.signal().unwrap())
+        status
+            .code()
+            .unwrap_or_else(|| DIED_OF + status.signal().unwrap())
     }
 
     /// The program: kinject's child that is not the relay.
@@ -103,7 +108,7 @@ fn a_program_that_minds_no_signal_ends_by_it_and_so_does_kinject() {
         let mut running = Running::start(&shell("echo ready; exec sleep 1000"));
         assert_eq!(running.line(), "ready");
         running.send(signal);
-        assert_eq!(running.code(), 128 + number);
+        assert_eq!(running.code(), DIED_OF + number);
     }
 }
 

@@ -21,13 +21,6 @@ fn the_programs_status_is_kinjects() {
 }
 
 #[test]
-fn a_signal_that_ends_the_program_is_128_and_its_number() {
-    for (signal, number) in [("KILL", 9), ("TERM", 15), ("SEGV", 11), ("INT", 2), ("PIPE", 13)] {
-        kinject(&shell(&format!("ulimit -c 0; kill -{signal} $$"))).exited(128 + number);
-    }
-}
-
-#[test]
 fn a_program_that_does_not_exist_is_127() {
     let outcome = kinject(&Program::new("no-such-program-anywhere"));
     outcome
@@ -92,12 +85,22 @@ fn a_wrong_command_line_is_kinjects_own_failure() {
         &["run", "--transport", "pigeon", "--", "true"],
         &["run", "--agent", "unix:/x", "--", "true"],
         &["no-such-command"],
+        &["rnu", "--", "true"],
+        &["-n", "held"],
+        &["version", "now"],
         &[],
     ] {
         let mut command = kinject_tests::apart::kinject();
         let outcome = run(command.args(arguments));
         outcome.exited(125);
-        assert!(!outcome.stderr.is_empty(), "{outcome}");
+        let lines: Vec<&str> = outcome.stderr.lines().collect();
+        assert!(
+            lines.len() == 3
+                && lines[0].starts_with("kinject: ")
+                && lines[1].is_empty()
+                && lines[2].starts_with("hint: "),
+            "{outcome}"
+        );
     }
 }
 
@@ -106,6 +109,7 @@ fn help_and_version_succeed() {
     for arguments in [
         &["--help"][..],
         &["--version"],
+        &["version"],
         &["run", "--help"],
         &["shell", "-h"],
     ] {
@@ -117,6 +121,19 @@ fn help_and_version_succeed() {
             "{outcome}"
         );
     }
+}
+
+#[test]
+fn options_before_the_command_are_the_commands() {
+    let place = shared_sandbox();
+    let mut command = kinject_tests::apart::kinject();
+    command
+        .args(place.flags())
+        .args(["-q", "--on-static=ignore", "run", "sh", "-c"])
+        .arg("echo $KINJECT_ON_STATIC; getent hosts web");
+    run(&mut command)
+        .succeeded()
+        .prints("ignore\n10.96.10.1      web.default.svc.cluster.local\n");
 }
 
 #[test]

@@ -1,0 +1,322 @@
+//! What waits for kinject learns that a signal ended the program, as if it had waited for the program itself.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::Command;
+
+use kinject_tests::place::shared_sandbox;
+use kinject_tests::programs::{Program, find, interpreter, shell};
+use kinject_tests::running::run;
+use kinject_tests::session::kinject_run;
+use kinject_tests::terminal::{CTRL_BACKSLASH, CTRL_C, Terminal};
+use kinject_tests::{apart, binaries, skip};
+use tempfile::TempDir;
+
+const SIGINT: Option<i32> = Some(libc::SIGINT);
+
+/// A program that can be interrupted as soon as it has said so.
+const WAITS: &str = "sh -c 'echo waiting; exec sleep 1000'";
+
+/// A folder with a script `k`, which is `kinject COMMAND` at the sandbox, and a terminal for what calls it there.
+struct Desk {
+    folder: TempDir,
+}
+
+impl Desk {
+    fn with(command: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let run = kinject_run::<&str>(shared_sandbox(), &["--quiet"], &Program::new("K"));
+        let words = std::iter::once(run.get_program()).chain(run.get_args());
+        let words: Vec<String> = words
+            .map(|word| format!("'{}'", word.to_str().unwrap()))
+            .collect();
+        let line = words.join(" ");
+        let line = line.replace(" 'run' ", &format!(" '{command}' "));
+        let line = line.strip_suffix("'K'").unwrap();
+        let desk = Self { folder };
+        desk.script("k", &format!("exec {line} \"$@\"\n"));
+        desk
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A script of bash.
+    fn script(&self, name: &str, text: &str) {
+        let path = self.path().join(name);
+        fs::write(&path, format!("#!/bin/bash\n{text}")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    fn at_terminal(&self, program: &str, arguments: &[&str]) -> Terminal {
+        let mut command = Command::new(program);
+        let path = format!("{}:{}", self.path().display(), std::env::var("PATH").unwrap());
+        command.args(arguments).current_dir(self.path()).env("PATH", path);
+        Terminal::start(command)
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_script_before_its_next_command() {
+    for command in ["run", "trace"] {
+        let desk = Desk::with(command);
+        desk.script("deploy", &format!("k {WAITS}; echo deploying\n"));
+        let mut terminal = desk.at_terminal("bash", &["deploy"]);
+        terminal.expect("waiting");
+        terminal.type_in(CTRL_C);
+        assert_eq!(terminal.ended().signal(), SIGINT, "{command}");
+        assert!(!terminal.shown().contains("deploying"), "{}", terminal.shown());
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_loop_in_its_first_round() {
+    let desk = Desk::with("run");
+    desk.script(
+        "rounds",
+        &format!("for i in 1 2; do k {WAITS}; echo \"round $i is over\"; done; echo all\n"),
+    );
+    let mut terminal = desk.at_terminal("bash", &["rounds"]);
+    terminal.expect("waiting");
+    terminal.type_in(CTRL_C);
+    assert_eq!(terminal.ended().signal(), SIGINT);
+    let shown = terminal.shown();
+    assert!(!shown.contains("is over") && !shown.contains("all"), "{shown}");
+}
+
+#[test]
+fn ctrl_c_ends_a_script_also_in_a_pipeline() {
+    let desk = Desk::with("run");
+    desk.script("filter", &format!("k {WAITS} | k cat; echo deploying\n"));
+    let mut terminal = desk.at_terminal("bash", &["filter"]);
+    terminal.expect("waiting");
+    terminal.type_in(CTRL_C);
+    assert_eq!(terminal.ended().signal(), SIGINT);
+    assert!(!terminal.shown().contains("deploying"), "{}", terminal.shown());
+}
+
+/// The counterpart: a program that minds Ctrl-C and ends by itself has not been interrupted.
+#[test]
+fn a_script_goes_on_after_a_program_that_minds_ctrl_c() {
+    let desk = Desk::with("run");
+    desk.script(
+        "deploy",
+        "k bash -c 'trap \"exit 130\" INT; echo waiting; read line'; echo \"status $?\"\n",
+    );
+    let mut terminal = desk.at_terminal("bash", &["deploy"]);
+    terminal.expect("waiting");
+    terminal.type_in(CTRL_C);
+    terminal.expect("status 130");
+    assert!(terminal.ended().success());
+}
+
+#[test]
+fn make_stops_at_an_interrupted_recipe() {
+    if find("make").is_none() {
+        return skip::not_run("Ctrl-C in make", "it is not installed");
+    }
+    let desk = Desk::with("run");
+    fs::write(
+        desk.path().join("Makefile"),
+        format!("all:\n\t-@k {WAITS}\n\t@echo deploying\n"),
+    )
+    .unwrap();
+    let mut terminal = desk.at_terminal("make", &["all"]);
+    terminal.expect("waiting");
+    terminal.type_in(CTRL_C);
+    terminal.expect("Interrupt");
+    assert!(!terminal.ended().success());
+    assert!(!terminal.shown().contains("deploying"), "{}", terminal.shown());
+}
+
+#[test]
+fn git_stops_at_an_interrupted_hook() {
+    if find("git").is_none() {
+        return skip::not_run("Ctrl-C in a hook of git's", "it is not installed");
+    }
+    let desk = Desk::with("run");
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        run(git
+            .current_dir(desk.path())
+            .args(["-c", "init.defaultBranch=main"])
+            .args(arguments))
+        .succeeded();
+    };
+    git(&["init", "--quiet"]);
+    desk.script(
+        ".git/hooks/pre-commit",
+        &format!("k {WAITS}; echo \"the hook goes on\"\n"),
+    );
+    let author = ["-c", "user.name=me", "-c", "user.email=me@example.com"];
+    let commit = ["commit", "--quiet", "--allow-empty", "--message", "words"];
+    let mut terminal = desk.at_terminal("git", &[author.as_slice(), &commit].concat());
+    terminal.expect("waiting");
+    terminal.type_in(CTRL_C);
+    assert!(!terminal.ended().success());
+    assert!(!terminal.shown().contains("goes on"), "{}", terminal.shown());
+    assert!(
+        !run(Command::new("git").current_dir(desk.path()).args(["log", "-1"]))
+            .status
+            .success()
+    );
+}
+
+#[test]
+fn npm_stops_at_an_interrupted_script() {
+    if find("npm").is_none() {
+        return skip::not_run("Ctrl-C in npm", "it is not installed");
+    }
+    let desk = Desk::with("run");
+    desk.script("deploy", &format!("k {WAITS}; echo deploying\n"));
+    let package = r#"{"name": "p", "version": "1.0.0", "scripts": {"deploy": "./deploy"}}"#;
+    fs::write(desk.path().join("package.json"), package).unwrap();
+    let mut terminal = desk.at_terminal("npm", &["run", "--silent", "--no-update-notifier", "deploy"]);
+    terminal.expect("waiting");
+    terminal.type_in(CTRL_C);
+    assert!(!terminal.ended().success());
+    assert!(!terminal.shown().contains("deploying"), "{}", terminal.shown());
+}
+
+/// The agent takes the connection and says nothing: the session is coming up when Ctrl-C comes.
+#[test]
+fn ctrl_c_ends_a_script_also_while_the_session_comes_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("agent.sock");
+    let silent = UnixListener::bind(&socket).unwrap();
+    let key = folder.path().join("key");
+    fs::write(&key, [7; 32]).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let script = format!(
+        "'{}' run --agent unix:{} --agent-key {} -- true; echo deploying\n",
+        binaries::kinject().display(),
+        socket.display(),
+        key.display()
+    );
+    for (key, signal) in [(CTRL_C, libc::SIGINT), (CTRL_BACKSLASH, libc::SIGQUIT)] {
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("trap 'echo minded' QUIT; {script}")]);
+        let mut terminal = Terminal::start(command);
+        // the launcher watches signals before it starts its relay, which connects
+        let _relay = silent.accept().unwrap();
+        terminal.type_in(key);
+        let status = terminal.ended();
+        if signal == libc::SIGINT {
+            assert_eq!(status.signal(), SIGINT);
+            assert!(!terminal.shown().contains("deploying"), "{}", terminal.shown());
+        } else {
+            assert!(terminal.shown().contains("Quit"), "{}", terminal.shown());
+        }
+    }
+}
+
+/// Where the program dumped core there is one dump, and it is the program's.
+#[test]
+fn kinject_dies_of_every_signal_that_ended_its_program_and_dumps_no_core() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, number) in [
+        ("HUP", libc::SIGHUP),
+        ("INT", libc::SIGINT),
+        ("QUIT", libc::SIGQUIT),
+        ("KILL", libc::SIGKILL),
+        ("SEGV", libc::SIGSEGV),
+        ("PIPE", libc::SIGPIPE),
+        ("TERM", libc::SIGTERM),
+        ("USR1", libc::SIGUSR1),
+        ("RTMIN", libc::SIGRTMIN()),
+    ] {
+        let end = format!(
+            "import os, signal as s\nn = s.SIG{name}\n\
+            if n != s.SIGKILL: s.signal(n, s.SIG_DFL)\nos.kill(os.getpid(), n)"
+        );
+        let program = Program::new(interpreter()).args(["-SEc", &end]);
+        let kinject = kinject_run::<&str>(shared_sandbox(), &[], &program);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "ulimit -c \"$(ulimit -H -c)\"; exec \"$@\"", "limited"])
+            .arg(kinject.get_program())
+            .args(kinject.get_args())
+            .current_dir(folder.path());
+        let outcome = run(&mut command);
+        assert_eq!(outcome.status.signal(), Some(number), "{name}: {outcome}");
+        assert!(!outcome.status.core_dumped(), "{name}: {outcome}");
+    }
+}
+
+/// A program may lift what it inherited, and be ended then (nohup(1)).
+#[test]
+fn kinject_dies_of_a_signal_that_it_inherited_ignored_or_blocked() {
+    for (name, handling) in [("SIGHUP", "SIG_IGN"), ("SIGTERM", "SIG_DFL")] {
+        let lift = format!(
+            "import os, signal as s\ns.signal(s.{name}, s.SIG_DFL)\n\
+             s.pthread_sigmask(s.SIG_UNBLOCK, [s.{name}])\nos.kill(os.getpid(), s.{name})"
+        );
+        let program = Program::new(interpreter()).args(["-SEc", &lift]);
+        let kinject = kinject_run::<&str>(shared_sandbox(), &[], &program);
+        let inherit = format!(
+            "import os, signal as s, sys\ns.signal(s.{name}, s.{handling})\n\
+             s.pthread_sigmask(s.SIG_BLOCK, [s.{name}])\nos.execvp(sys.argv[1], sys.argv[1:])"
+        );
+        let mut command = Command::new(interpreter());
+        command
+            .args(["-SEc", &inherit])
+            .arg(kinject.get_program())
+            .args(kinject.get_args());
+        let expected = if name == "SIGHUP" {
+            libc::SIGHUP
+        } else {
+            libc::SIGTERM
+        };
+        let outcome = run(&mut command);
+        assert_eq!(outcome.status.signal(), Some(expected), "{outcome}");
+    }
+}
+
+/// The first process of a container cannot end itself by a signal.
+#[test]
+fn where_no_signal_can_end_kinject_it_exits_with_128_and_the_signals_number() {
+    let kinject = kinject_run::<&str>(shared_sandbox(), &[], &shell("kill -TERM $$"));
+    let mut command = apart::command("unshare");
+    command
+        .args(["--pid", "--fork", "--mount-proc"])
+        .arg(kinject.get_program())
+        .args(kinject.get_args());
+    let outcome = run(&mut command);
+    assert_eq!(outcome.status.code(), Some(128 + libc::SIGTERM), "{outcome}");
+}
+
+/// Ignored signals and the signal mask are the program's, as after env(1).
+#[test]
+fn a_program_finds_the_signals_ignored_and_blocked_that_kinject_found_so() {
+    let look = shell("grep -E '^Sig(Blk|Ign):' /proc/self/status");
+    let kinject = kinject_run::<&str>(shared_sandbox(), &[], &look);
+    let outside = {
+        let mut outside = Command::new(binaries::kinject());
+        outside
+            .args(["outside", "--"])
+            .arg(&look.path)
+            .args(&look.arguments);
+        outside
+    };
+    for ignored in ["SIG_IGN", "SIG_DFL"] {
+        let inherit = format!(
+            "import os, signal as s, sys\ns.signal(s.SIGPIPE, s.{ignored})\ns.signal(s.SIGHUP, s.{ignored})\n\
+             s.pthread_sigmask(s.SIG_BLOCK, [s.SIGUSR1, s.SIGTERM, 64])\nos.execvp(sys.argv[1], sys.argv[1:])"
+        );
+        let after = |command: &Command| {
+            let mut inheriting = Command::new(interpreter());
+            inheriting
+                .args(["-SEc", &inherit])
+                .arg(command.get_program())
+                .args(command.get_args());
+            run(&mut inheriting).succeeded().stdout.clone()
+        };
+        let bare = after(&look.command());
+        assert_eq!(after(&kinject), bare);
+        assert_eq!(after(&outside), bare);
+    }
+}
