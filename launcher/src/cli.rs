@@ -4,7 +4,7 @@ use crate::rules::RuleOptions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kinject_protocol::session::{KubernetesTarget, LogLevel, Target, TlsChoice, TransportChoice};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -191,6 +191,31 @@ pub(crate) enum OnStatic {
     Fail,
     /// They run outside of the session.
     Ignore,
+}
+
+impl SessionCommand {
+    /// The files that options name, with the options.
+    pub(crate) fn files(&self) -> Vec<(&'static str, &Path)> {
+        let (session, output) = match self {
+            Self::Run { session, .. } | Self::Shell { session } => (session, None),
+            Self::Trace { session, output, .. } => (session, output.as_deref()),
+        };
+        let socket = session
+            .agent
+            .as_deref()
+            .and_then(|agent| agent.strip_prefix("unix:"));
+        let others = [
+            ("--kubeconfig", session.kubeconfig.as_deref()),
+            ("--agent", socket.map(Path::new)),
+            ("--agent-key", session.agent_key.as_deref()),
+            ("--output", output),
+        ];
+        let others = others
+            .into_iter()
+            .filter_map(|(option, file)| Some((option, file?)));
+        let rules = session.rules.files().map(|file| ("--rules", file));
+        others.chain(rules).collect()
+    }
 }
 
 impl SessionOptions {

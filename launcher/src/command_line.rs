@@ -8,6 +8,7 @@ use clap_lex::{ParsedArg, RawArgs};
 use kinject_escape::{bytes, word};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Reads the command line; help and version, where they were asked for, are written, and nothing is left to do.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Option<Cli>, Failure> {
@@ -61,6 +62,27 @@ fn options_last(words: Vec<OsString>, root: &clap::Command) -> Vec<OsString> {
         front.rotate_right(1);
     }
     words
+}
+
+/// Refuses a file whose name begins with `~`: a shell replaces that at the beginning of a word alone, so what stands behind
+/// `=`, or in quotes, is a folder of that name to every program.
+pub(crate) fn check_home(files: &[(&'static str, &Path)]) -> Result<(), Failure> {
+    for (option, file) in files {
+        let Ok(rest) = file.strip_prefix("~") else {
+            continue;
+        };
+        if !Path::new("~").exists() {
+            let rest = Path::new("$HOME").join(rest);
+            return Err(Failure::own(
+                format!("{option} {}: the shell has not replaced ~", file.display()),
+                &format!(
+                    "it does at the beginning of a word alone: write {}",
+                    rest.display()
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Help and version of kinject as a whole.
@@ -279,6 +301,39 @@ mod tests {
             Command::Session(SessionCommand::Trace { output: Some(_), .. })
         ));
         assert!(matches!(parsed("version").unwrap().command, Command::Version));
+    }
+
+    #[test]
+    fn a_tilde_that_the_shell_has_not_replaced_is_named() {
+        for (line, words) in [
+            (
+                "run --kubeconfig=~/x curl",
+                "--kubeconfig ~/x: the shell has not replaced ~",
+            ),
+            (
+                "shell --rules=~/x/y",
+                "--rules ~/x/y: the shell has not replaced ~",
+            ),
+            (
+                "trace --output=~/x curl",
+                "--output ~/x: the shell has not replaced ~",
+            ),
+            (
+                "shell --agent unix:~/x --agent-key k",
+                "--agent ~/x: the shell has not replaced ~",
+            ),
+        ] {
+            let Command::Session(command) = parsed(line).unwrap().command else {
+                panic!("{line} is a session")
+            };
+            let failure = check_home(&command.files()).unwrap_err();
+            assert_eq!(failure.error, words);
+            assert!(failure.hint.unwrap().contains("write $HOME/x"));
+        }
+        let Command::Session(command) = parsed("run --kubeconfig x/~/y curl").unwrap().command else {
+            panic!("run is run")
+        };
+        assert!(check_home(&command.files()).is_ok());
     }
 
     #[test]

@@ -49,6 +49,7 @@ fn execute(command: Command) -> Result<Status, Failure> {
             match outside::run(&command)? {}
         }
         Command::Session(command) => {
+            command_line::check_home(&command.files())?;
             outside::leave_session()?;
             session::run(command)
         }

@@ -26,6 +26,8 @@ fn said(words: &str) -> String {
 pub(crate) struct Progress {
     shown: Show,
     open: bool,
+    /// What was said last: a cluster reports a pod several times before it runs.
+    last: String,
 }
 
 /// How much is shown while a session comes up.
@@ -45,18 +47,34 @@ impl Progress {
             (false, false, true) => Show::Live,
             (false, false, false) => Show::Nothing,
         };
-        Self { shown, open: false }
+        Self {
+            shown,
+            open: false,
+            last: String::new(),
+        }
     }
 
     /// Says what is under way.
     pub(crate) fn step(&mut self, words: &str) {
+        if let Some(text) = self.next(words) {
+            write(&text);
+        }
+    }
+
+    /// What is to be written; nothing where it says the same as before, unless something else took the live line away.
+    fn next(&mut self, words: &str) -> Option<String> {
+        let is_shown = self.open || self.shown != Show::Live;
+        if self.last == words && is_shown {
+            return None;
+        }
+        words.clone_into(&mut self.last);
         match self.shown {
-            Show::Nothing => {}
+            Show::Nothing => None,
             Show::Live => {
-                write(&format!("\r\x1b[Kkinject: {}...", kinject_escape::line(words)));
                 self.open = true;
+                Some(format!("\r\x1b[Kkinject: {}...", kinject_escape::line(words)))
             }
-            Show::Lines => write(&said(words)),
+            Show::Lines => Some(said(words)),
         }
     }
 
@@ -90,6 +108,26 @@ mod tests {
     fn an_error_and_its_hint_are_a_line_each_with_an_empty_one_between() {
         assert_eq!(rendered("no", Some("say yes")), "kinject: no\n\nhint: say yes\n");
         assert_eq!(rendered("no", None), "kinject: no\n");
+    }
+
+    #[test]
+    fn what_is_under_way_is_said_once_and_again_where_something_else_took_the_line() {
+        let progress = |shown| Progress {
+            shown,
+            open: false,
+            last: String::new(),
+        };
+        let mut lines = progress(Show::Lines);
+        assert_eq!(lines.next("starting").as_deref(), Some("kinject: starting\n"));
+        assert_eq!(lines.next("starting"), None);
+        assert_eq!(lines.next("waiting").as_deref(), Some("kinject: waiting\n"));
+        assert_eq!(lines.next("starting").as_deref(), Some("kinject: starting\n"));
+        let mut live = progress(Show::Live);
+        assert!(live.next("starting").is_some());
+        assert_eq!(live.next("starting"), None);
+        live.open = false;
+        assert!(live.next("starting").is_some());
+        assert_eq!(progress(Show::Nothing).next("starting"), None);
     }
 
     proptest! {

@@ -3,7 +3,7 @@
 use crate::exit::Failure;
 use clap::{Arg, ArgAction, ArgMatches, Command, Error, FromArgMatches, value_parser};
 use kinject_protocol::rules::{Rule, Way, parse_file};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const HINT: &str = "a pattern is an address, a network, a host name, *.suffix or *, with :PORT behind it if it is for one port alone";
 
@@ -18,6 +18,14 @@ enum Source {
 }
 
 impl RuleOptions {
+    /// The files.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.0.iter().filter_map(|source| match source {
+            Source::File(path) => Some(path.as_path()),
+            Source::Pattern(..) => None,
+        })
+    }
+
     /// The rules; files are read, and what makes no sense is named with its place.
     pub(crate) fn read(&self) -> Result<Vec<Rule>, Failure> {
         let mut rules = Vec::new();

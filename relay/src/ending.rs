@@ -59,9 +59,9 @@ impl Endings {
         match ending {
             Ending::Launcher => {
                 self.orders = None;
-                log::info!("the launcher ended the session");
+                log::info!("the session ends");
             }
-            Ending::Signal(name) => log::info!("ended by {name}"),
+            Ending::Signal(name) => log::info!("the session ends: the relay got {name}"),
         }
         ending
     }

@@ -23,6 +23,7 @@ mod sock_diag;
 mod ticker;
 mod trace;
 mod uplink;
+mod words;
 
 use anyhow::{Context, bail};
 use ending::Endings;
@@ -88,7 +89,6 @@ async fn relay() -> anyhow::Result<()> {
     let clean_up = session::CleanUp::default();
     let mut endings = Endings::new(orders)?;
     if let Err(failure) = session::run(&config, &events, &clean_up, &mut endings).await {
-        log::warn!("the session failed: {}", failure.message);
         send(&events, Event::Failed(failure.into())).await;
     }
     send(&events, Event::WoundUp).await;
@@ -125,7 +125,6 @@ async fn clean_up_after(config: SessionConfig, reports: OwnedWriteHalf) -> anyho
 /// Removes everything the session made.
 async fn take_down(config: &SessionConfig, events: &mpsc::Sender<Event>, clean_up: &session::CleanUp) {
     if let Err(report) = clean_up.run().await {
-        log::warn!("{}", report.message);
         send(events, Event::Notice(report)).await;
     }
     if let Err(report) = remove_folder(&config.folder) {

@@ -1,6 +1,5 @@
 //! Programs into which the session does not reach, each told of once.
 
-use crate::log;
 use kinject_protocol::executable::Obstacle;
 use kinject_protocol::session::{Event, Report};
 use std::collections::HashSet;
@@ -30,7 +29,6 @@ impl Outsiders {
         }
         let program = kinject_escape::bytes(program);
         let message = obstacle.message(&program, is_refused);
-        log::info!("{message}");
         // a launcher that is gone has nobody to tell
         let _unheard = self
             .events

@@ -6,26 +6,36 @@
 //! connect  10.20.0.7:443 (wiki.office)    --local *.office   local    left to this machine   0.0 ms
 //! ```
 //!
+//! A line that goes to a terminal is fitted into its window.
+//!
 //! Nothing is written, measured or copied where nobody asked for it. Names are the cluster's and the programs' words: they are
 //! escaped, and a space in one does not begin another column.
 
-use crate::log;
+mod row;
+
+use crate::names::message::Code;
 use crate::routes::Routes;
-use kinject_protocol::ConnectFailure;
-use kinject_protocol::control::Reply;
+use crate::{log, words};
+use kinject_protocol::control::{Purpose, Reply};
 use kinject_protocol::rules::Way;
 use kinject_protocol::session;
+use row::Row;
 use std::fmt::Display;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
 /// Where the lines go.
 pub(crate) struct Trace {
-    output: Option<parking_lot::Mutex<Box<dyn Write>>>,
+    output: Option<Output>,
     routes: Rc<Routes>,
+}
+
+enum Output {
+    Stderr,
+    File(parking_lot::Mutex<File>),
 }
 
 /// A call that is under way, if anybody wants to know.
@@ -46,15 +56,15 @@ struct UnderWay<'a> {
 impl Trace {
     /// Opens the output.
     pub(crate) fn open(wanted: Option<&session::Trace>, routes: Rc<Routes>) -> io::Result<Self> {
-        let output: Option<Box<dyn Write>> = match wanted {
+        let output = match wanted {
             None => None,
-            Some(session::Trace::Stderr) => Some(Box::new(io::stderr())),
-            Some(session::Trace::File(path)) => Some(Box::new(File::options().append(true).open(path)?)),
+            Some(session::Trace::Stderr) => Some(Output::Stderr),
+            Some(session::Trace::File(path)) => {
+                let file = File::options().append(true).open(path)?;
+                Some(Output::File(parking_lot::Mutex::new(file)))
+            }
         };
-        Ok(Self {
-            output: output.map(parking_lot::Mutex::new),
-            routes,
-        })
+        Ok(Self { output, routes })
     }
 
     /// What decides.
@@ -117,20 +127,20 @@ impl Traced<'_> {
         }
     }
 
-    /// Writes the line of a lookup by its answer.
-    pub(crate) fn answered(mut self, reply: &Reply) {
+    /// Writes the line of a lookup by its answer, in the words of the function that asked.
+    pub(crate) fn answered(mut self, reply: &Reply, purpose: Purpose) {
         let Some(call) = self.0.take() else { return };
         match reply {
             Reply::Addresses { addresses, .. } => call.found(addresses),
-            Reply::NameFailed(failure) => call.write(&format!("{failure:?}")),
-            other => call.write(&format!("{other:?}")),
+            Reply::NameFailed(failure) => call.write(words::name_failure(*failure, purpose)),
+            _ => call.write("answered"),
         }
     }
 
     /// Writes the line of a DNS message by its answer's code and the addresses in it.
-    pub(crate) fn exchanged(mut self, code: impl std::fmt::Debug, addresses: &[IpAddr]) {
+    pub(crate) fn exchanged(mut self, code: Code, addresses: &[IpAddr]) {
         match self.0.take() {
-            Some(call) if addresses.is_empty() => call.write(&format!("{code:?}")),
+            Some(call) if addresses.is_empty() => call.write(words::dns_code(code)),
             Some(call) => call.found(addresses),
             None => {}
         }
@@ -164,42 +174,43 @@ impl UnderWay<'_> {
             Way::Local => "local",
         };
         let time = self.begun.elapsed().as_secs_f64() * 1000.0;
-        let (target, rule) = (
-            kinject_escape::line(&self.target),
-            kinject_escape::line(&self.rule),
-        );
-        let result = kinject_escape::line(&(result.to_owned() + &self.remark));
-        let line = format!(
-            "{:<8} {target:<40} {rule:<24} {way:<8} {result:<24} {time:.1} ms\n",
-            self.call
-        );
+        let result = result.to_owned() + &self.remark;
+        let texts = [self.call, &self.target, &self.rule, way, &result].map(kinject_escape::line);
+        let [call, target, rule, way, result] = texts;
+        let row = Row([call, target, rule, way, result, format!("{time:.1} ms")]);
         if let Some(output) = &self.trace.output
-            && let Err(error) = output.lock().write_all(line.as_bytes())
+            && let Err(error) = output.write(row)
         {
             log::warn!("cannot write the trace: {error}");
         }
     }
 }
 
+impl Output {
+    fn write(&self, row: Row) -> io::Result<()> {
+        match self {
+            Self::Stderr => {
+                let mut stderr = io::stderr().lock();
+                let line = row.line(window(&stderr)) + "\n";
+                stderr.write_all(line.as_bytes())
+            }
+            Self::File(file) => file.lock().write_all((row.line(None) + "\n").as_bytes()),
+        }
+    }
+}
+
+/// How many columns the window has, if this is a terminal; it may have another size the next time.
+fn window(stream: &io::StderrLock<'_>) -> Option<usize> {
+    let size = stream
+        .is_terminal()
+        .then(|| rustix::termios::tcgetwinsize(stream).ok())??;
+    // zero is what a terminal says that does not know
+    Some(usize::from(size.ws_col)).filter(|columns| *columns != 0)
+}
+
 /// A name as one column of a line.
 fn column(name: &str) -> String {
     name.replace(' ', r"\u{20}")
-}
-
-/// What connect(2) gives, in one word.
-pub(crate) fn word(failure: ConnectFailure) -> &'static str {
-    match failure {
-        ConnectFailure::Refused => "ECONNREFUSED",
-        ConnectFailure::TimedOut => "ETIMEDOUT",
-        ConnectFailure::HostUnreachable => "EHOSTUNREACH",
-        ConnectFailure::NetworkUnreachable => "ENETUNREACH",
-        ConnectFailure::Reset => "ECONNRESET",
-        ConnectFailure::PermissionDenied => "EACCES",
-        ConnectFailure::AddressNotAvailable => "EADDRNOTAVAIL",
-        ConnectFailure::TunnelDown => "ENETUNREACH: the session is over",
-        ConnectFailure::Exhausted => "EAGAIN",
-        ConnectFailure::AlreadyReported => "ECONNABORTED",
-    }
 }
 
 #[cfg(test)]
@@ -225,7 +236,7 @@ mod tests {
         drop(trace.target("connect", "10.96.10.1:81".parse().unwrap()));
         trace
             .lookup(b"a\nb")
-            .answered(&Reply::NameFailed(NameFailure::NotFound));
+            .answered(&Reply::NameFailed(NameFailure::NotFound), Purpose::AddressInfo);
         let lines = std::fs::read_to_string(file.path()).unwrap();
         let lines: Vec<Vec<&str>> = lines
             .lines()
@@ -252,7 +263,7 @@ mod tests {
         );
         assert_eq!(
             lines[3][..5],
-            ["lookup", "a\\nb", "default", "cluster", "NotFound"]
+            ["lookup", "a\\nb", "default", "cluster", "EAI_NONAME"]
         );
         assert_eq!(lines[3][6..], ["ms"]);
     }

@@ -1,12 +1,12 @@
 //! Which cluster, as whom, in which namespace: what kubectl would use for the same flags.
 
+use super::kubeconfig::{self, Configuration};
 use crate::report::Failure;
 use kinject_protocol::session::KubernetesTarget;
 use kube::Client;
 use kube::client::AuthError;
-use kube::config::{Config, ExecConfig, ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::config::{ExecConfig, ExecInteractiveMode};
 use std::error::Error as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long a TCP and TLS connection to the API server may take.
@@ -28,7 +28,11 @@ pub(crate) struct Access {
 impl Access {
     /// Reads the configuration; speaks with nobody but credential plug-ins.
     pub(crate) async fn new(target: &KubernetesTarget) -> Result<Self, Failure> {
-        let (mut config, cluster) = configuration(target).await?;
+        let Configuration {
+            mut config,
+            cluster,
+            files,
+        } = kubeconfig::configuration(target).await?;
         config.connect_timeout = Some(CONNECT_PATIENCE);
         if target.impersonate_user.is_some() {
             config.auth_info.impersonate.clone_from(&target.impersonate_user);
@@ -53,6 +57,12 @@ impl Access {
                 format!("cannot run the credential plug-in {plugin}: {cause}"),
                 "is it installed? the kubeconfig names it for this user",
             ),
+            // nobody was spoken with yet but credential plug-ins
+            (kube::Error::InferKubeconfig(cause), _) => kubeconfig::unusable(cause, &files),
+            (kube::Error::RustlsTls(_), _) => Failure::lasting(
+                format!("the certificates or the key in the kubeconfig {files} cannot be used"),
+                "are they whole, in PEM, and does `kubectl get --raw /readyz` take them?",
+            ),
             _ => of_api_error(&error, &server, "use the kubeconfig"),
         })?;
         Ok(Self {
@@ -69,37 +79,6 @@ impl Access {
     }
 }
 
-async fn configuration(target: &KubernetesTarget) -> Result<(Config, String), Failure> {
-    let kubeconfig = match &target.kubeconfig {
-        Some(path) => Kubeconfig::read_from(path),
-        None => found_by_environment(),
-    };
-    let kubeconfig = match kubeconfig {
-        Ok(kubeconfig) => kubeconfig,
-        Err(error) if target.kubeconfig.is_none() && target.context.is_none() && is_missing(&error) => {
-            return in_cluster(&error);
-        }
-        Err(error) => return Err(of_kubeconfig_error(&error, None)),
-    };
-    let contexts: Vec<String> = kubeconfig
-        .contexts
-        .iter()
-        .map(|context| context.name.clone())
-        .collect();
-    let context = target
-        .context
-        .clone()
-        .or_else(|| kubeconfig.current_context.clone());
-    let options = KubeConfigOptions {
-        context: context.clone(),
-        ..KubeConfigOptions::default()
-    };
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options)
-        .await
-        .map_err(|error| of_kubeconfig_error(&error, Some(&contexts)))?;
-    Ok((config, context.unwrap_or_default()))
-}
-
 /// A credential plug-in has no terminal to ask at: the relay's standard input is the launcher. Returns its program.
 fn keep_from_terminal(exec: &mut ExecConfig) -> Result<Option<String>, Failure> {
     let program = exec.command.clone();
@@ -112,77 +91,6 @@ fn keep_from_terminal(exec: &mut ExecConfig) -> Result<Option<String>, Failure> 
     }
     exec.interactive_mode = Some(ExecInteractiveMode::Never);
     Ok(program)
-}
-
-/// The files that KUBECONFIG names, or the one in the home folder. As with kubectl, files of a list that do not exist
-/// are passed over, unless none does.
-fn found_by_environment() -> Result<Kubeconfig, KubeconfigError> {
-    let list = std::env::var_os("KUBECONFIG").unwrap_or_default();
-    let named: Vec<PathBuf> = std::env::split_paths(&list)
-        .filter(|path| !path.as_os_str().is_empty())
-        .collect();
-    let mut existing = named.iter().filter(|path| path.exists()).peekable();
-    if existing.peek().is_none() {
-        return named.first().map_or_else(Kubeconfig::read, Kubeconfig::read_from);
-    }
-    existing.try_fold(Kubeconfig::default(), |merged, path| {
-        merged.merge(Kubeconfig::read_from(path)?)
-    })
-}
-
-/// Without any kubeconfig: the service account of the pod that kinject runs in, if it runs in one.
-fn in_cluster(missing: &KubeconfigError) -> Result<(Config, String), Failure> {
-    match Config::incluster() {
-        Ok(config) => {
-            let server = config.cluster_url.to_string();
-            Ok((config, server))
-        }
-        Err(_) => Err(of_kubeconfig_error(missing, None)),
-    }
-}
-
-fn is_missing(error: &KubeconfigError) -> bool {
-    match error {
-        KubeconfigError::ReadConfig(error, _) => error.kind() == std::io::ErrorKind::NotFound,
-        KubeconfigError::FindPath => true,
-        _ => false,
-    }
-}
-
-fn of_kubeconfig_error(error: &KubeconfigError, contexts: Option<&[String]>) -> Failure {
-    match error {
-        KubeconfigError::ReadConfig(error, path) => Failure::lasting(
-            format!("cannot read the kubeconfig {}: {error}", path.display()),
-            "name another with --kubeconfig or KUBECONFIG, or try the sandbox: `--agent` needs no cluster",
-        ),
-        KubeconfigError::FindPath => Failure::lasting(
-            "there is no kubeconfig and no home folder to look for one in",
-            "name one with --kubeconfig or KUBECONFIG",
-        ),
-        KubeconfigError::LoadContext(name) => {
-            let known = contexts.unwrap_or_default().join(", ");
-            let known = if known.is_empty() {
-                "it has none".to_owned()
-            } else {
-                format!("it has: {known}")
-            };
-            Failure::lasting(
-                format!("the kubeconfig has no context \"{name}\""),
-                &format!("{known}; choose one with --context"),
-            )
-        }
-        KubeconfigError::CurrentContextNotSet => Failure::lasting(
-            "the kubeconfig has no current context",
-            &format!(
-                "choose one with --context: {}",
-                contexts.unwrap_or_default().join(", ")
-            ),
-        ),
-        other => Failure::lasting(
-            format!("the kubeconfig cannot be used: {other}"),
-            "`kubectl config view` shows how kubectl reads it",
-        ),
-    }
 }
 
 /// An error of the API client in words. The cluster's own words stand as they are.

@@ -1,6 +1,6 @@
 //! The agent in a Kubernetes cluster: from the kubeconfig to a byte stream into its pod.
 //!
-//! - [`access`]: which cluster, as whom, in which namespace.
+//! - [`access`]: which cluster, as whom, in which namespace; [`kubeconfig`]: where that stands, and what is wrong with it.
 //! - [`job`] and [`secret`]: what the agent's Job looks like, and the Secret with its keys; [`image`]: by which digest.
 //! - [`agent`]: keeps the session's agent: opens the tunnel to it, and makes another one when it is gone.
 //! - [`creation`]: makes the Job and the Secret.
@@ -16,6 +16,7 @@ pub(crate) mod agent;
 mod creation;
 mod image;
 pub(crate) mod job;
+mod kubeconfig;
 pub(crate) mod leftovers;
 pub(crate) mod networks;
 mod ownership;

@@ -5,7 +5,7 @@
 //! without: what it learns from answers tells of the addresses that matter most.
 
 use super::access::{Access, innermost};
-use crate::log;
+use crate::{log, words};
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
@@ -30,7 +30,7 @@ pub(crate) async fn read(access: &Access) -> Vec<IpNet> {
     }
     // nodes have neighbouring networks
     let networks = IpNet::aggregate(&networks);
-    log::debug!("the cluster's networks are {networks:?}");
+    log::debug!("networks of the cluster: {}", words::list(&networks));
     networks
 }
 

@@ -11,7 +11,7 @@ use crate::log;
 use crate::names;
 use crate::registry::{Connected, Waiter};
 use crate::session::Session;
-use crate::trace;
+use crate::words;
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::control::Reply;
 use kinject_protocol::rules::Way;
@@ -53,7 +53,7 @@ pub(crate) async fn serve(
         return answer(&call, &Reply::Failed(failure));
     }
     if session.routes.decide(target).way == Way::Local {
-        log::debug!("connect to {target}: local");
+        log::debug!("connect to {target}: left to this machine");
         session
             .trace
             .target("connect", target)
@@ -68,7 +68,7 @@ pub(crate) async fn serve(
         let open = session.connections.note(&ours).ok();
         let is_closed = || open.as_ref().is_some_and(|open| open.is_left(&session.closed));
         let outcome = kinject_tunnel::splice_until(ours, stream, is_closed, session.connections.last()).await;
-        log::debug!("connection to {target} ended: {outcome:?}");
+        log::debug!("{target} {}", words::connection_end(&outcome));
     }
 }
 
@@ -175,7 +175,7 @@ async fn finish_at_once<'a>(
     let stream = match outcome {
         Ok(stream) => stream,
         Err(failure) => {
-            log::debug!("connect to {target}: {failure:?}");
+            log::debug!("connect to {target}: {}", words::errno(failure));
             if pending.is_some()
                 && let Err(error) = program.withdraw()
             {
@@ -220,7 +220,7 @@ async fn finish_pending(
         },
         Err(failure) => failure,
     };
-    log::debug!("connect to {target}: {failure:?}");
+    log::debug!("connect to {target}: {}", words::errno(failure));
     if let Pending::Established(ours) = pending {
         // too late for a refusal: the program believes to be connected and gets a reset
         if let Err(error) = ours.set_zero_linger() {
@@ -240,7 +240,7 @@ async fn finish_pending(
         (cancelled, _) => cancelled,
     };
     if !matches!(cancelled, Ok(true)) {
-        log::debug!("connect to {target}: the program's socket is gone or at something else: {cancelled:?}");
+        log::debug!("connect to {target}: the program's socket is gone or at something else");
         session.registry.take_failure(program.cookie);
     }
     None
@@ -252,7 +252,7 @@ async fn dial(session: &Session, target: SocketAddr) -> Result<TunnelStream, Con
     let outcome = dial_through(session, target).await;
     traced.ended(match &outcome {
         Ok(_) => "connected",
-        Err(failure) => trace::word(*failure),
+        Err(failure) => words::errno(*failure),
     });
     outcome
 }

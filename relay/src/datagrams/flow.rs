@@ -15,6 +15,7 @@ use super::{names, refusal};
 use crate::log;
 use crate::session::Session;
 use crate::uplink::Up;
+use crate::words;
 use kinject_tunnel::http2::DatagramStream;
 use kinject_tunnel::{DatagramsEnd, DialError, carry};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
@@ -185,7 +186,7 @@ impl Flow {
     /// Carries until the stream ends; says whether the flow has ended with it.
     async fn carry(&self, session: &Session, up: &Rc<Up>, mut stream: DatagramStream) -> bool {
         let end = carry(&self.socket, &mut stream, PATIENCE).await;
-        log::debug!("datagrams to {}: {end:?}", self.target);
+        log::debug!("datagrams to {}: {}", self.target, words::datagrams_end(&end));
         match end {
             DatagramsEnd::Idle => {
                 stream.finish();

@@ -18,7 +18,7 @@ use crate::control::connect::{answer, failure_of};
 use crate::control::conversation::Conversation;
 use crate::log;
 use crate::session::Session;
-use crate::trace;
+use crate::words;
 use closings::Closings;
 use flow::Flow;
 use kinject_protocol::ConnectFailure;
@@ -260,12 +260,13 @@ pub(crate) async fn serve(
             })
         }
     };
-    log::debug!("datagrams to {target}: {reply:?}");
-    traced.ended(match &reply {
+    let result = match &reply {
         Reply::Local => "left to this machine",
-        Reply::Failed(failure) => trace::word(*failure),
+        Reply::Failed(failure) => words::errno(*failure),
         _ => "carried",
-    });
+    };
+    log::debug!("datagrams to {target}: {result}");
+    traced.ended(result);
     answer(call, &reply);
 }
 

@@ -78,12 +78,11 @@ impl Advice {
     /// Tells of a name, unless the user knows.
     pub(crate) fn tell(&self, name: &str, why: Withheld) {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
-        log::info!("{name}: {why:?}");
         let report = why.report(&name);
         {
             let mut told = self.told.lock();
             if told.len() >= MOST || !told.insert(name) {
-                return;
+                return log::debug!("{}", report.message);
             }
         }
         // a launcher that reads slowly, or is gone, misses a hint and nothing else

@@ -11,6 +11,7 @@ use super::resolver::{Resolver, TUNNEL_PATIENCE};
 use super::{hosts, local};
 use crate::log;
 use crate::trace::Traced;
+use crate::words;
 use bytes::Bytes;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Reply, Way};
@@ -48,7 +49,7 @@ impl Resolver {
             .reversed_address()
             .filter(|address| self.routes.is_local(*address))
         {
-            log::debug!("{address}: its name is asked for locally");
+            log::debug!("the name of {address} is looked up on this machine");
             let answer = local::ask(&query).await;
             return Some(answer.unwrap_or_else(|| message::refusal(message, Code::NxDomain)));
         }
@@ -124,12 +125,15 @@ impl Resolver {
             // what answers another question would be taken for forged
             Ok(answer) if query.is_answered_by(0, &answer) => answer,
             Ok(_) => {
-                log::warn!("{}: the cluster's answer makes no sense", query.name());
+                log::warn!(
+                    "question about {}: the cluster's answer makes no sense",
+                    query.name()
+                );
                 return (None, Duration::ZERO);
             }
             Err(error) => {
                 log::info!(
-                    "{}: the cluster's name servers do not answer: {error}",
+                    "question about {}: the cluster's name servers do not answer: {error}",
                     query.name()
                 );
                 return (None, Duration::ZERO);
@@ -172,7 +176,14 @@ impl Resolver {
             return None;
         }
         let addresses = message::addresses(&answer);
-        log::debug!("{name}: answered locally, {addresses:?}");
+        log::debug!(
+            "question about {name}: {} from this machine",
+            if addresses.is_empty() {
+                "an answer".to_owned()
+            } else {
+                words::list(&addresses)
+            }
+        );
         self.routes.learnt_locally(&name, &addresses);
         Some(answer)
     }

@@ -6,7 +6,7 @@
 use super::message::{self, Code, Query};
 use super::resolv_conf::ResolvConf;
 use super::resolver::{DNS_PORT, LOCAL_PATIENCE};
-use crate::log;
+use crate::{log, words};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,9 +32,12 @@ pub(crate) async fn ask(query: &Query<'_>) -> Option<Vec<u8>> {
             Ok(Ok(answer)) if matches!(message::code(&answer), Code::NoError | Code::NxDomain) => {
                 return Some(answer);
             }
-            Ok(Ok(answer)) => log::debug!("{server}: {:?}", message::code(&answer)),
-            Ok(Err(error)) => log::debug!("{server}: {error}"),
-            Err(_) => log::debug!("{server} does not answer"),
+            Ok(Ok(answer)) => {
+                let code = words::dns_code(message::code(&answer));
+                log::debug!("this machine's name server {server} answers {code}");
+            }
+            Ok(Err(error)) => log::debug!("this machine's name server {server}: {error}"),
+            Err(_) => log::debug!("this machine's name server {server} does not answer"),
         }
     }
     None

@@ -17,6 +17,7 @@ use crate::log;
 use crate::routes::Routes;
 use crate::trace::{Trace, Traced};
 use crate::uplink::Uplink;
+use crate::words;
 use hickory_proto::rr::RecordType;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Family, Purpose, Reply};
@@ -88,7 +89,7 @@ impl Resolver {
     pub(crate) async fn resolve(&self, name: &[u8], family: Family, purpose: Purpose) -> Reply {
         let mut traced = self.trace.lookup(name);
         let reply = self.look_up(name, family, purpose, &mut traced).await;
-        traced.answered(&reply);
+        traced.answered(&reply, purpose);
         reply
     }
 
@@ -124,7 +125,10 @@ impl Resolver {
                     if purpose != Purpose::HostEntry {
                         order::sort(&mut found.addresses, &up.names.sources);
                     }
-                    log::debug!("{name}: {:?} from the cluster", found.addresses);
+                    log::debug!(
+                        "lookup of {name}: {} from the cluster",
+                        words::list(&found.addresses)
+                    );
                     return found.into_reply();
                 }
                 NameFailure::NoData
@@ -139,7 +143,7 @@ impl Resolver {
             }
             Err(failure) => failure,
         };
-        log::debug!("{name}: {failure:?}");
+        log::debug!("lookup of {name}: {}", words::name_failure(failure, purpose));
         Reply::NameFailed(failure)
     }
 
@@ -179,7 +183,10 @@ impl Resolver {
 
     fn learn_locally(&self, name: &str, found: Found) -> Reply {
         self.routes.learnt_locally(name, &found.addresses);
-        log::debug!("{name}: {:?} locally", found.addresses);
+        log::debug!(
+            "lookup of {name}: {} from this machine",
+            words::list(&found.addresses)
+        );
         found.into_reply()
     }
 
@@ -249,7 +256,7 @@ impl Resolver {
                 Ok(up) => match up.tunnel.dns(question).await {
                     Ok(message) => query::answer(&message, record),
                     Err(error) => {
-                        log::info!("{name}: the cluster's name servers do not answer: {error}");
+                        log::info!("lookup of {name}: the cluster's name servers do not answer: {error}");
                         Answer::passing(Outcome::NoAnswer)
                     }
                 },

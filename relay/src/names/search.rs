@@ -7,6 +7,7 @@ use super::message::{self, Code, Query};
 use super::resolv_conf::ResolvConf;
 use super::resolver::{Resolver, TUNNEL_PATIENCE};
 use crate::trace::Traced;
+use crate::words;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Reply, Search, Way};
 use kinject_protocol::rules;
@@ -46,7 +47,7 @@ impl Resolver {
             .await;
         match &found {
             Ok(answer) => traced.exchanged(message::code(answer), &message::addresses(answer)),
-            Err(failure) => traced.ended(format_args!("{failure:?}")),
+            Err(failure) => traced.ended(words::h_errno(*failure)),
         }
         found
     }

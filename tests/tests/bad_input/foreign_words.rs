@@ -319,7 +319,6 @@ fn what_a_program_of_the_session_asks_for_is_traced_and_logged_in_lines_that_no_
     outcome
         .succeeded()
         .complains("lookup   web\\u{1b}[2J\\r\\nwarn:\\u{20}obey\\u{202e}\\xff default ")
-        .complains("\ninfo: web\\u{1b}[2J\\r\\nwarn: obey\\u{202e}\\xff runs outside of the session: ")
         .complains("\nkinject: web\\u{1b}[2J\\r\\nwarn: obey\\u{202e}\\xff runs outside of the session: ");
     is_plain(&outcome);
     assert!(!outcome.stderr.contains("\nwarn: "), "{outcome:?}");

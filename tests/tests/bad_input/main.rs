@@ -6,6 +6,7 @@ mod folders;
 mod foreign_words;
 mod hostile;
 mod keys;
+mod kubeconfigs;
 mod middle;
 mod sockets;
 mod stand_in;

@@ -202,7 +202,7 @@ const EXPECTED: [&str; 5] = [
     "connect 10.96.10.3:7005 default cluster connected",
     "lookup refused default cluster 10.96.10.9",
     "connect 10.96.10.9:80 default cluster ECONNREFUSED",
-    "lookup missing.external.test default cluster NotFound",
+    "lookup missing.external.test default cluster EAI_NONAME",
 ];
 
 #[test]
@@ -228,10 +228,10 @@ fn questions_in_libcs_words_are_traced_as_lookups() {
     let outcome = run(&mut trace(&[], &Program::new(interpreter()).args(["-SEc", ask])));
     let expected = [
         "lookup web default cluster 10.96.10.1",
-        "lookup missing.external.test default cluster NotFound",
-        "lookup empty.external.test default cluster NoError",
+        "lookup missing.external.test default cluster HOST_NOT_FOUND",
+        "lookup empty.external.test default cluster NOERROR",
         "lookup web.other.svc.cluster.local default cluster 10.96.10.4",
-        "lookup missing.external.test default cluster NxDomain",
+        "lookup missing.external.test default cluster NXDOMAIN",
     ];
     assert_eq!(lines(&outcome.succeeded().stderr), expected, "{outcome}");
 }
@@ -258,7 +258,7 @@ fn a_trace_names_the_rule_and_goes_to_a_file_if_asked() {
         "connect 10.96.10.3:7005 (echo) --remote echo cluster connected",
         "lookup refused default cluster 10.96.10.9",
         "connect 10.96.10.9:80 (refused) default cluster ECONNREFUSED",
-        "lookup missing.external.test --local *.external.test local NotFound",
+        "lookup missing.external.test --local *.external.test local EAI_NONAME",
     ];
     assert_eq!(lines(&fs::read_to_string(&file).unwrap()), expected);
     let outcome = run(&mut trace(&["-o", "/nonexistent/trace"], &program));

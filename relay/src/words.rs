@@ -1,0 +1,128 @@
+//! What came of a call, in the words that its user knows: names of errors as libc's manual pages have them, and plain
+//! English for the rest. For the trace and the log.
+
+use crate::names::message::Code;
+use kinject_protocol::control::Purpose;
+use kinject_protocol::{ConnectFailure, NameFailure};
+use kinject_tunnel::{DatagramsEnd, SpliceEnd, SpliceOutcome};
+use std::fmt::Display;
+use std::io::ErrorKind;
+
+/// What connect(2) gives.
+pub(crate) fn errno(failure: ConnectFailure) -> &'static str {
+    match failure {
+        ConnectFailure::Refused => "ECONNREFUSED",
+        ConnectFailure::TimedOut => "ETIMEDOUT",
+        ConnectFailure::HostUnreachable => "EHOSTUNREACH",
+        ConnectFailure::NetworkUnreachable => "ENETUNREACH",
+        ConnectFailure::Reset => "ECONNRESET",
+        ConnectFailure::PermissionDenied => "EACCES",
+        ConnectFailure::AddressNotAvailable => "EADDRNOTAVAIL",
+        ConnectFailure::TunnelDown => "ENETUNREACH: the session is over",
+        ConnectFailure::Exhausted => "EAGAIN",
+        ConnectFailure::AlreadyReported => "ECONNABORTED",
+    }
+}
+
+/// What the function gives that looked the name up: getaddrinfo(3), or gethostbyname(3) with its `h_errno`.
+pub(crate) fn name_failure(failure: NameFailure, purpose: Purpose) -> &'static str {
+    match purpose {
+        Purpose::AddressInfo | Purpose::ConfiguredAddressInfo => match failure {
+            NameFailure::NotFound => "EAI_NONAME",
+            NameFailure::NoData => "EAI_NODATA",
+            NameFailure::TryAgain => "EAI_AGAIN",
+            NameFailure::NoRecovery => "EAI_FAIL",
+        },
+        Purpose::HostEntry => h_errno(failure),
+    }
+}
+
+/// What gethostbyname(3) and res_search(3) leave in `h_errno`.
+pub(crate) fn h_errno(failure: NameFailure) -> &'static str {
+    match failure {
+        NameFailure::NotFound => "HOST_NOT_FOUND",
+        NameFailure::NoData => "NO_DATA",
+        NameFailure::TryAgain => "TRY_AGAIN",
+        NameFailure::NoRecovery => "NO_RECOVERY",
+    }
+}
+
+/// The code of a DNS message, as dig(1) prints it.
+pub(crate) fn dns_code(code: Code) -> &'static str {
+    match code {
+        Code::NoError => "NOERROR",
+        Code::FormErr => "FORMERR",
+        Code::ServFail => "SERVFAIL",
+        Code::NxDomain => "NXDOMAIN",
+        Code::Other => "REFUSED",
+    }
+}
+
+/// Several in a row.
+pub(crate) fn list(items: impl IntoIterator<Item = impl Display>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    items.join(", ")
+}
+
+/// How a connection ended, behind its target.
+pub(crate) fn connection_end(outcome: &SpliceOutcome) -> String {
+    let SpliceOutcome { sent, received, end } = outcome;
+    let end = match end {
+        SpliceEnd::Finished => "closed".to_owned(),
+        SpliceEnd::SocketFailed(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
+            "reset by the program".to_owned()
+        }
+        SpliceEnd::SocketFailed(kind) => format!("failed at the program's socket ({kind})"),
+        SpliceEnd::StreamReset => "reset by the far end".to_owned(),
+        SpliceEnd::TunnelLost => "lost with the connection to the agent".to_owned(),
+    };
+    format!("{end}, {sent} bytes sent, {received} received")
+}
+
+/// Why datagrams are carried no more.
+pub(crate) fn datagrams_end(end: &DatagramsEnd) -> String {
+    match end {
+        DatagramsEnd::Idle => "idle for too long".to_owned(),
+        DatagramsEnd::Finished => "closed by the agent".to_owned(),
+        DatagramsEnd::Refused(error) => error.to_string(),
+        DatagramsEnd::SocketFailed(error) => format!("the program's socket failed: {error}"),
+        DatagramsEnd::TunnelLost => "lost with the connection to the agent".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_cannot_be_found_fail_with_the_word_of_the_function_that_asked() {
+        for failure in NameFailure::ALL {
+            assert!(name_failure(failure, Purpose::AddressInfo).starts_with("EAI_"));
+            assert_eq!(name_failure(failure, Purpose::HostEntry), h_errno(failure));
+        }
+        assert_eq!(
+            name_failure(NameFailure::NotFound, Purpose::AddressInfo),
+            "EAI_NONAME"
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_connection_is_a_sentence() {
+        let ended = |end| {
+            connection_end(&SpliceOutcome {
+                sent: 5,
+                received: 70,
+                end,
+            })
+        };
+        assert_eq!(ended(SpliceEnd::Finished), "closed, 5 bytes sent, 70 received");
+        assert_eq!(
+            ended(SpliceEnd::SocketFailed(ErrorKind::ConnectionReset)),
+            "reset by the program, 5 bytes sent, 70 received"
+        );
+        assert_eq!(
+            ended(SpliceEnd::SocketFailed(ErrorKind::TimedOut)),
+            "failed at the program's socket (timed out), 5 bytes sent, 70 received"
+        );
+    }
+}

@@ -1,0 +1,288 @@
+//! Kubeconfigs that cannot be used: which file, where in it, what to do, and nothing of its text.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use kinject_tests::programs::Program;
+use kinject_tests::running::{Outcome, run};
+use kinject_tests::{binaries, ordinary};
+use tempfile::TempDir;
+
+const SECRET: &str = "s3cr3t-t0ken";
+
+/// A folder with one kubeconfig in it.
+struct Desk(TempDir);
+
+impl Desk {
+    fn with(text: &str) -> Self {
+        let desk = Self(tempfile::tempdir().unwrap());
+        fs::write(desk.file(), text).unwrap();
+        desk
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.0.path().join("config")
+    }
+
+    /// What `kinject run` says of it.
+    fn outcome(&self, flags: &[&str]) -> Outcome {
+        run(kinject()
+            .arg("--kubeconfig")
+            .arg(self.file())
+            .args(flags)
+            .arg("true"))
+    }
+}
+
+fn kinject() -> Command {
+    let mut command = Command::new(binaries::kinject());
+    command
+        .arg("run")
+        .env_remove("KUBECONFIG")
+        .env("HOME", "/nonexistent");
+    command
+}
+
+/// One error with its hint, which does not send anybody elsewhere.
+#[track_caller]
+fn says(outcome: &Outcome, error: &str, hint: &str) {
+    outcome.exited(125);
+    assert_eq!(
+        outcome.stderr,
+        format!("kinject: {error}\n\nhint: {hint}\n"),
+        "{outcome}"
+    );
+}
+
+/// A kubeconfig whose context has this cluster and user.
+fn kubeconfig(cluster: &str, user: &str, clusters: &str, users: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: here\n\
+         contexts: [{{name: here, context: {{cluster: {cluster}, user: {user}}}}}]\n\
+         clusters: [{clusters}]\nusers: [{users}]\n"
+    )
+}
+
+const CLUSTER: &str = "{name: home, cluster: {server: 'https://127.0.0.1:1'}}";
+const USER: &str = "{name: me, user: {token: s3cr3t-t0ken}}";
+
+#[test]
+fn one_that_is_not_valid_is_named_with_line_and_column_and_none_of_its_text() {
+    for (text, place) in [
+        (
+            "kind: Config\nusers:\n- name: a\n  user:\n    token: s3cr3t-t0ken\n   bad: x\n",
+            " at line 6, column 4",
+        ),
+        ("kind: Config\nusers: s3cr3t-t0ken\n", " at line 2, column 8"),
+        (
+            "users: [{name: a, user: {token: [s3cr3t-t0ken]}}]\n",
+            " at line 1, column 33",
+        ),
+        (
+            "users: [{name: a, user: {exec: {interactiveMode: s3cr3t-t0ken}}}]\n",
+            " at line 1, column 50",
+        ),
+        ("s3cr3t-t0ken\n", " at line 1, column 1"),
+    ] {
+        let desk = Desk::with(text);
+        says(
+            &desk.outcome(&[]),
+            &format!("the kubeconfig {} is not valid{place}", desk.file().display()),
+            "is it indented and quoted right there, and is it a kubeconfig at all?",
+        );
+    }
+}
+
+#[test]
+fn the_one_that_is_not_valid_among_several_is_named() {
+    let good = Desk::with(&kubeconfig("home", "me", CLUSTER, USER));
+    let bad = Desk::with("users: s3cr3t-t0ken\n");
+    let list = format!("{}:/no/such/file:{}", good.file().display(), bad.file().display());
+    let outcome = run(kinject().arg("true").env("KUBECONFIG", list));
+    outcome.exited(125).complains(&format!(
+        "kinject: the kubeconfig {} is not valid at line 1, column 8\n",
+        bad.file().display()
+    ));
+    assert!(
+        !outcome.stderr.contains(&format!("{}", good.file().display())),
+        "{outcome}"
+    );
+    assert!(!outcome.stderr.contains(SECRET), "{outcome}");
+}
+
+#[test]
+fn one_without_a_context_names_no_cluster_whatever_context_is_asked_for() {
+    for text in ["", "# nothing\n", "apiVersion: v1\nkind: Config\n", "{}"] {
+        let desk = Desk::with(text);
+        for flags in [&[][..], &["--context", "dev"]] {
+            says(
+                &desk.outcome(flags),
+                &format!(
+                    "the kubeconfig {} names no cluster: it has no context",
+                    desk.file().display()
+                ),
+                "kind, minikube, k3s or a cloud's command line writes one, or the cluster's administrator",
+            );
+        }
+    }
+}
+
+#[test]
+fn one_without_a_current_context_offers_those_that_it_has() {
+    let text = kubeconfig("home", "me", CLUSTER, USER).replace("current-context: here\n", "");
+    let desk = Desk::with(&text);
+    says(
+        &desk.outcome(&[]),
+        &format!("the kubeconfig {} has no current context", desk.file().display()),
+        "choose one with --context: here",
+    );
+}
+
+#[test]
+fn a_cluster_or_user_that_a_context_names_and_nobody_defines_is_named() {
+    let away = Desk::with(&kubeconfig("away", "me", CLUSTER, USER));
+    says(
+        &away.outcome(&[]),
+        &format!(
+            "context \"here\" names the cluster \"away\", which the kubeconfig {} does not have",
+            away.file().display()
+        ),
+        "it has: home; `kubectl config set-context here --cluster=NAME` names another",
+    );
+    let stranger = Desk::with(&kubeconfig("home", "you", CLUSTER, USER));
+    says(
+        &stranger.outcome(&[]),
+        &format!(
+            "context \"here\" names the user \"you\", which the kubeconfig {} does not have",
+            stranger.file().display()
+        ),
+        "it has: me; `kubectl config set-context here --user=NAME` names another",
+    );
+    let nowhere = Desk::with(&kubeconfig("''", "me", CLUSTER, USER));
+    nowhere
+        .outcome(&[])
+        .exited(125)
+        .complains("context \"here\" in the kubeconfig ")
+        .complains("names no cluster\n");
+}
+
+/// A certificate in PEM that holds `!!`.
+const BROKEN: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCiEhCi0tLS0tRU5EIENFUlRJRklDQVRFLS0tLS0K";
+
+#[test]
+fn data_that_cannot_be_used_is_named_and_not_shown() {
+    for (cluster, user, words) in [
+        (
+            "server: 'https://me:s3cr3t-t0ken@ x'",
+            "token: t",
+            "the server of the context's cluster in the kubeconfig ",
+        ),
+        (
+            "certificate-authority: /no/ca",
+            "token: t",
+            "cannot read /no/ca, the certificate authority in the kubeconfig ",
+        ),
+        (
+            "certificate-authority-data: 's3cr3t-t0ken!'",
+            "token: t",
+            "the certificate authority in the kubeconfig ",
+        ),
+        (
+            &format!("certificate-authority-data: {BROKEN}"),
+            "token: t",
+            "the certificate authority in the kubeconfig ",
+        ),
+        (
+            "insecure-skip-tls-verify: true",
+            "client-certificate-data: 's3cr3t-t0ken!', client-key-data: cw==",
+            "the client certificate in the kubeconfig ",
+        ),
+        (
+            "insecure-skip-tls-verify: true",
+            "client-certificate-data: cw==, client-key-data: cw==",
+            "the certificates or the key in the kubeconfig ",
+        ),
+    ] {
+        let server = if cluster.starts_with("server") {
+            ""
+        } else {
+            "server: 'https://127.0.0.1:1', "
+        };
+        let clusters = format!("{{name: home, cluster: {{{server}{cluster}}}}}");
+        let users = format!("{{name: me, user: {{{user}}}}}");
+        let desk = Desk::with(&kubeconfig("home", "me", &clusters, &users));
+        let outcome = desk.outcome(&[]);
+        outcome
+            .exited(125)
+            .complains(&format!("kinject: {words}"))
+            .complains(&format!("{}", desk.file().display()))
+            .complains("\n\nhint: ");
+        assert!(!outcome.stderr.contains(SECRET), "{outcome}");
+    }
+}
+
+#[test]
+fn where_there_is_none_the_files_that_were_looked_for_are_named() {
+    let hint = "kind, minikube, k3s or a cloud's command line writes one, or the cluster's administrator";
+    says(
+        &run(kinject().arg("true")),
+        "there is no kubeconfig: /nonexistent/.kube/config does not exist, and KUBECONFIG is not set",
+        hint,
+    );
+    says(
+        &run(kinject().arg("true").env("KUBECONFIG", "/no/such:/nor/this")),
+        "there is no kubeconfig at /no/such, /nor/this, which KUBECONFIG names",
+        hint,
+    );
+    says(
+        &run(kinject().args(["--kubeconfig", "/no/such", "true"])),
+        "there is no kubeconfig at /no/such, which --kubeconfig names",
+        hint,
+    );
+}
+
+#[test]
+fn a_home_that_the_shell_has_not_put_in_is_said() {
+    says(
+        &run(kinject().args(["--kubeconfig=~/x", "true"])),
+        "--kubeconfig ~/x: the shell has not replaced ~",
+        "it does at the beginning of a word alone: write $HOME/x",
+    );
+    says(
+        &run(kinject().arg("true").env("KUBECONFIG", "~/x")),
+        "there is no kubeconfig at ~/x, which KUBECONFIG names",
+        "the shell has not replaced ~ there: write $HOME instead",
+    );
+}
+
+#[test]
+fn a_folder_and_a_file_of_somebody_elses_cannot_be_read() {
+    let desk = Desk::with("");
+    let folder = desk.0.path();
+    says(
+        &run(kinject().arg("--kubeconfig").arg(folder).arg("true")),
+        &format!("cannot read the kubeconfig {}: is a directory", folder.display()),
+        "name the file in it with --kubeconfig or KUBECONFIG",
+    );
+    fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(desk.file(), Permissions::from_mode(0o000)).unwrap();
+    says(
+        &as_ordinary_user(&desk.file()),
+        &format!(
+            "cannot read the kubeconfig {}: permission denied",
+            desk.file().display()
+        ),
+        "it belongs to somebody else: name a copy of your own with --kubeconfig or KUBECONFIG",
+    );
+}
+
+fn as_ordinary_user(kubeconfig: &Path) -> Outcome {
+    let kinject = Program::new(binaries::kinject())
+        .args(["run", "--kubeconfig"])
+        .arg(kubeconfig)
+        .arg("true");
+    let program = ordinary::program(&kinject);
+    run(program.command().env_remove("XDG_RUNTIME_DIR"))
+}
