@@ -55,8 +55,13 @@ struct Screen {
 
 impl Terminal {
     /// Starts a program as the leader of a session whose terminal this is, of 200 columns and 24 lines.
-    pub fn start(mut command: Command) -> Self {
-        let (ours, theirs) = pair();
+    pub fn start(command: Command) -> Self {
+        Self::start_in(command, 200)
+    }
+
+    /// The same in a window of so many columns.
+    pub fn start_in(mut command: Command, columns: u16) -> Self {
+        let (ours, theirs) = pair(columns);
         let stream = || theirs.try_clone().expect("there are descriptors left");
         command
             .stdin(stream())
@@ -174,7 +179,7 @@ impl Drop for Terminal {
     }
 }
 
-fn pair() -> (File, OwnedFd) {
+fn pair(columns: u16) -> (File, OwnedFd) {
     let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
     grantpt(&ours).expect("the terminal is ours");
     unlockpt(&ours).expect("the terminal is ours");
@@ -183,7 +188,7 @@ fn pair() -> (File, OwnedFd) {
     let theirs = rustix::fs::open(name, flags, Mode::empty()).expect("the terminal's other end");
     let size = Winsize {
         ws_row: 24,
-        ws_col: 200,
+        ws_col: columns,
         ws_xpixel: 0,
         ws_ypixel: 0,
     };

@@ -7,6 +7,7 @@ use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, interpreter, shell};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
+use kinject_tests::terminal::Terminal;
 
 /// This machine's own names; the cluster has some of them too.
 const HOSTS: &str = "127.0.0.1 localhost\n10.99.0.1 printer.office.test\n10.99.0.1 web.default api.default\n";
@@ -215,6 +216,71 @@ fn trace_prints_a_line_for_each_decision() {
     assert_eq!(lines(&outcome.succeeded().stderr), EXPECTED, "{outcome}");
     let outcome = run(&mut kinject_run::<&str>(shared_sandbox(), &[], &program));
     assert_eq!(outcome.succeeded().stderr, "");
+}
+
+#[test]
+fn a_trace_at_a_terminal_fits_its_window_and_at_none_it_is_whole() {
+    let program = Program::new(interpreter()).args(["-SEc", ASK]);
+    for columns in [80, 60] {
+        let rule = ["--quiet", "--local", "*.external.test"];
+        let mut terminal = Terminal::start_in(trace(&rule, &program), columns);
+        assert!(terminal.ended().success());
+        let shown = terminal.shown();
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines.len(), EXPECTED.len(), "{shown}");
+        for line in &lines {
+            assert!(line.chars().count() <= usize::from(columns), "{shown}");
+            assert!(line.ends_with(" ms"), "{shown}");
+        }
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(
+            words(lines[0])[..5],
+            ["lookup", "echo", "default", "cluster", "10.96.10.3"]
+        );
+    }
+    let whole = run(&mut trace(&["--quiet"], &program));
+    let widths: Vec<usize> = whole.stderr.lines().map(str::len).collect();
+    assert!(widths.iter().all(|width| *width > 100), "{whole}");
+}
+
+/// gethostbyname(3) fails with another word than getaddrinfo(3).
+#[test]
+fn a_name_that_cannot_be_found_is_traced_in_the_word_of_the_function_that_asked() {
+    let ask = "import ctypes, socket\n\
+        try: socket.getaddrinfo('missing.external.test', 80)\nexcept OSError: pass\n\
+        ctypes.CDLL(None).gethostbyname(b'missing.external.test')\n\
+        try: socket.getaddrinfo('web', 80, socket.AF_INET6)\nexcept OSError: pass\n";
+    let outcome = run(&mut trace(&[], &Program::new(interpreter()).args(["-SEc", ask])));
+    let expected = [
+        "lookup missing.external.test default cluster EAI_NONAME",
+        "lookup missing.external.test default cluster HOST_NOT_FOUND",
+        "lookup web default cluster EAI_NODATA",
+    ];
+    assert_eq!(lines(&outcome.succeeded().stderr), expected, "{outcome}");
+}
+
+/// What `-v` and `-vv` say is for people: no name of a type, no brackets of one.
+#[test]
+fn what_is_logged_of_calls_is_said_in_plain_words() {
+    let ask = format!(
+        "{ASK}s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.sendto(b'?', ('10.96.10.3', 7000))\n\
+        c = socket.create_connection(('echo', 7000), 5)\nc.sendall(b'four')\nc.recv(4)\nc.close()\n"
+    );
+    let program = Program::new(interpreter()).args(["-SEc", &ask]);
+    let outcome = run(&mut kinject_run(shared_sandbox(), &["-vv"], &program));
+    for line in [
+        "debug: lookup of echo: 10.96.10.3 from the cluster\n",
+        "debug: lookup of missing.external.test: EAI_NONAME\n",
+        "debug: connect to 10.96.10.9:80: ECONNREFUSED\n",
+        "debug: datagrams to 10.96.10.3:7000: carried\n",
+        "debug: 10.96.10.3:7000 closed, 4 bytes sent, 4 received\n",
+        "info: the session ends\n",
+    ] {
+        outcome.succeeded().complains(line);
+    }
+    for odd in ['{', '[', '('] {
+        assert!(!outcome.stderr.contains(odd), "{outcome}");
+    }
 }
 
 #[test]

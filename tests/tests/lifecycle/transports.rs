@@ -70,6 +70,24 @@ fn answered(outcome: &Outcome, through: &str) {
 const BY_PROXY: &str = "the API server's pod proxy";
 const BY_PORT_FORWARD: &str = "port-forward, without TLS inside of it";
 
+/// The cluster reports a pod several times before it runs.
+#[test]
+fn each_step_of_a_session_that_comes_up_is_said_once() {
+    let Some(home) = Home::new() else { return };
+    let outcome = home.try_session(&["-v"]);
+    let steps = outcome
+        .succeeded()
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("kinject: "));
+    let mut steps: Vec<&str> = steps.collect();
+    let all = steps.len();
+    steps.sort_unstable();
+    steps.dedup();
+    assert_eq!(steps.len(), all, "{outcome}");
+    outcome.complains("kinject: starting the agent\n");
+}
+
 #[test]
 fn the_pod_proxy_is_the_first_choice() {
     let Some(home) = Home::new() else { return };
