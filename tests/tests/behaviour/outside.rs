@@ -58,7 +58,7 @@ fn its_children_are_outside_too_however_they_are_started() {
 #[test]
 fn its_environment_is_that_of_kinject_run_itself() {
     let line = "env | sort";
-    let bare = run(&mut apart::command("sh").args(["-c", line]))
+    let bare = run(apart::command("sh").args(["-c", line]))
         .succeeded()
         .stdout
         .clone();
