@@ -10,6 +10,7 @@ mod story;
 mod terminal;
 
 use std::env;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -147,7 +148,8 @@ fn shell(page: &mut Page, sandbox: &Sandbox, folder: &Path, flags: &str) -> Resu
         .env("PATH", path_with(folder)?)
         .status()
         .context("cannot start kinject")?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    let code = status.code().or_else(|| Some(128 + status.signal()?));
+    let code = code.and_then(|code| u8::try_from(code).ok());
     Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
 }
 

@@ -1,5 +1,6 @@
 //! Whatever way a session ends, nothing of it is left: no Job, no pod, no process, no folder.
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -62,8 +63,11 @@ fn a_signal_while_the_session_comes_up_leaves_nothing() {
         status = kinject.try_wait().unwrap();
         status.is_some()
     });
-    let code = status.unwrap().code();
-    assert!(matches!(code, Some(130 | 0)), "{code:?}");
+    let status = status.unwrap();
+    assert!(
+        status.signal() == Some(libc::SIGINT) || status.success(),
+        "{status}"
+    );
     home.is_clean();
 }
 
