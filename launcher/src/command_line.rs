@@ -50,6 +50,9 @@ fn options_last(words: Vec<OsString>, root: &clap::Command) -> Vec<OsString> {
         if !(next.is_long() || next.is_short()) {
             break;
         }
+        if !is_known(&next, root) {
+            return words;
+        }
         raw.next(&mut cursor);
         options += 1;
         if takes_next_word(&next, root) && raw.next(&mut cursor).is_some() {
@@ -100,6 +103,22 @@ fn names(word: &ParsedArg<'_>, known: &Arg) -> bool {
         .and_then(|mut letters| letters.next_flag()?.ok())
         .is_some_and(|letter| known.get_short() == Some(letter));
     by_long || by_short
+}
+
+/// Whether a command has this option.
+fn is_known(option: &ParsedArg<'_>, root: &clap::Command) -> bool {
+    root.get_subcommands()
+        .flat_map(clap::Command::get_arguments)
+        .any(|known| names(option, known))
+}
+
+/// Whether this is how the option is written, without a value.
+fn is_spelt(text: &str, known: &Arg) -> bool {
+    let long = text
+        .strip_prefix("--")
+        .filter(|name| known.get_long() == Some(name));
+    let short = text.strip_prefix('-').and_then(|rest| rest.chars().next());
+    long.is_some() || (!text.starts_with("--") && short.is_some() && short == known.get_short())
 }
 
 /// Whether this option's value is the next word.
@@ -157,11 +176,20 @@ fn failure(error: &clap::Error, words: &[OsString], root: &clap::Command) -> Fai
             };
             (format!("unknown command `{given}`"), hint)
         }
-        ErrorKind::UnknownArgument if command.is_none() && argument.starts_with('-') => no_command(),
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
             let given = argument.split('=').next().unwrap_or_default();
-            let known = command.into_iter().flat_map(clap::Command::get_arguments);
-            let known: Vec<String> = known
+            // without a command it may be an option of any of them
+            let commands = root.get_subcommands().filter(|other| {
+                let is_it = |command: &clap::Command| command.get_name() == other.get_name();
+                command.is_none_or(is_it)
+            });
+            let arguments: Vec<&Arg> = commands.flat_map(clap::Command::get_arguments).collect();
+            if command.is_none() && arguments.iter().any(|known| is_spelt(given, known)) {
+                let (message, hint) = no_command();
+                return Failure::own(message, &hint);
+            }
+            let known: Vec<String> = arguments
+                .iter()
                 .filter_map(|known| Some(format!("--{}", known.get_long()?)))
                 .collect();
             let hint = match nearest(given, known.iter().map(String::as_str)) {
@@ -374,6 +402,14 @@ mod tests {
             (
                 "-n held",
                 "no command given; hint: run a program with `kinject run -- PROGRAM`; `kinject --help` lists the commands",
+            ),
+            (
+                "--target x run curl",
+                "unknown option `--target`; hint: `kinject --help` lists the commands",
+            ),
+            (
+                "--namspace x run curl",
+                "unknown option `--namspace`; hint: did you mean `--namespace`?",
             ),
             (
                 "curl http://web/",
