@@ -12,8 +12,8 @@ static volatile int failure;
 
 static int show(int argc, char **argv)
 {
-    static const char *const names[] = {"LD_PRELOAD", "KINJECT_SOCKET", "KINJECT_LIBRARY", "KINJECT_SESSION",
-                                        "KINJECT_TARGET", "OTHER"};
+    static const char *const names[] = {"LD_PRELOAD", "KINJECT_SOCKET", "KINJECT_CONTROL", "KINJECT_LIBRARY",
+                                        "KINJECT_SESSION", "KINJECT_TARGET", "OTHER"};
     size_t i;
     int entries = 0;
 

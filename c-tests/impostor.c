@@ -1,8 +1,9 @@
-/* SOCKET [USER]: listens where a session's relay might, as that user, and tells what callers send before they hang up.
+/* SOCKET [USER]: listens where a session's relay might, at a path or, behind an @, a name (unix(7)), as that user, and tells what callers send before they hang up.
  * Prints "listening" first, then a line for each caller, and ends when its standard input does. */
 #include "common.h"
 #include <grp.h>
 #include <poll.h>
+#include <stddef.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -32,15 +33,21 @@ int main(int argc, char **argv)
 
     if (argc < 2 || strlen(argv[1]) >= sizeof address.sun_path)
         return 2;
+    int is_name = argv[1][0] == '@';
+    socklen_t length = sizeof address;
     strcpy(address.sun_path, argv[1]);
+    if (is_name) {
+        address.sun_path[0] = '\0';
+        length = offsetof(struct sockaddr_un, sun_path) + strlen(argv[1]);
+    }
     if (argc > 2)
         become((uid_t)atoi(argv[2]));
     listener = socket(AF_UNIX, SOCK_SEQPACKET, 0);
     if (listener < 0)
         die("socket");
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0)
+    if (bind(listener, (struct sockaddr *)&address, length) != 0)
         die("bind");
-    if (chmod(argv[1], 0777) != 0)
+    if (!is_name && chmod(argv[1], 0777) != 0)
         die("chmod");
     if (listen(listener, 16) != 0)
         die("listen");

@@ -45,7 +45,7 @@ pub fn executable(bytes: &[u8]) {
         reads: Cell::new(0),
     };
     let head = &bytes[..bytes.len().min(HEAD)];
-    let plain = executable::obstacle(&file, head, None, || false);
+    let plain = executable::obstacle(&file, head, None, || false, || false);
     assert!(file.reads.get() <= MOST_READS, "{} reads", file.reads.get());
     let setuid = Rights {
         mode: 0o104_755,
@@ -55,7 +55,7 @@ pub fn executable(bytes: &[u8]) {
         own_group: 1000,
         has_capabilities: false,
     };
-    let elevated = executable::obstacle(&file, head, setuid.obstacle(), || false);
+    let elevated = executable::obstacle(&file, head, setuid.obstacle(), || false, || false);
     assert!(
         plain.is_none() || elevated.is_some(),
         "an obstacle is gone in a setuid file"

@@ -3,7 +3,8 @@
 use crate::rules::RuleOptions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kinject_protocol::session::{KubernetesTarget, LogLevel, Target, TlsChoice, TransportChoice};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
@@ -132,7 +133,7 @@ pub(crate) struct SessionOptions {
         requires = "agent_key",
         conflicts_with_all = ["namespace", "context", "kubeconfig", "impersonate_user"]
     )]
-    agent: Option<String>,
+    agent: Option<OsString>,
     /// The file with the secret that this agent was started with: at least 32 bytes, readable by its owner alone.
     #[arg(long, value_name = "FILE", requires = "agent")]
     agent_key: Option<PathBuf>,
@@ -251,8 +252,12 @@ impl SessionOptions {
             Tls::Always => TlsChoice::Always,
         };
         if let (Some(endpoint), Some(key)) = (&self.agent, &self.agent_key) {
-            let endpoint = match endpoint.strip_prefix("unix:") {
-                Some(path) => format!("unix:{}", std::path::absolute(path)?.display()),
+            let endpoint = match endpoint.as_bytes().strip_prefix(b"unix:") {
+                Some(path) => {
+                    let mut endpoint = OsString::from("unix:");
+                    endpoint.push(std::path::absolute(OsStr::from_bytes(path))?);
+                    endpoint
+                }
                 None => endpoint.clone(),
             };
             return Ok(Target::Direct {

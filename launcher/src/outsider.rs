@@ -53,7 +53,7 @@ fn look(program: &Path) -> io::Result<Option<(PathBuf, Obstacle)>> {
         let length = file.0.read_at(&mut head, 0)?;
         let head = head.get(..length).unwrap_or_default();
         let Some(interpreter) = executable::interpreter(head) else {
-            let obstacle = executable::obstacle(&file, head, elevation(&path)?, is_sealed);
+            let obstacle = executable::obstacle(&file, head, elevation(&path)?, is_sealed, || false);
             return Ok(obstacle.map(|obstacle| (path, obstacle)));
         };
         path = OsStr::from_bytes(interpreter).into();

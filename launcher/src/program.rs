@@ -3,6 +3,7 @@
 use crate::cli::OnStatic;
 use crate::exit::{Failure, Status};
 use kinject_protocol::environment;
+use kinject_protocol::session::Confidential;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -72,8 +73,10 @@ pub(crate) fn failure(program: &OsStr, error: &io::Error) -> Failure {
 
 /// What a session's programs find in their environment.
 pub(crate) struct Environment {
-    /// The relay's control socket.
+    /// The path of the relay's control socket.
     pub(crate) socket: PathBuf,
+    /// The relay's other address, and the session's token.
+    pub(crate) control: Confidential,
     /// The library, as it can stand in LD_PRELOAD.
     pub(crate) library: PathBuf,
     /// The session's identifier.
@@ -89,6 +92,7 @@ impl Environment {
     pub(crate) fn apply(&self, command: &mut Command) {
         command
             .env(environment::SOCKET, &self.socket)
+            .env(environment::CONTROL, &self.control.0)
             .env(environment::LIBRARY, &self.library)
             .env(environment::SESSION, &self.session)
             .env(environment::TARGET, &self.target)

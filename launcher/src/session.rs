@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use kinject_protocol::session::{Event, Ready, Report, SessionConfig, Trace};
 use rustix::process::Signal;
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -86,7 +87,10 @@ fn trace_file(file: &Path) -> Result<Trace, Failure> {
     let made = std::path::absolute(file).and_then(|path| std::fs::File::create(&path).map(|_| path));
     made.map(Trace::File).map_err(|error| {
         Failure::own(
-            format!("cannot write {}: {error}", file.display()),
+            format!(
+                "cannot write {}: {error}",
+                kinject_escape::bytes(file.as_os_str().as_bytes())
+            ),
             "name a file in a folder that can be written to",
         )
     })
@@ -121,6 +125,7 @@ fn in_session(
     let config = SessionConfig {
         session: session.clone(),
         folder: folder.clone(),
+        library: library.clone(),
         target,
         log: options.log_level(),
         rules,
@@ -141,6 +146,7 @@ fn in_session(
     progress.done(&greeting(&ready, started.elapsed()));
     let environment = Environment {
         socket: ready.socket.clone(),
+        control: ready.control.clone(),
         library,
         session,
         target: target_name(&ready),
@@ -353,6 +359,7 @@ impl Drop for RemoveFolder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kinject_protocol::session::Confidential;
 
     #[test]
     fn a_context_name_cannot_bring_control_characters_into_the_environment() {
@@ -363,6 +370,7 @@ mod tests {
             tls: true,
             not_by_proxy: None,
             socket: "/run/control.sock".into(),
+            control: Confidential(String::new()),
         };
         assert_eq!(
             target_name(&ready("kind-dev", Some("default"))),
@@ -382,6 +390,7 @@ mod tests {
             tls,
             not_by_proxy: not_by_proxy.map(str::to_owned),
             socket: "/run/control.sock".into(),
+            control: Confidential(String::new()),
         };
         greeting(&ready, Duration::from_millis(1234))
     }

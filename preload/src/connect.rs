@@ -71,6 +71,7 @@ pub(crate) extern "C" fn connect_in_session(
     };
     let outcome = match Kind::of(socket) {
         Kind::Foreign => Outcome::Native,
+        Kind::Uncarried if control::is_elsewhere(&session, socket) => Outcome::Native,
         Kind::Uncarried => Outcome::Failed(datagram::UNCARRIED),
         Kind::Udp => match datagram::connect(&session, socket, target) {
             Fate::Flow(_) => Outcome::Connected,
@@ -151,6 +152,7 @@ fn dial(session: &Session, native: Native, socket: c_int, target: SocketAddr) ->
     let (reply, is_interrupted) = match ask(session, socket, target, &mut buffer) {
         Ok(answer) => answer,
         Err(Stop::Interrupted) => return Outcome::Failed(Errno(libc::EINTR)),
+        Err(Stop::Trouble(Trouble::Elsewhere)) => return Outcome::Native,
         Err(Stop::Trouble(trouble)) => return Outcome::Failed(failure::connect_trouble(trouble)),
     };
     match reply {
@@ -172,6 +174,7 @@ fn dial(session: &Session, native: Native, socket: c_int, target: SocketAddr) ->
         | ReplyRef::Answer(_)
         | ReplyRef::Names(_)
         | ReplyRef::Noted
+        | ReplyRef::File
         | ReplyRef::Flow(_) => Outcome::Failed(failure::connect_errno(ConnectFailure::TunnelDown)),
     }
 }

@@ -8,9 +8,10 @@ use crate::errno::Errno;
 use crate::session::Session;
 use crate::sys::{self, Descriptor};
 use crate::user;
+use core::mem::offset_of;
 use core::ptr;
-use kinject_protocol::control::{EncodedRequest, ReplyRef, Request};
-use libc::{c_int, cmsghdr, iovec, msghdr, sockaddr_un, socklen_t};
+use kinject_protocol::control::{ControlAddress, EncodedRequest, ReplyRef, Request, Token};
+use libc::{c_char, c_int, cmsghdr, iovec, msghdr, sockaddr_un, socklen_t};
 
 /// Room for every reply but those to questions about names.
 pub(crate) const SMALL_REPLY: usize = 64;
@@ -28,6 +29,8 @@ pub(crate) enum Trouble {
     NoSocket(Errno),
     /// There is no relay, it went away, it speaks another version, or a sandbox keeps us from it.
     NoRelay,
+    /// The call is about another network namespace than the session's: it is none of the session's business.
+    Elsewhere,
 }
 
 /// Why there is no answer yet.
@@ -67,6 +70,22 @@ pub(crate) fn ask_about<'a>(
     ReplyRef::decode(message).map_err(|_| Trouble::NoRelay)
 }
 
+/// Asks for a file; the answer comes with a descriptor of it, which is closed on exec.
+pub(crate) fn ask_for_file(session: &Session, request: &Request<'_>) -> Result<Descriptor, Trouble> {
+    let conversation = Conversation::start(session, request, None)?;
+    let mut buffer = [0; SMALL_REPLY];
+    let (length, file) = loop {
+        match conversation.receive_with_descriptor(&mut buffer) {
+            Err(Errno(libc::EINTR)) => {}
+            received => break received.map_err(Trouble::from_file)?,
+        }
+    };
+    match (buffer.get(..length).map(ReplyRef::decode), file) {
+        (Some(Ok(ReplyRef::File)), Some(file)) => Ok(file),
+        _ => Err(Trouble::NoRelay),
+    }
+}
+
 /// A conversation that has begun.
 pub(crate) struct Conversation(Descriptor);
 
@@ -77,11 +96,29 @@ impl Conversation {
         request: &Request<'_>,
         passed: Option<c_int>,
     ) -> Result<Self, Trouble> {
-        let relay = session.relay.as_ref().ok_or(Trouble::NoRelay)?;
+        let relay = session.relay().ok_or(Trouble::NoRelay)?;
+        let conversation = Self::open(session, &relay, passed)?;
+        conversation.send(relay.token, &request.encode(), passed)?;
+        Ok(conversation)
+    }
+
+    /// Connects to the relay. The call is about the network namespace of `passed`, or of the calling thread.
+    ///
+    /// The relay's name comes first: it needs no file system, and connecting to it is faster. It is not to be found in
+    /// another network namespace, and not to be used where a sandbox forbids such names (Landlock, AppArmor). The path is
+    /// for the latter, and would lead out of the former.
+    fn open(session: &Session, relay: &ControlAddress<'_>, passed: Option<c_int>) -> Result<Self, Trouble> {
         let conversation = Self(open()?);
-        conversation.connect(relay)?;
+        let named = name_address(relay.name);
+        if !named.is_some_and(|(address, length)| conversation.connect(&address, length).is_ok()) {
+            if is_in_other_network(relay, passed.unwrap_or(conversation.0.raw())) {
+                return Err(Trouble::Elsewhere);
+            }
+            let path = session.path().ok_or(Trouble::NoRelay)?;
+            let connected = conversation.connect(&path, size_of::<sockaddr_un>() as socklen_t);
+            connected.map_err(|_| Trouble::NoRelay)?;
+        }
         conversation.check_listener()?;
-        conversation.send(&request.encode(), passed)?;
         Ok(conversation)
     }
 
@@ -93,6 +130,26 @@ impl Conversation {
             Err(Errno(libc::EINTR)) => Err(Silence::Interrupted),
             Err(_) => Err(Silence::NoRelay),
         }
+    }
+
+    /// The same for an answer that comes with a descriptor.
+    fn receive_with_descriptor(&self, buffer: &mut [u8]) -> Result<(usize, Option<Descriptor>), Errno> {
+        let mut part = iovec {
+            iov_base: buffer.as_mut_ptr().cast(),
+            iov_len: buffer.len(),
+        };
+        let mut rights = Rights::new(-1);
+        let mut message = empty_message();
+        message.msg_iov = &raw mut part;
+        message.msg_iovlen = 1;
+        message.msg_control = (&raw mut rights).cast();
+        message.msg_controllen = size_of::<Rights>() as _;
+        // SAFETY: the header, its part, the buffer and the rights are writable until the end of this function
+        let length = unsafe { sys::recvmsg(self.0.raw(), &raw mut message, libc::MSG_CMSG_CLOEXEC) }?;
+        let is_filled = message.msg_controllen as usize >= Rights::LENGTH;
+        // SAFETY: the kernel has made the descriptor for this process alone
+        let descriptor = is_filled.then(|| unsafe { Descriptor::from_raw(rights.descriptor) });
+        Ok((length, descriptor))
     }
 
     /// The same for an answer that the relay may know already: it is looked for a moment first. A processor that falls asleep
@@ -112,14 +169,12 @@ impl Conversation {
     }
 
     /// Waits where the relay's backlog is full, which lasts as long as the relay needs for one call.
-    fn connect(&self, relay: &sockaddr_un) -> Result<(), Trouble> {
-        let length = size_of::<sockaddr_un>() as socklen_t;
+    fn connect(&self, relay: &sockaddr_un, length: socklen_t) -> Result<(), Errno> {
         loop {
-            // SAFETY: the address is readable for its length
+            // SAFETY: the address is readable for its length, which is no more than that of the whole
             match unsafe { sys::connect(self.0.raw(), ptr::from_ref(relay).cast(), length) } {
-                Ok(()) => return Ok(()),
                 Err(Errno(libc::EINTR)) => {}
-                Err(_) => return Err(Trouble::NoRelay),
+                done => return done,
             }
         }
     }
@@ -132,8 +187,14 @@ impl Conversation {
         user::is_own(listener.user).then_some(()).ok_or(Trouble::NoRelay)
     }
 
-    fn send(&self, request: &EncodedRequest<'_>, passed: Option<c_int>) -> Result<(), Trouble> {
-        let mut parts = request.parts().map(|bytes| iovec {
+    fn send(
+        &self,
+        token: &Token,
+        request: &EncodedRequest<'_>,
+        passed: Option<c_int>,
+    ) -> Result<(), Trouble> {
+        let [head, tail] = request.parts();
+        let mut parts = [token, head, tail].map(|bytes: &[u8]| iovec {
             iov_base: bytes.as_ptr().cast_mut().cast(),
             iov_len: bytes.len(),
         });
@@ -142,8 +203,7 @@ impl Conversation {
             Some(rights) => (ptr::from_mut(rights).cast(), size_of::<Rights>()),
             None => (ptr::null_mut(), 0),
         };
-        // SAFETY: a message header of zeros is an empty one, also in the fields that are padding
-        let mut message: msghdr = unsafe { core::mem::zeroed() };
+        let mut message = empty_message();
         message.msg_iov = parts.as_mut_ptr();
         message.msg_iovlen = parts.len() as _;
         message.msg_control = control;
@@ -156,6 +216,53 @@ impl Conversation {
                 Err(error) => return Err(Trouble::from_send(error)),
             }
         }
+    }
+}
+
+fn empty_message() -> msghdr {
+    // SAFETY: a message header of zeros is an empty one, also in the fields that are padding
+    unsafe { core::mem::zeroed() }
+}
+
+/// The address of a name in the abstract namespace, and its length; none if there is no such name.
+fn name_address(name: &[u8]) -> Option<(sockaddr_un, socklen_t)> {
+    let mut address = sockaddr_un {
+        sun_family: libc::AF_UNIX as libc::sa_family_t,
+        sun_path: [0; 108],
+    };
+    if name.is_empty() || name.len() >= address.sun_path.len() {
+        return None;
+    }
+    // a null stands before it
+    for (place, byte) in address.sun_path.iter_mut().skip(1).zip(name) {
+        *place = *byte as c_char;
+    }
+    let length = offset_of!(sockaddr_un, sun_path)
+        .saturating_add(1)
+        .saturating_add(name.len());
+    Some((address, length as socklen_t))
+}
+
+/// Whether a socket is of another network namespace than the session: the session's relay cannot reach it.
+pub(crate) fn is_elsewhere(session: &Session, socket: c_int) -> bool {
+    session
+        .relay()
+        .is_some_and(|relay| is_in_other_network(&relay, socket))
+}
+
+/// The same of a socket that the calling thread would make. Where it can make none, it is not to know.
+pub(crate) fn is_this_thread_elsewhere(session: &Session) -> bool {
+    open().is_ok_and(|socket| is_elsewhere(session, socket.raw()))
+}
+
+fn is_in_other_network(relay: &ControlAddress<'_>, socket: c_int) -> bool {
+    // a kernel that does not tell namespaces apart leaves it to fail as without a relay
+    match (
+        relay.network,
+        sys::socket_option::<u64>(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE),
+    ) {
+        (Some(network), Ok(its)) => its != network,
+        _ => false,
     }
 }
 
@@ -175,6 +282,13 @@ impl Trouble {
         match error.0 {
             libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => Self::NoSocket(error),
             // a seccomp filter or a kernel without Unix sockets
+            _ => Self::NoRelay,
+        }
+    }
+
+    fn from_file(error: Errno) -> Self {
+        match error.0 {
+            libc::EMFILE | libc::ENOBUFS | libc::ENOMEM => Self::NoSocket(error),
             _ => Self::NoRelay,
         }
     }
@@ -223,10 +337,13 @@ struct Rights {
 const _: () = assert!(size_of::<Rights>().is_multiple_of(size_of::<usize>()));
 
 impl Rights {
+    /// How long it is without the padding.
+    const LENGTH: usize = size_of::<cmsghdr>() + size_of::<c_int>();
+
     fn new(descriptor: c_int) -> Self {
         Self {
             header: cmsghdr {
-                cmsg_len: (size_of::<cmsghdr>() + size_of::<c_int>()) as _,
+                cmsg_len: Self::LENGTH as _,
                 cmsg_level: libc::SOL_SOCKET,
                 cmsg_type: libc::SCM_RIGHTS,
             },

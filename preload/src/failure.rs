@@ -36,7 +36,8 @@ pub(crate) fn connect_errno(failure: ConnectFailure) -> Errno {
 pub(crate) fn connect_trouble(trouble: Trouble) -> Errno {
     match trouble {
         Trouble::NoSocket(error) => error,
-        Trouble::NoRelay => Errno(libc::ENETUNREACH),
+        // of another network namespace the kernel knows; who asks it has not come here
+        Trouble::NoRelay | Trouble::Elsewhere => Errno(libc::ENETUNREACH),
     }
 }
 

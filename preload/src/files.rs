@@ -10,15 +10,21 @@
 //! The kernel opens what the program asked for first: it reads the path, so that a pointer to nowhere is `EFAULT` as
 //! ever, and the descriptor has the number that it would have. Then another file is put under it.
 
+//!
+//! A program that does not see that folder, in a mount namespace or a root of its own, gets the file from the relay. In
+//! another network namespace, where the relay is not to be had either, it sees the file that lies there.
+
 mod status;
 
-pub(crate) use status::asked_in_session;
+pub(crate) use status::{Question, asked_in_session};
 
+use crate::control::{self, Trouble};
 use crate::errno::{self, Errno};
 use crate::real;
 use crate::session::Session;
 use crate::sys;
 use crate::user;
+use kinject_protocol::control::Request;
 use kinject_protocol::environment::RESOLV_CONF;
 use libc::{FILE, c_char, c_int, mode_t, sockaddr_un};
 
@@ -145,17 +151,34 @@ pub(crate) fn opened_in_session(opened: c_int, path: *const c_char, flags: c_int
 
 #[cold]
 fn reopen(opened: c_int, flags: c_int) -> Result<c_int, Errno> {
-    let Some(path) = Session::current().and_then(|session| own_path(session.relay?)) else {
-        return if opened >= 0 {
+    let native = || {
+        if opened >= 0 {
             Ok(opened)
         } else {
             Err(Errno::current())
-        };
+        }
+    };
+    let Some(session) = Session::current() else {
+        return native();
+    };
+    let Some(path) = session.path().and_then(own_path) else {
+        return native();
     };
     let own = sys::open_for_program(libc::AT_FDCWD, path.as_ptr(), flags)
         .and_then(|own| check_owner(own.raw()).map(|()| own));
+    let own = match own {
+        Err(error) if is_hidden(error) && flags & libc::O_DIRECTORY == 0 => match handed(&session, error) {
+            Handed::File(file) => Ok(file),
+            Handed::Native => return native(),
+            Handed::Failed(error) => Err(error),
+        },
+        own => own,
+    };
     if opened < 0 {
-        return own.map(sys::Descriptor::into_raw);
+        return own.and_then(|own| {
+            sys::fcntl(own.raw(), libc::F_SETFD, close_on_exec(flags))?;
+            Ok(own.into_raw())
+        });
     }
     let put = own.and_then(|own| sys::replace(&own, opened, flags & libc::O_CLOEXEC));
     if put.is_err() {
@@ -164,19 +187,59 @@ fn reopen(opened: c_int, flags: c_int) -> Result<c_int, Errno> {
     put.map(|()| opened)
 }
 
+/// The flag of a descriptor (fcntl(2)) that a flag of open(2) asks for.
+fn close_on_exec(flags: c_int) -> c_int {
+    if flags & libc::O_CLOEXEC == 0 {
+        0
+    } else {
+        libc::FD_CLOEXEC
+    }
+}
+
+/// Does a failure to open the pod's file mean that its folder is not to be seen here?
+fn is_hidden(error: Errno) -> bool {
+    matches!(error.0, libc::ENOENT | libc::EACCES | libc::ENOTDIR)
+}
+
+/// What the relay gives a program that does not see the session's folder.
+enum Handed {
+    /// The pod's file.
+    File(sys::Descriptor),
+    /// It is the machine's file that counts.
+    Native,
+    Failed(Errno),
+}
+
+/// Asks the relay for the pod's file; `missing` is the failure where it does not have it.
+#[cold]
+fn handed(session: &Session, missing: Errno) -> Handed {
+    match control::ask_for_file(session, &Request::ResolvConf) {
+        Ok(file) => match check_owner(file.raw()) {
+            Ok(()) => Handed::File(file),
+            Err(error) => Handed::Failed(error),
+        },
+        Err(Trouble::Elsewhere) => Handed::Native,
+        Err(Trouble::NoSocket(error)) => Handed::Failed(error),
+        Err(Trouble::NoRelay) => Handed::Failed(missing),
+    }
+}
+
 fn fopen_by(
     native: unsafe extern "C" fn(*const c_char, *const c_char) -> *mut FILE,
-    path: *const c_char,
+    asked: *const c_char,
     mode: *const c_char,
 ) -> *mut FILE {
     // SAFETY: these are the program's own arguments
-    let opened = unsafe { native(path, mode) };
+    let opened = unsafe { native(asked, mode) };
     // SAFETY: libc read the mode a moment ago
-    if !is_turned(!opened.is_null(), path) || !unsafe { is_for_reading(mode) } {
+    if !is_turned(!opened.is_null(), asked) || !unsafe { is_for_reading(mode) } {
         return opened;
     }
     let session = errno::kept(Session::current);
-    let Some(path) = session.and_then(|session| own_path(session.relay?)) else {
+    let Some(session) = session else {
+        return opened;
+    };
+    let Some(path) = session.path().and_then(own_path) else {
         return opened;
     };
     if !opened.is_null() {
@@ -186,7 +249,20 @@ fn fopen_by(
     // SAFETY: the path ends with a null, and the mode is the program's
     let own = unsafe { native(path.as_ptr(), mode) };
     if own.is_null() {
-        return own;
+        let error = Errno::current();
+        if !is_hidden(error) {
+            return own;
+        }
+        return match handed(&session, error) {
+            // SAFETY: the mode is the program's
+            Handed::File(file) => unsafe { stream_of(file, mode) },
+            // SAFETY: these are the program's own arguments
+            Handed::Native => unsafe { native(asked, mode) },
+            Handed::Failed(error) => {
+                error.set();
+                own
+            }
+        };
     }
     // SAFETY: the stream is open
     match check_owner(unsafe { libc::fileno(own) }) {
@@ -198,6 +274,31 @@ fn fopen_by(
             core::ptr::null_mut()
         }
     }
+}
+
+/// A stream over a descriptor that is closed on exec, unless the mode has no `e`.
+///
+/// # Safety
+///
+/// `mode` has to point to a C string that says how to read.
+unsafe fn stream_of(file: sys::Descriptor, mode: *const c_char) -> *mut FILE {
+    // SAFETY: the caller vouches for it
+    let closes = unsafe { core::ffi::CStr::from_ptr(mode) }
+        .to_bytes()
+        .iter()
+        .any(|byte| *byte == b'e');
+    let flags = if closes { libc::FD_CLOEXEC } else { 0 };
+    if let Err(error) = sys::fcntl(file.raw(), libc::F_SETFD, flags) {
+        error.set();
+        return core::ptr::null_mut();
+    }
+    // SAFETY: the descriptor is open, and the mode is the program's
+    let stream = unsafe { libc::fdopen(file.raw(), mode) };
+    if !stream.is_null() {
+        // it is the stream's from here on
+        file.into_raw();
+    }
+    stream
 }
 
 /// Insists that the pod's file belongs to this process's user: the path of a session that has ended may be anybody's.

@@ -1,8 +1,9 @@
 //! Looking names up: what all functions of the resolver family share.
 //!
 //! A name goes to the relay, which knows the cluster's answer and falls back to the local network by itself, so its
-//! word is final. Left to libc are numbers, this machine's own names for itself, and what is no host name at all:
-//! empty, longer than the DNS allows, or with other bytes than letters, digits, hyphens, underscores and dots.
+//! word is final. Left to libc are all names in another network namespace than the session's, and besides numbers, this
+//! machine's own names for itself, and what is no host name at all: empty, longer than the DNS allows, or with other bytes
+//! than letters, digits, hyphens, underscores and dots.
 
 mod addrinfo;
 mod addrinfo_a;
@@ -61,10 +62,11 @@ fn ask<'a>(
             | ReplyRef::Answer(_)
             | ReplyRef::Names(_)
             | ReplyRef::Noted
+            | ReplyRef::File
             | ReplyRef::Flow(_),
         )
         | Err(Trouble::NoRelay) => Err(NotFound::Failed(NameFailure::TryAgain)),
-        Err(trouble @ Trouble::NoSocket(_)) => Err(NotFound::Trouble(trouble)),
+        Err(trouble @ (Trouble::NoSocket(_) | Trouble::Elsewhere)) => Err(NotFound::Trouble(trouble)),
     }
 }
 

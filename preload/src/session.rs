@@ -8,14 +8,20 @@
 
 mod kept;
 
+use crate::control;
 use crate::environment::{self, Entry};
-use kinject_protocol::environment::SOCKET;
+use core::ffi::CStr;
+use core::ptr;
+use kinject_protocol::control::ControlAddress;
+use kinject_protocol::environment::{CONTROL, SOCKET};
 use libc::{c_char, sockaddr_un};
 
 /// A session, as far as one call needs it.
 pub(crate) struct Session {
-    /// Where the relay listens; none if the variable holds what cannot be a socket's path.
-    pub(crate) relay: Option<sockaddr_un>,
+    /// The value of [`SOCKET`].
+    path: *const c_char,
+    /// The value of [`CONTROL`], or null.
+    control: *const c_char,
 }
 
 impl Session {
@@ -24,7 +30,30 @@ impl Session {
         let path = variable(SOCKET)?.value();
         // SAFETY: entries point to C strings, and nothing changes them while this call lasts
         let is_left = unsafe { *path } == 0;
-        (!is_left).then(|| Self { relay: address(path) })
+        if is_left {
+            return None;
+        }
+        let control = variable(CONTROL).map_or(ptr::null(), Entry::value);
+        Some(Self { path, control })
+    }
+
+    /// The same for a call that libc would answer over the network of the calling thread: none if that is not the session's.
+    pub(crate) fn of_this_network() -> Option<Self> {
+        Self::current().filter(|session| !control::is_this_thread_elsewhere(session))
+    }
+
+    /// How the relay is asked; none if the variable is missing, or is none of ours.
+    pub(crate) fn relay(&self) -> Option<ControlAddress<'_>> {
+        if self.control.is_null() {
+            return None;
+        }
+        // SAFETY: as above
+        ControlAddress::parse(unsafe { CStr::from_ptr(self.control) }.to_bytes())
+    }
+
+    /// The path at which the relay listens; none if the variable holds what cannot be one.
+    pub(crate) fn path(&self) -> Option<sockaddr_un> {
+        address(self.path)
     }
 }
 

@@ -74,6 +74,13 @@ unsafe fn call(number: c_long, arguments: [usize; 6]) -> Result<usize, Errno> {
 pub(crate) struct Descriptor(c_int);
 
 impl Descriptor {
+    /// # Safety
+    ///
+    /// Nobody else may know the descriptor.
+    pub(crate) unsafe fn from_raw(raw: c_int) -> Self {
+        Self(raw)
+    }
+
     pub(crate) fn raw(&self) -> c_int {
         self.0
     }
@@ -168,6 +175,21 @@ pub(crate) unsafe fn sendmsg(
     unsafe {
         call(
             libc::SYS_sendmsg,
+            [descriptor as usize, message as usize, flags as usize, 0, 0, 0],
+        )
+    }
+}
+
+/// recvmsg(2).
+///
+/// # Safety
+///
+/// `message` and what it points to have to be writable.
+pub(crate) unsafe fn recvmsg(descriptor: c_int, message: *mut msghdr, flags: c_int) -> Result<usize, Errno> {
+    // SAFETY: the caller vouches for the message
+    unsafe {
+        call(
+            libc::SYS_recvmsg,
             [descriptor as usize, message as usize, flags as usize, 0, 0, 0],
         )
     }

@@ -6,6 +6,7 @@
 //! too ([`crate::go`]).
 
 use crate::errno::Errno;
+use crate::files::Question;
 use crate::{connect, datagram, exec, files, peer, real, receive, sockopt};
 use libc::{c_char, c_int, c_long};
 
@@ -96,12 +97,25 @@ pub(crate) fn in_session(number: c_long, arguments: [usize; 6]) -> c_long {
         }
         libc::SYS_newfstatat | libc::SYS_statx | libc::SYS_faccessat | libc::SYS_faccessat2 => {
             let ask = |path: *const c_char| native(number, [a, path as usize, c, d, e, f]) as c_int;
-            files::asked_in_session(b as *const c_char, ask).into()
+            let question = match number {
+                libc::SYS_newfstatat => Question::Status(c as _),
+                libc::SYS_statx => Question::Extended {
+                    flags: c as _,
+                    mask: d as _,
+                    status: e as _,
+                },
+                _ => Question::Access(c as _),
+            };
+            files::asked_in_session(b as *const c_char, question, ask).into()
         }
         #[cfg(target_arch = "x86_64")]
         libc::SYS_stat | libc::SYS_lstat | libc::SYS_access => {
             let ask = |path: *const c_char| native(number, [path as usize, b, c, d, e, f]) as c_int;
-            files::asked_in_session(a as *const c_char, ask).into()
+            let question = match number {
+                libc::SYS_access => Question::Access(b as _),
+                _ => Question::Status(b as _),
+            };
+            files::asked_in_session(a as *const c_char, question, ask).into()
         }
         // none of those in the list
         _ => c_long::from(Errno(libc::ENOSYS).fail()),

@@ -1,8 +1,9 @@
 //! What the preloaded library asks of its relay, and the answers.
 //!
 //! One datagram of a `SOCK_SEQPACKET` socket is one message: a version byte, a kind byte, then the fields in little
-//! endian. [`Request::Connect`] and [`Request::Flow`] travel with the program's socket as ancillary data
-//! (`SCM_RIGHTS`, unix(7)).
+//! endian. In front of a request stands the session's token ([`ControlAddress`]). [`Request::Connect`] and
+//! [`Request::Flow`] travel with the program's socket as ancillary data (`SCM_RIGHTS`, unix(7)), [`Reply::File`] with a
+//! file.
 //!
 //! ```text
 //! request   version kind payload
@@ -17,6 +18,7 @@
 //! Source       1     7   cookie u64, address
 //! OwnAddress   1     8   cookie u64
 //! Dissolve     1     9   cookie u64
+//! ResolvConf   1    10   -
 //!
 //! reply     version kind payload
 //! Connected    1     1   -
@@ -31,11 +33,13 @@
 //! Names        1    10   count u16, then each: name (u16 length)
 //! Noted        1    20   -
 //! Flow         1    11   address
+//! File         1    12   -
 //!
 //! address   family u8 (4 or 6), port u16, 4 or 16 bytes, and for 6 the scope u32
 //! search    bits: 1 RES_DEFNAMES, 2 RES_DNSRCH, 4 RES_NOTLDQUERY; 0x80 for any search at all
 //! ```
 
+mod address;
 mod data_address;
 mod fields;
 mod lookup;
@@ -43,6 +47,7 @@ mod reply;
 mod reply_ref;
 mod request;
 
+pub use address::{ControlAddress, TOKEN_LENGTH, Token};
 pub use data_address::{DATA_NETWORK, DATA_PREFIX, is_data_address};
 pub use lookup::{Family, Purpose, Search, Way};
 pub use reply::Reply;
@@ -58,10 +63,10 @@ pub const MAX_NAME: usize = 254;
 /// The longest DNS message, in bytes: what its length in front of it over TCP can say (RFC 1035, 4.2.2).
 pub const MAX_MESSAGE: usize = 65_535;
 
-/// The largest request that carries no DNS message, in bytes.
+/// The largest request that carries no DNS message, in bytes, without its token.
 pub const MAX_SMALL_REQUEST: usize = 4 + MAX_NAME;
 
-/// The largest request, in bytes.
+/// The largest request, in bytes, without its token.
 pub const MAX_REQUEST: usize = 4 + MAX_MESSAGE;
 
 /// The largest reply that is no DNS message, in bytes.

@@ -6,6 +6,9 @@
 /// Path of the relay's control socket, a `SOCK_SEQPACKET` Unix socket in the session's folder.
 pub const SOCKET: &str = "KINJECT_SOCKET";
 
+/// The other address at which the relay listens, and what it wants to see: [`crate::control::ControlAddress`].
+pub const CONTROL: &str = "KINJECT_CONTROL";
+
 /// Path of the preloaded library, as it stands in `LD_PRELOAD`.
 pub const LIBRARY: &str = "KINJECT_LIBRARY";
 
@@ -29,7 +32,7 @@ pub const IGNORE: &str = "ignore";
 pub const LD_PRELOAD: &str = "LD_PRELOAD";
 
 /// The variables that a child needs besides `LD_PRELOAD` to stay in the session.
-pub const KEPT: [&str; 5] = [SOCKET, LIBRARY, SESSION, TARGET, ON_STATIC];
+pub const KEPT: [&str; 6] = [SOCKET, CONTROL, LIBRARY, SESSION, TARGET, ON_STATIC];
 
 /// Name of the resolv.conf that the session's programs see, in the folder of [`SOCKET`].
 pub const RESOLV_CONF: &str = "resolv.conf";

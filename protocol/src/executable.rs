@@ -52,12 +52,14 @@ pub trait File {
 /// What keeps a session out of the program in this file.
 ///
 /// `head` is the file's beginning, [`HEAD`] bytes or all there are; `elevated` what its [`Rights`] say; `is_sealed` is asked
-/// whether the program may not make code of its own ([`Sealing`]).
+/// whether the program may not make code of its own ([`Sealing`]), `is_hidden` whether the library is not to be seen from
+/// the root directory that the program will have.
 pub fn obstacle(
     file: &impl File,
     head: &[u8],
     elevated: Option<Obstacle>,
     is_sealed: impl FnOnce() -> bool,
+    is_hidden: impl Fn() -> bool,
 ) -> Option<Obstacle> {
     let image = match Image::read(file, head)? {
         Ok(image) => image,
@@ -68,6 +70,8 @@ pub fn obstacle(
         (None, Class::Narrow, _) => Obstacle::Narrow,
         (None, Class::Wide, elf::Interpreter::None) => Obstacle::Static,
         (None, Class::Wide, elf::Interpreter::OtherLibc) => Obstacle::Libc,
+        // what it does with the network may be in its libraries alone
+        (None, Class::Wide, elf::Interpreter::Usual) if is_hidden() => return Some(Obstacle::Hidden),
         (None, Class::Wide, elf::Interpreter::Usual) if image.is_go() => match go::is_open(&image) {
             true if is_sealed() => Obstacle::Sealed,
             true => return None,

@@ -10,6 +10,7 @@
 
 use crate::rules::Rule;
 use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// What the launcher tells the relay.
@@ -30,7 +31,11 @@ pub struct SessionConfig {
     /// Eight hexadecimal digits.
     pub session: String,
     /// The session's private folder, made by the launcher with mode 0700; the relay removes it at the end.
+    #[serde(with = "path")]
     pub folder: PathBuf,
+    /// The preloaded library, for what is said of programs that do not see it.
+    #[serde(with = "path")]
+    pub library: PathBuf,
     /// Where the agent is.
     pub target: Target,
     /// How much the relay writes to its log.
@@ -48,7 +53,7 @@ pub enum Trace {
     /// To the relay's standard error.
     Stderr,
     /// To a file that is there, behind what it holds.
-    File(PathBuf),
+    File(#[serde(with = "path")] PathBuf),
 }
 
 /// Where the agent is or has to be made.
@@ -58,8 +63,9 @@ pub enum Target {
     /// An agent that someone else runs (`--agent`).
     Direct {
         /// `unix:PATH` or `tcp:HOST:PORT`.
-        endpoint: String,
+        endpoint: OsString,
         /// The file that holds the shared secret.
+        #[serde(with = "path")]
         key: PathBuf,
         /// Where TLS is spoken.
         tls: TlsChoice,
@@ -72,6 +78,7 @@ pub enum Target {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KubernetesTarget {
     /// `--kubeconfig`; otherwise KUBECONFIG, the default file, or the in-cluster configuration.
+    #[serde(with = "optional_path")]
     pub kubeconfig: Option<PathBuf>,
     /// `--context`; otherwise the current one.
     pub context: Option<String>,
@@ -157,8 +164,22 @@ pub struct Ready {
     pub tls: bool,
     /// Why it is not the pod proxy, if that was tried first.
     pub not_by_proxy: Option<String>,
-    /// The relay's control socket.
+    /// The path of the relay's control socket.
+    #[serde(with = "path")]
     pub socket: PathBuf,
+    /// The value of [`crate::environment::CONTROL`].
+    pub control: Confidential,
+}
+
+/// A text that no log shows.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Confidential(pub String);
+
+impl std::fmt::Debug for Confidential {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("...")
+    }
 }
 
 /// A message for the user.
@@ -172,7 +193,7 @@ pub struct Report {
 
 /// Writes one line, with its newline.
 pub fn to_line<T: Serialize>(value: &T) -> String {
-    // the types above hold strings, paths and numbers only; a path that is not UTF-8 is the one thing JSON cannot hold
+    // the types above hold strings and numbers only, and paths as their bytes: there is nothing that JSON cannot hold
     match serde_json::to_string(value) {
         Ok(line) => line + "\n",
         Err(error) => {
@@ -186,16 +207,50 @@ pub fn from_line<'a, T: Deserialize<'a>>(line: &'a str) -> Result<T, serde_json:
     serde_json::from_str(line)
 }
 
+/// A path may be any bytes, where serde takes only those of UTF-8; it does not ask this of an [`OsString`].
+mod path {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::ffi::OsString;
+    use std::path::{Path, PathBuf};
+
+    pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+        path.as_os_str().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+        OsString::deserialize(deserializer).map(PathBuf::from)
+    }
+}
+
+/// The same for one that may be missing.
+mod optional_path {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use std::ffi::OsString;
+    use std::path::PathBuf;
+
+    pub(super) fn serialize<S: Serializer>(path: &Option<PathBuf>, serializer: S) -> Result<S::Ok, S::Error> {
+        path.as_ref().map(|path| path.as_os_str()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<PathBuf>, D::Error> {
+        Ok(Option::<OsString>::deserialize(deserializer)?.map(PathBuf::from))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::rules::Way;
+    use std::os::unix::ffi::OsStringExt;
 
     #[test]
     fn orders_and_events_are_one_line_each_and_come_back() {
         let order = Order::Start(Box::new(SessionConfig {
             session: "0123abcd".into(),
             folder: "/run/user/1000/kinject/0123abcd".into(),
+            library: "/usr/lib/kinject/libkinject_preload.so".into(),
             target: Target::Kubernetes(KubernetesTarget {
                 namespace: Some("with \"quotes\"\nand lines".into()),
                 agent_image: "kinject-agent:0.1.0".into(),
@@ -213,5 +268,46 @@ mod tests {
             hint: None,
         });
         assert_eq!(from_line::<Event>(&to_line(&event)).unwrap(), event);
+    }
+
+    #[test]
+    fn paths_of_any_bytes_come_back() {
+        let odd = || OsString::from_vec(b"/tmp/\xff\xfe \n\"".to_vec());
+        let config = |target, trace| SessionConfig {
+            session: "0123abcd".into(),
+            folder: odd().into(),
+            library: odd().into(),
+            target,
+            log: LogLevel::Warn,
+            rules: Vec::new(),
+            trace,
+        };
+        let direct = Target::Direct {
+            endpoint: odd(),
+            key: odd().into(),
+            tls: TlsChoice::Auto,
+        };
+        let cluster = Target::Kubernetes(KubernetesTarget {
+            kubeconfig: Some(odd().into()),
+            ..KubernetesTarget::default()
+        });
+        for config in [
+            config(direct, Some(Trace::File(odd().into()))),
+            config(cluster, None),
+        ] {
+            let order = Order::Start(Box::new(config));
+            assert_eq!(from_line::<Order>(&to_line(&order)).unwrap(), order);
+        }
+        let event = Event::Ready(Ready {
+            cluster: "dev".into(),
+            namespace: None,
+            transport: "direct".into(),
+            tls: false,
+            not_by_proxy: None,
+            socket: odd().into(),
+            control: Confidential("name:token:1".into()),
+        });
+        assert_eq!(from_line::<Event>(&to_line(&event)).unwrap(), event);
+        assert!(!format!("{event:?}").contains("token"), "{event:?}");
     }
 }

@@ -3,6 +3,8 @@
 use kinject_protocol::executable::Obstacle;
 use kinject_protocol::session::{Event, Report};
 use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use tokio::sync::mpsc;
 
 /// How many programs are remembered; after that many more, all are told of again.
@@ -12,13 +14,18 @@ const MOST: usize = 1024;
 pub(crate) struct Outsiders {
     told: parking_lot::Mutex<HashSet<(Vec<u8>, Obstacle, bool)>>,
     events: mpsc::Sender<Event>,
+    /// Where the preloaded library lies.
+    folder: String,
 }
 
 impl Outsiders {
-    pub(crate) fn new(events: mpsc::Sender<Event>) -> Self {
+    /// `library` is the preloaded library.
+    pub(crate) fn new(events: mpsc::Sender<Event>, library: &Path) -> Self {
+        let folder = library.parent().unwrap_or(library).as_os_str();
         Self {
             told: parking_lot::Mutex::default(),
             events,
+            folder: kinject_escape::word(&kinject_escape::bytes(folder.as_bytes())),
         }
     }
 
@@ -28,7 +35,11 @@ impl Outsiders {
             return;
         }
         let program = kinject_escape::bytes(program);
-        let message = obstacle.message(&program, is_refused);
+        let mut message = obstacle.message(&program, is_refused);
+        if obstacle == Obstacle::Hidden {
+            let folder = &self.folder;
+            message.push_str(&format!(", as `bwrap --ro-bind {folder} {folder}` does"));
+        }
         // a launcher that is gone has nobody to tell
         let _unheard = self
             .events
@@ -53,13 +64,14 @@ mod tests {
     #[test]
     fn a_program_is_told_of_once_for_each_reason() {
         let (events, mut heard) = mpsc::channel(MOST);
-        let outsiders = Outsiders::new(events);
+        let outsiders = Outsiders::new(events, Path::new("/opt/with space/libkinject_preload.so"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             for _ in 0..3 {
                 outsiders.tell(Obstacle::Static, false, b"/bin/busybox").await;
                 outsiders.tell(Obstacle::Static, true, b"/bin/busybox").await;
                 outsiders.tell(Obstacle::SetUser, false, b"/usr/bin/sudo").await;
+                outsiders.tell(Obstacle::Hidden, false, b"/usr/bin/curl").await;
             }
         });
         drop(outsiders);
@@ -73,6 +85,8 @@ mod tests {
                 "/bin/busybox runs outside of the session: it is statically linked; use a dynamically linked build of it",
                 "/bin/busybox is not started: it is statically linked; use a dynamically linked build of it",
                 "/usr/bin/sudo runs outside of the session: it is setuid; start kinject itself as that user or group",
+                "/usr/bin/curl runs outside of the session: kinject's library is not to be seen where it runs; let it see \
+                 the library's folder, as `bwrap --ro-bind '/opt/with space' '/opt/with space'` does",
             ]
         );
     }
@@ -80,7 +94,7 @@ mod tests {
     #[test]
     fn a_path_of_any_bytes_is_told_of_in_one_line() {
         let (events, mut heard) = mpsc::channel(1);
-        let outsiders = Outsiders::new(events);
+        let outsiders = Outsiders::new(events, Path::new("/opt/with space/libkinject_preload.so"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let path = b"/tmp/\x1b[2J\n\nhint: \xff/tool";
         runtime.block_on(outsiders.tell(Obstacle::Static, true, path));

@@ -5,7 +5,7 @@ use crate::cluster::agent::ClusterAgent;
 use crate::cluster::networks;
 use crate::control::connect;
 use crate::control::conversation::Conversation;
-use crate::control::listener::ControlListener;
+use crate::control::listener::{ControlListener, ControlSockets, network_of};
 use crate::data::abandoned::Abandonments;
 use crate::data::closed::ClosedSockets;
 use crate::data::open::OpenConnections;
@@ -25,12 +25,17 @@ use crate::trace::Trace;
 use crate::uplink::{Connector, Keeper, Up, Uplink};
 use ipnet::IpNet;
 use kinject_protocol::control::{Reply, Request};
+use kinject_protocol::environment::RESOLV_CONF;
 use kinject_protocol::folder;
-use kinject_protocol::session::{Event, Ready, Report, SessionConfig, Target};
+use kinject_protocol::session::{Confidential, Event, Ready, Report, SessionConfig, Target};
 use kinject_tunnel::Security;
 use std::cell::OnceCell;
 use std::convert::Infallible;
+use std::fs::File;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -72,9 +77,22 @@ pub(crate) struct Session {
     outsiders: Outsiders,
     /// The datagrams of programs.
     pub(crate) flows: Flows,
+    /// The resolv.conf that programs see.
+    resolv_conf: PathBuf,
+    /// The relay's network namespace.
+    network: Option<u64>,
 }
 
 impl Session {
+    /// Whether a program's socket is of another network namespace: nothing here can reach it, and its connections are
+    /// those of that namespace.
+    pub(crate) fn is_elsewhere(&self, socket: &OwnedFd) -> bool {
+        match (self.network, network_of(socket.as_fd())) {
+            (Some(own), Some(its)) => own != its,
+            _ => false,
+        }
+    }
+
     /// What the socket was connected to.
     fn peer(&self, cookie: u64) -> Option<SocketAddr> {
         self.registry.peer(cookie).or_else(|| self.flows.peer(cookie))
@@ -193,12 +211,13 @@ async fn bring_up(
         )
     })?;
     let socket = config.folder.join(SOCKET_NAME);
-    let listener = ControlListener::bind(&socket).map_err(|error| {
+    let control = ControlSockets::bind(&socket).map_err(|error| {
         Failure::lasting(
             format!("cannot listen at {}: {error}", socket.display()),
             "is the disk full, or the path longer than 107 bytes? XDG_RUNTIME_DIR names the folder for sessions",
         )
     })?;
+    let network = control.listeners.first().and_then(ControlListener::network);
     let number = u32::from_str_radix(&config.session, 16).unwrap_or_default();
     let ports = DataPorts::open(number).await.map_err(|error| {
         Failure::lasting(
@@ -221,6 +240,7 @@ async fn bring_up(
         tls: established.way.security == Security::Tls,
         not_by_proxy: established.way.not_by_proxy.clone(),
         socket,
+        control: Confidential(control.address),
     };
     let shown = ShownResolvConf::of_pod(&established.resolv_conf);
     shown.write(&config.folder).map_err(|error| {
@@ -263,7 +283,9 @@ async fn bring_up(
         abandonments: Abandonments::default(),
         closed: ClosedSockets::new(),
         ticker: Ticker::new(connect::QUICK),
-        outsiders: Outsiders::new(events.clone()),
+        outsiders: Outsiders::new(events.clone(), &config.library),
+        resolv_conf: config.folder.join(RESOLV_CONF),
+        network,
     });
     // a launcher that is gone shows as the end of its orders
     let _unheard = events.send(Event::Ready(ready)).await.is_err();
@@ -285,7 +307,9 @@ async fn bring_up(
     tasks.spawn_local(async move { ticking.ticker.run().await });
     let flows = Rc::clone(&session);
     tasks.spawn_local(async move { flows.flows.watch().await });
-    tasks.spawn_local(serve(Rc::clone(&session), listener));
+    for listener in control.listeners {
+        tasks.spawn_local(serve(Rc::clone(&session), listener));
+    }
     Ok((session, tasks))
 }
 
@@ -305,7 +329,7 @@ async fn connector(
             Ok((
                 connector,
                 Place {
-                    cluster: endpoint.clone(),
+                    cluster: kinject_escape::bytes(endpoint.as_bytes()),
                     namespace: None,
                 },
             ))
@@ -381,6 +405,13 @@ async fn answer(session: &Rc<Session>, call: Conversation) {
             None => session.resolver.query(way, message).await,
         },
         Request::Reverse { address } => session.resolver.reverse(address).await,
+        Request::ResolvConf => match File::open(&session.resolv_conf) {
+            Ok(file) => return connect::note(call.reply_with(file.as_fd())),
+            Err(error) => {
+                log::warn!("cannot open {}: {error}", session.resolv_conf.display());
+                Reply::Unknown
+            }
+        },
         Request::Outsider {
             obstacle,
             is_refused,

@@ -21,8 +21,10 @@ use kinject_tunnel::lanes::{self, SecondLane};
 use kinject_tunnel::{Driver, Endpoint, OpenError, RelayIdentity, Security, Tunnel, Version, link};
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::future::{self, Future};
 use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -192,21 +194,27 @@ pub(crate) enum Connector {
 
 impl Connector {
     /// The connector for `--agent`.
-    pub(crate) fn direct(endpoint: &str, key: &Path, tls: TlsChoice) -> Result<Self, Failure> {
-        let endpoint = endpoint.parse::<Endpoint>().map_err(|error| {
+    pub(crate) fn direct(endpoint: &OsStr, key: &Path, tls: TlsChoice) -> Result<Self, Failure> {
+        let endpoint = Endpoint::try_from(endpoint).map_err(|error| {
             Failure::lasting(
-                format!("--agent {endpoint}: {error}"),
+                format!("--agent {}: {error}", kinject_escape::bytes(endpoint.as_bytes())),
                 "write unix:PATH or tcp:HOST:PORT",
             )
         })?;
         let secret = kinject_tunnel::Secret::read(key).map_err(|error| {
-            Failure::lasting(format!("--agent-key {}: {error}", key.display()), &error.hint())
+            Failure::lasting(
+                format!(
+                    "--agent-key {}: {error}",
+                    kinject_escape::bytes(key.as_os_str().as_bytes())
+                ),
+                &error.hint(),
+            )
         })?;
         let identity = RelayIdentity::from_secret(&secret).map_err(|error| {
             Failure::lasting(
                 format!(
                     "--agent-key {}: no certificate can be made of it: {error}",
-                    key.display()
+                    kinject_escape::bytes(key.as_os_str().as_bytes())
                 ),
                 "report this",
             )

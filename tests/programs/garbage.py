@@ -1,6 +1,6 @@
 """Sends everything but requests to a session's socket.
 
-usage: garbage.py SOCKET
+usage: garbage.py SOCKET TOKEN
 """
 
 import array
@@ -10,6 +10,7 @@ import socket
 import sys
 
 PATH = sys.argv[1]
+TOKEN = bytes.fromhex(sys.argv[2])
 RANDOM = random.Random(7)
 
 
@@ -32,15 +33,16 @@ def said(message, descriptors=()):
             return b""
 
 
-for size in [0, 1, 2, 3, 10, 258, 259, 1000, 60_000]:
+for size in [0, 1, 2, 3, 10, 31, 32, 33, 258, 259, 1000, 60_000]:
     said(RANDOM.randbytes(size))
+    said(TOKEN + RANDOM.randbytes(size))
 for kind in range(8):
     for version in [0, 1, 2, 255]:
-        said(bytes([version, kind]) + RANDOM.randbytes(kind * 3))
-        said(bytes([version, kind]))
+        said(TOKEN + bytes([version, kind]) + RANDOM.randbytes(kind * 3))
+        said(TOKEN + bytes([version, kind]))
 
 # connects whose attached descriptor is no socket, or none that can connect, or several
-target = bytes([1, 1, 4]) + (80).to_bytes(2, "little") + bytes([10, 96, 10, 1])
+target = TOKEN + bytes([1, 1, 4]) + (80).to_bytes(2, "little") + bytes([10, 96, 10, 1])
 reader, writer = os.pipe()
 file = os.open("/dev/null", os.O_RDWR)
 pair = socket.socketpair()
@@ -58,8 +60,8 @@ said(target, [stream.fileno() for stream in streams])
 # callers that say nothing, many at once, and one that speaks twice
 silent = [caller() for _ in range(300)]
 with caller() as twice:
-    twice.send(b"\x01\x02" + bytes(8))
-    twice.send(b"\x01\x02" + bytes(8))
+    twice.send(TOKEN + b"\x01\x02" + bytes(8))
+    twice.send(TOKEN + b"\x01\x02" + bytes(8))
     try:
         twice.recv(100)
     except ConnectionResetError:

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use kinject_protocol::control::ControlAddress;
+
 use crate::cluster::wait_for;
 use crate::place::Place;
 use crate::programs::Program;
@@ -16,8 +18,9 @@ use crate::{apart, cluster, process};
 const END: Duration = Duration::from_secs(20);
 
 /// What `kinject run` sets for its program, as the holder of a session prints it.
-const VARIABLES: [&str; 5] = [
+const VARIABLES: [&str; 6] = [
     "KINJECT_SOCKET",
+    "KINJECT_CONTROL",
     "KINJECT_LIBRARY",
     "KINJECT_SESSION",
     "KINJECT_TARGET",
@@ -25,7 +28,7 @@ const VARIABLES: [&str; 5] = [
 ];
 
 /// Prints the variables, a line each, and lives until its standard input ends.
-const HOLDER: &str = r#"printf '%s\n' "$KINJECT_SOCKET" "$KINJECT_LIBRARY" "$KINJECT_SESSION" "$KINJECT_TARGET" "$LD_PRELOAD" && exec cat"#;
+const HOLDER: &str = r#"printf '%s\n' "$KINJECT_SOCKET" "$KINJECT_CONTROL" "$KINJECT_LIBRARY" "$KINJECT_SESSION" "$KINJECT_TARGET" "$LD_PRELOAD" && exec cat"#;
 
 /// `kinject run`, which holds a session open while this value lives.
 #[derive(Debug)]
@@ -86,6 +89,13 @@ impl Session {
     /// The session's name.
     pub fn name(&self) -> &str {
         self.variable("KINJECT_SESSION")
+    }
+
+    /// The session's token in hexadecimal digits of its bytes: what every message to the relay begins with.
+    pub fn token(&self) -> String {
+        let control = ControlAddress::parse(self.variable("KINJECT_CONTROL").as_bytes());
+        let token = control.expect("a session has an address of its relay").token;
+        token.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The session's folder.

@@ -20,10 +20,11 @@ use serde_json::Value;
 const FORGOTTEN: Duration = Duration::from_secs(30);
 
 /// Goes into the session's folder, opens it to all and becomes another user if the second argument is one, sends the
-/// bytes of the third to the control socket, and prints what comes back in hexadecimal.
+/// bytes of the third to the control socket, or to the one of a name that is a fourth, and prints what comes back in
+/// hexadecimal.
 const CALL: &str = r#"
 import os, socket, sys
-folder, user, message = sys.argv[1:]
+folder, user, message, *name = sys.argv[1:]
 os.chdir(folder)
 if int(user) != os.getuid():
     os.chmod(".", 0o711)
@@ -33,7 +34,7 @@ if int(user) != os.getuid():
     os.setuid(int(user))
 call = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 call.settimeout(10)
-call.connect("control.sock")
+call.connect("\0" + name[0] if name else "control.sock")
 try:
     call.send(bytes.fromhex(message))
     print(call.recv(4096).hex())
@@ -48,12 +49,80 @@ const NOBODY: &str = "0106\n";
 /// An ordinary user besides root.
 const OTHER_USER: u32 = 65534;
 
+/// What a user gets to hear for a message behind the session's token.
 fn call(scene: &Scene, user: u32, message: &str) -> String {
+    let message = scene.session().token() + message;
+    say(scene, user, &message, None)
+}
+
+/// What a user gets to hear for a message at the session's path, or at its name.
+fn say(scene: &Scene, user: u32, message: &str, name: Option<&str>) -> String {
     let program = Program::new(interpreter())
         .args(["-SEc", CALL])
         .arg(scene.session().folder())
-        .args([user.to_string(), message.to_owned()]);
+        .args([user.to_string(), message.to_owned()])
+        .args(name);
     run(&mut program.command()).succeeded().stdout.clone()
+}
+
+/// The name at which the session's relay listens besides its path.
+fn control_name(scene: &Scene) -> &str {
+    let (name, _) = scene
+        .session()
+        .variable("KINJECT_CONTROL")
+        .split_once(':')
+        .unwrap();
+    assert!(!name.is_empty());
+    name
+}
+
+#[test]
+fn a_call_that_does_not_show_the_sessions_token_gets_no_answer() {
+    Scene::alone(Kind::Sandbox, |scene| {
+        let own = rustix::process::geteuid().as_raw();
+        let token = scene.session().token();
+        for name in [None, Some(control_name(&scene))] {
+            for shown in ["", &token[2..], &format!("{}00", &token[2..]), &"30".repeat(32)] {
+                assert_eq!(say(&scene, own, &format!("{shown}{WHO}"), name), "\n", "{shown}");
+            }
+            assert_eq!(say(&scene, own, &format!("{token}{WHO}"), name), NOBODY);
+        }
+    });
+}
+
+/// No folder keeps anybody from the name.
+#[test]
+fn another_user_gets_no_answer_at_the_name_that_everybody_can_see() {
+    if !rustix::process::geteuid().is_root() {
+        return skip::not_run("tests with another user", "they need root");
+    }
+    Scene::alone(Kind::Sandbox, |scene| {
+        let message = format!("{}{WHO}", scene.session().token());
+        assert_eq!(
+            say(&scene, OTHER_USER, &message, Some(control_name(&scene))),
+            "\n"
+        );
+        assert_eq!(say(&scene, 0, &message, Some(control_name(&scene))), NOBODY);
+    });
+}
+
+#[test]
+fn the_name_that_everybody_can_see_does_not_tell_the_token() {
+    Scene::alone(Kind::Sandbox, |scene| {
+        let name = control_name(&scene);
+        let listed = fs::read_to_string("/proc/net/unix").unwrap();
+        assert!(listed.contains(&format!("@{name}\n")), "{listed}");
+        let token = scene
+            .session()
+            .variable("KINJECT_CONTROL")
+            .split(':')
+            .nth(1)
+            .unwrap();
+        assert!(!listed.contains(token));
+        for part in token.as_bytes().chunks(8) {
+            assert!(!name.contains(std::str::from_utf8(part).unwrap()), "{name}");
+        }
+    });
 }
 
 #[test]

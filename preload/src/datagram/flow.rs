@@ -1,7 +1,7 @@
 //! Which way a socket's datagrams go, from memory or from the relay.
 
 use super::cache::{self, Origin, Way};
-use crate::control::{self, SMALL_REPLY};
+use crate::control::{self, SMALL_REPLY, Trouble};
 use crate::errno::Errno;
 use crate::failure;
 use crate::session::Session;
@@ -36,6 +36,7 @@ pub(super) fn fate(session: &Session, socket: c_int, target: SocketAddr) -> Fate
     match Kind::of(socket) {
         Kind::Tcp => return Fate::Tcp,
         Kind::Foreign => return Fate::Native,
+        Kind::Uncarried if control::is_elsewhere(session, socket) => return Fate::Native,
         Kind::Uncarried => return Fate::Failed(super::UNCARRIED),
         Kind::Udp if !reaches(socket, target) => return Fate::Native,
         Kind::Udp if target.port() == 0 => return Fate::Failed(Errno(libc::EINVAL)),
@@ -51,7 +52,7 @@ pub(super) fn fate(session: &Session, socket: c_int, target: SocketAddr) -> Fate
             cache::remember_flow(cookie, target, address);
             Fate::Flow(address)
         }
-        Ok(ReplyRef::Local) => {
+        Ok(ReplyRef::Local) | Err(Trouble::Elsewhere) => {
             cache::remember_local(cookie, target);
             Fate::Native
         }
@@ -74,7 +75,7 @@ pub(super) fn connect(session: &Session, socket: c_int, target: SocketAddr) -> F
     let mut buffer = [0; SMALL_REPLY];
     match control::ask_about(session, &request, Some(socket), &mut buffer) {
         Ok(ReplyRef::Connected) => Fate::Flow(target),
-        Ok(ReplyRef::Local) => Fate::Native,
+        Ok(ReplyRef::Local) | Err(Trouble::Elsewhere) => Fate::Native,
         Ok(ReplyRef::Failed(failed)) => Fate::Failed(errno(failed)),
         // not an answer to what was asked
         Ok(_) => Fate::Failed(super::UNCARRIED),
@@ -99,7 +100,7 @@ pub(super) fn source(session: &Session, socket: c_int, address: SocketAddr) -> O
             cache::remember_flow(cookie, target, address);
             Some(target)
         }
-        Ok(ReplyRef::Unknown) => {
+        Ok(ReplyRef::Unknown) | Err(Trouble::Elsewhere) => {
             cache::remember_stranger(cookie, address);
             None
         }

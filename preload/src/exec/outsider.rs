@@ -1,19 +1,22 @@
 //! Programs into which the library will not be loaded (`kinject_protocol::executable`): the user is told before one of
 //! them starts, or it is not started, as `KINJECT_ON_STATIC` says.
 //!
+//! Among them are those that a program starts once it has changed its root directory or its mounts (chroot(8), bwrap(1)) so
+//! that the library's file is not to be seen: the dynamic linker would say so, and go on without it.
+//!
 //! The user is told by the relay, which knows who has heard it: this process's standard error may be a pipe that
 //! somebody reads, or a file that took its number. A program that leaves the session on purpose is nobody's business.
 
 use super::file::{Name, ProgramFile};
 use super::plan;
-use crate::control::{self, SMALL_REPLY};
+use crate::control::{self, SMALL_REPLY, Trouble};
 use crate::environment::Entry;
 use crate::errno::Errno;
 use crate::session::{self, Session};
 use crate::sys;
 use core::ffi::CStr;
 use kinject_protocol::control::Request;
-use kinject_protocol::environment::{FAIL, IGNORE, ON_STATIC};
+use kinject_protocol::environment::{FAIL, IGNORE, LIBRARY, ON_STATIC};
 use kinject_protocol::executable::{self, File, HEAD, MOST_INTERPRETERS, Obstacle};
 use libc::c_char;
 
@@ -35,9 +38,8 @@ pub(super) fn refusal(name: Name, environment: *const *const c_char) -> Option<E
                     (file, path) = ProgramFile::open_interpreter(interpreter)?;
                     continue;
                 }
-                executable::obstacle(&file, head, file.elevation(), || {
-                    sys::sealing().holds_for_children()
-                })
+                let is_sealed = || sys::sealing().holds_for_children();
+                executable::obstacle(&file, head, file.elevation(), is_sealed, is_library_hidden)
             }
             // it may be run and not read
             None => file.elevation(),
@@ -55,7 +57,8 @@ pub(crate) fn tell_of_this_program(session: &Session, obstacle: Obstacle) {
     let length = sys::read_link(c"/proc/self/exe".as_ptr(), &mut path);
     let program = length.ok().and_then(|length| path.get(..length));
     if let Some(program) = program.filter(|_| !says(session::variable(ON_STATIC), IGNORE)) {
-        tell(session, obstacle, program, false);
+        // without a relay there is nobody to tell
+        let _told = tell(session, obstacle, program, false).is_ok();
     }
 }
 
@@ -71,18 +74,26 @@ fn decide(
         return None;
     }
     let is_refused = says(policy, FAIL);
-    tell(session, obstacle, program, is_refused);
-    is_refused.then_some(REFUSED)
+    match tell(session, obstacle, program, is_refused) {
+        // in another network namespace no program is in the session
+        Err(Trouble::Elsewhere) => None,
+        // a relay that cannot be asked has nobody to tell
+        Ok(()) | Err(Trouble::NoSocket(_) | Trouble::NoRelay) => is_refused.then_some(REFUSED),
+    }
 }
 
-fn tell(session: &Session, obstacle: Obstacle, program: &[u8], is_refused: bool) {
+fn tell(session: &Session, obstacle: Obstacle, program: &[u8], is_refused: bool) -> Result<(), Trouble> {
     let request = Request::Outsider {
         obstacle,
         is_refused,
         program,
     };
-    // a relay that cannot be asked has nobody to tell
-    let _told = control::ask(session, &request, &mut [0; SMALL_REPLY]).is_ok();
+    control::ask(session, &request, &mut [0; SMALL_REPLY]).map(drop)
+}
+
+/// Whether the dynamic linker will not find the library from here.
+fn is_library_hidden() -> bool {
+    session::variable(LIBRARY).is_some_and(|library| !sys::exists(library.value()))
 }
 
 fn says(policy: Option<Entry>, word: &str) -> bool {

@@ -6,17 +6,18 @@
 //!
 //! Programs that were linked before glibc 2.33 know the stat family by the names with `x` in them.
 
-use super::{is_turned, own_path};
+use super::{Handed, handed, is_hidden, is_turned, own_path};
 use crate::errno::{self, Errno};
 use crate::real;
 use crate::session::Session;
+use crate::sys::{self, Descriptor};
 use libc::{c_char, c_int, c_uint, c_void};
 
 /// Declares hooks of functions that look at a path, and answer for another path in its place if that is turned.
 macro_rules! looking {
     ($($name:ident = $hooked:ident, $in_session:ident(
         $($before:ident: $before_type:ty,)* [path] $(, $after:ident: $after_type:ty)*
-    );)*) => {$(
+    ) asks $question:expr;)*) => {$(
         hook! {
             unsafe fn $name(
                 $($before: $before_type,)* path: *const c_char $(, $after: $after_type)*
@@ -33,41 +34,112 @@ macro_rules! looking {
             };
             // SAFETY: these are the program's own arguments, which the kernel checks, but for a path of ours, which
             // lives until the call is over
-            asked_in_session(path, |path| unsafe { native($($before,)* path $(, $after)*) })
+            asked_in_session(path, $question, |path| unsafe { native($($before,)* path $(, $after)*) })
         }
     )*};
 }
 
 looking! {
-    stat = hooked_stat, stat_in_session([path], status: *mut c_void);
-    stat64 = hooked_stat64, stat64_in_session([path], status: *mut c_void);
-    lstat = hooked_lstat, lstat_in_session([path], status: *mut c_void);
-    lstat64 = hooked_lstat64, lstat64_in_session([path], status: *mut c_void);
-    fstatat = hooked_fstatat, fstatat_in_session(folder: c_int, [path], status: *mut c_void, flags: c_int);
-    fstatat64 = hooked_fstatat64, fstatat64_in_session(folder: c_int, [path], status: *mut c_void, flags: c_int);
+    stat = hooked_stat, stat_in_session([path], status: *mut c_void) asks Question::Status(status);
+    stat64 = hooked_stat64, stat64_in_session([path], status: *mut c_void) asks Question::Status(status);
+    lstat = hooked_lstat, lstat_in_session([path], status: *mut c_void) asks Question::Status(status);
+    lstat64 = hooked_lstat64, lstat64_in_session([path], status: *mut c_void) asks Question::Status(status);
+    fstatat = hooked_fstatat, fstatat_in_session(folder: c_int, [path], status: *mut c_void, flags: c_int)
+        asks Question::Status(status);
+    fstatat64 = hooked_fstatat64, fstatat64_in_session(folder: c_int, [path], status: *mut c_void, flags: c_int)
+        asks Question::Status(status);
     statx = hooked_statx,
-        statx_in_session(folder: c_int, [path], flags: c_int, mask: c_uint, status: *mut c_void);
-    __xstat = hooked_xstat, xstat_in_session(version: c_int, [path], status: *mut c_void);
-    __xstat64 = hooked_xstat64, xstat64_in_session(version: c_int, [path], status: *mut c_void);
-    __lxstat = hooked_lxstat, lxstat_in_session(version: c_int, [path], status: *mut c_void);
-    __lxstat64 = hooked_lxstat64, lxstat64_in_session(version: c_int, [path], status: *mut c_void);
+        statx_in_session(folder: c_int, [path], flags: c_int, mask: c_uint, status: *mut c_void)
+        asks Question::Extended { flags, mask, status };
+    __xstat = hooked_xstat, xstat_in_session(version: c_int, [path], status: *mut c_void) asks Question::Status(status);
+    __xstat64 = hooked_xstat64, xstat64_in_session(version: c_int, [path], status: *mut c_void)
+        asks Question::Status(status);
+    __lxstat = hooked_lxstat, lxstat_in_session(version: c_int, [path], status: *mut c_void)
+        asks Question::Status(status);
+    __lxstat64 = hooked_lxstat64, lxstat64_in_session(version: c_int, [path], status: *mut c_void)
+        asks Question::Status(status);
     __fxstatat = hooked_fxstatat,
-        fxstatat_in_session(version: c_int, folder: c_int, [path], status: *mut c_void, flags: c_int);
+        fxstatat_in_session(version: c_int, folder: c_int, [path], status: *mut c_void, flags: c_int)
+        asks Question::Status(status);
     __fxstatat64 = hooked_fxstatat64,
-        fxstatat64_in_session(version: c_int, folder: c_int, [path], status: *mut c_void, flags: c_int);
-    access = hooked_access, access_in_session([path], mode: c_int);
-    faccessat = hooked_faccessat, faccessat_in_session(folder: c_int, [path], mode: c_int, flags: c_int);
+        fxstatat64_in_session(version: c_int, folder: c_int, [path], status: *mut c_void, flags: c_int)
+        asks Question::Status(status);
+    access = hooked_access, access_in_session([path], mode: c_int) asks Question::Access(mode);
+    faccessat = hooked_faccessat, faccessat_in_session(folder: c_int, [path], mode: c_int, flags: c_int)
+        asks Question::Access(mode);
+}
+
+/// What is asked, so that it can be asked of a descriptor: for programs that do not see the session's folder.
+#[derive(Clone, Copy)]
+pub(crate) enum Question {
+    /// The status, to be put there.
+    Status(*mut c_void),
+    /// What statx(2) tells.
+    Extended {
+        flags: c_int,
+        mask: c_uint,
+        status: *mut c_void,
+    },
+    /// Whether it may be used in this way (access(2)).
+    Access(c_int),
+}
+
+impl Question {
+    fn of(self, file: &Descriptor) -> Result<(), Errno> {
+        match self {
+            Self::Status(place) => sys::status_to(file, place),
+            Self::Extended { flags, mask, status } => sys::extended_status_to(file, flags, mask, status),
+            // the user's own file is theirs to read and write
+            Self::Access(mode) if mode & libc::X_OK != 0 => Err(Errno(libc::EACCES)),
+            Self::Access(_) => Ok(()),
+        }
+    }
 }
 
 /// What the kernel says of the path, or of the pod's file if the path is turned.
 #[inline]
-pub(crate) fn asked_in_session(path: *const c_char, ask: impl Fn(*const c_char) -> c_int) -> c_int {
+pub(crate) fn asked_in_session(
+    path: *const c_char,
+    question: Question,
+    ask: impl Fn(*const c_char) -> c_int,
+) -> c_int {
     let answer = ask(path);
     if !is_turned(answer == 0, path) {
         return answer;
     }
-    match errno::kept(|| own_path(Session::current()?.relay?)) {
-        Some(own) => ask(own.as_ptr()),
+    match errno::kept(Session::current) {
+        Some(session) => asked_of_own(&session, question, answer, ask),
         None => answer,
+    }
+}
+
+fn asked_of_own(
+    session: &Session,
+    question: Question,
+    native: c_int,
+    ask: impl Fn(*const c_char) -> c_int,
+) -> c_int {
+    let Some(own) = session.path().and_then(own_path) else {
+        return native;
+    };
+    let told = Errno::current();
+    let answer = ask(own.as_ptr());
+    let error = Errno::current();
+    if answer == 0 || !is_hidden(error) {
+        return answer;
+    }
+    let asked = match handed(session, error) {
+        Handed::File(file) => question.of(&file),
+        Handed::Native if native == 0 => Ok(()),
+        Handed::Native => Err(told),
+        Handed::Failed(error) => Err(error),
+    };
+    match asked {
+        // errno changes only where a function fails
+        Ok(()) => {
+            told.set();
+            0
+        }
+        Err(error) => error.fail(),
     }
 }

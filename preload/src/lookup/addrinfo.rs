@@ -65,6 +65,8 @@ pub(super) extern "C" fn getaddrinfo_in_session(
             unsafe { *result = list.into_raw() };
             0
         }
+        // SAFETY: as above
+        Err(Refusal::Elsewhere) => unsafe { native(node, service, hints, result) },
         Err(Refusal::Code(code)) => code,
         Err(Refusal::System(error)) => {
             error.set();
@@ -158,6 +160,8 @@ enum Refusal {
     Code(c_int),
     /// `EAI_SYSTEM`, with this `errno`.
     System(Errno),
+    /// It is libc's business after all.
+    Elsewhere,
 }
 
 impl From<NotFound> for Refusal {
@@ -166,6 +170,7 @@ impl From<NotFound> for Refusal {
             NotFound::Failed(failed) => Self::Code(failure::address_info_error(failed)),
             NotFound::Trouble(Trouble::NoSocket(error)) => Self::System(error),
             NotFound::Trouble(Trouble::NoRelay) => Self::Code(libc::EAI_AGAIN),
+            NotFound::Trouble(Trouble::Elsewhere) => Self::Elsewhere,
         }
     }
 }

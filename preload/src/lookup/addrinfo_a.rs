@@ -48,7 +48,7 @@ extern "C" fn getaddrinfo_a_in_session(
         Errno(libc::ENOSYS).set();
         return libc::EAI_SYSTEM;
     };
-    let is_ours = matches!(mode, GAI_WAIT | GAI_NOWAIT) && errno::kept(Session::current).is_some();
+    let is_ours = matches!(mode, GAI_WAIT | GAI_NOWAIT) && errno::kept(Session::of_this_network).is_some();
     if !is_ours {
         // SAFETY: these are the program's own arguments
         return unsafe { native(mode, requests, count, event) };

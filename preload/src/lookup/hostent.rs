@@ -80,7 +80,8 @@ impl From<NotFound> for Refusal {
         match not_found {
             NotFound::Failed(failure) => Self::Failed(failure),
             NotFound::Trouble(Trouble::NoSocket(error)) => Self::System(error),
-            NotFound::Trouble(Trouble::NoRelay) => Self::Failed(NameFailure::TryAgain),
+            // of a name in another network namespace libc was asked before
+            NotFound::Trouble(Trouble::NoRelay | Trouble::Elsewhere) => Self::Failed(NameFailure::TryAgain),
         }
     }
 }
@@ -119,7 +120,7 @@ fn for_session<'a>(name: *const c_char, family: c_int) -> Option<(Session, Famil
     if !name::is_for_relay(name) || name::is_digits_and_dots(name) {
         return None;
     }
-    Some((Session::current()?, family, name))
+    Some((Session::of_this_network()?, family, name))
 }
 
 extern "C" fn gethostbyname_in_session(name: *const c_char) -> *mut hostent {

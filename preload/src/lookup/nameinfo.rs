@@ -156,6 +156,7 @@ impl Call {
         };
         match not_found {
             NotFound::Failed(NameFailure::TryAgain) | NotFound::Trouble(Trouble::NoRelay) => libc::EAI_AGAIN,
+            NotFound::Trouble(Trouble::Elsewhere) => self.by_libc(),
             NotFound::Failed(NameFailure::NotFound | NameFailure::NoData | NameFailure::NoRecovery)
                 if self.flags & libc::NI_NAMEREQD != 0 =>
             {

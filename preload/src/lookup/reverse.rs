@@ -42,7 +42,7 @@ pub(super) fn ask<'a>(
     buffer: &'a mut Allocation,
 ) -> Result<Reversed<'a>, NotFound> {
     match control::ask(session, &Request::Reverse { address }, buffer.bytes()) {
-        Ok(ReplyRef::Local) => Ok(Reversed::Local),
+        Ok(ReplyRef::Local) | Err(Trouble::Elsewhere) => Ok(Reversed::Local),
         Ok(ReplyRef::Names(names)) if first(names).is_some() => Ok(Reversed::Names(names)),
         Ok(ReplyRef::Names(_)) => Err(NotFound::Failed(NameFailure::NoData)),
         Ok(ReplyRef::NameFailed(failure)) => Err(NotFound::Failed(failure)),
@@ -56,7 +56,8 @@ pub(super) fn ask<'a>(
             | ReplyRef::Addresses { .. }
             | ReplyRef::Answer(_)
             | ReplyRef::Flow(_)
-            | ReplyRef::Noted,
+            | ReplyRef::Noted
+            | ReplyRef::File,
         )
         | Err(Trouble::NoRelay) => Err(NotFound::Failed(NameFailure::TryAgain)),
         Err(trouble @ Trouble::NoSocket(_)) => Err(NotFound::Trouble(trouble)),

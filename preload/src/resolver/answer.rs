@@ -124,9 +124,11 @@ pub(super) fn ask(
             | ReplyRef::Addresses { .. }
             | ReplyRef::Names(_)
             | ReplyRef::Flow(_)
-            | ReplyRef::Noted,
+            | ReplyRef::Noted
+            | ReplyRef::File,
         )
-        | Err(Trouble::NoRelay) => return Err(Refusal::NoServer),
+        // of another network namespace libc was asked before
+        | Err(Trouble::NoRelay | Trouble::Elsewhere) => return Err(Refusal::NoServer),
         Err(Trouble::NoSocket(error)) => return Err(Refusal::System(error)),
     };
     let answer = buffer

@@ -179,12 +179,12 @@ extern "C" fn res_nquerydomain_in_session(
     }
 }
 
-/// The session, unless the call is one that libc would not survive either.
+/// The session, unless the call is libc's business: one of another network namespace, or that libc would not survive either.
 pub(super) fn for_session(name: *const c_char, answer: *mut u8) -> Option<Session> {
     if name.is_null() || answer.is_null() {
         return None;
     }
-    Session::current()
+    Session::of_this_network()
 }
 
 /// # Safety

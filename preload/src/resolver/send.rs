@@ -66,7 +66,7 @@ extern "C" fn res_nsend_in_session(
     unsafe { send(&session, state, bytes, Place::new(answer, size)) }
 }
 
-/// The message and the session that carries it, unless the call is one that libc would not survive either.
+/// The message and the session that carries it, unless the call is libc's business, as for res_query.
 fn for_session<'a>(message: *const u8, length: c_int, answer: *mut u8) -> Option<(Session, &'a [u8])> {
     if message.is_null() || answer.is_null() {
         return None;
@@ -76,7 +76,7 @@ fn for_session<'a>(message: *const u8, length: c_int, answer: *mut u8) -> Option
         .filter(|length| (1..=MAX_MESSAGE).contains(length))?;
     // SAFETY: the program says that the message is that long, as it says to libc
     let bytes = unsafe { core::slice::from_raw_parts(message, length) };
-    Some((Session::current()?, bytes))
+    Some((Session::of_this_network()?, bytes))
 }
 
 /// # Safety

@@ -3,7 +3,7 @@
 use super::{Descriptor, call};
 use crate::errno::Errno;
 use core::ffi::CStr;
-use libc::{c_char, c_int};
+use libc::{c_char, c_int, c_uint, c_void};
 
 /// openat(2) of a file that is there, for the length of one call.
 ///
@@ -50,6 +50,50 @@ pub(crate) fn status(descriptor: c_int) -> Result<libc::stat, Errno> {
     let arguments = [descriptor as usize, &raw mut status as usize, 0, 0, 0, 0];
     // SAFETY: on 64-bit machines libc's structure is the kernel's, and it is writable
     unsafe { call(libc::SYS_fstat, arguments) }.map(|_| status)
+}
+
+/// fstat(2) into the program's memory, which the kernel checks. On 64-bit machines all structures of libc's are the kernel's.
+pub(crate) fn status_to(descriptor: &Descriptor, place: *mut c_void) -> Result<(), Errno> {
+    let arguments = [descriptor.raw() as usize, place as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel fails with EFAULT where it cannot write
+    unsafe { call(libc::SYS_fstat, arguments) }.map(drop)
+}
+
+/// statx(2) of a descriptor into the program's memory, which the kernel checks.
+pub(crate) fn extended_status_to(
+    descriptor: &Descriptor,
+    flags: c_int,
+    mask: c_uint,
+    place: *mut c_void,
+) -> Result<(), Errno> {
+    let flags = flags | libc::AT_EMPTY_PATH;
+    let path = c"".as_ptr() as usize;
+    let arguments = [
+        descriptor.raw() as usize,
+        path,
+        flags as usize,
+        mask as usize,
+        place as usize,
+        0,
+    ];
+    // SAFETY: the path is a C string, and the kernel fails with EFAULT where it cannot write
+    unsafe { call(libc::SYS_statx, arguments) }.map(drop)
+}
+
+/// access(2) with the real user and group; for existence alone.
+///
+/// `path` may be anything: the kernel checks it.
+pub(crate) fn exists(path: *const c_char) -> bool {
+    let arguments = [
+        libc::AT_FDCWD as usize,
+        path as usize,
+        libc::F_OK as usize,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the kernel fails with EFAULT where the path cannot be read
+    unsafe { call(libc::SYS_faccessat, arguments) }.is_ok()
 }
 
 /// Whether the file lies in a file system whose files give no rights (`nosuid`, mount(8)).

@@ -47,6 +47,7 @@ fn assert_in_session(said: &str, relay: &Relay) {
         relay.socket().to_str().unwrap(),
         "{said}"
     );
+    assert_eq!(child["KINJECT_CONTROL"], relay.control(), "{said}");
     assert_eq!(child["KINJECT_LIBRARY"], library().to_str().unwrap(), "{said}");
     assert_eq!(child["KINJECT_SESSION"], "0123abcd", "{said}");
     assert_eq!(child["KINJECT_TARGET"], "context/namespace", "{said}");
@@ -114,11 +115,11 @@ fn a_child_with_an_environment_of_its_own_keeps_it_and_is_in_the_session() {
     let relay = Relay::start();
     for function in WITH_ENVIRONMENT {
         for (environment, entries) in [
-            ("empty", 5),
-            ("null", 5),
-            ("other", 6),
-            ("preload", 6),
-            ("large", 5005),
+            ("empty", 6),
+            ("null", 6),
+            ("other", 7),
+            ("preload", 7),
+            ("large", 5006),
         ] {
             let said = run(&relay, "exec_family", &[function, environment]);
             assert_in_session(&said, &relay);

@@ -42,6 +42,26 @@ fn every_way_to_read_the_machines_resolv_conf_gives_the_pods() {
     assert_eq!(relay.asked(), Vec::<String>::new());
 }
 
+/// As behind private mounts, or in another root directory.
+#[test]
+fn a_program_that_does_not_see_the_sessions_folder_gets_the_pods_file_from_the_relay() {
+    let relay = Relay::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pods");
+    std::fs::write(&file, "search default.svc.cluster.local\nnameserver 10.96.0.10\n").unwrap();
+    let here = relay.socket().with_file_name("resolv.conf");
+    for program in ["open_files", "file_status"] {
+        std::fs::copy(&file, &here).unwrap();
+        let seen = run(&relay, program, &["/etc/resolv.conf"]);
+        assert_eq!(relay.asked(), Vec::<String>::new());
+        std::fs::remove_file(&here).unwrap();
+        relay.hands_out(&file);
+        let handed = Program::with_name(relay.control(), program, &["/etc/resolv.conf"]).output();
+        assert_eq!(handed, seen, "{program}");
+        assert!(relay.forget_asked().iter().all(|asked| asked == "resolv.conf"));
+    }
+}
+
 #[test]
 fn every_other_file_is_the_kernels() {
     let relay = Relay::start();
@@ -64,6 +84,23 @@ fn a_session_without_the_pods_file_does_not_show_the_machines() {
     for (call, line) in CALLS.iter().zip(said.lines()) {
         assert_eq!(line, format!("{call}: ENOENT"));
     }
+}
+
+#[test]
+fn in_another_network_namespace_without_the_sessions_folder_the_file_that_lies_there_is_read() {
+    let relay = Relay::start();
+    for program in ["open_files", "file_status"] {
+        let files = ["/etc/resolv.conf"];
+        let injected = Program::with_name(relay.control(), program, &files)
+            .offline()
+            .output();
+        assert_eq!(
+            injected,
+            Program::bare(program, &files).offline().output(),
+            "{program}"
+        );
+    }
+    assert_eq!(relay.asked(), Vec::<String>::new());
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod handles;
 mod hygiene;
 mod messages;
 mod names;
+mod networks;
 mod outsiders;
 mod peers;
 mod strangers;

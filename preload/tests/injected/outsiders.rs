@@ -108,6 +108,38 @@ fn programs_that_the_session_reaches_into_are_not_told_of() {
     assert_eq!(relay.asked(), Vec::<String>::new());
 }
 
+/// What a program that changes its root directory or its mounts makes of the library's path.
+const NOT_SEEN: &str = "/nonexistent/libkinject_preload.so";
+
+#[test]
+fn a_program_that_will_not_find_the_library_is_told_of_and_started() {
+    let file = compiled_with("outsider", &[]);
+    for function in FUNCTIONS {
+        let relay = Relay::start();
+        let program = start(&relay, function, &file).env("KINJECT_LIBRARY", NOT_SEEN);
+        assert_eq!(program.output(), "said\n", "{function}");
+        let told = relay.asked();
+        assert_eq!(told.len(), 1, "{function}: {told:?}");
+        assert!(told[0].starts_with("outside Hidden "), "{told:?}");
+    }
+}
+
+#[test]
+fn a_program_that_will_not_find_the_library_is_refused_where_that_is_asked_for_and_it_has_the_sessions_network()
+ {
+    let (relay, file) = (Relay::start(), compiled_with("outsider", &[]));
+    let program = || {
+        start(&relay, "execve", &file)
+            .env("KINJECT_LIBRARY", NOT_SEEN)
+            .env("KINJECT_ON_STATIC", "fail")
+    };
+    assert_eq!(program().output(), "execve: ELIBACC\n");
+    assert!(relay.forget_asked()[0].starts_with("refused Hidden "));
+    // in another one no program is in the session, and none leaves it
+    assert_eq!(program().offline().output(), "said\n");
+    assert_eq!(relay.asked(), Vec::<String>::new());
+}
+
 #[test]
 fn a_script_is_followed_to_its_interpreter() {
     let relay = Relay::start();

@@ -1,6 +1,7 @@
 //! Compiles the programs of `c-tests` and runs them.
 
 use crate::relay::Relay;
+use kinject_protocol::control::{ControlAddress, Token};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::Read;
@@ -71,6 +72,19 @@ fn compile(name: &str, flags: &[&str]) -> PathBuf {
     program
 }
 
+/// The token of all sessions here.
+pub(crate) const TOKEN: &Token = b"0123456789abcdef0123456789abcdef";
+
+/// The value of `KINJECT_CONTROL` for a relay of that name; without one it listens at its path alone.
+pub(crate) fn control_address(name: &str, network: Option<u64>) -> String {
+    let address = ControlAddress {
+        name: name.as_bytes(),
+        token: TOKEN,
+        network,
+    };
+    String::from_utf8(address.to_bytes()).expect("digits and a name of ours")
+}
+
 /// A program to run; `env` and `args` as in [`Command`].
 pub(crate) struct Program {
     command: Command,
@@ -85,7 +99,12 @@ impl Program {
 
     /// In the session of a relay.
     pub(crate) fn injected(relay: &Relay, name: &str, args: &[&str]) -> Self {
-        Self::with_socket(&relay.socket(), name, args)
+        Self::with_socket(&relay.socket(), name, args).env("KINJECT_CONTROL", relay.control())
+    }
+
+    /// In a session whose relay has that name in the abstract namespace, or has not; nothing is at its path.
+    pub(crate) fn with_name(control: &str, name: &str, args: &[&str]) -> Self {
+        Self::with_socket(Path::new("/nonexistent/control"), name, args).env("KINJECT_CONTROL", control)
     }
 
     /// In a session whose relay is where the path says, or is not.
@@ -94,6 +113,7 @@ impl Program {
             .env("LD_PRELOAD", library())
             .env("KINJECT_LIBRARY", library())
             .env("KINJECT_SOCKET", socket)
+            .env("KINJECT_CONTROL", control_address("", None))
             .env("KINJECT_SESSION", "0123abcd")
             .env("KINJECT_TARGET", "context/namespace")
     }

@@ -1,19 +1,21 @@
 //! A relay that plays a script: the control conversation and the pending connect, without a cluster behind.
 
 use crate::dns;
+use crate::program::{TOKEN, control_address};
 use crate::script::{self, Script};
 use kinject_protocol::ConnectFailure;
-use kinject_protocol::control::{MAX_REQUEST, Reply, Request};
+use kinject_protocol::control::{MAX_REQUEST, Reply, Request, TOKEN_LENGTH};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, fcntl_getfl, fcntl_setfl, mkfifoat};
 use rustix::io::Errno;
 use rustix::net::{
-    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketFlags,
-    SocketType, sockopt,
+    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sockopt,
 };
 use std::collections::HashMap;
-use std::io::{IoSliceMut, Write};
+use std::fs::File;
+use std::io::{IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -29,6 +31,7 @@ const DATA: Ipv4Addr = Ipv4Addr::new(127, 107, 0, 1);
 /// A relay that listens.
 pub(crate) struct Relay {
     folder: TempDir,
+    control: String,
     world: Arc<World>,
 }
 
@@ -41,6 +44,8 @@ struct World {
     signals: PathBuf,
     sockets: Mutex<HashMap<u64, Known>>,
     asked: Mutex<Vec<String>>,
+    called: Mutex<Vec<&'static str>>,
+    resolv_conf: Mutex<Option<PathBuf>>,
 }
 
 /// A socket that went through the relay.
@@ -63,6 +68,21 @@ impl Relay {
         net::bind(&listener, &net::SocketAddrUnix::new(&path).expect("a short path")).expect("bind");
         net::listen(&listener, 128).expect("listen");
         let signals = folder.path().join("signals");
+        let name = format!(
+            "kinject-test-{}",
+            folder.path().file_name().expect("a name").display()
+        );
+        let named = net::socket_with(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .expect("a socket");
+        let address = net::SocketAddrUnix::new_abstract_name(name.as_bytes()).expect("a short name");
+        net::bind(&named, &address).expect("bind");
+        net::listen(&named, 128).expect("listen");
+        let control = control_address(&name, Some(network(&named)));
         mkfifoat(CWD, &signals, Mode::RUSR | Mode::WUSR).expect("a named pipe");
         let world = Arc::new(World {
             greeters: [greeter(DATA.into()), greeter(Ipv6Addr::LOCALHOST.into())],
@@ -70,16 +90,45 @@ impl Relay {
             signals,
             sockets: Mutex::default(),
             asked: Mutex::default(),
+            called: Mutex::default(),
+            resolv_conf: Mutex::default(),
         });
-        let for_thread = Arc::clone(&world);
-        // ends with the process of the tests
-        thread::spawn(move || {
-            while let Ok(conversation) = net::accept_with(&listener, SocketFlags::CLOEXEC) {
-                let world = Arc::clone(&for_thread);
-                thread::spawn(move || world.converse(&conversation));
-            }
-        });
-        Self { folder, world }
+        for (listener, place) in [(listener, "path"), (named, "name")] {
+            let for_thread = Arc::clone(&world);
+            // ends with the process of the tests
+            thread::spawn(move || {
+                while let Ok(conversation) = net::accept_with(&listener, SocketFlags::CLOEXEC) {
+                    let world = Arc::clone(&for_thread);
+                    world.called.lock().expect("no panic holds it").push(place);
+                    thread::spawn(move || world.converse(&conversation));
+                }
+            });
+        }
+        Self {
+            folder,
+            control,
+            world,
+        }
+    }
+
+    /// The value of `KINJECT_CONTROL`.
+    pub(crate) fn control(&self) -> &str {
+        &self.control
+    }
+
+    /// The same, and begins anew.
+    pub(crate) fn forget_asked(&self) -> Vec<String> {
+        std::mem::take(&mut *self.world.asked.lock().expect("no panic holds it"))
+    }
+
+    /// At which of its two sockets it was called, one after the other: `path` or `name`.
+    pub(crate) fn called(&self) -> Vec<&'static str> {
+        self.world.called.lock().expect("no panic holds it").clone()
+    }
+
+    /// Gives programs this file where they ask for the pod's resolv.conf.
+    pub(crate) fn hands_out(&self, file: &std::path::Path) {
+        *self.world.resolv_conf.lock().expect("no panic holds it") = Some(file.to_owned());
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -99,11 +148,13 @@ impl Relay {
 
 impl World {
     fn converse(&self, conversation: &OwnedFd) {
-        let mut buffer = [0; MAX_REQUEST];
+        let mut buffer = [0; TOKEN_LENGTH + MAX_REQUEST];
         let Some((length, passed)) = receive(conversation, &mut buffer) else {
             return;
         };
-        let request = Request::decode(&buffer[..length]).expect("a request of ours");
+        let (token, request) = buffer[..length].split_at(TOKEN_LENGTH);
+        assert_eq!(token, TOKEN);
+        let request = Request::decode(request).expect("a request of ours");
         self.asked
             .lock()
             .expect("no panic holds it")
@@ -167,6 +218,13 @@ impl World {
                 }
             }
             Request::Outsider { .. } => reply(conversation, &Reply::Noted),
+            Request::ResolvConf => {
+                let file = self.resolv_conf.lock().expect("no panic holds it").clone();
+                match file {
+                    Some(file) => reply_with(conversation, &File::open(file).expect("a file")),
+                    None => reply(conversation, &Reply::Unknown),
+                }
+            }
         }
     }
 
@@ -399,6 +457,36 @@ fn reply(conversation: &OwnedFd, reply: &Reply) {
     send(conversation, &buffer);
 }
 
+/// [`Reply::File`] with a file.
+fn reply_with(conversation: &OwnedFd, file: &File) {
+    let mut buffer = Vec::new();
+    Reply::File.encode(&mut buffer);
+    let files = [file.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&files));
+    let parts = [IoSlice::new(&buffer)];
+    net::sendmsg(conversation, &parts, &mut ancillary, SendFlags::NOSIGNAL).expect("a caller");
+}
+
+/// The number of a socket's network namespace.
+fn network(socket: &OwnedFd) -> u64 {
+    let mut cookie = 0_u64;
+    let mut length = size_of_val(&cookie) as u32;
+    // SAFETY: the option is a number of that length
+    let told = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    assert_eq!(told, 0, "Linux 5.14");
+    cookie
+}
+
 fn send(conversation: &OwnedFd, message: &[u8]) {
     // the program may be gone already
     let _sent = net::send(conversation.as_fd(), message, SendFlags::NOSIGNAL);
@@ -423,6 +511,7 @@ fn describe(request: &Request<'_>) -> String {
         }
         Request::Flow { target, .. } => format!("flow {target}"),
         Request::Source { address, .. } => format!("source {address}"),
+        Request::ResolvConf => "resolv.conf".into(),
         Request::Reverse { address } => format!("reverse {address}"),
         Request::Outsider {
             obstacle,

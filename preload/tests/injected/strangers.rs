@@ -3,13 +3,14 @@
 //! A session's folder may be gone while its programs go on. Whoever can make it anew has the path of the socket that
 //! they ask, and of the resolv.conf that they read.
 
-use crate::program::{Program, compiled, library};
+use crate::program::{Program, compiled, control_address, library};
 use crate::script::Script;
 use crate::skip;
+use std::ffi::OsString;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 const TARGET: &str = "10.96.10.3";
@@ -26,10 +27,19 @@ struct Impostor {
 
 impl Impostor {
     fn of_user(user: u32) -> Self {
+        Self::at(user, |folder| folder.join("control.sock").into_os_string())
+    }
+
+    /// At a name, which no folder protects.
+    fn of_user_at_a_name(user: u32) -> Self {
+        Self::at(user, |folder| format!("@{}", name_in(folder)).into())
+    }
+
+    fn at(user: u32, place: impl FnOnce(&Path) -> OsString) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
         let mut child = Command::new(compiled("impostor"))
-            .arg(folder.path().join("control.sock"))
+            .arg(place(folder.path()))
             .arg(user.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -50,6 +60,11 @@ impl Impostor {
         self.folder.path().join("control.sock")
     }
 
+    /// The value of `KINJECT_CONTROL` that leads to the name.
+    fn control(&self) -> String {
+        control_address(&name_in(self.folder.path()), None)
+    }
+
     /// What he has heard of all callers.
     fn heard(mut self) -> String {
         drop(self.child.stdin.take());
@@ -58,6 +73,11 @@ impl Impostor {
         assert!(self.child.wait().unwrap().success());
         heard
     }
+}
+
+/// A name that belongs to this test alone.
+fn name_in(folder: &Path) -> String {
+    format!("kinject-impostor-{}", folder.file_name().unwrap().display())
 }
 
 /// Asks by every kind of call that hands something to the relay, among them sockets.
@@ -93,6 +113,27 @@ fn another_user_at_the_sessions_socket_hears_nothing() {
     assert!(said.contains("web - [any]: -3\n"), "{said}");
     let heard = impostor.heard();
     assert!(heard.lines().count() > 4, "the programs asked nobody: {heard:?}");
+    for line in heard.lines() {
+        assert_eq!(line, "0 bytes, no descriptor", "{heard}");
+    }
+}
+
+#[test]
+fn another_user_at_the_relays_name_hears_nothing() {
+    if needs_root() {
+        return;
+    }
+    let impostor = Impostor::of_user_at_a_name(OTHER_USER);
+    let port = Script::Connect.port().to_string();
+    for (program, args) in [("connect_blocking", &[TARGET, &port][..]), ("names", &["web"])] {
+        let said = Program::with_name(&impostor.control(), program, args).output();
+        assert!(
+            said.contains("ENETUNREACH\n") || said.contains("web - [any]: -3\n"),
+            "{said}"
+        );
+    }
+    let heard = impostor.heard();
+    assert!(heard.lines().count() > 1, "the programs asked nobody: {heard:?}");
     for line in heard.lines() {
         assert_eq!(line, "0 bytes, no descriptor", "{heard}");
     }

@@ -37,6 +37,8 @@ pub enum Reply {
     Noted,
     /// The address on loopback that stands for the target.
     Flow(SocketAddr),
+    /// The attached file, which is open for reading.
+    File,
 }
 
 impl Reply {
@@ -96,6 +98,7 @@ impl Reply {
                 let (bytes, length) = encode_address(address);
                 buffer.extend(&bytes[..length]);
             }
+            Self::File => buffer.push(12),
         }
     }
 

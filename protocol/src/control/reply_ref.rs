@@ -37,6 +37,8 @@ pub enum ReplyRef<'a> {
     Noted,
     /// [`Reply::Flow`].
     Flow(SocketAddr),
+    /// [`Reply::File`].
+    File,
 }
 
 impl<'a> ReplyRef<'a> {
@@ -85,6 +87,7 @@ impl<'a> ReplyRef<'a> {
             }
             20 => Self::Noted,
             11 => Self::Flow(fields.address()?),
+            12 => Self::File,
             other => return Err(DecodeError::Value(other)),
         };
         fields.end().map(|()| reply)
@@ -109,6 +112,7 @@ impl From<ReplyRef<'_>> for Reply {
             ReplyRef::Names(names) => Self::Names(names.take(MAX_NAMES).map(<[u8]>::to_vec).collect()),
             ReplyRef::Noted => Self::Noted,
             ReplyRef::Flow(address) => Self::Flow(address),
+            ReplyRef::File => Self::File,
         }
     }
 }

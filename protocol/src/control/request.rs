@@ -80,6 +80,8 @@ pub enum Request<'a> {
         /// Where it came from on loopback.
         address: SocketAddr,
     },
+    /// What does the pod's resolv.conf say? Asked where the session's folder is not to be seen.
+    ResolvConf,
 }
 
 /// The longest request without its name or message: a cookie and an IPv6 address.
@@ -229,6 +231,7 @@ impl<'a> Request<'a> {
                 encoded.put(address.get(..length).unwrap_or(&address));
                 encoded
             }
+            Self::ResolvConf => EncodedRequest::new(10),
         }
     }
 
@@ -328,6 +331,7 @@ impl<'a> Request<'a> {
             9 => Self::Dissolve {
                 cookie: u64::from_le_bytes(fields.array()?),
             },
+            10 => Self::ResolvConf,
             other => return Err(DecodeError::Value(other)),
         };
         fields.end().map(|()| request)

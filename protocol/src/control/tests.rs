@@ -69,6 +69,7 @@ fn requests() -> Vec<Request<'static>> {
             cookie: 7,
             address: "127.107.1.2:9".parse().unwrap(),
         },
+        Request::ResolvConf,
     ]
 }
 
@@ -80,6 +81,7 @@ fn replies() -> Vec<Reply> {
         Reply::Peer("[2001:db8::1]:53".parse().unwrap()),
         Reply::Unknown,
         Reply::Noted,
+        Reply::File,
         Reply::Flow("127.107.1.2:9".parse().unwrap()),
         Reply::Addresses {
             canonical: b"web.default.svc.cluster.local".to_vec(),

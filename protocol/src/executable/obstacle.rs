@@ -33,11 +33,13 @@ pub enum Obstacle {
     Capabilities = 8,
     /// A Go program that may not change its own code, which is how the library gets at its system calls.
     Sealed = 9,
+    /// It will not find the library: it starts in another root directory, or behind private mounts.
+    Hidden = 10,
 }
 
 impl Obstacle {
     /// Every obstacle, for exhaustive tests and decoding.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Static,
         Self::Go,
         Self::Architecture,
@@ -47,6 +49,7 @@ impl Obstacle {
         Self::SetGroup,
         Self::Capabilities,
         Self::Sealed,
+        Self::Hidden,
     ];
 
     #[inline]
@@ -83,6 +86,7 @@ impl Obstacle {
             Self::SetGroup => "it is setgid",
             Self::Capabilities => "its file has capabilities",
             Self::Sealed => "it is a Go program, and the system lets no program change its code",
+            Self::Hidden => "kinject's library is not to be seen where it runs",
         }
     }
 
@@ -96,6 +100,7 @@ impl Obstacle {
             Self::SetUser | Self::SetGroup => "start kinject itself as that user or group",
             Self::Capabilities => "use a copy of it, which has none",
             Self::Sealed => "lift that rule for it (PR_SET_MDWE, SELinux's execmod)",
+            Self::Hidden => "let it see the library's folder",
         }
     }
 }

@@ -21,7 +21,7 @@ impl File for Vec<u8> {
 }
 
 fn of(file: &Vec<u8>) -> Option<Obstacle> {
-    obstacle(file, &file[..file.len().min(HEAD)], None, || false)
+    obstacle(file, &file[..file.len().min(HEAD)], None, || false, || false)
 }
 
 const PT_LOAD: u32 = 1;
@@ -389,10 +389,10 @@ fn a_file_that_cannot_be_read_on_is_judged_by_its_beginning() {
     }
     // code that nobody may read may do anything
     assert_eq!(
-        obstacle(&Unreadable, &elf(&[code(0)]), None, || false),
+        obstacle(&Unreadable, &elf(&[code(0)]), None, || false, || false),
         Some(Obstacle::Static)
     );
-    assert_eq!(obstacle(&Unreadable, b"\x7fELF", None, || false), None);
+    assert_eq!(obstacle(&Unreadable, b"\x7fELF", None, || false, || false), None);
 }
 
 #[test]
@@ -410,10 +410,13 @@ fn this_machines_shell_has_no_obstacle() {
         let file = OnDisk(std::fs::File::open(program).unwrap());
         let mut head = [0; HEAD];
         let length = File::read_at(&file, 0, &mut head).unwrap();
-        assert_eq!(obstacle(&file, &head[..length], None, || false), None);
+        assert_eq!(obstacle(&file, &head[..length], None, || false, || false), None);
         // as setuid programs they would be told of: both start others
         let elevated = Some(Obstacle::SetUser);
-        assert_eq!(obstacle(&file, &head[..length], elevated, || false), elevated);
+        assert_eq!(
+            obstacle(&file, &head[..length], elevated, || false, || false),
+            elevated
+        );
     }
 }
 

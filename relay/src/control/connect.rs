@@ -35,6 +35,10 @@ pub(crate) async fn serve(
     socket: Option<OwnedFd>,
     target: SocketAddr,
 ) {
+    if socket.as_ref().is_some_and(|socket| session.is_elsewhere(socket)) {
+        log::debug!("connect to {target}: of another network namespace");
+        return answer(&call, &Reply::Local);
+    }
     let program = match socket
         .ok_or(io::ErrorKind::InvalidInput.into())
         .and_then(ProgramSocket::inspect)
@@ -311,7 +315,12 @@ fn refuse(call: &Conversation, target: SocketAddr, error: &io::Error) {
 
 /// Replies; a caller that is gone needs no answer.
 pub(crate) fn answer(call: &Conversation, reply: &Reply) {
-    match call.reply(reply) {
+    note(call.reply(reply));
+}
+
+/// Notes how it went.
+pub(crate) fn note(answered: io::Result<()>) {
+    match answered {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         Err(error) => log::warn!("cannot answer a call: {error}"),

@@ -1,13 +1,17 @@
-//! One call of the preloaded library: a datagram in, a datagram out.
+//! One call of the preloaded library: a datagram in, a datagram out. The first begins with the session's token.
 
+use super::token;
 use crate::readiness;
-use kinject_protocol::control::{MAX_REQUEST, MAX_SMALL_REQUEST, Reply};
-use rustix::io::{Errno, IoSliceMut};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags};
+use kinject_protocol::control::{MAX_REQUEST, MAX_SMALL_REQUEST, Reply, TOKEN_LENGTH, Token};
+use rustix::io::{Errno, IoSlice, IoSliceMut};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
 use std::cell::RefCell;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// How long a library may take between connecting and asking. It does both in one breath, so that only a stranger
@@ -47,15 +51,18 @@ impl Received {
 }
 
 /// The relay's end of one call.
-pub(crate) struct Conversation(OwnedFd);
+pub(crate) struct Conversation {
+    socket: OwnedFd,
+    token: Token,
+}
 
 impl Conversation {
     /// Takes over an accepted, non-blocking socket.
-    pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self(socket)
+    pub(crate) fn new(socket: OwnedFd, token: Token) -> Self {
+        Self { socket, token }
     }
 
-    /// Reads the request; `None` when the caller hung up without one.
+    /// Reads the request; `None` when the caller hung up without one. One without the token is `PermissionDenied`.
     pub(crate) async fn receive(&self) -> io::Result<Option<Received>> {
         // the library asks right after it has connected: who was woken in between lets it go on, instead of epoll
         for _ in 0..ATTEMPTS {
@@ -64,7 +71,7 @@ impl Conversation {
                 done => return done,
             }
         }
-        let readiness = readiness::watch(self.0.try_clone()?)?;
+        let readiness = readiness::watch(self.socket.try_clone()?)?;
         tokio::time::timeout(PATIENCE, async {
             loop {
                 let mut ready = readiness.readable().await?;
@@ -87,31 +94,71 @@ impl Conversation {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let length = LONG.with_borrow_mut(|rest| {
-            let buffers = &mut [IoSliceMut::new(&mut received.small), IoSliceMut::new(rest)];
-            let length = rustix::net::recvmsg(&self.0, buffers, &mut ancillary, flags)?.bytes;
+        let mut shown = [0; TOKEN_LENGTH];
+        let whole = LONG.with_borrow_mut(|rest| {
+            let buffers = &mut [
+                IoSliceMut::new(&mut shown),
+                IoSliceMut::new(&mut received.small),
+                IoSliceMut::new(rest),
+            ];
+            let whole = rustix::net::recvmsg(&self.socket, buffers, &mut ancillary, flags)?.bytes;
+            let length = whole.saturating_sub(TOKEN_LENGTH);
             if let Some(beyond) = length.checked_sub(MAX_SMALL_REQUEST).filter(|beyond| *beyond > 0) {
                 received.long = [received.small.as_slice(), &rest[..beyond]].concat();
             }
-            Ok::<_, io::Error>(length)
+            Ok::<_, io::Error>(whole)
         })?;
+        if whole == 0 {
+            return Ok(None);
+        }
+        // a descriptor that came with it is closed with the buffer
+        if !token::is_right(&shown, &self.token) {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "it does not show the session's token",
+            ));
+        }
         for attached in ancillary.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = attached {
                 received.socket = descriptors.last();
             }
         }
-        received.length = length;
-        Ok(if length == 0 { None } else { Some(received) })
+        received.length = whole.saturating_sub(TOKEN_LENGTH);
+        Ok(Some(received))
     }
 
     /// Answers. The reply fits the socket's buffer, which holds nothing else.
     pub(crate) fn reply(&self, reply: &Reply) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(64);
         reply.encode(&mut buffer);
-        match rustix::net::send(&self.0, &buffer, SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
-            Ok(_) => Ok(()),
-            Err(Errno::PIPE | Errno::CONNRESET) => Err(io::ErrorKind::BrokenPipe.into()),
-            Err(error) => Err(error.into()),
-        }
+        sent(rustix::net::send(
+            &self.socket,
+            &buffer,
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        ))
+    }
+
+    /// Answers with a file.
+    pub(crate) fn reply_with(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+        let mut buffer = Vec::with_capacity(2);
+        Reply::File.encode(&mut buffer);
+        let files = [file];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        ancillary.push(SendAncillaryMessage::ScmRights(&files));
+        sent(rustix::net::sendmsg(
+            &self.socket,
+            &[IoSlice::new(&buffer)],
+            &mut ancillary,
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        ))
+    }
+}
+
+fn sent(outcome: rustix::io::Result<usize>) -> io::Result<()> {
+    match outcome {
+        Ok(_) => Ok(()),
+        Err(Errno::PIPE | Errno::CONNRESET) => Err(io::ErrorKind::BrokenPipe.into()),
+        Err(error) => Err(error.into()),
     }
 }

@@ -1,11 +1,15 @@
-//! Accepts calls on the session's Unix socket, from the session's own user only.
+//! Accepts calls on the session's Unix sockets, from the session's own user only.
+//!
+//! There are two of them, see `kinject_protocol::control::ControlAddress`: one at a path, one with a name.
 
 use super::conversation::Conversation;
-use crate::readiness;
+use super::token;
+use crate::{log, readiness};
+use kinject_protocol::control::{ControlAddress, Token};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use rustix::process::Uid;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
@@ -13,23 +17,89 @@ use tokio::io::unix::AsyncFd;
 /// Calls that may wait to be accepted; further ones sleep in connect(2).
 const BACKLOG: i32 = 4096;
 
-/// The listening control socket.
+/// The sockets at which a session's programs ask.
+pub(crate) struct ControlSockets {
+    /// Each is to be served by itself.
+    pub(crate) listeners: Vec<ControlListener>,
+    /// What programs have to know, the value of `KINJECT_CONTROL`.
+    pub(crate) address: String,
+}
+
+impl ControlSockets {
+    /// Listens at `path`, which must not exist, and at a name of random digits.
+    pub(crate) fn bind(path: &Path) -> io::Result<Self> {
+        let token = token::random()?;
+        let at_path = ControlListener::bind(&SocketAddrUnix::new(path)?, token)?;
+
+        let (name, at_name) = match bind_name(token) {
+            Ok((name, listener)) => (name, Some(listener)),
+            Err(error) => {
+                log::info!(
+                    "programs that do not see {} are not served: {error}",
+                    path.display()
+                );
+                (Vec::new(), None)
+            }
+        };
+        let address = ControlAddress {
+            name: &name,
+            token: &token,
+            network: at_path.network(),
+        };
+        Ok(Self {
+            address: String::from_utf8_lossy(&address.to_bytes()).into_owned(),
+            listeners: [at_path].into_iter().chain(at_name).collect(),
+        })
+    }
+}
+
+/// Listens at a name that nobody can guess, so that nobody is there first.
+fn bind_name(token: Token) -> io::Result<(Vec<u8>, ControlListener)> {
+    let name = [b"kinject-".as_slice(), &token::random()?].concat();
+    let listener = ControlListener::bind(&SocketAddrUnix::new_abstract_name(&name)?, token)?;
+    Ok((name, listener))
+}
+
+/// The number of a socket's network namespace; none on a kernel before Linux 5.14.
+pub(crate) fn network_of(socket: BorrowedFd<'_>) -> Option<u64> {
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: the option writes at most `length` = 8 bytes into `cookie`
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    (result == 0).then_some(cookie)
+}
+
+/// A listening control socket.
 pub(crate) struct ControlListener {
     socket: AsyncFd<OwnedFd>,
     user: Uid,
+    token: Token,
 }
 
 impl ControlListener {
-    /// Listens at `path`, which must not exist; its folder keeps other users out, and [`Self::accept`] does so again.
-    pub(crate) fn bind(path: &Path) -> io::Result<Self> {
+    fn bind(address: &SocketAddrUnix, token: Token) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-        rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+        rustix::net::bind(&socket, address)?;
         rustix::net::listen(&socket, BACKLOG)?;
         Ok(Self {
             socket: readiness::watch(socket)?,
             user: rustix::process::geteuid(),
+            token,
         })
+    }
+
+    /// The network namespace in which it listens.
+    pub(crate) fn network(&self) -> Option<u64> {
+        network_of(self.socket.as_fd())
     }
 
     /// The next call of this user.
@@ -40,7 +110,7 @@ impl ControlListener {
                 Ok(None) => {}
                 // out of descriptors or memory: what is open now has to end before more can be served
                 Err(error) => {
-                    crate::log::warn!("cannot accept a call: {error}");
+                    log::warn!("cannot accept a call: {error}");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
@@ -61,9 +131,9 @@ impl ControlListener {
         };
         let caller = sockopt::socket_peercred(&socket)?.uid;
         if caller != self.user {
-            crate::log::warn!("refused a call of user {}", caller.as_raw());
+            log::warn!("refused a call of user {}", caller.as_raw());
             return Ok(None);
         }
-        Ok(Some(Conversation::new(socket)))
+        Ok(Some(Conversation::new(socket, self.token)))
     }
 }

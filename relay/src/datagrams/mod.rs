@@ -276,7 +276,8 @@ async fn decide(
     target: SocketAddr,
     connect: bool,
 ) -> io::Result<Reply> {
-    if session.routes.decide(target).way == Way::Local {
+    let is_elsewhere = socket.as_ref().is_some_and(|socket| session.is_elsewhere(socket));
+    if is_elsewhere || session.routes.decide(target).way == Way::Local {
         return Ok(Reply::Local);
     }
     if !is_carried(target.ip()) {

@@ -292,7 +292,8 @@ for message in sys.argv[1:]:
     call = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     call.settimeout(10)
     call.connect(os.environ["KINJECT_SOCKET"])
-    call.send(bytes.fromhex(message))
+    token = os.environ["KINJECT_CONTROL"].split(":")[1].encode()
+    call.send(token + bytes.fromhex(message))
     call.recv(4096)
 "#;
 

@@ -36,7 +36,7 @@ fn garbage_on_the_sessions_socket_hurts_nobody() {
     serves(&session);
     let relay = session.relay();
     let before = sockets(relay);
-    let program = python("garbage.py").arg(session.variable("KINJECT_SOCKET"));
+    let program = python("garbage.py").args([session.variable("KINJECT_SOCKET"), &session.token()]);
     let mut command = session.command(&program.path);
     let outcome = run(command.args(&program.arguments));
     outcome
@@ -68,12 +68,12 @@ fn another_user_gets_nothing_from_a_session() {
         purpose: Purpose::AddressInfo,
         name: b"web",
     };
-    let text: String = request
+    let digits = request
         .encode()
         .to_vec()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+        .into_iter()
+        .map(|byte| format!("{byte:02x}"));
+    let text: String = [session.token()].into_iter().chain(digits).collect();
     let stranger = |who: &str| {
         let program = c("stranger").args([who, &socket, &text]);
         run(&mut program.command()).succeeded().stdout.clone()

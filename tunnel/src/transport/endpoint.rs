@@ -1,7 +1,9 @@
 //! Where a direct transport leads: `unix:PATH` or `tcp:HOST:PORT`.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -57,6 +59,19 @@ impl Endpoint {
     }
 }
 
+impl TryFrom<&OsStr> for Endpoint {
+    type Error = EndpointError;
+
+    /// Like [`Endpoint::from_str`], for paths that may be any bytes.
+    fn try_from(text: &OsStr) -> Result<Self, EndpointError> {
+        match (text.to_str(), text.as_bytes().strip_prefix(b"unix:")) {
+            (Some(text), _) => text.parse(),
+            (None, Some(path)) => Ok(Endpoint::Unix(OsStr::from_bytes(path).into())),
+            (None, None) => Err(EndpointError::Scheme(text.to_string_lossy().into_owned())),
+        }
+    }
+}
+
 impl FromStr for Endpoint {
     type Err = EndpointError;
 
@@ -100,7 +115,14 @@ impl FromStr for Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Endpoint::Unix(path) => write!(f, "unix:{}", path.display()),
+            Endpoint::Unix(path) => {
+                f.write_str("unix:")?;
+                for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+                    f.write_str(chunk.valid())?;
+                    write!(f, "{}", chunk.invalid().escape_ascii())?;
+                }
+                Ok(())
+            }
             Endpoint::Tcp { host, port } if host.contains(':') => write!(f, "tcp:[{host}]:{port}"),
             Endpoint::Tcp { host, port } => write!(f, "tcp:{host}:{port}"),
         }
@@ -127,6 +149,19 @@ mod tests {
             port: 80,
         };
         assert_eq!("tcp:[::1]:80".parse(), Ok(ipv6));
+    }
+
+    #[test]
+    fn a_path_may_be_any_bytes_and_is_named_by_them() {
+        let parse = |text: &'static [u8]| Endpoint::try_from(OsStr::from_bytes(text));
+        let odd = parse(b"unix:/run/\xff\xfe.sock").unwrap();
+        assert_eq!(
+            odd,
+            Endpoint::Unix(OsStr::from_bytes(b"/run/\xff\xfe.sock").into())
+        );
+        assert_eq!(odd.to_string(), r"unix:/run/\xff\xfe.sock");
+        assert_eq!(parse(b"unix:/run/a.sock"), "unix:/run/a.sock".parse());
+        assert!(matches!(parse(b"tcp:\xff:80"), Err(EndpointError::Scheme(_))));
     }
 
     #[test]
