@@ -6,6 +6,7 @@ mod connects;
 mod datagrams;
 mod leftovers;
 mod names;
+mod namespaces;
 mod resolvers;
 mod sanitizers;
 mod streams;

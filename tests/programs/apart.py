@@ -1,0 +1,77 @@
+"""Uses the network from a network namespace of its own, which has nothing but what this program gives it.
+
+usage: apart.py HOST PORT
+"""
+
+import errno
+import socket
+import subprocess
+import sys
+import time
+
+HOST, PORT = sys.argv[1], int(sys.argv[2])
+
+
+def told(what, act):
+    """One line, whatever comes of it, and whether that took long."""
+    begun = time.monotonic()
+    try:
+        outcome = act()
+    except socket.gaierror as error:
+        outcome = error.errno
+    except OSError as error:
+        outcome = errno.errorcode[error.errno]
+    print(what, outcome, "" if time.monotonic() - begun < 4 else "late")
+
+
+def stream(address):
+    """Connects, and says what comes."""
+    with socket.create_connection(address, 10) as client:
+        return client.recv(100)
+
+
+def nonblocking():
+    """Only begins to connect."""
+    with socket.socket() as client:
+        client.setblocking(False)
+        return errno.errorcode.get(client.connect_ex((HOST, PORT)), 0)
+
+
+def datagram(family, address):
+    """Sends something."""
+    with socket.socket(family, socket.SOCK_DGRAM) as client:
+        return client.sendto(b"x", address)
+
+
+def connected_datagram():
+    """The same on a connected socket."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect((HOST, PORT))
+        return client.send(b"x")
+
+
+def ask():
+    """Everything that would leave the namespace."""
+    told("name", lambda: socket.gethostbyname("web"))
+    told("names", lambda: socket.getaddrinfo("web", 80))
+    told("name of an address", lambda: socket.getnameinfo((HOST, PORT), socket.NI_NAMEREQD))
+    told("stream", lambda: stream((HOST, PORT)))
+    told("non-blocking stream", nonblocking)
+    told("datagram", lambda: datagram(socket.AF_INET, (HOST, PORT)))
+    told("datagram to all", lambda: datagram(socket.AF_INET, ("224.0.0.251", 5353)))
+    told("datagram to a link", lambda: datagram(socket.AF_INET6, ("fe80::1", 5353, 0, 1)))
+    told("connected datagram", connected_datagram)
+
+
+ask()
+subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_connection(server.getsockname()) as client:
+        caller, who = server.accept()
+        print("loopback", client.getpeername() == server.getsockname(), client.getsockname() == who)
+# the namespace has that address, as one of a VPN or of a container has addresses of its own
+subprocess.run(["ip", "address", "add", HOST + "/32", "dev", "lo"], check=True)
+with socket.create_server((HOST, PORT)) as server, socket.create_connection((HOST, PORT), 10) as client:
+    caller, who = server.accept()
+    caller.send(b"here")
+    print("own server", client.recv(100), client.getpeername(), who[0])
