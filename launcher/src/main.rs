@@ -21,6 +21,7 @@ mod rules;
 mod session;
 mod shell;
 mod signals;
+mod survivors;
 
 use cli::Command;
 use exit::{Failure, Status};

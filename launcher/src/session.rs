@@ -10,6 +10,7 @@ use crate::message::{self, Progress};
 use crate::program::Environment;
 use crate::relay::{Heard, Relay};
 use crate::signals::{Arrival, Early};
+use crate::survivors::Survivors;
 use crate::{folder, library, outsider, program, shell, signals};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use kinject_protocol::session::{Event, Ready, Report, SessionConfig, Trace};
@@ -161,7 +162,12 @@ fn in_session(
         early.started().for_each(|signal| child.signal(signal));
         live(&voices, &channel, &child, &mut relay, options.quiet)
     });
+    // those that a quiet session does not name are not looked for
+    let survivors = (!options.quiet).then(|| Survivors::find(&environment.control.0));
     take_down(&voices, &mut relay, options.quiet);
+    if let Some((message, hint)) = survivors.and_then(|survivors| survivors.report(&environment.library)) {
+        message::error(&message, Some(hint));
+    }
     status
 }
 

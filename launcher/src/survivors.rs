@@ -1,0 +1,238 @@
+//! Programs that the command left behind: they still run in the session when it ends, and have lost it.
+//!
+//! A background job of a script, or a daemon, keeps the library and asks a relay that is gone: what it does next fails, long
+//! after anybody looks. So they are named when the session ends. Nobody keeps a list of a session's programs, but each has
+//! the session's address in its environment, and the library among its mappings (proc_pid_environ(5), proc_pid_maps(5)). What
+//! cannot be seen, as with `hidepid` or in another user's processes, is not named.
+
+use kinject_protocol::environment;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::fs;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a program may take to end with the command, as the background jobs of a shell do that get its SIGHUP.
+const ENDING: Duration = Duration::from_millis(300);
+
+/// How many programs are named.
+const MOST_NAMED: usize = 5;
+
+/// The most of an environment that is read: more than the kernel takes at an exec by default is not the session's.
+const MOST_ENVIRONMENT: u64 = 8 << 20;
+
+/// Processes with a session's environment that were there when its command had ended.
+pub(crate) struct Survivors(Vec<Survivor>);
+
+struct Survivor {
+    pid: Pid,
+    /// Readable once it has ended; a number alone could be another process's by then.
+    handle: OwnedFd,
+}
+
+impl Survivors {
+    /// Looks for them: `control` is the session's `KINJECT_CONTROL`.
+    pub(crate) fn find(control: &str) -> Self {
+        let variable = format!("{}={control}", environment::CONTROL);
+        let user = rustix::process::geteuid().as_raw();
+        let network = fs::read_link("/proc/self/ns/net").ok();
+        // without proc(5) there is nobody to be seen
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let found = entries.filter_map(|entry| {
+            let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
+            let process = entry.path();
+            let is_of_session = entry.metadata().ok()?.uid() == user
+                && is_in_session(&process, variable.as_bytes())
+                // in another network namespace it never had the cluster
+                && fs::read_link(process.join("ns/net")).ok() == network;
+            let handle = is_of_session
+                .then(|| pidfd_open(pid, PidfdFlags::empty()))?
+                .ok()?;
+            Some(Survivor { pid, handle })
+        });
+        Self(found.collect())
+    }
+
+    /// A line for the user about those that do not end with the command, and what to do about it; none if there are none.
+    pub(crate) fn report(mut self, library: &Path) -> Option<(String, &'static str)> {
+        self.wait_for_a_moment();
+        // by then those that had just begun have loaded it, and those that never will were never in the session
+        self.0
+            .retain(|survivor| has_mapped(&survivor.folder(), library) && !is_kinject(&survivor.folder()));
+        let count = self.0.len();
+        let (are, run, have) = match count {
+            0 => return None,
+            1 => ("program", "runs", "has"),
+            _ => ("programs", "run", "have"),
+        };
+        let mut named: Vec<String> = self.0.iter().take(MOST_NAMED).map(Survivor::to_string).collect();
+        if count > MOST_NAMED {
+            named.push("...".to_owned());
+        }
+        let message = format!(
+            "{count} {are} of the session still {run} and no longer {have} the cluster: {}",
+            named.join(", ")
+        );
+        Some((
+            message,
+            "let the command wait for what it starts in the background, or start that by `kinject run`",
+        ))
+    }
+
+    /// Forgets those that end with the command.
+    fn wait_for_a_moment(&mut self) {
+        let deadline = Instant::now() + ENDING;
+        while !self.0.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut has_ended = self.wait(left).into_iter();
+            self.0.retain(|_| has_ended.next() != Some(true));
+            if left.is_zero() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until one ends, and tells which have.
+    fn wait(&self, limit: Duration) -> Vec<bool> {
+        let mut handles: Vec<PollFd<'_>> = self
+            .0
+            .iter()
+            .map(|survivor| PollFd::new(&survivor.handle, PollFlags::IN))
+            .collect();
+        let limit = Timespec {
+            tv_sec: limit.as_secs() as _,
+            tv_nsec: limit.subsec_nanos().into(),
+        };
+        // a signal or a failure leaves it to the next look
+        let _ready = poll(&mut handles, Some(&limit)).unwrap_or_default();
+        handles
+            .iter()
+            .map(|handle| !handle.revents().is_empty())
+            .collect()
+    }
+}
+
+impl Survivor {
+    fn folder(&self) -> PathBuf {
+        format!("/proc/{}", self.pid.as_raw_nonzero()).into()
+    }
+}
+
+impl std::fmt::Display for Survivor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // one that ends in this moment has no name any more
+        let name = fs::read(self.folder().join("comm")).unwrap_or_default();
+        let name = kinject_escape::bytes(name.trim_ascii_end());
+        write!(f, "{name} (pid {})", self.pid.as_raw_nonzero())
+    }
+}
+
+/// Whether the process began with this variable in its environment, and with none that says that it leaves the session.
+fn is_in_session(process: &Path, variable: &[u8]) -> bool {
+    let mut environment = Vec::new();
+    let read = fs::File::open(process.join("environ"))
+        .and_then(|file| file.take(MOST_ENVIRONMENT).read_to_end(&mut environment));
+    let departure = [environment::SOCKET.as_bytes(), b"="].concat();
+    let has = |wanted: &[u8]| environment.split(|byte| *byte == 0).any(|entry| entry == wanted);
+    // a zombie's is empty
+    read.is_ok() && has(variable) && !has(&departure)
+}
+
+/// Whether it is a launcher or a relay of another session, which was started in this one and has its own way to a cluster.
+fn is_kinject(process: &Path) -> bool {
+    let program = |process: &Path| fs::read_link(process.join("exe")).ok();
+    let (Some(its), Some(ours)) = (program(process), program(Path::new("/proc/self"))) else {
+        return false;
+    };
+    its == ours || its == ours.with_file_name("kinject-relay")
+}
+
+/// Whether a file of the library's name is mapped there. In another root directory its path may be another one.
+fn has_mapped(process: &Path, library: &Path) -> bool {
+    let (Ok(maps), Some(name)) = (fs::read(process.join("maps")), library.file_name()) else {
+        return false;
+    };
+    let name = name.as_encoded_bytes();
+    maps.split(|byte| *byte == b'\n').any(|line| line.ends_with(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Child, Command, Stdio};
+
+    const CONTROL: &str = "0123456789abcdef0123456789abcdef:0000000000000001:kinject-survivors-test";
+
+    fn sleeper(control: &str) -> Child {
+        // it prints once it is there for good, and lives as long as its standard input
+        let mut child = Command::new("sh")
+            .args(["-c", "echo ready; exec cat"])
+            .env(environment::CONTROL, control)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
+        child
+    }
+
+    /// Every program has mapped the dynamic linker.
+    fn mapped() -> PathBuf {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let mut paths = maps
+            .lines()
+            .filter_map(|line| line.find('/').and_then(|start| line.get(start..)));
+        paths.find(|path| path.contains("/ld-")).unwrap().into()
+    }
+
+    #[test]
+    fn a_program_of_the_session_is_found_and_named_and_others_are_not() {
+        let control = format!("{CONTROL}-{}-one", std::process::id());
+        let (mut ours, mut other) = (sleeper(&control), sleeper(&format!("{control}-other")));
+        let (message, _) = Survivors::find(&control).report(&mapped()).unwrap();
+        assert!(
+            message.starts_with("1 program of the session still runs and no longer has the cluster: "),
+            "{message}"
+        );
+        assert!(message.ends_with(&format!(" (pid {})", ours.id())), "{message}");
+        // one without the library was never in the session
+        let without = Survivors::find(&control).report(Path::new("/no/such/library"));
+        assert!(without.is_none());
+        for child in [&mut ours, &mut other] {
+            drop(child.stdin.take());
+            child.wait().unwrap();
+        }
+        assert!(Survivors::find(&control).report(&mapped()).is_none());
+    }
+
+    #[test]
+    fn a_program_that_ends_within_a_moment_is_not_named() {
+        let control = format!("{CONTROL}-{}-two", std::process::id());
+        let mut child = sleeper(&control);
+        let found = Survivors::find(&control);
+        assert_eq!(found.0.len(), 1);
+        child.kill().unwrap();
+        assert!(found.report(&mapped()).is_none());
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn of_many_programs_a_few_are_named() {
+        let control = format!("{CONTROL}-{}-three", std::process::id());
+        let mut children: Vec<Child> = (0..MOST_NAMED + 2).map(|_| sleeper(&control)).collect();
+        let (message, _) = Survivors::find(&control).report(&mapped()).unwrap();
+        assert!(
+            message.starts_with("7 programs of the session still run and no longer have the cluster: "),
+            "{message}"
+        );
+        assert_eq!(message.matches("(pid ").count(), MOST_NAMED, "{message}");
+        assert!(message.ends_with(", ..."), "{message}");
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
