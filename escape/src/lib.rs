@@ -17,6 +17,7 @@
 //! a newline or these two characters.
 
 use std::fmt::{self, Display, Write};
+use std::path::Path;
 
 /// The most characters of a [`line()`].
 pub const LONGEST: usize = 2000;
@@ -42,6 +43,11 @@ pub fn bytes(text: &[u8]) -> String {
         }
     }
     line.text
+}
+
+/// The same of a path.
+pub fn path(path: &Path) -> String {
+    bytes(path.as_os_str().as_encoded_bytes())
 }
 
 /// The same of a text whose own lines are wanted, as a contributor wants those of a tool that failed.

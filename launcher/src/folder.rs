@@ -28,7 +28,7 @@ pub(crate) fn create(session: &str) -> Result<PathBuf, Failure> {
         }
         match ensure(&parent).and_then(|()| private().create(&folder)) {
             Ok(()) => return Ok(folder),
-            Err(error) => failures.push(format!("{}: {error}", parent.display())),
+            Err(error) => failures.push(format!("{}: {error}", kinject_escape::path(&parent))),
         }
     }
     Err(Failure::own(
@@ -63,7 +63,7 @@ pub(crate) fn lasting() -> Result<PathBuf, Vec<String>> {
         let found = ensure(&folder).and_then(|()| folder.canonicalize());
         match found.and_then(|found| check_lasting(&found).map(|()| found)) {
             Ok(found) => return Ok(found),
-            Err(error) => failures.push(format!("{}: {error}", folder.display())),
+            Err(error) => failures.push(format!("{}: {error}", kinject_escape::path(&folder))),
         }
     }
     Err(failures)
@@ -74,7 +74,7 @@ fn check_lasting(folder: &Path) -> io::Result<()> {
         if !is_private(&std::fs::metadata(around)?) {
             return Err(io::Error::new(
                 ErrorKind::PermissionDenied,
-                format!("others may write to {}", around.display()),
+                format!("others may write to {}", kinject_escape::path(around)),
             ));
         }
     }
@@ -109,7 +109,7 @@ pub(crate) fn ensure(folder: &Path) -> io::Result<()> {
     if !keeps(&std::fs::metadata(around)?) {
         return Err(io::Error::new(
             ErrorKind::PermissionDenied,
-            format!("others may rename what lies in {}", around.display()),
+            format!("others may rename what lies in {}", kinject_escape::path(around)),
         ));
     }
     match private().create(folder) {

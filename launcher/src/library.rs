@@ -20,7 +20,10 @@ pub(crate) fn find() -> Result<PathBuf, Failure> {
         .find(|path| path.is_file())
         .ok_or_else(|| {
             Failure::own(
-                format!("the library {NAME} is missing near {}", beside.display()),
+                format!(
+                    "the library {NAME} is missing near {}",
+                    kinject_escape::path(&beside)
+                ),
                 "install kinject again, or run `cargo build --release` for all of the workspace",
             )
         })?;
@@ -37,7 +40,7 @@ fn link(library: &Path) -> Result<PathBuf, Failure> {
         Failure::own(
             format!(
                 "LD_PRELOAD cannot name {}, and no link to it can be made: {why}",
-                library.display()
+                kinject_escape::path(&library)
             ),
             "install kinject in a folder without spaces, colons and dollar signs in its path",
         )
@@ -48,7 +51,10 @@ fn link(library: &Path) -> Result<PathBuf, Failure> {
     })?;
     let link = folder.join(name_of_link(library));
     if !preloadable(&link) {
-        return Err(cannot(&format!("{} has such a path, too", folder.display())));
+        return Err(cannot(&format!(
+            "{} has such a path, too",
+            kinject_escape::path(&folder)
+        )));
     }
     if std::fs::read_link(&link).is_ok_and(|target| target == library) {
         return Ok(link);
@@ -60,7 +66,7 @@ fn link(library: &Path) -> Result<PathBuf, Failure> {
             std::os::unix::fs::symlink(library, &unfinished)?;
             std::fs::rename(&unfinished, &link)
         })
-        .map_err(|error| cannot(&format!("{}: {error}", link.display())))?;
+        .map_err(|error| cannot(&format!("{}: {error}", kinject_escape::path(&link))))?;
     Ok(link)
 }
 

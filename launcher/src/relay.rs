@@ -82,7 +82,7 @@ impl Relay {
             Stdio::inherit()
         } else {
             File::create(&log)
-                .map_err(|error| cannot(&format!("write {}", log.display()), error))?
+                .map_err(|error| cannot(&format!("write {}", kinject_escape::path(&log)), error))?
                 .into()
         };
         let program = find()?;
@@ -98,7 +98,7 @@ impl Relay {
         unsafe { command.pre_exec(own_session) };
         let mut child = command
             .spawn()
-            .map_err(|error| cannot(&format!("start {}", program.display()), error))?;
+            .map_err(|error| cannot(&format!("start {}", kinject_escape::path(&program)), error))?;
         // the command holds the relay's end of the pair
         drop(command);
         let mut relay = Self {
@@ -194,7 +194,7 @@ fn find() -> Result<PathBuf, Failure> {
         return Ok(beside);
     }
     Err(Failure::own(
-        format!("{} is missing", beside.display()),
+        format!("{} is missing", kinject_escape::path(&beside)),
         "install kinject again, or run `cargo build --release` for all of the workspace",
     ))
 }

@@ -38,7 +38,7 @@ impl RuleOptions {
                     rules.push(rule);
                 }
                 Source::File(path) => {
-                    let name = path.display().to_string();
+                    let name = kinject_escape::path(path);
                     let text = std::fs::read_to_string(path).map_err(|error| {
                         Failure::own(
                             format!("cannot read the rules in {name}: {error}"),

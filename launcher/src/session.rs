@@ -16,7 +16,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use kinject_protocol::session::{Event, Ready, Report, SessionConfig, Trace};
 use rustix::process::Signal;
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -88,10 +87,7 @@ fn trace_file(file: &Path) -> Result<Trace, Failure> {
     let made = std::path::absolute(file).and_then(|path| std::fs::File::create(&path).map(|_| path));
     made.map(Trace::File).map_err(|error| {
         Failure::own(
-            format!(
-                "cannot write {}: {error}",
-                kinject_escape::bytes(file.as_os_str().as_bytes())
-            ),
+            format!("cannot write {}: {error}", kinject_escape::path(file)),
             "name a file in a folder that can be written to",
         )
     })

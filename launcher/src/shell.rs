@@ -111,7 +111,7 @@ fn write(path: &Path, text: &str) -> Result<PathBuf, Failure> {
 
 fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
     Failure::own(
-        format!("cannot write {}: {error}", path.display()),
+        format!("cannot write {}: {error}", kinject_escape::path(path)),
         "is the disk full?",
     )
 }

@@ -209,14 +209,14 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_ends_within_a_moment_is_not_named() {
+    fn a_program_that_has_ended_meanwhile_is_not_named() {
         let control = format!("{CONTROL}-{}-two", std::process::id());
         let mut child = sleeper(&control);
         let found = Survivors::find(&control);
         assert_eq!(found.0.len(), 1);
         child.kill().unwrap();
-        assert!(found.report(&mapped()).is_none());
         child.wait().unwrap();
+        assert!(found.report(&mapped()).is_none());
     }
 
     #[test]

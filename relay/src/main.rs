@@ -136,7 +136,10 @@ async fn take_down(config: &SessionConfig, events: &mpsc::Sender<Event>, clean_u
 fn remove_folder(folder: &Path) -> Result<(), Report> {
     let user = rustix::process::geteuid().as_raw();
     kinject_protocol::folder::remove(folder, user).map_err(|error| Report {
-        message: format!("cannot remove the session's folder {}: {error}", folder.display()),
+        message: format!(
+            "cannot remove the session's folder {}: {error}",
+            kinject_escape::path(folder)
+        ),
         hint: Some("nothing uses it any more: remove it by hand".to_owned()),
     })
 }

@@ -3,7 +3,6 @@
 use kinject_protocol::executable::Obstacle;
 use kinject_protocol::session::{Event, Report};
 use std::collections::HashSet;
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use tokio::sync::mpsc;
 
@@ -21,11 +20,11 @@ pub(crate) struct Outsiders {
 impl Outsiders {
     /// `library` is the preloaded library.
     pub(crate) fn new(events: mpsc::Sender<Event>, library: &Path) -> Self {
-        let folder = library.parent().unwrap_or(library).as_os_str();
+        let folder = library.parent().unwrap_or(library);
         Self {
             told: parking_lot::Mutex::default(),
             events,
-            folder: kinject_escape::word(&kinject_escape::bytes(folder.as_bytes())),
+            folder: kinject_escape::word(&kinject_escape::path(folder)),
         }
     }
 

@@ -205,7 +205,7 @@ async fn bring_up(
         Failure::lasting(
             format!(
                 "the session's folder {} cannot be used: {error}",
-                config.folder.display()
+                kinject_escape::path(&config.folder)
             ),
             "it and the folder around it have to be yours alone: `chmod 700` both",
         )
@@ -213,7 +213,7 @@ async fn bring_up(
     let socket = config.folder.join(SOCKET_NAME);
     let control = ControlSockets::bind(&socket).map_err(|error| {
         Failure::lasting(
-            format!("cannot listen at {}: {error}", socket.display()),
+            format!("cannot listen at {}: {error}", kinject_escape::path(&socket)),
             "is the disk full, or the path longer than 107 bytes? XDG_RUNTIME_DIR names the folder for sessions",
         )
     })?;
@@ -245,7 +245,10 @@ async fn bring_up(
     let shown = ShownResolvConf::of_pod(&established.resolv_conf);
     shown.write(&config.folder).map_err(|error| {
         Failure::lasting(
-            format!("cannot write to {}: {error}", config.folder.display()),
+            format!(
+                "cannot write to {}: {error}",
+                kinject_escape::path(&config.folder)
+            ),
             "is the disk full?",
         )
     })?;
@@ -408,7 +411,10 @@ async fn answer(session: &Rc<Session>, call: Conversation) {
         Request::ResolvConf => match File::open(&session.resolv_conf) {
             Ok(file) => return connect::note(call.reply_with(file.as_fd())),
             Err(error) => {
-                log::warn!("cannot open {}: {error}", session.resolv_conf.display());
+                log::warn!(
+                    "cannot open {}: {error}",
+                    kinject_escape::path(&session.resolv_conf)
+                );
                 Reply::Unknown
             }
         },

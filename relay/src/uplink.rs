@@ -203,10 +203,7 @@ impl Connector {
         })?;
         let secret = kinject_tunnel::Secret::read(key).map_err(|error| {
             Failure::lasting(
-                format!(
-                    "--agent-key {}: {error}",
-                    kinject_escape::bytes(key.as_os_str().as_bytes())
-                ),
+                format!("--agent-key {}: {error}", kinject_escape::path(key)),
                 &error.hint(),
             )
         })?;
@@ -214,7 +211,7 @@ impl Connector {
             Failure::lasting(
                 format!(
                     "--agent-key {}: no certificate can be made of it: {error}",
-                    kinject_escape::bytes(key.as_os_str().as_bytes())
+                    kinject_escape::path(key)
                 ),
                 "report this",
             )

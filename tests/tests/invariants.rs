@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
+use kinject_protocol::control::ControlAddress;
 use kinject_tests::place::{Kind, Place};
 use kinject_tests::programs::{Program, interpreter};
 use kinject_tests::running::run;
@@ -65,13 +66,14 @@ fn say(scene: &Scene, user: u32, message: &str, name: Option<&str>) -> String {
     run(&mut program.command()).succeeded().stdout.clone()
 }
 
-/// The name at which the session's relay listens besides its path.
+/// The address at which the session's relay listens besides its path.
+fn control(scene: &Scene) -> ControlAddress<'_> {
+    let control = scene.session().variable("KINJECT_CONTROL");
+    ControlAddress::parse(control.as_bytes()).expect("a session has an address of its relay")
+}
+
 fn control_name(scene: &Scene) -> &str {
-    let (name, _) = scene
-        .session()
-        .variable("KINJECT_CONTROL")
-        .split_once(':')
-        .unwrap();
+    let name = str::from_utf8(control(scene).name).unwrap();
     assert!(!name.is_empty());
     name
 }
@@ -112,12 +114,7 @@ fn the_name_that_everybody_can_see_does_not_tell_the_token() {
         let name = control_name(&scene);
         let listed = fs::read_to_string("/proc/net/unix").unwrap();
         assert!(listed.contains(&format!("@{name}\n")), "{listed}");
-        let token = scene
-            .session()
-            .variable("KINJECT_CONTROL")
-            .split(':')
-            .nth(1)
-            .unwrap();
+        let token = str::from_utf8(control(&scene).token).unwrap();
         assert!(!listed.contains(token));
         for part in token.as_bytes().chunks(8) {
             assert!(!name.contains(std::str::from_utf8(part).unwrap()), "{name}");

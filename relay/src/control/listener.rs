@@ -36,7 +36,7 @@ impl ControlSockets {
             Err(error) => {
                 log::info!(
                     "programs that do not see {} are not served: {error}",
-                    path.display()
+                    kinject_escape::path(path)
                 );
                 (Vec::new(), None)
             }

@@ -292,7 +292,7 @@ for message in sys.argv[1:]:
     call = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     call.settimeout(10)
     call.connect(os.environ["KINJECT_SOCKET"])
-    token = os.environ["KINJECT_CONTROL"].split(":")[1].encode()
+    token = os.environ["KINJECT_CONTROL"].split(":")[0].encode()
     call.send(token + bytes.fromhex(message))
     call.recv(4096)
 "#;

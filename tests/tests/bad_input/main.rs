@@ -8,6 +8,7 @@ mod hostile;
 mod keys;
 mod kubeconfigs;
 mod middle;
+mod paths;
 mod sockets;
 mod stand_in;
 mod versions;

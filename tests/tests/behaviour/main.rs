@@ -16,4 +16,5 @@ mod shell;
 mod signals;
 mod status;
 mod streams;
+mod survivors;
 mod terminal;

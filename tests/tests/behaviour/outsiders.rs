@@ -91,6 +91,41 @@ fn scripts_are_followed_to_their_interpreter() {
     }
 }
 
+/// In a root directory that has the system's folders and nothing of kinject's; none, and a note, without bwrap(1).
+fn without_the_library(program: &str) -> Option<Program> {
+    let mut bwrap = installed("bwrap")?.args(["--unshare-user", "--proc", "/proc", "--dev", "/dev"]);
+    for folder in ["/usr", "/etc"] {
+        bwrap = bwrap.args(["--ro-bind", folder, folder]);
+    }
+    for link in ["bin", "sbin", "lib", "lib64"] {
+        bwrap = bwrap.args(["--symlink", &format!("usr/{link}"), &format!("/{link}")]);
+    }
+    Some(bwrap.args(["/bin/sh", "-c", program]))
+}
+
+#[test]
+fn a_program_that_does_not_see_the_library_is_named_with_the_folder_to_bind() {
+    let Some(program) = without_the_library("echo ran") else {
+        return;
+    };
+    let outcome = kinject(&[], &program);
+    let folder = binaries::folder();
+    outcome.succeeded().prints("ran\n").complains(&format!(
+        "kinject: /bin/sh runs outside of the session: kinject's library is not to be seen where it runs; let it see the \
+         library's folder, as `bwrap --ro-bind {0} {0}` does\n",
+        folder.display()
+    ));
+    assert_eq!(told(&outcome), 1, "{outcome}");
+    let outcome = kinject(&["--on-static", "fail"], &program);
+    outcome
+        .prints("")
+        .complains("/bin/sh is not started: kinject's library is not to be seen");
+    assert_ne!(outcome.code(), 0, "{outcome}");
+    let outcome = kinject(&["--on-static", "ignore"], &program);
+    outcome.succeeded().prints("ran\n");
+    assert_eq!(told(&outcome), 0, "{outcome}");
+}
+
 #[test]
 fn programs_without_network_calls_are_not_named() {
     let outcome = kinject(&[], &static_c("quiet_static"));
