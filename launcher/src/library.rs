@@ -40,7 +40,7 @@ fn link(library: &Path) -> Result<PathBuf, Failure> {
         Failure::own(
             format!(
                 "LD_PRELOAD cannot name {}, and no link to it can be made: {why}",
-                kinject_escape::path(&library)
+                kinject_escape::path(library)
             ),
             "install kinject in a folder without spaces, colons and dollar signs in its path",
         )

@@ -110,7 +110,7 @@ impl Conversation {
     fn open(session: &Session, relay: &ControlAddress<'_>, passed: Option<c_int>) -> Result<Self, Trouble> {
         let conversation = Self(open()?);
         let named = name_address(relay.name);
-        if !named.is_some_and(|(address, length)| conversation.connect(&address, length).is_ok()) {
+        if named.is_none_or(|(address, length)| conversation.connect(&address, length).is_err()) {
             if is_in_other_network(relay, passed.unwrap_or(conversation.0.raw())) {
                 return Err(Trouble::Elsewhere);
             }
@@ -146,7 +146,7 @@ impl Conversation {
         message.msg_controllen = size_of::<Rights>() as _;
         // SAFETY: the header, its part, the buffer and the rights are writable until the end of this function
         let length = unsafe { sys::recvmsg(self.0.raw(), &raw mut message, libc::MSG_CMSG_CLOEXEC) }?;
-        let is_filled = message.msg_controllen as usize >= Rights::LENGTH;
+        let is_filled = message.msg_controllen >= Rights::LENGTH;
         // SAFETY: the kernel has made the descriptor for this process alone
         let descriptor = is_filled.then(|| unsafe { Descriptor::from_raw(rights.descriptor) });
         Ok((length, descriptor))

@@ -283,10 +283,7 @@ fn fopen_by(
 /// `mode` has to point to a C string that says how to read.
 unsafe fn stream_of(file: sys::Descriptor, mode: *const c_char) -> *mut FILE {
     // SAFETY: the caller vouches for it
-    let closes = unsafe { core::ffi::CStr::from_ptr(mode) }
-        .to_bytes()
-        .iter()
-        .any(|byte| *byte == b'e');
+    let closes = unsafe { !libc::strchr(mode, c_int::from(b'e')).is_null() };
     let flags = if closes { libc::FD_CLOEXEC } else { 0 };
     if let Err(error) = sys::fcntl(file.raw(), libc::F_SETFD, flags) {
         error.set();

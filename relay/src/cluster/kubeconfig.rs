@@ -31,7 +31,7 @@ pub(super) struct Files(Vec<PathBuf>);
 impl fmt::Display for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(files) = self;
-        f.write_str(&list(files.iter().map(|file| file.display())))
+        f.write_str(&list(files.iter().map(|file| kinject_escape::path(file))))
     }
 }
 
@@ -128,7 +128,7 @@ fn is_unexpanded(file: &Path) -> bool {
 
 /// What keeps a file from being read as a kubeconfig.
 fn unreadable(file: &Path, error: &KubeconfigError) -> Failure {
-    let name = file.display();
+    let name = kinject_escape::path(file);
     match error {
         KubeconfigError::ReadConfig(error, _) => Failure::lasting(
             format!("cannot read the kubeconfig {name}: {}", without_number(error)),
@@ -237,7 +237,7 @@ pub(super) fn unusable(error: &KubeconfigError, files: &Files) -> Failure {
     let data = |what: &str, error: &LoadDataError| match error {
         LoadDataError::ReadFile(error, path) => format!(
             "cannot read {}, the {what} in the kubeconfig {files}: {}",
-            path.display(),
+            kinject_escape::path(path),
             without_number(error)
         ),
         LoadDataError::DecodeBase64(_) => format!("the {what} in the kubeconfig {files} is not base64"),

@@ -1,6 +1,7 @@
 //! The life of processes in a session: many of them, odd ones, and what is left of them in the relay.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use kinject_tests::place::shared_sandbox;
@@ -21,6 +22,17 @@ fn inline(script: &str) -> Program {
 
 /// Each connects to the greeting service and says what it got.
 const GREETED: &str = "exec 3<>/dev/tcp/echo/7005 && read -r line <&3 && echo $line";
+
+/// Relay and programs are in the same network namespace, whichever that is.
+#[test]
+fn a_session_that_is_made_in_a_network_namespace_serves_the_programs_there() {
+    let kinject = kinject_run::<&str>(shared_sandbox(), &[], &shell("getent hosts web"));
+    let mut apart = Command::new("unshare");
+    apart.args(["--user", "--map-root-user", "--net"]);
+    apart.args(["sh", "-c", "ip link set lo up && exec \"$@\"", "apart"]);
+    apart.arg(kinject.get_program()).args(kinject.get_args());
+    run(&mut apart).succeeded().prints(ANSWER);
+}
 
 #[test]
 fn a_thousand_processes_leave_nothing_behind_in_the_relay() {

@@ -19,7 +19,7 @@ fn folders() -> [String; 3] {
         .nth(2)
         .expect("it lies in a folder of its own");
     [&binaries::folder(), &programs::folder(), python]
-        .map(|folder: &Path| folder.to_str().unwrap().to_owned())
+        .map(|folder: &Path| folder.to_str().expect("a plain name").to_owned())
 }
 
 /// Behind private folders for temporary files and sockets; none, and a note, without bwrap(1).
