@@ -204,7 +204,8 @@ impl SessionCommand {
         let socket = session
             .agent
             .as_deref()
-            .and_then(|agent| agent.strip_prefix("unix:"));
+            .and_then(|agent| agent.as_bytes().strip_prefix(b"unix:"))
+            .map(OsStr::from_bytes);
         let others = [
             ("--kubeconfig", session.kubeconfig.as_deref()),
             ("--agent", socket.map(Path::new)),

@@ -77,7 +77,10 @@ pub(crate) fn check_home(files: &[(&'static str, &Path)]) -> Result<(), Failure>
         if !Path::new("~").exists() {
             let rest = Path::new("$HOME").join(rest);
             return Err(Failure::own(
-                format!("{option} {}: the shell has not replaced ~", kinject_escape::path(file)),
+                format!(
+                    "{option} {}: the shell has not replaced ~",
+                    kinject_escape::path(file)
+                ),
                 &format!(
                     "it does at the beginning of a word alone: write {}",
                     rest.display()
