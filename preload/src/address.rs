@@ -2,8 +2,9 @@
 
 use crate::memory;
 use core::mem;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use core::ptr;
+use kinject_protocol::control::is_of_every_machine;
 use libc::{c_int, sa_family_t, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t};
 
 /// What stands in an address of a family alone.
@@ -57,18 +58,12 @@ impl Destination {
             libc::AF_UNSPEC => return Self::Unspecified(SocketAddr::V4(unsafe { read_v4(address.cast()) })),
             _ => return Self::Native,
         };
-        if is_of_this_machine(found.ip()) {
+        if is_of_every_machine(found.ip()) {
             Self::Here
         } else {
             Self::Remote(found)
         }
     }
-}
-
-/// Loopback, and the unspecified address, which the kernel takes for loopback.
-pub(crate) fn is_of_this_machine(address: IpAddr) -> bool {
-    let canonical = address.to_canonical();
-    canonical.is_loopback() || canonical.is_unspecified()
 }
 
 /// # Safety
@@ -124,6 +119,11 @@ impl RawAddress {
             }),
             (SocketAddr::V6(v6), _) => Self::v6(v6),
         }
+    }
+
+    /// The same, for a socket that may be of IPv4 alone, which has no address of IPv6.
+    pub(crate) fn fitting(address: SocketAddr, family: c_int) -> Option<Self> {
+        (address.is_ipv4() || family == libc::AF_INET6).then(|| Self::new(address, family))
     }
 
     /// In its own family.

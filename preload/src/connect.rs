@@ -11,10 +11,10 @@
 //! We deviate from the man page where the session cannot carry what the program asks for: `ENETUNREACH`, never a
 //! connection to the local network.
 
-use crate::address::Destination;
+use crate::address::{Destination, RawAddress};
 use crate::control::{self, Conversation, SMALL_REPLY, Silence, Trouble};
 use crate::datagram::{self, Fate};
-use crate::errno::Errno;
+use crate::errno::{self, Errno};
 use crate::session::Session;
 use crate::socket::{self, Kind};
 use crate::{failure, real};
@@ -37,6 +37,8 @@ type Native = unsafe extern "C" fn(c_int, *const sockaddr, socklen_t) -> c_int;
 enum Outcome {
     /// The kernel decides.
     Native,
+    /// The kernel decides, about this address: it stands for the pod's own.
+    Redirected(SocketAddr),
     Connected,
     Failed(Errno),
 }
@@ -76,6 +78,7 @@ pub(crate) extern "C" fn connect_in_session(
         Kind::Udp => match datagram::connect(&session, socket, target) {
             Fate::Flow(_) => Outcome::Connected,
             Fate::Failed(error) => Outcome::Failed(error),
+            Fate::StandIn(address) => Outcome::Redirected(address),
             Fate::Native | Fate::Tcp => Outcome::Native,
         },
         Kind::Tcp if socket::is_of_other_family(socket, target) => Outcome::Native,
@@ -83,6 +86,13 @@ pub(crate) extern "C" fn connect_in_session(
     };
     match outcome {
         Outcome::Native => pass_on(),
+        Outcome::Redirected(address) => {
+            let family = socket::internet_family(socket).unwrap_or(libc::AF_UNSPEC);
+            let there = RawAddress::new(address, family);
+            let (address, length) = there.as_raw();
+            // SAFETY: the address is ours and lives until the call is over
+            unsafe { native(socket, address, length) }
+        }
         Outcome::Connected => 0,
         Outcome::Failed(error) => error.fail(),
     }
@@ -129,12 +139,10 @@ fn forgotten_failure(session: &Session, socket: c_int) -> Option<Errno> {
     }
 }
 
-/// A socket that is not at rest is the kernel's business: `EISCONN`, `EALREADY`, or the wait for a connect that is
-/// under way. One that the relay resets at this very moment is at rest after all.
+/// A socket that is not new is the kernel's business, which knows more of it than its state: `EISCONN` for one that was
+/// ever connected, `EALREADY` or the wait for a connect that is under way, its error for one whose connect has failed. After
+/// that, and for a socket that is new, it looks at the address.
 fn connect_stream(session: &Session, native: Native, socket: c_int, target: SocketAddr) -> Outcome {
-    if socket::is_closed(socket) {
-        return dial(session, native, socket, target);
-    }
     match resume(native, socket) {
         Ok(()) => Outcome::Connected,
         Err(Errno(libc::EINVAL)) => dial(session, native, socket, target),
@@ -156,8 +164,15 @@ fn dial(session: &Session, native: Native, socket: c_int, target: SocketAddr) ->
         Err(Stop::Trouble(trouble)) => return Outcome::Failed(failure::connect_trouble(trouble)),
     };
     match reply {
-        ReplyRef::Connected => Outcome::Connected,
+        ReplyRef::Connected => settle(native, socket),
         ReplyRef::Local => Outcome::Native,
+        ReplyRef::StandIn(address) => Outcome::Redirected(address),
+        // another thread was faster
+        ReplyRef::Failed(failed @ ConnectFailure::NotAtRest) => match resume(native, socket) {
+            Ok(()) => Outcome::Connected,
+            Err(Errno(libc::EINVAL)) => Outcome::Failed(failure::connect_errno(failed)),
+            Err(error) => Outcome::Failed(error),
+        },
         ReplyRef::Failed(failed) => {
             // the reset of an earlier connect, whose failure this is
             socket::forget_error(socket);
@@ -176,6 +191,17 @@ fn dial(session: &Session, native: Native, socket: c_int, target: SocketAddr) ->
         | ReplyRef::Noted
         | ReplyRef::File
         | ReplyRef::Flow(_) => Outcome::Failed(failure::connect_errno(ConnectFailure::TunnelDown)),
+    }
+}
+
+/// Ends a connect that the relay began and finished: until connect(2) was called once more, the kernel takes the socket for
+/// one whose program has not heard of it, and would say so to the next call that is no news to anybody.
+fn settle(native: Native, socket: c_int) -> Outcome {
+    match resume(native, socket) {
+        Ok(()) | Err(Errno(libc::EISCONN)) => Outcome::Connected,
+        // the last packet of the handshake is still on its way to a socket that does not block
+        Err(Errno(libc::EALREADY)) => Outcome::Failed(Errno(libc::EINPROGRESS)),
+        Err(error) => Outcome::Failed(error),
     }
 }
 
@@ -236,11 +262,10 @@ fn sleep(session: &Session, native: Native, socket: c_int) -> Outcome {
     Outcome::Failed(failure)
 }
 
-/// connect(2) on a socket that is not at rest.
+/// connect(2) on a socket that may not be new.
 ///
-/// The kernel looks at the address of a socket at rest only, so this passes one that it refuses there: a socket that
-/// comes to rest between a look at its state and this call gives `EINVAL`, and never dials over the local network.
-/// libc's own function makes the call, so that a thread can be cancelled while it sleeps here.
+/// The kernel looks at the address of a new socket only, so this passes one that it refuses there: a new socket gives `EINVAL`,
+/// and never dials over the local network. libc's own function makes the call, so that a thread can be cancelled while it sleeps here.
 fn resume(native: Native, socket: c_int) -> Result<(), Errno> {
     // whole, for memory checkers that look at all of it
     let address = libc::sockaddr_in {
@@ -250,11 +275,13 @@ fn resume(native: Native, socket: c_int) -> Result<(), Errno> {
         sin_zero: [0; 8],
     };
     let length = size_of_val(&address.sin_family) as socklen_t;
-    // SAFETY: the address is readable for its length, which is that of the family alone
-    match unsafe { native(socket, ptr::from_ref(&address).cast(), length) } {
-        0 => Ok(()),
-        _ => Err(Errno::current()),
-    }
+    errno::kept(|| {
+        // SAFETY: the address is readable for its length, which is that of the family alone
+        match unsafe { native(socket, ptr::from_ref(&address).cast(), length) } {
+            0 => Ok(()),
+            _ => Err(Errno::current()),
+        }
+    })
 }
 
 /// Why the relay reset this socket, if it did.

@@ -14,10 +14,11 @@
 mod cache;
 mod control_data;
 mod flow;
+mod redirect;
 
 pub(crate) use flow::Fate;
 
-use crate::address::{self, Destination, RawAddress};
+use crate::address::Destination;
 use crate::connect;
 use crate::errno::Errno;
 use crate::memory;
@@ -25,10 +26,11 @@ use crate::real;
 use crate::session::Session;
 use crate::socket;
 use crate::transfer;
-use core::mem::MaybeUninit;
 use core::net::SocketAddr;
 use core::ptr;
-use libc::{c_int, c_uint, c_void, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t};
+use kinject_protocol::control::is_of_every_machine;
+use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t};
+use redirect::Redirection;
 
 /// The answer to everything that a session does not carry.
 pub(crate) const UNCARRIED: Errno = Errno(libc::ENETUNREACH);
@@ -88,7 +90,7 @@ enum Decision {
     /// The socket has to be connected to the address first.
     Connect,
     /// It goes to this address instead.
-    Redirect(RawAddress),
+    Redirect(Redirection),
     Fail(Errno),
 }
 
@@ -100,7 +102,7 @@ fn decide(socket: c_int, flags: c_int, address: *const sockaddr, length: socklen
     let target = match Destination::read(address, length) {
         Destination::Remote(target) => target,
         Destination::Unspecified(target)
-            if !address::is_of_this_machine(target.ip())
+            if !is_of_every_machine(target.ip())
                 && socket::internet_family(socket) == Some(libc::AF_INET) =>
         {
             target
@@ -111,12 +113,24 @@ fn decide(socket: c_int, flags: c_int, address: *const sockaddr, length: socklen
         return Decision::Native;
     };
     match flow::fate(&session, socket, target) {
-        Fate::Flow(address) => Decision::Redirect(RawAddress::of(address)),
+        Fate::Flow(address) | Fate::StandIn(address) => Decision::Redirect(Redirection::to(address)),
         Fate::Tcp if flags & libc::MSG_FASTOPEN != 0 => Decision::Connect,
         // without the flag TCP ignores the address
         Fate::Native | Fate::Tcp => Decision::Native,
         Fate::Failed(error) => Decision::Fail(error),
     }
+}
+
+/// The same for a message, whose control data may mean something of its own.
+fn decide_message(socket: c_int, flags: c_int, message: *const msghdr) -> Decision {
+    let (address, length) = destination(message);
+    if address.is_null()
+        && has_control_data(message)
+        && let Some(there) = Redirection::of_connected(socket, message)
+    {
+        return Decision::Redirect(there);
+    }
+    decide(socket, flags, address, length)
 }
 
 pub(crate) extern "C" fn sendto_in_session(
@@ -143,7 +157,19 @@ pub(crate) extern "C" fn sendto_in_session(
             // SAFETY: as above, without an address
             unsafe { native(socket, data, size, flags & !libc::MSG_FASTOPEN, ptr::null(), 0) }
         }
+        Decision::Redirect(there) if there.needs_source(socket) => {
+            let mut part = iovec {
+                iov_base: data.cast_mut(),
+                iov_len: size,
+            };
+            // SAFETY: a message header of zeros is an empty one, also in the fields that are padding
+            let mut message: msghdr = unsafe { core::mem::zeroed() };
+            message.msg_iov = &raw mut part;
+            message.msg_iovlen = 1;
+            send_elsewhere(socket, &raw const message, there, flags)
+        }
         Decision::Redirect(there) => {
+            let there = there.address();
             let (address, length) = there.as_raw();
             // SAFETY: as above, with an address of our own that lives until the call is over
             unsafe { native(socket, data, size, flags, address, length) }
@@ -156,11 +182,11 @@ pub(crate) extern "C" fn sendmsg_in_session(socket: c_int, message: *const msghd
     let Some(native) = real::sendmsg.get() else {
         return Errno(libc::ENOSYS).fail() as ssize_t;
     };
-    let (address, length) = destination(message);
-    match decide(socket, flags, address, length) {
+    match decide_message(socket, flags, message) {
         // SAFETY: these are the program's own arguments, which the kernel checks
         Decision::Native => transfer::told(socket, unsafe { native(socket, message, flags) }),
         Decision::Connect => {
+            let (address, length) = destination(message);
             let connected = connect::connect_in_session(socket, address, length);
             if connected != 0 {
                 return connected as ssize_t;
@@ -168,14 +194,20 @@ pub(crate) extern "C" fn sendmsg_in_session(socket: c_int, message: *const msghd
             // SAFETY: as above; TCP ignores the address without the flag
             unsafe { native(socket, message, flags & !libc::MSG_FASTOPEN) }
         }
-        Decision::Redirect(there) => match redirected(message, &there) {
-            // SAFETY: the header is ours, and what it points to is the program's, which the kernel checks, but for the
-            // address, which lives until the call is over
-            Ok(message) => unsafe { native(socket, &raw const message, flags) },
-            Err(error) => error.fail() as ssize_t,
-        },
+        Decision::Redirect(there) => send_elsewhere(socket, message, there, flags),
         Decision::Fail(error) => error.fail() as ssize_t,
     }
+}
+
+fn send_elsewhere(socket: c_int, message: *const msghdr, there: Redirection, flags: c_int) -> ssize_t {
+    let Some(native) = real::sendmsg.get() else {
+        return Errno(libc::ENOSYS).fail() as ssize_t;
+    };
+    there.send(socket, message, |header| {
+        // SAFETY: the header is ours, and what it points to is the program's, which the kernel checks, or ours, which lives until
+        // the call is over
+        unsafe { native(socket, header, flags) }
+    })
 }
 
 pub(crate) extern "C" fn sendmmsg_in_session(
@@ -197,7 +229,7 @@ pub(crate) extern "C" fn sendmmsg_in_session(
             None if batch.count == 0 => break_with(&batch),
             // SAFETY: these are the program's own messages, which the kernel checks
             None => unsafe { native(socket, rest, batch.count, flags) },
-            Some(there) => send_redirected(socket, rest, there, flags),
+            Some(there) => send_redirected(socket, rest, *there, flags),
         };
         if result < 0 {
             // what was sent counts, and the error comes again with the next call
@@ -218,7 +250,7 @@ fn break_with(batch: &Batch) -> c_int {
 /// The longest run of messages that can be given to the kernel at once: as they are, or one that goes elsewhere.
 struct Batch {
     count: c_uint,
-    redirected: Option<RawAddress>,
+    redirected: Option<Redirection>,
     /// Why the first message cannot be sent.
     error: Option<Errno>,
 }
@@ -232,10 +264,10 @@ impl Batch {
         };
         while batch.count < count {
             let message = messages.wrapping_add(batch.count as usize).cast::<msghdr>();
-            let (address, length) = destination(message);
-            match decide(socket, *flags, address, length) {
+            match decide_message(socket, *flags, message) {
                 Decision::Native => {}
                 Decision::Connect => {
+                    let (address, length) = destination(message);
                     let connected = connect::connect_in_session(socket, address, length);
                     if connected != 0 {
                         batch.error = (batch.count == 0).then(Errno::current);
@@ -262,54 +294,30 @@ impl Batch {
 }
 
 /// Sends one message of sendmmsg(2), which tells in the message how much of it was sent.
-fn send_redirected(socket: c_int, message: *mut mmsghdr, there: &RawAddress, flags: c_int) -> c_int {
-    let Some(native) = real::sendmsg.get() else {
-        return Errno(libc::ENOSYS).fail();
-    };
+fn send_redirected(socket: c_int, message: *mut mmsghdr, there: Redirection, flags: c_int) -> c_int {
     let told = message
         .wrapping_byte_add(core::mem::offset_of!(mmsghdr, msg_len))
         .cast::<c_uint>();
     if !memory::is_writable(socket, told.cast()) {
         return Errno(libc::EFAULT).fail();
     }
-    match redirected(message.cast(), there) {
-        Ok(header) => {
-            // SAFETY: the header is ours, and what it points to is the program's, which the kernel checks, but for the
-            // address, which lives until the call is over
-            let sent = unsafe { native(socket, &raw const header, flags) };
-            if sent < 0 {
-                return sent as c_int;
-            }
-            // SAFETY: the kernel wrote there a moment ago
-            unsafe { told.write_unaligned(sent as c_uint) };
-            1
-        }
-        Err(error) => error.fail(),
+    let sent = send_elsewhere(socket, message.cast(), there, flags);
+    if sent < 0 {
+        return sent as c_int;
     }
+    // SAFETY: the kernel wrote there a moment ago
+    unsafe { told.write_unaligned(sent as c_uint) };
+    1
 }
 
-/// A copy of the header that goes elsewhere; the address has to live as long as it.
-fn redirected(message: *const msghdr, there: &RawAddress) -> Result<msghdr, Errno> {
-    if !memory::is_readable(message.cast(), size_of::<msghdr>()) {
-        return Err(Errno(libc::EFAULT));
+/// Does a message that the kernel can read have control data?
+fn has_control_data(message: *const msghdr) -> bool {
+    const FIELDS: usize = core::mem::offset_of!(msghdr, msg_controllen) + size_of::<size_t>();
+    if !memory::is_readable(message.cast(), FIELDS) {
+        return false;
     }
-    let mut copy = MaybeUninit::<msghdr>::uninit();
-    // SAFETY: the kernel read the header a moment ago, and the copy is new; any bytes make a header
-    let mut copy = unsafe {
-        ptr::copy_nonoverlapping(
-            message.cast::<u8>(),
-            copy.as_mut_ptr().cast::<u8>(),
-            size_of::<msghdr>(),
-        );
-        copy.assume_init()
-    };
-    if control_data::names_an_interface(&copy)? {
-        return Err(UNCARRIED);
-    }
-    let (address, length) = there.as_raw();
-    copy.msg_name = address.cast_mut().cast();
-    copy.msg_namelen = length;
-    Ok(copy)
+    // SAFETY: the kernel read the field a moment ago
+    unsafe { (&raw const (*message).msg_controllen).read_unaligned() != 0 }
 }
 
 /// The address in a message header; null where there is none, or where the kernel will find a fault.

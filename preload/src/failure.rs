@@ -29,6 +29,8 @@ pub(crate) fn connect_errno(failure: ConnectFailure) -> Errno {
         ConnectFailure::AddressNotAvailable => libc::EADDRNOTAVAIL,
         ConnectFailure::Exhausted => libc::EAGAIN,
         ConnectFailure::AlreadyReported => libc::ECONNABORTED,
+        ConnectFailure::Invalid => libc::EINVAL,
+        ConnectFailure::NotAtRest => libc::EALREADY,
     })
 }
 

@@ -13,7 +13,7 @@
 //!   that it stays so. In doubt a hook fails with an honest error; it never lets the program's data go elsewhere.
 //! - `errno` changes only where a function fails.
 //!
-//! In reading order: `connect`, then `sockopt`, `peer`, `transfer`, `datagram` and `receive` for sockets, `lookup` for names,
+//! In reading order: `connect`, then `sockopt`, `shutdown`, `bind`, `peer`, `transfer`, `datagram` and `receive` for sockets, `lookup` for names,
 //! `resolver` for DNS messages, `files` for what programs read that resolve by themselves, `exec` for children, `syscall` and
 //! `go` for whoever makes system calls by number, `dlsym` for whoever asks libc itself for a function. They stand on `control`, the conversation with the relay.
 //!
@@ -43,6 +43,7 @@ macro_rules! hook {
     };
 }
 
+mod bind;
 mod connect;
 mod datagram;
 mod dlopen;
@@ -56,6 +57,7 @@ mod peer;
 mod receive;
 mod resolver;
 mod sanitizer;
+mod shutdown;
 mod sockopt;
 mod syscall;
 mod transfer;

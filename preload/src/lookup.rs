@@ -63,7 +63,8 @@ fn ask<'a>(
             | ReplyRef::Names(_)
             | ReplyRef::Noted
             | ReplyRef::File
-            | ReplyRef::Flow(_),
+            | ReplyRef::Flow(_)
+            | ReplyRef::StandIn(_),
         )
         | Err(Trouble::NoRelay) => Err(NotFound::Failed(NameFailure::TryAgain)),
         Err(trouble @ (Trouble::NoSocket(_) | Trouble::Elsewhere)) => Err(NotFound::Trouble(trouble)),

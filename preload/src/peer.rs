@@ -1,20 +1,22 @@
-//! getpeername(2) and getsockname(2).
+//! getpeername(2), getsockname(2), accept(2) and accept4(2).
 //!
 //! The peer of a socket that the relay connected is the relay, on this machine's loopback; the program is told the
 //! address that it passed to connect(2), and as its own that of the agent's pod, which is what the far end sees, with
-//! the socket's port on this machine. The contract of the man pages holds: `length` says how much room there is and
+//! the socket's port on this machine. An address that stands for the pod's own (`bind`) is shown as the pod's, also as that of
+//! whom a listener accepts. The contract of the man pages holds: `length` says how much room there is and
 //! afterwards how long the address is, and an address that does not fit is cut.
 //!
 //! The kernel answers first. What it wrote tells at once of nearly every other socket that it is not one of ours.
 
 use crate::address::{self, RawAddress};
+use crate::bind;
 use crate::control::{self, SMALL_REPLY};
 use crate::errno::{self, Errno};
 use crate::session::Session;
 use crate::socket::{self, Kind};
 use crate::{memory, real, sys};
 use core::net::SocketAddr;
-use kinject_protocol::control::{ReplyRef, Request, is_data_address};
+use kinject_protocol::control::{ReplyRef, Request, is_data_address, is_stand_in};
 use libc::{c_int, sockaddr, sockaddr_storage, socklen_t};
 
 hook! {
@@ -34,6 +36,23 @@ hook! {
         length: *mut socklen_t
     ) -> c_int => hooked_getsockname {
         getsockname_in_session(socket, place, length)
+    }
+}
+
+hook! {
+    unsafe fn accept(socket: c_int, place: *mut sockaddr, length: *mut socklen_t) -> c_int => hooked_accept {
+        accept_in_session(socket, place, length)
+    }
+}
+
+hook! {
+    unsafe fn accept4(
+        socket: c_int,
+        place: *mut sockaddr,
+        length: *mut socklen_t,
+        flags: c_int
+    ) -> c_int => hooked_accept4 {
+        accept4_in_session(socket, place, length, flags)
     }
 }
 
@@ -71,6 +90,49 @@ pub(crate) extern "C" fn getsockname_in_session(
         unsafe { Written { place, length, room }.replace(socket, sys::getsockname, own) };
     }
     result
+}
+
+pub(crate) extern "C" fn accept_in_session(
+    socket: c_int,
+    place: *mut sockaddr,
+    length: *mut socklen_t,
+) -> c_int {
+    let Some(native) = real::accept.get() else {
+        return Errno(libc::ENOSYS).fail();
+    };
+    accepted(place, length, || {
+        // SAFETY: these are the program's own arguments, which the kernel checks
+        unsafe { native(socket, place, length) }
+    })
+}
+
+pub(crate) extern "C" fn accept4_in_session(
+    socket: c_int,
+    place: *mut sockaddr,
+    length: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
+    let Some(native) = real::accept4.get() else {
+        return Errno(libc::ENOSYS).fail();
+    };
+    accepted(place, length, || {
+        // SAFETY: these are the program's own arguments, which the kernel checks
+        unsafe { native(socket, place, length, flags) }
+    })
+}
+
+#[inline]
+fn accepted(place: *mut sockaddr, length: *mut socklen_t, native: impl FnOnce() -> c_int) -> c_int {
+    // the kernel looks at the length only where there is a place
+    let room = if place.is_null() { None } else { room(length) };
+    let socket = native();
+    if socket >= 0
+        && let Some(room) = room
+    {
+        // SAFETY: as for the peer
+        unsafe { Written { place, length, room }.replace(socket, sys::getpeername, own_peer) };
+    }
+    socket
 }
 
 /// How much room the program says there is, which the kernel overwrites.
@@ -129,8 +191,11 @@ fn complete(
     address::from_storage(&storage, length)
 }
 
-/// What the program asked for when it connected this socket, if that went through the relay.
+/// What the program asked for when it connected this socket, if that went through the relay or to the pod itself.
 fn target(socket: c_int, peer: SocketAddr) -> Option<RawAddress> {
+    if is_stand_in(peer.ip()) {
+        return own_peer(socket, peer);
+    }
     if !is_data_address(peer.ip()) {
         return None;
     }
@@ -138,22 +203,35 @@ fn target(socket: c_int, peer: SocketAddr) -> Option<RawAddress> {
     Some(RawAddress::new(target, socket::internet_family(socket)?))
 }
 
-/// The pod's address that the peer of this socket sees or will see, if it is connected through the relay.
-fn own(socket: c_int, here: SocketAddr) -> Option<RawAddress> {
-    if !here.ip().to_canonical().is_loopback() || !leads_to_relay(socket) {
+/// The pod's address, where this one stands for it: that of a program that came by the pod's address.
+fn own_peer(socket: c_int, address: SocketAddr) -> Option<RawAddress> {
+    if !is_stand_in(address.ip()) {
         return None;
+    }
+    let pods = bind::pod_address(&Session::current()?, address)?;
+    RawAddress::fitting(pods, socket::internet_family(socket)?)
+}
+
+/// The pod's address that the peer of this socket sees or will see, if it is connected through the relay or bound to the
+/// pod's address.
+fn own(socket: c_int, here: SocketAddr) -> Option<RawAddress> {
+    if !here.ip().to_canonical().is_loopback() {
+        return None;
+    }
+    if is_stand_in(here.ip()) {
+        return own_peer(socket, here);
+    }
+    match complete(socket, sys::getpeername) {
+        Some(peer) if is_stand_in(peer.ip()) => {
+            return own_peer(socket, SocketAddr::new(peer.ip(), here.port()));
+        }
+        Some(peer) if is_data_address(peer.ip()) => {}
+        None if socket::is_on_its_way(socket) => {}
+        Some(_) | None => return None,
     }
     let mut own = ask_relay(socket, |cookie| Request::OwnAddress { cookie })?;
     own.set_port(here.port());
     Some(RawAddress::new(own, socket::internet_family(socket)?))
-}
-
-/// May this socket be connected to the relay, or on the way there?
-fn leads_to_relay(socket: c_int) -> bool {
-    match complete(socket, sys::getpeername) {
-        Some(peer) => is_data_address(peer.ip()),
-        None => socket::is_on_its_way(socket),
-    }
 }
 
 fn ask_relay(socket: c_int, question: impl Fn(u64) -> Request<'static>) -> Option<SocketAddr> {

@@ -14,7 +14,7 @@ use crate::{real, socket, transfer};
 use core::mem::{MaybeUninit, offset_of};
 use core::net::SocketAddr;
 use core::ptr;
-use kinject_protocol::control::is_data_address;
+use kinject_protocol::control::{is_data_address, is_stand_in};
 use libc::{
     c_int, c_uint, c_void, mmsghdr, msghdr, size_t, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage,
     socklen_t, ssize_t, timespec,
@@ -358,7 +358,7 @@ unsafe fn translate(socket: c_int, address: *mut sockaddr, length: *mut socklen_
 }
 
 fn source(socket: c_int, from: SocketAddr) -> Option<RawAddress> {
-    if !is_data_address(from.ip()) {
+    if !is_data_address(from.ip()) && !is_stand_in(from.ip()) {
         return None;
     }
     let target = datagram::source(&Session::current()?, socket, from)?;
@@ -366,5 +366,5 @@ fn source(socket: c_int, from: SocketAddr) -> Option<RawAddress> {
         SocketAddr::V4(_) => libc::AF_INET,
         SocketAddr::V6(_) => libc::AF_INET6,
     };
-    Some(RawAddress::new(target, family))
+    RawAddress::fitting(target, family)
 }

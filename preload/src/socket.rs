@@ -126,6 +126,19 @@ pub(crate) fn is_nonblocking(socket: c_int) -> bool {
     sys::fcntl(socket, libc::F_GETFL, 0).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0)
 }
 
+/// Lets an IPv6 socket that has no address yet take mapped ones (ipv6(7), `IPV6_V6ONLY`).
+pub(crate) fn take_mapped_addresses(socket: c_int) {
+    let off: c_int = 0;
+    // the kernel refuses it to a socket that is bound, which it binds no more
+    let _taken = sys::set_socket_option(
+        socket,
+        libc::IPPROTO_IPV6,
+        libc::IPV6_V6ONLY,
+        (&raw const off).cast(),
+        size_of::<c_int>(),
+    );
+}
+
 /// Makes connect(2) connect at once instead of with the first data (`TCP_FASTOPEN_CONNECT`, tcp(7)).
 pub(crate) fn forbid_fast_open(socket: c_int) {
     let off: c_int = 0;

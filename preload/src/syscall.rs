@@ -7,12 +7,16 @@
 
 use crate::errno::Errno;
 use crate::files::Question;
-use crate::{connect, datagram, exec, files, peer, real, receive, sockopt};
+use crate::{bind, connect, datagram, exec, files, peer, real, receive, shutdown, sockopt};
 use libc::{c_char, c_int, c_long};
 
 /// The numbers of the calls that [`in_session`] knows.
 const HOOKED: &[c_long] = &[
     libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_shutdown,
+    libc::SYS_accept,
+    libc::SYS_accept4,
     libc::SYS_sendto,
     libc::SYS_sendmsg,
     libc::SYS_sendmmsg,
@@ -65,6 +69,10 @@ pub(crate) fn in_session(number: c_long, arguments: [usize; 6]) -> c_long {
     let descriptor = a as c_int;
     match number {
         libc::SYS_connect => c_long::from(connect::connect_in_session(descriptor, b as _, c as _)),
+        libc::SYS_bind => c_long::from(bind::bind_in_session(descriptor, b as _, c as _)),
+        libc::SYS_shutdown => c_long::from(shutdown::shutdown_in_session(descriptor, b as _)),
+        libc::SYS_accept => c_long::from(peer::accept_in_session(descriptor, b as _, c as _)),
+        libc::SYS_accept4 => c_long::from(peer::accept4_in_session(descriptor, b as _, c as _, d as _)),
         libc::SYS_sendto => {
             datagram::sendto_in_session(descriptor, b as _, c, d as _, e as _, f as _) as c_long
         }

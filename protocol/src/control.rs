@@ -18,7 +18,10 @@
 //! Source       1     7   cookie u64, address
 //! OwnAddress   1     8   cookie u64
 //! Dissolve     1     9   cookie u64
-//! ResolvConf   1    10   -
+//! Bind         1    10   address
+//! PodAddress   1    11   address
+//! ShutDown     1    12   cookie u64
+//! ResolvConf   1    13   -
 //!
 //! reply     version kind payload
 //! Connected    1     1   -
@@ -33,7 +36,8 @@
 //! Names        1    10   count u16, then each: name (u16 length)
 //! Noted        1    20   -
 //! Flow         1    11   address
-//! File         1    12   -
+//! StandIn      1    12   address
+//! File         1    13   -
 //!
 //! address   family u8 (4 or 6), port u16, 4 or 16 bytes, and for 6 the scope u32
 //! search    bits: 1 RES_DEFNAMES, 2 RES_DNSRCH, 4 RES_NOTLDQUERY; 0x80 for any search at all
@@ -48,7 +52,7 @@ mod reply_ref;
 mod request;
 
 pub use address::{ControlAddress, TOKEN_LENGTH, Token};
-pub use data_address::{DATA_NETWORK, DATA_PREFIX, is_data_address};
+pub use data_address::{SessionAddresses, is_data_address, is_of_every_machine, is_stand_in};
 pub use lookup::{Family, Purpose, Search, Way};
 pub use reply::Reply;
 pub use reply_ref::{AddressList, NameList, ReplyRef};

@@ -28,11 +28,16 @@ pub enum ConnectFailure {
     Exhausted = 9,
     /// The earlier failure of this socket was fetched already, and connect(2) was called once more: `ECONNABORTED`.
     AlreadyReported = 10,
+    /// The kernel connects this socket no more: `EINVAL`.
+    Invalid = 11,
+    /// Another call has connected this socket meanwhile, or is about to: what the kernel says of it counts, `EISCONN` or
+    /// `EALREADY`.
+    NotAtRest = 12,
 }
 
 impl ConnectFailure {
     /// Every failure, for exhaustive tests and decoding.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Refused,
         Self::TimedOut,
         Self::HostUnreachable,
@@ -43,6 +48,8 @@ impl ConnectFailure {
         Self::TunnelDown,
         Self::Exhausted,
         Self::AlreadyReported,
+        Self::Invalid,
+        Self::NotAtRest,
     ];
 
     #[inline]

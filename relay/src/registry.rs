@@ -9,6 +9,9 @@ use tokio::sync::Notify;
 /// How many failures are kept that no program has fetched yet; the oldest goes first.
 const MAX_FAILURES: usize = 8192;
 
+/// How many sockets are remembered that were shut down before they were connected; the oldest goes first.
+const MAX_SHUT_DOWN: usize = 1024;
+
 /// The sockets of the session's programs.
 #[derive(Default)]
 pub(crate) struct Registry(parking_lot::Mutex<Sockets>);
@@ -18,6 +21,8 @@ struct Sockets {
     peers: HashMap<u64, Peer>,
     failures: HashMap<u64, Failed>,
     failed_first: VecDeque<u64>,
+    /// Shut down before they were connected, the latest last.
+    shut_down: VecDeque<u64>,
 }
 
 struct Peer {
@@ -30,6 +35,19 @@ struct Failed {
     waiter: Waiter,
     /// `SO_ERROR` was read.
     reported: bool,
+    /// It was shut down afterwards: no connect of it succeeds until it is dissolved.
+    shut_down: bool,
+}
+
+impl Failed {
+    /// What connect(2) says of it.
+    fn told(&self) -> ConnectFailure {
+        if self.reported {
+            ConnectFailure::AlreadyReported
+        } else {
+            self.failure
+        }
+    }
 }
 
 /// How the program waits for its connect.
@@ -68,7 +86,27 @@ impl Registry {
     pub(crate) fn dissolved(&self, cookie: u64) -> Option<ConnectFailure> {
         let mut sockets = self.0.lock();
         sockets.forget_peer(cookie);
-        sockets.take_failure(cookie)
+        sockets.shut_down.retain(|other| *other != cookie);
+        let failed = sockets.forget_failure(cookie)?;
+        Some(failed.told())
+    }
+
+    /// The program shut down a socket that is not connected.
+    pub(crate) fn shut_down(&self, cookie: u64) {
+        let mut sockets = self.0.lock();
+        if let Some(failed) = sockets.failures.get_mut(&cookie) {
+            failed.shut_down = true;
+        } else if !sockets.shut_down.contains(&cookie) {
+            if sockets.shut_down.len() >= MAX_SHUT_DOWN {
+                sockets.shut_down.pop_front();
+            }
+            sockets.shut_down.push_back(cookie);
+        }
+    }
+
+    /// Whether the socket was shut down before it was connected.
+    pub(crate) fn is_shut_down(&self, cookie: u64) -> bool {
+        self.0.lock().shut_down.contains(&cookie)
     }
 
     /// A connect failed while the program was not waiting in it.
@@ -85,6 +123,7 @@ impl Registry {
                 failure,
                 waiter,
                 reported: false,
+                shut_down: false,
             },
         );
         sockets.failed_first.push_back(cookie);
@@ -144,12 +183,11 @@ impl Sockets {
     }
 
     fn take_failure(&mut self, cookie: u64) -> Option<ConnectFailure> {
+        if self.failures.get(&cookie)?.shut_down {
+            return Some(ConnectFailure::Invalid);
+        }
         let failed = self.forget_failure(cookie)?;
-        Some(if failed.reported {
-            ConnectFailure::AlreadyReported
-        } else {
-            failed.failure
-        })
+        Some(failed.told())
     }
 
     fn forget_failure(&mut self, cookie: u64) -> Option<Failed> {
@@ -186,6 +224,34 @@ mod tests {
         assert_eq!(registry.peer(1), Some(first));
         drop(last);
         assert_eq!(registry.peer(1), None);
+    }
+
+    #[test]
+    fn a_failed_socket_that_is_shut_down_is_connected_no_more_until_it_is_dissolved() {
+        let registry = Registry::default();
+        registry.failed(1, ConnectFailure::Refused, Waiter::Poll);
+        registry.shut_down(1);
+        assert_eq!(registry.report_failure(1), Some(ConnectFailure::Refused));
+        for _ in 0..2 {
+            assert_eq!(registry.take_failure(1), Some(ConnectFailure::Invalid));
+        }
+        assert_eq!(registry.dissolved(1), Some(ConnectFailure::AlreadyReported));
+        assert_eq!(registry.take_failure(1), None);
+    }
+
+    #[test]
+    fn a_socket_that_was_shut_down_before_its_first_connect_is_known_until_it_is_dissolved() {
+        let registry = Registry::default();
+        assert!(!registry.is_shut_down(1));
+        registry.shut_down(1);
+        registry.shut_down(1);
+        assert!(registry.is_shut_down(1));
+        registry.dissolved(1);
+        assert!(!registry.is_shut_down(1));
+        for cookie in 0..=MAX_SHUT_DOWN as u64 {
+            registry.shut_down(cookie);
+        }
+        assert!(!registry.is_shut_down(0) && registry.is_shut_down(1));
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! Which way a target goes: through the cluster or over this machine's own network.
 //!
 //! Loopback never comes here, the preloaded library keeps it local. For the rest the session's rules count, the first
-//! that matches, and without one everything goes through the cluster, but for addresses that were learnt from a
-//! local answer: a connection follows its name. No local answer makes an address local that the cluster gave, or that lies
+//! that matches, and without one everything goes through the cluster, but for addresses that are this machine's own or the
+//! pod's, and those that were learnt from a local answer: a connection follows its name. No local answer makes an address local that the cluster gave, or that lies
 //! in a network of the cluster's: whoever runs a name server near this machine must not lead a session's connections away.
 
+mod here;
 mod learnt;
+mod pod;
+
+pub(crate) use pod::{Pod, Transport};
 
 use ipnet::IpNet;
 use kinject_protocol::rules::{Rule, Way};
@@ -22,6 +26,7 @@ pub(crate) struct Routes {
     rules: Vec<Rule>,
     learnt: parking_lot::Mutex<Learnt>,
     networks: parking_lot::Mutex<Networks>,
+    pod: parking_lot::Mutex<Option<Pod>>,
 }
 
 /// The cluster's networks, as far as they are known.
@@ -60,6 +65,10 @@ pub(crate) enum Cause<'a> {
     Rule(&'a Rule),
     /// A name server of this machine gave the address.
     Learnt,
+    /// It is the pod's own: who connects to it means the session's programs, at this address on loopback.
+    Pod(SocketAddr),
+    /// An interface of this machine has the address.
+    Interface,
     /// Nothing else.
     Default,
 }
@@ -69,6 +78,8 @@ impl fmt::Display for Cause<'_> {
         match self {
             Self::Rule(rule) => rule.fmt(formatter),
             Self::Learnt => formatter.write_str("learnt locally"),
+            Self::Pod(_) => formatter.write_str("the pod itself"),
+            Self::Interface => formatter.write_str("this machine"),
             Self::Default => formatter.write_str("default"),
         }
     }
@@ -79,9 +90,35 @@ impl Routes {
     pub(crate) fn new(rules: Vec<Rule>) -> Self {
         Self {
             rules,
-            learnt: parking_lot::Mutex::default(),
-            networks: parking_lot::Mutex::default(),
+            ..Self::default()
         }
+    }
+
+    /// The pod that the agent stands in.
+    pub(crate) fn set_pod(&self, pod: Pod) {
+        *self.pod.lock() = Some(pod);
+    }
+
+    /// What stands on loopback for this address, if it is the pod's own. That is what the agent says of itself: enough for what a
+    /// program binds, but see [`Self::decide`].
+    pub(crate) fn stand_in(&self, address: SocketAddr) -> Option<SocketAddr> {
+        self.pod.lock().as_ref()?.stand_in(address)
+    }
+
+    /// The pod's address for which this one stands on loopback.
+    pub(crate) fn pod_address(&self, stand_in: SocketAddr) -> Option<SocketAddr> {
+        self.pod.lock().as_ref()?.address(stand_in)
+    }
+
+    /// What stands for a target that is the pod itself.
+    fn reached_here(&self, target: SocketAddr, transport: Option<Transport>) -> Option<SocketAddr> {
+        let pod = self.pod.lock();
+        let pod = pod.as_ref()?;
+        let stand_in = pod.stand_in(target)?;
+        // whose name it is does not depend on who listens
+        transport
+            .is_none_or(|transport| pod.is_reached_here(stand_in, transport))
+            .then_some(stand_in)
     }
 
     /// The networks that an agent's pod has addresses in or routes to. Those of earlier agents, on other nodes, stay the
@@ -108,14 +145,19 @@ impl Routes {
         self.learnt.lock().is_remote(address) || self.networks.lock().contain(address)
     }
 
-    /// Which way connections and datagrams to this target go.
-    pub(crate) fn decide(&self, target: SocketAddr) -> Decision<'_> {
-        self.decide_for(target.ip(), Some(target.port()))
+    /// Which way connections or datagrams to this target go.
+    ///
+    /// An address that the cluster's name servers gave is the cluster's also where the agent says that it is its own: no answer of
+    /// the cluster's leads to this machine.
+    pub(crate) fn decide(&self, target: SocketAddr, transport: Transport) -> Decision<'_> {
+        self.decide_for(target, Some(transport))
     }
 
     /// Whether an address, whatever the port, is this machine's to reach and to name.
     pub(crate) fn is_local(&self, address: IpAddr) -> bool {
-        self.decide_for(address, None).way == Way::Local
+        let decision = self.decide_for(SocketAddr::new(address, 0), None);
+        // the pod's name is the cluster's
+        decision.way == Way::Local && !matches!(decision.cause, Cause::Pod(_))
     }
 
     /// Whether a local name server gave this address, and the cluster did not.
@@ -152,16 +194,24 @@ impl Routes {
         }
     }
 
-    fn decide_for(&self, address: IpAddr, port: Option<u16>) -> Decision<'_> {
-        let address = address.to_canonical();
+    fn decide_for(&self, mut target: SocketAddr, transport: Option<Transport>) -> Decision<'_> {
+        let address = target.ip().to_canonical();
+        if address.is_ipv4() {
+            target.set_ip(address);
+        }
         let learnt = self.learnt.lock();
         let name = learnt.name(address);
+        let port = transport.map(|_| target.port());
         let rule = self.rules.iter().find(|rule| rule.covers(address, name, port));
         let (way, cause) = match rule {
             Some(rule) => (rule.way, Cause::Rule(rule)),
-            None if learnt.is_local(address) && !self.networks.lock().contain(address) => {
-                (Way::Local, Cause::Learnt)
+            None if learnt.is_remote(address) => (Way::Remote, Cause::Default),
+            None if let Some(stand_in) = self.reached_here(target, transport) => {
+                (Way::Local, Cause::Pod(stand_in))
             }
+            None if self.networks.lock().contain(address) => (Way::Remote, Cause::Default),
+            None if learnt.is_local(address) => (Way::Local, Cause::Learnt),
+            None if here::is_of_this_machine(target) => (Way::Local, Cause::Interface),
             None => (Way::Remote, Cause::Default),
         };
         Decision {
@@ -175,6 +225,7 @@ impl Routes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kinject_protocol::control::SessionAddresses;
 
     fn routes(rules: &[(Way, &str)]) -> Routes {
         let rules = rules
@@ -184,7 +235,7 @@ mod tests {
     }
 
     fn way(routes: &Routes, target: &str) -> Way {
-        routes.decide(target.parse().unwrap()).way
+        routes.decide(target.parse().unwrap(), Transport::Tcp).way
     }
 
     #[test]
@@ -269,12 +320,90 @@ mod tests {
         routes.learnt_from_cluster("db.test", &[address]);
         assert_eq!(way(&routes, "203.0.113.1:5432"), Way::Remote);
         assert_eq!(way(&routes, "203.0.113.1:80"), Way::Local);
-        let decision = routes.decide("203.0.113.1:5432".parse().unwrap());
+        let decision = routes.decide("203.0.113.1:5432".parse().unwrap(), Transport::Tcp);
         assert_eq!(decision.cause.to_string(), "--remote db.test:5432");
         assert_eq!(decision.name.as_deref(), Some("db.test"));
         assert_eq!(routes.way_of_name("wiki.office.test"), Some(Way::Local));
         assert_eq!(routes.way_of_name("db.test"), Some(Way::Local));
         assert_eq!(routes.way_of_name("web"), None);
+    }
+
+    #[test]
+    fn an_address_of_this_machines_is_local_unless_a_rule_says_otherwise_or_the_cluster_gave_it() {
+        // loopback never comes here, and is the one address that is every machine's
+        let own = "127.0.0.1:80";
+        let decided = |routes: &Routes| {
+            let decision = routes.decide(own.parse().unwrap(), Transport::Tcp);
+            (decision.way, decision.cause.to_string())
+        };
+        assert_eq!(
+            decided(&Routes::default()),
+            (Way::Local, "this machine".to_owned())
+        );
+        let by_rule = routes(&[(Way::Remote, "*")]);
+        assert_eq!(decided(&by_rule), (Way::Remote, "--remote *".to_owned()));
+        let by_answer = Routes::default();
+        by_answer.learnt_from_cluster("a", &["127.0.0.1".parse().unwrap()]);
+        assert_eq!(decided(&by_answer).0, Way::Remote);
+        let by_network = Routes::default();
+        by_network.set_api_networks(vec!["127.0.0.0/8".parse().unwrap()]);
+        assert_eq!(decided(&by_network).0, Way::Remote);
+    }
+
+    #[test]
+    fn the_pods_address_means_the_sessions_programs_and_its_name_is_the_clusters() {
+        let routes = routes(&[(Way::Remote, "10.244.0.5:443")]);
+        let [v4, v6] = ["10.244.0.5", "fd00::5"].map(|address| address.parse().unwrap());
+        let session = SessionAddresses::of(5);
+        routes.set_pod(Pod::new([v4, v6].into_iter(), session, false));
+        routes.add_pod_networks(&["10.244.0.0/24".parse().unwrap()]);
+        let cause = |target: &str| {
+            let decision = routes.decide(target.parse().unwrap(), Transport::Tcp);
+            (decision.way, decision.cause.to_string())
+        };
+        for target in ["10.244.0.5:80", "[::ffff:10.244.0.5]:80", "[fd00::5]:80"] {
+            assert_eq!(
+                cause(target),
+                (Way::Local, "the pod itself".to_owned()),
+                "{target}"
+            );
+        }
+        assert_eq!(cause("10.244.0.6:80"), (Way::Remote, "default".to_owned()));
+        assert_eq!(cause("10.244.0.5:443").1, "--remote 10.244.0.5:443");
+        assert!(!routes.is_local(v4));
+        // who answers with it for a name leads nobody to this machine, and it can be bound all the same
+        routes.learnt_from_cluster("a", &[v6]);
+        assert_eq!(cause("[fd00::5]:80"), (Way::Remote, "default".to_owned()));
+        assert!(routes.stand_in("[fd00::5]:80".parse().unwrap()).is_some());
+        // another agent's pod
+        routes.set_pod(Pod::new(
+            ["10.244.0.6".parse().unwrap()].into_iter(),
+            session,
+            false,
+        ));
+        assert_eq!(cause("10.244.0.5:80").1, "default");
+        assert_eq!(cause("10.244.0.6:80").1, "the pod itself");
+    }
+
+    #[test]
+    fn where_others_stand_beside_an_agent_its_address_is_theirs_unless_somebody_listens_here() {
+        let routes = Routes::default();
+        let session = SessionAddresses::of(0x0001_0909);
+        routes.set_pod(Pod::new(
+            ["10.244.0.5".parse().unwrap()].into_iter(),
+            session,
+            true,
+        ));
+        let listener = std::net::TcpListener::bind((session.pod_v4, 0)).unwrap();
+        let target = SocketAddr::new(
+            "10.244.0.5".parse().unwrap(),
+            listener.local_addr().unwrap().port(),
+        );
+        let cause = |transport| routes.decide(target, transport).cause.to_string();
+        assert_eq!(cause(Transport::Tcp), "the pod itself");
+        assert_eq!(cause(Transport::Udp), "default");
+        drop(listener);
+        assert_eq!(cause(Transport::Tcp), "default");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::control::listener::{ControlListener, ControlSockets, network_of};
 use crate::data::abandoned::Abandonments;
 use crate::data::closed::ClosedSockets;
 use crate::data::open::OpenConnections;
-use crate::data::ports::{self, DataPorts};
+use crate::data::ports::DataPorts;
 use crate::datagrams::{self, Flows};
 use crate::ending::Endings;
 use crate::log;
@@ -19,12 +19,12 @@ use crate::names::shown::ShownResolvConf;
 use crate::outsiders::Outsiders;
 use crate::registry::Registry;
 use crate::report::Failure;
-use crate::routes::Routes;
+use crate::routes::{Pod, Routes};
 use crate::ticker::Ticker;
 use crate::trace::Trace;
 use crate::uplink::{Connector, Keeper, Up, Uplink};
 use ipnet::IpNet;
-use kinject_protocol::control::{Reply, Request};
+use kinject_protocol::control::{Reply, Request, SessionAddresses};
 use kinject_protocol::environment::RESOLV_CONF;
 use kinject_protocol::folder;
 use kinject_protocol::session::{Confidential, Event, Ready, Report, SessionConfig, Target};
@@ -219,13 +219,8 @@ async fn bring_up(
     })?;
     let network = control.listeners.first().and_then(ControlListener::network);
     let number = u32::from_str_radix(&config.session, 16).unwrap_or_default();
-    let ports = DataPorts::open(number).await.map_err(|error| {
-        Failure::lasting(
-            format!("cannot listen on loopback: {error}"),
-            "is the loopback interface up?",
-        )
-    })?;
-    log::info!("connects are kept in progress by {}", ports.mode().name());
+    let addresses = SessionAddresses::of(number);
+    let ports = DataPorts::open(addresses.data).await?;
     let (connector, place) = connector(config, events, clean_up).await?;
     // read while the agent comes up
     let networks =
@@ -255,12 +250,14 @@ async fn bring_up(
     let routes = Rc::new(Routes::new(config.rules.clone()));
     let is_pod = matches!(config.target, Target::Kubernetes(_));
     // an agent that somebody runs by hand may well stand in this machine's own network
-    let note_networks = move |routes: &Routes, up: &Up| {
+    let note_pod = move |routes: &Routes, up: &Up| {
+        let sources = up.names.sources.iter().map(|source| source.address);
+        routes.set_pod(Pod::new(sources, addresses, !is_pod));
         if is_pod {
             routes.add_pod_networks(&up.names.networks);
         }
     };
-    note_networks(&routes, &established.up);
+    note_pod(&routes, &established.up);
     let trace = Trace::open(config.trace.as_ref(), Rc::clone(&routes))
         .map(Rc::new)
         .map_err(|error| {
@@ -281,7 +278,7 @@ async fn bring_up(
         trace,
         registry: Registry::default(),
         connections: OpenConnections::default(),
-        flows: Flows::new(ports::address(number)),
+        flows: Flows::new(addresses.data),
         ports,
         abandonments: Abandonments::default(),
         closed: ClosedSockets::new(),
@@ -296,7 +293,7 @@ async fn bring_up(
     let mut tasks = JoinSet::new();
     let renewed = Rc::clone(&session);
     tasks.spawn_local(keeper.run(established, move |up| {
-        note_networks(&renewed.routes, up);
+        note_pod(&renewed.routes, up);
         renewed.resolver.forget();
     }));
     let told = Rc::clone(&session);
@@ -394,6 +391,18 @@ async fn answer(session: &Rc<Session>, call: Conversation) {
             .registry
             .dissolved(cookie)
             .map_or(Reply::Noted, Reply::Failed),
+        Request::Bind { address } => session
+            .routes
+            .stand_in(address)
+            .map_or(Reply::Local, Reply::StandIn),
+        Request::PodAddress { address } => session
+            .routes
+            .pod_address(address)
+            .map_or(Reply::Unknown, Reply::Peer),
+        Request::ShutDown { cookie } => {
+            session.registry.shut_down(cookie);
+            Reply::Noted
+        }
         Request::Failure { cookie } => session
             .registry
             .report_failure(cookie)

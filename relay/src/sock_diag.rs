@@ -1,11 +1,14 @@
 //! What the kernel tells of sockets, without any privilege (sock_diag(7)).
 
-use netlink_packet_core::{NetlinkBuffer, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::SockDiagMessage;
-use netlink_packet_sock_diag::inet::InetResponseHeader;
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_UDP};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 /// Longer than the kernel's messages about one socket.
@@ -34,5 +37,77 @@ pub(crate) fn read(message: &[u8]) -> io::Result<InetResponseHeader> {
         NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => Ok(response.header),
         NetlinkPayload::Error(error) => Err(error.to_io()),
         other => Err(io::Error::other(format!("an unexpected message: {other:?}"))),
+    }
+}
+
+/// A socket for questions; each has a number of its own, which its answer repeats (netlink(7)).
+pub(crate) struct Inquiry {
+    socket: OwnedFd,
+    last: Cell<u32>,
+}
+
+impl Inquiry {
+    /// Opens it.
+    pub(crate) fn open() -> io::Result<Self> {
+        Ok(Self {
+            socket: open(0)?,
+            last: Cell::new(0),
+        })
+    }
+
+    /// The inode of the socket of this protocol with these addresses, 0 if it has none.
+    pub(crate) fn inode(&self, protocol: u8, local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
+        let number = self.ask(protocol, local, peer)?;
+        let mut answer = [0; MESSAGE];
+        loop {
+            // The kernel has answered while it took the question, unless it lacked memory; then there is nothing to read. An
+            // answer that an earlier question was not waited for is passed over.
+            let (length, _) = rustix::net::recv(&self.socket, &mut answer, RecvFlags::empty())?;
+            let answer = answer.get(..length).unwrap_or_default();
+            if self::number(answer) != Some(number) {
+                continue;
+            }
+            let found = read(answer)?;
+            let ports = (found.socket_id.source_port, found.socket_id.destination_port);
+            if ports != (local.port(), peer.port()) {
+                return Err(io::Error::other("the kernel answered about another socket"));
+            }
+            return Ok(found.inode);
+        }
+    }
+
+    /// Sends the question, and gives its number.
+    pub(crate) fn ask(&self, protocol: u8, local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
+        let number = self.last.get().wrapping_add(1);
+        self.last.set(number);
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST;
+        header.sequence_number = number;
+        // who asks about UDP names the two the other way round ("for historical reasons", net/ipv4/udp_diag.c)
+        let (source, destination) = match protocol {
+            IPPROTO_UDP => (peer, local),
+            _ => (local, peer),
+        };
+        let question = InetRequest {
+            family: if local.is_ipv4() { AF_INET } else { AF_INET6 },
+            protocol,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::all(),
+            socket_id: SocketId {
+                source_port: source.port(),
+                destination_port: destination.port(),
+                source_address: source.ip(),
+                destination_address: destination.ip(),
+                interface_id: 0,
+                // any
+                cookie: [0xff; 8],
+            },
+        };
+        let mut question = NetlinkMessage::new(header, SockDiagMessage::InetRequest(question).into());
+        question.finalize();
+        let mut bytes = vec![0; question.buffer_len()];
+        question.serialize(&mut bytes);
+        rustix::net::send(&self.socket, &bytes, SendFlags::empty())?;
+        Ok(number)
     }
 }

@@ -14,7 +14,7 @@
 mod row;
 
 use crate::names::message::Code;
-use crate::routes::Routes;
+use crate::routes::{Routes, Transport};
 use crate::{log, words};
 use kinject_protocol::control::{Purpose, Reply};
 use kinject_protocol::rules::Way;
@@ -73,15 +73,15 @@ impl Trace {
     }
 
     /// Begins a connect or a datagram, for which the routes decide.
-    pub(crate) fn target(&self, call: &'static str, target: SocketAddr) -> Traced<'_> {
+    pub(crate) fn target(&self, transport: Transport, target: SocketAddr) -> Traced<'_> {
         self.begin(|| {
-            let decision = self.routes.decide(target);
+            let decision = self.routes.decide(target, transport);
             let target = SocketAddr::new(target.ip().to_canonical(), target.port());
             let target = match &decision.name {
                 Some(name) => format!("{target} ({})", column(name)),
                 None => target.to_string(),
             };
-            (call, target, decision.cause.to_string(), decision.way)
+            (transport.call(), target, decision.cause.to_string(), decision.way)
         })
     }
 
@@ -228,12 +228,12 @@ mod tests {
         let wanted = session::Trace::File(file.path().to_owned());
         let trace = Trace::open(Some(&wanted), routes).unwrap();
         trace
-            .target("connect", "10.96.10.1:80".parse().unwrap())
+            .target(Transport::Tcp, "10.96.10.1:80".parse().unwrap())
             .ended("connected");
         trace
-            .target("connect", "[::ffff:10.20.0.7]:80".parse().unwrap())
+            .target(Transport::Tcp, "[::ffff:10.20.0.7]:80".parse().unwrap())
             .ended("left to this machine");
-        drop(trace.target("connect", "10.96.10.1:81".parse().unwrap()));
+        drop(trace.target(Transport::Tcp, "10.96.10.1:81".parse().unwrap()));
         trace
             .lookup(b"a\nb")
             .answered(&Reply::NameFailed(NameFailure::NotFound), Purpose::AddressInfo);
@@ -280,7 +280,7 @@ mod tests {
         let trace = Trace::open(Some(&wanted), routes).unwrap();
         trace.lookup(b"\xff \x9b\r\n").ended("found\x07");
         trace
-            .target("connect", "10.96.0.7:80".parse().unwrap())
+            .target(Transport::Tcp, "10.96.0.7:80".parse().unwrap())
             .ended("connected");
         let lines = std::fs::read_to_string(file.path()).unwrap();
         let lines: Vec<Vec<&str>> = lines
@@ -307,7 +307,7 @@ mod tests {
         let trace = Trace::open(None, Rc::default()).unwrap();
         assert!(trace.lookup(b"web").0.is_none());
         trace
-            .target("connect", "10.96.10.1:80".parse().unwrap())
+            .target(Transport::Tcp, "10.96.10.1:80".parse().unwrap())
             .ended("connected");
     }
 }

@@ -21,6 +21,8 @@ pub(crate) fn errno(failure: ConnectFailure) -> &'static str {
         ConnectFailure::TunnelDown => "ENETUNREACH: the session is over",
         ConnectFailure::Exhausted => "EAGAIN",
         ConnectFailure::AlreadyReported => "ECONNABORTED",
+        ConnectFailure::Invalid => "EINVAL",
+        ConnectFailure::NotAtRest => "EALREADY",
     }
 }
 

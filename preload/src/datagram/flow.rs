@@ -1,6 +1,7 @@
 //! Which way a socket's datagrams go, from memory or from the relay.
 
 use super::cache::{self, Origin, Way};
+use crate::bind;
 use crate::control::{self, SMALL_REPLY, Trouble};
 use crate::errno::Errno;
 use crate::failure;
@@ -8,7 +9,7 @@ use crate::session::Session;
 use crate::socket::{self, Kind};
 use core::net::{IpAddr, SocketAddr};
 use kinject_protocol::ConnectFailure;
-use kinject_protocol::control::{ReplyRef, Request};
+use kinject_protocol::control::{ReplyRef, Request, is_stand_in};
 use libc::c_int;
 
 /// What becomes of datagrams to one target.
@@ -18,6 +19,8 @@ pub(crate) enum Fate {
     Native,
     /// They go to this address, which suits the socket.
     Flow(SocketAddr),
+    /// The same, and the address stands for the pod's own.
+    StandIn(SocketAddr),
     /// It is a TCP socket.
     Tcp,
     Failed(Errno),
@@ -29,6 +32,7 @@ pub(super) fn fate(session: &Session, socket: c_int, target: SocketAddr) -> Fate
         return Fate::Native;
     };
     match cache::way(cookie, target) {
+        Some(Way::Flow(address)) if is_stand_in(address.ip()) => return Fate::StandIn(address),
         Some(Way::Flow(address)) => return Fate::Flow(address),
         Some(Way::Local) => return Fate::Native,
         None => {}
@@ -51,6 +55,10 @@ pub(super) fn fate(session: &Session, socket: c_int, target: SocketAddr) -> Fate
         Ok(ReplyRef::Flow(address)) => {
             cache::remember_flow(cookie, target, address);
             Fate::Flow(address)
+        }
+        Ok(ReplyRef::StandIn(address)) => {
+            cache::remember_flow(cookie, target, address);
+            Fate::StandIn(address)
         }
         Ok(ReplyRef::Local) | Err(Trouble::Elsewhere) => {
             cache::remember_local(cookie, target);
@@ -75,6 +83,7 @@ pub(super) fn connect(session: &Session, socket: c_int, target: SocketAddr) -> F
     let mut buffer = [0; SMALL_REPLY];
     match control::ask_about(session, &request, Some(socket), &mut buffer) {
         Ok(ReplyRef::Connected) => Fate::Flow(target),
+        Ok(ReplyRef::StandIn(address)) => Fate::StandIn(address),
         Ok(ReplyRef::Local) | Err(Trouble::Elsewhere) => Fate::Native,
         Ok(ReplyRef::Failed(failed)) => Fate::Failed(errno(failed)),
         // not an answer to what was asked
@@ -94,6 +103,11 @@ pub(super) fn source(session: &Session, socket: c_int, address: SocketAddr) -> O
     if Kind::of(socket) != Kind::Udp {
         return None;
     }
+    if is_stand_in(address.ip()) {
+        let pods = bind::pod_address(session, address)?;
+        cache::remember_flow(cookie, pods, address);
+        return Some(pods);
+    }
     let mut buffer = [0; SMALL_REPLY];
     match control::ask(session, &Request::Source { cookie, address }, &mut buffer) {
         Ok(ReplyRef::Peer(target)) => {
@@ -107,6 +121,18 @@ pub(super) fn source(session: &Session, socket: c_int, address: SocketAddr) -> O
         // there is no relay to ask: the kernel's answer is the best there is
         Ok(_) | Err(_) => None,
     }
+}
+
+/// What stands for this address on loopback, in the form that suits the socket, if it is the pod's own.
+pub(super) fn stand_in(session: &Session, socket: c_int, address: IpAddr) -> Option<SocketAddr> {
+    let cookie = socket::cookie(socket)?;
+    let pods = SocketAddr::new(address, 0);
+    if let Some(Way::Flow(known)) = cache::way(cookie, pods) {
+        return Some(known);
+    }
+    let there = bind::stand_in(session, pods)?;
+    cache::remember_flow(cookie, pods, there);
+    Some(there)
 }
 
 /// The socket's association is about to be dissolved, and with it perhaps its port.

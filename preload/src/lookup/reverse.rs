@@ -56,6 +56,7 @@ pub(super) fn ask<'a>(
             | ReplyRef::Addresses { .. }
             | ReplyRef::Answer(_)
             | ReplyRef::Flow(_)
+            | ReplyRef::StandIn(_)
             | ReplyRef::Noted
             | ReplyRef::File,
         )

@@ -124,6 +124,7 @@ pub(super) fn ask(
             | ReplyRef::Addresses { .. }
             | ReplyRef::Names(_)
             | ReplyRef::Flow(_)
+            | ReplyRef::StandIn(_)
             | ReplyRef::Noted
             | ReplyRef::File,
         )

@@ -32,6 +32,8 @@ fn every_failure_sets_its_errno() {
             ConnectFailure::AddressNotAvailable => "EADDRNOTAVAIL",
             ConnectFailure::Exhausted => "EAGAIN",
             ConnectFailure::AlreadyReported => "ECONNABORTED",
+            ConnectFailure::Invalid => "EINVAL",
+            ConnectFailure::NotAtRest => "EALREADY",
         };
         let said = blocking(&relay, Script::Fail(failure));
         assert_eq!(

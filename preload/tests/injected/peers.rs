@@ -137,3 +137,34 @@ fn a_call_that_receives_nothing_leaves_lengths_and_headers_as_they_were() {
     );
     assert!(said.contains("jumped out of: name kept length 8\n"), "{said}");
 }
+
+#[test]
+fn the_pods_own_address_can_be_bound_and_reached_and_is_told_everywhere() {
+    let relay = Relay::start();
+    for (args, shown) in [
+        (&["10.244.0.5"][..], "10.244.0.5:0"),
+        (&["::ffff:10.244.0.5"], "[::ffff:10.244.0.5]:0"),
+        (&["fd00::5"], "[fd00::5]:0"),
+        (&["fd00::5", "v6only"], "[fd00::5]:0"),
+    ] {
+        let length = if shown.starts_with('[') { 28 } else { 16 };
+        let streams = format!(
+            "bind: 0\nlisten: 0\nlistener: POD PORT\nbound twice: EADDRINUSE\nconnect: 0\nclient: POD PORT\n\
+             client's peer: POD PORT\naccepted from: POD PORT\nlength: {length}\naccepted at: POD PORT\n\
+             accepted's peer: POD PORT\nwritten: 5\ndata: hello\nroom for 4: yes, length {length}, cut\n\
+             no address: yes\nnobody listens: ECONNREFUSED\n"
+        );
+        let any = if length == 28 { "[::]:0" } else { "0.0.0.0:0" };
+        let datagrams = format!(
+            "bind: 0\nserver: POD PORT\nfrom a socket with the address: 8\ndatagram: POD PORT\n\
+             from a socket without one: 8\ndatagram: POD PORT\nit still has none: {any} PORT\nconnect: 0\n\
+             peer: POD PORT\nown: POD PORT\nconnect a new one: 0\nown: POD PORT\n\
+             connected: 8\ndatagram: POD PORT\nby name: 8\na source: POD PORT\n\
+             by name, connected: 8\na source: POD PORT\na foreign source: no\n\
+             bind to a foreign address: EADDRNOTAVAIL\n"
+        );
+        let expected = format!("{streams}{streams}{datagrams}").replace("POD", shown);
+        let said = run(&relay, "pod_address", args);
+        assert_eq!(said, expected, "{args:?}");
+    }
+}

@@ -28,6 +28,18 @@ use tempfile::TempDir;
 /// The address at which the program's data arrives.
 const DATA: Ipv4Addr = Ipv4Addr::new(127, 107, 0, 1);
 
+/// The pod's own addresses, and what stands for each of them.
+const POD: [(IpAddr, Ipv4Addr); 2] = [
+    (
+        IpAddr::V4(Ipv4Addr::new(10, 244, 0, 5)),
+        Ipv4Addr::new(127, 106, 0, 1),
+    ),
+    (
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 5)),
+        Ipv4Addr::new(127, 105, 0, 1),
+    ),
+];
+
 /// A relay that listens.
 pub(crate) struct Relay {
     folder: TempDir,
@@ -203,8 +215,17 @@ impl World {
                     reply(conversation, &answer);
                 }
             }
-            Request::Flow { target, .. } => {
-                assert!(passed.is_some(), "a flow is asked for with its socket");
+            Request::Flow { target, connect } => {
+                let socket = passed.expect("a flow is asked for with its socket");
+                if let Some(there) = stand_in(target) {
+                    let place = if connect {
+                        there.ip()
+                    } else {
+                        target_of_nobody(&socket)
+                    };
+                    bind_at(&socket, place);
+                    return reply(conversation, &Reply::StandIn(form_of(there, &socket)));
+                }
                 let failure = Reply::Failed(ConnectFailure::NetworkUnreachable);
                 match Script::of_port(target.port()) {
                     Script::Local => reply(conversation, &Reply::Local),
@@ -217,7 +238,20 @@ impl World {
                     reply(conversation, &answer);
                 }
             }
-            Request::Outsider { .. } => reply(conversation, &Reply::Noted),
+            Request::Outsider { .. } | Request::ShutDown { .. } => reply(conversation, &Reply::Noted),
+            Request::Bind { address } => {
+                reply(
+                    conversation,
+                    &stand_in(address).map_or(Reply::Local, Reply::StandIn),
+                );
+            }
+            Request::PodAddress { address } => {
+                let known = POD
+                    .iter()
+                    .find(|(_, there)| IpAddr::V4(*there) == address.ip().to_canonical());
+                let pods = known.map(|(pods, _)| SocketAddr::new(*pods, address.port()));
+                reply(conversation, &pods.map_or(Reply::Unknown, Reply::Peer));
+            }
             Request::ResolvConf => {
                 let file = self.resolv_conf.lock().expect("no panic holds it").clone();
                 match file {
@@ -229,6 +263,10 @@ impl World {
     }
 
     fn connect(&self, conversation: &OwnedFd, target: SocketAddr, socket: OwnedFd) {
+        if let Some(there) = stand_in(target) {
+            bind_at(&socket, there.ip());
+            return reply(conversation, &Reply::StandIn(there));
+        }
         let cookie = sockopt::socket_cookie(&socket).expect("a cookie");
         let note = |failure| {
             let known = Known { target, failure };
@@ -348,11 +386,52 @@ fn wait_until_it_connects(conversation: &OwnedFd) {
     }
 }
 
+/// What stands for an address of the pod's own.
+fn stand_in(address: SocketAddr) -> Option<SocketAddr> {
+    let known = POD
+        .iter()
+        .find(|(pods, _)| *pods == address.ip().to_canonical())?;
+    Some(SocketAddr::new(known.1.into(), address.port()))
+}
+
+/// The unspecified address of the socket's family.
+fn target_of_nobody(socket: &OwnedFd) -> IpAddr {
+    match sockopt::socket_domain(socket) {
+        Ok(AddressFamily::INET6) => Ipv6Addr::UNSPECIFIED.into(),
+        _ => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// An IPv4 address as this socket takes it.
+fn form_of(address: SocketAddr, socket: &OwnedFd) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(v4) if sockopt::socket_domain(socket) == Ok(AddressFamily::INET6) => {
+            SocketAddr::new(v4.to_ipv6_mapped().into(), address.port())
+        }
+        _ => address,
+    }
+}
+
+/// Binds a socket that has no port yet.
+fn bind_at(socket: &OwnedFd, ip: IpAddr) {
+    let own: SocketAddr = net::getsockname(socket)
+        .expect("a name")
+        .try_into()
+        .expect("an internet address");
+    if own.port() == 0 {
+        if sockopt::socket_domain(socket) == Ok(AddressFamily::INET6) {
+            sockopt::set_ipv6_v6only(socket, false).expect("no address yet");
+        }
+        net::bind(socket, &form_of(SocketAddr::new(ip, 0), socket)).expect("bind");
+    }
+}
+
 /// The pod's address of that family.
 fn own_address(target: SocketAddr) -> IpAddr {
+    let [(v4, _), (v6, _)] = POD;
     match target.ip().to_canonical() {
-        IpAddr::V4(_) => Ipv4Addr::new(10, 244, 0, 5).into(),
-        IpAddr::V6(_) => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 5).into(),
+        IpAddr::V4(_) => v4,
+        IpAddr::V6(_) => v6,
     }
 }
 
@@ -499,6 +578,9 @@ fn describe(request: &Request<'_>) -> String {
         Request::OwnAddress { .. } => "own address".into(),
         Request::Dissolve { .. } => "dissolve".into(),
         Request::Failure { .. } => "failure".into(),
+        Request::ShutDown { .. } => "shut down".into(),
+        Request::Bind { address } => format!("bind {address}"),
+        Request::PodAddress { address } => format!("pod address {address}"),
         Request::Resolve {
             family,
             purpose,

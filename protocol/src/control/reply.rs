@@ -39,6 +39,8 @@ pub enum Reply {
     Flow(SocketAddr),
     /// The attached file, which is open for reading.
     File,
+    /// The address on loopback that stands for the pod's own: call the real function with it.
+    StandIn(SocketAddr),
 }
 
 impl Reply {
@@ -98,7 +100,12 @@ impl Reply {
                 let (bytes, length) = encode_address(address);
                 buffer.extend(&bytes[..length]);
             }
-            Self::File => buffer.push(12),
+            Self::StandIn(address) => {
+                buffer.push(12);
+                let (bytes, length) = encode_address(address);
+                buffer.extend(&bytes[..length]);
+            }
+            Self::File => buffer.push(13),
         }
     }
 

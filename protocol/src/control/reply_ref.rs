@@ -39,6 +39,8 @@ pub enum ReplyRef<'a> {
     Flow(SocketAddr),
     /// [`Reply::File`].
     File,
+    /// [`Reply::StandIn`].
+    StandIn(SocketAddr),
 }
 
 impl<'a> ReplyRef<'a> {
@@ -87,7 +89,8 @@ impl<'a> ReplyRef<'a> {
             }
             20 => Self::Noted,
             11 => Self::Flow(fields.address()?),
-            12 => Self::File,
+            12 => Self::StandIn(fields.address()?),
+            13 => Self::File,
             other => return Err(DecodeError::Value(other)),
         };
         fields.end().map(|()| reply)
@@ -113,6 +116,7 @@ impl From<ReplyRef<'_>> for Reply {
             ReplyRef::Noted => Self::Noted,
             ReplyRef::Flow(address) => Self::Flow(address),
             ReplyRef::File => Self::File,
+            ReplyRef::StandIn(address) => Self::StandIn(address),
         }
     }
 }

@@ -29,6 +29,21 @@ pub enum Request<'a> {
         /// The socket's cookie.
         cookie: u64,
     },
+    /// The socket with this `SO_COOKIE` was shut down before it was ever connected (shutdown(2)).
+    ShutDown {
+        /// The socket's cookie.
+        cookie: u64,
+    },
+    /// Where on loopback does a socket go that its program binds to this address?
+    Bind {
+        /// The address that the program passed to bind(2).
+        address: SocketAddr,
+    },
+    /// For which address of the pod does this address on loopback stand?
+    PodAddress {
+        /// The address that the kernel gave.
+        address: SocketAddr,
+    },
     /// Why did the connect of the socket with this `SO_COOKIE` fail? The answer is given once.
     Failure {
         /// The socket's cookie.
@@ -156,6 +171,23 @@ impl<'a> Request<'a> {
                 encoded.put(&cookie.to_le_bytes());
                 encoded
             }
+            Self::ShutDown { cookie } => {
+                let mut encoded = EncodedRequest::new(12);
+                encoded.put(&cookie.to_le_bytes());
+                encoded
+            }
+            Self::Bind { address } => {
+                let mut encoded = EncodedRequest::new(10);
+                let (address, length) = encode_address(address);
+                encoded.put(address.get(..length).unwrap_or(&address));
+                encoded
+            }
+            Self::PodAddress { address } => {
+                let mut encoded = EncodedRequest::new(11);
+                let (address, length) = encode_address(address);
+                encoded.put(address.get(..length).unwrap_or(&address));
+                encoded
+            }
             Self::Failure { cookie } => {
                 let mut encoded = EncodedRequest::new(3);
                 encoded.put(&cookie.to_le_bytes());
@@ -231,7 +263,7 @@ impl<'a> Request<'a> {
                 encoded.put(address.get(..length).unwrap_or(&address));
                 encoded
             }
-            Self::ResolvConf => EncodedRequest::new(10),
+            Self::ResolvConf => EncodedRequest::new(13),
         }
     }
 
@@ -331,7 +363,16 @@ impl<'a> Request<'a> {
             9 => Self::Dissolve {
                 cookie: u64::from_le_bytes(fields.array()?),
             },
-            10 => Self::ResolvConf,
+            10 => Self::Bind {
+                address: fields.address()?,
+            },
+            11 => Self::PodAddress {
+                address: fields.address()?,
+            },
+            12 => Self::ShutDown {
+                cookie: u64::from_le_bytes(fields.array()?),
+            },
+            13 => Self::ResolvConf,
             other => return Err(DecodeError::Value(other)),
         };
         fields.end().map(|()| request)

@@ -17,6 +17,13 @@ fn requests() -> Vec<Request<'static>> {
         Request::Failure { cookie: 1 },
         Request::OwnAddress { cookie: 9 },
         Request::Dissolve { cookie: 10 },
+        Request::ShutDown { cookie: 11 },
+        Request::Bind {
+            address: "10.244.0.5:8080".parse().unwrap(),
+        },
+        Request::PodAddress {
+            address: "[::ffff:127.105.1.2]:8080".parse().unwrap(),
+        },
         Request::Resolve {
             family: Family::Any,
             purpose: Purpose::AddressInfo,
@@ -83,6 +90,7 @@ fn replies() -> Vec<Reply> {
         Reply::Noted,
         Reply::File,
         Reply::Flow("127.107.1.2:9".parse().unwrap()),
+        Reply::StandIn("127.106.1.2:8080".parse().unwrap()),
         Reply::Addresses {
             canonical: b"web.default.svc.cluster.local".to_vec(),
             addresses: vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()],

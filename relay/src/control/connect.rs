@@ -10,6 +10,7 @@ use crate::data::program::ProgramSocket;
 use crate::log;
 use crate::names;
 use crate::registry::{Connected, Waiter};
+use crate::routes::{Cause, Transport};
 use crate::session::Session;
 use crate::words;
 use kinject_protocol::ConnectFailure;
@@ -39,7 +40,7 @@ pub(crate) async fn serve(
         log::debug!("connect to {target}: of another network namespace");
         return answer(&call, &Reply::Local);
     }
-    let program = match socket
+    let mut program = match socket
         .ok_or(io::ErrorKind::InvalidInput.into())
         .and_then(ProgramSocket::inspect)
     {
@@ -51,16 +52,23 @@ pub(crate) async fn serve(
     };
     if let Some(failure) = session.registry.take_failure(program.cookie) {
         // as the kernel does when it tells the failure in connect(2)
-        if let Err(error) = program.withdraw() {
+        if failure != ConnectFailure::Invalid
+            && let Err(error) = program.withdraw()
+        {
             log::warn!("connect to {target}: the socket keeps a failure that was told: {error}");
         }
         return answer(&call, &Reply::Failed(failure));
     }
-    if session.routes.decide(target).way == Way::Local {
+    program.needs_lift |= session.registry.is_shut_down(program.cookie);
+    let decision = session.routes.decide(target, Transport::Tcp);
+    if let Cause::Pod(stand_in) = decision.cause {
+        return serve_ourselves(session, &call, &program, target, stand_in);
+    }
+    if decision.way == Way::Local {
         log::debug!("connect to {target}: left to this machine");
         session
             .trace
-            .target("connect", target)
+            .target(Transport::Tcp, target)
             .ended("left to this machine");
         return answer(&call, &Reply::Local);
     }
@@ -76,15 +84,43 @@ pub(crate) async fn serve(
     }
 }
 
+/// Answers a program that connects to the pod's own address: it connects to what stands for that, from what stands for it.
+fn serve_ourselves(
+    session: &Session,
+    call: &Conversation,
+    program: &ProgramSocket,
+    target: SocketAddr,
+    stand_in: SocketAddr,
+) {
+    log::debug!("connect to {target}: to the pod itself, {stand_in}");
+    session
+        .trace
+        .target(Transport::Tcp, target)
+        .ended("left to this machine");
+    match program.bind_at(stand_in.ip()) {
+        Ok(()) => answer(call, &Reply::StandIn(stand_in)),
+        Err(error) => refuse(call, target, &error),
+    }
+}
+
 /// Answers a program that connects to the session's name server: the relay itself is that.
 async fn serve_names(session: &Session, call: &Conversation, program: &ProgramSocket, target: SocketAddr) {
     match session.ports.connect_now(program).await {
         Ok(ours) => {
             let _connected = session.registry.connected(program.cookie, target);
-            answer(call, &Reply::Connected);
+            answer(call, &done(program));
             names::server::serve(&session.resolver, ours).await;
         }
         Err(error) => refuse(call, target, &error),
+    }
+}
+
+/// What a program hears of a connect that is done. One that does not block learns it from poll(2), as ever.
+fn done(program: &ProgramSocket) -> Reply {
+    if program.nonblocking {
+        Reply::InProgress
+    } else {
+        Reply::Connected
     }
 }
 
@@ -196,7 +232,7 @@ async fn finish_at_once<'a>(
     match connected {
         Ok(ours) => {
             let connected = session.registry.connected(program.cookie, target);
-            answer(call, &Reply::Connected);
+            answer(call, &done(program));
             Some((ours, stream, connected))
         }
         Err(error) => {
@@ -252,7 +288,7 @@ async fn finish_pending(
 
 /// Dials, and traces it.
 async fn dial(session: &Session, target: SocketAddr) -> Result<TunnelStream, ConnectFailure> {
-    let traced = session.trace.target("connect", target);
+    let traced = session.trace.target(Transport::Tcp, target);
     let outcome = dial_through(session, target).await;
     traced.ended(match &outcome {
         Ok(_) => "connected",
@@ -301,14 +337,19 @@ pub(crate) fn failure_of(error: &DialError) -> ConnectFailure {
 
 /// The relay cannot connect the program's socket.
 fn refuse(call: &Conversation, target: SocketAddr, error: &io::Error) {
-    log::warn!("connect to {target}: cannot connect the program's socket: {error}");
     let failure = match error.raw_os_error() {
         Some(libc::EADDRNOTAVAIL) => ConnectFailure::AddressNotAvailable,
         // what an earlier connect of the socket left behind, which connect(2) reports before it dials anew
         Some(libc::ETIMEDOUT) => ConnectFailure::TimedOut,
         Some(libc::ECONNRESET) => ConnectFailure::Reset,
         Some(libc::ECONNABORTED) => ConnectFailure::AlreadyReported,
-        _ => ConnectFailure::Exhausted,
+        Some(libc::ECONNREFUSED) => ConnectFailure::Refused,
+        Some(libc::EINVAL) => ConnectFailure::Invalid,
+        Some(libc::EISCONN | libc::EALREADY) => ConnectFailure::NotAtRest,
+        _ => {
+            log::warn!("connect to {target}: cannot connect the program's socket: {error}");
+            ConnectFailure::Exhausted
+        }
     };
     answer(call, &Reply::Failed(failure));
 }

@@ -3,17 +3,11 @@
 //! On the wire both are the same FIN. The kernel tells them apart for whoever asks (sock_diag(7)): a socket that no
 //! descriptor refers to any more has no inode.
 
-use std::cell::Cell;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
 
-use crate::{log, sock_diag};
-use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage};
-use netlink_packet_sock_diag::SockDiagMessage;
-use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
-use rustix::net::{RecvFlags, SendFlags};
+use crate::log;
+use crate::sock_diag::Inquiry;
+use netlink_packet_sock_diag::constants::IPPROTO_TCP;
 
 /// Asks the kernel about programs' sockets, which takes it some microseconds.
 pub(crate) struct ClosedSockets(Option<Inquiry>);
@@ -25,7 +19,9 @@ impl ClosedSockets {
             // A kernel without this part of sock_diag looks for it with every question.
             let known = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-            inquiry.inode(known.local_addr()?, nobody).map(|_| inquiry)
+            inquiry
+                .inode(IPPROTO_TCP, known.local_addr()?, nobody)
+                .map(|_| inquiry)
         });
         Self(
             usable
@@ -39,7 +35,7 @@ impl ClosedSockets {
     /// Whether nobody has the program's end of this connection on loopback open any more, as far as the kernel tells.
     pub(crate) fn is_closed(&self, program: SocketAddr, ours: SocketAddr) -> bool {
         let Some(inquiry) = &self.0 else { return false };
-        match inquiry.inode(program, ours) {
+        match inquiry.inode(IPPROTO_TCP, program, ours) {
             Ok(inode) => inode == 0,
             // it was there when they were connected, and even its last state has passed
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
@@ -48,72 +44,6 @@ impl ClosedSockets {
                 false
             }
         }
-    }
-}
-
-/// A socket for questions; each has a number of its own, which its answer repeats (netlink(7)).
-struct Inquiry {
-    socket: OwnedFd,
-    last: Cell<u32>,
-}
-
-impl Inquiry {
-    fn open() -> io::Result<Self> {
-        Ok(Self {
-            socket: sock_diag::open(0)?,
-            last: Cell::new(0),
-        })
-    }
-
-    /// The inode of the TCP socket with these addresses, 0 if it has none.
-    fn inode(&self, local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
-        let number = self.ask(local, peer)?;
-        let mut answer = [0; sock_diag::MESSAGE];
-        loop {
-            // The kernel has answered while it took the question, unless it lacked memory; then there is nothing to read. An
-            // answer that an earlier question was not waited for is passed over.
-            let (length, _) = rustix::net::recv(&self.socket, &mut answer, RecvFlags::empty())?;
-            let answer = answer.get(..length).unwrap_or_default();
-            if sock_diag::number(answer) != Some(number) {
-                continue;
-            }
-            let found = sock_diag::read(answer)?;
-            let ports = (found.socket_id.source_port, found.socket_id.destination_port);
-            if ports != (local.port(), peer.port()) {
-                return Err(io::Error::other("the kernel answered about another socket"));
-            }
-            return Ok(found.inode);
-        }
-    }
-
-    /// Sends the question, and gives its number.
-    fn ask(&self, local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
-        let number = self.last.get().wrapping_add(1);
-        self.last.set(number);
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST;
-        header.sequence_number = number;
-        let question = InetRequest {
-            family: if local.is_ipv4() { AF_INET } else { AF_INET6 },
-            protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::empty(),
-            states: StateFlags::all(),
-            socket_id: SocketId {
-                source_port: local.port(),
-                destination_port: peer.port(),
-                source_address: local.ip(),
-                destination_address: peer.ip(),
-                interface_id: 0,
-                // any
-                cookie: [0xff; 8],
-            },
-        };
-        let mut question = NetlinkMessage::new(header, SockDiagMessage::InetRequest(question).into());
-        question.finalize();
-        let mut bytes = vec![0; question.buffer_len()];
-        question.serialize(&mut bytes);
-        rustix::net::send(&self.socket, &bytes, SendFlags::empty())?;
-        Ok(number)
     }
 }
 
@@ -182,12 +112,12 @@ mod tests {
         let nobody = "127.0.0.1:1".parse().unwrap();
         // what is said of nobody is that there is no such socket, and waits to be read
         for _ in 0..3 {
-            inquiry.ask(nobody, nobody).unwrap();
+            inquiry.ask(IPPROTO_TCP, nobody, nobody).unwrap();
             assert!(!closed.peer_of(&ours));
         }
         // and the other way round
         inquiry
-            .ask(ours.peer_addr().unwrap(), ours.local_addr().unwrap())
+            .ask(IPPROTO_TCP, ours.peer_addr().unwrap(), ours.local_addr().unwrap())
             .unwrap();
         assert!(closed.is_closed(nobody, nobody));
         drop(program);

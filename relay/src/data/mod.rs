@@ -10,3 +10,4 @@ mod hole;
 pub(crate) mod open;
 pub(crate) mod ports;
 pub(crate) mod program;
+mod unsuited;

@@ -17,13 +17,16 @@
 //!                        └──────────────────────▶ CLOSED, ECONNRESET
 //! ```
 //!
-//! Where the kernel does not do this, which [`DataPorts::open`] finds out with sockets of its own, the next best
-//! [`Mode`] serves.
+//! A socket for which a simultaneous open is not ([`ProgramSocket::needs_lift`]) connects to a hole of its own, which begins to
+//! listen when the far end has answered: the program's next SYN, up to a second and more away, reaches it.
+//!
+//! [`DataPorts::open`] tries all this with sockets of its own. On a machine that does not do it there is no session: a connect
+//! that is said to be done before the far end has answered would tell programs what is not true.
 
 use super::hole::{Hole, accept_from, share_port, tcp_socket};
 use super::program::ProgramSocket;
-use crate::readiness;
-use kinject_protocol::control::DATA_NETWORK;
+use super::unsuited::Unsuited;
+use crate::{log, readiness};
 use rustix::net::{AddressFamily, sockopt};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -34,34 +37,13 @@ use tokio::net::TcpStream;
 /// How long a lifted hole waits for the program's next SYN: the kernel doubles its pause from one second on.
 const LIFT_PATIENCE: Duration = Duration::from_secs(70);
 
-/// How a connect is kept in progress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// A hole and a simultaneous open: exact, within microseconds.
-    SimultaneousOpen,
-    /// A hole of its own for each connect, opened when the far end has answered: exact, but the program's next
-    /// SYN is up to a second and more away.
-    Lift,
-    /// Connected at once; a refusal shows as a reset afterwards.
-    Optimistic,
-}
-
-impl Mode {
-    /// The word for logs and `status`.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::SimultaneousOpen => "simultaneous open",
-            Self::Lift => "lifted holes",
-            Self::Optimistic => "optimistic",
-        }
-    }
-}
+/// How long a simultaneous open may take when it is tried: it needs no timer, so a moment is enough.
+const TRIAL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The session's holes, one for each address family.
 pub(crate) struct DataPorts {
     v4: Hole,
     v6: Option<Hole>,
-    mode: Mode,
 }
 
 /// A connect that is under way on a program's socket.
@@ -70,57 +52,43 @@ pub(crate) enum Pending {
     Hole(OtherEnd),
     /// In `SYN_SENT` towards a hole of its own.
     OwnHole(Hole),
-    /// Established already: the socket's own hop limit reaches through the hole, or the mode is optimistic.
+    /// Established already: the socket's own hop limit reaches through the hole.
     Established(TcpStream),
 }
 
 impl DataPorts {
-    /// Opens the holes at an address that is the session's own and probes what this kernel can do.
-    pub(crate) async fn open(session: u32) -> io::Result<Self> {
-        let address = address(session);
-        let v4 = Hole::dig(SocketAddr::new(address.into(), 0), 255)?;
-        let v6 = Hole::dig(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0), 255).ok();
-        let mut ports = Self {
-            v4,
-            v6,
-            mode: Mode::SimultaneousOpen,
-        };
-        for mode in [Mode::SimultaneousOpen, Mode::Lift] {
-            ports.mode = mode;
-            if ports.probe().await.is_ok() {
-                return Ok(ports);
-            }
+    /// Opens the holes at an address that is the session's own and tries what this machine can do.
+    pub(crate) async fn open(address: Ipv4Addr) -> Result<Self, Unsuited> {
+        let v4 = Hole::dig(SocketAddr::new(address.into(), 0), 255).map_err(Unsuited::NoHole)?;
+        let v6 = Hole::dig(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0), 255);
+        let v6 = v6.inspect_err(|error| log::info!("sockets of IPv6 alone are not carried: {error}"));
+        let ports = Self { v4, v6: v6.ok() };
+        ports.try_out(AddressFamily::INET).await?;
+        if ports.v6.is_some() {
+            ports.try_out(AddressFamily::INET6).await?;
         }
-        ports.mode = Mode::Optimistic;
         Ok(ports)
     }
 
-    /// How connects are kept in progress here.
-    pub(crate) fn mode(&self) -> Mode {
-        self.mode
-    }
-
     /// Connects a socket of the relay's own through a hole: it must stay in progress, then be established.
-    async fn probe(&self) -> io::Result<()> {
-        let socket = tcp_socket(AddressFamily::INET)?;
-        let program = ProgramSocket::inspect(socket)?;
-        match self.begin(&program)? {
-            Pending::Established(_) => Err(io::ErrorKind::Unsupported.into()),
-            pending if program.is_connecting()? => {
-                let patience = Duration::from_secs(3);
-                tokio::time::timeout(patience, self.finish(pending, &program)).await??;
-                Ok(())
+    async fn try_out(&self, family: AddressFamily) -> Result<(), Unsuited> {
+        let begun = async || {
+            let socket = tcp_socket(family)?;
+            if family == AddressFamily::INET6 {
+                sockopt::set_ipv6_v6only(&socket, true)?;
             }
-            _ => Err(io::ErrorKind::Unsupported.into()),
+            let program = ProgramSocket::inspect(socket)?;
+            let pending = self.begin(&program)?;
+            io::Result::Ok((program, pending))
+        };
+        let (program, pending) = begun().await.map_err(Unsuited::NoHole)?;
+        if matches!(pending, Pending::Established(_)) {
+            return Err(Unsuited::hole_let_through(family));
         }
-    }
-
-    fn mode_for(&self, program: &ProgramSocket) -> Mode {
-        // a Multipath TCP socket never becomes writable by a simultaneous open
-        if program.mptcp && self.mode == Mode::SimultaneousOpen {
-            Mode::Lift
-        } else {
-            self.mode
+        let finished = tokio::time::timeout(TRIAL_PATIENCE, self.finish(pending, &program)).await;
+        match finished.map_err(io::Error::from).flatten() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Unsuited::NoSimultaneousOpen(error)),
         }
     }
 
@@ -137,23 +105,18 @@ impl DataPorts {
     /// Puts the program's socket into `SYN_SENT`.
     pub(crate) fn begin(&self, program: &ProgramSocket) -> io::Result<Pending> {
         let shared = self.hole_for(program)?;
-        match self.mode_for(program) {
-            Mode::SimultaneousOpen => {
-                program.start_connect(shared.address_for(program))?;
-                match program.is_connecting()? {
-                    true => Ok(Pending::Hole(OtherEnd::make(shared, program)?)),
-                    false => Ok(Pending::Established(shared.accept_from(program)?)),
-                }
-            }
-            Mode::Lift => {
-                let own = Hole::dig(SocketAddr::new(shared.address.ip(), 0), 255)?;
-                program.start_connect(own.address_for(program))?;
-                match program.is_connecting()? {
-                    true => Ok(Pending::OwnHole(own)),
-                    false => Ok(Pending::Established(own.accept_from(program)?)),
-                }
-            }
-            Mode::Optimistic => self.connect_through_listener(program).map(Pending::Established),
+        if program.needs_lift {
+            let own = Hole::dig(SocketAddr::new(shared.address.ip(), 0), 255)?;
+            program.start_connect(own.address_for(program))?;
+            return match program.is_connecting()? {
+                true => Ok(Pending::OwnHole(own)),
+                false => Ok(Pending::Established(own.accept_from(program)?)),
+            };
+        }
+        program.start_connect(shared.address_for(program))?;
+        match program.is_connecting()? {
+            true => Ok(Pending::Hole(OtherEnd::make(shared, program)?)),
+            false => Ok(Pending::Established(shared.accept_from(program)?)),
         }
     }
 
@@ -184,14 +147,15 @@ impl DataPorts {
     /// Whether a connect may be put in progress before it has to be, because [`Self::finish`] takes no longer than
     /// [`Self::connect_now`] and a refusal leaves no trace.
     pub(crate) fn begins_early(&self, program: &ProgramSocket) -> bool {
-        self.mode_for(program) == Mode::SimultaneousOpen
+        !program.needs_lift
     }
 
     /// Connects a program's socket whose far end has answered already, and which nothing was done to yet.
     pub(crate) async fn connect_now(&self, program: &ProgramSocket) -> io::Result<TcpStream> {
-        match self.mode_for(program) {
-            Mode::SimultaneousOpen => self.finish(self.begin(program)?, program).await,
-            Mode::Lift | Mode::Optimistic => self.connect_through_listener(program),
+        if program.needs_lift {
+            self.connect_through_listener(program)
+        } else {
+            self.finish(self.begin(program)?, program).await
         }
     }
 
@@ -248,19 +212,14 @@ impl OtherEnd {
     }
 }
 
-/// The session's own address on loopback.
-pub(crate) fn address(session: u32) -> Ipv4Addr {
-    let [a, b, ..] = DATA_NETWORK.octets();
-    let [.., c, d] = session.to_be_bytes();
-    // .0 and .255 are as good as any other address of the loopback network
-    Ipv4Addr::new(a, b, c, d)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::{SocketFlags, SocketType};
     use std::io::{Read, Write};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 107, 3, 4);
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread()
@@ -281,8 +240,7 @@ mod tests {
     #[test]
     fn a_connect_stays_in_progress_and_then_carries_data() {
         runtime().block_on(async {
-            let ports = DataPorts::open(0x0102_0304).await.unwrap();
-            assert_eq!(ports.mode(), Mode::SimultaneousOpen);
+            let ports = DataPorts::open(ADDRESS).await.unwrap();
             for family in [AddressFamily::INET, AddressFamily::INET6] {
                 let (mut theirs, program) = program(family);
                 let pending = ports.begin(&program).unwrap();
@@ -305,7 +263,7 @@ mod tests {
     #[test]
     fn a_v6only_socket_connects_over_v6_loopback() {
         runtime().block_on(async {
-            let ports = DataPorts::open(1).await.unwrap();
+            let ports = DataPorts::open(ADDRESS).await.unwrap();
             let socket = tcp_socket(AddressFamily::INET6).unwrap();
             sockopt::set_ipv6_v6only(&socket, true).unwrap();
             let program = ProgramSocket::inspect(socket.try_clone().unwrap()).unwrap();
@@ -318,7 +276,7 @@ mod tests {
     #[test]
     fn a_cancelled_connect_wakes_the_program_with_a_reset() {
         runtime().block_on(async {
-            let ports = DataPorts::open(2).await.unwrap();
+            let ports = DataPorts::open(ADDRESS).await.unwrap();
             let (theirs, program) = program(AddressFamily::INET);
             ports.begin(&program).unwrap();
             assert!(program.cancel().unwrap());
@@ -330,7 +288,7 @@ mod tests {
     #[test]
     fn a_connect_that_the_program_has_left_for_another_is_not_cancelled() {
         runtime().block_on(async {
-            let ports = DataPorts::open(5).await.unwrap();
+            let ports = DataPorts::open(ADDRESS).await.unwrap();
             let (theirs, program) = program(AddressFamily::INET);
             ports.begin(&program).unwrap();
             rustix::net::connect_unspec(&theirs).unwrap();
@@ -347,7 +305,7 @@ mod tests {
     #[test]
     fn a_socket_whose_packets_reach_through_the_hole_is_taken_and_a_stranger_is_not() {
         runtime().block_on(async {
-            let ports = DataPorts::open(3).await.unwrap();
+            let ports = DataPorts::open(ADDRESS).await.unwrap();
             let stranger = tcp_socket(AddressFamily::INET).unwrap();
             sockopt::set_ip_ttl(&stranger, 255).unwrap();
             rustix::net::connect(&stranger, &ports.v4.address).ok();
@@ -361,22 +319,63 @@ mod tests {
         });
     }
 
-    #[test]
-    fn a_lifted_hole_takes_the_program_at_its_next_attempt() {
-        runtime().block_on(async {
-            let mut ports = DataPorts::open(4).await.unwrap();
-            ports.mode = Mode::Lift;
-            let (_theirs, program) = program(AddressFamily::INET);
-            let pending = ports.begin(&program).unwrap();
-            assert!(program.is_connecting().unwrap());
-            let ours = ports.finish(pending, &program).await.unwrap();
+    /// A socket of Multipath TCP; none where the kernel has no such thing.
+    fn multipath() -> Option<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let made = rustix::net::socket_with(
+            AddressFamily::INET,
+            SocketType::STREAM,
+            flags,
+            Some(rustix::net::ipproto::MPTCP),
+        );
+        made.inspect_err(|error| eprintln!("not run: no Multipath TCP: {error}"))
+            .ok()
+    }
+
+    /// In progress until the far end has answered, then established at the next attempt; at once where it has.
+    async fn is_connected_by_a_lifted_hole(make: impl Fn() -> (OwnedFd, ProgramSocket)) {
+        let ports = DataPorts::open(ADDRESS).await.unwrap();
+        for has_answered in [false, true] {
+            let (theirs, program) = make();
+            assert!(!ports.begins_early(&program));
+            let mut ours = if has_answered {
+                ports.connect_now(&program).await.unwrap()
+            } else {
+                let pending = ports.begin(&program).unwrap();
+                assert!(program.is_connecting().unwrap());
+                ports.finish(pending, &program).await.unwrap()
+            };
             assert_eq!(ours.peer_addr().unwrap(), program.local_address().unwrap());
-            assert!(
-                ports
-                    .connect_now(&self::program(AddressFamily::INET6).1)
-                    .await
-                    .is_ok()
-            );
-        });
+            ours.write_all(b"welcome").await.unwrap();
+            let mut theirs = std::net::TcpStream::from(theirs);
+            theirs.set_nonblocking(false).unwrap();
+            let mut buffer = [0; 7];
+            theirs.read_exact(&mut buffer).unwrap();
+            assert_eq!(&buffer, b"welcome");
+        }
+    }
+
+    #[test]
+    fn a_socket_of_multipath_tcp_is_connected_by_a_lifted_hole() {
+        if multipath().is_none() {
+            return;
+        }
+        runtime().block_on(is_connected_by_a_lifted_hole(|| {
+            let socket = multipath().unwrap();
+            let program = ProgramSocket::inspect(socket.try_clone().unwrap()).unwrap();
+            (socket, program)
+        }));
+    }
+
+    #[test]
+    fn a_socket_that_was_shut_down_before_is_connected_without_a_word_of_that_to_its_peer() {
+        runtime().block_on(is_connected_by_a_lifted_hole(|| {
+            let socket = tcp_socket(AddressFamily::INET).unwrap();
+            let refused = rustix::net::shutdown(&socket, rustix::net::Shutdown::Write);
+            assert_eq!(refused, Err(rustix::io::Errno::NOTCONN));
+            let mut program = ProgramSocket::inspect(socket.try_clone().unwrap()).unwrap();
+            program.needs_lift = true;
+            (socket, program)
+        }));
     }
 }

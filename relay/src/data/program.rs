@@ -4,11 +4,14 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, sockopt};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// `TCP_SYN_SENT` of the kernel's `enum` in `net/tcp_states.h`, as tcp(7)'s `TCP_INFO` reports it.
 const SYN_SENT: u8 = 2;
+
+/// `TCP_CLOSE`, likewise: neither connected nor listening nor on the way there.
+const CLOSE: u8 = 7;
 
 /// IPPROTO_MPTCP, which RFC 8684 sockets report as their protocol.
 const MPTCP: u32 = 262;
@@ -24,8 +27,9 @@ pub(crate) struct ProgramSocket {
     pub(crate) only_v6: bool,
     /// Whether it is an `AF_INET6` socket.
     pub(crate) v6: bool,
-    /// Whether it speaks Multipath TCP.
-    pub(crate) mptcp: bool,
+    /// Whether the ordinary handshake alone is for it, and a simultaneous open is not: it speaks Multipath TCP, whose sockets
+    /// never become writable by one, or it was shut down before, which its end of one would tell the other.
+    pub(crate) needs_lift: bool,
 }
 
 impl ProgramSocket {
@@ -55,7 +59,7 @@ impl ProgramSocket {
             nonblocking: rustix::fs::fcntl_getfl(&fd)?.contains(OFlags::NONBLOCK),
             only_v6,
             v6,
-            mptcp,
+            needs_lift: mptcp,
             fd,
         })
     }
@@ -65,10 +69,14 @@ impl ProgramSocket {
         Ok(rustix::fs::fstat(&self.fd)?.st_ino)
     }
 
-    /// Starts a connect without waiting for it; [`Self::is_connecting`] tells what came of it.
+    /// Starts a connect without waiting for it; [`Self::is_connecting`] tells what came of it. A socket that another thread of
+    /// the program has connected meanwhile, or is about to, is left to that (`EALREADY`).
     ///
     /// A blocking socket is made non-blocking for the length of the call only.
     pub(crate) fn start_connect(&self, address: SocketAddr) -> io::Result<()> {
+        if self.state()? != CLOSE {
+            return Err(Errno::ALREADY.into());
+        }
         if !self.nonblocking {
             let flags = rustix::fs::fcntl_getfl(&self.fd)?;
             rustix::fs::fcntl_setfl(&self.fd, flags | OFlags::NONBLOCK)?;
@@ -87,6 +95,10 @@ impl ProgramSocket {
 
     /// Whether its connect is under way.
     pub(crate) fn is_connecting(&self) -> io::Result<bool> {
+        Ok(self.state()? == SYN_SENT)
+    }
+
+    fn state(&self) -> io::Result<u8> {
         let mut state = 0_u8;
         let mut length = 1;
         // SAFETY: the option writes at most `length` = 1 byte, the first field `tcpi_state`, into `state`
@@ -100,7 +112,7 @@ impl ProgramSocket {
             )
         };
         if result == 0 {
-            Ok(state == SYN_SENT)
+            Ok(state)
         } else {
             Err(io::Error::last_os_error())
         }
@@ -110,6 +122,21 @@ impl ProgramSocket {
     pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
         let address = local_address(&self.fd)?;
         Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
+    }
+
+    /// Binds it to an IPv4 address, unless it is bound already: the kernel would choose another one on loopback.
+    pub(crate) fn bind_at(&self, ip: IpAddr) -> io::Result<()> {
+        if local_address(&self.fd)?.port() != 0 {
+            return Ok(());
+        }
+        let ip = match ip {
+            IpAddr::V4(v4) if self.v6 => {
+                sockopt::set_ipv6_v6only(&self.fd, false)?;
+                v4.to_ipv6_mapped().into()
+            }
+            ip => ip,
+        };
+        Ok(rustix::net::bind(&self.fd, &SocketAddr::new(ip, 0))?)
     }
 
     /// Takes the socket's pending error away, as connect(2) does when it reports one.
@@ -155,6 +182,15 @@ fn local_address(fd: &OwnedFd) -> io::Result<SocketAddr> {
 mod tests {
     use super::*;
     use std::net::TcpListener;
+
+    #[test]
+    fn a_socket_that_another_thread_connects_meanwhile_is_left_to_it() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let theirs = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let program = ProgramSocket::inspect(theirs.try_clone().unwrap().into()).unwrap();
+        let error = program.start_connect(listener.local_addr().unwrap()).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EALREADY));
+    }
 
     #[test]
     fn flags_that_the_program_changes_meanwhile_stay_changed() {

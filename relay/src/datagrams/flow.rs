@@ -22,7 +22,7 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, sockopt};
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
@@ -278,13 +278,6 @@ fn drop_all(socket: &UdpSocket) -> io::Result<()> {
     }
 }
 
-/// The program's socket as it came with a call.
-pub(super) fn inspect(socket: Option<OwnedFd>) -> io::Result<ProgramDatagrams> {
-    socket
-        .ok_or(io::ErrorKind::InvalidInput.into())
-        .and_then(ProgramDatagrams::inspect)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,7 +287,7 @@ mod tests {
         for (ip, own) in [("127.0.0.1", "127.0.0.1:0"), ("::1", "[::1]:0")] {
             let program = std::net::UdpSocket::bind(own).unwrap();
             let address = program.local_addr().unwrap();
-            let inspected = inspect(Some(program.try_clone().unwrap().into())).unwrap();
+            let inspected = ProgramDatagrams::inspect(program.try_clone().unwrap().into()).unwrap();
             let flow = Flow::open(
                 ip.parse().unwrap(),
                 &inspected,

@@ -17,6 +17,7 @@ mod refusal;
 use crate::control::connect::{answer, failure_of};
 use crate::control::conversation::Conversation;
 use crate::log;
+use crate::routes::{Cause, Transport};
 use crate::session::Session;
 use crate::words;
 use closings::Closings;
@@ -249,7 +250,7 @@ pub(crate) async fn serve(
     connect: bool,
 ) {
     let target = canonical(target);
-    let traced = session.trace.target("datagram", target);
+    let traced = session.trace.target(Transport::Udp, target);
     let reply = match decide(session, socket, target, connect).await {
         Ok(reply) => reply,
         Err(error) => {
@@ -261,7 +262,7 @@ pub(crate) async fn serve(
         }
     };
     let result = match &reply {
-        Reply::Local => "left to this machine",
+        Reply::Local | Reply::StandIn(_) => "left to this machine",
         Reply::Failed(failure) => words::errno(*failure),
         _ => "carried",
     };
@@ -276,14 +277,24 @@ async fn decide(
     target: SocketAddr,
     connect: bool,
 ) -> io::Result<Reply> {
-    let is_elsewhere = socket.as_ref().is_some_and(|socket| session.is_elsewhere(socket));
-    if is_elsewhere || session.routes.decide(target).way == Way::Local {
+    if socket.as_ref().is_some_and(|socket| session.is_elsewhere(socket)) {
+        return Ok(Reply::Local);
+    }
+    let decision = session.routes.decide(target, Transport::Udp);
+    if let Cause::Pod(stand_in) = decision.cause {
+        // the program's own call connects it, as far as it does
+        let place = connect.then_some(stand_in.ip());
+        return Ok(Reply::StandIn(
+            ProgramDatagrams::inspect_at(socket, place)?.form_of(stand_in),
+        ));
+    }
+    if decision.way == Way::Local {
         return Ok(Reply::Local);
     }
     if !is_carried(target.ip()) {
         return Ok(Reply::Failed(ConnectFailure::NetworkUnreachable));
     }
-    let program = flow::inspect(socket)?;
+    let program = ProgramDatagrams::inspect_at(socket, None)?;
     let flow = match session.flows.find(program.cookie, target) {
         Some(flow) => flow,
         None => match open(session, &program, target).await? {

@@ -22,8 +22,10 @@ pub(super) struct ProgramDatagrams {
 
 impl ProgramDatagrams {
     /// Looks at a descriptor that came over the control socket; fails for anything that is not a UDP socket. One
-    /// without a port gets one, as the kernel would give it with the first datagram.
-    pub(super) fn inspect(fd: OwnedFd) -> io::Result<Self> {
+    /// without a port gets one, as the kernel would give it with the first datagram; at `place`, if that is given, as the kernel
+    /// chooses an address when it connects a socket.
+    pub(super) fn inspect_at(socket: Option<OwnedFd>, place: Option<IpAddr>) -> io::Result<Self> {
+        let fd = socket.ok_or(io::ErrorKind::InvalidInput)?;
         let not_udp = || io::Error::new(io::ErrorKind::InvalidInput, "not a UDP socket");
         let v6 = match sockopt::socket_domain(&fd)? {
             AddressFamily::INET => false,
@@ -41,7 +43,15 @@ impl ProgramDatagrams {
         }
         let mut local = local_address(&fd)?;
         if local.port() == 0 {
-            rustix::net::bind(&fd, &SocketAddr::new(local.ip(), 0))?;
+            let ip = match place {
+                Some(IpAddr::V4(v4)) if v6 => {
+                    sockopt::set_ipv6_v6only(&fd, false)?;
+                    v4.to_ipv6_mapped().into()
+                }
+                Some(ip) => ip,
+                None => local.ip(),
+            };
+            rustix::net::bind(&fd, &SocketAddr::new(ip, 0))?;
             local = local_address(&fd)?;
         }
         let is_bound_to_v6 = match local.ip() {
@@ -57,6 +67,11 @@ impl ProgramDatagrams {
             address: SocketAddr::new(source(local.ip(), only_v6), local.port()),
             fd,
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn inspect(fd: OwnedFd) -> io::Result<Self> {
+        Self::inspect_at(Some(fd), None)
     }
 
     /// Connects it to the relay's end of a flow.

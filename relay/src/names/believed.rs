@@ -13,6 +13,7 @@ use super::reverse;
 use crate::trace::Traced;
 use hickory_proto::rr::RecordType;
 use kinject_protocol::NameFailure;
+use kinject_protocol::control::is_of_every_machine;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -63,7 +64,7 @@ impl Resolver {
         traced: &mut Traced<'_>,
     ) -> bool {
         let asked = addresses.iter().map(|address| async move {
-            (!leads_here(*address) && self.is_clusters(*address).await).then_some(*address)
+            (!is_of_every_machine(*address) && self.is_clusters(*address).await).then_some(*address)
         });
         if addresses.len() > MOST_ADDRESSES {
             traced.remark(format_args!(
@@ -153,9 +154,12 @@ impl Resolver {
 
     /// Takes addresses of this machine out of what the cluster gave, unless a rule makes the name the cluster's.
     pub(super) fn drop_leading_here(&self, name: &str, addresses: &mut Vec<IpAddr>, traced: &mut Traced<'_>) {
-        let dropped = addresses.iter().copied().find(|address| leads_here(*address));
+        let dropped = addresses
+            .iter()
+            .copied()
+            .find(|address| is_of_every_machine(*address));
         if let Some(dropped) = dropped {
-            addresses.retain(|address| !leads_here(*address));
+            addresses.retain(|address| !is_of_every_machine(*address));
             self.tell_leading_here(name, dropped, traced);
         }
     }
@@ -170,11 +174,14 @@ impl Resolver {
         traced: &mut Traced<'_>,
     ) -> Vec<u8> {
         let everywhere = message::all_addresses(&answer);
-        let Some(dropped) = everywhere.into_iter().find(|address| leads_here(*address)) else {
+        let Some(dropped) = everywhere
+            .into_iter()
+            .find(|address| is_of_every_machine(*address))
+        else {
             return answer;
         };
         self.tell_leading_here(name, dropped, traced);
-        if message::addresses(&answer).into_iter().any(leads_here) {
+        if message::addresses(&answer).into_iter().any(is_of_every_machine) {
             return query.refusal(Code::NoError);
         }
         message::keep_answers_alone(&mut answer);
@@ -186,33 +193,5 @@ impl Resolver {
             "{dropped}, which the cluster gave, would be this machine"
         ));
         self.advice.tell(name, Withheld::LeadsHere(dropped));
-    }
-}
-
-/// Whether a connection to this address stays on the machine that makes it: loopback and the unspecified address.
-fn leads_here(address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    address.is_loopback() || address.is_unspecified()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loopback_and_the_unspecified_address_lead_here_in_every_spelling() {
-        for (address, expected) in [
-            ("127.0.0.1", true),
-            ("127.255.0.9", true),
-            ("0.0.0.0", true),
-            ("::1", true),
-            ("::", true),
-            ("::ffff:127.0.0.1", true),
-            ("::ffff:0.0.0.0", true),
-            ("10.96.0.1", false),
-            ("fd00::1", false),
-        ] {
-            assert_eq!(leads_here(address.parse().unwrap()), expected, "{address}");
-        }
     }
 }

@@ -42,8 +42,8 @@ fn in_own_network(flags: &[&str], script: &str) -> Outcome {
 
 #[test]
 fn without_rules_the_clusters_addresses_are_the_clusters() {
-    let outcome = in_own_network(&[], "print(ask('10.96.10.3', 7005))");
-    outcome.succeeded().prints("welcome\n");
+    let outcome = in_own_network(&[], "print(name('echo'), ask('10.96.10.3', 7005))");
+    outcome.succeeded().prints("10.96.10.3 welcome\n");
 }
 
 #[test]
@@ -65,7 +65,8 @@ fn an_address_or_a_network_is_sent_the_way_that_its_rule_says() {
         "echo",
         "fd00::/8",
     ] {
-        let outcome = in_own_network(&["--local", rule], "print(ask('10.96.10.3', 7005))");
+        let flags = ["--local", rule, "--remote", "*"];
+        let outcome = in_own_network(&flags, "print(ask('10.96.10.3', 7005))");
         outcome.succeeded().prints("welcome\n");
     }
 }

@@ -1,0 +1,63 @@
+//! What keeps a machine from holding programs' connects in progress, in words for its user.
+
+use crate::report::Failure;
+use rustix::net::AddressFamily;
+use std::io;
+
+/// Why connects cannot be held in progress here.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unsuited {
+    /// There is no hole.
+    #[error("cannot listen on loopback for packets of a hop limit (IP_MINTTL): {0}")]
+    NoHole(#[source] io::Error),
+    /// A setting sends all packets with the highest hop limit, so that no hole holds them.
+    #[error("cannot hold connects in progress: {0} is 255, and no hop limit is higher")]
+    HighestHopLimit(&'static str),
+    /// The kernel takes the option that makes a hole, and does not heed it.
+    #[error("cannot hold connects in progress: the kernel does not heed {0} on loopback")]
+    HopLimitIgnored(&'static str),
+    /// Connects can be held, and not ended.
+    #[error("cannot hold connects in progress: no simultaneous open of TCP on loopback: {0}")]
+    NoSimultaneousOpen(#[source] io::Error),
+}
+
+impl Unsuited {
+    /// A hole let the packets of an ordinary socket through.
+    pub(super) fn hole_let_through(family: AddressFamily) -> Self {
+        let (option, setting, file) = if family == AddressFamily::INET {
+            (
+                "IP_MINTTL",
+                "net.ipv4.ip_default_ttl",
+                "/proc/sys/net/ipv4/ip_default_ttl",
+            )
+        } else {
+            (
+                "IPV6_MINHOPCOUNT",
+                "net.ipv6.conf.lo.hop_limit",
+                "/proc/sys/net/ipv6/conf/lo/hop_limit",
+            )
+        };
+        match std::fs::read_to_string(file) {
+            Ok(value) if value.trim() == "255" => Self::HighestHopLimit(setting),
+            // a kernel that does not show the setting may have it all the same
+            Ok(_) | Err(_) => Self::HopLimitIgnored(option),
+        }
+    }
+}
+
+impl From<Unsuited> for Failure {
+    fn from(unsuited: Unsuited) -> Self {
+        let hint = match &unsuited {
+            Unsuited::NoHole(_) => "is the loopback interface up?".to_owned(),
+            Unsuited::HighestHopLimit(setting) => {
+                format!("`sysctl {setting}=64` as root sets what kernels come with")
+            }
+            Unsuited::HopLimitIgnored(_) => "kinject needs the network stack of Linux itself".to_owned(),
+            Unsuited::NoSimultaneousOpen(_) => {
+                "does a packet filter drop connections on loopback? `nft list ruleset` and `iptables -S` as root tell"
+                    .to_owned()
+            }
+        };
+        Self::lasting(unsuited.to_string(), &hint)
+    }
+}
