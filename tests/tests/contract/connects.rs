@@ -5,7 +5,7 @@ use kinject_tests::programs::{c, python};
 use kinject_tests::running::Outcome;
 use kinject_tests::scene::Scene;
 
-use crate::targets::{GREETING, OUTSIDE, SILENT, UNROUTABLE, WITHOUT_PODS, closed_port, pod};
+use crate::targets::{GREETING, NAME_SERVER, OUTSIDE, SILENT, UNROUTABLE, WITHOUT_PODS, closed_port, pod};
 
 fn connects(scene: &Scene, way: &str, target: [&str; 2]) -> Outcome {
     scene.same(c("connects").arg(way).args(target))
@@ -102,6 +102,22 @@ on_both_places! {
         connects(scene, "second", GREETING).shows("second connect: 0\n");
         refused(scene, "second").shows("second connect: ECONNREFUSED\n");
         connects(scene, "second", SILENT).shows("connect again: EALREADY\n");
+    }
+
+    fn a_socket_that_is_connected_or_was_is_connected_no_second_time(scene: shared) {
+        let [address, port] = closed_port(scene);
+        let program = python("second_connect.py").arg(GREETING[0]).args([&address, &port]).arg(NAME_SERVER);
+        let told = scene.same(program);
+        let never = "['EISCONN', 'EISCONN', 'EISCONN', 'EISCONN', 'EISCONN']";
+        for when in ["connected", "to a name server", "shut down (1) and over", "closed by the far end", "reset by the far end"] {
+            assert_eq!(told.stdout.matches(&format!("  {when}: {never}\n")).count(), 4, "{when}: {told}");
+        }
+        told.shows("  ['EINPROGRESS', 'ECONNREFUSED', 'EINPROGRESS'] b'welcome\\n'");
+        told.shows("  1 ENOTCONN None False EPIPE ('10.96.10.3', 7000)\n");
+    }
+
+    fn threads_that_connect_one_socket_at_once_hear_what_a_kernel_says(scene: shared) {
+        scene.same(python("racing_connects.py").args(GREETING).arg("100")).prints("strange: []\n");
     }
 
     fn a_failed_connect_that_nobody_asks_about_is_told_by_what_reads_or_writes(scene: shared) {

@@ -11,6 +11,8 @@ pub(crate) const GREETING: [&str; 2] = ["10.96.10.3", "7005"];
 pub(crate) const OUTSIDE: [&str; 2] = ["203.0.113.10", "7005"];
 /// A Service without pods. In the sandbox it refuses by a reset, on the cluster by ICMP.
 pub(crate) const WITHOUT_PODS: [&str; 2] = ["10.96.10.9", "80"];
+/// The cluster's name server.
+pub(crate) const NAME_SERVER: &str = "10.96.0.10";
 /// There is no way there.
 pub(crate) const UNROUTABLE: [&str; 2] = ["198.51.100.1", "7005"];
 /// Nothing ever comes back.
