@@ -9,6 +9,7 @@ mod local;
 mod name_servers;
 mod outside;
 mod outsiders;
+mod own_addresses;
 mod processes;
 mod rules;
 mod secrets;

@@ -7,6 +7,7 @@ mod datagrams;
 mod leftovers;
 mod names;
 mod namespaces;
+mod own_address;
 mod resolvers;
 mod sanitizers;
 mod streams;

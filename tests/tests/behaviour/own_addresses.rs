@@ -1,0 +1,247 @@
+//! The addresses that are a program's own: those of its machine's interfaces, and its pod's.
+
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use kinject_tests::place::shared_sandbox;
+use kinject_tests::programs::{Program, installed, interpreter, python};
+use kinject_tests::running::{Outcome, run};
+use kinject_tests::session::{Session, kinject_run, write_line};
+
+/// What the machine's network is, for [`in_own_network`]: two addresses of IPv4, one of IPv6, and one that a service of the
+/// cluster's has, too.
+const ADDRESSES: &str = "ip link set lo up && ip address add 10.99.0.1/32 dev lo && ip address add 10.99.0.2/32 dev lo && \
+    ip address add fd99::1/128 dev lo && ip address add 10.96.10.3/32 dev lo";
+
+/// Helpers for scripts: a server of TCP and UDP on all addresses, at port 7005 and the port after that.
+const SERVE: &str = "
+import errno, socket, subprocess, threading
+def serve(family, host):
+    server = socket.create_server((host, 7005), family=family)
+    def answer():
+        while True:
+            stream, peer = server.accept()
+            stream.sendall(f'here, {peer[0]}'.encode())
+            stream.close()
+    threading.Thread(target=answer, daemon=True).start()
+    packets = socket.socket(family, socket.SOCK_DGRAM)
+    if family == socket.AF_INET6: packets.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    packets.bind((host, 7006))
+    def echo():
+        while True:
+            data, source = packets.recvfrom(100)
+            packets.sendto(b'here, ' + source[0].encode(), source)
+    threading.Thread(target=echo, daemon=True).start()
+serve(socket.AF_INET, '0.0.0.0')
+serve(socket.AF_INET6, '::')
+def attempt(call, *arguments):
+    try: return call(*arguments)
+    except OSError as error: return errno.errorcode.get(error.errno, type(error).__name__)
+def stream(host):
+    with socket.create_connection((host, 7005), 5) as stream:
+        return stream.recv(99).decode().strip()
+def datagram(host, connects=False):
+    with socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_DGRAM) as packets:
+        packets.settimeout(5)
+        if connects:
+            packets.connect((host, 7006))
+            packets.send(b'?')
+        else:
+            packets.sendto(b'?', (host, 7006))
+        data, source = packets.recvfrom(99)
+        return data.decode(), source[0]
+";
+
+/// Runs a script of Python in a session with these flags, in a network of its own.
+fn in_own_network(command: &str, flags: &[&str], script: &str) -> Outcome {
+    let program = Program::new(interpreter()).args(["-SEc", &format!("{SERVE}{script}")]);
+    let kinject = kinject_run(shared_sandbox(), flags, &program);
+    let arguments = kinject
+        .get_args()
+        .map(|word| if word == "run" { command.as_ref() } else { word });
+    let mut command = apart(&format!("{ADDRESSES} && exec \"$@\""));
+    command.arg(kinject.get_program()).args(arguments);
+    run(&mut command)
+}
+
+/// A shell in a network of its own, with a line to run before what its arguments say.
+fn apart(line: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.arg("--net");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["sh", "-c", line, "sh"]);
+    command
+}
+
+#[test]
+fn programs_reach_themselves_by_the_addresses_of_the_machines_interfaces() {
+    let script = "
+for host in ('10.99.0.1', '10.99.0.2', '::ffff:10.99.0.1', 'fd99::1'):
+    print(attempt(stream, host), attempt(datagram, host), attempt(datagram, host, True))
+print(attempt(stream, '10.99.0.3'))
+";
+    in_own_network("run", &[], script).succeeded().prints(
+        "here, 10.99.0.1 ('here, 10.99.0.1', '10.99.0.1') ('here, 10.99.0.1', '10.99.0.1')\n\
+         here, 10.99.0.2 ('here, 10.99.0.2', '10.99.0.2') ('here, 10.99.0.2', '10.99.0.2')\n\
+         here, 10.99.0.1 ('here, 10.99.0.1', '::ffff:10.99.0.1') ('here, 10.99.0.1', '::ffff:10.99.0.1')\n\
+         here, fd99::1 ('here, fd99::1', 'fd99::1') ('here, fd99::1', 'fd99::1')\n\
+         ENETUNREACH\n",
+    );
+}
+
+#[test]
+fn an_interface_may_get_and_lose_an_address_while_a_session_runs() {
+    let script = "
+def change(how):
+    subprocess.run(['ip', 'address', how, '10.99.7.7/32', 'dev', 'lo'], check=True)
+    return attempt(stream, '10.99.7.7')
+print(attempt(stream, '10.99.7.7'), change('add'), change('del'))
+";
+    in_own_network("run", &[], script)
+        .succeeded()
+        .prints("ENETUNREACH here, 10.99.7.7 ENETUNREACH\n");
+}
+
+#[test]
+fn an_address_that_the_cluster_gave_is_the_clusters_though_an_interface_has_it() {
+    let script = "print(stream('10.96.10.3'), socket.gethostbyname('echo'), stream('10.96.10.3'))";
+    in_own_network("run", &[], script)
+        .succeeded()
+        .prints("here, 10.96.10.3 10.96.10.3 welcome\n");
+}
+
+#[test]
+fn a_rule_sends_an_address_of_this_machines_through_the_cluster() {
+    let script = "print(stream('10.96.10.3'), stream('10.99.0.1'))";
+    in_own_network("run", &["--remote", "10.96.0.0/16"], script)
+        .succeeded()
+        .prints("welcome here, 10.99.0.1\n");
+}
+
+#[test]
+fn a_trace_says_whose_an_own_address_is() {
+    let script = "
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    probe.connect(('10.96.0.10', 53))
+    own = probe.getsockname()[0]
+print(stream('10.99.0.1'), stream(own), datagram(own))
+";
+    let outcome = in_own_network("trace", &[], script);
+    outcome
+        .succeeded()
+        .prints("here, 10.99.0.1 here, 10.244.0.5 ('here, 10.244.0.5', '10.244.0.5')\n");
+    let lines = outcome.stderr.lines().map(|line| {
+        let words = line.split_whitespace().collect::<Vec<_>>();
+        words[..words.len() - 2].join(" ")
+    });
+    let expected = [
+        "datagram 10.96.0.10:53 default cluster carried",
+        "connect 10.99.0.1:7005 this machine local left to this machine",
+        "connect 10.244.0.5:7005 the pod itself local left to this machine",
+        "datagram 10.244.0.5:7006 the pod itself local left to this machine",
+    ];
+    assert_eq!(lines.collect::<Vec<_>>(), expected, "{outcome}");
+}
+
+/// Where no packet stays on its way for its hop limit, no connect can be held in progress.
+#[test]
+fn a_machine_whose_packets_have_the_highest_hop_limit_has_no_session_and_is_told_why() {
+    for (file, setting) in [
+        ("ipv4/ip_default_ttl", "net.ipv4.ip_default_ttl"),
+        ("ipv6/conf/lo/hop_limit", "net.ipv6.conf.lo.hop_limit"),
+    ] {
+        let kinject = kinject_run::<&str>(shared_sandbox(), &[], &Program::new("/bin/true"));
+        let line = format!("ip link set lo up && echo 255 > /proc/sys/net/{file} && exec \"$@\"");
+        let mut command = apart(&line);
+        command.arg(kinject.get_program()).args(kinject.get_args());
+        run(&mut command).exited(125).prints("").complains(&format!(
+            "kinject: cannot hold connects in progress: {setting} is 255, and no hop limit is higher\n\n\
+             hint: `sysctl {setting}=64` as root "
+        ));
+    }
+}
+
+/// A packet filter that lets no connection on loopback come about the way in which the relay ends a connect.
+#[test]
+fn a_machine_whose_packet_filter_stops_simultaneous_opens_has_no_session_and_is_told_why() {
+    if !rustix::process::geteuid().is_root() || installed("iptables").is_none() {
+        return;
+    }
+    let kinject = kinject_run::<&str>(shared_sandbox(), &[], &Program::new("/bin/true"));
+    let drop = "iptables -A OUTPUT -o lo -p tcp --tcp-flags SYN,ACK SYN,ACK -j DROP";
+    let mut command = apart(&format!("ip link set lo up && {drop} && exec \"$@\""));
+    command.arg(kinject.get_program()).args(kinject.get_args());
+    run(&mut command).exited(125).prints("").complains(
+        "kinject: cannot hold connects in progress: no simultaneous open of TCP on loopback: timed out\n\n\
+         hint: does a packet filter drop connections on loopback? ",
+    );
+}
+
+/// A server at its pod's address that is told to connect to itself.
+struct PodServer {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl PodServer {
+    fn start(session: &Session, name: &str) -> Self {
+        let program = python("pod_server.py").args(["10.96.0.10", "18080", name]);
+        let mut command = session.command(&program.path);
+        command.args(&program.arguments);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut server = Self { child, input, output };
+        assert_eq!(server.says(), "listens True");
+        server
+    }
+
+    fn says(&mut self) -> String {
+        self.output.next().unwrap().unwrap()
+    }
+
+    fn asks_itself(&mut self) -> String {
+        write_line(self.input.as_mut().unwrap(), "");
+        self.says()
+    }
+}
+
+impl Drop for PodServer {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let status = self.child.wait();
+        assert!(
+            std::thread::panicking() || status.is_ok_and(|status| status.success()),
+            "a server failed"
+        );
+    }
+}
+
+#[test]
+fn two_sessions_listen_at_the_same_port_of_the_same_pod() {
+    let sessions = ["one", "other"].map(|name| (Session::start::<&str>(shared_sandbox(), &[]), name));
+    let mut servers = sessions
+        .each_ref()
+        .map(|(session, name)| PodServer::start(session, name));
+    for (server, (_, name)) in servers.iter_mut().zip(&sessions) {
+        let served = format!("{name} serves True");
+        assert_eq!(server.asks_itself(), format!("{served} at the pod's {served}"));
+    }
+}
+
+#[test]
+fn a_server_that_outlives_its_session_goes_on_serving_on_this_machine() {
+    let session = Session::start::<&str>(shared_sandbox(), &[]);
+    let mut server = PodServer::start(&session, "it");
+    assert_eq!(server.asks_itself(), "it serves True at the pod's it serves True");
+    assert_eq!(session.end(), 0);
+    // whom it would mean by the pod's address nobody knows any more
+    assert_eq!(server.asks_itself(), "ENETUNREACH on loopback it serves False");
+}

@@ -1,0 +1,36 @@
+//! The address that a program is told to have: what it can do with it.
+
+use kinject_tests::on_both_places;
+use kinject_tests::programs::{go, python};
+
+use crate::targets::{GREETING, NAME_SERVER};
+
+on_both_places! {
+    fn the_own_address_is_a_programs_to_listen_at_to_connect_to_and_to_send_from(scene: shared) {
+        let told = scene.same(python("own_address.py").args([GREETING[0], NAME_SERVER]));
+        for part in [
+            "a listener at the own address: listens again\n",
+            "    listens at own with a port\n    client at own with a port of True\n",
+            "    accepted from own, mapped with a port at own, mapped with a port, peer own, mapped with a port\n",
+            "    a child: True True b'welcome'\n",
+            "the same port once more: EADDRINUSE\n",
+            "nobody listens, not blocking: ECONNREFUSED\n",
+            "to a service: ('own with a port', 'EINPROGRESS', b'hello', 'own with a port')\n",
+            "datagram with its source, bound there: ('own with a port', (b'hello', ('10.96.10.3', 7000)), ",
+            "datagram to myself: (b'to myself', 'own with a port', b'and back', 'own with a port', True)\n",
+            "by number: done\n",
+        ] {
+            told.shows(part);
+        }
+    }
+
+    fn a_program_of_go_listens_at_its_own_address_and_connects_to_itself(scene: shared) {
+        if cfg!(target_arch = "x86_64") && let Some(program) = go("own_address", &[("CGO_ENABLED", "1")], &[]) {
+            let program = program.args([format!("{NAME_SERVER}:53"), format!("{}:7000", GREETING[0])]);
+            scene.same(program).prints(
+                "listens at the own address: true\nfrom the own address: true, at it: true\n\
+                 received hello from 10.96.10.3:7000\n",
+            );
+        }
+    }
+}
