@@ -3,7 +3,7 @@
 //! Each check is a target of `cargo fuzz` (`cargo +nightly fuzz run --features libfuzzer request`), and a bounded run
 //! with bytes near to valid ones is among the tests.
 
-use kinject_protocol::control::{MAX_REPLY, Reply, ReplyRef, Request};
+use kinject_protocol::control::{ControlAddress, MAX_REPLY, Reply, ReplyRef, Request};
 use kinject_protocol::executable::{self, File, HEAD, Rights};
 use std::cell::Cell;
 
@@ -15,6 +15,17 @@ pub fn request(bytes: &[u8]) {
     if let Ok(request) = Request::decode(bytes) {
         let again = request.encode().to_vec();
         assert_eq!(Request::decode(&again), Ok(request), "from {bytes:?}");
+    }
+}
+
+/// The address of a relay, as it stands in a program's environment: what is accepted means the same when it is written again.
+pub fn address(bytes: &[u8]) {
+    if let Some(address) = ControlAddress::parse(bytes) {
+        assert_eq!(
+            ControlAddress::parse(&address.to_bytes()),
+            Some(address),
+            "from {bytes:?}"
+        );
     }
 }
 

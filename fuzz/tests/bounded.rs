@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
-use kinject_protocol::control::{Family, Purpose, Reply, Request, Way};
+use kinject_protocol::control::{ControlAddress, Family, Purpose, Reply, Request, Way};
 use kinject_protocol::executable::{HEAD, Obstacle};
 use kinject_protocol::{ConnectFailure, NameFailure};
 use proptest::collection::vec;
@@ -89,6 +89,14 @@ fn requests() -> Vec<Vec<u8>> {
     requests.iter().map(|request| request.encode().to_vec()).collect()
 }
 
+fn addresses() -> Vec<Vec<u8>> {
+    let address = |name, network| {
+        let token = b"0123456789abcdef0123456789abcdef";
+        ControlAddress { name, token, network }.to_bytes()
+    };
+    vec![address(b"kinject-0123", Some(u64::MAX)), address(b"", None)]
+}
+
 fn replies() -> Vec<Vec<u8>> {
     let mut replies = vec![
         Reply::Connected,
@@ -96,6 +104,7 @@ fn replies() -> Vec<Vec<u8>> {
         Reply::Local,
         Reply::Unknown,
         Reply::Noted,
+        Reply::File,
         Reply::Peer("[2001:db8::1]:53".parse().unwrap()),
         Reply::Addresses {
             canonical: b"web.default.svc.cluster.local".to_vec(),
@@ -138,6 +147,11 @@ proptest! {
     }
 
     #[test]
+    fn no_address_is_misread(bytes in near(addresses())) {
+        kinject_fuzz::address(&bytes);
+    }
+
+    #[test]
     fn no_reply_is_misread(bytes in near(replies())) {
         kinject_fuzz::reply(&bytes);
     }
@@ -157,6 +171,11 @@ fn every_seed_is_valid() {
     use kinject_protocol::executable::interpreter;
     assert!(requests().iter().all(|bytes| Request::decode(bytes).is_ok()));
     assert!(replies().iter().all(|bytes| Reply::decode(bytes).is_ok()));
+    assert!(
+        addresses()
+            .iter()
+            .all(|bytes| ControlAddress::parse(bytes).is_some())
+    );
     let files = executables();
     assert!(files[..2].iter().all(|bytes| bytes.starts_with(b"\x7fELF")));
     assert!(files[2..].iter().all(|bytes| interpreter(bytes).is_some()));
