@@ -1,7 +1,7 @@
 //! The session's way to its agent, mended when it breaks.
 //!
 //! ```text
-//!   Connecting ──▶ Up ──▶ Connecting ──▶ Up ...
+//!   Connecting ──▶ Up ──▶ Connecting ──▶ Up ...  ──▶ Ended
 //! ```
 //!
 //! While it is being mended, dials and lookups wait, each up to its caller's own patience; nothing ever goes another
@@ -18,7 +18,9 @@ use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use kinject_protocol::session::{Event, Report, TlsChoice};
 use kinject_tunnel::lanes::{self, SecondLane};
-use kinject_tunnel::{Driver, Endpoint, OpenError, RelayIdentity, Security, Tunnel, Version, link};
+use kinject_tunnel::{
+    DialError, Driver, Endpoint, OpenError, RelayIdentity, Security, Tunnel, Version, link,
+};
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -54,6 +56,7 @@ pub(crate) struct Up {
 enum State {
     Connecting,
     Up(Rc<Up>),
+    Ended,
 }
 
 /// The session has ended: there will be no tunnel any more.
@@ -78,7 +81,22 @@ impl Uplink {
         let settled = state.wait_for(|state| !matches!(state, State::Connecting)).await;
         match settled.as_deref() {
             Ok(State::Up(up)) => Ok(Rc::clone(up)),
-            Ok(State::Connecting) | Err(_) => Err(Ended),
+            Ok(State::Connecting | State::Ended) | Err(_) => Err(Ended),
+        }
+    }
+
+    /// Dials through the tunnel, and once more through the next one each time that the tunnel is lost meanwhile. The
+    /// program's own patience is the limit; [`DialError::TunnelLost`] says that the session has ended.
+    pub(crate) async fn dial<T>(
+        &self,
+        mut dial: impl AsyncFnMut(&Rc<Up>) -> Result<T, DialError>,
+    ) -> Result<T, DialError> {
+        loop {
+            let up = self.up().await.map_err(|Ended| DialError::TunnelLost)?;
+            match dial(&up).await {
+                Err(DialError::TunnelLost) => self.lost(&up).await,
+                outcome => return outcome,
+            }
         }
     }
 
@@ -86,7 +104,7 @@ impl Uplink {
     pub(crate) fn now(&self) -> Option<Rc<Up>> {
         match &*self.state.borrow() {
             State::Up(up) => Some(Rc::clone(up)),
-            State::Connecting => None,
+            State::Connecting | State::Ended => None,
         }
     }
 
@@ -344,6 +362,14 @@ pub(crate) struct Keeper {
     release: RefCell<String>,
 }
 
+/// Calls of programs outlive the keeper until the relay has removed what the session made. They must not take the last
+/// tunnel, which is closed, for one that is up.
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.state.send_replace(State::Ended);
+    }
+}
+
 impl Keeper {
     /// A keeper and the view of it that the session's parts share.
     pub(crate) fn new(connector: Connector, events: mpsc::Sender<Event>) -> (Self, Rc<Uplink>) {
@@ -447,3 +473,6 @@ impl Keeper {
         let _unheard = self.events.send(Event::Notice(report)).await.is_err();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -297,22 +297,14 @@ async fn dial(session: &Session, target: SocketAddr) -> Result<TunnelStream, Con
     outcome
 }
 
-/// Dials through the tunnel; a tunnel that breaks meanwhile is waited for, the program's own patience is the limit.
+/// Dials through the tunnel.
 async fn dial_through(session: &Session, target: SocketAddr) -> Result<TunnelStream, ConnectFailure> {
     // a scope means something on this machine only, and a mapped address is an IPv4 address
     let authority = SocketAddr::new(target.ip().to_canonical(), target.port()).to_string();
-    loop {
-        let up = session
-            .uplink
-            .up()
-            .await
-            .map_err(|_| ConnectFailure::TunnelDown)?;
-        match up.tunnel.connect(&authority).await {
-            Ok(stream) => return Ok(stream),
-            Err(DialError::TunnelLost) => session.uplink.lost(&up).await,
-            Err(error) => return Err(failure_of(&error)),
-        }
-    }
+    let dialled = session
+        .uplink
+        .dial(async |up| up.tunnel.connect(&authority).await);
+    dialled.await.map_err(|error| failure_of(&error))
 }
 
 /// The failure in the words of the control conversation.

@@ -222,14 +222,14 @@ impl Flow {
 
 /// Asks the agent for a stream, as soon as there is an agent.
 pub(super) async fn request(session: &Session, target: SocketAddr) -> Result<Stream, DialError> {
-    loop {
-        let up = session.uplink.up().await.map_err(|_| DialError::TunnelLost)?;
-        match up.tunnel.datagrams(target).await {
-            Ok(stream) => return Ok(Stream { up, stream }),
-            Err(DialError::TunnelLost) => session.uplink.lost(&up).await,
-            Err(error) => return Err(error),
-        }
-    }
+    let requested = session.uplink.dial(async |up| {
+        let stream = up.tunnel.datagrams(target).await?;
+        Ok(Stream {
+            up: Rc::clone(up),
+            stream,
+        })
+    });
+    requested.await
 }
 
 impl Stream {

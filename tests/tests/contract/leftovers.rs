@@ -18,6 +18,10 @@ use crate::targets::{SILENT, agent};
 /// The relay looks for sockets that were closed every second, and twice before it believes.
 const NOTICED: Duration = Duration::from_secs(10);
 
+/// How long a session may take to end after a program that left nothing to deliver. A relay that hangs meanwhile gives up
+/// after 13 seconds.
+const ENDS: Duration = Duration::from_secs(9);
+
 /// How many sockets relay and agent have while nothing is open, once both have seen a connection.
 struct Rest {
     relay: u32,
@@ -150,6 +154,21 @@ on_both_places! {
         assert!(lives(relay), "it goes on by itself");
         dismiss(ignoring);
         eventually("the relay's end", NOTICED, || !lives(relay));
+    }
+
+    fn a_session_ends_soon_after_a_program_that_gave_up_a_connect_to_a_silent_peer(scene: shared) {
+        for how in ["blocking", "unfinished", "lingering"] {
+            let program = python("given_up.py").args(SILENT).arg(how);
+            let bare = run(&mut scene.bare(&program));
+            bare.succeeded();
+            let mut kinject = spawn(kinject_run::<&str>(scene.place(), &[], &program).stdin(Stdio::null()));
+            let output = kinject.stdout.as_mut().expect("it is captured");
+            let said = [line(output), line(output)].join("\n") + "\n";
+            assert_eq!(said, bare.stdout, "{how}");
+            let ending = Instant::now();
+            let ended = finish(kinject, ending, "kinject run", PATIENCE);
+            ended.succeeded().within(ENDS);
+        }
     }
 
     fn what_a_program_gives_up_is_forgotten_at_both_ends(scene: alone) {
