@@ -10,7 +10,7 @@ use kinject_tunnel::{Endpoint, WIRE_VERSION};
 use crate::listen::Way;
 
 const HELP: &str = "\
-Dials, resolves and tells for kinject sessions.
+Dials, asks name servers and tells for kinject sessions.
 
 Usage:
   kinject-agent --listen unix:PATH|tcp:ADDRESS:PORT --key FILE

@@ -11,7 +11,6 @@ use kinject_tunnel::{DatagramsEnd, DialError, carry};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::UdpSocket;
 
-use crate::dns::{LookupError, Resolver};
 use crate::log::log;
 
 /// How long a flow may be idle: RFC 9298, 3.1 asks for two minutes at least, RFC 4787 recommends five.
@@ -21,14 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const BUFFER: usize = 4 * 1024 * 1024;
 
 /// Serves one flow until it ends.
-pub(crate) async fn serve(mut request: DatagramRequest, resolver: &Resolver) {
+pub(crate) async fn serve(request: DatagramRequest) {
     let (host, port) = (request.host().to_owned(), request.port());
-    let opened = tokio::select! {
-        biased;
-        () = request.cancelled() => return,
-        opened = open(&host, port, resolver) => opened,
-    };
-    let socket = match opened {
+    let socket = match open(&host, port) {
         Ok(socket) => socket,
         Err(error) => return request.refuse(&error),
     };
@@ -47,22 +41,12 @@ pub(crate) async fn serve(mut request: DatagramRequest, resolver: &Resolver) {
     }
 }
 
-async fn open(host: &str, port: u16, resolver: &Resolver) -> Result<UdpSocket, DialError> {
-    if let Ok(address) = host.parse::<IpAddr>() {
-        return connect(SocketAddr::new(address, port)).map_err(|error| DialError::from(&error));
-    }
-    let addresses = resolver.lookup(host).await.map_err(|error| match error {
-        LookupError::NotFound => DialError::NameNotFound,
-        LookupError::Failed => DialError::NameFailed,
-    })?;
-    let mut last = DialError::NameNotFound;
-    for address in addresses {
-        match connect(SocketAddr::new(address, port)) {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = DialError::from(&error),
-        }
-    }
-    Err(last)
+/// A socket that is connected to the target, whose name the relay has resolved, if there was one.
+fn open(host: &str, port: u16) -> Result<UdpSocket, DialError> {
+    let address: IpAddr = host
+        .parse()
+        .map_err(|_| DialError::Other(format!("`{host}` is not an address")))?;
+    connect(SocketAddr::new(address, port)).map_err(|error| DialError::from(&error))
 }
 
 fn connect(target: SocketAddr) -> io::Result<UdpSocket> {

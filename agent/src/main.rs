@@ -1,4 +1,4 @@
-//! `kinject-agent`: stands in the cluster and dials, resolves and tells for a session.
+//! `kinject-agent`: stands in the cluster and dials, asks name servers and tells for a session.
 //!
 //! It is one small process with one thread. Nobody is served before he has proven that he holds the session's key;
 //! then each tunnel carries requests of one relay: connections to make, DNS messages to forward, facts to tell.

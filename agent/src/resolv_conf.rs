@@ -11,15 +11,12 @@ const PORT: u16 = 53;
 /// glibc reads three and ignores the rest.
 const MAX_SERVERS: usize = 3;
 
-/// What the file says.
+/// What the file says of name servers. The search list is the relay's to read, in the text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ResolvConf {
     /// The file, word for word.
     pub(crate) text: String,
     pub(crate) servers: Vec<SocketAddr>,
-    pub(crate) search: Vec<String>,
-    /// Names with fewer dots are first tried with the search list.
-    pub(crate) ndots: usize,
     pub(crate) timeout: Duration,
     pub(crate) attempts: u32,
     /// Start with another server each time.
@@ -41,8 +38,6 @@ pub(crate) fn parse(text: String) -> ResolvConf {
     let mut conf = ResolvConf {
         text: String::new(),
         servers: Vec::new(),
-        search: Vec::new(),
-        ndots: 1,
         timeout: Duration::from_secs(5),
         attempts: 2,
         rotate: false,
@@ -55,10 +50,6 @@ pub(crate) fn parse(text: String) -> ResolvConf {
                 let server = words.next().and_then(server);
                 conf.servers
                     .extend(server.filter(|_| conf.servers.len() < MAX_SERVERS));
-            }
-            Some("search" | "domain") => {
-                conf.search = words.map(|name| name.trim_end_matches('.').to_owned()).collect();
-                conf.search.retain(|name| !name.is_empty());
             }
             Some("options") => words.for_each(|option| conf.option(option)),
             _ => {}
@@ -76,7 +67,6 @@ impl ResolvConf {
         let (name, value) = option.split_once(':').unwrap_or((option, ""));
         let number = value.parse::<u32>().ok();
         match (name, number) {
-            ("ndots", Some(dots)) => self.ndots = dots.min(15) as usize,
             ("timeout", Some(seconds)) => self.timeout = Duration::from_secs(u64::from(seconds.clamp(1, 30))),
             ("attempts", Some(attempts)) => self.attempts = attempts.clamp(1, 5),
             ("rotate", _) => self.rotate = true,
@@ -111,33 +101,25 @@ mod tests {
         let conf = parse(text.into());
         assert_eq!(conf.text, text);
         assert_eq!(conf.servers, ["10.96.0.10:53".parse().unwrap()]);
-        assert_eq!(
-            conf.search,
-            ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"]
-        );
-        assert_eq!(
-            (conf.ndots, conf.timeout.as_secs(), conf.attempts, conf.rotate),
-            (5, 2, 3, true)
-        );
+        assert_eq!((conf.timeout.as_secs(), conf.attempts, conf.rotate), (2, 3, true));
     }
 
     #[test]
     fn an_empty_file_means_the_resolver_on_this_host() {
         let conf = parse(String::new());
         assert_eq!(conf.servers, ["127.0.0.1:53".parse().unwrap()]);
-        assert_eq!((conf.ndots, conf.timeout.as_secs(), conf.attempts), (1, 5, 2));
+        assert_eq!((conf.timeout.as_secs(), conf.attempts), (5, 2));
     }
 
     #[test]
-    fn the_last_search_wins_and_the_fourth_server_is_ignored() {
+    fn the_fourth_server_and_what_makes_no_sense_are_ignored() {
         let conf = parse(
-            "# search no\n; search no\nsearch a b\ndomain c\nnameserver 1.1.1.1\nnameserver bad\n\
-             nameserver ::1\nnameserver fe80::1%1\nnameserver 4.4.4.4\noptions timeout:99 attempts:0 ndots:99 ndots:x"
+            "# nameserver 9.9.9.9\n; nameserver 9.9.9.9\nnameserver 1.1.1.1\nnameserver bad\n\
+             nameserver ::1\nnameserver fe80::1%1\nnameserver 4.4.4.4\noptions timeout:99 attempts:0 attempts:x"
                 .into(),
         );
-        assert_eq!(conf.search, ["c"]);
         assert_eq!(conf.servers.len(), 3);
         assert_eq!(conf.servers[2].to_string(), "[fe80::1%1]:53");
-        assert_eq!((conf.ndots, conf.timeout.as_secs(), conf.attempts), (15, 30, 1));
+        assert_eq!((conf.timeout.as_secs(), conf.attempts), (30, 1));
     }
 }

@@ -70,19 +70,19 @@ pub(crate) fn note_end(ended: Result<(), JoinError>) {
 
 async fn answer(incoming: Incoming, services: Arc<Services>) {
     match incoming {
-        Incoming::Connect(request) => connect(request, &services).await,
-        Incoming::Datagrams(request) => datagrams::serve(request, &services.resolver).await,
+        Incoming::Connect(request) => connect(request).await,
+        Incoming::Datagrams(request) => datagrams::serve(request).await,
         Incoming::Dns(request) => dns(request, &services).await,
         Incoming::Facts(request) => request.answer(&services.facts.collect()),
     }
 }
 
-async fn connect(mut request: ConnectRequest, services: &Services) {
+async fn connect(mut request: ConnectRequest) {
     let authority = request.authority().to_owned();
     let dialled = tokio::select! {
         biased;
         () = request.cancelled() => return,
-        dialled = dial::dial(&authority, &services.resolver) => dialled,
+        dialled = dial::dial(&authority) => dialled,
     };
     match dialled {
         Ok(tcp) => {

@@ -44,6 +44,20 @@ async fn a_closed_port_is_refused() {
     assert_eq!(error, DialError::Refused);
 }
 
+/// The relay resolves names, since it has to tell an address that it found from one that it did not.
+#[tokio::test]
+async fn a_name_is_no_target() {
+    let agent = Agent::start(&[]);
+    let (tunnel, _driver) = agent.tunnel().await;
+    let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = format!("localhost:{}", service.local_addr().unwrap().port());
+    let error = soon(tunnel.connect(&target)).await.unwrap_err();
+    assert_eq!(
+        error,
+        DialError::Other(format!("`{target}` is not an address and port"))
+    );
+}
+
 #[tokio::test]
 async fn facts_tell_version_and_addresses() {
     let agent = Agent::start(&[]);

@@ -37,16 +37,10 @@ pub enum DialError {
     /// A rule forbids it (EACCES, EPERM).
     #[error("permission denied")]
     PermissionDenied,
-    /// The name does not exist, or has no address.
-    #[error("name not found")]
-    NameNotFound,
-    /// The name could not be looked up; it may exist.
-    #[error("the name could not be looked up")]
-    NameFailed,
     /// The other side reset the connection while it was being made (ECONNRESET).
     #[error("connection reset by peer")]
     Reset,
-    /// The tunnel broke, so nobody knows.
+    /// The tunnel broke, so nobody knows. It never crosses the tunnel: whoever is at the other end cannot claim it.
     #[error("the tunnel to the cluster was lost")]
     TunnelLost,
     /// Anything else, in words.
@@ -55,21 +49,6 @@ pub enum DialError {
 }
 
 impl DialError {
-    /// The errno that the same failure gives a program inside the cluster. Failures that come before `connect`
-    /// (names) or from elsewhere have none of their own and are EIO, a lost tunnel is ECONNRESET.
-    pub fn errno(&self) -> i32 {
-        match self {
-            DialError::Refused => libc::ECONNREFUSED,
-            DialError::TimedOut => libc::ETIMEDOUT,
-            DialError::HostUnreachable => libc::EHOSTUNREACH,
-            DialError::NetworkUnreachable => libc::ENETUNREACH,
-            DialError::AddressNotAvailable => libc::EADDRNOTAVAIL,
-            DialError::PermissionDenied => libc::EACCES,
-            DialError::Reset | DialError::TunnelLost => libc::ECONNRESET,
-            DialError::NameNotFound | DialError::NameFailed | DialError::Other(_) => libc::EIO,
-        }
-    }
-
     /// The HTTP status that RFC 9209 recommends for it.
     pub fn status(&self) -> StatusCode {
         match self {
@@ -79,8 +58,6 @@ impl DialError {
             | DialError::NetworkUnreachable
             | DialError::AddressNotAvailable
             | DialError::PermissionDenied
-            | DialError::NameNotFound
-            | DialError::NameFailed
             | DialError::Reset => StatusCode::BAD_GATEWAY,
             DialError::TunnelLost | DialError::Other(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -93,11 +70,6 @@ impl DialError {
         let item = list
             .bare_item(name)
             .parameter(key("error"), sfv::token_ref(self.token()));
-        let item = match self {
-            DialError::NameNotFound => item.parameter(key("rcode"), sfv::string_ref("NXDOMAIN")),
-            DialError::NameFailed => item.parameter(key("rcode"), sfv::string_ref("SERVFAIL")),
-            _ => item,
-        };
         if let Some(details) = self.details() {
             item.parameter(key("details"), string(&details));
         }
@@ -140,7 +112,6 @@ impl DialError {
                 "destination_ip_unroutable"
             }
             DialError::PermissionDenied => "destination_ip_prohibited",
-            DialError::NameNotFound | DialError::NameFailed => "dns_error",
             DialError::Reset => "connection_terminated",
             DialError::TunnelLost | DialError::Other(_) => "proxy_internal_error",
         }
@@ -151,14 +122,9 @@ impl DialError {
             DialError::HostUnreachable => Some("EHOSTUNREACH".into()),
             DialError::NetworkUnreachable => Some("ENETUNREACH".into()),
             DialError::AddressNotAvailable => Some("EADDRNOTAVAIL".into()),
-            DialError::TunnelLost => Some("tunnel lost".into()),
+            DialError::TunnelLost => Some(self.to_string()),
             DialError::Other(text) => Some(printable(text)),
-            DialError::Refused
-            | DialError::TimedOut
-            | DialError::PermissionDenied
-            | DialError::NameNotFound
-            | DialError::NameFailed
-            | DialError::Reset => None,
+            DialError::Refused | DialError::TimedOut | DialError::PermissionDenied | DialError::Reset => None,
         }
     }
 }
@@ -194,9 +160,6 @@ fn from_token(item: &Item, error: &str) -> DialError {
         ("destination_ip_unroutable", _) => DialError::HostUnreachable,
         ("destination_ip_prohibited", _) => DialError::PermissionDenied,
         ("connection_terminated", _) => DialError::Reset,
-        ("dns_error", _) if text(item, "rcode") == Some("NXDOMAIN") => DialError::NameNotFound,
-        ("dns_error" | "dns_timeout", _) => DialError::NameFailed,
-        ("proxy_internal_error", "tunnel lost") => DialError::TunnelLost,
         ("proxy_internal_error", details) if !details.is_empty() => DialError::Other(printable(details)),
         (unknown, "") => DialError::Other(printable(unknown)),
         (unknown, details) => DialError::Other(printable(&format!("{unknown}: {details}"))),
@@ -247,10 +210,7 @@ mod tests {
             DialError::NetworkUnreachable,
             DialError::AddressNotAvailable,
             DialError::PermissionDenied,
-            DialError::NameNotFound,
-            DialError::NameFailed,
             DialError::Reset,
-            DialError::TunnelLost,
             DialError::Other("no buffer space available \"quoted\" \\".into()),
         ]
     }
@@ -285,17 +245,15 @@ mod tests {
             written(DialError::NetworkUnreachable),
             "kinject-agent;error=destination_ip_unroutable;details=\"ENETUNREACH\""
         );
-        assert_eq!(
-            written(DialError::NameNotFound),
-            "kinject-agent;error=dns_error;rcode=\"NXDOMAIN\""
-        );
     }
 
     #[test]
     fn words_of_other_proxies_are_understood() {
         let read = |value: &'static str| DialError::from_proxy_status(&HeaderValue::from_static(value));
-        assert_eq!(read("a; error=dns_timeout"), DialError::NameFailed);
-        assert_eq!(read("a;error=dns_error;rcode=NXDOMAIN"), DialError::NameNotFound);
+        assert_eq!(
+            read("a; error=dns_timeout"),
+            DialError::Other("dns_timeout".into())
+        );
         assert_eq!(
             read("\"a b\"; error=connection_refused, edge"),
             DialError::Refused
@@ -319,18 +277,26 @@ mod tests {
     }
 
     #[test]
-    fn every_errno_of_connect_becomes_the_error_that_gives_it_back() {
-        for errno in [
-            libc::ECONNREFUSED,
-            libc::ETIMEDOUT,
-            libc::EHOSTUNREACH,
-            libc::ENETUNREACH,
-            libc::EADDRNOTAVAIL,
-            libc::EACCES,
-            libc::ECONNRESET,
+    fn no_agent_can_claim_that_the_tunnel_is_lost() {
+        let claimed = DialError::TunnelLost.to_proxy_status("kinject-agent");
+        let read = DialError::from_proxy_status(&claimed);
+        assert_eq!(read, DialError::Other(DialError::TunnelLost.to_string()));
+    }
+
+    #[test]
+    fn every_errno_of_connect_becomes_the_error_of_that_name() {
+        for (errno, expected) in [
+            (libc::ECONNREFUSED, DialError::Refused),
+            (libc::ETIMEDOUT, DialError::TimedOut),
+            (libc::EHOSTUNREACH, DialError::HostUnreachable),
+            (libc::ENETUNREACH, DialError::NetworkUnreachable),
+            (libc::EADDRNOTAVAIL, DialError::AddressNotAvailable),
+            (libc::EACCES, DialError::PermissionDenied),
+            (libc::EPERM, DialError::PermissionDenied),
+            (libc::ECONNRESET, DialError::Reset),
         ] {
             let error = DialError::from(&io::Error::from_raw_os_error(errno));
-            assert_eq!(error.errno(), errno, "{error:?}");
+            assert_eq!(error, expected, "{errno}");
         }
         let other = DialError::from(&io::Error::from_raw_os_error(libc::EMFILE));
         assert!(

@@ -110,8 +110,6 @@ async fn every_dial_error_reaches_the_relay_as_it_was() {
         DialError::NetworkUnreachable,
         DialError::AddressNotAvailable,
         DialError::PermissionDenied,
-        DialError::NameNotFound,
-        DialError::NameFailed,
         DialError::Reset,
         DialError::Other("too many open files".into()),
     ] {

@@ -1,16 +1,13 @@
-//! The pod's names: forwards DNS messages to the pod's nameservers, and looks names up as the pod does.
+//! The pod's names: forwards DNS messages to the pod's nameservers.
 //!
 //! Messages pass as they are, both ways, so every type and every extension works and a relay sees what the
 //! nameserver said: NXDOMAIN, SERVFAIL and an empty answer stay apart. Only the transaction id is our own on the way
 //! to the nameserver, random like the source port, against forged answers.
 //!
-//! There is no `getaddrinfo`: in a static binary it would want glibc's shared libraries at run time.
+//! The relay makes names of what a program asked for, with the search list that it reads in [`Resolver::text`].
 
 mod exchange;
-mod lookup;
 mod message;
-
-pub(crate) use lookup::LookupError;
 
 use std::cmp::Ordering;
 use std::net::SocketAddr;

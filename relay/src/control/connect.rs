@@ -318,8 +318,6 @@ pub(crate) fn failure_of(error: &DialError) -> ConnectFailure {
         DialError::PermissionDenied => ConnectFailure::PermissionDenied,
         DialError::AddressNotAvailable => ConnectFailure::AddressNotAvailable,
         DialError::TunnelLost => ConnectFailure::TunnelDown,
-        // a dial to a number looks up no name
-        DialError::NameNotFound | DialError::NameFailed => ConnectFailure::HostUnreachable,
         DialError::Other(reason) => {
             log::warn!("the agent failed to dial: {reason}");
             ConnectFailure::NetworkUnreachable

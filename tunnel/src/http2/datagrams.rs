@@ -124,12 +124,6 @@ impl DatagramRequest {
         self.port
     }
 
-    /// Waits until the relay gives the flow up. Cancel-safe.
-    pub async fn cancelled(&mut self) {
-        // An error means that the tunnel is gone, which ends it as well.
-        let _ = poll_fn(|cx| self.respond.poll_reset(cx)).await;
-    }
-
     /// Says that the socket stands. `None` when the relay has given the flow up.
     pub fn accept(mut self) -> Option<DatagramStream> {
         let mut response = Response::new(());
