@@ -14,6 +14,7 @@ use crate::datagrams::{self, Flows};
 use crate::ending::Endings;
 use crate::log;
 use crate::names::advice::Advice;
+use crate::names::local::LocalNames;
 use crate::names::resolver::Resolver;
 use crate::names::shown::ShownResolvConf;
 use crate::outsiders::Outsiders;
@@ -271,6 +272,7 @@ async fn bring_up(
             Rc::clone(&uplink),
             Rc::clone(&trace),
             Advice::new(events.clone()),
+            LocalNames::new(events.clone()),
             shown.servers,
         ),
         uplink,

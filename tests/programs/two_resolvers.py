@@ -2,7 +2,8 @@
 
 usage: two_resolvers.py KINJECT AGENT SCENE
 
-SCENE is JSON: "cluster" and "machine" map names to lists of addresses (or, for reverse names, of names), "cluster_fails" are names of which the cluster's server cannot say anything; "search" is the
+SCENE is JSON: "mute" are name servers of this machine before the one that answers, or, with "all_mute", all of them, which say
+nothing before they have been asked "patience" questions; "cluster" and "machine" map names to lists of addresses (or, for reverse names, of names), "cluster_fails" are names of which the cluster's server cannot say anything; "search" is the
 machine's search list, "hosts" its hosts file, "flags" are kinject's, "script" is what runs in the session. Everything else does
 not exist. Prints what the script prints; then, as JSON, the questions that each of the name servers was asked. At port 7 of every
 address of this machine, "here" is said.
@@ -60,8 +61,8 @@ def answer(question, zone, fails, asked):
     return head + question[12 : end + 4] + body
 
 
-def serve_names(address, zone, fails=()):
-    """Answers over UDP for ever; gives the list of what was asked."""
+def serve_names(address, zone, fails=(), patience=0):
+    """Answers over UDP for ever, once it has been asked so often; gives the list of what was asked."""
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind((address, 53))
     asked = []
@@ -69,7 +70,9 @@ def serve_names(address, zone, fails=()):
     def serve():
         while True:
             question, peer = server.recvfrom(4096)
-            server.sendto(answer(question, zone, fails, asked), peer)
+            said = answer(question, zone, fails, asked)
+            if len(asked) > patience:
+                server.sendto(said, peer)
 
     threading.Thread(target=serve, daemon=True).start()
     return asked
@@ -111,7 +114,9 @@ def main():
         domains = scene.get("domains", "default.svc.cluster.local svc.cluster.local cluster.local")
         with open(conf, "w", encoding="utf-8") as output:
             output.write(f"search {domains}\nnameserver {CLUSTER}\noptions ndots:5\n")
-        machine = f"nameserver {MACHINE}\n"
+        mute = scene.get("mute", [])
+        servers = mute if scene.get("all_mute") else mute + [MACHINE]
+        machine = "".join(f"nameserver {server}\n" for server in servers)
         if "search" in scene:
             machine += f"search {scene['search']}\n"
         shown(folder, "/etc/resolv.conf", machine)
@@ -120,6 +125,9 @@ def main():
             "cluster": serve_names(CLUSTER, scene.get("cluster", {}), scene.get("cluster_fails", ())),
             "machine": serve_names(MACHINE, scene.get("machine", {})),
         }
+        patience = scene.get("patience", 1 << 30)
+        for server in mute:
+            asked[server] = serve_names(server, scene.get("machine", {}), (), patience)
         serve_greeting()
         serving = subprocess.Popen(
             [agent, "--listen", "unix:" + door, "--key", key, "--resolv-conf", conf], stderr=subprocess.PIPE

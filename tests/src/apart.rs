@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
@@ -20,7 +20,17 @@ pub fn kinject() -> Command {
 
 /// A program in that view.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
-    static RESOLV_CONF: LazyLock<PathBuf> = LazyLock::new(resolv_conf);
+    // nobody answers questions at this address of the loopback interface
+    static RESOLV_CONF: LazyLock<PathBuf> = LazyLock::new(|| resolv_conf("127.0.0.9"));
+    seeing(&RESOLV_CONF, program)
+}
+
+/// A program in a view of the machine in which this is its name server.
+pub fn with_name_server(server: &str, program: impl AsRef<OsStr>) -> Command {
+    seeing(&resolv_conf(server), program)
+}
+
+fn seeing(resolv_conf: &Path, program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("unshare");
     command.arg("--mount");
     if !rustix::process::geteuid().is_root() {
@@ -28,16 +38,15 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
     }
     command
         .args(["sh", "-c", APART, "apart"])
-        .arg(RESOLV_CONF.as_path())
+        .arg(resolv_conf)
         .arg(program);
     command
 }
 
-fn resolv_conf() -> PathBuf {
-    let path = binaries::folder().join("test-programs/resolv.conf");
+fn resolv_conf(server: &str) -> PathBuf {
+    let path = binaries::folder().join(format!("test-programs/resolv-{server}.conf"));
     let folder = path.parent().expect("it stands in a folder");
     fs::create_dir_all(folder).expect("the target folder can be written to");
-    // nobody answers questions at this address of the loopback interface
-    fs::write(&path, "nameserver 127.0.0.9\n").expect("the target folder can be written to");
+    fs::write(&path, format!("nameserver {server}\n")).expect("the target folder can be written to");
     path
 }

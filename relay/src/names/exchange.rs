@@ -6,9 +6,10 @@
 //! addresses in an answer are learnt either way: a connection follows its name.
 
 use super::cache::Cache;
+use super::hosts;
+use super::local::Reason;
 use super::message::{self, Code, Fault, Query};
 use super::resolver::{Resolver, TUNNEL_PATIENCE};
-use super::{hosts, local};
 use crate::log;
 use crate::trace::Traced;
 use crate::words;
@@ -50,7 +51,7 @@ impl Resolver {
             .filter(|address| self.routes.is_local(*address))
         {
             log::debug!("the name of {address} is looked up on this machine");
-            let answer = local::ask(&query).await;
+            let answer = self.local.ask(&query, Reason::Unknown).await;
             return Some(answer.unwrap_or_else(|| message::refusal(message, Code::NxDomain)));
         }
         let name = query.name();
@@ -63,7 +64,7 @@ impl Resolver {
     async fn exchange_by_name(&self, query: &Query<'_>, name: &str, traced: &mut Traced<'_>) -> Vec<u8> {
         let only = self.routes.way_of_name(name);
         if only == Some(rules::Way::Local) {
-            let answer = local::ask(query).await;
+            let answer = self.local.ask(query, Reason::Rule).await;
             let answer = answer.unwrap_or_else(|| query.refusal(Code::NxDomain));
             self.routes.learnt_locally(name, &message::addresses(&answer));
             return answer;
@@ -166,7 +167,9 @@ impl Resolver {
         {
             return None;
         }
-        let answer = local::ask(query)
+        let answer = self
+            .local
+            .ask(query, Reason::Unknown)
             .await
             .filter(|answer| message::code(answer) == Code::NoError)?;
         if !self

@@ -8,13 +8,23 @@ use std::net::IpAddr;
 /// The machine's table of names.
 const HOSTS: &str = "/etc/hosts";
 
-/// The addresses that the table has for a name, in its order; it is read for each lookup, since users edit it.
+/// The addresses that the table has for a name, in its order.
 pub(super) async fn addresses(name: &str) -> Vec<IpAddr> {
     let name = name.trim_end_matches('.').to_owned();
+    look(move |text| parse(text, &name)).await
+}
+
+/// The name that the table has for an address.
+pub(super) async fn name_of(address: IpAddr) -> Option<String> {
+    look(move |text| parse_name(text, address)).await
+}
+
+/// Looks into the table, which is read for each lookup, since users edit it.
+async fn look<T: Default + Send + 'static>(find: impl FnOnce(&str) -> T + Send + 'static) -> T {
     let read = tokio::task::spawn_blocking(move || {
         // a machine without the file has no such names
         let text = fs::read(HOSTS).unwrap_or_default();
-        parse(&String::from_utf8_lossy(&text), &name)
+        find(&String::from_utf8_lossy(&text))
     });
     read.await.unwrap_or_default()
 }
@@ -38,6 +48,15 @@ fn parse(text: &str, name: &str) -> Vec<IpAddr> {
     text.lines().filter_map(line).collect()
 }
 
+/// The first name of the first line with that address.
+fn parse_name(text: &str, address: IpAddr) -> Option<String> {
+    text.lines().find_map(|line| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let found: IpAddr = words.next()?.parse().ok()?;
+        (found == address).then_some(words.next()?.to_owned())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +71,10 @@ mod tests {
         assert_eq!(found("WEB.office.TEST"), ["10.0.0.1"]);
         assert_eq!(found("web2"), Vec::<String>::new());
         assert_eq!(found("10.0.0.3"), Vec::<String>::new());
+        let named = |address: &str| parse_name(text, address.parse().unwrap());
+        assert_eq!(named("10.0.0.1").as_deref(), Some("web.office.test"));
+        assert_eq!(named("fd00::1").as_deref(), Some("web"));
+        assert_eq!((named("10.0.0.9"), named("10.0.0.3")), (None, None));
     }
 
     #[test]

@@ -1,16 +1,31 @@
-//! This machine's own name servers, for what the cluster does not know.
+//! This machine's own names, for what the cluster does not know.
 //!
-//! Whoever the machine's resolv.conf(5) names is asked, in order, over UDP and then over TCP where the answer was cut.
-//! The file is read for each question: machines move between networks.
+//! libc is asked for addresses and for names of addresses: it knows whom the machine asks (nsswitch.conf(5)). Messages go
+//! to the name servers themselves: whoever resolv.conf(5) names is asked, in order, over UDP and then over TCP where the
+//! answer was cut. The file is read for each question: machines move between networks.
+//!
+//! The cluster's "no" is there already, so that a silent server must not keep it back: the first name that it does not
+//! answer for costs a second, and it is not asked again for a while ([`super::breaker`]). libc would wait for it, so
+//! that meanwhile libc is not asked at all.
 
+use super::breaker::Breakers;
 use super::message::{self, Code, Query};
 use super::resolv_conf::ResolvConf;
-use super::resolver::{DNS_PORT, LOCAL_PATIENCE};
+use super::resolver::DNS_PORT;
 use crate::{log, words};
+use kinject_protocol::session::{Event, Report};
+use std::cell::RefCell;
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{sleep, timeout};
 
 /// The machine's resolver configuration.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
@@ -18,37 +33,212 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// The longest datagram.
 const MAX_DATAGRAM: usize = 65_535;
 
-/// The first answer that says whether the name exists; none if no server gives one in time.
-pub(crate) async fn ask(query: &Query<'_>) -> Option<Vec<u8>> {
-    // a machine without the file, or without a server in it, has one of its own (resolv.conf(5))
-    let mut servers = configuration().await.servers;
+/// How long the cluster's "no" waits for this machine, and a server for its answer before it counts as silent.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The same where a rule has the name looked up here alone.
+pub(super) const RULES_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long one server is ahead of the next one.
+const HEAD_START: Duration = Duration::from_millis(300);
+
+/// When a question is asked once more, since datagrams get lost.
+const REPEAT: Duration = Duration::from_millis(400);
+
+/// How long libc may wait before the name servers are asked without it.
+const LIBCS_HEAD_START: Duration = Duration::from_millis(300);
+
+/// For how long an answer that is too late for its question still tells that its server is there.
+const LATEST: Duration = Duration::from_secs(5);
+
+/// Calls of libc that may hang at once, each in a thread.
+const MOST_IN_LIBC: usize = 16;
+
+/// Why this machine is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The cluster does not know.
+    Unknown,
+    /// A rule says so.
+    Rule,
+}
+
+/// This machine's name servers, and libc, which asks them.
+#[derive(Clone)]
+pub(crate) struct LocalNames {
+    breakers: Rc<RefCell<Breakers>>,
+    in_libc: Arc<Semaphore>,
+    events: mpsc::Sender<Event>,
+}
+
+impl LocalNames {
+    pub(crate) fn new(events: mpsc::Sender<Event>) -> Self {
+        Self {
+            breakers: Rc::default(),
+            in_libc: Arc::new(Semaphore::new(MOST_IN_LIBC)),
+            events,
+        }
+    }
+
+    /// The first answer that says whether the name exists; none if no server gives one in time.
+    pub(super) async fn ask(&self, query: &Query<'_>, reason: Reason) -> Option<Vec<u8>> {
+        let patience = match reason {
+            Reason::Unknown => PATIENCE,
+            Reason::Rule => RULES_PATIENCE,
+        };
+        timeout(patience, self.ask_in_turn(query, reason)).await.ok()?
+    }
+
+    async fn ask_in_turn(&self, query: &Query<'_>, reason: Reason) -> Option<Vec<u8>> {
+        let (answers, mut answered) = mpsc::channel(1);
+        let mut servers = name_servers().await.into_iter();
+        let mut under_way = 0;
+        loop {
+            let next = servers.find(|server| {
+                reason == Reason::Rule || self.breakers.borrow_mut().may_ask(*server, Instant::now())
+            });
+            if let Some(server) = next {
+                under_way += 1;
+                let (names, answers) = (self.clone(), answers.clone());
+                let question = query.with_id(query.id());
+                // goes on when its answer is too late for the question, for the server's sake
+                tokio::task::spawn_local(async move {
+                    let answer = names.ask_server(server, &question).await;
+                    let _too_late = answers.send(answer).await.is_err();
+                });
+            } else if under_way == 0 {
+                return None;
+            }
+            let is_last = next.is_none();
+            tokio::select! {
+                answer = answered.recv() => {
+                    under_way -= 1;
+                    if let Some(Some(answer)) = answer {
+                        return Some(answer);
+                    }
+                }
+                () = sleep(HEAD_START), if !is_last => {}
+            }
+        }
+    }
+
+    /// Asks one server, and notes whether it answers.
+    async fn ask_server(&self, server: IpAddr, question: &[u8]) -> Option<Vec<u8>> {
+        let query = Query::parse(question).ok()?;
+        let address = SocketAddr::new(server, DNS_PORT);
+        let asked = Instant::now();
+        let mut answer = pin!(exchange(address, &query));
+        let answer = match timeout(PATIENCE, &mut answer).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.was_silent(server, asked);
+                timeout(LATEST.saturating_sub(PATIENCE), answer).await.ok()?
+            }
+        };
+        // an error is an answer as well, of the machine that the server should be on or of this one
+        self.breakers.borrow_mut().answered(server);
+        match answer {
+            Ok(answer) if matches!(message::code(&answer), Code::NoError | Code::NxDomain) => Some(answer),
+            Ok(answer) => {
+                let code = words::dns_code(message::code(&answer));
+                log::debug!("this machine's name server {server} answers {code}");
+                None
+            }
+            Err(error) => {
+                log::debug!("this machine's name server {server}: {error}");
+                None
+            }
+        }
+    }
+
+    fn was_silent(&self, server: IpAddr, asked: Instant) {
+        log::info!("this machine's name server {server} does not answer");
+        let is_news = self
+            .breakers
+            .borrow_mut()
+            .was_silent(server, asked, Instant::now());
+        if is_news {
+            let report = Report {
+                message: format!(
+                    "this machine's name server {server} does not answer: until it does, names that the cluster does not \
+                     know are looked up without it"
+                ),
+                hint: Some(
+                    "is a VPN down? the name servers of this machine are in /etc/resolv.conf".to_owned(),
+                ),
+            };
+            // a launcher that reads slowly, or is gone, misses a hint and nothing else
+            let _missed = self.events.try_send(Event::Notice(report)).is_err();
+        }
+    }
+
+    /// What libc says in time. `servers` asks the name servers for the same: it comes into play where libc takes long, as it
+    /// does when it waits for a server that does not answer, and takes libc's place while there is such a server.
+    pub(super) async fn by_libc<T: 'static>(
+        &self,
+        libc: impl Future<Output = Option<T>> + 'static,
+        servers: impl Future<Output = Option<T>>,
+    ) -> Option<T> {
+        let found = async {
+            if self.has_silent_servers().await {
+                return servers.await;
+            }
+            let Ok(permit) = Arc::clone(&self.in_libc).try_acquire_owned() else {
+                return servers.await;
+            };
+            // its thread hangs for as long as libc likes
+            let mut libc = tokio::task::spawn_local(async move {
+                let found = libc.await;
+                drop(permit);
+                found
+            });
+            if let Ok(found) = timeout(LIBCS_HEAD_START, &mut libc).await {
+                return found.ok()?;
+            }
+            tokio::select! {
+                Some(found) = servers => Some(found),
+                found = libc => found.ok()?,
+            }
+        };
+        timeout(PATIENCE, found).await.ok()?
+    }
+
+    /// What libc says in time, or in a moment while there is a silent server.
+    pub(super) async fn by_libc_alone<T: 'static>(
+        &self,
+        libc: impl Future<Output = Option<T>> + 'static,
+    ) -> Option<T> {
+        let patience = match self.has_silent_servers().await {
+            true => LIBCS_HEAD_START,
+            false => PATIENCE,
+        };
+        let permit = Arc::clone(&self.in_libc).try_acquire_owned().ok()?;
+        let libc = tokio::task::spawn_local(async move {
+            let found = libc.await;
+            drop(permit);
+            found
+        });
+        timeout(patience, libc).await.ok()?.ok()?
+    }
+
+    async fn has_silent_servers(&self) -> bool {
+        let servers = name_servers().await;
+        let breakers = self.breakers.borrow();
+        servers.into_iter().any(|server| breakers.rests(server))
+    }
+}
+
+/// Whom the machine asks. One without the file, or without a server in it, has one of its own (resolv.conf(5)).
+async fn name_servers() -> Vec<IpAddr> {
+    let text = tokio::fs::read(RESOLV_CONF).await.unwrap_or_default();
+    let mut servers = ResolvConf::parse(&String::from_utf8_lossy(&text)).servers;
     if servers.is_empty() {
         servers.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
     }
-    let share = LOCAL_PATIENCE / servers.len() as u32;
-    for server in servers {
-        let server = SocketAddr::new(server, DNS_PORT);
-        match tokio::time::timeout(share, ask_server(server, query)).await {
-            Ok(Ok(answer)) if matches!(message::code(&answer), Code::NoError | Code::NxDomain) => {
-                return Some(answer);
-            }
-            Ok(Ok(answer)) => {
-                let code = words::dns_code(message::code(&answer));
-                log::debug!("this machine's name server {server} answers {code}");
-            }
-            Ok(Err(error)) => log::debug!("this machine's name server {server}: {error}"),
-            Err(_) => log::debug!("this machine's name server {server} does not answer"),
-        }
-    }
-    None
+    servers
 }
 
-async fn configuration() -> ResolvConf {
-    let text = tokio::fs::read(RESOLV_CONF).await.unwrap_or_default();
-    ResolvConf::parse(&String::from_utf8_lossy(&text))
-}
-
-async fn ask_server(server: SocketAddr, query: &Query<'_>) -> io::Result<Vec<u8>> {
+async fn exchange(server: SocketAddr, query: &Query<'_>) -> io::Result<Vec<u8>> {
     let id = random_id()?;
     let question = query.with_id(id);
     let mut answer = over_udp(server, query, id, &question).await?;
@@ -69,10 +259,19 @@ async fn over_udp(server: SocketAddr, query: &Query<'_>, id: u16, question: &[u8
     socket.connect(server).await?;
     socket.send(question).await?;
     let mut buffer = vec![0; MAX_DATAGRAM];
-    loop {
-        let length = socket.recv(&mut buffer).await?;
-        if query.is_answered_by(id, &buffer[..length]) {
-            return Ok(buffer[..length].to_vec());
+    let mut answer = pin!(async {
+        loop {
+            let length = socket.recv(&mut buffer).await?;
+            if query.is_answered_by(id, &buffer[..length]) {
+                return Ok(buffer[..length].to_vec());
+            }
+        }
+    });
+    match timeout(REPEAT, &mut answer).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            socket.send(question).await?;
+            answer.await
         }
     }
 }

@@ -5,7 +5,7 @@
 //! - [`cache`] keeps answers for their TTL and joins questions that are under way.
 //! - [`resolver`] walks the search list as glibc does and falls back to the local names.
 //! - [`message`] looks at DNS messages as bytes, [`exchange`] answers those of programs, [`search`] completes their
-//!   names, [`reverse`] names addresses, [`local`] asks this machine's name servers.
+//!   names, [`reverse`] names addresses, [`local`] asks this machine's name servers, as long as they answer ([`breaker`]).
 //! - [`hosts`] are this machine's own names; [`believed`] says which answers, of whose name servers, are believed, and
 //!   [`advice`] tells the user of the others.
 //! - [`server`] is the session's name server over TCP, [`shown`] the resolv.conf that leads programs to it.
@@ -13,6 +13,7 @@
 
 pub(crate) mod advice;
 mod believed;
+mod breaker;
 pub(crate) mod cache;
 pub(crate) mod exchange;
 mod hosts;

@@ -10,6 +10,8 @@ use super::believed::Foreign;
 use super::cache::Cache;
 use super::exchange::MessageCache;
 use super::hosts;
+use super::local::{LocalNames, RULES_PATIENCE, Reason};
+use super::message::Query;
 use super::order;
 use super::query::{self, Answer, Outcome};
 use super::resolv_conf::{ClustersAlone, ResolvConf};
@@ -26,9 +28,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long the local resolver may take before the cluster's "no" stands.
-pub(super) const LOCAL_PATIENCE: Duration = Duration::from_secs(5);
-
 /// How long a lookup waits for a tunnel that is being mended: glibc's own patience with a silent server, two attempts
 /// of five seconds (resolv.conf(5)).
 pub(super) const TUNNEL_PATIENCE: Duration = Duration::from_secs(10);
@@ -42,6 +41,7 @@ pub(crate) struct Resolver {
     pub(super) routes: Rc<Routes>,
     pub(super) trace: Rc<Trace>,
     pub(super) advice: Advice,
+    pub(super) local: LocalNames,
     pub(super) foreign: Foreign,
     addresses: Cache<(String, RecordType), Answer>,
     pub(super) messages: MessageCache,
@@ -60,10 +60,12 @@ impl Resolver {
         uplink: Rc<Uplink>,
         trace: Rc<Trace>,
         advice: Advice,
+        local: LocalNames,
         name_servers: Vec<IpAddr>,
     ) -> Self {
         Self {
             advice,
+            local,
             foreign: Foreign::default(),
             uplink,
             routes: Rc::clone(trace.routes()),
@@ -99,7 +101,10 @@ impl Resolver {
         };
         let only = self.routes.way_of_name(name);
         if only == Some(Way::Local) {
-            return match ask_locally(name, family).await {
+            let asked = tokio::time::timeout(RULES_PATIENCE, look_up_by_libc(name.to_owned()));
+            // no answer at all is no positive answer
+            let addresses = asked.await.ok().flatten().unwrap_or_default();
+            return match Found::of(name, addresses, family) {
                 Some(found) => self.learn_locally(name, found),
                 None => Reply::NameFailed(NameFailure::NotFound),
             };
@@ -154,15 +159,36 @@ impl Resolver {
         if own.is_some() {
             return own;
         }
-        if self.may_be_asked_here(conf, name).await {
-            return ask_locally(&format!("{}.", name.trim_end_matches('.')), family)
-                .await
-                .and_then(|found| Found::of(name, found.addresses, family));
-        }
-        if hosts::is_own_name(name) {
-            return ask_locally(name, family).await;
-        }
-        None
+        let found = if self.may_be_asked_here(conf, name).await {
+            let absolute = format!("{}.", name.trim_end_matches('.'));
+            let servers = self.ask_name_servers_here(name, family);
+            self.local.by_libc(look_up_by_libc(absolute), servers).await
+        } else if hosts::is_own_name(name) {
+            self.local.by_libc_alone(look_up_by_libc(name.to_owned())).await
+        } else {
+            None
+        };
+        found.and_then(|addresses| Found::of(name, addresses, family))
+    }
+
+    /// The addresses that this machine's name servers have for a name.
+    async fn ask_name_servers_here(&self, name: &str, family: Family) -> Option<Vec<IpAddr>> {
+        let ask = |record| async move {
+            let question = query::question(name, record)?;
+            let asked = Query::parse(&question).ok()?;
+            let answer = self.local.ask(&asked, Reason::Unknown).await?;
+            match query::answer(&answer, record).outcome {
+                Outcome::Found { addresses, .. } => Some(addresses),
+                _ => None,
+            }
+        };
+        let (v4, v6) = match family {
+            Family::V4 => (ask(RecordType::A).await, None),
+            Family::V6 => (None, ask(RecordType::AAAA).await),
+            Family::Any | Family::Mapped => tokio::join!(ask(RecordType::A), ask(RecordType::AAAA)),
+        };
+        let found = [v4, v6].into_iter().flatten().flatten().collect::<Vec<_>>();
+        (!found.is_empty()).then_some(found)
     }
 
     /// Whether this machine's name servers may see a name that the cluster does not have. The user is told of one that they
@@ -329,14 +355,10 @@ fn both(v4: Outcome, v6: Outcome) -> Outcome {
     }
 }
 
-/// What this machine's own resolver says, if it knows the name.
-async fn ask_locally(name: &str, family: Family) -> Option<Found> {
-    let lookup = tokio::net::lookup_host((name.to_owned(), 0));
-    match tokio::time::timeout(LOCAL_PATIENCE, lookup).await {
-        Ok(Ok(addresses)) => Found::of(name, addresses.map(|address| address.ip()), family),
-        // no answer at all is no positive answer
-        Ok(Err(_)) | Err(_) => None,
-    }
+/// What libc finds, if it knows the name.
+async fn look_up_by_libc(name: String) -> Option<Vec<IpAddr>> {
+    let addresses = tokio::net::lookup_host((name, 0)).await.ok()?;
+    Some(addresses.map(|address| address.ip()).collect())
 }
 
 /// What the DNS can be asked for: printable, no white space, labels and name within the limits (RFC 1035, 2.3.4).

@@ -4,8 +4,10 @@
 //! others the cluster is asked; where it knows no name, this machine's own resolver is, hosts file and all, unless the
 //! address is known to be the cluster's.
 
+use super::hosts;
+use super::local::Reason;
 use super::message::{self, Code, Query};
-use super::resolver::{LOCAL_PATIENCE, Resolver, is_host_name};
+use super::resolver::{Resolver, is_host_name};
 use hickory_proto::op::{Message, MessageType, OpCode};
 use hickory_proto::rr::{Name, RData, RecordType};
 use kinject_protocol::NameFailure;
@@ -34,22 +36,29 @@ impl Resolver {
             Err(NameFailure::NotFound) if self.routes.is_clusters(address) => {
                 Reply::NameFailed(NameFailure::NotFound)
             }
-            Err(NameFailure::NotFound) => match ask_locally(address).await {
+            Err(NameFailure::NotFound) => match self.name_here(address, &query).await {
                 Some(name) => Reply::Names(vec![name]),
                 None => Reply::NameFailed(NameFailure::NotFound),
             },
             Err(failure) => Reply::NameFailed(failure),
         }
     }
-}
 
-/// What this machine's own resolver calls an address, if it does.
-async fn ask_locally(address: IpAddr) -> Option<Vec<u8>> {
-    let lookup = tokio::task::spawn_blocking(move || name_info(address));
-    match tokio::time::timeout(LOCAL_PATIENCE, lookup).await {
-        Ok(Ok(name)) => name,
-        // no answer at all is no positive answer
-        Ok(Err(_)) | Err(_) => None,
+    /// What this machine calls an address, if it does.
+    async fn name_here(&self, address: IpAddr, query: &Query<'_>) -> Option<Vec<u8>> {
+        if let Some(name) = hosts::name_of(address).await {
+            return Some(name.into_bytes());
+        }
+        let libc = async move {
+            let lookup = tokio::task::spawn_blocking(move || name_info(address));
+            lookup.await.ok()?
+        };
+        let servers = async {
+            let answer = self.local.ask(query, Reason::Unknown).await?;
+            let name = names(&answer).ok()?.into_iter().next()?;
+            Some(name.into_bytes())
+        };
+        self.local.by_libc(libc, servers).await
     }
 }
 

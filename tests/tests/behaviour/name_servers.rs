@@ -173,6 +173,96 @@ fn an_address_in_a_network_of_the_clusters_is_never_local_by_an_answer() {
     outcome(&["--local", "*.example"]).succeeded().prints(&expected);
 }
 
+/// What the scripts about silent name servers use: what is said of a name, and whether that took long.
+const TIMED: &str = "import time\n\
+    def timed(ask, *what):\n  since = time.monotonic()\n  said = ask(*what)\n  \
+    return said if time.monotonic() - since < 2.5 else 'LATE'\n\
+    def host(a):\n  try: return socket.gethostbyaddr(a)[0]\n  except OSError as e: return e.errno\n";
+
+/// A name server that answers nobody, as where a VPN is down.
+const MUTE: &str = "127.0.0.99";
+
+#[test]
+fn a_silent_name_server_of_this_machine_costs_one_name_a_second_and_is_not_asked_again_for_a_while() {
+    let scene = json!({
+        "mute": [MUTE], "all_mute": true, "cluster": {WEB: ["10.96.0.7"]}, "hosts": "10.20.0.1 nas.example\n10.20.0.9 old.example\n",
+    });
+    let script = format!(
+        "{TIMED}unknown = [f'name{{n}}.example' for n in range(20)]\n\
+        print({{timed(name, n) for n in unknown}}, {{timed(query, n, k) for n in unknown for k in (1, 16, 33)}},\n  \
+        timed(host, '10.20.0.2'), timed(host, '10.20.0.9'), timed(name, 'web'), timed(name, 'nas.example'),\n  \
+        timed(name, socket.gethostname()) != 'LATE')"
+    );
+    let Some(played) = play(scene, &script) else {
+        return;
+    };
+    assert_eq!(
+        played.said, "{-2} {None} 1 old.example ['10.96.0.7'] ['10.20.0.1'] True",
+        "{}",
+        played.outcome
+    );
+    let asked = played.asked(MUTE);
+    assert!(asked.contains(&"name0.example") && asked.len() < 10, "{asked:?}");
+    let told = "kinject: this machine's name server 127.0.0.99 does not answer: until it does, names that the cluster does \
+        not know are looked up without it\n\nhint: is a VPN down?";
+    assert_eq!(
+        played.outcome.stderr.matches(told).count(),
+        1,
+        "{}",
+        played.outcome
+    );
+    assert_eq!(
+        played.outcome.stderr.matches("does not answer").count(),
+        1,
+        "{}",
+        played.outcome
+    );
+}
+
+#[test]
+fn a_silent_name_server_beside_one_that_answers_is_passed_over() {
+    let scene =
+        json!({"mute": [MUTE], "machine": {"wiki.example": ["10.20.0.1"], "git.example": ["10.20.0.2"]}});
+    let script = format!(
+        "{TIMED}print(timed(name, 'wiki.example'), timed(query, 'git.example'), timed(name, 'missing.example'))\n\
+        print({{timed(name, f'name{{n}}.example') for n in range(20)}}, timed(name, 'git.example'), timed(name, 'wiki.example'))"
+    );
+    let Some(played) = play(scene, &script) else {
+        return;
+    };
+    let expected = "['10.20.0.1'] 1 -2\n{-2} ['10.20.0.2'] ['10.20.0.1']";
+    assert_eq!(played.said, expected, "{}", played.outcome);
+    assert!(played.asked(MUTE).len() < 10, "{}", played.outcome);
+}
+
+#[test]
+fn a_name_server_that_answers_again_is_asked_again() {
+    let scene = json!({
+        "mute": [MUTE], "all_mute": true, "patience": 6, "machine": {"wiki.example": ["10.20.0.1"]},
+    });
+    let script = format!(
+        "{TIMED}first = timed(name, 'wiki.example')\n\
+        while name('wiki.example') == -2: time.sleep(0.1)\n\
+        print(first, name('wiki.example'), query('wiki.example'))"
+    );
+    let Some(played) = play(scene, &script) else {
+        return;
+    };
+    assert_eq!(played.said, "-2 ['10.20.0.1'] 1", "{}", played.outcome);
+}
+
+#[test]
+fn a_rule_has_a_silent_name_server_asked_all_the_same() {
+    // who is asked for his own is waited for, as libc does
+    let scene = json!({
+        "mute": [MUTE], "machine": {"wiki.example": ["10.20.0.1"]}, "flags": ["--local", "wiki.example"],
+    });
+    let script = "print([query('wiki.example') for _ in range(3)])";
+    let Some(played) = play(scene, script) else { return };
+    assert_eq!(played.said, "[1, 1, 1]", "{}", played.outcome);
+    assert!(played.asked(MUTE).contains(&"wiki.example"), "{}", played.outcome);
+}
+
 #[test]
 fn names_that_could_be_services_are_never_shown_to_this_machines_name_servers() {
     let lies: Value = [

@@ -1,8 +1,12 @@
 //! DNS messages: libc's functions for them, names of addresses, and programs that resolve by themselves.
 
-use kinject_tests::on_both_places;
-use kinject_tests::programs::{Program, installed, interpreter, libc_call, python};
+use std::net::UdpSocket;
+
+use kinject_tests::programs::{Program, folder, installed, interpreter, libc_call, python};
 use kinject_tests::running::run;
+use kinject_tests::scene::Scene;
+use kinject_tests::session::kinject_run;
+use kinject_tests::{apart, binaries, on_both_places, skip};
 
 /// The types of records (RFC 1035, 3.2.2; RFC 2782).
 const CNAME: u16 = 5;
@@ -13,6 +17,12 @@ const TXT: u16 = 16;
 const AAAA: u16 = 28;
 const SRV: u16 = 33;
 const ANY: u16 = 255;
+
+/// The address of a name server on this machine's loopback that no other test has.
+fn silent_server(scene: &Scene) -> String {
+    let place = u8::from(scene.sandbox().is_some());
+    format!("127.66.{}.{}", std::process::id() % 256, 10 + place)
+}
 
 fn typed(questions: &[(&str, u16)]) -> Vec<String> {
     questions
@@ -128,6 +138,27 @@ on_both_places! {
         if let Some(node) = installed("node") {
             scene.same(node.args(["-e", script])).shows("A [\"10.96.10.1\"]\n");
         }
+    }
+
+    fn names_that_exist_nowhere_cost_little_where_this_machines_name_server_is_silent(scene: shared) {
+        let Some(node) = installed("node") else { return };
+        if !rustix::process::geteuid().is_root() {
+            return skip::not_run("a test with a silent name server", "it needs root");
+        }
+        // takes every question, and says nothing
+        let server = silent_server(scene);
+        let _silent = UdpSocket::bind((server.as_str(), 53)).expect("nobody else is there");
+        let program = node
+            .arg(folder().join("unknown_names.mjs"))
+            .args(["missing", "missing.default.svc.cluster.local", "missing.external.test"]);
+        let bare = run(&mut scene.bare(&program));
+        let kinject = kinject_run::<&str>(scene.place(), &["--quiet"], &program);
+        let mut injected = apart::with_name_server(&server, binaries::kinject());
+        // behind what shows another resolv.conf
+        let arguments = kinject.get_args().skip_while(|argument| *argument != "run");
+        let injected = run(injected.args(arguments));
+        injected.succeeded().prints(&bare.stdout).shows("TXT _grpc_config.missing ENOTFOUND soon\n");
+        assert_eq!(injected.stdout.matches(" ENOTFOUND soon\n").count(), 12, "{injected}");
     }
 
     fn a_name_server_takes_many_questions_on_one_connection(scene: shared) {

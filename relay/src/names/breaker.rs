@@ -1,0 +1,147 @@
+//! Which of this machine's name servers are asked: a circuit breaker for each.
+//!
+//! ```text
+//!              silent                       time
+//!   answering ───────▶ resting ──────────────────▶ on trial
+//!       ▲                 ▲                           │ │
+//!       │                 └──── silent, rests longer ─┘ │
+//!       └─────────────────── answered ──────────────────┘
+//! ```
+//!
+//! A server on trial is asked one question; everybody else goes on as if it rested.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// For how long a server that was silent is not asked again; it doubles with each trial, up to [`LONGEST_REST`].
+const FIRST_REST: Duration = Duration::from_secs(5);
+
+/// The longest rest.
+const LONGEST_REST: Duration = Duration::from_secs(60);
+
+/// What is known of name servers. Those that are not known answer, as far as anybody knows.
+#[derive(Debug, Default)]
+pub(super) struct Breakers {
+    resting: HashMap<IpAddr, Rest>,
+    /// Servers of which the user was told.
+    told: Vec<IpAddr>,
+}
+
+#[derive(Debug)]
+struct Rest {
+    /// When it began, or the last trial did.
+    since: Instant,
+    length: Duration,
+}
+
+impl Breakers {
+    /// Whether a server that is asked may be silent.
+    pub(super) fn rests(&self, server: IpAddr) -> bool {
+        self.resting.contains_key(&server)
+    }
+
+    /// Whether this question may go to the server. A server whose rest is over takes one, its trial.
+    pub(super) fn may_ask(&mut self, server: IpAddr, now: Instant) -> bool {
+        match self.resting.get_mut(&server) {
+            None => true,
+            Some(rest) if now.duration_since(rest.since) >= rest.length => {
+                rest.since = now;
+                true
+            }
+            Some(_) => false,
+        }
+    }
+
+    /// It answered, however late.
+    pub(super) fn answered(&mut self, server: IpAddr) {
+        self.resting.remove(&server);
+    }
+
+    /// A question that it was asked at that time got no answer. Says whether the user should hear of it, which he does
+    /// once in a session.
+    pub(super) fn was_silent(&mut self, server: IpAddr, asked: Instant, now: Instant) -> bool {
+        match self.resting.get_mut(&server) {
+            // of many questions at once the first one tells
+            Some(rest) if asked < rest.since => return false,
+            Some(rest) => {
+                rest.since = now;
+                rest.length = LONGEST_REST.min(rest.length * 2);
+            }
+            None => {
+                let rest = Rest {
+                    since: now,
+                    length: FIRST_REST,
+                };
+                self.resting.insert(server, rest);
+            }
+        }
+        let is_news = !self.told.contains(&server);
+        if is_news {
+            self.told.push(server);
+        }
+        is_news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn server(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn a_silent_server_rests_and_each_trial_that_fails_doubles_the_rest_up_to_a_minute() {
+        let (mut breakers, mut now) = (Breakers::default(), Instant::now());
+        assert!(breakers.may_ask(server(1), now));
+        breakers.was_silent(server(1), now, now + SECOND);
+        now += SECOND;
+        for rest in [5, 10, 20, 40, 60, 60] {
+            let rest = rest * SECOND;
+            assert!(!breakers.may_ask(server(1), now + rest - SECOND / 10), "{rest:?}");
+            now += rest;
+            assert!(breakers.may_ask(server(1), now), "{rest:?}");
+            assert!(!breakers.may_ask(server(1), now), "one question is the trial");
+            breakers.was_silent(server(1), now, now + SECOND);
+            now += SECOND;
+        }
+        assert!(breakers.may_ask(server(2), now), "each server has its own");
+    }
+
+    #[test]
+    fn one_answer_restores_a_server() {
+        let (mut breakers, now) = (Breakers::default(), Instant::now());
+        breakers.was_silent(server(1), now, now + SECOND);
+        breakers.was_silent(server(1), now + 6 * SECOND, now + 7 * SECOND);
+        breakers.answered(server(1));
+        assert!(!breakers.rests(server(1)) && breakers.may_ask(server(1), now + 7 * SECOND));
+        breakers.was_silent(server(1), now + 8 * SECOND, now + 9 * SECOND);
+        assert!(
+            breakers.may_ask(server(1), now + 14 * SECOND),
+            "from the beginning"
+        );
+    }
+
+    #[test]
+    fn many_questions_at_once_are_one_silence() {
+        let (mut breakers, now) = (Breakers::default(), Instant::now());
+        for late in 0..50 {
+            let heard = breakers.was_silent(server(1), now, now + SECOND + late * SECOND / 100);
+            assert_eq!(heard, late == 0);
+        }
+        assert!(breakers.may_ask(server(1), now + 7 * SECOND));
+    }
+
+    #[test]
+    fn the_user_hears_of_each_server_once() {
+        let (mut breakers, now) = (Breakers::default(), Instant::now());
+        assert!(breakers.was_silent(server(1), now, now + SECOND));
+        assert!(breakers.was_silent(server(2), now, now + SECOND));
+        breakers.answered(server(1));
+        assert!(!breakers.was_silent(server(1), now + 2 * SECOND, now + 3 * SECOND));
+    }
+}
