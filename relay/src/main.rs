@@ -94,8 +94,6 @@ async fn relay() -> anyhow::Result<()> {
     send(&events, Event::WoundUp).await;
     let ended = tokio::time::timeout(TAKE_DOWN_PATIENCE, async {
         take_down(&config, &events, &clean_up).await;
-        // the agent reports progress, too; the writer ends with the last sender
-        drop((events, clean_up));
         writer.await
     });
     match ended.await {
@@ -166,10 +164,16 @@ fn launcher() -> anyhow::Result<(OwnedReadHalf, OwnedWriteHalf)> {
 
 async fn write_events(mut queue: mpsc::Receiver<Event>, mut reports: OwnedWriteHalf) {
     while let Some(event) = queue.recv().await {
+        let is_last = event == Event::Finished;
         if let Err(error) = reports.write_all(to_line(&event).as_bytes()).await {
             log::info!("the launcher hears no more: {error}");
             // keep taking, so that nobody waits for a place in the queue
-            while queue.recv().await.is_some() {}
+            while queue.recv().await.is_some_and(|event| event != Event::Finished) {}
+            return;
+        }
+        // what calls of programs that outlive the session still have to say is not waited for
+        if is_last {
+            return;
         }
     }
 }

@@ -112,6 +112,21 @@ fn filled(scene: &Scene) -> (Child, Child) {
     (ignoring, kinject)
 }
 
+/// The session ends soon after its program, which says what it says bare.
+fn ends_soon(scene: &Scene, how: &str, target: [&str; 2]) {
+    let program = python("given_up.py").args(target).arg(how);
+    let bare = run(&mut scene.bare(&program));
+    bare.succeeded();
+    let mut kinject = spawn(kinject_run::<&str>(scene.place(), &[], &program).stdin(Stdio::null()));
+    let output = kinject.stdout.as_mut().expect("it is captured");
+    let said = [line(output), line(output)].join("\n") + "\n";
+    assert_eq!(said, bare.stdout, "{how}");
+    let ending = Instant::now();
+    finish(kinject, ending, "kinject run", PATIENCE)
+        .succeeded()
+        .within(ENDS);
+}
+
 on_both_places! {
     /// The session ends with the program, and before its words have arrived.
     fn what_a_program_said_before_it_ended_is_heard(scene: shared) {
@@ -158,17 +173,12 @@ on_both_places! {
 
     fn a_session_ends_soon_after_a_program_that_gave_up_a_connect_to_a_silent_peer(scene: shared) {
         for how in ["blocking", "unfinished", "lingering"] {
-            let program = python("given_up.py").args(SILENT).arg(how);
-            let bare = run(&mut scene.bare(&program));
-            bare.succeeded();
-            let mut kinject = spawn(kinject_run::<&str>(scene.place(), &[], &program).stdin(Stdio::null()));
-            let output = kinject.stdout.as_mut().expect("it is captured");
-            let said = [line(output), line(output)].join("\n") + "\n";
-            assert_eq!(said, bare.stdout, "{how}");
-            let ending = Instant::now();
-            let ended = finish(kinject, ending, "kinject run", PATIENCE);
-            ended.succeeded().within(ENDS);
+            ends_soon(scene, how, SILENT);
         }
+    }
+
+    fn a_session_ends_soon_though_a_child_keeps_a_connection_to_its_name_server(scene: shared) {
+        ends_soon(scene, "heir", ["10.96.0.10", "53"]);
     }
 
     fn what_a_program_gives_up_is_forgotten_at_both_ends(scene: alone) {
