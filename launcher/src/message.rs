@@ -10,6 +10,21 @@ pub(crate) fn error(message: &str, hint: Option<&str>) {
     write(&rendered(message, hint));
 }
 
+/// Writes the same while a program runs. On a terminal it may stand in the middle of a line, its own or one that
+/// somebody types, and it may have turned off that a newline returns to the first column: the message begins a line of
+/// its own.
+pub(crate) fn beside_program(message: &str, hint: Option<&str>) {
+    let text = rendered(message, hint);
+    write(&match std::io::stderr().is_terminal() {
+        true => on_lines_of_its_own(&text),
+        false => text,
+    });
+}
+
+fn on_lines_of_its_own(text: &str) -> String {
+    format!("\r\n{}", text.replace('\n', "\r\n"))
+}
+
 fn rendered(message: &str, hint: Option<&str>) -> String {
     let mut text = said(message);
     if let Some(hint) = hint {
@@ -128,6 +143,14 @@ mod tests {
         live.open = false;
         assert!(live.next("starting").is_some());
         assert_eq!(progress(Show::Nothing).next("starting"), None);
+    }
+
+    #[test]
+    fn a_message_beside_a_program_breaks_into_no_line_whatever_the_terminals_mode() {
+        assert_eq!(
+            on_lines_of_its_own(&rendered("no", Some("say yes"))),
+            "\r\nkinject: no\r\n\r\nhint: say yes\r\n"
+        );
     }
 
     proptest! {

@@ -256,15 +256,19 @@ fn live(
                 for_us_alone: true,
             }) => child.signal(signal),
             Voice::Signal(_) => {}
-            Voice::Relay(Heard::Event(Event::Notice(report) | Event::Failed(report))) if !quiet => {
-                say(&report)
+            Voice::Relay(Heard::Event(Event::Notice(report))) if !quiet => {
+                message::beside_program(&report.message, report.hint.as_deref());
+            }
+            // the session is over, and the program goes on
+            Voice::Relay(Heard::Event(Event::Failed(report))) => {
+                message::beside_program(&report.message, report.hint.as_deref());
             }
             Voice::Relay(Heard::Event(_)) => {}
             Voice::Relay(Heard::End) if relay.only_cleans_up() => relay.note_end(),
             Voice::Relay(Heard::End) => {
                 relay.note_end();
                 let message = format!("the session's relay ended unexpectedly: {}", relay.last_words());
-                message::error(
+                message::beside_program(
                     &message,
                     Some("the program goes on without the cluster: start it again"),
                 );

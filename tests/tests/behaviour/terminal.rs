@@ -191,6 +191,28 @@ fn one_line_says_that_the_session_is_up_and_quiet_says_nothing() {
 }
 
 #[test]
+fn a_message_of_kinjects_begins_a_line_of_its_own_whatever_stands_in_the_programs_and_how_the_terminal_is_set()
+ {
+    for mode in ["cooked", "raw"] {
+        let ask = "printf half-typed; getent hosts nas; read -r answer; stty sane; exit 4";
+        let mut terminal = at_terminal(&shell(&format!("stty {mode} -echo; {ask}")));
+        terminal.expect("half-typed");
+        let before = terminal.expect("kinject: the cluster has no name nas, ");
+        let line = before
+            .strip_suffix("kinject: the cluster has no name nas, ")
+            .unwrap();
+        assert!(line.ends_with("\r\n"), "{mode}: {before:?}");
+        // cooked, the terminal adds a return of its own
+        let message = terminal
+            .expect("hint: --local nas looks it up here\r")
+            .replace("\r\r", "\r");
+        assert!(message.contains("\r\n\r\nhint: "), "{mode}: {message:?}");
+        terminal.type_in("go on\n");
+        assert_eq!(terminal.ended().code(), Some(4), "{mode}");
+    }
+}
+
+#[test]
 fn a_terminal_that_is_hung_up_ends_everything() {
     let mut terminal = at_terminal(&shell("echo pid=$$.; exec sleep 1000"));
     terminal.expect("pid=");
