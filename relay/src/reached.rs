@@ -12,7 +12,7 @@ pub(crate) enum Reached {
         /// The name of its pod.
         pod: String,
         /// What became of the old one's pod.
-        because: Option<String>,
+        because: String,
     },
 }
 
@@ -25,11 +25,9 @@ impl Reached {
                 format!("connected again after {seconds:.1} s, to the same agent (pod {pod})")
             }
             Self::NewPod { pod, because } => {
-                let because = because
-                    .as_ref()
-                    .map(|because| format!(", because the old one's pod {because}"))
-                    .unwrap_or_default();
-                format!("connected again after {seconds:.1} s, to a new agent (pod {pod}){because}")
+                format!(
+                    "connected again after {seconds:.1} s, to a new agent (pod {pod}), because the old one's pod {because}"
+                )
             }
         }
     }
@@ -48,7 +46,7 @@ mod tests {
         );
         let new = Reached::NewPod {
             pod: "agent-y".to_owned(),
-            because: Some("was deleted".to_owned()),
+            because: "was deleted".to_owned(),
         };
         assert_eq!(
             new.again_after(3.12),

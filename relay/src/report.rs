@@ -19,6 +19,8 @@ pub(crate) struct Failure {
     pub(crate) lasting: bool,
     /// Whether the agent ended the connection before it knew us, as it does where it has too many strangers.
     pub(crate) cut_short: bool,
+    /// Whether somebody has ended the session.
+    pub(crate) is_end: bool,
 }
 
 impl Failure {
@@ -29,6 +31,7 @@ impl Failure {
             hint: Some(escape::line(hint)),
             lasting: true,
             cut_short: false,
+            is_end: false,
         }
     }
 
@@ -39,6 +42,7 @@ impl Failure {
             hint: Some(escape::line(hint)),
             lasting: false,
             cut_short: false,
+            is_end: false,
         }
     }
 }
@@ -49,6 +53,14 @@ impl Failure {
         Self {
             cut_short: true,
             ..Self::passing(message, hint)
+        }
+    }
+
+    /// The end of the session by somebody else's hand, which nothing makes good.
+    pub(crate) fn end(message: impl Into<String>, hint: &str) -> Self {
+        Self {
+            is_end: true,
+            ..Self::lasting(message, hint)
         }
     }
 

@@ -5,8 +5,12 @@
 //! ```
 //!
 //! While it is being mended, dials and lookups wait, each up to its caller's own patience; nothing ever goes another
-//! way. Mending never gives up before the session ends: what looks hopeless (a token that expired, a namespace that
-//! is gone) may be put right by the user, who is told.
+//! way. Mending never gives up before the session ends: what looks hopeless (a token that expired, a right that was
+//! taken away) may be put right by the user, who is told. Where somebody has deleted the agent's Job, the session ends.
+
+mod keeper;
+
+pub(crate) use keeper::Keeper;
 
 use crate::cluster::agent::ClusterAgent;
 use crate::log;
@@ -16,33 +20,23 @@ use crate::reached::Reached;
 use crate::report::{self, Failure, Whereabouts};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
-use kinject_protocol::session::{Event, Report, TlsChoice};
+use kinject_protocol::session::{Report, TlsChoice};
 use kinject_tunnel::lanes::{self, SecondLane};
 use kinject_tunnel::{
     DialError, Driver, Endpoint, OpenError, RelayIdentity, Security, Tunnel, Version, link,
 };
 use std::cell::RefCell;
-use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::future::{self, Future};
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
-
-/// The first pause before another attempt; it doubles up to [`MAX_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-
-/// The longest pause between attempts.
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// How long one attempt at an agent that is there may take.
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long an agent may be so busy with strangers that it cuts us short.
-const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A tunnel that is up.
 pub(crate) struct Up {
@@ -98,6 +92,11 @@ impl Uplink {
                 outcome => return outcome,
             }
         }
+    }
+
+    /// Whether there will be no tunnel any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Ended)
     }
 
     /// The tunnel, if there is one.
@@ -274,6 +273,14 @@ impl Connector {
         }
     }
 
+    /// Why a tunnel that broke is not back yet; `reason` is what this end was told of it.
+    fn trouble(&self, reason: &str) -> String {
+        match self {
+            Self::Direct { .. } => reason.to_owned(),
+            Self::Cluster(agent) => agent.trouble(reason),
+        }
+    }
+
     /// Opens the tunnel and asks the agent what it is.
     async fn connect(&self) -> Result<Established, Failure> {
         let Opened {
@@ -295,6 +302,9 @@ impl Connector {
         })?;
         for what in facts.keep_to_bounds() {
             log::warn!("the agent tells more {what} than a pod has: the first ones count");
+        }
+        if let Self::Cluster(agent) = self {
+            agent.is_in_use();
         }
         let up = Rc::new(Up {
             tunnel,
@@ -350,128 +360,6 @@ pub(crate) struct Established {
     reached: Reached,
     /// The pod's resolver configuration, word for word.
     pub(crate) resolv_conf: String,
-}
-
-/// Keeps the way up for as long as the session lives.
-pub(crate) struct Keeper {
-    connector: Connector,
-    state: watch::Sender<State>,
-    sources: Rc<RefCell<Vec<Source>>>,
-    events: mpsc::Sender<Event>,
-    /// The release that the user takes the agent for: ours, until told otherwise.
-    release: RefCell<String>,
-}
-
-/// Calls of programs outlive the keeper until the relay has removed what the session made. They must not take the last
-/// tunnel, which is closed, for one that is up.
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        self.state.send_replace(State::Ended);
-    }
-}
-
-impl Keeper {
-    /// A keeper and the view of it that the session's parts share.
-    pub(crate) fn new(connector: Connector, events: mpsc::Sender<Event>) -> (Self, Rc<Uplink>) {
-        let (sender, receiver) = watch::channel(State::Connecting);
-        let sources = Rc::default();
-        (
-            Self {
-                connector,
-                state: sender,
-                sources: Rc::clone(&sources),
-                events,
-                release: RefCell::new(Version::own().software),
-            },
-            Rc::new(Uplink {
-                state: receiver,
-                sources,
-            }),
-        )
-    }
-
-    /// Runs the tunnel and replaces it whenever it breaks; `renewed` is told of each replacement before anybody uses it.
-    pub(crate) async fn run(self, mut established: Established, renewed: impl Fn(&Up)) -> Infallible {
-        loop {
-            self.sources.replace(established.up.names.sources.clone());
-            self.state.send_replace(State::Up(established.up));
-            let (mut driver, widening) = (established.driver, established.widening);
-            let reason = tokio::select! {
-                reason = &mut driver => reason,
-                reason = async { widening.await; future::pending().await } => reason,
-            };
-            self.state.send_replace(State::Connecting);
-            log::warn!("the tunnel broke: {reason}");
-            let broken = Instant::now();
-            self.notice(
-                format!("lost the connection to the agent ({reason})"),
-                Some("open connections were reset; new ones wait until it is back"),
-            )
-            .await;
-            established = self.reconnect().await;
-            renewed(&established.up);
-            let seconds = broken.elapsed().as_secs_f32();
-            self.notice(established.reached.again_after(seconds), None).await;
-        }
-    }
-
-    async fn reconnect(&self) -> Established {
-        let mut pause = FIRST_PAUSE;
-        let mut said = None;
-        loop {
-            let failure = match self.connect_once().await {
-                Ok(established) => return established,
-                Err(failure) => failure,
-            };
-            log::warn!("cannot reconnect: {}", failure.message);
-            if failure.lasting && said.as_ref() != Some(&failure.message) {
-                self.notice(failure.message.clone(), failure.hint.as_deref())
-                    .await;
-                said = Some(failure.message);
-                pause = MAX_PAUSE;
-            }
-            tokio::time::sleep(pause).await;
-            pause = MAX_PAUSE.min(pause * 2);
-        }
-    }
-
-    /// The first tunnel, whose failure is the session's; an agent that is busy with strangers is tried again for a while.
-    pub(crate) async fn connect(&self) -> Result<Established, Failure> {
-        let (start, mut pause) = (Instant::now(), FIRST_PAUSE);
-        loop {
-            match self.connect_once().await {
-                Err(failure) if failure.cut_short && start.elapsed() + pause < BUSY_PATIENCE => {
-                    log::info!("trying again: {}", failure.message);
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
-                outcome => return outcome,
-            }
-        }
-    }
-
-    async fn connect_once(&self) -> Result<Established, Failure> {
-        let established = self.connector.connect().await?;
-        let agent = &established.up.tunnel.agent().version;
-        let known = self.release.replace(agent.software.clone());
-        if agent.software != known {
-            self.report(self.connector.of_another_release(agent)).await;
-        }
-        Ok(established)
-    }
-
-    async fn notice(&self, message: String, hint: Option<&str>) {
-        let report = Report {
-            message,
-            hint: hint.map(str::to_owned),
-        };
-        self.report(report).await;
-    }
-
-    async fn report(&self, report: Report) {
-        // a launcher that is gone reads no notices
-        let _unheard = self.events.send(Event::Notice(report)).await.is_err();
-    }
 }
 
 #[cfg(test)]

@@ -167,6 +167,7 @@ impl Cluster {
         let namespace = Namespace {
             cluster: self.clone(),
             name,
+            is_gone: false,
         };
         let label = format!("pod-security.kubernetes.io/enforce={pod_security}");
         self.kubectl(&["label", "namespace", namespace.name(), &label])?;
@@ -187,6 +188,7 @@ impl Cluster {
 pub struct Namespace {
     cluster: Cluster,
     name: String,
+    is_gone: bool,
 }
 
 impl Namespace {
@@ -194,10 +196,18 @@ impl Namespace {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// Leaves it to whoever has deleted it.
+    pub fn forget(mut self) {
+        self.is_gone = true;
+    }
 }
 
 impl Drop for Namespace {
     fn drop(&mut self) {
+        if self.is_gone {
+            return;
+        }
         if let Err(error) = self
             .cluster
             .kubectl(&["delete", "namespace", "--wait=false", &self.name])

@@ -1,34 +1,29 @@
 //! The session's agent in the cluster: made, reached, and removed again.
 
+mod reach;
+
 use super::access::Access;
-use super::creation::{self, Made};
+use super::answering::awaited;
+use super::creation::{self, Made, Rehearsal};
 use super::job::{self, Manifest};
+use super::leftovers::Removal;
 use super::presence::{self, Presence};
-use super::proxy::ProxyError;
-use super::{image, leftovers, port_forward, proxy, watching};
+use super::watching::NotRunning;
+use super::{image, leftovers, pod_end, watching};
 use crate::log;
 use crate::reached::Reached;
-use crate::report::{self, Failure, Whereabouts};
+use crate::report::{Failure, Whereabouts};
 use crate::uplink::Opened;
-use kinject_escape::word;
 use kinject_protocol::session::{Event, KubernetesTarget, Report, TlsChoice, TransportChoice};
-use kinject_tunnel::lanes::SecondLane;
-use kinject_tunnel::{RelayIdentity, Security, SessionKeys, link};
+use kinject_tunnel::{RelayIdentity, Security, SessionKeys};
+use reach::Unreached;
 use std::cell::{Cell, OnceCell, RefCell};
-use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 
-/// How long an agent whose container runs may take to answer.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long the proxy is tried before `auto` goes on to port-forward.
-const PROXY_PATIENCE: Duration = Duration::from_secs(2);
-
-/// The pause between attempts at an agent that is just starting.
-const RETRY_PAUSE: Duration = Duration::from_millis(15);
+/// How long the cluster may take to tell whether it would take another Job.
+const REHEARSAL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long removing the Job may take at the end of the session.
 const REMOVE_PATIENCE: Duration = Duration::from_secs(6);
@@ -46,9 +41,15 @@ pub(crate) struct ClusterAgent {
     /// How many agents were made, or begun.
     generation: Cell<u32>,
     agent: RefCell<Option<RunningAgent>>,
-    /// Why the agent before was given up.
+    /// Why the agent before was given up, until the user is told.
     given_up: RefCell<Option<String>>,
+    /// What is wrong with the way to the agent, as far as it is known.
+    trouble: RefCell<Trouble>,
+    /// Whether the namespace demands that an agent has limits.
+    with_limits: Cell<bool>,
     made: Made,
+    /// Whether the cluster may have removed that at our own word, without our having heard of it.
+    removal_is_begun: Cell<bool>,
     /// The creation that is under way: it is always seen through, so that nothing is made after the end.
     creating: RefCell<Option<oneshot::Receiver<()>>>,
     /// The way that worked last.
@@ -61,6 +62,20 @@ pub(crate) struct ClusterAgent {
 struct RunningAgent {
     pod: watching::RunningPod,
     identity: Rc<RelayIdentity>,
+}
+
+/// What keeps a session from its agent.
+#[derive(Clone, Debug, Default)]
+enum Trouble {
+    /// The API server has not said yet whether the agent is there.
+    #[default]
+    Asking,
+    /// It cannot be asked.
+    Unasked(Failure),
+    /// It says that the agent's pod is there.
+    Way,
+    /// It says what became of the agent's pod.
+    Gone(String, Presence),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +105,10 @@ impl ClusterAgent {
             generation: Cell::new(0),
             agent: RefCell::new(None),
             given_up: RefCell::new(None),
+            trouble: RefCell::default(),
+            with_limits: Cell::new(false),
             made: Made::default(),
+            removal_is_begun: Cell::new(false),
             creating: RefCell::new(None),
             settled: Cell::new(None),
             events,
@@ -121,36 +139,148 @@ impl ClusterAgent {
         let _missed = self.events.try_send(Event::Progress(words.to_owned())).is_err();
     }
 
+    /// Why a tunnel that broke is not back yet; `reason` is what its own end was told.
+    pub(crate) fn trouble(&self, reason: &str) -> String {
+        match &*self.trouble.borrow() {
+            Trouble::Asking => "the API server does not answer".to_owned(),
+            Trouble::Unasked(failure) => failure.message.clone(),
+            Trouble::Way => format!("the connection through the API server broke ({reason})"),
+            Trouble::Gone(pod, presence) => format!("the agent's pod {pod} {presence}"),
+        }
+    }
+
     /// Opens a tunnel: to the pod that runs, otherwise to a new one.
     pub(crate) async fn open(&self) -> Result<Opened, Failure> {
         let running = self.agent.borrow().clone();
         if let Some(agent) = running {
-            match presence::look(&self.access, &agent.pod).await? {
-                Presence::Running => {
-                    let opened = self.reach_for_certain(&agent).await?;
-                    return Ok(opened.to(Reached::SamePod(agent.pod.name)));
-                }
-                gone => {
-                    log::warn!(
-                        "the agent's pod {} {gone}: making a new agent with new keys",
-                        agent.pod.name
-                    );
-                    *self.given_up.borrow_mut() = Some(gone.to_string());
-                    self.remove().await?;
-                    self.agent.borrow_mut().take();
-                }
+            match self.reach_again(&agent).await? {
+                Ok(opened) => return Ok(opened.to(self.whom(agent.pod.name))),
+                Err(gone) => self.give_up(&agent, gone).await?,
             }
         }
         let agent = self.create().await?;
+        // it is the session's from here on: a way that is not there yet costs no agent
+        *self.agent.borrow_mut() = Some(agent.clone());
         let opened = self.reach_for_certain(&agent).await?;
-        let because = self.given_up.borrow_mut().take();
-        let pod = agent.pod.name.clone();
-        *self.agent.borrow_mut() = Some(agent);
-        Ok(opened.to(Reached::NewPod { pod, because }))
+        Ok(opened.to(self.whom(agent.pod.name)))
+    }
+
+    /// Opens a tunnel to an agent that was there before, or says what became of it.
+    async fn reach_again(&self, agent: &RunningAgent) -> Result<Result<Opened, Presence>, Failure> {
+        match self.look(agent).await? {
+            Presence::Running => {}
+            gone => return Ok(Err(gone)),
+        }
+        let failure = match self.reach_for_certain(agent).await {
+            Ok(opened) => return Ok(Ok(opened)),
+            Err(Unreached::Failed(failure)) => return Err(failure),
+            Err(Unreached::Gone(failure)) => failure,
+        };
+        match self.look(agent).await? {
+            Presence::Running => Err(failure),
+            gone => Ok(Err(gone)),
+        }
+    }
+
+    async fn look(&self, agent: &RunningAgent) -> Result<Presence, Failure> {
+        let looked = presence::look(&self.access, &agent.pod).await;
+        *self.trouble.borrow_mut() = match &looked {
+            Ok(Presence::Running) => Trouble::Way,
+            Ok(gone) => Trouble::Gone(agent.pod.name.clone(), gone.clone()),
+            Err(failure) => Trouble::Unasked(failure.clone()),
+        };
+        looked
+    }
+
+    /// Lets go of an agent whose pod is gone, for another one to be made. Where somebody deleted its Job, that is the end
+    /// of the session.
+    async fn give_up(&self, agent: &RunningAgent, gone: Presence) -> Result<(), Failure> {
+        let pod = &agent.pod;
+        log::warn!("the agent's pod {} {gone}", pod.name);
+        let job = self.made.borrow().as_ref().map(|made| made.name.clone());
+        let removal = self.remove().await?;
+        if let (Removal::WasGone, Some(job)) = (removal, job)
+            && let Some(end) = self.end_by_somebody(agent, &gone, &job).await
+        {
+            return Err(end);
+        }
+        log::info!("making a new agent with new keys");
+        self.given_up.borrow_mut().get_or_insert_with(|| gone.to_string());
+        self.agent.borrow_mut().take();
+        Ok(())
+    }
+
+    /// The end of the session where somebody deleted the agent's Job, or all of its namespace.
+    ///
+    /// The cluster itself removes a Job, too: some seconds after its pod has ended, as the pod of a session does that was
+    /// away for long, or one that was deleted alone. So it counts that the pod was at work when it was deleted, and that
+    /// this was not so long ago. Where the cluster does not tell, the agent is replaced.
+    async fn end_by_somebody(&self, agent: &RunningAgent, gone: &Presence, job: &str) -> Option<Failure> {
+        let deleted = match gone {
+            // a pod that has ended is gone as soon as it is deleted
+            Presence::Terminating(since) => *since,
+            Presence::Deleted | Presence::Replaced => {
+                pod_end::deleted_alive_at(&self.access, &agent.pod).await?
+            }
+            Presence::Running | Presence::Ended(_) => return None,
+        };
+        let manifest = self.manifest(job);
+        let rehearsal = creation::rehearse(&self.access, &manifest);
+        let rehearsal = tokio::time::timeout(REHEARSAL_PATIENCE, rehearsal).await.ok()?;
+        let namespace = &self.access.namespace;
+        let what = match rehearsal {
+            Rehearsal::NamespaceIsGoing => {
+                format!("namespace {namespace} is being deleted, with the agent's Job {job}")
+            }
+            Rehearsal::Taken { at } if at - deleted < i64::from(job::KEEP_FINISHED_SECONDS) => {
+                format!("somebody deleted the agent's Job {job} in namespace {namespace}")
+            }
+            Rehearsal::Taken { .. } | Rehearsal::Refused => return None,
+        };
+        Some(Failure::end(
+            format!("the session is over: {what}"),
+            "programs go on without the cluster: start the command again for another session",
+        ))
+    }
+
+    /// Whom a tunnel leads to, and why it is not the agent that the user knows.
+    fn whom(&self, pod: String) -> Reached {
+        match self.given_up.borrow().clone() {
+            Some(because) => Reached::NewPod { pod, because },
+            None => Reached::SamePod(pod),
+        }
+    }
+
+    /// The tunnel that was opened is in use: what was wrong before is over.
+    pub(crate) fn is_in_use(&self) {
+        self.given_up.borrow_mut().take();
+        *self.trouble.borrow_mut() = Trouble::default();
+    }
+
+    /// What an agent of that name is made of.
+    fn manifest<'a>(&'a self, name: &'a str) -> Manifest<'a> {
+        Manifest {
+            name,
+            session: &self.session,
+            image: self.pinned_image.get().unwrap_or(&self.image),
+            transport: self.choice,
+            with_limits: self.with_limits.get(),
+        }
+    }
+
+    /// Makes an agent, with limits where the namespace demands them.
+    async fn create(&self) -> Result<RunningAgent, Failure> {
+        match self.create_once().await {
+            Err(NotRunning::WithoutLimits(failure)) if !self.with_limits.replace(true) => {
+                log::info!("making the agent again, with limits: {}", failure.message);
+                Ok(self.create_once().await?)
+            }
+            created => Ok(created?),
+        }
     }
 
     /// Makes an agent with a name and keys of its own, and waits until its pod runs.
-    async fn create(&self) -> Result<RunningAgent, Failure> {
+    async fn create_once(&self) -> Result<RunningAgent, NotRunning> {
         // an attempt before this one may have left a Job that never ran
         self.remove().await?;
         let without_randomness = |error: &dyn std::fmt::Display| {
@@ -167,18 +297,19 @@ impl ClusterAgent {
             0 => job::name(&self.session),
             _ => job::later_name(&self.session).map_err(|error| without_randomness(&error))?,
         };
-        self.progress("creating the agent");
-        let manifest = Manifest {
-            name: &name,
-            session: &self.session,
-            image: self.pinned_image.get().unwrap_or(&self.image),
-            transport: self.choice,
-        };
+        self.progress(match self.with_limits.get() {
+            false => "creating the agent",
+            true => "creating the agent, with limits",
+        });
+        let manifest = self.manifest(&name);
         let (mut creation, done) = creation::start(&self.access, &manifest, agent, &self.made)?;
         *self.creating.borrow_mut() = Some(done);
-        let job = creation.job().await?;
+        self.removal_is_begun.set(false);
+        let server = &self.access.server;
+        let job = awaited(server, |words| self.progress(words), creation.job()).await?;
         let pod = watching::running_pod(&self.access, &job, |words| self.progress(words));
-        let (pod, ()) = tokio::try_join!(pod, creation.secret())?;
+        let secret = async { Ok(creation.secret().await?) };
+        let (pod, ()) = tokio::try_join!(pod, secret)?;
         if let Some(pinned) = image::pinned(&self.image, &pod.image_id) {
             log::info!("later agents of this session are made of {pinned}");
             // one that is set already is what this pod was made of
@@ -190,144 +321,6 @@ impl ClusterAgent {
         })
     }
 
-    /// Opens a tunnel to a running agent and makes sure that it leads there. Nothing was sent through it yet.
-    async fn reach_for_certain(&self, agent: &RunningAgent) -> Result<Opened, Failure> {
-        let opened = self.reach(agent).await?;
-        presence::confirm(&self.access, &agent.pod).await?;
-        Ok(opened)
-    }
-
-    /// Opens a tunnel to a running pod, by the best way that works.
-    async fn reach(&self, agent: &RunningAgent) -> Result<Opened, Failure> {
-        let way = match (self.choice, self.settled.get()) {
-            (TransportChoice::Proxy, _) => Some(Way::Proxy),
-            (TransportChoice::PortForward, _) => Some(Way::PortForward),
-            (TransportChoice::Auto, settled) => settled,
-        };
-        let started = Instant::now();
-        let opened = match way {
-            Some(Way::Proxy) => self.reach_by_proxy(agent, started + ANSWER_PATIENCE).await?,
-            Some(Way::PortForward) => {
-                self.reach_by_port_forward(agent, started + ANSWER_PATIENCE)
-                    .await?
-            }
-            None => match self.reach_by_proxy(agent, started + PROXY_PATIENCE).await {
-                Ok(opened) => opened,
-                Err(failure) => {
-                    log::info!("not through the pod proxy: {}", failure.message);
-                    let deadline = Instant::now() + ANSWER_PATIENCE;
-                    let mut opened = self.reach_by_port_forward(agent, deadline).await?;
-                    opened.way.not_by_proxy = Some(failure.in_own_words().to_owned());
-                    opened
-                }
-            },
-        };
-        self.settled.set(Some(if opened.way.transport == "proxy" {
-            Way::Proxy
-        } else {
-            Way::PortForward
-        }));
-        Ok(opened)
-    }
-
-    async fn reach_by_proxy(&self, agent: &RunningAgent, deadline: Instant) -> Result<Opened, Failure> {
-        let pod = &agent.pod.name;
-        loop {
-            let attempt = tokio::time::timeout_at(deadline, async {
-                let stream = proxy::open(&self.access, pod).await?;
-                Ok(Opened::over(stream, &agent.identity, Security::Tls, "proxy").await)
-            });
-            let failure = match attempt.await {
-                Ok(Ok(Ok(opened))) => return Ok(opened),
-                Ok(Ok(Err(error))) => report::of_open_error(&error, self.whereabouts(pod)),
-                Ok(Err(ProxyError::Forbidden(words))) => {
-                    return Err(Failure::lasting(
-                        format!("the pod proxy may not be used: {words}"),
-                        "`get` on `pods/proxy` is needed, or --transport port-forward",
-                    ));
-                }
-                Ok(Err(error)) => Failure::passing(
-                    format!("the agent cannot be reached through the pod proxy: {error}"),
-                    "does the API server reach pods? --transport port-forward goes another way",
-                ),
-                Err(_) => Failure::passing(
-                    "the agent does not answer through the pod proxy",
-                    "does the API server reach pods? --transport port-forward goes another way",
-                ),
-            };
-            if failure.lasting || Instant::now() >= deadline {
-                return Err(failure);
-            }
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
-    }
-
-    async fn reach_by_port_forward(
-        &self,
-        agent: &RunningAgent,
-        deadline: Instant,
-    ) -> Result<Opened, Failure> {
-        let pod = &agent.pod.name;
-        loop {
-            let attempt = tokio::time::timeout_at(deadline, async {
-                let (stream, may_widen) = port_forward::open(&self.access, pod).await?;
-                let widen = |second| self.widening(agent, may_widen, second);
-                let security = self.forward_security;
-                Ok(Opened::in_lanes(stream, &agent.identity, security, "port-forward", widen).await)
-            });
-            let failure = match attempt.await {
-                Ok(Ok(Ok(opened))) => return Ok(opened),
-                Ok(Ok(Err(error))) => report::of_open_error(&error, self.whereabouts(pod)),
-                Ok(Err(error)) => {
-                    let error: kube::Error = error;
-                    self.access.failure(&error, "open a port-forward to the agent")
-                }
-                Err(_) => Failure::passing(
-                    "the agent does not answer through port-forward",
-                    &format!(
-                        "`kubectl -n {} logs {}` shows its log",
-                        word(&self.access.namespace),
-                        word(pod)
-                    ),
-                ),
-            };
-            if failure.lasting || Instant::now() >= deadline {
-                return Err(failure);
-            }
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
-    }
-
-    /// Has a broader stream join one through port-forward that is open. Where none is to be had the session goes on as it is.
-    fn widening(
-        &self,
-        agent: &RunningAgent,
-        may_widen: bool,
-        second: SecondLane,
-    ) -> impl Future<Output = ()> + 'static {
-        let (access, RunningAgent { pod, identity }) = (self.access.clone(), agent.clone());
-        let security = self.forward_security;
-        async move {
-            if !may_widen {
-                return;
-            }
-            let joining = async {
-                let stream = port_forward::open_broad(&access, &pod.name).await?;
-                let (stream, _) = link::open(stream, &identity, security).await?;
-                // it was opened by the pod's name, too
-                presence::confirm(&access, &pod)
-                    .await
-                    .map_err(|failure| anyhow::anyhow!(failure.message))?;
-                anyhow::Ok(second.join(stream).await?)
-            };
-            match tokio::time::timeout(ANSWER_PATIENCE, joining).await {
-                Ok(Ok(())) => log::info!("port-forward has a second, broader lane"),
-                Ok(Err(error)) => log::info!("port-forward stays with one lane: {error:#}"),
-                Err(_) => log::info!("port-forward stays with one lane: the other one took too long"),
-            }
-        }
-    }
-
     /// Removes what the session made. What stays is said, with the command that removes it.
     pub(crate) async fn clean_up(&self) -> Result<(), Report> {
         let creating = self.creating.borrow_mut().take();
@@ -337,7 +330,7 @@ impl ClusterAgent {
         }
         let removal = tokio::time::timeout(REMOVE_PATIENCE, self.remove()).await;
         let failure = match removal {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(Removal::Removed | Removal::WasGone)) => return Ok(()),
             Ok(Err(failure)) => failure.message,
             Err(_) => "the cluster does not answer".to_owned(),
         };
@@ -349,12 +342,17 @@ impl ClusterAgent {
     }
 
     /// Removes the latest Job, if there may be one.
-    async fn remove(&self) -> Result<(), Failure> {
-        let made = self.made.borrow().clone();
-        if let Some(made) = made {
-            leftovers::remove_job(&self.access, &made).await?;
-            self.made.borrow_mut().take();
-        }
-        Ok(())
+    async fn remove(&self) -> Result<Removal, Failure> {
+        let Some(made) = self.made.borrow().clone() else {
+            return Ok(Removal::Removed);
+        };
+        let is_repeated = self.removal_is_begun.replace(true);
+        let removal = leftovers::remove_job(&self.access, &made).await?;
+        self.made.borrow_mut().take();
+        Ok(match is_repeated {
+            // by the attempt before, whose answer was lost
+            true => Removal::Removed,
+            false => removal,
+        })
     }
 }

@@ -6,6 +6,7 @@
 use super::access::{self, Access};
 use super::job::{AgentJob, Manifest};
 use super::secret;
+use crate::log;
 use crate::report::Failure;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Secret;
@@ -94,7 +95,10 @@ async fn create_job(access: &Access, job: &Job, made: &Made) -> Result<AgentJob,
     }
     let created = answer
         .map_err(|_| does_not_answer(access, "Job"))?
-        .map_err(|error| access.failure(&error, "create the agent's Job"))?;
+        .map_err(|error| match names_namespace_as_going(&error) {
+            true => namespace_is_deleted(access),
+            false => access.failure(&error, "create the agent's Job"),
+        })?;
     let (Some(name), Some(uid)) = (created.metadata.name, created.metadata.uid) else {
         return Err(Failure::lasting(
             "the cluster's answer for the agent's Job has no name or no UID",
@@ -106,6 +110,66 @@ async fn create_job(access: &Access, job: &Job, made: &Made) -> Result<AgentJob,
         uid: Some(uid.clone()),
     });
     Ok(AgentJob { name, uid })
+}
+
+/// What the cluster would do with a Job. Nothing is made.
+pub(super) enum Rehearsal {
+    /// It would make it.
+    Taken {
+        /// The API server's clock, in seconds.
+        at: i64,
+    },
+    /// The namespace is being deleted, or gone.
+    NamespaceIsGoing,
+    /// It would not.
+    Refused,
+}
+
+/// Asks the cluster what it would do with a Job, which takes no other right than to make one.
+pub(super) async fn rehearse(access: &Access, manifest: &Manifest<'_>) -> Rehearsal {
+    let Ok(job) = manifest.job() else {
+        return Rehearsal::Refused;
+    };
+    let jobs: Api<Job> = Api::namespaced(access.client.clone(), &access.namespace);
+    let parameters = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    match jobs.create(&parameters, &job).await {
+        Ok(job) => match job.metadata.creation_timestamp {
+            Some(time) => Rehearsal::Taken {
+                at: time.0.as_second(),
+            },
+            None => Rehearsal::Refused,
+        },
+        Err(kube::Error::Api(status)) if status.code == 404 => Rehearsal::NamespaceIsGoing,
+        Err(error) if names_namespace_as_going(&error) => Rehearsal::NamespaceIsGoing,
+        Err(error) => {
+            log::info!("the cluster would take no other Job: {error}");
+            Rehearsal::Refused
+        }
+    }
+}
+
+/// Whether the cluster refuses an object because its namespace is being deleted.
+fn names_namespace_as_going(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes
+        .into_iter()
+        .any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+fn namespace_is_deleted(access: &Access) -> Failure {
+    Failure::end(
+        format!(
+            "cannot create the agent's Job: namespace {} is being deleted",
+            access.namespace
+        ),
+        "choose another namespace with --namespace",
+    )
 }
 
 async fn create_secret(

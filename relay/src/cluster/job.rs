@@ -25,8 +25,12 @@ const IDENTITY_FOLDER: &str = "/run/kinject";
 /// The agent's user and group.
 const AGENT_USER: u32 = 65532;
 
+/// What the agent may use where the namespace demands that it says so: a core's half, and room for all connections that
+/// wait for a reader (`kinject_tunnel`'s windows bound that) beside the sockets' own buffers.
+const LIMITS: (&str, &str) = ("500m", "512Mi");
+
 /// Seconds that a finished Job stays, long enough for a look at its log.
-const KEEP_FINISHED_SECONDS: u32 = 10;
+pub(super) const KEEP_FINISHED_SECONDS: u32 = 10;
 
 /// A Job of this session as the cluster made it. Anybody who may create Jobs can choose the name of one; nobody can
 /// choose its UID.
@@ -48,6 +52,8 @@ pub(crate) struct Manifest<'a> {
     pub(crate) image: &'a str,
     /// The ways that lead to the agent.
     pub(crate) transport: TransportChoice,
+    /// Whether the namespace demands limits.
+    pub(crate) with_limits: bool,
 }
 
 /// The name of a session's first Job.
@@ -95,6 +101,11 @@ impl Manifest<'_> {
             format!("127.0.0.1:{FORWARD_PORT}"),
         ];
         let mut ports = json!([]);
+        let mut resources = json!({ "requests": { "cpu": "10m", "memory": "16Mi" } });
+        if self.with_limits {
+            let (cpu, memory) = LIMITS;
+            resources["limits"] = json!({ "cpu": cpu, "memory": memory });
+        }
         // the only door on the pod's address
         if self.transport != TransportChoice::PortForward {
             args.extend(["--listen-proxy".to_owned(), format!("[::]:{PROXY_PORT}")]);
@@ -131,7 +142,7 @@ impl Manifest<'_> {
                                 "mountPath": IDENTITY_FOLDER,
                                 "readOnly": true,
                             }],
-                            "resources": { "requests": { "cpu": "10m", "memory": "16Mi" } },
+                            "resources": resources,
                             "securityContext": {
                                 "allowPrivilegeEscalation": false,
                                 "readOnlyRootFilesystem": true,
@@ -160,6 +171,7 @@ mod tests {
             session: "0",
             image: "kinject-agent:1",
             transport,
+            with_limits: false,
         };
         manifest.job().unwrap().spec.unwrap().template.spec.unwrap()
     }
@@ -171,6 +183,7 @@ mod tests {
             session: "0",
             image: "kinject-agent:1",
             transport: TransportChoice::Auto,
+            with_limits: false,
         };
         let spec = manifest.job().unwrap().spec.unwrap();
         assert_eq!(spec.backoff_limit, Some(0));

@@ -13,9 +13,18 @@ use kinject_escape::word;
 use kinject_protocol::session::{KubernetesTarget, Report};
 use kube::api::{Api, DeleteParams, ListParams, Preconditions};
 
+/// Whether a Job was there to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// It was, or its answer for its creation was never heard.
+    Removed,
+    /// The cluster had no such Job any more.
+    WasGone,
+}
+
 /// Removes a Job with what belongs to it; one that is not there is as good as removed, and so is one whose name
 /// another Job has.
-pub(super) async fn remove_job(access: &Access, made: &MadeJob) -> Result<(), Failure> {
+pub(super) async fn remove_job(access: &Access, made: &MadeJob) -> Result<Removal, Failure> {
     let jobs: Api<Job> = Api::namespaced(access.client.clone(), &access.namespace);
     let mut parameters = DeleteParams::background().grace_period(0);
     if made.uid.is_some() {
@@ -25,11 +34,14 @@ pub(super) async fn remove_job(access: &Access, made: &MadeJob) -> Result<(), Fa
         });
     }
     match jobs.delete(&made.name, &parameters).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Ok(_) => Ok(Removal::Removed),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(match made.uid {
+            Some(_) => Removal::WasGone,
+            None => Removal::Removed,
+        }),
         Err(kube::Error::Api(status)) if status.code == 409 && made.uid.is_some() => {
             crate::log::info!("another Job has the name {}: left alone", made.name);
-            Ok(())
+            Ok(Removal::WasGone)
         }
         Err(error) => Err(access.failure(&error, "remove the agent's Job")),
     }
@@ -51,7 +63,7 @@ pub(super) fn stays(access: &Access, name: &str, why: &str) -> Report {
 pub(crate) async fn remove_all(target: &KubernetesTarget, session: &str) -> Result<(), Report> {
     let access = Access::new(target).await?;
     for made in jobs_of(&access, session).await {
-        remove_job(&access, &made)
+        let _either = remove_job(&access, &made)
             .await
             .map_err(|failure| stays(&access, &made.name, &failure.message))?;
     }

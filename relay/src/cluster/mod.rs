@@ -3,16 +3,19 @@
 //! - [`access`]: which cluster, as whom, in which namespace; [`kubeconfig`]: where that stands, and what is wrong with it.
 //! - [`job`] and [`secret`]: what the agent's Job looks like, and the Secret with its keys; [`image`]: by which digest.
 //! - [`agent`]: keeps the session's agent: opens the tunnel to it, and makes another one when it is gone.
+//! - [`answering`]: says whom a user waits for.
 //! - [`creation`]: makes the Job and the Secret.
 //! - [`leftovers`]: removes Jobs, also those of a relay that is gone.
 //! - [`watching`]: from the Job to a running pod, or to the cluster's own words on why not.
-//! - [`ownership`] and [`presence`]: whether a pod is the Job's, and whether it is still the one that was found.
+//! - [`ownership`] and [`presence`]: whether a pod is the Job's, and whether it is still the one that was found;
+//!   [`pod_end`]: how it ended, as soon as the cluster tells.
 //! - [`proxy`] and [`port_forward`]: the two ways into the pod.
 //! - [`networks`]: which networks are the cluster's.
 //! - [`promptness`]: what both ask of their connection.
 
 pub(crate) mod access;
 pub(crate) mod agent;
+mod answering;
 mod creation;
 mod image;
 pub(crate) mod job;
@@ -20,6 +23,7 @@ mod kubeconfig;
 pub(crate) mod leftovers;
 pub(crate) mod networks;
 mod ownership;
+mod pod_end;
 pub(crate) mod port_forward;
 mod presence;
 mod promptness;

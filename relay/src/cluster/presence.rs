@@ -18,8 +18,8 @@ pub(super) enum Presence {
     Running,
     /// It is there and does not run; its phase.
     Ended(String),
-    /// It is on its way out.
-    Terminating,
+    /// It is on its way out, since that second of the API server's clock.
+    Terminating(i64),
     /// There is no pod of that name.
     Deleted,
     /// Another pod has its name.
@@ -32,7 +32,7 @@ impl fmt::Display for Presence {
         match self {
             Self::Running => f.write_str("runs"),
             Self::Ended(phase) => write!(f, "ended ({phase})"),
-            Self::Terminating => f.write_str("is being deleted"),
+            Self::Terminating(_) => f.write_str("is being deleted"),
             Self::Deleted => f.write_str("was deleted"),
             Self::Replaced => f.write_str("was replaced by another one of the same name"),
         }
@@ -48,8 +48,8 @@ impl Presence {
         if found.metadata.uid.as_deref() != Some(&pod.uid) {
             return Self::Replaced;
         }
-        if found.metadata.deletion_timestamp.is_some() {
-            return Self::Terminating;
+        if let Some(since) = deleted_at(found) {
+            return Self::Terminating(since);
         }
         let phase = found.status.as_ref().and_then(|status| status.phase.clone());
         match phase.as_deref() {
@@ -57,6 +57,13 @@ impl Presence {
             _ => Self::Ended(phase.unwrap_or_else(|| "Unknown".to_owned())),
         }
     }
+}
+
+/// When somebody deleted a pod that is still there, in seconds of the API server's clock.
+pub(super) fn deleted_at(pod: &Pod) -> Option<i64> {
+    // what is written is the time by which it has to be gone
+    let end = pod.metadata.deletion_timestamp.as_ref()?;
+    Some(end.0.as_second() - pod.metadata.deletion_grace_period_seconds.unwrap_or_default())
 }
 
 /// Looks for a pod under its name.
@@ -101,10 +108,13 @@ mod tests {
             name: "agent-x".to_owned(),
             uid: "ours".to_owned(),
             image_id: String::new(),
+            version: String::new(),
         };
         let found = |uid: &str, phase: &str, deleted: Option<&str>| -> Presence {
             let pod: Pod = serde_json::from_value(json!({
-                "metadata": { "name": "agent-x", "uid": uid, "deletionTimestamp": deleted },
+                "metadata": {
+                    "name": "agent-x", "uid": uid, "deletionTimestamp": deleted, "deletionGracePeriodSeconds": 30,
+                },
                 "status": { "phase": phase },
             }))
             .unwrap();
@@ -113,8 +123,8 @@ mod tests {
         assert_eq!(found("ours", "Running", None), Presence::Running);
         assert_eq!(found("another", "Running", None), Presence::Replaced);
         assert_eq!(
-            found("ours", "Running", Some("2026-01-01T00:00:00Z")),
-            Presence::Terminating
+            found("ours", "Running", Some("1970-01-01T00:01:00Z")),
+            Presence::Terminating(30)
         );
         assert_eq!(
             found("ours", "Failed", None),

@@ -1,6 +1,7 @@
 //! From a Job to its running pod, or to the cluster's own words on why there is none.
 
 use super::access::Access;
+use super::answering::awaited;
 use super::job::AgentJob;
 use super::ownership::Claimants;
 use crate::log;
@@ -32,6 +33,31 @@ pub(crate) struct RunningPod {
     pub(crate) uid: String,
     /// What its node says of the image that it was made of.
     pub(crate) image_id: String,
+    /// The version in which it was seen to run: what becomes of it comes after that.
+    pub(crate) version: String,
+}
+
+/// Why a Job has no running pod.
+#[derive(Clone, Debug)]
+pub(crate) enum NotRunning {
+    /// The namespace takes pods with limits only.
+    WithoutLimits(Failure),
+    /// Anything else.
+    Failed(Failure),
+}
+
+impl From<Failure> for NotRunning {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<NotRunning> for Failure {
+    fn from(why: NotRunning) -> Self {
+        match why {
+            NotRunning::WithoutLimits(failure) | NotRunning::Failed(failure) => failure,
+        }
+    }
 }
 
 /// Waits for the Job's pod to run. `progress` is told what the pod is waiting for.
@@ -39,7 +65,7 @@ pub(crate) async fn running_pod(
     access: &Access,
     job: &AgentJob,
     mut progress: impl FnMut(&str),
-) -> Result<RunningPod, Failure> {
+) -> Result<RunningPod, NotRunning> {
     let exists = Cell::new(false);
     let refused = refusal_of_controller(access, job, &exists);
     let pod = follow_pod(access, job, &exists, &mut progress);
@@ -53,17 +79,19 @@ pub(crate) async fn running_pod(
                     word(&job.name)
                 ),
             ))
-        }),
-        failure = refused => Err(failure),
+        }).map_err(NotRunning::Failed),
+        refusal = refused => Err(refusal),
     }
 }
 
 /// The Job controller's failure to make a pod (quota, admission) shows only in an event. It counts for nothing once the
 /// pod exists.
-async fn refusal_of_controller(access: &Access, job: &AgentJob, exists: &Cell<bool>) -> Failure {
+async fn refusal_of_controller(access: &Access, job: &AgentJob, exists: &Cell<bool>) -> NotRunning {
     let events: Api<Event> = Api::namespaced(access.client.clone(), &access.namespace);
     let refusal = first_event(&events, &refusals_of(job)).await;
-    if refusal.is_ok() {
+    let without_limits = refusal.as_ref().is_ok_and(|message| demands_limits(message));
+    // whoever forges a demand for limits gets an agent with limits, which is not worth the wait
+    if refusal.is_ok() && (exists.get() || !without_limits) {
         tokio::time::sleep(REFUSAL_PATIENCE).await;
         if exists.get() {
             log::info!("an event says that the agent's pod cannot be made, but it exists");
@@ -71,10 +99,16 @@ async fn refusal_of_controller(access: &Access, job: &AgentJob, exists: &Cell<bo
         }
     }
     match refusal {
-        Ok(message) => Failure::lasting(
-            format!("the cluster does not let the agent's pod be made: {message}"),
-            "these are the cluster's own words; --namespace chooses another namespace",
-        ),
+        Ok(message) => {
+            let failure = Failure::lasting(
+                format!("the cluster does not let the agent's pod be made: {message}"),
+                "these are the cluster's own words; --namespace chooses another namespace",
+            );
+            match without_limits {
+                true => NotRunning::WithoutLimits(failure),
+                false => NotRunning::Failed(failure),
+            }
+        }
         Err(error) => {
             // events are a courtesy: without the right to read them the pod itself has to tell
             log::info!(
@@ -85,6 +119,15 @@ async fn refusal_of_controller(access: &Access, job: &AgentJob, exists: &Cell<bo
             std::future::pending().await
         }
     }
+}
+
+/// Whether a refusal of a pod says that it needs limits, in the words of Kubernetes' quotas (ResourceQuota with
+/// `limits.cpu` or `limits.memory`) and limit ranges (LimitRange of type Pod, or with a ratio).
+fn demands_limits(message: &str) -> bool {
+    message.contains("must specify limits.")
+        || message.contains("; limits.") && message.contains("must specify ")
+        || message.contains("No limit is specified")
+        || message.contains("no limit is specified")
 }
 
 /// Which events say that a Job's pod cannot be made: those of its UID, since its name may have been another Job's, and
@@ -131,8 +174,9 @@ async fn follow_pod(
     };
     let mut unschedulable_since: Option<(Instant, Failure)> = None;
     loop {
-        let list = pods
-            .list(&ListParams::default().labels(&selector))
+        let parameters = ListParams::default().labels(&selector);
+        let listed = awaited(&access.server, &mut *progress, pods.list(&parameters));
+        let list = listed
             .await
             .map_err(|error| access.failure(&error, "look for the agent's pod"))?;
         let mut ours = None;
@@ -204,7 +248,7 @@ fn judge(
         .container_statuses
         .as_ref()
         .and_then(|statuses| statuses.first());
-    if let Some(failure) = container.and_then(|container| hopeless(access, &name, container)) {
+    if let Some(failure) = ended(access, pod) {
         return Some(Err(failure));
     }
     let running = container
@@ -217,18 +261,8 @@ fn judge(
             image_id: container
                 .map(|container| container.image_id.clone())
                 .unwrap_or_default(),
+            version: pod.metadata.resource_version.clone().unwrap_or_default(),
         }));
-    }
-    if status.phase.as_deref() == Some("Failed") {
-        let why = status
-            .message
-            .clone()
-            .or_else(|| status.reason.clone())
-            .unwrap_or_default();
-        return Some(Err(Failure::lasting(
-            format!("the agent's pod failed: {why}"),
-            &describe(access, &name),
-        )));
     }
     let scheduled = status
         .conditions
@@ -251,6 +285,25 @@ fn judge(
         }
     }
     None
+}
+
+/// How a pod has ended, or why its container will not run without somebody's help.
+pub(super) fn ended(access: &Access, pod: &Pod) -> Option<Failure> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let status = pod.status.as_ref()?;
+    let container = status
+        .container_statuses
+        .as_ref()
+        .and_then(|statuses| statuses.first());
+    let hopeless = container.and_then(|container| hopeless(access, name, container));
+    if hopeless.is_some() || status.phase.as_deref() != Some("Failed") {
+        return hopeless;
+    }
+    let why = status.message.clone().or_else(|| status.reason.clone());
+    Some(Failure::lasting(
+        format!("the agent's pod failed: {}", why.unwrap_or_default()),
+        &describe(access, name),
+    ))
 }
 
 /// The command that tells more of a pod, whose name is the cluster's word.
@@ -309,6 +362,26 @@ fn hopeless(access: &Access, pod: &str, container: &ContainerStatus) -> Option<F
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_for_want_of_limits_is_told_from_others() {
+        for demand in [
+            "pods \"a\" is forbidden: failed quota: q: must specify limits.cpu for: agent; limits.memory for: agent",
+            "pods \"a\" is forbidden: failed quota: q: must specify requests.storage for: agent; limits.cpu for: agent",
+            "pods \"a\" is forbidden: maximum cpu usage per Pod is 1. No limit is specified",
+            "pods \"a\" is forbidden: cpu max limit to request ratio per Container is 2, but no limit is specified or limit is 0",
+        ] {
+            assert!(demands_limits(demand), "{demand}");
+        }
+        for other in [
+            "pods \"a\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0",
+            "pods \"a\" is forbidden: exceeded quota: q, requested: limits.cpu=500m, used: limits.cpu=0, limited: limits.cpu=100m",
+            "pods \"a\" is forbidden: failed quota: q: must specify requests.ephemeral-storage for: agent",
+            "pods \"a\" is forbidden: minimum cpu usage per Container is 100m, but request is 10m",
+        ] {
+            assert!(!demands_limits(other), "{other}");
+        }
+    }
 
     #[test]
     fn an_event_is_about_the_job_by_its_uid_and_not_by_its_name() {

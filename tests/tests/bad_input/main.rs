@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 mod agent;
+mod api_server;
+mod cluster;
 mod folders;
 mod foreign_words;
 mod hostile;

@@ -3,15 +3,14 @@
 use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kinject_tests::place::{Kind, Place};
 use kinject_tests::process;
-use kinject_tests::programs::{python, shell};
+use kinject_tests::programs::python;
 use kinject_tests::running::{run, spawn};
 use kinject_tests::scene::Scene;
-use kinject_tests::session::{Session, eventually, relay_of};
+use kinject_tests::session::{Session, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::namespace::Home;
@@ -67,7 +66,7 @@ fn kill(process: u32) {
 }
 
 /// The relay's TCP connections to the API server, as `ss` shows them: the ports at our end.
-fn ports_to_api_server(relay: u32) -> Vec<String> {
+pub(crate) fn ports_to_api_server(relay: u32) -> Vec<String> {
     let listed = run(Command::new("ss").args(["-Htnp", "state", "established", "dst", "10.201.0.2"]));
     let ours = format!("pid={relay},");
     let lines = listed.stdout.lines().filter(|line| line.contains(&ours));
@@ -114,23 +113,6 @@ fn a_pod_that_is_deleted_is_replaced() {
 }
 
 #[test]
-fn a_job_that_is_deleted_is_replaced() {
-    let Some(home) = Home::new() else { return };
-    let session = home.session(&[]);
-    let mut survivor = Survivor::start(&session);
-    let job = home.made("jobs")[0]["metadata"]["name"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    home.cluster
-        .kubectl(&["--namespace", home.name(), "delete", "job", &job, "--wait=false"])
-        .unwrap();
-    survivor.survives();
-    assert_eq!(session.end(), 0);
-    home.becomes_clean();
-}
-
-#[test]
 fn a_killed_agent_is_replaced() {
     let Some(scene) = Scene::new(Kind::Cluster) else {
         return;
@@ -158,98 +140,6 @@ fn a_connection_to_the_api_server_that_breaks_is_opened_again_to_the_same_pod() 
         assert_eq!(session.end(), 0);
         home.becomes_clean();
     }
-}
-
-/// A `kinject run` that tells its user of everything, and lives until its input ends.
-struct Told {
-    child: Child,
-    lines: mpsc::Receiver<String>,
-}
-
-impl Told {
-    fn start(home: &Home) -> Self {
-        let mut command = home.kinject(&[], &shell("echo up >&2; cat"));
-        let mut child = spawn(command.stdin(Stdio::piped()));
-        let (sender, lines) = mpsc::channel();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || {
-            for line in stderr.lines() {
-                // the test may be over
-                let _unheard = sender.send(line.unwrap()).is_err();
-            }
-        });
-        let told = Self { child, lines };
-        told.line("up");
-        told
-    }
-
-    /// The next line that contains these words.
-    fn line(&self, words: &str) -> String {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left);
-            let line = line.unwrap_or_else(|error| panic!("no line with {words:?}: {error}"));
-            if line.contains(words) {
-                return line;
-            }
-        }
-    }
-
-    fn relay(&self) -> u32 {
-        relay_of(self.child.id()).expect("its relay runs")
-    }
-
-    fn end(mut self) {
-        drop(self.child.stdin.take());
-        assert!(self.child.wait().unwrap().success());
-    }
-}
-
-#[test]
-fn the_user_is_told_of_a_new_agent_and_what_became_of_the_old_one() {
-    let Some(home) = Home::new() else { return };
-    let told = Told::start(&home);
-    let old = home.pod();
-    let namespace = ["--namespace", home.name()];
-    let delete = ["delete", "pod", &old, "--grace-period=0", "--force"];
-    // the session does not look for the pod while it is on its way out
-    kill_process(pid(told.relay()), Signal::STOP).unwrap();
-    home.cluster.kubectl(&[&namespace[..], &delete].concat()).unwrap();
-    eventually("the pod is gone", Duration::from_secs(20), || {
-        let get = ["get", "pod", &old, "--ignore-not-found"];
-        home.cluster
-            .kubectl(&[&namespace[..], &get].concat())
-            .unwrap()
-            .is_empty()
-    });
-    kill_process(pid(told.relay()), Signal::CONT).unwrap();
-    told.line("lost the connection to the agent");
-    let line = told.line("connected again after");
-    let new = home.made("pods").into_iter().find(|pod| {
-        let name = pod["metadata"]["name"].as_str().unwrap();
-        name != old && line.contains(&format!("to a new agent (pod {name})"))
-    });
-    assert!(new.is_some(), "{line}");
-    assert!(line.ends_with("because the old one's pod was deleted"), "{line}");
-    told.end();
-    home.becomes_clean();
-}
-
-#[test]
-fn the_user_is_told_that_the_agent_is_still_the_same() {
-    let Some(home) = Home::new() else { return };
-    let told = Told::start(&home);
-    for port in ports_to_api_server(told.relay()) {
-        run(Command::new("ss").args(["-K", "dst", "10.201.0.2", "sport", "=", &port])).succeeded();
-    }
-    let line = told.line("connected again after");
-    assert!(
-        line.ends_with(&format!("to the same agent (pod {})", home.pod())),
-        "{line}"
-    );
-    told.end();
-    home.becomes_clean();
 }
 
 #[test]

@@ -16,7 +16,7 @@ use kinject_tests::cluster::Cluster;
 use serde_json::json;
 use tempfile::TempDir;
 
-/// The gate, closed until [`Gate::open`].
+/// The gate, closed until [`Gate::open`] and again after [`Gate::close`].
 pub(crate) struct Gate {
     proxy: Child,
     folder: TempDir,
@@ -36,8 +36,8 @@ impl Latch {
         drop(self.opened.wait_while(is_open, |is_open| !*is_open).unwrap());
     }
 
-    fn open(&self) {
-        *self.is_open.lock().unwrap() = true;
+    fn set(&self, is_open: bool) {
+        *self.is_open.lock().unwrap() = is_open;
         self.opened.notify_all();
     }
 }
@@ -96,7 +96,12 @@ impl Gate {
 
     /// Lets it pass, and all that follow.
     pub(crate) fn open(&self) {
-        self.latch.open();
+        self.latch.set(true);
+    }
+
+    /// Holds back what comes from here on.
+    pub(crate) fn close(&self) {
+        self.latch.set(false);
     }
 }
 

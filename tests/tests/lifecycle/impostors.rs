@@ -174,7 +174,7 @@ fn a_deleted_agent_is_replaced_by_one_with_new_keys_though_a_copy_of_it_runs() {
     let job = format!("kinject-agent-{}", session.name());
     labels["batch.kubernetes.io/job-name"] = json!(format!("{job}-2"));
     editor.run_copy("with-the-next-labels", &labels);
-    editor.kubectl(&["delete", "job", &job, "--wait=false"]);
+    editor.kubectl(&["delete", "pod", &pod, "--wait=false"]);
     answers(&session);
     eventually("new keys", SOON, || home.made("secrets").len() == 1);
     assert_ne!(keys(&home), keys_before);

@@ -10,4 +10,5 @@ mod impostors;
 mod namespace;
 mod policies;
 mod refusals;
+mod told;
 mod transports;

@@ -81,6 +81,11 @@ impl Home {
         });
     }
 
+    /// The test has deleted the namespace.
+    pub(crate) fn forget(self) {
+        self.namespace.forget();
+    }
+
     /// Waits until nothing is left.
     pub(crate) fn becomes_clean(&self) {
         eventually("no Job of kinject's", REMOVAL, || self.made("jobs").is_empty());

@@ -144,6 +144,10 @@ fn under_the_admission_policy_the_roles_user_runs_sessions_and_makes_nothing_but
     let by_digest = with(&job, "/spec/template/spec/containers/0/image", by_digest);
     created(&home, &user, &by_digest).unwrap();
     created(&home, &user, &without_the_proxys_door(&job)).unwrap();
+    // where a quota demands them
+    let limits = json!({"cpu": "500m", "memory": "512Mi"});
+    let limited = "/spec/template/spec/containers/0/resources/limits";
+    created(&home, &user, &with(&job, limited, limits)).unwrap();
     created(&home, &user, &secret).unwrap();
 
     let pod = "/spec/template/spec";
@@ -563,6 +567,16 @@ fn of_the_container() -> Vec<Variant> {
             "a lot of memory",
             "/spec/template/spec/containers/0/resources",
             json!({ "requests": { "memory": "16Gi" } }),
+        ),
+        (
+            "other limits",
+            "/spec/template/spec/containers/0/resources/limits",
+            json!({ "cpu": "500m", "memory": "16Gi" }),
+        ),
+        (
+            "a device",
+            "/spec/template/spec/containers/0/resources/limits",
+            json!({ "cpu": "500m", "memory": "512Mi", "example.com/device": "1" }),
         ),
         (
             "an image of a registry with the repository's name",

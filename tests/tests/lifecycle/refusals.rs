@@ -60,6 +60,82 @@ fn a_limit_that_the_agent_does_not_fit_is_said() {
     home.is_clean();
 }
 
+/// What Kubernetes does to pods without limits in a namespace with such an object.
+fn demand_limits(home: &Home, kind: &str, spec: &str) {
+    apply(
+        home,
+        &format!(
+            "{{apiVersion: v1, kind: {kind}, metadata: {{name: demand, namespace: NAMESPACE}}, spec: {spec}}}"
+        ),
+    );
+    // a pod without limits shows when it is in force
+    kinject_tests::session::eventually("the demand's force", crate::namespace::SECONDS, || {
+        let pod = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": {
+            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "a", "image": "a", "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+            }],
+        }});
+        let dry = [
+            "--namespace",
+            home.name(),
+            "create",
+            "--dry-run=server",
+            "--filename",
+            "-",
+        ];
+        let admin = home.cluster.kubeconfig();
+        let created = home.cluster.with_manifest(&admin, &dry, &pod.to_string());
+        created.is_err_and(|refusal| refusal.to_string().contains("imit"))
+    });
+}
+
+#[test]
+fn an_agent_has_limits_where_a_quota_or_a_limit_range_demands_them() {
+    for (kind, spec) in [
+        ("ResourceQuota", "{hard: {limits.cpu: 1, limits.memory: 1Gi}}"),
+        (
+            "LimitRange",
+            "{limits: [{type: Pod, max: {cpu: 1, memory: 1Gi}}]}",
+        ),
+    ] {
+        let Some(home) = Home::new() else { return };
+        demand_limits(&home, kind, spec);
+        let session = home.session(&[]);
+        let jobs = home.made("jobs");
+        assert_eq!(jobs.len(), 1, "{jobs:?}");
+        let resources = &jobs[0]["spec"]["template"]["spec"]["containers"][0]["resources"];
+        assert_eq!(
+            resources["limits"],
+            serde_json::json!({"cpu": "500m", "memory": "512Mi"}),
+            "{kind}"
+        );
+        assert_eq!(session.end(), 0);
+        home.becomes_clean();
+        home.try_session(&["-v"]).succeeded().complains(
+            "info: making the agent again, with limits: the cluster does not let the agent's pod be made: ",
+        );
+        home.is_clean();
+    }
+}
+
+#[test]
+fn a_quota_that_has_no_room_for_an_agents_limits_is_said() {
+    let Some(home) = Home::new() else { return };
+    demand_limits(
+        &home,
+        "ResourceQuota",
+        "{hard: {limits.cpu: 100m, limits.memory: 100Mi}}",
+    );
+    home.try_session(&[])
+        .exited(125)
+        .complains("exceeded quota: demand")
+        .complains("limits.cpu=500m")
+        .complains("\n\nhint: ");
+    home.is_clean();
+}
+
 #[test]
 fn an_admission_policy_speaks_for_itself() {
     let Some(home) = Home::new() else { return };

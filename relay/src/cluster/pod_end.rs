@@ -1,0 +1,166 @@
+//! How the agent's pod ended.
+//!
+//! The cluster tells it late: a kubelet looks after its containers once a second and reports after that. So whoever
+//! found a pod silent waits a moment for the news before he blames the way to it. And the pod may be gone when
+//! somebody looks: the API server remembers for some minutes what became of it, version by version.
+
+use super::access::Access;
+use super::presence;
+use super::watching::{self, RunningPod};
+use crate::log;
+use crate::report::Failure;
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, WatchEvent, WatchParams};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long the API server may take to tell what it knows.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long after a pod was found silent the news of its end may come.
+const NEWS_PATIENCE: Duration = Duration::from_secs(3);
+
+/// What became of a pod.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    /// It ran to an end, which says why.
+    Ended(Failure),
+    /// It is on its way out, or gone.
+    Deleted,
+}
+
+/// Waits for the news that the pod has ended by itself.
+pub(super) async fn ended(access: &Access, pod: &RunningPod) -> Failure {
+    loop {
+        match told(access, pod).await {
+            Ok(Some(End::Ended(failure))) => return failure,
+            // the watch has ended, as watches do
+            Ok(None) => {}
+            Ok(Some(End::Deleted)) => break,
+            Err(error) => {
+                log::info!("cannot watch pod {}: {error}", pod.name);
+                break;
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+/// What became of a pod whose agent was not reached; none if it still runs as far as the cluster can tell. `wait` is for
+/// failures that its end would explain.
+pub(super) async fn found(access: &Access, pod: &RunningPod, wait: bool) -> Option<End> {
+    let seen = timeout(ANSWER_PATIENCE, look(access, pod)).await;
+    let version = match seen {
+        Ok(Ok(Ok(end))) => return Some(end),
+        Ok(Ok(Err(version))) if wait => version,
+        _ => return None,
+    };
+    let news = timeout(NEWS_PATIENCE, follow(access, pod, &version)).await;
+    news.ok()?.ok()?
+}
+
+async fn told(access: &Access, pod: &RunningPod) -> Result<Option<End>, kube::Error> {
+    match look(access, pod).await? {
+        Ok(end) => Ok(Some(end)),
+        Err(version) => follow(access, pod, &version).await,
+    }
+}
+
+/// What became of the pod, or the version in which it still runs.
+async fn look(access: &Access, pod: &RunningPod) -> Result<Result<End, String>, kube::Error> {
+    let found = pods(access).get_opt(&pod.name).await?;
+    Ok(match found.filter(|found| is(found, pod)) {
+        None => Ok(End::Deleted),
+        Some(found) => match end(access, &found) {
+            Some(end) => Ok(end),
+            None => Err(found.metadata.resource_version.unwrap_or_default()),
+        },
+    })
+}
+
+/// What becomes of the pod after that version; none if the watch ends before.
+async fn follow(access: &Access, pod: &RunningPod, version: &str) -> Result<Option<End>, kube::Error> {
+    let stream = pods(access).watch(&of_name(pod), version).await?;
+    futures::pin_mut!(stream);
+    while let Some(event) = stream.try_next().await? {
+        match event {
+            WatchEvent::Added(found) | WatchEvent::Modified(found) if is(&found, pod) => {
+                if let Some(end) = end(access, &found) {
+                    return Ok(Some(end));
+                }
+            }
+            WatchEvent::Deleted(found) if is(&found, pod) => return Ok(Some(End::Deleted)),
+            WatchEvent::Error(_) => return Ok(None),
+            WatchEvent::Added(_)
+            | WatchEvent::Modified(_)
+            | WatchEvent::Deleted(_)
+            | WatchEvent::Bookmark(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+/// When, by the API server's clock in seconds, a pod that is gone was deleted while its agent still ran. None if it ended
+/// by itself, and is removed later, with its Job; or if the API server remembers no more.
+pub(super) async fn deleted_alive_at(access: &Access, pod: &RunningPod) -> Option<i64> {
+    match timeout(ANSWER_PATIENCE, remembered(access, pod)).await {
+        Ok(Ok(at)) => at,
+        Ok(Err(error)) => {
+            log::info!("what became of pod {} is not known: {error}", pod.name);
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Follows the pod from where it was seen to run to its end.
+async fn remembered(access: &Access, pod: &RunningPod) -> Result<Option<i64>, kube::Error> {
+    let stream = pods(access).watch(&of_name(pod), &pod.version).await?;
+    futures::pin_mut!(stream);
+    while let Some(event) = stream.try_next().await? {
+        match event {
+            WatchEvent::Modified(found) | WatchEvent::Deleted(found) if is(&found, pod) => {
+                if has_ended(&found) {
+                    return Ok(None);
+                }
+                if let Some(at) = presence::deleted_at(&found) {
+                    return Ok(Some(at));
+                }
+            }
+            // it was long ago
+            WatchEvent::Error(_) => return Ok(None),
+            WatchEvent::Added(_)
+            | WatchEvent::Modified(_)
+            | WatchEvent::Deleted(_)
+            | WatchEvent::Bookmark(_) => {}
+        }
+    }
+    Ok(None)
+}
+
+fn pods(access: &Access) -> Api<Pod> {
+    Api::namespaced(access.client.clone(), &access.namespace)
+}
+
+fn of_name(pod: &RunningPod) -> WatchParams {
+    WatchParams::default().fields(&format!("metadata.name={}", pod.name))
+}
+
+fn is(found: &Pod, pod: &RunningPod) -> bool {
+    found.metadata.uid.as_deref() == Some(&pod.uid)
+}
+
+fn end(access: &Access, found: &Pod) -> Option<End> {
+    let ended = watching::ended(access, found).map(End::Ended);
+    ended.or_else(|| {
+        let deletion = found.metadata.deletion_timestamp.as_ref();
+        deletion.map(|_| End::Deleted)
+    })
+}
+
+/// Whether nothing runs in it any more.
+fn has_ended(found: &Pod) -> bool {
+    let phase = found.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}

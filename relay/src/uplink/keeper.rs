@@ -1,0 +1,201 @@
+//! Keeps the tunnel up, and tells the user of the time without one.
+
+use super::{Connector, Established, State, Up, Uplink};
+use crate::log;
+use crate::names::order::Source;
+use crate::report::Failure;
+use kinject_protocol::session::{Event, Report};
+use kinject_tunnel::Version;
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::future;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// The first pause before another attempt; it doubles up to [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest pause between attempts.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long an agent may be so busy with strangers that it cuts us short.
+const BUSY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a session may be without a tunnel before the user is told: most programs have not noticed by then.
+const UNNOTICED: Duration = Duration::from_secs(2);
+
+/// Keeps the way up for as long as the session lives.
+pub(crate) struct Keeper {
+    connector: Connector,
+    state: watch::Sender<State>,
+    sources: Rc<RefCell<Vec<Source>>>,
+    events: mpsc::Sender<Event>,
+    /// The release that the user takes the agent for: ours, until told otherwise.
+    release: RefCell<String>,
+}
+
+/// The time between two tunnels.
+struct Outage<'a> {
+    /// What the end of the first one was told.
+    reason: &'a str,
+    since: Instant,
+    /// Whether the user knows.
+    is_told: Cell<bool>,
+}
+
+/// Calls of programs outlive the keeper until the relay has removed what the session made. They must not take the last
+/// tunnel, which is closed, for one that is up.
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.state.send_replace(State::Ended);
+    }
+}
+
+impl Keeper {
+    /// A keeper and the view of it that the session's parts share.
+    pub(crate) fn new(connector: Connector, events: mpsc::Sender<Event>) -> (Self, Rc<Uplink>) {
+        let (sender, receiver) = watch::channel(State::Connecting);
+        let sources = Rc::default();
+        (
+            Self {
+                connector,
+                state: sender,
+                sources: Rc::clone(&sources),
+                events,
+                release: RefCell::new(Version::own().software),
+            },
+            Rc::new(Uplink {
+                state: receiver,
+                sources,
+            }),
+        )
+    }
+
+    /// Runs the tunnel and replaces it whenever it breaks; `renewed` is told of each replacement before anybody uses it.
+    /// Where the session has ended, nothing replaces it.
+    pub(crate) async fn run(self, mut established: Established, renewed: impl Fn(&Up)) -> Infallible {
+        loop {
+            self.sources.replace(established.up.names.sources.clone());
+            self.state.send_replace(State::Up(established.up));
+            let (mut driver, widening) = (established.driver, established.widening);
+            let reason = tokio::select! {
+                reason = &mut driver => reason,
+                reason = async { widening.await; future::pending().await } => reason,
+            };
+            self.state.send_replace(State::Connecting);
+            log::warn!("the tunnel broke: {reason}");
+            established = match self.mend(&reason.to_string()).await {
+                Ok(established) => established,
+                Err(end) => {
+                    self.state.send_replace(State::Ended);
+                    log::warn!("{}", end.message);
+                    // a launcher that is gone hears nothing
+                    let _unheard = self.events.send(Event::Failed(end.into())).await.is_err();
+                    // calls are answered until the program has ended, too
+                    return future::pending().await;
+                }
+            };
+            renewed(&established.up);
+        }
+    }
+
+    /// Opens another tunnel, and tells the user of it if that takes long. Its failure is the end of the session.
+    async fn mend(&self, reason: &str) -> Result<Established, Failure> {
+        let outage = Outage {
+            reason,
+            since: Instant::now(),
+            is_told: Cell::new(false),
+        };
+        let mut reconnecting = pin!(self.reconnect(&outage));
+        let established = tokio::select! {
+            // what is back in time is no news
+            biased;
+            reconnected = &mut reconnecting => reconnected?,
+            () = tokio::time::sleep(UNNOTICED) => {
+                self.tell(&outage).await;
+                reconnecting.await?
+            }
+        };
+        let again = established
+            .reached
+            .again_after(outage.since.elapsed().as_secs_f32());
+        match outage.is_told.get() {
+            true => self.notice(again, None).await,
+            false => log::info!("{again}"),
+        }
+        Ok(established)
+    }
+
+    /// Tells the user that there is no tunnel, and why, unless he knows.
+    async fn tell(&self, outage: &Outage<'_>) {
+        if !outage.is_told.replace(true) {
+            let why = self.connector.trouble(outage.reason);
+            self.notice(
+                format!("lost the connection to the agent: {why}"),
+                Some("open connections were reset; new ones wait until it is back"),
+            )
+            .await;
+        }
+    }
+
+    async fn reconnect(&self, outage: &Outage<'_>) -> Result<Established, Failure> {
+        let mut pause = FIRST_PAUSE;
+        let mut said = None;
+        loop {
+            let failure = match self.connect_once().await {
+                Err(failure) if !failure.is_end => failure,
+                outcome => return outcome,
+            };
+            log::warn!("cannot reconnect: {}", failure.message);
+            if failure.lasting && said.as_ref() != Some(&failure.message) {
+                self.tell(outage).await;
+                self.notice(failure.message.clone(), failure.hint.as_deref())
+                    .await;
+                said = Some(failure.message);
+                pause = MAX_PAUSE;
+            }
+            tokio::time::sleep(pause).await;
+            pause = MAX_PAUSE.min(pause * 2);
+        }
+    }
+
+    /// The first tunnel, whose failure is the session's; an agent that is busy with strangers is tried again for a while.
+    pub(crate) async fn connect(&self) -> Result<Established, Failure> {
+        let (start, mut pause) = (Instant::now(), FIRST_PAUSE);
+        loop {
+            match self.connect_once().await {
+                Err(failure) if failure.cut_short && start.elapsed() + pause < BUSY_PATIENCE => {
+                    log::info!("trying again: {}", failure.message);
+                    tokio::time::sleep(pause).await;
+                    pause *= 2;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn connect_once(&self) -> Result<Established, Failure> {
+        let established = self.connector.connect().await?;
+        let agent = &established.up.tunnel.agent().version;
+        let known = self.release.replace(agent.software.clone());
+        if agent.software != known {
+            self.report(self.connector.of_another_release(agent)).await;
+        }
+        Ok(established)
+    }
+
+    async fn notice(&self, message: String, hint: Option<&str>) {
+        let report = Report {
+            message,
+            hint: hint.map(str::to_owned),
+        };
+        self.report(report).await;
+    }
+
+    async fn report(&self, report: Report) {
+        // a launcher that is gone reads no notices
+        let _unheard = self.events.send(Event::Notice(report)).await.is_err();
+    }
+}
