@@ -58,12 +58,11 @@ impl Breakers {
         self.resting.remove(&server);
     }
 
-    /// A question that it was asked at that time got no answer. Says whether the user should hear of it, which he does
-    /// once in a session.
-    pub(super) fn was_silent(&mut self, server: IpAddr, asked: Instant, now: Instant) -> bool {
+    /// A question that it was asked at that time got no answer.
+    pub(super) fn was_silent(&mut self, server: IpAddr, asked: Instant, now: Instant) {
         match self.resting.get_mut(&server) {
             // of many questions at once the first one tells
-            Some(rest) if asked < rest.since => return false,
+            Some(rest) if asked < rest.since => {}
             Some(rest) => {
                 rest.since = now;
                 rest.length = LONGEST_REST.min(rest.length * 2);
@@ -76,6 +75,10 @@ impl Breakers {
                 self.resting.insert(server, rest);
             }
         }
+    }
+
+    /// Whether the user has yet to hear that the server is silent, which he does once in a session.
+    pub(super) fn is_news(&mut self, server: IpAddr) -> bool {
         let is_news = !self.told.contains(&server);
         if is_news {
             self.told.push(server);
@@ -130,8 +133,7 @@ mod tests {
     fn many_questions_at_once_are_one_silence() {
         let (mut breakers, now) = (Breakers::default(), Instant::now());
         for late in 0..50 {
-            let heard = breakers.was_silent(server(1), now, now + SECOND + late * SECOND / 100);
-            assert_eq!(heard, late == 0);
+            breakers.was_silent(server(1), now, now + SECOND + late * SECOND / 100);
         }
         assert!(breakers.may_ask(server(1), now + 7 * SECOND));
     }
@@ -139,9 +141,9 @@ mod tests {
     #[test]
     fn the_user_hears_of_each_server_once() {
         let (mut breakers, now) = (Breakers::default(), Instant::now());
-        assert!(breakers.was_silent(server(1), now, now + SECOND));
-        assert!(breakers.was_silent(server(2), now, now + SECOND));
+        assert!(breakers.is_news(server(1)) && breakers.is_news(server(2)));
+        breakers.was_silent(server(1), now, now + SECOND);
         breakers.answered(server(1));
-        assert!(!breakers.was_silent(server(1), now + 2 * SECOND, now + 3 * SECOND));
+        assert!(!breakers.is_news(server(1)));
     }
 }

@@ -33,8 +33,12 @@ const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// The longest datagram.
 const MAX_DATAGRAM: usize = 65_535;
 
-/// How long the cluster's "no" waits for this machine, and a server for its answer before it counts as silent.
+/// How long the cluster's "no" waits for this machine.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// After what time a server counts as silent: what remains of that where libc was asked first, so that one name pays for it
+/// and not the next one, too.
+const SILENT: Duration = PATIENCE.saturating_sub(LIBCS_HEAD_START);
 
 /// The same where a rule has the name looked up here alone.
 pub(super) const RULES_PATIENCE: Duration = Duration::from_secs(5);
@@ -128,11 +132,20 @@ impl LocalNames {
         let address = SocketAddr::new(server, DNS_PORT);
         let asked = Instant::now();
         let mut answer = pin!(exchange(address, &query));
-        let answer = match timeout(PATIENCE, &mut answer).await {
+        let answer = match timeout(SILENT, &mut answer).await {
             Ok(answer) => answer,
             Err(_) => {
-                self.was_silent(server, asked);
-                timeout(LATEST.saturating_sub(PATIENCE), answer).await.ok()?
+                self.breakers
+                    .borrow_mut()
+                    .was_silent(server, asked, Instant::now());
+                // one that is only slow is no news
+                match timeout(PATIENCE - SILENT, &mut answer).await {
+                    Ok(answer) => answer,
+                    Err(_) => {
+                        self.tell(server);
+                        timeout(LATEST.saturating_sub(PATIENCE), answer).await.ok()?
+                    }
+                }
             }
         };
         // an error is an answer as well, of the machine that the server should be on or of this one
@@ -151,13 +164,10 @@ impl LocalNames {
         }
     }
 
-    fn was_silent(&self, server: IpAddr, asked: Instant) {
+    /// Tells the user of a silent server, once.
+    fn tell(&self, server: IpAddr) {
         log::info!("this machine's name server {server} does not answer");
-        let is_news = self
-            .breakers
-            .borrow_mut()
-            .was_silent(server, asked, Instant::now());
-        if is_news {
+        if self.breakers.borrow_mut().is_news(server) {
             let report = Report {
                 message: format!(
                     "this machine's name server {server} does not answer: until it does, names that the cluster does not \
