@@ -63,7 +63,7 @@ impl Agent {
     }
 
     fn connector(&self) -> Connector {
-        Connector::direct(&self.endpoint(), &self.key(), TlsChoice::Auto).unwrap()
+        Connector::direct(self.endpoint().as_ref(), &self.key(), TlsChoice::Auto).unwrap()
     }
 }
 
