@@ -71,6 +71,12 @@ pub fn executable(bytes: &[u8]) {
         plain.is_none() || elevated.is_some(),
         "an obstacle is gone in a setuid file"
     );
+    file.reads.set(0);
+    if let Some(runtime) = executable::runtime(&file, head) {
+        assert!(!runtime.name().iter().any(|byte| matches!(byte, 0 | b':' | b' ')));
+    }
+    assert!(file.reads.get() <= MOST_READS, "{} reads", file.reads.get());
+    executable::library_uses_network(&file, head);
     if let Some(interpreter) = executable::interpreter(head) {
         assert!(!interpreter.is_empty());
     }

@@ -4,7 +4,7 @@ use crate::cli::{OnStatic, SessionOptions};
 use crate::exit::{Failure, Status};
 use crate::message;
 use kinject_protocol::executable::{
-    self, HEAD, MOST_INTERPRETERS, Obstacle, PR_GET_MDWE, Rights, Sealing, holds_capabilities,
+    self, HEAD, MOST_INTERPRETERS, Obstacle, PR_GET_MDWE, Rights, Runtime, Sealing, holds_capabilities,
 };
 use rustix::process::{getgid, getuid};
 use std::ffi::OsStr;
@@ -37,26 +37,44 @@ pub(crate) fn check(program: &Path, options: &SessionOptions) -> Result<(), Fail
     Ok(())
 }
 
-/// Follows a script to its interpreter.
+/// The runtime library of a sanitizer that the program wants to be loaded first.
+pub(crate) fn runtime(program: &Path) -> Option<Runtime> {
+    let (_, readable) = follow(program).ok()??;
+    let (file, head) = readable?;
+    executable::runtime(&file, &head)
+}
+
 fn look(program: &Path) -> io::Result<Option<(PathBuf, Obstacle)>> {
+    let Some((path, readable)) = follow(program)? else {
+        return Ok(None);
+    };
+    let elevation = elevation(&path)?;
+    let obstacle = match readable {
+        Some((file, head)) => executable::obstacle(&file, &head, elevation, is_sealed, || false),
+        None => elevation,
+    };
+    Ok(obstacle.map(|obstacle| (path, obstacle)))
+}
+
+/// A file and its beginning.
+type Readable = (ProgramFile, Vec<u8>);
+
+/// Follows a script to its interpreter. What may be run and not read has no contents.
+fn follow(program: &Path) -> io::Result<Option<(PathBuf, Option<Readable>)>> {
     let mut path = program.to_owned();
-    let mut head = vec![0; HEAD];
     for _ in 0..=MOST_INTERPRETERS {
         let file = match File::open(&path) {
             Ok(file) => ProgramFile(file),
-            // it may be run and not read
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Ok(elevation(&path)?.map(|obstacle| (path, obstacle)));
-            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(Some((path, None))),
             Err(error) => return Err(error),
         };
+        let mut head = vec![0; HEAD];
         let length = file.0.read_at(&mut head, 0)?;
-        let head = head.get(..length).unwrap_or_default();
-        let Some(interpreter) = executable::interpreter(head) else {
-            let obstacle = executable::obstacle(&file, head, elevation(&path)?, is_sealed, || false);
-            return Ok(obstacle.map(|obstacle| (path, obstacle)));
-        };
-        path = OsStr::from_bytes(interpreter).into();
+        head.truncate(length);
+        match executable::interpreter(&head) {
+            Some(interpreter) => path = OsStr::from_bytes(interpreter).into(),
+            None => return Ok(Some((path, Some((file, head))))),
+        }
     }
     Ok(None)
 }

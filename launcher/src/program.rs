@@ -2,7 +2,9 @@
 
 use crate::cli::OnStatic;
 use crate::exit::{Failure, Status};
+use crate::outsider;
 use kinject_protocol::environment;
+use kinject_protocol::executable::Runtime;
 use kinject_protocol::session::Confidential;
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -90,6 +92,8 @@ pub(crate) struct Environment {
 impl Environment {
     /// Puts a program into the session.
     pub(crate) fn apply(&self, command: &mut Command) {
+        let program = find(command.get_program()).ok();
+        let runtime = program.and_then(|program| outsider::runtime(&program));
         command
             .env(environment::SOCKET, &self.socket)
             .env(environment::CONTROL, &self.control.0)
@@ -98,7 +102,11 @@ impl Environment {
             .env(environment::TARGET, &self.target)
             .env(
                 environment::LD_PRELOAD,
-                preload(std::env::var_os(environment::LD_PRELOAD), &self.library),
+                preload(
+                    std::env::var_os(environment::LD_PRELOAD),
+                    runtime.as_ref(),
+                    &self.library,
+                ),
             );
         match self.on_static {
             OnStatic::Warn => command.env_remove(environment::ON_STATIC),
@@ -108,16 +116,24 @@ impl Environment {
     }
 }
 
-/// Appends the library to what is preloaded already: an allocator that wants to be first stays first.
-fn preload(present: Option<OsString>, library: &Path) -> OsString {
-    match present.filter(|present| !present.is_empty()) {
-        Some(mut present) => {
-            present.push(":");
-            present.push(library);
-            present
-        }
-        None => library.into(),
+/// Appends the library to what is preloaded already: an allocator that wants to be first stays first. A sanitizer's runtime
+/// stands directly before it, with a space behind, by which the library knows it again.
+fn preload(present: Option<OsString>, runtime: Option<&Runtime>, library: &Path) -> OsString {
+    let mut list = present.unwrap_or_default();
+    let is_missing = |runtime: &&Runtime| {
+        let mut names = list.as_bytes().split(|byte| matches!(byte, b':' | b' '));
+        !names.any(|name| name == runtime.name())
+    };
+    let runtime = runtime.filter(is_missing);
+    if !list.is_empty() {
+        list.push(":");
     }
+    if let Some(runtime) = runtime {
+        list.push(OsStr::from_bytes(runtime.name()));
+        list.push(" ");
+    }
+    list.push(library);
+    list
 }
 
 #[cfg(test)]
@@ -127,10 +143,10 @@ mod tests {
     #[test]
     fn a_library_that_is_preloaded_already_stays_first() {
         let library = Path::new("/lib/k.so");
-        assert_eq!(preload(None, library), "/lib/k.so");
-        assert_eq!(preload(Some("".into()), library), "/lib/k.so");
+        assert_eq!(preload(None, None, library), "/lib/k.so");
+        assert_eq!(preload(Some("".into()), None, library), "/lib/k.so");
         assert_eq!(
-            preload(Some("libjemalloc.so".into()), library),
+            preload(Some("libjemalloc.so".into()), None, library),
             "libjemalloc.so:/lib/k.so"
         );
     }

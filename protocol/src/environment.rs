@@ -28,7 +28,9 @@ pub const FAIL: &str = "fail";
 /// [`ON_STATIC`]: nobody cares.
 pub const IGNORE: &str = "ignore";
 
-/// The dynamic linker's list of libraries to load first; entries are separated by colons or spaces (ld.so(8)).
+/// The dynamic linker's list of libraries to load first; entries are separated by colons or spaces (ld.so(8)). A colon stands
+/// behind what others preload, and a space behind a sanitizer's runtime that is there for one program alone
+/// ([`crate::executable::Runtime`]).
 pub const LD_PRELOAD: &str = "LD_PRELOAD";
 
 /// The variables that a child needs besides `LD_PRELOAD` to stay in the session.

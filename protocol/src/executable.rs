@@ -17,6 +17,7 @@ mod go;
 mod network;
 mod obstacle;
 mod rights;
+mod runtime;
 mod script;
 mod sealing;
 mod search;
@@ -29,6 +30,7 @@ pub use go::system_call;
 pub use go::{REPLACEABLE, SystemCall, THREADS, has_note};
 pub use obstacle::Obstacle;
 pub use rights::{Rights, holds_capabilities};
+pub use runtime::Runtime;
 pub use script::interpreter;
 pub use sealing::{PR_GET_MDWE, Sealing};
 
@@ -47,6 +49,20 @@ pub trait File {
 
     /// Where `needle` first stands in `haystack`, as memmem(3) finds it.
     fn find(&self, haystack: &[u8], needle: &[u8]) -> Option<usize>;
+}
+
+/// The runtime library of a sanitizer that the program in this file wants to be loaded first; `head` as in [`obstacle`].
+pub fn runtime(file: &impl File, head: &[u8]) -> Option<Runtime> {
+    Runtime::of(&Image::read(file, head)?.ok()?)
+}
+
+/// Whether a library asks others for the network, as far as its file shows; `head` as in [`obstacle`].
+pub fn library_uses_network(file: &impl File, head: &[u8]) -> bool {
+    match Image::read(file, head) {
+        Some(Ok(image)) => network::is_asked_for(&image),
+        // nothing that is loaded
+        Some(Err(_)) | None => false,
+    }
 }
 
 /// What keeps a session out of the program in this file.

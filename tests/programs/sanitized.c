@@ -1,10 +1,21 @@
-/* NAME PORT [overflow|leak]: what NAME:PORT says, for builds with a sanitizer; then a fault for it to find, if one is asked for. */
+/* NAME PORT [overflow|leak|race|shift]: what NAME:PORT says, for builds with a sanitizer; then a fault for it to find, if one is asked for. */
 #include <netdb.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+static int shared;
+
+static void *count(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < 1000; i++)
+        shared++;
+    return NULL;
+}
 
 int main(int argc, char **argv)
 {
@@ -41,6 +52,16 @@ int main(int argc, char **argv)
         lost = malloc(77);
         lost = lost == NULL ? (void *)1 : NULL;
     }
+    if (argc > 3 && strcmp(argv[3], "race") == 0) {
+        pthread_t thread;
+
+        if (pthread_create(&thread, NULL, count, NULL) != 0)
+            return 1;
+        count(NULL);
+        pthread_join(thread, NULL);
+    }
+    if (argc > 3 && strcmp(argv[3], "shift") == 0)
+        shared = 1 << atoi("40");
     close(stream);
     return 0;
 }

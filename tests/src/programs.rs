@@ -145,13 +145,36 @@ pub fn shared_c(name: &str) -> Program {
     compile(name, &["-shared", "-fPIC"])
 }
 
+/// One of the tests' own C programs, built by Clang with these flags, with its own runtime libraries found at run time; `None`, and a note, where there is no Clang.
+pub fn clang(name: &str, flags: &[&str]) -> Option<Program> {
+    let compiler = ["clang", "clang-14"].into_iter().find_map(find);
+    let Some(compiler) = compiler else {
+        skip::not_run("tests with Clang's sanitizers", "there is no clang");
+        return None;
+    };
+    let asked = Command::new(&compiler).arg("-print-runtime-dir").output();
+    let place = asked.expect("it was just found").stdout;
+    let rpath = format!("-Wl,-rpath,{}", String::from_utf8_lossy(&place).trim());
+    let flags: Vec<_> = flags.iter().copied().chain([rpath.as_str()]).collect();
+    Some(compile_by(&compiler, name, &flags))
+}
+
 fn compile(name: &str, flags: &[&str]) -> Program {
+    compile_by(Path::new("cc"), name, flags)
+}
+
+fn compile_by(compiler: &Path, name: &str, flags: &[&str]) -> Program {
     static COMPILED: Mutex<Option<HashMap<String, PathBuf>>> = Mutex::new(None);
     let base = Path::new(name)
         .file_name()
         .map(OsStr::to_string_lossy)
         .unwrap_or_default();
-    let key = format!("{base}{}", flags.concat());
+    let by = compiler
+        .file_name()
+        .map(OsStr::to_string_lossy)
+        .unwrap_or_default();
+    // a flag may hold a path, and an equals sign is no part of a name that a shell takes for a command
+    let key = format!("{base}{by}{}", flags.concat()).replace(['/', '='], "-");
     let mut compiled = COMPILED.lock().expect("no compilation panics while it is locked");
     let compiled = compiled.get_or_insert_default();
     if let Some(path) = compiled.get(&key) {
@@ -162,7 +185,7 @@ fn compile(name: &str, flags: &[&str]) -> Program {
     let path = folder_for_programs.join(&key);
     let fresh = path.with_extension(std::process::id().to_string());
     let source = folder().join(format!("{name}.c"));
-    let output = Command::new("cc")
+    let output = Command::new(compiler)
         .args(["-O1", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread"])
         .args(flags)
         .arg("-o")

@@ -2,7 +2,7 @@
 
 use super::copy::{with_own, with_session};
 use super::file::Name;
-use super::outsider::refusal;
+use super::outsider::judge;
 use crate::environment;
 use crate::errno::Errno;
 use crate::real;
@@ -86,21 +86,23 @@ pub(crate) extern "C" fn execve_in_session(path: *const c_char, argv: Strings, e
     let Some(native) = real::execve.get() else {
         return MISSING.fail();
     };
-    if let Some(error) = refusal(Name::At(libc::AT_FDCWD, path), envp) {
-        return error.fail();
-    }
+    let runtime = match judge(Name::At(libc::AT_FDCWD, path), envp) {
+        Ok(runtime) => runtime,
+        Err(error) => return error.fail(),
+    };
     // SAFETY: these are the program's own arguments, and an environment that outlives the call
-    with_session(envp, |envp| unsafe { native(path, argv, envp) })
+    with_session(envp, runtime.as_ref(), |envp| unsafe { native(path, argv, envp) })
 }
 
 pub(super) extern "C" fn execv_in_session(path: *const c_char, argv: Strings) -> c_int {
     let (Some(native), Some(with_environment)) = (real::execv.get(), real::execve.get()) else {
         return MISSING.fail();
     };
-    if let Some(error) = refusal(Name::At(libc::AT_FDCWD, path), environment::own()) {
-        return error.fail();
-    }
-    with_own(environment::own(), |envp| match envp {
+    let runtime = match judge(Name::At(libc::AT_FDCWD, path), environment::own()) {
+        Ok(runtime) => runtime,
+        Err(error) => return error.fail(),
+    };
+    with_own(environment::own(), runtime.as_ref(), |envp| match envp {
         // SAFETY: as above
         None => unsafe { native(path, argv) },
         // SAFETY: as above
@@ -112,10 +114,11 @@ pub(super) extern "C" fn execvp_in_session(file: *const c_char, argv: Strings) -
     let (Some(native), Some(with_environment)) = (real::execvp.get(), real::execvpe.get()) else {
         return MISSING.fail();
     };
-    if let Some(error) = refusal(Name::InPath(file), environment::own()) {
-        return error.fail();
-    }
-    with_own(environment::own(), |envp| match envp {
+    let runtime = match judge(Name::InPath(file), environment::own()) {
+        Ok(runtime) => runtime,
+        Err(error) => return error.fail(),
+    };
+    with_own(environment::own(), runtime.as_ref(), |envp| match envp {
         // SAFETY: as above
         None => unsafe { native(file, argv) },
         // SAFETY: as above
@@ -127,22 +130,26 @@ extern "C" fn execvpe_in_session(file: *const c_char, argv: Strings, envp: Strin
     let Some(native) = real::execvpe.get() else {
         return MISSING.fail();
     };
-    if let Some(error) = refusal(Name::InPath(file), envp) {
-        return error.fail();
-    }
+    let runtime = match judge(Name::InPath(file), envp) {
+        Ok(runtime) => runtime,
+        Err(error) => return error.fail(),
+    };
     // SAFETY: as above
-    with_session(envp, |envp| unsafe { native(file, argv, envp) })
+    with_session(envp, runtime.as_ref(), |envp| unsafe { native(file, argv, envp) })
 }
 
 extern "C" fn fexecve_in_session(descriptor: c_int, argv: Strings, envp: Strings) -> c_int {
     let Some(native) = real::fexecve.get() else {
         return MISSING.fail();
     };
-    if let Some(error) = refusal(Name::Open(descriptor), envp) {
-        return error.fail();
-    }
+    let runtime = match judge(Name::Open(descriptor), envp) {
+        Ok(runtime) => runtime,
+        Err(error) => return error.fail(),
+    };
     // SAFETY: as above
-    with_session(envp, |envp| unsafe { native(descriptor, argv, envp) })
+    with_session(envp, runtime.as_ref(), |envp| unsafe {
+        native(descriptor, argv, envp)
+    })
 }
 
 pub(crate) extern "C" fn execveat_in_session(
@@ -155,15 +162,19 @@ pub(crate) extern "C" fn execveat_in_session(
     let Some(native) = real::execveat.get() else {
         return MISSING.fail();
     };
-    let refusal = refusal(Name::At(folder, path), envp).or_else(|| {
-        let names_the_descriptor = flags & libc::AT_EMPTY_PATH != 0;
-        names_the_descriptor.then(|| refusal(Name::Open(folder), envp))?
+    let names_the_descriptor = flags & libc::AT_EMPTY_PATH != 0;
+    let judged = judge(Name::At(folder, path), envp).and_then(|runtime| match names_the_descriptor {
+        true if runtime.is_none() => judge(Name::Open(folder), envp),
+        _ => Ok(runtime),
     });
-    if let Some(error) = refusal {
-        return error.fail();
-    }
+    let runtime = match judged {
+        Ok(runtime) => runtime,
+        Err(error) => return error.fail(),
+    };
     // SAFETY: as above
-    with_session(envp, |envp| unsafe { native(folder, path, argv, envp, flags) })
+    with_session(envp, runtime.as_ref(), |envp| unsafe {
+        native(folder, path, argv, envp, flags)
+    })
 }
 
 extern "C" fn posix_spawn_in_session(
@@ -177,11 +188,12 @@ extern "C" fn posix_spawn_in_session(
     let Some(native) = real::posix_spawn.get() else {
         return MISSING.0;
     };
-    if let Some(error) = refusal(Name::At(libc::AT_FDCWD, path), envp) {
-        return error.0;
-    }
+    let runtime = match judge(Name::At(libc::AT_FDCWD, path), envp) {
+        Ok(runtime) => runtime,
+        Err(error) => return error.0,
+    };
     // SAFETY: as above
-    with_session(envp, |envp| unsafe {
+    with_session(envp, runtime.as_ref(), |envp| unsafe {
         native(child, path, actions, attributes, argv, envp)
     })
 }
@@ -197,11 +209,12 @@ extern "C" fn posix_spawnp_in_session(
     let Some(native) = real::posix_spawnp.get() else {
         return MISSING.0;
     };
-    if let Some(error) = refusal(Name::InPath(file), envp) {
-        return error.0;
-    }
+    let runtime = match judge(Name::InPath(file), envp) {
+        Ok(runtime) => runtime,
+        Err(error) => return error.0,
+    };
     // SAFETY: as above
-    with_session(envp, |envp| unsafe {
+    with_session(envp, runtime.as_ref(), |envp| unsafe {
         native(child, file, actions, attributes, argv, envp)
     })
 }

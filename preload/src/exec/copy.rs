@@ -1,11 +1,12 @@
 //! A copy of an environment that has what the session needs.
 
-use super::plan::{Plan, Preload};
+use super::plan::{List, Plan, Preload};
 use super::room::Room;
 use crate::environment::Entry;
 use core::mem::MaybeUninit;
 use core::ptr;
 use kinject_protocol::environment::{KEPT, LD_PRELOAD};
+use kinject_protocol::executable::Runtime;
 use libc::c_char;
 
 /// The entries that a copy on the stack has room for.
@@ -14,16 +15,18 @@ const ENTRIES_ON_STACK: usize = 256;
 /// The bytes of `LD_PRELOAD` that a copy on the stack has room for.
 const TEXT_ON_STACK: usize = 1024;
 
-/// Calls `start` with the environment that it should have: the one given, or a copy with what it lacks.
+/// Calls `start` with the environment that it should have: the one given, or a copy with what it lacks. `runtime` is to be
+/// preloaded, too, for the program that is started.
 ///
 /// A large copy has memory of its own ([`Room`]). Where there is none the environment stays as it is: a program is started
 /// in any case.
 #[inline]
 pub(super) fn with_session<T>(
     environment: *const *const c_char,
+    runtime: Option<&Runtime>,
     start: impl FnOnce(*const *const c_char) -> T,
 ) -> T {
-    match Plan::of(environment) {
+    match Plan::of(environment, runtime) {
         None => start(environment),
         Some(plan) => with_copy(&plan, environment, start),
     }
@@ -33,9 +36,10 @@ pub(super) fn with_session<T>(
 #[inline]
 pub(super) fn with_own<T>(
     environment: *const *const c_char,
+    runtime: Option<&Runtime>,
     start: impl FnOnce(Option<*const *const c_char>) -> T,
 ) -> T {
-    match Plan::of(environment) {
+    match Plan::of(environment, runtime) {
         None => start(None),
         Some(plan) => with_copy(&plan, environment, |copy| start(Some(copy))),
     }
@@ -43,7 +47,7 @@ pub(super) fn with_own<T>(
 
 #[inline(never)]
 fn with_copy<T>(
-    plan: &Plan,
+    plan: &Plan<'_>,
     environment: *const *const c_char,
     start: impl FnOnce(*const *const c_char) -> T,
 ) -> T {
@@ -73,16 +77,16 @@ fn with_copy<T>(
 }
 
 /// The size of the new `LD_PRELOAD` entry with its null.
-fn text_size(preload: &Preload) -> usize {
-    let (others, library) = match preload {
-        Preload::Complete => return 0,
-        Preload::Add { library } => (c"".as_ptr(), *library),
-        Preload::Append { others, library, .. } => (*others, *library),
+fn text_size(preload: &Preload<'_>) -> usize {
+    let Preload::Written { value, .. } = preload else {
+        return 0;
     };
-    // SAFETY: both are C strings
-    let texts = unsafe { libc::strlen(others).saturating_add(libc::strlen(library)) };
-    // an equals sign, a separator and the null
-    texts.saturating_add(LD_PRELOAD.len()).saturating_add(3)
+    let runtime = value.runtime.map_or(0, |runtime| runtime.name().len());
+    // SAFETY: it is a C string
+    let rest = unsafe { libc::strlen(value.rest) };
+    let texts = value.others_length.saturating_add(runtime).saturating_add(rest);
+    // an equals sign, two separators and the null
+    texts.saturating_add(LD_PRELOAD.len()).saturating_add(4)
 }
 
 /// Writes the copy, and gives it.
@@ -92,7 +96,7 @@ fn text_size(preload: &Preload) -> usize {
 /// `array` has to have room for the environment's entries, those that are missing, `LD_PRELOAD` and a null; `text`
 /// for [`text_size`] bytes.
 unsafe fn fill(
-    plan: &Plan,
+    plan: &Plan<'_>,
     environment: *const *const c_char,
     array: *mut *const c_char,
     text: *mut c_char,
@@ -107,20 +111,19 @@ unsafe fn fill(
         // SAFETY: the environment has that many entries
         let given = unsafe { environment.wrapping_add(index).read_unaligned() };
         put(match &plan.preload {
-            Preload::Append {
-                index: place,
-                others,
-                library,
+            Preload::Written {
+                index: Some(place),
+                value,
             } if *place == index => {
                 // SAFETY: the caller vouches for the text's room
-                unsafe { write_preload(text, *others, *library) }
+                unsafe { write_preload(text, value) }
             }
-            Preload::Complete | Preload::Add { .. } | Preload::Append { .. } => given,
+            Preload::Complete | Preload::Written { .. } => given,
         });
     }
-    if let Preload::Add { library } = &plan.preload {
+    if let Preload::Written { index: None, value } = &plan.preload {
         // SAFETY: as above
-        put(unsafe { write_preload(text, c"".as_ptr(), *library) });
+        put(unsafe { write_preload(text, value) });
     }
     plan.missing
         .iter()
@@ -133,25 +136,26 @@ unsafe fn fill(
 
 /// # Safety
 ///
-/// `text` has to have room for [`text_size`] bytes, and both others have to be C strings.
-unsafe fn write_preload(text: *mut c_char, others: *const c_char, library: *const c_char) -> *const c_char {
+/// `text` has to have room for [`text_size`] bytes.
+unsafe fn write_preload(text: *mut c_char, value: &List<'_>) -> *const c_char {
     let mut next = text;
-    for byte in LD_PRELOAD.bytes().chain([b'=']) {
-        // SAFETY: the name and the sign are the first of what there is room for
-        unsafe { next.write(byte as c_char) };
-        next = next.wrapping_add(1);
+    let mut put = |bytes: *const c_char, length: usize| {
+        // SAFETY: the caller vouches for the room, and all that is put is readable
+        unsafe { ptr::copy_nonoverlapping(bytes, next, length) };
+        next = next.wrapping_add(length);
+    };
+    put(LD_PRELOAD.as_ptr().cast(), LD_PRELOAD.len());
+    put(c"=".as_ptr(), 1);
+    put(value.others, value.others_length);
+    if value.needs_separator {
+        put(c":".as_ptr(), 1);
     }
-    // SAFETY: both are C strings
-    let (others_length, library_length) = unsafe { (libc::strlen(others), libc::strlen(library)) };
-    if others_length != 0 {
-        // SAFETY: there is room for the others
-        unsafe { ptr::copy_nonoverlapping(others, next, others_length) };
-        next = next.wrapping_add(others_length);
-        // SAFETY: and for a separator
-        unsafe { next.write(b':' as c_char) };
-        next = next.wrapping_add(1);
+    if let Some(runtime) = value.runtime {
+        put(runtime.name().as_ptr().cast(), runtime.name().len());
+        put(c" ".as_ptr(), 1);
     }
-    // SAFETY: and for the library's path with its null
-    unsafe { ptr::copy_nonoverlapping(library, next, library_length.saturating_add(1)) };
+    // SAFETY: it is a C string
+    let rest = unsafe { libc::strlen(value.rest) };
+    put(value.rest, rest.saturating_add(1));
     text
 }

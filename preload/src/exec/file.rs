@@ -112,6 +112,21 @@ impl ProgramFile {
         }
     }
 
+    /// Whether there is a library at a path that asks others for the network.
+    #[cfg(not(test))]
+    pub(super) fn is_library_with_network(path: *const c_char) -> bool {
+        let mut head = [0; executable::HEAD];
+        let opened = sys::open_at(libc::AT_FDCWD, path, libc::O_RDONLY);
+        let file = opened.and_then(|descriptor| {
+            let status = sys::status(descriptor.raw())?;
+            Ok(Self { descriptor, status })
+        });
+        let Ok(file) = file else { return false };
+        let read = executable::File::read_at(&file, 0, &mut head);
+        let head = read.and_then(|length| head.get(..length)).unwrap_or_default();
+        executable::library_uses_network(&file, head)
+    }
+
     /// Opens the interpreter of a script.
     pub(super) fn open_interpreter(path: &[u8]) -> Option<(Self, Path)> {
         let path = Path::of(&[path])?;

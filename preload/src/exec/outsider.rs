@@ -7,7 +7,7 @@
 //! The user is told by the relay, which knows who has heard it: this process's standard error may be a pipe that
 //! somebody reads, or a file that took its number. A program that leaves the session on purpose is nobody's business.
 
-use super::file::{Name, ProgramFile};
+use super::file::{Name, Path, ProgramFile};
 use super::plan;
 use crate::control::{self, SMALL_REPLY, Trouble};
 use crate::environment::Entry;
@@ -17,17 +17,41 @@ use crate::sys;
 use core::ffi::CStr;
 use kinject_protocol::control::Request;
 use kinject_protocol::environment::{FAIL, IGNORE, LIBRARY, ON_STATIC};
-use kinject_protocol::executable::{self, File, HEAD, MOST_INTERPRETERS, Obstacle};
+use kinject_protocol::executable::{self, File, HEAD, MOST_INTERPRETERS, Obstacle, Runtime};
 use libc::c_char;
 
 /// What a program that is not started fails with: it says what is wrong, and neither a shell nor execvp(3) goes on
 /// looking for another way to start it.
 const REFUSED: Errno = Errno(libc::ELIBACC);
 
-/// The error with which the program is not to be started, if it is not.
+/// Looks at a program that is about to start, and tells of it if the library will not be loaded into it: the error with
+/// which it is not to be started, or the sanitizer's runtime that it wants to be loaded first.
 #[inline]
-pub(super) fn refusal(name: Name, environment: *const *const c_char) -> Option<Errno> {
-    let session = Session::current()?;
+pub(super) fn judge(name: Name, environment: *const *const c_char) -> Result<Option<Runtime>, Errno> {
+    let Some(session) = Session::current() else {
+        return Ok(None);
+    };
+    match look(name) {
+        None => Ok(None),
+        Some(Look::Runtime(runtime)) => Ok(Some(runtime)),
+        Some(Look::Obstacle(obstacle, path)) => match decide(&session, obstacle, path.bytes(), environment) {
+            Some(error) => Err(error),
+            None => Ok(None),
+        },
+    }
+}
+
+/// What is remarkable about a program.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nothing is allocated in a child of vfork(2)"
+)]
+enum Look {
+    Obstacle(Obstacle, Path),
+    Runtime(Runtime),
+}
+
+fn look(name: Name) -> Option<Look> {
     let mut head = [0; HEAD];
     let (mut file, mut path) = ProgramFile::open(name)?;
     for _ in 0..=MOST_INTERPRETERS {
@@ -39,12 +63,17 @@ pub(super) fn refusal(name: Name, environment: *const *const c_char) -> Option<E
                     continue;
                 }
                 let is_sealed = || sys::sealing().holds_for_children();
-                executable::obstacle(&file, head, file.elevation(), is_sealed, is_library_hidden)
+                let obstacle =
+                    executable::obstacle(&file, head, file.elevation(), is_sealed, is_library_hidden);
+                if obstacle.is_none() {
+                    return executable::runtime(&file, head).map(Look::Runtime);
+                }
+                obstacle
             }
             // it may be run and not read
             None => file.elevation(),
         };
-        return decide(&session, obstacle?, path.bytes(), environment);
+        return obstacle.map(|obstacle| Look::Obstacle(obstacle, path));
     }
     None
 }
@@ -60,6 +89,26 @@ pub(crate) fn tell_of_this_program(session: &Session, obstacle: Obstacle) {
         // without a relay there is nobody to tell
         let _told = tell(session, obstacle, program, false).is_ok();
     }
+}
+
+/// Tells of a library that is about to be opened in a namespace of its own, unless it has no use for the network. One whose
+/// file the dynamic linker has to look for may have.
+#[cfg(not(test))]
+#[cold]
+pub(crate) fn tell_of_library(path: *const c_char) {
+    let Some(session) = Session::current() else {
+        return;
+    };
+    // SAFETY: the path is a C string, as the dynamic linker expects it too
+    let text = unsafe { CStr::from_ptr(path) }.to_bytes();
+    // SAFETY: as above
+    let is_path = !unsafe { libc::strchr(path, libc::c_int::from(b'/')) }.is_null();
+    if (is_path && !ProgramFile::is_library_with_network(path)) || says(session::variable(ON_STATIC), IGNORE)
+    {
+        return;
+    }
+    // without a relay there is nobody to tell
+    let _told = tell(&session, Obstacle::Namespace, text, false).is_ok();
 }
 
 #[cold]

@@ -3,47 +3,52 @@
 use crate::environment::{self, Entry};
 use crate::memory::Pages;
 use crate::session;
-use core::ptr;
+use core::ffi::CStr;
 use kinject_protocol::environment::{KEPT, LD_PRELOAD, LIBRARY, SOCKET};
+use kinject_protocol::executable::Runtime;
 use libc::c_char;
 
 /// More entries than any environment has; the kernel's own limit on their size comes first.
 const MOST_ENTRIES: usize = 1 << 20;
 
 /// What has to be added to an environment.
-pub(super) struct Plan {
+pub(super) struct Plan<'a> {
     /// The variables that are missing.
     pub(super) missing: [Option<Entry>; KEPT.len()],
     /// What has to become of `LD_PRELOAD`.
-    pub(super) preload: Preload,
+    pub(super) preload: Preload<'a>,
     /// How many entries the environment has, without the null.
     pub(super) count: usize,
 }
 
 /// What has to become of `LD_PRELOAD`.
-pub(super) enum Preload {
-    /// Our library is in it.
+pub(super) enum Preload<'a> {
+    /// What is needed is in it.
     Complete,
-    /// There is none.
-    Add {
-        /// The path of our library.
-        library: *const c_char,
-    },
-    /// It names other libraries.
-    Append {
-        /// Its place in the environment.
-        index: usize,
-        /// The libraries that it names.
-        others: *const c_char,
-        /// The path of our library.
-        library: *const c_char,
+    /// Another one takes its place.
+    Written {
+        /// The place in the environment of the one that is replaced, if there is one.
+        index: Option<usize>,
+        value: List<'a>,
     },
 }
 
-impl Plan {
+/// A list of libraries, in parts: those before the sanitizer's runtime, which stands directly before our library, and what
+/// begins with our library.
+pub(super) struct List<'a> {
+    pub(super) others: *const c_char,
+    pub(super) others_length: usize,
+    /// Whether nothing separates the others from what follows yet.
+    pub(super) needs_separator: bool,
+    pub(super) runtime: Option<&'a Runtime>,
+    pub(super) rest: *const c_char,
+}
+
+impl<'a> Plan<'a> {
     /// Compares an environment with what the session needs; none if it is to be left as it is: it is complete, or
     /// this program is in no session, or means to start one outside of it.
-    pub(super) fn of(environment: *const *const c_char) -> Option<Self> {
+    /// `runtime` is the program's sanitizer, if it has one.
+    pub(super) fn of(environment: *const *const c_char, runtime: Option<&'a Runtime>) -> Option<Self> {
         let own_socket = session::variable(SOCKET)?;
         // SAFETY: the variable is a C string
         if unsafe { *own_socket.value() } == 0 {
@@ -63,7 +68,7 @@ impl Plan {
                 library = given.or(*place);
             }
         }
-        let preload = preload(&seen, library);
+        let preload = preload(&seen, library, runtime);
         let is_complete = matches!(preload, Preload::Complete) && missing.iter().all(Option::is_none);
         (!is_complete).then_some(Self {
             missing,
@@ -146,46 +151,80 @@ impl Seen {
     }
 }
 
-fn preload(seen: &Seen, library: Option<Entry>) -> Preload {
+fn preload<'a>(seen: &Seen, library: Option<Entry>, runtime: Option<&'a Runtime>) -> Preload<'a> {
     let Some(library) = library.map(Entry::value) else {
         return Preload::Complete;
     };
-    let Some((index, others)) = seen.preload else {
-        return Preload::Add { library };
+    let Some((index, list)) = seen.preload else {
+        let value = List {
+            others: c"".as_ptr(),
+            others_length: 0,
+            needs_separator: false,
+            runtime,
+            rest: library,
+        };
+        return Preload::Written { index: None, value };
     };
-    let others = others.value();
+    let list = list.value();
     // SAFETY: both are C strings
-    if unsafe { names(others, library) } {
-        return Preload::Complete;
-    }
-    Preload::Append {
-        index,
-        others,
-        library,
+    let place = unsafe { find(list, |name| is(name, library)) };
+    // SAFETY: the list is one
+    let missing = runtime.filter(|runtime| unsafe { find(list, |name| name == runtime.name()) }.is_none());
+    let value = match (place, missing) {
+        (Some(_), None) => return Preload::Complete,
+        (Some(place), runtime) => List {
+            others: list,
+            others_length: place,
+            needs_separator: false,
+            runtime,
+            rest: list.wrapping_add(place),
+        },
+        (None, runtime) => {
+            // SAFETY: it is a C string
+            let others_length = unsafe { libc::strlen(list) };
+            List {
+                others: list,
+                others_length,
+                needs_separator: others_length != 0,
+                runtime,
+                rest: library,
+            }
+        }
+    };
+    Preload::Written {
+        index: Some(index),
+        value,
     }
 }
 
-/// Does this list of libraries (ld.so(8)) name this one?
+/// Where the first library of a list (ld.so(8)) stands that is wanted.
 ///
 /// # Safety
 ///
-/// Both have to be C strings.
-unsafe fn names(list: *const c_char, library: *const c_char) -> bool {
+/// `list` has to be a C string.
+pub(super) unsafe fn find(list: *const c_char, is_wanted: impl Fn(&[u8]) -> bool) -> Option<usize> {
     let mut place = list;
     loop {
         // SAFETY: place is within the list, or at its null
         let length = unsafe { name_length(place) };
-        // SAFETY: both are readable to their ends
-        if length != 0 && unsafe { is_same(place, library, length) } {
-            return true;
+        // SAFETY: so many bytes of it are no null
+        let name = unsafe { core::slice::from_raw_parts(place.cast::<u8>(), length) };
+        if length != 0 && is_wanted(name) {
+            return Some((place as usize).wrapping_sub(list as usize));
         }
         place = place.wrapping_add(length);
         // SAFETY: this is the separator or the null
         if unsafe { *place } == 0 {
-            return false;
+            return None;
         }
         place = place.wrapping_add(1);
     }
+}
+
+/// Whether a name of a list is this path, a C string.
+pub(super) fn is(name: &[u8], path: *const c_char) -> bool {
+    // SAFETY: it is a C string
+    unsafe { CStr::from_ptr(path) }.to_bytes() == name
 }
 
 /// # Safety
@@ -198,14 +237,4 @@ unsafe fn name_length(text: *const c_char) -> usize {
         length = length.wrapping_add(1);
     }
     length
-}
-
-/// # Safety
-///
-/// `text` has to be readable for `length` bytes, and `library` has to be a C string.
-unsafe fn is_same(text: *const c_char, library: *const c_char, length: usize) -> bool {
-    // SAFETY: strncmp reads no further than a null or the length
-    let begins = unsafe { libc::strncmp(text, library, length) } == 0;
-    // SAFETY: the library's path is at least that long
-    begins && unsafe { ptr::read(library.wrapping_add(length)) } == 0
 }

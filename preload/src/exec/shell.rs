@@ -51,7 +51,7 @@ extern "C" fn popen_in_session(command: *const c_char, mode: *const c_char) -> *
 
 /// Puts back what is missing; what there is no memory for stays missing.
 fn complete_environment() {
-    with_own(environment::own(), |complete| {
+    with_own(environment::own(), None, |complete| {
         let Some(complete) = complete else { return };
         for name in KEPT.into_iter().chain([LD_PRELOAD]) {
             // SAFETY: this is an environment

@@ -1,12 +1,13 @@
 //! The session's variables as they were when the program started.
 
 use crate::environment::{self, Entry};
+use crate::exec::forget_runtime;
 use crate::{memory, sys};
 use core::cell::UnsafeCell;
 use core::ffi::CStr;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering};
-use kinject_protocol::environment::KEPT;
+use kinject_protocol::environment::{KEPT, LD_PRELOAD, LIBRARY};
 use libc::{c_char, c_int};
 
 /// Room for two short paths and two short texts, as they mostly are. It is part of the one page of writable memory that an
@@ -59,6 +60,12 @@ unsafe extern "C" fn keep(_: c_int, _: *const *const c_char, environment: *const
         *place = copy(text, &mut free);
     }
     COPY.is_complete.store(true, Ordering::Release);
+    // SAFETY: as above
+    let list = unsafe { environment::find(environment, LD_PRELOAD) };
+    if let (Some(list), Some(library)) = (list, find(LIBRARY)) {
+        // SAFETY: both are C strings; the program's own code does not run yet, and its environment is its own to write to
+        unsafe { forget_runtime(list, library.value()) };
+    }
 }
 
 /// Copies a string into what is free, or into memory of its own; none if there is none.

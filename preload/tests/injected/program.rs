@@ -97,6 +97,21 @@ impl Program {
         Self { command }
     }
 
+    /// In the session of a relay, compiled with these flags, and started by another program of the session.
+    pub(crate) fn started(relay: &Relay, name: &str, flags: &[&str], args: &[&str]) -> Self {
+        let mut program = Self::injected(relay, name, args);
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "exec \"$0\" \"$@\""]);
+        command.arg(compiled_with(name, flags)).args(args);
+        for (name, value) in program.command.get_envs() {
+            if let Some(value) = value {
+                command.env(name, value);
+            }
+        }
+        program.command = command;
+        program
+    }
+
     /// In the session of a relay.
     pub(crate) fn injected(relay: &Relay, name: &str, args: &[&str]) -> Self {
         Self::with_socket(&relay.socket(), name, args).env("KINJECT_CONTROL", relay.control())

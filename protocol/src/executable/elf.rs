@@ -31,6 +31,10 @@ const MOST_SECTIONS: u16 = 1024;
 /// More than the notes take that linkers put first, in bytes.
 const MOST_NOTES: usize = 1024;
 
+/// The dynamic section is read in blocks of so many bytes, and no more than a part of one that is larger than any.
+const DYNAMIC_BLOCK: usize = 1024;
+const MOST_DYNAMIC: u64 = 8192;
+
 /// Longer than the path of any dynamic linker.
 const MOST_INTERPRETER: usize = 256;
 
@@ -65,6 +69,14 @@ pub(super) enum Interpreter {
 pub(super) struct Range {
     pub(super) offset: u64,
     pub(super) size: u64,
+}
+
+/// What the dynamic linker reads of a program.
+pub(super) struct Dynamic {
+    /// The names that it works with.
+    pub(super) names: Range,
+    /// Where the name of the first library stands that the program depends on (`DT_NEEDED`).
+    pub(super) first_library: Option<u64>,
 }
 
 /// An ELF file whose header makes sense.
@@ -154,23 +166,34 @@ impl<'a, F: File> Image<'a, F> {
             .map(|segment| segment.range)
     }
 
-    /// The names that the dynamic linker works with.
-    pub(super) fn dynamic_names(&self) -> Option<Range> {
+    /// What the dynamic linker reads of it.
+    pub(super) fn dynamic(&self) -> Option<Dynamic> {
+        const LIBRARY: u64 = 1;
         const STRING_TABLE: u64 = 5;
         const STRING_TABLE_SIZE: u64 = 10;
-        const MOST_ENTRIES: u64 = 512;
-        let dynamic = self.segments().find(|segment| segment.kind == PT_DYNAMIC)?.range;
-        let step = self.width().checked_mul(2)?;
-        let (mut address, mut size) = (None, None);
-        for index in 0..dynamic.size.checked_div(step)?.min(MOST_ENTRIES) {
-            let place = dynamic.offset.checked_add(index.checked_mul(step)?)?;
-            let value = self.word(place.checked_add(self.width())?)?;
-            match self.word(place)? {
-                0 => break,
-                STRING_TABLE => address = Some(value),
-                STRING_TABLE_SIZE => size = Some(value),
-                _ => {}
+        let section = self.segments().find(|segment| segment.kind == PT_DYNAMIC)?.range;
+        let (mut first_library, mut address, mut size) = (None, None, None);
+        let mut note = |tag, value| match tag {
+            LIBRARY if first_library.is_none() => first_library = Some(value),
+            STRING_TABLE => address = Some(value),
+            STRING_TABLE_SIZE => size = Some(value),
+            _ => {}
+        };
+        let mut done: u64 = 0;
+        let mut room = [0; DYNAMIC_BLOCK];
+        'section: while done < section.size.min(MOST_DYNAMIC) {
+            let left = usize::try_from(section.size.saturating_sub(done)).unwrap_or(DYNAMIC_BLOCK);
+            let block = room.get_mut(..left.min(DYNAMIC_BLOCK))?;
+            self.fill(section.offset.checked_add(done)?, block)?;
+            let step = usize::try_from(self.width()).ok()?;
+            let mut words = block.chunks_exact(step).map(|word| self.word_of(word));
+            while let (Some(tag), Some(value)) = (words.next(), words.next()) {
+                if tag == 0 {
+                    break 'section;
+                }
+                note(tag, value);
             }
+            done = done.saturating_add(DYNAMIC_BLOCK as u64);
         }
         let (address, size) = (address?, size?);
         let offset = self
@@ -180,7 +203,15 @@ impl<'a, F: File> Image<'a, F> {
                 let inside = address.checked_sub(segment.address)?;
                 (inside < segment.range.size).then(|| segment.range.offset.checked_add(inside))?
             })?;
-        Some(Range { offset, size })
+        Some(Dynamic {
+            names: Range { offset, size },
+            first_library: first_library.and_then(|place| offset.checked_add(place)),
+        })
+    }
+
+    /// The names that the dynamic linker works with.
+    pub(super) fn dynamic_names(&self) -> Option<Range> {
+        self.dynamic().map(|dynamic| dynamic.names)
     }
 
     fn has_go_note(&self, range: Range) -> bool {
@@ -287,14 +318,31 @@ impl<'a, F: File> Image<'a, F> {
         }
     }
 
+    /// The same, in memory.
+    fn word_of(&self, bytes: &[u8]) -> u64 {
+        let number = match self.class {
+            Class::Narrow => number(bytes, 0).map(u64::from),
+            Class::Wide => long(bytes, 0),
+        };
+        number.unwrap_or(0)
+    }
+
     fn record<const N: usize>(&self, place: u64) -> Option<[u8; N]> {
         let mut record = [0; N];
         self.fill(place, &mut record)?;
         Some(record)
     }
 
+    /// Reads as much as there is; gives the count.
+    pub(super) fn read_up_to(&self, place: u64, buffer: &mut [u8]) -> Option<usize> {
+        match self.fill(place, buffer) {
+            Some(()) => Some(buffer.len()),
+            None => self.file.read_at(place, buffer),
+        }
+    }
+
     /// Fills the buffer from the file; none if the file ends before.
-    fn fill(&self, place: u64, buffer: &mut [u8]) -> Option<()> {
+    pub(super) fn fill(&self, place: u64, buffer: &mut [u8]) -> Option<()> {
         let known = usize::try_from(place)
             .ok()
             .and_then(|place| self.head.get(place..));

@@ -48,15 +48,20 @@ pub(super) fn is_used<F: File>(image: &Image<'_, F>) -> bool {
         }),
         // other calls than these open sockets there
         (Interpreter::None, Class::Narrow) => true,
-        (Interpreter::Usual | Interpreter::OtherLibc, _) => image.dynamic_names().is_none_or(|names| {
-            let asks = |chunk: &[u8]| {
-                FUNCTIONS
-                    .iter()
-                    .any(|name| image.file.find(chunk, name).is_some())
-            };
-            any(image.file, names, IN_DOUBT, asks)
-        }),
+        (Interpreter::Usual | Interpreter::OtherLibc, _) => is_asked_for(image),
     }
+}
+
+/// Whether a dynamic program or library asks others for the network.
+pub(super) fn is_asked_for<F: File>(image: &Image<'_, F>) -> bool {
+    image.dynamic_names().is_none_or(|names| {
+        let asks = |chunk: &[u8]| {
+            FUNCTIONS
+                .iter()
+                .any(|name| image.file.find(chunk, name).is_some())
+        };
+        any(image.file, names, IN_DOUBT, asks)
+    })
 }
 
 /// Whether this code makes the system call socket(2): its number goes into a register, and the call follows closely.

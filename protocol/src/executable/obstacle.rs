@@ -35,11 +35,13 @@ pub enum Obstacle {
     Sealed = 9,
     /// It will not find the library: it starts in another root directory, or behind private mounts.
     Hidden = 10,
+    /// A library in a namespace of its own (dlmopen(3)), where none of ours stands before its libc.
+    Namespace = 11,
 }
 
 impl Obstacle {
     /// Every obstacle, for exhaustive tests and decoding.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Static,
         Self::Go,
         Self::Architecture,
@@ -50,6 +52,7 @@ impl Obstacle {
         Self::Capabilities,
         Self::Sealed,
         Self::Hidden,
+        Self::Namespace,
     ];
 
     #[inline]
@@ -87,6 +90,7 @@ impl Obstacle {
             Self::Capabilities => "its file has capabilities",
             Self::Sealed => "it is a Go program, and the system lets no program change its code",
             Self::Hidden => "kinject's library is not to be seen where it runs",
+            Self::Namespace => "it is a library in a namespace of its own",
         }
     }
 
@@ -101,6 +105,7 @@ impl Obstacle {
             Self::Capabilities => "use a copy of it, which has none",
             Self::Sealed => "lift that rule for it (PR_SET_MDWE, SELinux's execmod)",
             Self::Hidden => "let it see the library's folder",
+            Self::Namespace => "have its program open it with dlopen instead of dlmopen",
         }
     }
 }

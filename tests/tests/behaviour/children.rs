@@ -5,7 +5,7 @@ use std::process::Command;
 
 use kinject_tests::binaries;
 use kinject_tests::place::{Place, sandbox, shared_sandbox};
-use kinject_tests::programs::{Program, c, folder, installed, python, shell};
+use kinject_tests::programs::{Program, c, folder, installed, python, sanitized_c, shell};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::{Session, kinject_run};
 
@@ -182,4 +182,18 @@ fn busybox_linked_statically_does_no_harm() {
     kinject(&busybox.args(["echo", "unharmed"]))
         .succeeded()
         .prints("unharmed\n");
+}
+
+/// The launcher starts it, and it starts a shell itself.
+#[test]
+fn a_program_whose_sanitizer_wants_to_be_first_runs_and_leaves_nothing_of_it_to_its_children() {
+    let program = sanitized_c("sanitized", &["-fsanitize=address"]).args(["echo", "7005"]);
+    kinject(&program).succeeded().prints("welcome\n");
+    let program = sanitized_c("starter", &["-fsanitize=address"]).arg("env; cat /proc/$$/maps");
+    let outcome = kinject(&program);
+    outcome
+        .succeeded()
+        .shows("LD_PRELOAD=")
+        .shows("libkinject_preload.so");
+    assert!(!outcome.stdout.contains("libasan"), "{outcome}");
 }

@@ -1,8 +1,8 @@
-//! Programs that GCC built with its sanitizers, whose run times intercept libc's functions as the library does, and want
+//! Programs that GCC or Clang built with sanitizers, whose run times intercept libc's functions as the library does, and want
 //! to be loaded first.
 
 use kinject_tests::on_both_places;
-use kinject_tests::programs::{Program, sanitized_c};
+use kinject_tests::programs::{Program, clang, sanitized_c};
 use kinject_tests::running::run;
 use kinject_tests::scene::Scene;
 
@@ -12,10 +12,21 @@ fn sanitized(flags: &[&str]) -> Program {
     sanitized_c("sanitized", flags).args(TARGET)
 }
 
+/// A shell of the session starts the program, whose run time is preloaded for it then.
+fn started(program: &Program) -> Program {
+    let shell = Program::new("/bin/sh").args(["-c", "exec \"$0\" \"$@\""]);
+    shell.arg(&program.path).args(&program.arguments)
+}
+
 /// The word for the fault stands in the report of both runs, which end alike.
 fn finds(scene: &Scene, flags: &[&str], fault: &str, words: &str) {
     let program = sanitized(flags).arg(fault);
-    let (bare, injected) = (run(&mut scene.bare(&program)), run(&mut scene.injected(&program)));
+    reports(scene, &program, words);
+    reports(scene, &started(&program), words);
+}
+
+fn reports(scene: &Scene, program: &Program, words: &str) {
+    let (bare, injected) = (run(&mut scene.bare(program)), run(&mut scene.injected(program)));
     for outcome in [&bare, &injected] {
         outcome.shows("welcome\n");
         assert!(outcome.stderr.contains(words), "{outcome}");
@@ -33,6 +44,7 @@ on_both_places! {
             &["-fsanitize=address,undefined", "-static-libasan"],
         ] {
             scene.same(sanitized(flags)).prints("welcome\n");
+            scene.same(started(&sanitized(flags))).prints("welcome\n");
         }
     }
 
@@ -45,6 +57,38 @@ on_both_places! {
     fn a_sanitizer_finds_a_leak(scene: shared) {
         for flags in ["-fsanitize=address", "-fsanitize=leak"] {
             finds(scene, &[flags], "leak", "77 byte(s) leaked in 1 allocation(s)");
+        }
+    }
+
+    fn a_sanitizer_finds_undefined_behaviour(scene: shared) {
+        finds(scene, &["-fsanitize=undefined"], "shift", "shift exponent 40 is too large");
+    }
+
+    /// ThreadSanitizer writes its report with memory of its own, and ends when it meets any other.
+    fn a_sanitizer_finds_a_race(scene: shared) {
+        for flags in [&["-fsanitize=thread"][..], &["-fsanitize=thread", "-static-libtsan"]] {
+            finds(scene, flags, "race", "data race");
+        }
+    }
+
+    /// The program's own options are all that AddressSanitizer asks for.
+    fn a_program_with_options_for_its_sanitizer_starts_in_the_session(scene: shared) {
+        let program = sanitized_c("sanitizer_options", &["-fsanitize=address"]);
+        scene.same(started(&program)).prints("leaked\n");
+    }
+
+    /// MemorySanitizer knows what was written only where libc's functions are its own.
+    fn programs_with_clangs_sanitizers_are_in_the_session(scene: shared) {
+        for (flags, fault, words) in [
+            (&["-fsanitize=address"][..], "overflow", "heap-buffer-overflow"),
+            (&["-fsanitize=address", "-shared-libsan"], "overflow", "heap-buffer-overflow"),
+            (&["-fsanitize=thread"], "race", "data race"),
+            (&["-fsanitize=memory"], "none", ""),
+        ] {
+            let Some(program) = clang("sanitized", flags) else { return };
+            let program = program.args(TARGET);
+            scene.same(started(&program)).prints("welcome\n");
+            reports(scene, &started(&program.arg(fault)), words);
         }
     }
 }

@@ -3,6 +3,7 @@
 use kinject_tests::on_both_places;
 use kinject_tests::programs::{self, Program, go, installed, java, python, python_with};
 
+use kinject_tests::running::run;
 use kinject_tests::scene::Scene;
 use kinject_tests::skip;
 
@@ -50,6 +51,19 @@ on_both_places! {
         let outcome = scene.same(java.arg("Clients").arg(pod(scene)));
         outcome.shows("blocking: 10.96.10.3 7005 welcome\n").shows("http: 200 hello from web\n");
         outcome.shows("selected, refused: connect: Connection refused\n");
+    }
+
+    /// The foreign-function interface as Java 17 has it; in later versions it is another one.
+    fn javas_foreign_functions(scene: shared) {
+        let Some(java) = installed("java") else { return };
+        let java = java.args(["--add-modules", "jdk.incubator.foreign"]);
+        if !run(&mut java.clone().arg("--version").command()).status.success() {
+            skip::not_run("foreign functions of Java", "this Java has another interface than Java 17");
+            return;
+        }
+        let flags = ["-XX:TieredStopAtLevel=1", "--enable-native-access=ALL-UNNAMED"];
+        let program = java.args(flags).arg(programs::folder().join("Foreign.java"));
+        scene.same(program.args(["web", "missing"])).prints("web: found\nmissing: unknown\n");
     }
 
     fn java_with_ipv4_alone(scene: shared) {
