@@ -1,235 +1,189 @@
-//! dlsym(3) and dlvsym(3).
+//! dlsym(3) and dlvsym(3), for functions of libc by a handle.
 //!
-//! Foreign-function libraries (ctypes, JNA, koffi, P/Invoke) open libc and look its functions up by that handle, where the
-//! dynamic linker finds libc's own and not those that are preloaded. So where libc's own function is what a handle gives, and
-//! there is a hook for it, the program gets the hook. Whatever else a handle gives, a library's own function of that name for
-//! example, is the program's.
+//! Foreign-function libraries (ctypes, JNA, Ruby's fiddle, .NET's P/Invoke) open `libc.so.6` and ask its handle for `connect`:
+//! the answer is libc's function, whatever was preloaded. In a session whoever gets libc's function for a name that has a hook
+//! gets the hook, also by the handle of a library that only depends on libc. A library's own function of that name stays
+//! its own, as the address tells.
 //!
-//! `RTLD_DEFAULT` and `RTLD_NEXT` find our hooks by themselves. libc judges them by who calls, which it sees from the return
-//! address, so this continues there by a jump: the program's own return address stays where it is.
-//!
-//! dlerror(3) is the program's, too: what it asked for is looked up last.
-#![cfg(not(test))]
+//! `RTLD_NEXT` is meant to come to what lies behind whoever calls, and may mean to come behind us; `RTLD_DEFAULT` finds our hooks
+//! first by itself, unless it is asked for a version, since ours have none. libc looks from where the caller stands, which it
+//! sees from the return address. So these, and all names without a hook, continue there by a jump.
 
-use crate::loaded;
-use crate::real;
-use crate::session::Session;
+use crate::link_map::{LIBC, Object};
+use core::ffi::CStr;
+use core::num::NonZeroUsize;
 use core::ptr;
-use libc::{c_char, c_void};
 
-/// Where libc has, or had before glibc 2.34, the functions that hooks stand in front of: C strings one behind the other, the
-/// last one empty, since an array of pointers would be adjusted at every exec.
-const LIBRARIES: &[u8] = b"libc.so.6\0libpthread.so.0\0libresolv.so.2\0libanl.so.1\0libdl.so.2\0\0";
+/// Where functions that have hooks are defined; before glibc 2.34 these are several libraries.
+const LIBRARIES: [&CStr; 5] = [
+    LIBC,
+    c"libpthread.so.0",
+    c"libresolv.so.2",
+    c"libanl.so.1",
+    c"libdl.so.2",
+];
 
-/// The function to jump to; null if there is none.
-type Native = *const c_void;
-
-/// How a lookup goes on.
-#[repr(C)]
-struct Next {
-    native: Native,
-    /// The hook that the program gets. Null: what libc gives it.
-    hook: *mut c_void,
-}
-
-/// What the program asked for.
-#[derive(Clone, Copy)]
-struct Lookup {
-    handle: *mut c_void,
-    name: *const c_char,
-    /// Null for dlsym(3).
-    version: *const c_char,
-}
-
-extern "C" fn next_dlsym(handle: *mut c_void, name: *const c_char) -> Next {
-    let native = real::dlsym();
-    Next {
-        native: native.map_or(ptr::null(), |native| native as Native),
-        hook: hook(Lookup {
-            handle,
-            name,
-            version: ptr::null(),
-        }),
-    }
-}
-
-extern "C" fn next_dlvsym(handle: *mut c_void, name: *const c_char, version: *const c_char) -> Next {
-    let native = real::dlvsym.get();
-    Next {
-        native: native.map_or(ptr::null(), |native| native as Native),
-        hook: hook(Lookup {
-            handle,
-            name,
-            version,
-        }),
-    }
-}
-
-/// The hook in front of what this finds, if that is libc's; null otherwise.
-fn hook(lookup: Lookup) -> *mut c_void {
-    let goes_by_caller = lookup.handle == libc::RTLD_DEFAULT || lookup.handle == libc::RTLD_NEXT;
-    if goes_by_caller || lookup.name.is_null() {
-        return ptr::null_mut();
-    }
-    // SAFETY: the name is not null, and so the program's C string
-    match unsafe { loaded::own_definition(lookup.name) } {
-        Some(hook) if Session::current().is_some() && lookup.finds_libcs() => hook.get() as *mut c_void,
-        _ => ptr::null_mut(),
-    }
-}
-
-impl Lookup {
-    /// Whether one of libc's libraries in our own namespace (dlmopen(3)) has what this finds.
-    fn finds_libcs(self) -> bool {
-        let found = self.within(self.handle);
-        if found.is_null() {
-            return false;
+/// The hook in whose place libc's function at this address would be called.
+fn hook_for(name: &CStr, hook: NonZeroUsize, found: NonZeroUsize) -> NonZeroUsize {
+    let is_of_libc = || {
+        let own = Object::own()?;
+        let libc = own.up_to_libc().find(|object| object.has_name(LIBC));
+        if libc.is_some_and(|libc| libc.defines(name, found)) {
+            return Some(true);
         }
-        let mut library = LIBRARIES.as_ptr().cast::<c_char>();
-        loop {
-            // SAFETY: this is one of the C strings, of which the last is empty
-            let length = unsafe { libc::strlen(library) };
-            if length == 0 {
-                return false;
-            }
-            // SAFETY: as above
-            if unsafe { self.finds_in(library) } == found {
-                return true;
-            }
-            library = library.wrapping_add(length).wrapping_add(1);
+        let object = Object::containing(ptr::with_exposed_provenance(found.get()))?;
+        let is_one_of_them = LIBRARIES.iter().any(|library| object.has_name(library));
+        Some(is_one_of_them && object.defines(name, found))
+    };
+    match is_of_libc() {
+        Some(true) => hook,
+        _ => found,
+    }
+}
+
+#[cfg(not(test))]
+mod hooks {
+    use super::hook_for;
+    use crate::link_map::Object;
+    use crate::real;
+    use crate::session::Session;
+    use core::ffi::CStr;
+    use core::num::NonZeroUsize;
+    use libc::{c_char, c_void};
+
+    /// How a call continues, as two registers take it.
+    #[repr(C)]
+    struct Way {
+        /// libc's function; 0 if the answer is known.
+        native: usize,
+        answer: usize,
+    }
+
+    impl Way {
+        fn answered(answer: usize) -> Self {
+            Self { native: 0, answer }
+        }
+
+        fn native(native: usize) -> Self {
+            Self { native, answer: 0 }
         }
     }
 
-    /// What it would find in a library, if that is loaded.
-    ///
-    /// # Safety
-    ///
-    /// `library` has to point to a C string.
-    unsafe fn finds_in(self, library: *const c_char) -> *mut c_void {
-        // SAFETY: the caller vouches for the name, and a library that is not loaded is not loaded by this
-        let handle = unsafe { libc::dlopen(library, libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
-        if handle.is_null() {
-            return ptr::null_mut();
+    /// The hook of this name, where a question by this handle may be answered with it.
+    fn hook(handle: *mut c_void, name: *const c_char) -> Option<(&'static CStr, NonZeroUsize)> {
+        if handle == libc::RTLD_NEXT || name.is_null() {
+            return None;
         }
-        let found = self.within(handle);
-        // SAFETY: dlopen gave the handle, which is used no more; whoever loaded the library keeps it
-        unsafe { libc::dlclose(handle) };
-        found
+        // SAFETY: libc reads the name as a C string, too, and whoever calls keeps it for as long as the call lasts
+        let name = unsafe { CStr::from_ptr(name) };
+        let hook = Object::own()?.function(name)?;
+        Session::current().is_some().then_some((name, hook))
     }
 
-    fn within(self, handle: *mut c_void) -> *mut c_void {
-        if self.version.is_null() {
-            return match real::dlsym() {
-                // SAFETY: the handle is the program's or dlopen's, and the name is the program's
-                Some(dlsym) => unsafe { dlsym(handle, self.name) },
-                None => ptr::null_mut(),
-            };
+    fn answer(found: *mut c_void, name: &CStr, hook: NonZeroUsize) -> Way {
+        let found = NonZeroUsize::new(found as usize).map(|found| hook_for(name, hook, found));
+        Way::answered(found.map_or(0, NonZeroUsize::get))
+    }
+
+    extern "C" fn dlsym_way(handle: *mut c_void, name: *const c_char) -> Way {
+        let Some(native) = real::dlsym.get() else {
+            return Way::answered(0);
+        };
+        if handle == libc::RTLD_DEFAULT {
+            return Way::native(native as usize);
         }
-        match real::dlvsym.get() {
-            // SAFETY: as above, and so is the version
-            Some(dlvsym) => unsafe { dlvsym(handle, self.name, self.version) },
-            None => ptr::null_mut(),
+        let Some((text, hook)) = hook(handle, name) else {
+            return Way::native(native as usize);
+        };
+        // SAFETY: these are the program's own arguments, and with such a handle it does not matter who calls
+        answer(unsafe { native(handle, name) }, text, hook)
+    }
+
+    extern "C" fn dlvsym_way(handle: *mut c_void, name: *const c_char, version: *const c_char) -> Way {
+        let Some(native) = real::dlvsym.get() else {
+            return Way::answered(0);
+        };
+        let Some((text, hook)) = hook(handle, name) else {
+            return Way::native(native as usize);
+        };
+        // SAFETY: as above; with `RTLD_DEFAULT` all callers find what libc defines, where no other library comes before it
+        let found = unsafe { native(handle, name, version) };
+        match handle == libc::RTLD_DEFAULT && found.is_null() {
+            // it may stand where the caller alone finds it
+            true => Way::native(native as usize),
+            false => answer(found, text, hook),
         }
+    }
+
+    macro_rules! continued {
+        ($($name:ident => $way:ident;)*) => {
+            $(
+                /// Answers, or continues in libc with everything as it was passed.
+                #[unsafe(naked)]
+                #[unsafe(no_mangle)]
+                unsafe extern "C" fn $name() {
+                    #[cfg(target_arch = "x86_64")]
+                    core::arch::naked_asm!(
+                        "push rdi",
+                        "push rsi",
+                        "push rdx",
+                        "call {way}",
+                        "mov rcx, rdx",
+                        "pop rdx",
+                        "pop rsi",
+                        "pop rdi",
+                        "test rax, rax",
+                        "jz 2f",
+                        "jmp rax",
+                        "2: mov rax, rcx",
+                        "ret",
+                        way = sym $way,
+                    );
+                    #[cfg(target_arch = "aarch64")]
+                    core::arch::naked_asm!(
+                        "stp x29, x30, [sp, #-48]!",
+                        "mov x29, sp",
+                        "stp x0, x1, [sp, #16]",
+                        "str x2, [sp, #32]",
+                        "bl {way}",
+                        "mov x16, x0",
+                        "mov x17, x1",
+                        "ldp x0, x1, [sp, #16]",
+                        "ldr x2, [sp, #32]",
+                        "ldp x29, x30, [sp], #48",
+                        "cbz x16, 2f",
+                        "br x16",
+                        "2: mov x0, x17",
+                        "ret",
+                        way = sym $way,
+                    );
+                }
+            )*
+        };
+    }
+
+    continued! {
+        dlsym => dlsym_way;
+        dlvsym => dlvsym_way;
     }
 }
 
-/// Continues in libc; null where libc has no such function. What gives a hook is looked up all the same, and last.
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-unsafe extern "C" fn dlsym() {
-    #[cfg(target_arch = "x86_64")]
-    core::arch::naked_asm!(
-        "push rdi",
-        "push rsi",
-        "sub rsp, 8",
-        "call {next}",
-        "add rsp, 8",
-        "pop rsi",
-        "pop rdi",
-        "test rax, rax",
-        "jz 2f",
-        "test rdx, rdx",
-        "jnz 3f",
-        "jmp rax",
-        "3: push rdx",
-        "call rax",
-        "pop rax",
-        "2: ret",
-        next = sym next_dlsym,
-    );
-    #[cfg(target_arch = "aarch64")]
-    core::arch::naked_asm!(
-        "stp x29, x30, [sp, #-32]!",
-        "mov x29, sp",
-        "stp x0, x1, [sp, #16]",
-        "bl {next}",
-        "mov x16, x0",
-        "mov x17, x1",
-        "ldp x0, x1, [sp, #16]",
-        "cbz x16, 2f",
-        "cbnz x17, 3f",
-        "ldp x29, x30, [sp], #32",
-        "br x16",
-        "3: str x17, [sp, #16]",
-        "blr x16",
-        "ldr x0, [sp, #16]",
-        "ldp x29, x30, [sp], #32",
-        "ret",
-        "2: ldp x29, x30, [sp], #32",
-        "mov x0, #0",
-        "ret",
-        next = sym next_dlsym,
-    );
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The same with a version.
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-unsafe extern "C" fn dlvsym() {
-    #[cfg(target_arch = "x86_64")]
-    core::arch::naked_asm!(
-        "push rdi",
-        "push rsi",
-        "push rdx",
-        "call {next}",
-        "mov rcx, rdx",
-        "pop rdx",
-        "pop rsi",
-        "pop rdi",
-        "test rax, rax",
-        "jz 2f",
-        "test rcx, rcx",
-        "jnz 3f",
-        "jmp rax",
-        "3: push rcx",
-        "call rax",
-        "pop rax",
-        "2: ret",
-        next = sym next_dlvsym,
-    );
-    #[cfg(target_arch = "aarch64")]
-    core::arch::naked_asm!(
-        "stp x29, x30, [sp, #-48]!",
-        "mov x29, sp",
-        "stp x0, x1, [sp, #16]",
-        "str x2, [sp, #32]",
-        "bl {next}",
-        "mov x16, x0",
-        "mov x17, x1",
-        "ldp x0, x1, [sp, #16]",
-        "ldr x2, [sp, #32]",
-        "cbz x16, 2f",
-        "cbnz x17, 3f",
-        "ldp x29, x30, [sp], #48",
-        "br x16",
-        "3: str x17, [sp, #16]",
-        "blr x16",
-        "ldr x0, [sp, #16]",
-        "ldp x29, x30, [sp], #48",
-        "ret",
-        "2: ldp x29, x30, [sp], #48",
-        "mov x0, #0",
-        "ret",
-        next = sym next_dlvsym,
-    );
+    fn address(name: &CStr) -> NonZeroUsize {
+        // SAFETY: the name is a C string
+        NonZeroUsize::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) } as usize).unwrap()
+    }
+
+    #[test]
+    fn what_is_not_libcs_function_of_that_name_is_left_alone() {
+        let hook = NonZeroUsize::MAX;
+        let connect = address(c"connect");
+        assert_eq!(hook_for(c"connect", hook, connect), hook);
+        assert_eq!(hook_for(c"getaddrinfo", hook, connect), connect);
+        let own = NonZeroUsize::new(address as *const () as usize).unwrap();
+        assert_eq!(hook_for(c"connect", hook, own), own);
+    }
 }

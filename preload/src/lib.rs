@@ -67,7 +67,7 @@ mod control;
 mod environment;
 mod errno;
 mod failure;
-mod loaded;
+mod link_map;
 mod memory;
 mod real;
 mod session;

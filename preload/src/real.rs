@@ -1,9 +1,10 @@
 //! The functions of libc that the hooks stand in front of, and those that may not be there.
 //!
-//! Each is the next definition after ours in the dynamic linker's search order (`RTLD_NEXT`, libc's own dlsym(3)), so
-//! another preloaded library keeps its place. It is looked up at first use, since hooks are called before our constructor and
+//! Each is the next definition after ours in the dynamic linker's search order (`RTLD_NEXT`, dlsym(3)), so another
+//! preloaded library keeps its place. It is looked up at first use, since hooks are called before our constructor and
 //! after our destructor, and kept in an atomic: two threads, or a signal handler, may look it up at the same time and
-//! find the same. Nothing is locked that a fork could leave locked.
+//! find the same. Nothing is locked that a fork could leave locked, and dlsym itself is called only for what stands
+//! neither in libc nor before it ([`crate::link_map`] says why).
 //!
 //! The atomics hold nothing before that, and names belong to types: a pointer in a static would be one more that the
 //! dynamic linker adjusts at every exec.
@@ -11,7 +12,7 @@
 //! Before glibc 2.34 the functions of threads, of the DNS and of asynchronous lookups are in libraries of their own, which
 //! we do not want to load into a program that has none; those of the DNS bear names with two underscores there.
 
-use crate::loaded;
+use crate::link_map::Object;
 use crate::lookup::Gaicb;
 use crate::resolver::State;
 use core::ffi::CStr;
@@ -27,7 +28,7 @@ use once_cell::race::OnceNonZeroUsize;
 ///
 /// # Safety
 ///
-/// The signature has to be that of the function that libc has under this name, and two underscores begin `NAME`.
+/// The signature has to be that of the function that libc has under this name.
 pub(crate) unsafe trait Named {
     /// A pointer to the function.
     type Signature: Copy;
@@ -59,66 +60,69 @@ impl<N: Named> Function<N> {
     pub(crate) fn get(&self) -> Option<N::Signature> {
         let address = match self.address.get() {
             Some(known) => known,
-            // SAFETY: `Named` vouches for the underscores
-            None => unsafe { look_up(&self.address, N::NAME, N::LIBRARY) }?,
+            None => look_up::<N>(&self.address)?,
         };
-        // SAFETY: dlsym gave this address for the name, and `Named` vouches for the signature
+        // SAFETY: the function of this name is at this address, and `Named` vouches for the signature
         Some(unsafe { core::mem::transmute_copy::<NonZeroUsize, N::Signature>(&address) })
     }
 }
 
-/// dlsym(3).
-pub(crate) type Dlsym = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
+/// The library of dlsym(3) and its kin before glibc 2.34.
+const LIBDL: &CStr = c"libdl.so.2";
 
-/// libc's own dlsym(3), by which all others are found.
-#[inline]
-pub(crate) fn dlsym() -> Option<Dlsym> {
-    static ADDRESS: OnceNonZeroUsize = OnceNonZeroUsize::new();
-    let address = match ADDRESS.get() {
-        Some(known) => known,
-        None => loaded::next_definition(c"dlsym").map(|found| ADDRESS.get_or_init(|| found))?,
-    };
-    // SAFETY: libc defines the function with this signature
-    Some(unsafe { core::mem::transmute::<usize, Dlsym>(address.get()) })
-}
-
-/// # Safety
-///
-/// Two underscores begin the name.
 #[cold]
-unsafe fn look_up(place: &OnceNonZeroUsize, name: &CStr, library: Option<&CStr>) -> Option<NonZeroUsize> {
-    // SAFETY: the caller vouches for the name
-    let found = unsafe { find(libc::RTLD_NEXT, name).or_else(|| find_in(library?, name)) }?;
+fn look_up<N: Named>(place: &OnceNonZeroUsize) -> Option<NonZeroUsize> {
+    let found = match N::LIBRARY {
+        Some(library) if library == LIBDL => of_linker(N::NAME),
+        library => next(N::NAME)
+            .or_else(|| find_in(libc::RTLD_NEXT, N::NAME))
+            .or_else(|| find_in_library(library?, N::NAME)),
+    }?;
     Some(place.get_or_init(|| found))
 }
 
-/// # Safety
-///
-/// Two underscores begin the name.
-unsafe fn find(place: *mut c_void, name: &CStr) -> Option<NonZeroUsize> {
-    let dlsym = dlsym()?;
-    let with_underscores = name.as_ptr();
-    // SAFETY: two underscores come first
-    let plain = unsafe { with_underscores.add(2) };
-    [plain, with_underscores].into_iter().find_map(|name| {
-        // SAFETY: the name is a C string that lives forever, and the place is a handle; dlsym sets no errno
-        NonZeroUsize::new(unsafe { dlsym(place, name) } as usize)
+/// A name without the two underscores that begin it, then with them.
+fn spellings(name: &CStr) -> impl Iterator<Item = &CStr> {
+    let plain = name.to_bytes_with_nul().strip_prefix(b"__");
+    // SAFETY: what is left of a C string ends as it does
+    let plain = plain.map(|plain| unsafe { CStr::from_bytes_with_nul_unchecked(plain) });
+    plain.into_iter().chain([name])
+}
+
+/// The next definition after ours, up to libc's.
+fn next(name: &CStr) -> Option<NonZeroUsize> {
+    let own = Object::own()?;
+    spellings(name).find_map(|name| {
+        let mut others = own.up_to_libc().skip(1);
+        others.find_map(|object| object.function(name))
+    })
+}
+
+/// The next definition after ours of a function that may stand behind libc, in a library that ours depends on.
+fn of_linker(name: &CStr) -> Option<NonZeroUsize> {
+    let own = Object::own()?;
+    spellings(name).find_map(|name| {
+        let mut others = own.and_later().skip(1);
+        others.find_map(|object| object.function(name))
+    })
+}
+
+fn find_in(place: *mut c_void, name: &CStr) -> Option<NonZeroUsize> {
+    let native = dlsym.get()?;
+    spellings(name).find_map(|name| {
+        // SAFETY: the name is a C string, and the place is a handle; dlsym sets no errno
+        NonZeroUsize::new(unsafe { native(place, name.as_ptr()) } as usize)
     })
 }
 
 /// Looks into a library that is loaded, but not for all to see.
-///
-/// # Safety
-///
-/// Two underscores begin the name.
-unsafe fn find_in(library: &CStr, name: &CStr) -> Option<NonZeroUsize> {
+fn find_in_library(library: &CStr, name: &CStr) -> Option<NonZeroUsize> {
     // SAFETY: the name is a C string, and a library that is not loaded is not loaded by this
     let handle = unsafe { libc::dlopen(library.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
     if handle.is_null() {
         return None;
     }
-    // SAFETY: the caller vouches for the name
-    let found = unsafe { find(handle, name) };
+    let found = find_in(handle, name);
     // SAFETY: dlopen gave the handle, which is used no more; whoever loaded the library keeps it
     unsafe { libc::dlclose(handle) };
     found
@@ -169,8 +173,10 @@ functions! {
     sendmsg: fn(c_int, *const msghdr, c_int) -> ssize_t;
     sendmmsg: fn(c_int, *mut libc::mmsghdr, c_uint, c_int) -> c_int;
     syscall: fn(c_long, usize, usize, usize, usize, usize, usize) -> c_long;
-    dlopen: fn(*const c_char, c_int) -> *mut c_void;
-    dlvsym: fn(*mut c_void, *const c_char, *const c_char) -> *mut c_void;
+    dlopen: fn(*const c_char, c_int) -> *mut c_void, in "libdl.so.2";
+    dlmopen: fn(c_long, *const c_char, c_int) -> *mut c_void, in "libdl.so.2";
+    dlsym: fn(*mut c_void, *const c_char) -> *mut c_void, in "libdl.so.2";
+    dlvsym: fn(*mut c_void, *const c_char, *const c_char) -> *mut c_void, in "libdl.so.2";
     recvfrom: fn(c_int, *mut c_void, size_t, c_int, *mut sockaddr, *mut socklen_t) -> ssize_t;
     __recvfrom_chk: fn(c_int, *mut c_void, size_t, size_t, c_int, *mut sockaddr, *mut socklen_t) -> ssize_t;
     recvmsg: fn(c_int, *mut msghdr, c_int) -> ssize_t;
