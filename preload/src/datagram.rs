@@ -298,14 +298,15 @@ fn send_redirected(socket: c_int, message: *mut mmsghdr, there: Redirection, fla
     let told = message
         .wrapping_byte_add(core::mem::offset_of!(mmsghdr, msg_len))
         .cast::<c_uint>();
-    if !memory::is_writable(socket, told.cast()) {
-        return Errno(libc::EFAULT).fail();
-    }
     let sent = send_elsewhere(socket, message.cast(), there, flags);
     if sent < 0 {
         return sent as c_int;
     }
-    // SAFETY: the kernel wrote there a moment ago
+    if !memory::is_writable(told.cast(), size_of::<c_uint>()) {
+        // it is sent all the same, as it is where the kernel finds this out
+        return Errno(libc::EFAULT).fail();
+    }
+    // SAFETY: it can be written
     unsafe { told.write_unaligned(sent as c_uint) };
     1
 }

@@ -3,7 +3,8 @@
 //! A pointer that a system call would answer with `EFAULT` must not crash the program just because a hook looks where
 //! only the kernel would have looked. So the kernel is asked first, by the cheapest call that reads memory and does
 //! nothing else: rt_sigprocmask(2) with an operation that does not exist. It copies eight bytes and then says `EINVAL`.
-//! Where a sandbox answers in its place, process_vm_readv(2) of our own memory says it, at three times the cost.
+//! Where a sandbox answers in its place, process_vm_readv(2) of our own memory says it, at three times the cost. Whether
+//! memory can be written is asked by futex(2), which adds zero to a word of it in one step.
 //!
 //! Most of what programs point to needs no question. It lies on their stack, between our own frame and the stack's top:
 //! where that is we know of the first thread's stack, and of every other as far as the end of our own page. Or it lies on
@@ -12,7 +13,7 @@
 use crate::errno::Errno;
 use crate::sys;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use libc::{c_int, c_void};
+use libc::c_void;
 
 /// The smallest page there is, on x86-64 every page; memory within one is readable as a whole or not at all.
 pub(crate) const PAGE: usize = 4096;
@@ -41,23 +42,18 @@ pub(crate) fn is_readable(address: *const c_void, length: usize) -> bool {
         || (is_asked_readable(address) && (page_of(address) == page_of(last) || is_asked_readable(last)))
 }
 
-/// Can an int be written to this address? The kernel is made to write one there, and what stood there is put back.
+/// Can `length` bytes at `address` be written? At least one, and at most a page. Nobody sees another value there meanwhile.
 #[inline]
-pub(crate) fn is_writable(socket: c_int, address: *mut c_int) -> bool {
-    // what can be written can be read
-    if !is_readable(address.cast(), size_of::<c_int>()) {
-        return false;
-    }
-    // SAFETY: it can be read
-    let before = unsafe { address.read_unaligned() };
-    match sys::write_socket_type(socket, address) {
-        // SAFETY: the kernel wrote there a moment ago
-        Ok(()) => unsafe { address.write_unaligned(before) },
-        Err(Errno(libc::EFAULT)) => return false,
-        // no socket: the call itself will say so
-        Err(_) => {}
-    }
-    true
+pub(crate) fn is_writable(address: *mut c_void, length: usize) -> bool {
+    let last = address.wrapping_byte_add(length.saturating_sub(1));
+    is_word_writable(address) && (page_of(address) == page_of(last) || is_word_writable(last))
+}
+
+/// A sandbox that forbids the question leaves the program its own faults.
+fn is_word_writable(address: *mut c_void) -> bool {
+    // an aligned word lies within one page
+    let word = address.wrapping_byte_sub(address as usize % size_of::<u32>());
+    sys::add_nothing(word.cast()) != Err(Errno(libc::EFAULT))
 }
 
 /// Where `needle` first stands in `haystack`, as memmem(3) finds it.
@@ -180,6 +176,28 @@ mod tests {
         assert!(!is_readable(ptr::null(), 16));
         assert!(!is_readable(ptr::without_provenance(usize::MAX), 16));
         assert!(!is_readable(ptr::without_provenance(usize::MAX - 15), 16));
+    }
+
+    #[test]
+    fn memory_is_writable_to_the_last_byte_before_what_is_not_and_stays_as_it_is() {
+        let start = half_a_mapping();
+        let end = start.wrapping_byte_add(PAGE);
+        // SAFETY: the first page is ours and writable
+        unsafe { start.cast::<u8>().write_bytes(0xa5, PAGE) };
+        for length in 1..=16 {
+            assert!(is_writable(start, length));
+            assert!(is_writable(end.wrapping_byte_sub(length), length));
+            assert!(!is_writable(end.wrapping_byte_sub(length), length + 1));
+            assert!(!is_writable(end, length));
+        }
+        // SAFETY: as above
+        let page = unsafe { core::slice::from_raw_parts(start.cast::<u8>(), PAGE) };
+        assert!(page.iter().all(|byte| *byte == 0xa5));
+        // SAFETY: nothing else knows of the mapping
+        assert_eq!(unsafe { libc::mprotect(start, PAGE, libc::PROT_READ) }, 0);
+        assert!(is_readable(start, 16) && !is_writable(start, 16));
+        assert!(!is_writable(ptr::null_mut(), 4));
+        assert!(!is_writable(ptr::without_provenance_mut(usize::MAX), 1));
     }
 
     #[test]

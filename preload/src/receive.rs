@@ -161,9 +161,6 @@ fn receive(
             }
             result
         }
-        Place::Ours { .. } if !memory::is_writable(socket, length.cast()) => {
-            Errno(libc::EFAULT).fail() as ssize_t
-        }
         Place::Ours { room } => {
             let mut storage = MaybeUninit::<sockaddr_storage>::zeroed();
             let ours = storage.as_mut_ptr().cast::<sockaddr>();
@@ -174,10 +171,13 @@ fn receive(
             }
             // SAFETY: the storage is longer than any address
             unsafe { translate(socket, ours, &raw mut whole, size_of::<sockaddr_storage>()) };
-            if !hand_over(socket, ours, whole, address, room) {
+            if !hand_over(ours, whole, address, room)
+                || !memory::is_writable(length.cast(), size_of::<socklen_t>())
+            {
+                // what was received is gone, as it is where the kernel finds this out
                 return Errno(libc::EFAULT).fail() as ssize_t;
             }
-            // SAFETY: the kernel wrote to it before the address was received
+            // SAFETY: it can be written
             unsafe { length.write_unaligned(whole) };
             result
         }
@@ -185,19 +185,15 @@ fn receive(
 }
 
 /// Gives the program as much of an address as there is room for; says whether it could be written.
-fn hand_over(
-    socket: c_int,
-    ours: *const sockaddr,
-    whole: socklen_t,
-    place: *mut sockaddr,
-    room: usize,
-) -> bool {
+fn hand_over(ours: *const sockaddr, whole: socklen_t, place: *mut sockaddr, room: usize) -> bool {
     let count = room.min(whole as usize);
-    // whole words only can be tried; what is shorter lies within one
-    if count >= size_of::<c_int>() && !memory::is_writable(socket, place.cast()) {
+    if count == 0 {
+        return true;
+    }
+    if !memory::is_writable(place.cast(), count) {
         return false;
     }
-    // SAFETY: the kernel wrote to the place a moment ago, and ours is as long
+    // SAFETY: the place can be written, and ours is as long
     unsafe { ptr::copy_nonoverlapping(ours.cast::<u8>(), place.cast::<u8>(), count) };
     true
 }
@@ -241,11 +237,7 @@ fn receive_with_own_name(
     native: impl FnOnce(*mut msghdr) -> ssize_t,
 ) -> ssize_t {
     let (length, flags) = (length_of(message), flags_of(message));
-    // the kernel writes there when something has come
-    if !memory::is_readable(message.cast(), size_of::<msghdr>())
-        || !memory::is_writable(socket, length.cast())
-        || !memory::is_writable(socket, flags)
-    {
+    if !memory::is_readable(message.cast(), size_of::<msghdr>()) {
         return Errno(libc::EFAULT).fail() as ssize_t;
     }
     // SAFETY: the header is readable, and any bytes make one
@@ -267,15 +259,17 @@ fn receive_with_own_name(
             size_of::<sockaddr_storage>(),
         );
     }
-    // SAFETY: the kernel wrote to the first and last of these fields before the message was received, and the other one
-    // lies between them
+    if !hand_over(ours, header.msg_namelen, theirs, room)
+        || !memory::is_writable(message.cast(), size_of::<msghdr>())
+    {
+        // what was received is gone, as it is where the kernel finds this out
+        return Errno(libc::EFAULT).fail() as ssize_t;
+    }
+    // SAFETY: the header can be written
     unsafe {
         length.write_unaligned(header.msg_namelen);
         (&raw mut (*message).msg_controllen).write_unaligned(header.msg_controllen);
         flags.write_unaligned(header.msg_flags);
-    }
-    if !hand_over(socket, ours, header.msg_namelen, theirs, room) {
-        return Errno(libc::EFAULT).fail() as ssize_t;
     }
     result
 }

@@ -260,21 +260,6 @@ pub(crate) fn socket_option<T: Copy + Default>(
     unsafe { call(libc::SYS_getsockopt, arguments) }.map(|_| value)
 }
 
-/// Has the kernel write an int, the socket's type, to `address`, wherever that is.
-pub(crate) fn write_socket_type(descriptor: c_int, address: *mut c_int) -> Result<(), Errno> {
-    let mut length = size_of::<c_int>() as socklen_t;
-    let arguments = [
-        descriptor as usize,
-        libc::SOL_SOCKET as usize,
-        libc::SO_TYPE as usize,
-        address as usize,
-        &raw mut length as usize,
-        0,
-    ];
-    // SAFETY: the kernel fails with EFAULT where it cannot write the value, and the length is ours
-    unsafe { call(libc::SYS_getsockopt, arguments) }.map(drop)
-}
-
 /// setsockopt(2) with `length` bytes at `value`, whatever they are: the kernel checks them.
 pub(crate) fn set_socket_option(
     descriptor: c_int,

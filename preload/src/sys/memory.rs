@@ -17,6 +17,24 @@ pub(crate) fn read_signal_set(address: *const c_void) -> Result<usize, Errno> {
     unsafe { call(libc::SYS_rt_sigprocmask, [NO_OPERATION, set, 0, BYTES, 0, 0]) }
 }
 
+/// Has the kernel add zero to an aligned word in one step, wherever that is: `EFAULT` where it cannot be written.
+pub(crate) fn add_nothing(word: *mut u32) -> Result<usize, Errno> {
+    const ADD: usize = 1 << 28;
+    const NO_WAITERS: usize = 0;
+    // where nobody waits
+    let here = 0_u32;
+    let arguments = [
+        &raw const here as usize,
+        (libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG) as usize,
+        NO_WAITERS,
+        NO_WAITERS,
+        word as usize,
+        ADD,
+    ];
+    // SAFETY: the kernel checks where it writes, and whoever waits there has to expect to be woken for nothing (futex(2))
+    unsafe { call(libc::SYS_futex, arguments) }
+}
+
 /// Copies up to `buffer.len()` bytes from `address`, as far as they are readable; gives the count.
 pub(crate) fn read_own_memory(address: *const c_void, buffer: &mut [u8]) -> Result<usize, Errno> {
     let own = super::process_id();

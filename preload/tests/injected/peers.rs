@@ -168,3 +168,11 @@ fn the_pods_own_address_can_be_bound_and_reached_and_is_told_everywhere() {
         assert_eq!(said, expected, "{args:?}");
     }
 }
+
+#[test]
+fn a_source_that_cannot_be_handed_over_is_an_error_as_the_kernel_has_it_and_no_other_memory_is_touched() {
+    let relay = Relay::start();
+    let said = run(&relay, "wild_places", &[]);
+    assert_eq!(said, Program::bare("wild_places", &[]).output());
+    assert!(said.ends_with("other lengths that were seen: none\n"), "{said}");
+}
