@@ -31,7 +31,7 @@ static void say(const char *what, const char *name, void *found)
 /* What dlopen said is there to be read until dlerror says it, whatever is called in between. */
 static void error_stays(void)
 {
-    char buffer[1];
+    char buffer[1] = {0};
     int file;
 
     if (dlopen("/nonexistent/library.so", RTLD_NOW) != NULL)

@@ -16,6 +16,7 @@ mod hint;
 mod image;
 mod process;
 mod proofs;
+mod rounds;
 mod static_build;
 mod test;
 #[allow(unreachable_pub, reason = "tests share it")]
@@ -42,6 +43,7 @@ enum Task {
     Matrix(proofs::Args),
     /// Run the test suites of others twice, bare and injected, and compare the results of each test
     Suites(proofs::Args),
+    Rounds(rounds::Args),
     Demo(demo::Args),
     Test(test::Args),
     Cluster(cluster::Args),
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(args),
         Task::Matrix(args) => proofs::run("matrix", &args),
         Task::Suites(args) => proofs::run("suites", &args),
+        Task::Rounds(args) => rounds::run(&args),
         Task::Demo(args) => demo::run(args),
         Task::Test(args) => test::run(args),
         Task::Cluster(args) => cluster::run(args),

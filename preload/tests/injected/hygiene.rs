@@ -104,6 +104,14 @@ fn a_program_whose_sandbox_forbids_unix_sockets_reaches_nothing() {
     }
 }
 
+/// Valgrind's flags: what it finds is an error.
+pub(crate) const VALGRIND: [&str; 4] = [
+    "--quiet",
+    "--error-exitcode=99",
+    "--leak-check=full",
+    "--errors-for-leak-kinds=definite",
+];
+
 #[test]
 fn valgrind_finds_nothing_to_say() {
     if !Path::new("/usr/bin/valgrind").exists() {
@@ -128,14 +136,8 @@ fn valgrind_finds_nothing_to_say() {
         ("asynchronous_names", &["web", "missing", "127.0.0.1"]),
         ("receive_nothing", &[]),
     ] {
-        let valgrind = [
-            "--quiet",
-            "--error-exitcode=99",
-            "--leak-check=full",
-            "--errors-for-leak-kinds=definite",
-        ];
         let said = Program::injected(&relay, program, args)
-            .under("/usr/bin/valgrind", &valgrind)
+            .under("/usr/bin/valgrind", &VALGRIND)
             .output();
         assert!(!said.is_empty(), "{program}");
     }

@@ -24,5 +24,6 @@ mod names;
 mod networks;
 mod outsiders;
 mod peers;
+mod rounds;
 mod sanitizers;
 mod strangers;

@@ -169,7 +169,12 @@ impl Program {
     }
 
     /// Runs it to its end, which has to be a good one; gives its standard output.
-    pub(crate) fn output(mut self) -> String {
+    pub(crate) fn output(self) -> String {
+        self.output_within(PATIENCE)
+    }
+
+    /// The same of a program that takes long.
+    pub(crate) fn output_within(mut self, patience: Duration) -> String {
         let child = self
             .command
             .stdin(Stdio::null())
@@ -186,7 +191,7 @@ impl Program {
             let _received = send.send(());
             (output, errors.join().expect("no panic"))
         });
-        let is_late = receive.recv_timeout(PATIENCE).is_err();
+        let is_late = receive.recv_timeout(patience).is_err();
         if is_late {
             child.kill().expect("the program is still there");
         }

@@ -1,16 +1,19 @@
 //! What datagrams leave behind, and libraries that are opened past the session.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kinject_tests::cluster::wait_for;
 use kinject_tests::place::shared_sandbox;
 use kinject_tests::process;
-use kinject_tests::programs::{c, shared_c};
-use kinject_tests::running::run;
+use kinject_tests::programs::{Program, c, shared_c};
+use kinject_tests::running::{run, run_within};
 use kinject_tests::session::{Session, kinject_run};
 
 /// Sends back what it gets, over TCP and UDP.
 const ECHO: [&str; 2] = ["10.96.10.3", "7000"];
+
+/// Longer than thousands of rounds take.
+const LONG: Duration = Duration::from_secs(1800);
 
 #[test]
 fn a_session_that_carried_datagrams_ends_with_its_program() {
@@ -47,6 +50,31 @@ fn two_threads_that_send_a_sockets_first_datagrams_at_once_lose_none() {
     run(&mut kinject_run::<&str>(shared_sandbox(), &[], &program))
         .succeeded()
         .prints("0 rounds lost a datagram\n");
+}
+
+/// As `cargo xtask rounds` asks for it.
+#[test]
+#[ignore = "it takes minutes"]
+fn no_first_datagram_is_lost_in_thousands_of_rounds() {
+    let count = std::env::var("KINJECT_TEST_ROUNDS").unwrap_or_else(|_| "10000".to_owned());
+    let program = c("first_datagrams").args(ECHO);
+    let under_valgrind = Program::new("/usr/bin/valgrind")
+        .args([
+            "--quiet",
+            "--error-exitcode=99",
+            "--leak-check=full",
+            "--errors-for-leak-kinds=definite",
+        ])
+        .arg(&program.path)
+        .args(&program.arguments)
+        .arg("100");
+    for program in [program.arg(count), under_valgrind] {
+        let started = Instant::now();
+        run_within(&mut kinject_run::<&str>(shared_sandbox(), &[], &program), LONG)
+            .succeeded()
+            .prints("0 rounds lost a datagram\n");
+        println!("{}: {:.0?}", program.path.display(), started.elapsed());
+    }
 }
 
 #[test]
