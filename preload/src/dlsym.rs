@@ -27,6 +27,12 @@ const LIBRARIES: [&CStr; 5] = [
 fn hook_for(name: &CStr, hook: NonZeroUsize, found: NonZeroUsize) -> NonZeroUsize {
     let is_of_libc = || {
         let own = Object::own()?;
+        // what stands between us and libc, another preloaded library, would call itself by way of our hook
+        let mut behind = own.up_to_libc().skip(1);
+        let next = behind.find(|object| object.function(name).is_some());
+        if next.is_some_and(|next| !next.defines(name, found)) {
+            return Some(false);
+        }
         let libc = own.up_to_libc().find(|object| object.has_name(LIBC));
         if libc.is_some_and(|libc| libc.defines(name, found)) {
             return Some(true);

@@ -203,6 +203,11 @@ fn target(socket: c_int, peer: SocketAddr) -> Option<RawAddress> {
     Some(RawAddress::new(target, socket::internet_family(socket)?))
 }
 
+/// Whether the relay knows of whom this socket is connected to.
+pub(crate) fn is_connected_by_relay(socket: c_int) -> bool {
+    ask_relay(socket, |cookie| Request::Peer { cookie }).is_some()
+}
+
 /// The pod's address, where this one stands for it: that of a program that came by the pod's address.
 fn own_peer(socket: c_int, address: SocketAddr) -> Option<RawAddress> {
     if !is_stand_in(address.ip()) {

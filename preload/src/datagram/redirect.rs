@@ -5,6 +5,7 @@ use super::{UNCARRIED, flow};
 use crate::address::{self, RawAddress};
 use crate::errno::Errno;
 use crate::memory;
+use crate::peer;
 use crate::session::Session;
 use crate::socket::Kind;
 use crate::sys;
@@ -38,8 +39,14 @@ impl Redirection {
         if !control_data::is_there(&header) || Kind::of(socket) != Kind::Udp {
             return None;
         }
+        Session::current()?;
         let there = name(sys::getpeername, socket)?;
-        (is_data_address(there.ip()) || is_stand_in(there.ip())).then_some(Self {
+        let is_redirected = match there.ip() {
+            // loopback has but one address of IPv6, which programs connect to as well
+            IpAddr::V6(Ipv6Addr::LOCALHOST) => peer::is_connected_by_relay(socket),
+            ip => is_data_address(ip) || is_stand_in(ip),
+        };
+        is_redirected.then_some(Self {
             there,
             is_connected: true,
         })

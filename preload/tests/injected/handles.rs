@@ -1,6 +1,6 @@
 //! Functions that a program looks up by the handle of a library (dlsym(3)).
 
-use crate::program::{Program, run};
+use crate::program::{Program, compiled_with, library, run};
 use crate::relay::Relay;
 
 /// What `by_handle` says of one name.
@@ -55,4 +55,21 @@ fn dlsym_outside_of_a_session_gives_libcs_own_function() {
         .env("KINJECT_SOCKET", "")
         .output();
     assert_eq!(said, told("connect", "other", "other", "same"));
+}
+
+#[test]
+fn a_preloaded_library_behind_ours_that_asks_libc_for_its_own_function_gets_libcs() {
+    let relay = Relay::start();
+    let behind = compiled_with("behind", &["-shared", "-fPIC"]);
+    let preload = format!("{}:{}", library().display(), behind.display());
+    let injected =
+        Program::injected(&relay, "connect_local", &["10.9.9.9", "7005"]).env("LD_PRELOAD", preload);
+    let bare = Program::bare("connect_local", &["10.9.9.9", "7005"]).env("LD_PRELOAD", &behind);
+    let (injected, bare) = (injected.output(), bare.output());
+    assert!(
+        injected.contains("behind\n") && bare.contains("behind\n"),
+        "{injected}"
+    );
+    // a hook may call what stands behind it more than once
+    assert_eq!(injected.replace("behind\n", ""), bare.replace("behind\n", ""));
 }
