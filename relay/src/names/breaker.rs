@@ -24,6 +24,8 @@ const LONGEST_REST: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(super) struct Breakers {
     resting: HashMap<IpAddr, Rest>,
+    /// When each server answered last.
+    answered: HashMap<IpAddr, Instant>,
     /// Servers of which the user was told.
     told: Vec<IpAddr>,
 }
@@ -54,12 +56,20 @@ impl Breakers {
     }
 
     /// It answered, however late.
-    pub(super) fn answered(&mut self, server: IpAddr) {
+    pub(super) fn answered(&mut self, server: IpAddr, now: Instant) {
+        self.answered.insert(server, now);
         self.resting.remove(&server);
     }
 
-    /// A question that it was asked at that time got no answer.
+    /// A question that it was asked at that time got no answer, which is the name's fault if another one did since.
     pub(super) fn was_silent(&mut self, server: IpAddr, asked: Instant, now: Instant) {
+        if self
+            .answered
+            .get(&server)
+            .is_some_and(|answered| *answered >= asked)
+        {
+            return;
+        }
         match self.resting.get_mut(&server) {
             // of many questions at once the first one tells
             Some(rest) if asked < rest.since => {}
@@ -120,13 +130,24 @@ mod tests {
         let (mut breakers, now) = (Breakers::default(), Instant::now());
         breakers.was_silent(server(1), now, now + SECOND);
         breakers.was_silent(server(1), now + 6 * SECOND, now + 7 * SECOND);
-        breakers.answered(server(1));
+        breakers.answered(server(1), now + 7 * SECOND);
         assert!(!breakers.rests(server(1)) && breakers.may_ask(server(1), now + 7 * SECOND));
         breakers.was_silent(server(1), now + 8 * SECOND, now + 9 * SECOND);
         assert!(
             breakers.may_ask(server(1), now + 14 * SECOND),
             "from the beginning"
         );
+    }
+
+    #[test]
+    fn a_server_that_answered_another_question_since_is_not_silent() {
+        let (mut breakers, now) = (Breakers::default(), Instant::now());
+        breakers.answered(server(1), now + SECOND / 2);
+        breakers.answered(server(2), now + SECOND / 2);
+        breakers.was_silent(server(1), now, now + SECOND);
+        assert!(!breakers.rests(server(1)));
+        breakers.was_silent(server(1), now + SECOND, now + 2 * SECOND);
+        assert!(breakers.rests(server(1)) && !breakers.rests(server(2)));
     }
 
     #[test]
@@ -143,7 +164,7 @@ mod tests {
         let (mut breakers, now) = (Breakers::default(), Instant::now());
         assert!(breakers.is_news(server(1)) && breakers.is_news(server(2)));
         breakers.was_silent(server(1), now, now + SECOND);
-        breakers.answered(server(1));
+        breakers.answered(server(1), now + 2 * SECOND);
         assert!(!breakers.is_news(server(1)));
     }
 }

@@ -6,12 +6,14 @@
 //!
 //! The cluster's "no" is there already, so that a silent server must not keep it back: the first name that it does not
 //! answer for costs a second, and it is not asked again for a while ([`super::breaker`]). libc would wait for it, so
-//! that meanwhile libc is not asked at all.
+//! that meanwhile libc is not asked at all. A server that passes questions on may be slow with one name and not with
+//! others: only one that does not answer a probe either is silent.
 
 use super::breaker::Breakers;
 use super::message::{self, Code, Query};
 use super::resolv_conf::ResolvConf;
 use super::resolver::DNS_PORT;
+use super::reverse;
 use crate::{log, words};
 use kinject_protocol::session::{Event, Report};
 use std::cell::RefCell;
@@ -42,6 +44,12 @@ const SILENT: Duration = PATIENCE.saturating_sub(LIBCS_HEAD_START);
 
 /// The same where a rule has the name looked up here alone.
 pub(super) const RULES_PATIENCE: Duration = Duration::from_secs(5);
+
+/// When a server that has not answered yet is probed.
+const PROBE: Duration = Duration::from_millis(200);
+
+/// What it is probed with: servers answer for it themselves (RFC 6303, 4.2), and it tells them nothing.
+const PROBED: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// How long one server is ahead of the next one.
 const HEAD_START: Duration = Duration::from_millis(300);
@@ -107,7 +115,9 @@ impl LocalNames {
                 let question = query.with_id(query.id());
                 // goes on when its answer is too late for the question, for the server's sake
                 tokio::task::spawn_local(async move {
-                    let answer = names.ask_server(server, &question).await;
+                    let answer = names
+                        .ask_server(SocketAddr::new(server, DNS_PORT), &question)
+                        .await;
                     let _too_late = answers.send(answer).await.is_err();
                 });
             } else if under_way == 0 {
@@ -127,29 +137,15 @@ impl LocalNames {
     }
 
     /// Asks one server, and notes whether it answers.
-    async fn ask_server(&self, server: IpAddr, question: &[u8]) -> Option<Vec<u8>> {
+    async fn ask_server(&self, address: SocketAddr, question: &[u8]) -> Option<Vec<u8>> {
+        let server = address.ip();
         let query = Query::parse(question).ok()?;
-        let address = SocketAddr::new(server, DNS_PORT);
-        let asked = Instant::now();
-        let mut answer = pin!(exchange(address, &query));
-        let answer = match timeout(SILENT, &mut answer).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                self.breakers
-                    .borrow_mut()
-                    .was_silent(server, asked, Instant::now());
-                // one that is only slow is no news
-                match timeout(PATIENCE - SILENT, &mut answer).await {
-                    Ok(answer) => answer,
-                    Err(_) => {
-                        self.tell(server);
-                        timeout(LATEST.saturating_sub(PATIENCE), answer).await.ok()?
-                    }
-                }
-            }
+        let answer = tokio::select! {
+            answer = exchange(address, &query) => answer,
+            () = self.watch(address) => return None,
         };
         // an error is an answer as well, of the machine that the server should be on or of this one
-        self.breakers.borrow_mut().answered(server);
+        self.breakers.borrow_mut().answered(server, Instant::now());
         match answer {
             Ok(answer) if matches!(message::code(&answer), Code::NoError | Code::NxDomain) => Some(answer),
             Ok(answer) => {
@@ -162,6 +158,37 @@ impl LocalNames {
                 None
             }
         }
+    }
+
+    /// What happens while a question is not answered, until nobody waits for it any more: the server is probed, and rests
+    /// where it has answered nothing at all.
+    async fn watch(&self, address: SocketAddr) {
+        let (server, asked) = (address.ip(), Instant::now());
+        let probe = async {
+            sleep(PROBE).await;
+            let Some(question) = reverse::question(PROBED) else {
+                return;
+            };
+            let Ok(query) = Query::parse(&question) else {
+                return;
+            };
+            if let Ok(Ok(_)) = timeout(LATEST.saturating_sub(PROBE), exchange(address, &query)).await {
+                self.breakers.borrow_mut().answered(server, Instant::now());
+            }
+        };
+        let verdict = async {
+            sleep(SILENT).await;
+            self.breakers
+                .borrow_mut()
+                .was_silent(server, asked, Instant::now());
+            // one that is only slow is no news
+            sleep(PATIENCE.saturating_sub(SILENT)).await;
+            if self.breakers.borrow().rests(server) {
+                self.tell(server);
+            }
+            sleep(LATEST.saturating_sub(PATIENCE)).await;
+        };
+        tokio::join!(probe, verdict);
     }
 
     /// Tells the user of a silent server, once.
@@ -307,4 +334,53 @@ fn random_id() -> io::Result<u16> {
     let mut id = [0; 2];
     rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
     Ok(u16::from_be_bytes(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::task::LocalSet;
+
+    fn names() -> (LocalNames, mpsc::Receiver<Event>) {
+        let (events, told) = mpsc::channel(8);
+        (LocalNames::new(events), told)
+    }
+
+    /// A name server that answers, with nothing, the questions about `names` only.
+    async fn server_of(names: &'static [&'static str]) -> SocketAddr {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = socket.local_addr().unwrap();
+        tokio::task::spawn_local(async move {
+            let mut buffer = [0; 512];
+            loop {
+                let (length, asker) = socket.recv_from(&mut buffer).await.unwrap();
+                let message = &mut buffer[..length];
+                let name: Vec<_> = Query::parse(message).unwrap().labels().collect();
+                if names.contains(&String::from_utf8(name.join(&b'.')).unwrap().as_str()) {
+                    message[2] |= 0x80;
+                    socket.send_to(message, asker).await.unwrap();
+                }
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_slow_does_not_make_its_server_silent() {
+        let question =
+            crate::names::query::question("slow.example", hickory_proto::rr::RecordType::A).unwrap();
+        let rests_after = async |known| {
+            let ((names, _told), server) = (names(), server_of(known).await);
+            let asked = names.ask_server(server, &question);
+            assert!(timeout(PATIENCE + REPEAT, asked).await.is_err());
+            names.breakers.borrow().rests(server.ip())
+        };
+        let both = async {
+            tokio::join!(
+                rests_after(&["1.0.0.127.in-addr.arpa"]),
+                rests_after(&["other.example"])
+            )
+        };
+        assert_eq!(LocalSet::new().run_until(both).await, (false, true));
+    }
 }
