@@ -249,13 +249,9 @@ impl LocalNames {
             true => LIBCS_HEAD_START,
             false => PATIENCE,
         };
-        let permit = Arc::clone(&self.in_libc).try_acquire_owned().ok()?;
-        let libc = tokio::task::spawn_local(async move {
-            let found = libc.await;
-            drop(permit);
-            found
-        });
-        timeout(patience, libc).await.ok()?.ok()?
+        timeout(patience, when_there_is_room(&self.in_libc, libc))
+            .await
+            .ok()?
     }
 
     async fn has_silent_servers(&self) -> bool {
@@ -263,6 +259,21 @@ impl LocalNames {
         let breakers = self.breakers.borrow();
         servers.into_iter().any(|server| breakers.rests(server))
     }
+}
+
+/// What libc says once there is room for one more call of it. The call keeps its place for as long as its thread hangs,
+/// also when nobody waits for it any more.
+async fn when_there_is_room<T: 'static>(
+    room: &Arc<Semaphore>,
+    libc: impl Future<Output = Option<T>> + 'static,
+) -> Option<T> {
+    let permit = Arc::clone(room).acquire_owned().await.ok()?;
+    let libc = tokio::task::spawn_local(async move {
+        let found = libc.await;
+        drop(permit);
+        found
+    });
+    libc.await.ok()?
 }
 
 /// Whom the machine asks. One without the file, or without a server in it, has one of its own (resolv.conf(5)).
@@ -382,5 +393,19 @@ mod tests {
             )
         };
         assert_eq!(LocalSet::new().run_until(both).await, (false, true));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_libc_alone_knows_waits_for_a_free_place() {
+        let (names, _told) = names();
+        let waits_then_finds = async {
+            let all = u32::try_from(MOST_IN_LIBC).unwrap();
+            let hanging = Arc::clone(&names.in_libc).acquire_many_owned(all).await.unwrap();
+            let mut found = pin!(names.by_libc_alone(async { Some("found") }));
+            assert!(timeout(PATIENCE / 10, &mut found).await.is_err());
+            drop(hanging);
+            found.await
+        };
+        assert_eq!(LocalSet::new().run_until(waits_then_finds).await, Some("found"));
     }
 }
