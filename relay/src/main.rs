@@ -41,6 +41,9 @@ use tokio::sync::mpsc;
 /// How long it may take to remove everything, whatever hangs; the launcher waits a little longer.
 const TAKE_DOWN_PATIENCE: Duration = Duration::from_secs(13);
 
+/// Threads for the local resolver, credential plug-ins and files.
+const BLOCKING_THREADS: usize = 32;
+
 fn main() -> ExitCode {
     kinject_tunnel::memory::keep_blocks();
     match run() {
@@ -58,8 +61,7 @@ fn run() -> anyhow::Result<()> {
     // one thread: the data path is fastest without hand-overs, and nothing else here is busy
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        // the local resolver and credential plug-ins
-        .max_blocking_threads(32)
+        .max_blocking_threads(BLOCKING_THREADS)
         .build_local(LocalOptions::default())
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(relay());

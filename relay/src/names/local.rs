@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const SILENT: Duration = PATIENCE.saturating_sub(LIBCS_HEAD_START);
 
 /// The same where a rule has the name looked up here alone.
-pub(super) const RULES_PATIENCE: Duration = Duration::from_secs(5);
+const RULES_PATIENCE: Duration = Duration::from_secs(5);
 
 /// When a server that has not answered yet is probed.
 const PROBE: Duration = Duration::from_millis(200);
@@ -66,6 +66,11 @@ const LATEST: Duration = Duration::from_secs(5);
 /// Calls of libc that may hang at once, each in a thread.
 const MOST_IN_LIBC: usize = 16;
 
+/// The same for what a rule has looked up here. Together they leave some of the [`crate::BLOCKING_THREADS`] to files.
+const MOST_BY_RULES: usize = 8;
+
+const _: () = assert!(MOST_IN_LIBC + MOST_BY_RULES < crate::BLOCKING_THREADS);
+
 /// Why this machine is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
@@ -80,6 +85,7 @@ pub(super) enum Reason {
 pub(crate) struct LocalNames {
     breakers: Rc<RefCell<Breakers>>,
     in_libc: Arc<Semaphore>,
+    by_rules: Arc<Semaphore>,
     events: mpsc::Sender<Event>,
 }
 
@@ -88,6 +94,7 @@ impl LocalNames {
         Self {
             breakers: Rc::default(),
             in_libc: Arc::new(Semaphore::new(MOST_IN_LIBC)),
+            by_rules: Arc::new(Semaphore::new(MOST_BY_RULES)),
             events,
         }
     }
@@ -254,6 +261,16 @@ impl LocalNames {
             .ok()?
     }
 
+    /// What libc says in time of a name that a rule has looked up here.
+    pub(super) async fn by_libc_for_a_rule<T: 'static>(
+        &self,
+        libc: impl Future<Output = Option<T>> + 'static,
+    ) -> Option<T> {
+        timeout(RULES_PATIENCE, when_there_is_room(&self.by_rules, libc))
+            .await
+            .ok()?
+    }
+
     async fn has_silent_servers(&self) -> bool {
         let servers = name_servers().await;
         let breakers = self.breakers.borrow();
@@ -407,5 +424,29 @@ mod tests {
             found.await
         };
         assert_eq!(LocalSet::new().run_until(waits_then_finds).await, Some("found"));
+    }
+
+    #[tokio::test]
+    async fn lookups_of_rules_that_hang_leave_threads_to_everything_else() {
+        let (names, _told) = names();
+        let calls = Rc::new(std::cell::Cell::new(0));
+        let hangs = || {
+            names.by_libc_for_a_rule({
+                let calls = Rc::clone(&calls);
+                async move {
+                    calls.set(calls.get() + 1);
+                    std::future::pending::<Option<()>>().await
+                }
+            })
+        };
+        let many = async {
+            let hanging = futures::future::join_all((0..2 * crate::BLOCKING_THREADS).map(|_| hangs()));
+            assert!(timeout(PATIENCE / 10, hanging).await.is_err());
+            // given up, they hang all the same
+            assert!(timeout(PATIENCE / 10, hangs()).await.is_err());
+            names.by_libc_alone(async { Some("found") }).await
+        };
+        assert_eq!(LocalSet::new().run_until(many).await, Some("found"));
+        assert_eq!(calls.get(), MOST_BY_RULES);
     }
 }

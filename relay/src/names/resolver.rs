@@ -10,7 +10,7 @@ use super::believed::Foreign;
 use super::cache::Cache;
 use super::exchange::MessageCache;
 use super::hosts;
-use super::local::{LocalNames, RULES_PATIENCE, Reason};
+use super::local::{LocalNames, Reason};
 use super::message::Query;
 use super::order;
 use super::query::{self, Answer, Outcome};
@@ -101,9 +101,9 @@ impl Resolver {
         };
         let only = self.routes.way_of_name(name);
         if only == Some(Way::Local) {
-            let asked = tokio::time::timeout(RULES_PATIENCE, look_up_by_libc(name.to_owned()));
+            let asked = self.local.by_libc_for_a_rule(look_up_by_libc(name.to_owned()));
             // no answer at all is no positive answer
-            let addresses = asked.await.ok().flatten().unwrap_or_default();
+            let addresses = asked.await.unwrap_or_default();
             return match Found::of(name, addresses, family) {
                 Some(found) => self.learn_locally(name, found),
                 None => Reply::NameFailed(NameFailure::NotFound),
