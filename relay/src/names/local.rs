@@ -54,6 +54,9 @@ const PROBED: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// How long one server is ahead of the next one.
 const HEAD_START: Duration = Duration::from_millis(300);
 
+/// The same after libc's own: the first server has had that time already.
+const SHORT_HEAD_START: Duration = Duration::from_millis(100);
+
 /// When a question is asked once more, since datagrams get lost.
 const REPEAT: Duration = Duration::from_millis(400);
 
@@ -76,6 +79,8 @@ const _: () = assert!(MOST_IN_LIBC + MOST_BY_RULES < crate::BLOCKING_THREADS);
 pub(super) enum Reason {
     /// The cluster does not know.
     Unknown,
+    /// The same, and libc waits already.
+    LibcWaits,
     /// A rule says so.
     Rule,
 }
@@ -102,7 +107,7 @@ impl LocalNames {
     /// The first answer that says whether the name exists; none if no server gives one in time.
     pub(super) async fn ask(&self, query: &Query<'_>, reason: Reason) -> Option<Vec<u8>> {
         let patience = match reason {
-            Reason::Unknown => PATIENCE,
+            Reason::Unknown | Reason::LibcWaits => PATIENCE,
             Reason::Rule => RULES_PATIENCE,
         };
         timeout(patience, self.ask_in_turn(query, reason)).await.ok()?
@@ -112,6 +117,10 @@ impl LocalNames {
         let (answers, mut answered) = mpsc::channel(1);
         let mut servers = name_servers().await.into_iter();
         let mut under_way = 0;
+        let head_start = match reason {
+            Reason::LibcWaits => SHORT_HEAD_START,
+            Reason::Unknown | Reason::Rule => HEAD_START,
+        };
         loop {
             let next = servers.find(|server| {
                 reason == Reason::Rule || self.breakers.borrow_mut().may_ask(*server, Instant::now())
@@ -138,7 +147,7 @@ impl LocalNames {
                         return Some(answer);
                     }
                 }
-                () = sleep(HEAD_START), if !is_last => {}
+                () = sleep(head_start), if !is_last => {}
             }
         }
     }
@@ -221,14 +230,14 @@ impl LocalNames {
     pub(super) async fn by_libc<T: 'static>(
         &self,
         libc: impl Future<Output = Option<T>> + 'static,
-        servers: impl Future<Output = Option<T>>,
+        servers: impl AsyncFnOnce(Reason) -> Option<T>,
     ) -> Option<T> {
         let found = async {
             if self.has_silent_servers().await {
-                return servers.await;
+                return servers(Reason::Unknown).await;
             }
             let Ok(permit) = Arc::clone(&self.in_libc).try_acquire_owned() else {
-                return servers.await;
+                return servers(Reason::Unknown).await;
             };
             // its thread hangs for as long as libc likes
             let mut libc = tokio::task::spawn_local(async move {
@@ -240,7 +249,7 @@ impl LocalNames {
                 return found.ok()?;
             }
             tokio::select! {
-                Some(found) = servers => Some(found),
+                Some(found) = servers(Reason::LibcWaits) => Some(found),
                 found = libc => found.ok()?,
             }
         };

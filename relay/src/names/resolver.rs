@@ -161,7 +161,7 @@ impl Resolver {
         }
         let found = if self.may_be_asked_here(conf, name).await {
             let absolute = format!("{}.", name.trim_end_matches('.'));
-            let servers = self.ask_name_servers_here(name, family);
+            let servers = async |reason| self.ask_name_servers_here(name, family, reason).await;
             self.local.by_libc(look_up_by_libc(absolute), servers).await
         } else if hosts::is_own_name(name) {
             self.local.by_libc_alone(look_up_by_libc(name.to_owned())).await
@@ -172,11 +172,11 @@ impl Resolver {
     }
 
     /// The addresses that this machine's name servers have for a name.
-    async fn ask_name_servers_here(&self, name: &str, family: Family) -> Option<Vec<IpAddr>> {
+    async fn ask_name_servers_here(&self, name: &str, family: Family, reason: Reason) -> Option<Vec<IpAddr>> {
         let ask = |record| async move {
             let question = query::question(name, record)?;
             let asked = Query::parse(&question).ok()?;
-            let answer = self.local.ask(&asked, Reason::Unknown).await?;
+            let answer = self.local.ask(&asked, reason).await?;
             match query::answer(&answer, record).outcome {
                 Outcome::Found { addresses, .. } => Some(addresses),
                 _ => None,

@@ -5,7 +5,6 @@
 //! address is known to be the cluster's.
 
 use super::hosts;
-use super::local::Reason;
 use super::message::{self, Code, Query};
 use super::resolver::{Resolver, is_host_name};
 use hickory_proto::op::{Message, MessageType, OpCode};
@@ -53,8 +52,8 @@ impl Resolver {
             let lookup = tokio::task::spawn_blocking(move || name_info(address));
             lookup.await.ok()?
         };
-        let servers = async {
-            let answer = self.local.ask(query, Reason::Unknown).await?;
+        let servers = async |reason| {
+            let answer = self.local.ask(query, reason).await?;
             let name = names(&answer).ok()?.into_iter().next()?;
             Some(name.into_bytes())
         };
