@@ -21,7 +21,8 @@
 //! listen when the far end has answered: the program's next SYN, up to a second and more away, reaches it.
 //!
 //! [`DataPorts::open`] tries all this with sockets of its own. On a machine that does not do it there is no session: a connect
-//! that is said to be done before the far end has answered would tell programs what is not true.
+//! that is said to be done before the far end has answered would tell programs what is not true. Where IPv6 alone does not do it,
+//! sockets of IPv6 alone fail with `EADDRNOTAVAIL`.
 
 use super::hole::{Hole, accept_from, share_port, tcp_socket};
 use super::program::ProgramSocket;
@@ -62,10 +63,14 @@ impl DataPorts {
         let v4 = Hole::dig(SocketAddr::new(address.into(), 0), 255).map_err(Unsuited::NoHole)?;
         let v6 = Hole::dig(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0), 255);
         let v6 = v6.inspect_err(|error| log::info!("sockets of IPv6 alone are not carried: {error}"));
-        let ports = Self { v4, v6: v6.ok() };
+        let mut ports = Self { v4, v6: v6.ok() };
         ports.try_out(AddressFamily::INET).await?;
-        if ports.v6.is_some() {
-            ports.try_out(AddressFamily::INET6).await?;
+        if ports.v6.is_some()
+            && let Err(unsuited) = ports.try_out(AddressFamily::INET6).await
+        {
+            // few programs have such sockets, and all others are served
+            log::info!("sockets of IPv6 alone are not carried: {unsuited}");
+            ports.v6 = None;
         }
         Ok(ports)
     }
@@ -96,7 +101,7 @@ impl DataPorts {
         if program.only_v6 {
             self.v6
                 .as_ref()
-                .ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
+                .ok_or_else(|| rustix::io::Errno::ADDRNOTAVAIL.into())
         } else {
             Ok(&self.v4)
         }
@@ -270,6 +275,19 @@ mod tests {
             assert!(program.only_v6);
             let pending = ports.begin(&program).unwrap();
             ports.finish(pending, &program).await.unwrap();
+        });
+    }
+
+    #[test]
+    fn a_v6only_socket_has_no_address_to_connect_from_where_v6_loopback_does_not_work() {
+        runtime().block_on(async {
+            let mut ports = DataPorts::open(ADDRESS).await.unwrap();
+            ports.v6 = None;
+            let socket = tcp_socket(AddressFamily::INET6).unwrap();
+            sockopt::set_ipv6_v6only(&socket, true).unwrap();
+            let program = ProgramSocket::inspect(socket).unwrap();
+            let error = ports.begin(&program).err().unwrap();
+            assert_eq!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL));
         });
     }
 
