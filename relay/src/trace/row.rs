@@ -4,9 +4,7 @@
 const WIDTHS: [usize; 5] = [8, 40, 24, 8, 24];
 
 /// The columns whose width is what the window leaves, and which are cut if need be.
-const TARGET: usize = 1;
-const RULE: usize = 2;
-const RESULT: usize = 4;
+const FLEXIBLE: [usize; 3] = [1, 2, 4];
 
 /// What the others take in a window: the call, the way and the time, with a space each.
 const FIXED: usize = 9 + 8 + 9;
@@ -38,12 +36,14 @@ impl Row {
         if length(&line) <= columns {
             return line;
         }
-        loop {
-            let line = self.at(&[WIDTHS[0], 0, 0, 0, 0], columns);
-            if length(&line) <= columns || !self.shorten() {
-                return line;
-            }
+        let close = [WIDTHS[0], 0, 0, 0, 0];
+        let lengths = FLEXIBLE.map(|index| length(&self.0[index]));
+        let others = length(&self.at(&close, 0)) - lengths.iter().sum::<usize>();
+        let shares = shares(lengths, columns.saturating_sub(others));
+        for (index, share) in FLEXIBLE.into_iter().zip(shares) {
+            cut(&mut self.0[index], share);
         }
+        self.at(&close, columns)
     }
 
     /// The texts in columns of these widths, the last one ending where the window does. A text that is longer than its column
@@ -65,35 +65,47 @@ impl Row {
         line.push_str(time);
         line
     }
+}
 
-    /// Cuts a character off the longest text; says whether there was one to cut.
-    fn shorten(&mut self) -> bool {
-        let Self(texts) = self;
-        let longest = [TARGET, RULE, RESULT]
-            .into_iter()
-            .max_by_key(|index| length(&texts[*index]));
-        let Some(text) = longest
-            .map(|index| &mut texts[index])
-            .filter(|text| length(text) > 1)
-        else {
-            return false;
-        };
-        if text.ends_with(CUT) {
-            text.pop();
-        }
-        text.pop();
+/// How much of the room each text gets: what it needs, where that is no more than an even share of what the shorter ones leave.
+/// None gets less than what stands for a text that was cut.
+fn shares<const COUNT: usize>(lengths: [usize; COUNT], mut room: usize) -> [usize; COUNT] {
+    let mut shares = [0; COUNT];
+    let mut by_length: [usize; COUNT] = std::array::from_fn(|index| index);
+    // among texts of one length what is left over goes to the first
+    by_length.sort_by_key(|index| (lengths[*index], std::cmp::Reverse(*index)));
+    for (done, index) in by_length.into_iter().enumerate() {
+        shares[index] = lengths[index].min((room / (COUNT - done)).max(1));
+        room = room.saturating_sub(shares[index]);
+    }
+    shares
+}
+
+/// Cuts a text that is longer than so many columns, of which there is at least one.
+fn cut(text: &mut String, columns: usize) {
+    let mut rest = text.char_indices().skip(columns - 1);
+    if let (Some((end, _)), Some(_)) = (rest.next(), rest.next()) {
+        text.truncate(end);
         text.push(CUT);
-        true
     }
 }
 
 fn length(text: &str) -> usize {
-    text.chars().count()
+    let length = text.chars().count();
+    #[cfg(test)]
+    tests::COUNTED.set(tests::COUNTED.get() + length);
+    length
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// How many characters were counted to measure texts.
+        pub(super) static COUNTED: Cell<usize> = const { Cell::new(0) };
+    }
 
     fn row(target: &str, rule: &str, result: &str) -> Row {
         Row(["connect", target, rule, "cluster", result, "0.9 ms"].map(str::to_owned))
@@ -172,5 +184,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_text_of_any_length_is_looked_at_a_few_times_to_fit_a_window() {
+        let addresses = vec!["10.96.10.100"; 10_000].join(",");
+        let row = row(&addresses, "default", &addresses);
+        COUNTED.set(0);
+        let line = row.line(Some(80));
+        assert!(COUNTED.get() <= 16 * addresses.len(), "{}", COUNTED.get());
+        assert_eq!(
+            line,
+            "connect  10.96.10.100,10.96.10.1… default cluster 10.96.10.100,10.96.10.… 0.9 ms"
+        );
     }
 }
