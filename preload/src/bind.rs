@@ -50,28 +50,29 @@ fn place(socket: c_int, wanted: SocketAddr) -> Option<RawAddress> {
     if !matches!(Kind::of(socket), Kind::Tcp | Kind::Udp) || socket::is_of_other_family(socket, wanted) {
         return None;
     }
-    let there = stand_in(&session, wanted)?;
+    let there = stand_in(&session, socket, wanted)?;
     if wanted.ip().to_canonical().is_ipv6() {
         socket::take_mapped_addresses(socket);
     }
     Some(RawAddress::new(there, family))
 }
 
-/// What stands for this address on loopback, if it is the pod's own. Without a relay nobody knows.
-pub(crate) fn stand_in(session: &Session, address: SocketAddr) -> Option<SocketAddr> {
+/// What stands for this address on loopback, if it is the pod's own. Without a relay nobody knows, and for a socket of another
+/// network namespace, whose loopback is another one, nothing does.
+pub(crate) fn stand_in(session: &Session, socket: c_int, address: SocketAddr) -> Option<SocketAddr> {
     let mut buffer = [0; SMALL_REPLY];
-    match control::ask(session, &Request::Bind { address }, &mut buffer) {
-        Ok(ReplyRef::StandIn(there)) => Some(there),
+    match control::ask_about(session, &Request::Bind { address }, socket, &mut buffer) {
+        Ok(ReplyRef::StandIn(there)) if !control::is_elsewhere(session, socket) => Some(there),
         Ok(_) | Err(_) => None,
     }
 }
 
-/// For which address of the pod's this one on loopback stands.
-pub(crate) fn pod_address(session: &Session, address: SocketAddr) -> Option<SocketAddr> {
+/// For which address of the pod's this one on the socket's loopback stands.
+pub(crate) fn pod_address(session: &Session, socket: c_int, address: SocketAddr) -> Option<SocketAddr> {
     let mut buffer = [0; SMALL_REPLY];
-    match control::ask(session, &Request::PodAddress { address }, &mut buffer) {
-        Ok(ReplyRef::Peer(pods)) => Some(pods),
-        // another session's, or there is no relay to ask: the kernel's answer is the best there is
+    match control::ask_about(session, &Request::PodAddress { address }, socket, &mut buffer) {
+        Ok(ReplyRef::Peer(pods)) if !control::is_elsewhere(session, socket) => Some(pods),
+        // another session's or network's, or there is no relay to ask: the kernel's answer is the best there is
         Ok(_) | Err(_) => None,
     }
 }

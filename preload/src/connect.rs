@@ -12,7 +12,7 @@
 //! connection to the local network.
 
 use crate::address::{Destination, RawAddress};
-use crate::control::{self, Conversation, SMALL_REPLY, Silence, Trouble};
+use crate::control::{self, Conversation, SMALL_REPLY, Silence, Subject, Trouble};
 use crate::datagram::{self, Fate};
 use crate::errno::{self, Errno};
 use crate::session::Session;
@@ -132,7 +132,7 @@ fn told_failure(session: &Session, socket: c_int) -> Option<Errno> {
 fn forgotten_failure(session: &Session, socket: c_int) -> Option<Errno> {
     let cookie = socket::cookie(socket)?;
     let mut buffer = [0; SMALL_REPLY];
-    match control::ask(session, &Request::Dissolve { cookie }, &mut buffer) {
+    match control::ask_about(session, &Request::Dissolve { cookie }, socket, &mut buffer) {
         Ok(ReplyRef::Failed(failed)) => Some(failure::connect_errno(failed)),
         // without a relay there is nothing that it could remember
         Ok(_) | Err(_) => None,
@@ -229,7 +229,11 @@ fn ask<'a>(
     target: SocketAddr,
     buffer: &'a mut [u8],
 ) -> Result<(ReplyRef<'a>, bool), Stop> {
-    let conversation = Conversation::start(session, &Request::Connect { target }, Some(socket))?;
+    let conversation = Conversation::start(
+        session,
+        &Request::Connect { target },
+        Subject::PassedSocket(socket),
+    )?;
     let mut signals = 0;
     let length = loop {
         match conversation.receive(buffer) {
@@ -288,7 +292,7 @@ fn resume(native: Native, socket: c_int) -> Result<(), Errno> {
 pub(crate) fn stored_failure(session: &Session, socket: c_int) -> Option<Errno> {
     let cookie = socket::cookie(socket)?;
     let mut buffer = [0; SMALL_REPLY];
-    match control::ask(session, &Request::Failure { cookie }, &mut buffer) {
+    match control::ask_about(session, &Request::Failure { cookie }, socket, &mut buffer) {
         Ok(ReplyRef::Failed(failed)) => Some(failure::connect_errno(failed)),
         Ok(_) | Err(_) => None,
     }

@@ -48,17 +48,36 @@ pub(crate) fn ask<'a>(
     request: &Request<'_>,
     buffer: &'a mut [u8],
 ) -> Result<ReplyRef<'a>, Trouble> {
-    ask_about(session, request, None, buffer)
+    ask_as(session, request, Subject::Thread, buffer)
 }
 
-/// The same with a descriptor that is passed along.
+/// The same about a socket, whose network namespace is the one that counts. The relay does not get it.
 pub(crate) fn ask_about<'a>(
     session: &Session,
     request: &Request<'_>,
-    passed: Option<c_int>,
+    socket: c_int,
     buffer: &'a mut [u8],
 ) -> Result<ReplyRef<'a>, Trouble> {
-    let conversation = Conversation::start(session, request, passed)?;
+    ask_as(session, request, Subject::Socket(socket), buffer)
+}
+
+/// The same with the socket, which is passed along.
+pub(crate) fn ask_passing<'a>(
+    session: &Session,
+    request: &Request<'_>,
+    socket: c_int,
+    buffer: &'a mut [u8],
+) -> Result<ReplyRef<'a>, Trouble> {
+    ask_as(session, request, Subject::PassedSocket(socket), buffer)
+}
+
+fn ask_as<'a>(
+    session: &Session,
+    request: &Request<'_>,
+    subject: Subject,
+    buffer: &'a mut [u8],
+) -> Result<ReplyRef<'a>, Trouble> {
+    let conversation = Conversation::start(session, request, subject)?;
     let length = loop {
         match conversation.receive_soon(buffer) {
             Ok(length) => break length,
@@ -72,7 +91,7 @@ pub(crate) fn ask_about<'a>(
 
 /// Asks for a file; the answer comes with a descriptor of it, which is closed on exec.
 pub(crate) fn ask_for_file(session: &Session, request: &Request<'_>) -> Result<Descriptor, Trouble> {
-    let conversation = Conversation::start(session, request, None)?;
+    let conversation = Conversation::start(session, request, Subject::Thread)?;
     let mut buffer = [0; SMALL_REPLY];
     let (length, file) = loop {
         match conversation.receive_with_descriptor(&mut buffer) {
@@ -86,32 +105,55 @@ pub(crate) fn ask_for_file(session: &Session, request: &Request<'_>) -> Result<D
     }
 }
 
+/// What a question is about, which tells the network namespace that it is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Subject {
+    /// Nothing but the calling thread.
+    Thread,
+    /// A socket of the program's.
+    Socket(c_int),
+    /// The same, and the relay gets it.
+    PassedSocket(c_int),
+}
+
+impl Subject {
+    fn socket(self) -> Option<c_int> {
+        match self {
+            Self::Thread => None,
+            Self::Socket(socket) | Self::PassedSocket(socket) => Some(socket),
+        }
+    }
+
+    fn passed(self) -> Option<c_int> {
+        match self {
+            Self::Thread | Self::Socket(_) => None,
+            Self::PassedSocket(socket) => Some(socket),
+        }
+    }
+}
+
 /// A conversation that has begun.
 pub(crate) struct Conversation(Descriptor);
 
 impl Conversation {
-    /// Connects to the relay and sends the first request, with a descriptor if one is to be passed.
-    pub(crate) fn start(
-        session: &Session,
-        request: &Request<'_>,
-        passed: Option<c_int>,
-    ) -> Result<Self, Trouble> {
+    /// Connects to the relay and sends the first request, with the socket that it is about if that is to be passed.
+    pub(crate) fn start(session: &Session, request: &Request<'_>, subject: Subject) -> Result<Self, Trouble> {
         let relay = session.relay().ok_or(Trouble::NoRelay)?;
-        let conversation = Self::open(session, &relay, passed)?;
-        conversation.send(relay.token, &request.encode(), passed)?;
+        let conversation = Self::open(session, &relay, subject)?;
+        conversation.send(relay.token, &request.encode(), subject.passed())?;
         Ok(conversation)
     }
 
-    /// Connects to the relay. The call is about the network namespace of `passed`, or of the calling thread.
+    /// Connects to the relay. The call is about the network namespace of the socket, or of the calling thread.
     ///
     /// The relay's name comes first: it needs no file system, and connecting to it is faster. It is not to be found in
     /// another network namespace, and not to be used where a sandbox forbids such names (Landlock, AppArmor). The path is
     /// for the latter, and would lead out of the former.
-    fn open(session: &Session, relay: &ControlAddress<'_>, passed: Option<c_int>) -> Result<Self, Trouble> {
+    fn open(session: &Session, relay: &ControlAddress<'_>, subject: Subject) -> Result<Self, Trouble> {
         let conversation = Self(open()?);
         let named = name_address(relay.name);
         if named.is_none_or(|(address, length)| conversation.connect(&address, length).is_err()) {
-            if is_in_other_network(relay, passed.unwrap_or(conversation.0.raw())) {
+            if is_in_other_network(relay, subject.socket().unwrap_or(conversation.0.raw())) {
                 return Err(Trouble::Elsewhere);
             }
             let path = session.path().ok_or(Trouble::NoRelay)?;

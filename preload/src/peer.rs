@@ -213,7 +213,7 @@ fn own_peer(socket: c_int, address: SocketAddr) -> Option<RawAddress> {
     if !is_stand_in(address.ip()) {
         return None;
     }
-    let pods = bind::pod_address(&Session::current()?, address)?;
+    let pods = bind::pod_address(&Session::current()?, socket, address)?;
     RawAddress::fitting(pods, socket::internet_family(socket)?)
 }
 
@@ -246,7 +246,7 @@ fn ask_relay(socket: c_int, question: impl Fn(u64) -> Request<'static>) -> Optio
     let session = Session::current()?;
     let question = question(socket::cookie(socket)?);
     let mut buffer = [0; SMALL_REPLY];
-    match control::ask(&session, &question, &mut buffer) {
+    match control::ask_about(&session, &question, socket, &mut buffer) {
         Ok(ReplyRef::Peer(address)) => Some(address),
         // not one of the relay's, or there is no relay to ask: the kernel's answer is the best there is
         Ok(_) | Err(_) => None,

@@ -42,6 +42,6 @@ fn tell(socket: c_int) {
     if let Some(cookie) = socket::cookie(socket) {
         let mut buffer = [0; SMALL_REPLY];
         // without a relay nobody will connect it
-        let _noted = control::ask(&session, &Request::ShutDown { cookie }, &mut buffer);
+        let _noted = control::ask_about(&session, &Request::ShutDown { cookie }, socket, &mut buffer);
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn fate(session: &Session, socket: c_int, target: SocketAddr) -> Fate
         connect: false,
     };
     let mut buffer = [0; SMALL_REPLY];
-    match control::ask_about(session, &request, Some(socket), &mut buffer) {
+    match control::ask_passing(session, &request, socket, &mut buffer) {
         Ok(ReplyRef::Flow(address)) => {
             cache::remember_flow(cookie, target, address);
             Fate::Flow(address)
@@ -81,7 +81,7 @@ pub(super) fn connect(session: &Session, socket: c_int, target: SocketAddr) -> F
         connect: true,
     };
     let mut buffer = [0; SMALL_REPLY];
-    match control::ask_about(session, &request, Some(socket), &mut buffer) {
+    match control::ask_passing(session, &request, socket, &mut buffer) {
         Ok(ReplyRef::Connected) => Fate::Flow(target),
         Ok(ReplyRef::StandIn(address)) => Fate::StandIn(address),
         Ok(ReplyRef::Local) | Err(Trouble::Elsewhere) => Fate::Native,
@@ -104,12 +104,12 @@ pub(super) fn source(session: &Session, socket: c_int, address: SocketAddr) -> O
         return None;
     }
     if is_stand_in(address.ip()) {
-        let pods = bind::pod_address(session, address)?;
+        let pods = bind::pod_address(session, socket, address)?;
         cache::remember_flow(cookie, pods, address);
         return Some(pods);
     }
     let mut buffer = [0; SMALL_REPLY];
-    match control::ask(session, &Request::Source { cookie, address }, &mut buffer) {
+    match control::ask_about(session, &Request::Source { cookie, address }, socket, &mut buffer) {
         Ok(ReplyRef::Peer(target)) => {
             cache::remember_flow(cookie, target, address);
             Some(target)
@@ -130,7 +130,7 @@ pub(super) fn stand_in(session: &Session, socket: c_int, address: IpAddr) -> Opt
     if let Some(Way::Flow(known)) = cache::way(cookie, pods) {
         return Some(known);
     }
-    let there = bind::stand_in(session, pods)?;
+    let there = bind::stand_in(session, socket, pods)?;
     cache::remember_flow(cookie, pods, there);
     Some(there)
 }

@@ -103,14 +103,23 @@ fn a_variable_that_makes_no_sense_leaves_a_program_without_the_network() {
 
 /// What counts is the namespace of the socket.
 #[test]
-fn a_socket_of_the_sessions_network_is_carried_whatever_namespace_its_thread_is_in() {
+fn a_socket_of_the_sessions_network_is_carried_and_told_and_bound_whatever_namespace_its_thread_is_in() {
     if !rustix::process::geteuid().is_root() {
         return skip::not_run("threads in network namespaces of their own", "they need root");
     }
     let relay = Relay::start();
-    let said = run(&relay, "two_networks", &[TARGET, &port(Script::Connect)]);
+    let port = port(Script::Connect);
+    let said = run(&relay, "two_networks", &[TARGET, &port, "10.244.0.5"]);
+    let own = "10.244.0.5:0";
     assert!(
-        said.starts_with("from there, a socket of here: 0\nfrom there, a socket of there: ENETUNREACH\n"),
+        said.starts_with(&format!(
+            "from there, a socket of here: 0\nfrom there, a socket of there: ENETUNREACH\npeer: {TARGET}:{port}\n\
+             own: {own}\nfrom there, a socket of here, bound: 0\nown: {own}\n"
+        )),
+        "{said}"
+    );
+    assert!(
+        said.ends_with("from here, a socket of there, bound: EADDRNOTAVAIL\n"),
         "{said}"
     );
 }
