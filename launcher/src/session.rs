@@ -134,7 +134,7 @@ fn in_session(
         Err(ended) => {
             progress.clear();
             if relay.has_ended() {
-                clean_up(&mut relay, &channel);
+                clean_up(&mut relay, &channel, message::error);
             }
             take_down(&voices, &mut relay, options.quiet);
             return ended;
@@ -225,9 +225,25 @@ fn unannounced(relay: &Relay) -> Failure {
 }
 
 /// The relay has ended without having removed what it made: another one does.
-fn clean_up(relay: &mut Relay, channel: &Sender<Voice>) {
+fn clean_up(relay: &mut Relay, channel: &Sender<Voice>, say: impl FnOnce(&str, Option<&str>)) {
     if let Err(failure) = relay.clean_up(channel.clone(), Voice::Relay) {
-        message::error(&failure.error, failure.hint.as_deref());
+        say(&failure.error, failure.hint.as_deref());
+    }
+}
+
+/// What the relay has said of its end while the program runs.
+#[derive(Clone, Copy, Debug, Default)]
+struct Announced {
+    /// The session has failed, and the user knows.
+    failed: bool,
+    /// What it made is removed.
+    finished: bool,
+}
+
+impl Announced {
+    /// Whether the user has heard all there is to say of it.
+    fn is_told(self) -> bool {
+        self.failed && self.finished
     }
 }
 
@@ -239,6 +255,7 @@ fn live(
     relay: &mut Relay,
     quiet: bool,
 ) -> Status {
+    let mut heard = Announced::default();
     loop {
         // the program's thread holds the other end until it has reported the program's end
         let Ok(voice) = voices.recv() else {
@@ -261,10 +278,12 @@ fn live(
             }
             // the session is over, and the program goes on
             Voice::Relay(Heard::Event(Event::Failed(report))) => {
+                heard.failed = true;
                 message::beside_program(&report.message, report.hint.as_deref());
             }
+            Voice::Relay(Heard::Event(Event::Finished)) => heard.finished = true,
             Voice::Relay(Heard::Event(_)) => {}
-            Voice::Relay(Heard::End) if relay.only_cleans_up() => relay.note_end(),
+            Voice::Relay(Heard::End) if relay.only_cleans_up() || heard.is_told() => relay.note_end(),
             Voice::Relay(Heard::End) => {
                 relay.note_end();
                 let message = format!("the session's relay ended unexpectedly: {}", relay.last_words());
@@ -272,7 +291,9 @@ fn live(
                     &message,
                     Some("the program goes on without the cluster: start it again"),
                 );
-                clean_up(relay, channel);
+                if !heard.finished {
+                    clean_up(relay, channel, message::beside_program);
+                }
             }
         }
     }
@@ -386,6 +407,19 @@ mod tests {
         // a value with a zero byte would keep the program from starting
         let hostile = ready("dev\x1b]0;prod\x07\0", Some("a\nb"));
         assert_eq!(target_name(&hostile), r"dev\u{1b}]0;prod\u{7}\0/a\nb");
+    }
+
+    #[test]
+    fn the_end_of_a_relay_is_ordinary_after_its_failure_was_told_and_it_has_finished_alone() {
+        for (failed, finished, is_told) in [
+            (true, true, true),
+            (true, false, false),
+            // somebody ended it: the program has lost the cluster, and nobody has said so
+            (false, true, false),
+            (false, false, false),
+        ] {
+            assert_eq!(Announced { failed, finished }.is_told(), is_told);
+        }
     }
 
     fn greeted(transport: &str, tls: bool, not_by_proxy: Option<&str>) -> String {
