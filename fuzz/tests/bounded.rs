@@ -66,7 +66,15 @@ fn requests() -> Vec<Vec<u8>> {
         Request::Peer { cookie: 7 },
         Request::OwnAddress { cookie: 7 },
         Request::Dissolve { cookie: 8 },
+        Request::ShutDown { cookie: 9 },
         Request::Failure { cookie: u64::MAX },
+        Request::Bind {
+            address: "10.244.0.5:8080".parse().unwrap(),
+        },
+        Request::PodAddress {
+            address: "127.106.0.1:8080".parse().unwrap(),
+        },
+        Request::ResolvConf,
         Request::Resolve {
             family: Family::Any,
             purpose: Purpose::AddressInfo,
@@ -106,6 +114,7 @@ fn replies() -> Vec<Vec<u8>> {
         Reply::Noted,
         Reply::File,
         Reply::Peer("[2001:db8::1]:53".parse().unwrap()),
+        Reply::StandIn("127.106.0.1:8080".parse().unwrap()),
         Reply::Addresses {
             canonical: b"web.default.svc.cluster.local".to_vec(),
             addresses: vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()],

@@ -8,6 +8,8 @@ use crate::{log, readiness};
 use kinject_protocol::control::{ControlAddress, Token};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use rustix::process::Uid;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -82,7 +84,12 @@ pub(crate) struct ControlListener {
     socket: AsyncFd<OwnedFd>,
     user: Uid,
     token: Token,
+    /// Whom a refusal was logged of: everybody sees the name, and may call as often as they like.
+    refused: RefCell<BTreeSet<u32>>,
 }
+
+/// Refusals of more users than this are not logged.
+const MOST_REFUSED: usize = 16;
 
 impl ControlListener {
     fn bind(address: &SocketAddrUnix, token: Token) -> io::Result<Self> {
@@ -94,6 +101,7 @@ impl ControlListener {
             socket: readiness::watch(socket)?,
             user: rustix::process::geteuid(),
             token,
+            refused: RefCell::default(),
         })
     }
 
@@ -131,7 +139,10 @@ impl ControlListener {
         };
         let caller = sockopt::socket_peercred(&socket)?.uid;
         if caller != self.user {
-            log::warn!("refused a call of user {}", caller.as_raw());
+            let mut refused = self.refused.borrow_mut();
+            if refused.len() < MOST_REFUSED && refused.insert(caller.as_raw()) {
+                log::warn!("refused a call of user {}", caller.as_raw());
+            }
             return Ok(None);
         }
         Ok(Some(Conversation::new(socket, self.token)))
