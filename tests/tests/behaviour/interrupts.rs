@@ -185,19 +185,20 @@ fn npm_stops_at_an_interrupted_script() {
 /// The agent takes the connection and says nothing: the session is coming up when Ctrl-C comes.
 #[test]
 fn ctrl_c_ends_a_script_also_while_the_session_comes_up() {
-    let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("agent.sock");
-    let silent = UnixListener::bind(&socket).unwrap();
-    let key = folder.path().join("key");
-    fs::write(&key, [7; 32]).unwrap();
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    let script = format!(
-        "'{}' run --agent unix:{} --agent-key {} -- true; echo deploying\n",
-        binaries::kinject().display(),
-        socket.display(),
-        key.display()
-    );
     for (key, signal) in [(CTRL_C, libc::SIGINT), (CTRL_BACKSLASH, libc::SIGQUIT)] {
+        // each has a socket of its own: what the relay of the one before still asks for there is not this one's
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("agent.sock");
+        let silent = UnixListener::bind(&socket).unwrap();
+        let secret = folder.path().join("key");
+        fs::write(&secret, [7; 32]).unwrap();
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+        let script = format!(
+            "'{}' run --agent unix:{} --agent-key {} -- true; echo deploying\n",
+            binaries::kinject().display(),
+            socket.display(),
+            secret.display()
+        );
         let mut command = Command::new("bash");
         command.args(["-c", &format!("trap 'echo minded' QUIT; {script}")]);
         let mut terminal = Terminal::start(command);

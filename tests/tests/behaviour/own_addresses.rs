@@ -126,21 +126,27 @@ fn a_trace_says_whose_an_own_address_is() {
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
     probe.connect(('10.96.0.10', 53))
     own = probe.getsockname()[0]
-print(stream('10.99.0.1'), stream(own), datagram(own))
+with socket.create_server((own, 7008)) as server, socket.create_connection((own, 7008), 5) as client:
+    print(stream('10.99.0.1'), server.accept()[1][0], client.getpeername()[0])
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    there.bind((own, 7009))
+    there.settimeout(5)
+    client.sendto(b'?', (own, 7009))
+    print(*there.recvfrom(9)[0])
 ";
     let outcome = in_own_network("trace", &[], script);
     outcome
         .succeeded()
-        .prints("here, 10.99.0.1 here, 10.244.0.5 ('here, 10.244.0.5', '10.244.0.5')\n");
+        .prints("here, 10.99.0.1 10.244.0.5 10.244.0.5\n63\n");
     let lines = outcome.stderr.lines().map(|line| {
         let words = line.split_whitespace().collect::<Vec<_>>();
         words[..words.len() - 2].join(" ")
     });
     let expected = [
         "datagram 10.96.0.10:53 default cluster carried",
+        "connect 10.244.0.5:7008 the pod itself local left to this machine",
         "connect 10.99.0.1:7005 this machine local left to this machine",
-        "connect 10.244.0.5:7005 the pod itself local left to this machine",
-        "datagram 10.244.0.5:7006 the pod itself local left to this machine",
+        "datagram 10.244.0.5:7009 the pod itself local left to this machine",
     ];
     assert_eq!(lines.collect::<Vec<_>>(), expected, "{outcome}");
 }
