@@ -386,19 +386,24 @@ mod tests {
     }
 
     #[test]
-    fn where_others_stand_beside_an_agent_its_address_is_theirs_unless_somebody_listens_at_its_stand_in() {
+    fn where_others_stand_beside_an_agent_its_address_is_theirs_unless_somebody_listens_here() {
         let routes = Routes::default();
         let session = SessionAddresses::of(0x0001_0909);
-        let own: IpAddr = "10.244.0.5".parse().unwrap();
-        routes.set_pod(Pod::new([own].into_iter(), session, true));
-        let cause = |listener: &std::net::TcpListener| {
-            let target = SocketAddr::new(own, listener.local_addr().unwrap().port());
-            routes.decide(target, Transport::Tcp).cause.to_string()
-        };
+        routes.set_pod(Pod::new(
+            ["10.244.0.5".parse().unwrap()].into_iter(),
+            session,
+            true,
+        ));
         let listener = std::net::TcpListener::bind((session.pod_v4, 0)).unwrap();
-        assert_eq!(cause(&listener), "the pod itself");
-        let of_any_program = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
-        assert_eq!(cause(&of_any_program), "default");
+        let target = SocketAddr::new(
+            "10.244.0.5".parse().unwrap(),
+            listener.local_addr().unwrap().port(),
+        );
+        let cause = |transport| routes.decide(target, transport).cause.to_string();
+        assert_eq!(cause(Transport::Tcp), "the pod itself");
+        assert_eq!(cause(Transport::Udp), "default");
+        drop(listener);
+        assert_eq!(cause(Transport::Tcp), "default");
     }
 
     #[test]

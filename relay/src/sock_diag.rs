@@ -57,16 +57,6 @@ impl Inquiry {
 
     /// The inode of the socket of this protocol with these addresses, 0 if it has none.
     pub(crate) fn inode(&self, protocol: u8, local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
-        Ok(self.find(protocol, local, peer)?.inode)
-    }
-
-    /// The socket of this protocol that takes what comes from `peer` to `local`, perhaps as one that is bound to all addresses.
-    pub(crate) fn find(
-        &self,
-        protocol: u8,
-        local: SocketAddr,
-        peer: SocketAddr,
-    ) -> io::Result<InetResponseHeader> {
         let number = self.ask(protocol, local, peer)?;
         let mut answer = [0; MESSAGE];
         loop {
@@ -82,7 +72,7 @@ impl Inquiry {
             if ports != (local.port(), peer.port()) {
                 return Err(io::Error::other("the kernel answered about another socket"));
             }
-            return Ok(found);
+            return Ok(found.inode);
         }
     }
 

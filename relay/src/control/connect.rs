@@ -61,13 +61,8 @@ pub(crate) async fn serve(
     }
     program.needs_lift |= session.registry.is_shut_down(program.cookie);
     let decision = session.routes.decide(target, Transport::Tcp);
-    match decision.cause {
-        // an agent's host may be the name server that its session asks
-        Cause::Pod(_) if session.resolver.is_name_server(target) => {
-            return serve_names(session, &call, &program, target).await;
-        }
-        Cause::Pod(stand_in) => return serve_ourselves(session, &call, &program, target, stand_in),
-        _ => {}
+    if let Cause::Pod(stand_in) = decision.cause {
+        return serve_ourselves(session, &call, &program, target, stand_in);
     }
     if decision.way == Way::Local {
         log::debug!("connect to {target}: left to this machine");

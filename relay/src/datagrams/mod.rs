@@ -281,18 +281,15 @@ async fn decide(
         return Ok(Reply::Local);
     }
     let decision = session.routes.decide(target, Transport::Udp);
-    match decision.cause {
-        // an agent's host may be the name server that its session asks
-        Cause::Pod(_) if session.resolver.is_name_server(target) => {}
-        Cause::Pod(stand_in) => {
-            // the program's own call connects it, as far as it does
-            let place = connect.then_some(stand_in.ip());
-            return Ok(Reply::StandIn(
-                ProgramDatagrams::inspect_at(socket, place)?.form_of(stand_in),
-            ));
-        }
-        _ if decision.way == Way::Local => return Ok(Reply::Local),
-        _ => {}
+    if let Cause::Pod(stand_in) = decision.cause {
+        // the program's own call connects it, as far as it does
+        let place = connect.then_some(stand_in.ip());
+        return Ok(Reply::StandIn(
+            ProgramDatagrams::inspect_at(socket, place)?.form_of(stand_in),
+        ));
+    }
+    if decision.way == Way::Local {
+        return Ok(Reply::Local);
     }
     if !is_carried(target.ip()) {
         return Ok(Reply::Failed(ConnectFailure::NetworkUnreachable));
