@@ -25,26 +25,30 @@ const LIBRARIES: [&CStr; 5] = [
 
 /// The hook in whose place libc's function at this address would be called.
 fn hook_for(name: &CStr, hook: NonZeroUsize, found: NonZeroUsize) -> NonZeroUsize {
-    let is_of_libc = || {
-        let own = Object::own()?;
-        // what stands between us and libc, another preloaded library, would call itself by way of our hook
-        let mut behind = own.up_to_libc().skip(1);
-        let next = behind.find(|object| object.function(name).is_some());
-        if next.is_some_and(|next| !next.defines(name, found)) {
-            return Some(false);
-        }
-        let libc = own.up_to_libc().find(|object| object.has_name(LIBC));
-        if libc.is_some_and(|libc| libc.defines(name, found)) {
-            return Some(true);
-        }
-        let object = Object::containing(ptr::with_exposed_provenance(found.get()))?;
-        let is_one_of_them = LIBRARIES.iter().any(|library| object.has_name(library));
-        Some(is_one_of_them && object.defines(name, found))
-    };
-    match is_of_libc() {
+    match replaces(name, found) {
         Some(true) => hook,
         _ => found,
     }
+}
+
+/// Whether our hook of this name stands in front of libc's function at this address.
+fn replaces(name: &CStr, found: NonZeroUsize) -> Option<bool> {
+    let mut behind = Object::own()?.up_to_libc().skip(1);
+    if let Some(next) = behind.find(|object| object.function(name).is_some()) {
+        // another preloaded library between us and libc would call itself by way of our hook
+        if !is_libcs(next) {
+            return Some(false);
+        }
+        if next.defines(name, found) {
+            return Some(true);
+        }
+    }
+    let object = Object::containing(ptr::with_exposed_provenance(found.get()))?;
+    Some(is_libcs(object) && object.defines(name, found))
+}
+
+fn is_libcs(object: Object) -> bool {
+    LIBRARIES.iter().any(|library| object.has_name(library))
 }
 
 #[cfg(not(test))]

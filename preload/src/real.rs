@@ -73,8 +73,9 @@ const LIBDL: &CStr = c"libdl.so.2";
 #[cold]
 fn look_up<N: Named>(place: &OnceNonZeroUsize) -> Option<NonZeroUsize> {
     let found = match N::LIBRARY {
-        Some(library) if library == LIBDL => of_linker(N::NAME),
-        library => next(N::NAME)
+        // it may stand behind libc, in a library that ours depends on
+        Some(library) if library == LIBDL => next(N::NAME, Object::and_later),
+        library => next(N::NAME, Object::up_to_libc)
             .or_else(|| find_in(libc::RTLD_NEXT, N::NAME))
             .or_else(|| find_in_library(library?, N::NAME)),
     }?;
@@ -89,22 +90,10 @@ fn spellings(name: &CStr) -> impl Iterator<Item = &CStr> {
     plain.into_iter().chain([name])
 }
 
-/// The next definition after ours, up to libc's.
-fn next(name: &CStr) -> Option<NonZeroUsize> {
+/// The next definition after ours, among these objects from ours on.
+fn next<O: Iterator<Item = Object>>(name: &CStr, from: impl Fn(Object) -> O) -> Option<NonZeroUsize> {
     let own = Object::own()?;
-    spellings(name).find_map(|name| {
-        let mut others = own.up_to_libc().skip(1);
-        others.find_map(|object| object.function(name))
-    })
-}
-
-/// The next definition after ours of a function that may stand behind libc, in a library that ours depends on.
-fn of_linker(name: &CStr) -> Option<NonZeroUsize> {
-    let own = Object::own()?;
-    spellings(name).find_map(|name| {
-        let mut others = own.and_later().skip(1);
-        others.find_map(|object| object.function(name))
-    })
+    spellings(name).find_map(|name| from(own).skip(1).find_map(|object| object.function(name)))
 }
 
 fn find_in(place: *mut c_void, name: &CStr) -> Option<NonZeroUsize> {
