@@ -16,7 +16,6 @@ mod children;
 mod connect;
 mod exports;
 mod files;
-mod handles;
 mod hygiene;
 mod libraries;
 mod messages;

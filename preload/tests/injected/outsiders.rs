@@ -6,7 +6,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-const FUNCTIONS: [&str; 13] = [
+/// By which `start` starts a program.
+pub(crate) const FUNCTIONS: [&str; 13] = [
     "execve",
     "execv",
     "execvp",

@@ -1,23 +1,8 @@
 //! Programs that a sanitizer was built into, whose runtime wants to be the first library.
 
+use crate::outsiders::FUNCTIONS;
 use crate::program::{Program, compiled_with, library};
 use crate::relay::Relay;
-
-const FUNCTIONS: [&str; 13] = [
-    "execve",
-    "execv",
-    "execvp",
-    "execvpe",
-    "execl",
-    "execlp",
-    "execle",
-    "fexecve",
-    "execveat",
-    "execveat-empty",
-    "posix_spawn",
-    "posix_spawnp",
-    "vfork",
-];
 
 #[test]
 fn every_function_starts_a_program_whose_sanitizer_wants_to_be_first() {
