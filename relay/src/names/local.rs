@@ -26,7 +26,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// The machine's resolver configuration.
@@ -239,12 +240,7 @@ impl LocalNames {
             let Ok(permit) = Arc::clone(&self.in_libc).try_acquire_owned() else {
                 return servers(Reason::Unknown).await;
             };
-            // its thread hangs for as long as libc likes
-            let mut libc = tokio::task::spawn_local(async move {
-                let found = libc.await;
-                drop(permit);
-                found
-            });
+            let mut libc = with_place(permit, libc);
             if let Ok(found) = timeout(LIBCS_HEAD_START, &mut libc).await {
                 return found.ok()?;
             }
@@ -287,19 +283,25 @@ impl LocalNames {
     }
 }
 
-/// What libc says once there is room for one more call of it. The call keeps its place for as long as its thread hangs,
-/// also when nobody waits for it any more.
+/// What libc says once there is room for one more call of it.
 async fn when_there_is_room<T: 'static>(
     room: &Arc<Semaphore>,
     libc: impl Future<Output = Option<T>> + 'static,
 ) -> Option<T> {
     let permit = Arc::clone(room).acquire_owned().await.ok()?;
-    let libc = tokio::task::spawn_local(async move {
+    with_place(permit, libc).await.ok()?
+}
+
+/// A call of libc, which keeps its place for as long as its thread hangs, also when nobody waits for it any more.
+fn with_place<T: 'static>(
+    permit: OwnedSemaphorePermit,
+    libc: impl Future<Output = Option<T>> + 'static,
+) -> JoinHandle<Option<T>> {
+    tokio::task::spawn_local(async move {
         let found = libc.await;
         drop(permit);
         found
-    });
-    libc.await.ok()?
+    })
 }
 
 /// Whom the machine asks. One without the file, or without a server in it, has one of its own (resolv.conf(5)).
