@@ -81,21 +81,34 @@ async fn look(access: &Access, pod: &RunningPod) -> Result<Result<End, String>, 
 
 /// What becomes of the pod after that version; none if the watch ends before.
 async fn follow(access: &Access, pod: &RunningPod, version: &str) -> Result<Option<End>, kube::Error> {
+    first(access, pod, version, |found, is_gone| match is_gone {
+        true => Some(End::Deleted),
+        false => end(access, found),
+    })
+    .await
+}
+
+/// The first thing that is to be said of the pod's versions after that one, the last of which may be the one in which it is
+/// gone. None if the watch ends before, or the API server no longer remembers that version.
+async fn first<T>(
+    access: &Access,
+    pod: &RunningPod,
+    version: &str,
+    mut said: impl FnMut(&Pod, bool) -> Option<T>,
+) -> Result<Option<T>, kube::Error> {
     let stream = pods(access).watch(&of_name(pod), version).await?;
     futures::pin_mut!(stream);
     while let Some(event) = stream.try_next().await? {
-        match event {
-            WatchEvent::Added(found) | WatchEvent::Modified(found) if is(&found, pod) => {
-                if let Some(end) = end(access, &found) {
-                    return Ok(Some(end));
-                }
-            }
-            WatchEvent::Deleted(found) if is(&found, pod) => return Ok(Some(End::Deleted)),
+        let (found, is_gone) = match event {
+            WatchEvent::Added(found) | WatchEvent::Modified(found) => (found, false),
+            WatchEvent::Deleted(found) => (found, true),
+            WatchEvent::Bookmark(_) => continue,
             WatchEvent::Error(_) => return Ok(None),
-            WatchEvent::Added(_)
-            | WatchEvent::Modified(_)
-            | WatchEvent::Deleted(_)
-            | WatchEvent::Bookmark(_) => {}
+        };
+        if is(&found, pod)
+            && let Some(said) = said(&found, is_gone)
+        {
+            return Ok(Some(said));
         }
     }
     Ok(None)
@@ -116,27 +129,11 @@ pub(super) async fn deleted_alive_at(access: &Access, pod: &RunningPod) -> Optio
 
 /// Follows the pod from where it was seen to run to its end.
 async fn remembered(access: &Access, pod: &RunningPod) -> Result<Option<i64>, kube::Error> {
-    let stream = pods(access).watch(&of_name(pod), &pod.version).await?;
-    futures::pin_mut!(stream);
-    while let Some(event) = stream.try_next().await? {
-        match event {
-            WatchEvent::Modified(found) | WatchEvent::Deleted(found) if is(&found, pod) => {
-                if has_ended(&found) {
-                    return Ok(None);
-                }
-                if let Some(at) = presence::deleted_at(&found) {
-                    return Ok(Some(at));
-                }
-            }
-            // it was long ago
-            WatchEvent::Error(_) => return Ok(None),
-            WatchEvent::Added(_)
-            | WatchEvent::Modified(_)
-            | WatchEvent::Deleted(_)
-            | WatchEvent::Bookmark(_) => {}
-        }
-    }
-    Ok(None)
+    let deleted_at = first(access, pod, &pod.version, |found, _| match has_ended(found) {
+        true => Some(None),
+        false => presence::deleted_at(found).map(Some),
+    });
+    Ok(deleted_at.await?.flatten())
 }
 
 fn pods(access: &Access) -> Api<Pod> {
