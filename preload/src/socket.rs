@@ -126,28 +126,20 @@ pub(crate) fn is_nonblocking(socket: c_int) -> bool {
     sys::fcntl(socket, libc::F_GETFL, 0).is_ok_and(|flags| flags & libc::O_NONBLOCK != 0)
 }
 
-/// Lets an IPv6 socket that has no address yet take mapped ones (ipv6(7), `IPV6_V6ONLY`).
+/// Lets an IPv6 socket that has no address yet take mapped ones (ipv6(7), `IPV6_V6ONLY`). The kernel refuses it to a socket
+/// that is bound, which it binds no more.
 pub(crate) fn take_mapped_addresses(socket: c_int) {
-    let off: c_int = 0;
-    // the kernel refuses it to a socket that is bound, which it binds no more
-    let _taken = sys::set_socket_option(
-        socket,
-        libc::IPPROTO_IPV6,
-        libc::IPV6_V6ONLY,
-        (&raw const off).cast(),
-        size_of::<c_int>(),
-    );
+    switch_off(socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY);
 }
 
-/// Makes connect(2) connect at once instead of with the first data (`TCP_FASTOPEN_CONNECT`, tcp(7)).
+/// Makes connect(2) connect at once instead of with the first data (`TCP_FASTOPEN_CONNECT`, tcp(7)). A kernel that does not
+/// know the option does not delay either.
 pub(crate) fn forbid_fast_open(socket: c_int) {
+    switch_off(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN_CONNECT);
+}
+
+/// Switches an option off, where the kernel lets it be.
+fn switch_off(socket: c_int, level: c_int, option: c_int) {
     let off: c_int = 0;
-    // a kernel that does not know the option does not delay either
-    let _known = sys::set_socket_option(
-        socket,
-        libc::IPPROTO_TCP,
-        libc::TCP_FASTOPEN_CONNECT,
-        (&raw const off).cast(),
-        size_of::<c_int>(),
-    );
+    let _is_off = sys::set_socket_option(socket, level, option, (&raw const off).cast(), size_of::<c_int>());
 }
