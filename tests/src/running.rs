@@ -38,9 +38,9 @@ pub fn run_within(command: &mut Command, limit: Duration) -> Outcome {
     finish(spawn(command), started, &describe(command), limit)
 }
 
-/// Starts a command with its output captured, in a process group of its own, with no signal ignored: whoever started the
-/// tests may ignore some (nohup(1)), which every program would inherit.
-pub fn spawn(command: &mut Command) -> Child {
+/// Has a command begin with no signal ignored: whoever started the tests may ignore some (nohup(1), a shell's `&`), which
+/// every program would inherit.
+pub(crate) fn ignore_no_signal(command: &mut Command) {
     let ignore_nothing = || {
         for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
             // SAFETY: SIG_DFL is no function that could be called, and these signals may all have it
@@ -52,6 +52,11 @@ pub fn spawn(command: &mut Command) -> Child {
     };
     // SAFETY: between fork and exec signal(2) may be called (signal-safety(7)), and nothing else is
     unsafe { command.pre_exec(ignore_nothing) };
+}
+
+/// Starts a command with its output captured, in a process group of its own, with no signal ignored.
+pub fn spawn(command: &mut Command) -> Child {
+    ignore_no_signal(command);
     let spawned = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -15,6 +15,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::cluster::wait_for;
+use crate::running::ignore_no_signal;
 
 /// How long the terminal may take to show what is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -54,7 +55,8 @@ struct Screen {
 }
 
 impl Terminal {
-    /// Starts a program as the leader of a session whose terminal this is, of 200 columns and 24 lines.
+    /// Starts a program as the leader of a session whose terminal this is, of 200 columns and 24 lines. It ignores no signal,
+    /// as what a terminal starts does.
     pub fn start(command: Command) -> Self {
         Self::start_in(command, 200)
     }
@@ -76,6 +78,7 @@ impl Terminal {
         };
         // SAFETY: between fork and exec this makes two system calls and touches no memory but its own stack
         unsafe { command.pre_exec(take) };
+        ignore_no_signal(&mut command);
         let child = command.spawn().expect("the terminal's program starts");
         // the command holds the terminal's other end
         drop((command, theirs));
