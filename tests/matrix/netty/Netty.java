@@ -37,7 +37,6 @@ public final class Netty {
                 }
                 return;
             }
-            System.out.println("connected to " + connected.channel().remoteAddress());
             connected.channel().closeFuture().await();
         } finally {
             group.shutdownGracefully(0, 1, java.util.concurrent.TimeUnit.SECONDS).await();
@@ -52,6 +51,11 @@ public final class Netty {
     }
 
     private static final class Printer extends SimpleChannelInboundHandler<ByteBuf> {
+        @Override
+        public void channelActive(ChannelHandlerContext context) {
+            System.out.println("connected to " + context.channel().remoteAddress());
+        }
+
         @Override
         protected void channelRead0(ChannelHandlerContext context, ByteBuf data) {
             System.out.print(data.toString(StandardCharsets.UTF_8));
