@@ -1,15 +1,13 @@
 //! Programs that the command left behind: they still run in the session when it ends, and have lost it.
 //!
 //! A background job of a script, or a daemon, keeps the library and asks a relay that is gone: what it does next fails, long
-//! after anybody looks. So they are named when the session ends. Nobody keeps a list of a session's programs, but each has
-//! the session's address in its environment, and the library among its mappings (proc_pid_environ(5), proc_pid_maps(5)). What
-//! cannot be seen, as with `hidepid` or in another user's processes, is not named.
+//! after anybody looks. So they are named when the session ends: the processes that are of it and have the library among their
+//! mappings (proc_pid_maps(5)).
 
-use kinject_protocol::environment;
+use kinject_protocol::membership::is_in_session;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs;
-use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -20,9 +18,6 @@ const ENDING: Duration = Duration::from_millis(300);
 
 /// How many programs are named.
 const MOST_NAMED: usize = 5;
-
-/// The most of an environment that is read: more than the kernel takes at an exec by default is not the session's.
-const MOST_ENVIRONMENT: u64 = 8 << 20;
 
 /// Processes with a session's environment that were there when its command had ended.
 pub(crate) struct Survivors(Vec<Survivor>);
@@ -36,7 +31,6 @@ struct Survivor {
 impl Survivors {
     /// Looks for them: `control` is the session's `KINJECT_CONTROL`.
     pub(crate) fn find(control: &str) -> Self {
-        let variable = format!("{}={control}", environment::CONTROL);
         let user = rustix::process::geteuid().as_raw();
         let network = fs::read_link("/proc/self/ns/net").ok();
         // without proc(5) there is nobody to be seen
@@ -45,7 +39,7 @@ impl Survivors {
             let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
             let process = entry.path();
             let is_of_session = entry.metadata().ok()?.uid() == user
-                && is_in_session(&process, variable.as_bytes())
+                && is_in_session(&process, control)
                 // in another network namespace it never had the cluster
                 && fs::read_link(process.join("ns/net")).ok() == network;
             let handle = is_of_session
@@ -130,17 +124,6 @@ impl std::fmt::Display for Survivor {
     }
 }
 
-/// Whether the process began with this variable in its environment, and with none that says that it leaves the session.
-fn is_in_session(process: &Path, variable: &[u8]) -> bool {
-    let mut environment = Vec::new();
-    let read = fs::File::open(process.join("environ"))
-        .and_then(|file| file.take(MOST_ENVIRONMENT).read_to_end(&mut environment));
-    let departure = [environment::SOCKET.as_bytes(), b"="].concat();
-    let has = |wanted: &[u8]| environment.split(|byte| *byte == 0).any(|entry| entry == wanted);
-    // a zombie's is empty
-    read.is_ok() && has(variable) && !has(&departure)
-}
-
 /// Whether it is a launcher or a relay of another session, which was started in this one and has its own way to a cluster.
 fn is_kinject(process: &Path) -> bool {
     let program = |process: &Path| fs::read_link(process.join("exe")).ok();
@@ -162,6 +145,8 @@ fn has_mapped(process: &Path, library: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kinject_protocol::environment;
+    use std::io::Read;
     use std::process::{Child, Command, Stdio};
 
     const CONTROL: &str = "0123456789abcdef0123456789abcdef:0000000000000001:kinject-survivors-test";
@@ -169,7 +154,7 @@ mod tests {
     fn sleeper(control: &str) -> Child {
         // it prints once it is there for good, and lives as long as its standard input
         let mut child = Command::new("sh")
-            .args(["-c", "echo ready; exec cat"])
+            .args(["-c", "echo ready; read -r line"])
             .env(environment::CONTROL, control)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
