@@ -13,6 +13,7 @@ mod ending;
 mod log;
 mod names;
 mod outsiders;
+mod processes;
 mod reached;
 mod readiness;
 mod registry;

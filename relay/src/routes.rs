@@ -7,13 +7,17 @@
 
 mod here;
 mod learnt;
+mod listeners;
 mod pod;
 
+pub(crate) use listeners::SessionListeners;
 pub(crate) use pod::{Pod, Transport};
 
+use crate::names::resolver::DNS_PORT;
 use ipnet::IpNet;
 use kinject_protocol::rules::{Rule, Way};
 use learnt::Learnt;
+use std::cell::LazyCell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -24,6 +28,7 @@ const MOST_NETWORKS: usize = 256;
 #[derive(Default)]
 pub(crate) struct Routes {
     rules: Vec<Rule>,
+    name_servers: Vec<IpAddr>,
     learnt: parking_lot::Mutex<Learnt>,
     networks: parking_lot::Mutex<Networks>,
     pod: parking_lot::Mutex<Option<Pod>>,
@@ -94,6 +99,17 @@ impl Routes {
         }
     }
 
+    /// With these name servers, which programs see in their resolv.conf: the session itself answers there.
+    pub(crate) fn with_name_servers(mut self, servers: Vec<IpAddr>) -> Self {
+        self.name_servers = servers;
+        self
+    }
+
+    /// Whether the session itself answers there, over UDP and TCP.
+    pub(crate) fn is_name_server(&self, target: SocketAddr) -> bool {
+        target.port() == DNS_PORT && self.name_servers.contains(&target.ip().to_canonical())
+    }
+
     /// The pod that the agent stands in.
     pub(crate) fn set_pod(&self, pod: Pod) {
         *self.pod.lock() = Some(pod);
@@ -102,7 +118,8 @@ impl Routes {
     /// What stands on loopback for this address, if it is the pod's own. That is what the agent says of itself: enough for what a
     /// program binds, but see [`Self::decide`].
     pub(crate) fn stand_in(&self, address: SocketAddr) -> Option<SocketAddr> {
-        self.pod.lock().as_ref()?.stand_in(address)
+        let is_of_this_machine = || here::is_of_this_machine(SocketAddr::new(address.ip().to_canonical(), 0));
+        self.pod.lock().as_ref()?.stand_in(address, is_of_this_machine)
     }
 
     /// The pod's address for which this one stands on loopback.
@@ -111,10 +128,15 @@ impl Routes {
     }
 
     /// What stands for a target that is the pod itself.
-    fn reached_here(&self, target: SocketAddr, transport: Option<Transport>) -> Option<SocketAddr> {
+    fn reached_here(
+        &self,
+        target: SocketAddr,
+        transport: Option<Transport>,
+        is_of_this_machine: impl FnOnce() -> bool,
+    ) -> Option<SocketAddr> {
         let pod = self.pod.lock();
         let pod = pod.as_ref()?;
-        let stand_in = pod.stand_in(target)?;
+        let stand_in = pod.stand_in(target, is_of_this_machine)?;
         // whose name it is does not depend on who listens
         transport
             .is_none_or(|transport| pod.is_reached_here(stand_in, transport))
@@ -202,16 +224,19 @@ impl Routes {
         let learnt = self.learnt.lock();
         let name = learnt.name(address);
         let port = transport.map(|_| target.port());
+        // what the kernel is asked, once at most
+        let is_of_this_machine = LazyCell::new(|| here::is_of_this_machine(target));
         let rule = self.rules.iter().find(|rule| rule.covers(address, name, port));
         let (way, cause) = match rule {
             Some(rule) => (rule.way, Cause::Rule(rule)),
             None if learnt.is_remote(address) => (Way::Remote, Cause::Default),
-            None if let Some(stand_in) = self.reached_here(target, transport) => {
+            None if transport.is_some() && self.is_name_server(target) => (Way::Remote, Cause::Default),
+            None if let Some(stand_in) = self.reached_here(target, transport, || *is_of_this_machine) => {
                 (Way::Local, Cause::Pod(stand_in))
             }
             None if self.networks.lock().contain(address) => (Way::Remote, Cause::Default),
             None if learnt.is_local(address) => (Way::Local, Cause::Learnt),
-            None if here::is_of_this_machine(target) => (Way::Local, Cause::Interface),
+            None if *is_of_this_machine => (Way::Local, Cause::Interface),
             None => (Way::Remote, Cause::Default),
         };
         Decision {
@@ -226,6 +251,7 @@ impl Routes {
 mod tests {
     use super::*;
     use kinject_protocol::control::SessionAddresses;
+    use std::rc::Rc;
 
     fn routes(rules: &[(Way, &str)]) -> Routes {
         let rules = rules
@@ -355,7 +381,7 @@ mod tests {
         let routes = routes(&[(Way::Remote, "10.244.0.5:443")]);
         let [v4, v6] = ["10.244.0.5", "fd00::5"].map(|address| address.parse().unwrap());
         let session = SessionAddresses::of(5);
-        routes.set_pod(Pod::new([v4, v6].into_iter(), session, false));
+        routes.set_pod(Pod::new([v4, v6].into_iter(), session, None));
         routes.add_pod_networks(&["10.244.0.0/24".parse().unwrap()]);
         let cause = |target: &str| {
             let decision = routes.decide(target.parse().unwrap(), Transport::Tcp);
@@ -379,31 +405,60 @@ mod tests {
         routes.set_pod(Pod::new(
             ["10.244.0.6".parse().unwrap()].into_iter(),
             session,
-            false,
+            None,
         ));
         assert_eq!(cause("10.244.0.5:80").1, "default");
         assert_eq!(cause("10.244.0.6:80").1, "the pod itself");
     }
 
-    #[test]
-    fn where_others_stand_beside_an_agent_its_address_is_theirs_unless_somebody_listens_here() {
-        let routes = Routes::default();
+    /// Beside an agent that somebody runs by hand at 10.244.0.5.
+    fn beside_others() -> Routes {
         let session = SessionAddresses::of(0x0001_0909);
+        let routes = Routes::default().with_name_servers(vec!["10.244.0.5".parse().unwrap()]);
         routes.set_pod(Pod::new(
             ["10.244.0.5".parse().unwrap()].into_iter(),
             session,
-            true,
+            Some(Rc::new(SessionListeners::of("a:b:c"))),
         ));
-        let listener = std::net::TcpListener::bind((session.pod_v4, 0)).unwrap();
-        let target = SocketAddr::new(
-            "10.244.0.5".parse().unwrap(),
-            listener.local_addr().unwrap().port(),
-        );
-        let cause = |transport| routes.decide(target, transport).cause.to_string();
-        assert_eq!(cause(Transport::Tcp), "the pod itself");
-        assert_eq!(cause(Transport::Udp), "default");
-        drop(listener);
-        assert_eq!(cause(Transport::Tcp), "default");
+        routes
+    }
+
+    #[test]
+    fn where_others_stand_beside_an_agent_its_address_is_theirs_unless_the_session_listens_there() {
+        let routes = beside_others();
+        let cause = |listener: &std::net::TcpListener, transport| {
+            let port = listener.local_addr().unwrap().port();
+            let target = SocketAddr::new("10.244.0.5".parse().unwrap(), port);
+            routes.decide(target, transport).cause.to_string()
+        };
+        let own = std::net::TcpListener::bind((SessionAddresses::of(0x0001_0909).pod_v4, 0)).unwrap();
+        assert_eq!(cause(&own, Transport::Tcp), "the pod itself");
+        assert_eq!(cause(&own, Transport::Udp), "default");
+        // this process is of no session
+        for everywhere in ["0.0.0.0:0", "[::]:0"] {
+            let other = std::net::TcpListener::bind(everywhere).unwrap();
+            assert_eq!(cause(&other, Transport::Tcp), "default", "{everywhere}");
+        }
+    }
+
+    #[test]
+    fn where_the_session_answers_questions_for_names_no_program_does() {
+        let routes = beside_others();
+        let by_rule = self::routes(&[(Way::Local, "10.0.0.0/8")]);
+        let by_rule = by_rule.with_name_servers(vec!["10.244.0.5".parse().unwrap()]);
+        // as if somebody listened at each port
+        *routes.pod.lock() = Some(Pod::new(
+            ["10.244.0.5".parse().unwrap()].into_iter(),
+            SessionAddresses::of(5),
+            None,
+        ));
+        let cause = |routes: &Routes, target: &str| {
+            let decision = routes.decide(target.parse().unwrap(), Transport::Udp);
+            decision.cause.to_string()
+        };
+        assert_eq!(cause(&routes, "10.244.0.5:53"), "default");
+        assert_eq!(cause(&routes, "10.244.0.5:54"), "the pod itself");
+        assert_eq!(cause(&by_rule, "10.244.0.5:53"), "--local 10.0.0.0/8");
     }
 
     #[test]

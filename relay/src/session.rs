@@ -20,7 +20,7 @@ use crate::names::shown::ShownResolvConf;
 use crate::outsiders::Outsiders;
 use crate::registry::Registry;
 use crate::report::Failure;
-use crate::routes::{Pod, Routes};
+use crate::routes::{Pod, Routes, SessionListeners};
 use crate::ticker::Ticker;
 use crate::trace::Trace;
 use crate::uplink::{Connector, Keeper, Up, Uplink};
@@ -218,6 +218,7 @@ async fn bring_up(
             "is the disk full, or the path longer than 107 bytes? XDG_RUNTIME_DIR names the folder for sessions",
         )
     })?;
+    let address = control.address;
     let network = control.listeners.first().and_then(ControlListener::network);
     let number = u32::from_str_radix(&config.session, 16).unwrap_or_default();
     let addresses = SessionAddresses::of(number);
@@ -236,7 +237,7 @@ async fn bring_up(
         tls: established.way.security == Security::Tls,
         not_by_proxy: established.way.not_by_proxy.clone(),
         socket,
-        control: Confidential(control.address),
+        control: Confidential(address.clone()),
     };
     let shown = ShownResolvConf::of_pod(&established.resolv_conf);
     shown.write(&config.folder).map_err(|error| {
@@ -248,12 +249,13 @@ async fn bring_up(
             "is the disk full?",
         )
     })?;
-    let routes = Rc::new(Routes::new(config.rules.clone()));
+    let routes = Rc::new(Routes::new(config.rules.clone()).with_name_servers(shown.servers));
     let is_pod = matches!(config.target, Target::Kubernetes(_));
     // an agent that somebody runs by hand may well stand in this machine's own network
+    let shared_with = (!is_pod).then(|| Rc::new(SessionListeners::of(&address)));
     let note_pod = move |routes: &Routes, up: &Up| {
         let sources = up.names.sources.iter().map(|source| source.address);
-        routes.set_pod(Pod::new(sources, addresses, !is_pod));
+        routes.set_pod(Pod::new(sources, addresses, shared_with.clone()));
         if is_pod {
             routes.add_pod_networks(&up.names.networks);
         }
@@ -273,7 +275,6 @@ async fn bring_up(
             Rc::clone(&trace),
             Advice::new(events.clone()),
             LocalNames::new(events.clone()),
-            shown.servers,
         ),
         uplink,
         routes,

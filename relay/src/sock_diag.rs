@@ -57,6 +57,16 @@ impl Inquiry {
 
     /// The inode of the socket of this protocol with these addresses, 0 if it has none.
     pub(crate) fn inode(&self, protocol: u8, local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
+        self.socket(protocol, local, peer).map(|found| found.inode)
+    }
+
+    /// The socket of this protocol that gets what `peer` sends to the address `local`.
+    pub(crate) fn socket(
+        &self,
+        protocol: u8,
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) -> io::Result<InetResponseHeader> {
         let number = self.ask(protocol, local, peer)?;
         let mut answer = [0; MESSAGE];
         loop {
@@ -72,7 +82,7 @@ impl Inquiry {
             if ports != (local.port(), peer.port()) {
                 return Err(io::Error::other("the kernel answered about another socket"));
             }
-            return Ok(found.inode);
+            return Ok(found);
         }
     }
 

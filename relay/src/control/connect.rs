@@ -72,7 +72,7 @@ pub(crate) async fn serve(
             .ended("left to this machine");
         return answer(&call, &Reply::Local);
     }
-    if session.resolver.is_name_server(target) {
+    if session.routes.is_name_server(target) {
         return serve_names(session, &call, &program, target).await;
     }
     if let Some((ours, stream, _connected)) = establish(session, call, program, target).await {

@@ -4,6 +4,7 @@
 //! connect that takes longer than a moment the relay looks whether any process still has the socket open:
 //! `/proc/PID/fd` shows sockets as `socket:[INODE]` (proc(5)). One scan a second serves all of them.
 
+use crate::processes;
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
@@ -83,35 +84,15 @@ impl Drop for Forget<'_> {
     }
 }
 
-/// Which of these sockets another process has open. A process that may not be looked into counts as having none of
-/// them: it is another user's, and a session's socket belongs to the session's user.
+/// Which of these sockets another process has open. One that may not be looked into is another user's, and a session's socket
+/// belongs to the session's user.
 fn open_sockets(wanted: &HashSet<u64>) -> HashSet<u64> {
-    let mut open = HashSet::new();
-    let own = std::process::id().to_string();
-    let Ok(processes) = std::fs::read_dir("/proc") else {
+    let Ok(processes) = processes::others() else {
         return wanted.clone();
     };
-    for process in processes.flatten() {
-        let name = process.file_name();
-        let is_process = name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
-        if !is_process || name == own.as_str() {
-            continue;
-        }
-        let Ok(files) = std::fs::read_dir(process.path().join("fd")) else {
-            continue;
-        };
-        for file in files.flatten() {
-            let Ok(target) = std::fs::read_link(file.path()) else {
-                continue;
-            };
-            if let Some(inode) = target
-                .to_str()
-                .and_then(socket_inode)
-                .filter(|inode| wanted.contains(inode))
-            {
-                open.insert(inode);
-            }
-        }
+    let mut open = HashSet::new();
+    for process in processes {
+        open.extend(processes::sockets(&process).filter(|inode| wanted.contains(inode)));
         if open.len() == wanted.len() {
             break;
         }
@@ -119,20 +100,9 @@ fn open_sockets(wanted: &HashSet<u64>) -> HashSet<u64> {
     open
 }
 
-fn socket_inode(link: &str) -> Option<u64> {
-    link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_socket_links_have_an_inode() {
-        assert_eq!(socket_inode("socket:[1234]"), Some(1234));
-        assert_eq!(socket_inode("pipe:[1234]"), None);
-        assert_eq!(socket_inode("socket:[x]"), None);
-    }
 
     #[test]
     fn a_socket_that_no_other_process_holds_is_abandoned() {

@@ -159,7 +159,7 @@ impl Flow {
                     Ok(Err(error)) => return log::warn!("datagrams to {}: {error}", self.target),
                 },
             };
-            if ahead.is_none() && session.resolver.is_name_server(self.target) {
+            if ahead.is_none() && session.routes.is_name_server(self.target) {
                 names::answer(session, &self.socket).await;
                 continue;
             }

@@ -319,7 +319,7 @@ async fn open(
 ) -> io::Result<Result<Rc<Flow>, DialError>> {
     let mut stream = None;
     let verdict = tokio::time::timeout(QUICK, async {
-        if session.resolver.is_name_server(target) {
+        if session.routes.is_name_server(target) {
             return Ok(());
         }
         let stream = stream.insert(flow::request(session, target).await?);

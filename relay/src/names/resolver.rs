@@ -24,7 +24,7 @@ use hickory_proto::rr::RecordType;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Family, Purpose, Reply};
 use kinject_protocol::rules::Way;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ use std::time::Duration;
 pub(super) const TUNNEL_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where name servers listen.
-pub(super) const DNS_PORT: u16 = 53;
+pub(crate) const DNS_PORT: u16 = 53;
 
 /// The session's resolver.
 pub(crate) struct Resolver {
@@ -45,7 +45,6 @@ pub(crate) struct Resolver {
     pub(super) foreign: Foreign,
     addresses: Cache<(String, RecordType), Answer>,
     pub(super) messages: MessageCache,
-    name_servers: Vec<IpAddr>,
 }
 
 /// The addresses of a name and its canonical form.
@@ -55,14 +54,8 @@ struct Found {
 }
 
 impl Resolver {
-    /// A resolver for programs that see `name_servers` in their resolv.conf.
-    pub(crate) fn new(
-        uplink: Rc<Uplink>,
-        trace: Rc<Trace>,
-        advice: Advice,
-        local: LocalNames,
-        name_servers: Vec<IpAddr>,
-    ) -> Self {
+    /// A resolver that remembers nothing yet.
+    pub(crate) fn new(uplink: Rc<Uplink>, trace: Rc<Trace>, advice: Advice, local: LocalNames) -> Self {
         Self {
             advice,
             local,
@@ -72,13 +65,7 @@ impl Resolver {
             trace,
             addresses: Cache::default(),
             messages: MessageCache::default(),
-            name_servers,
         }
-    }
-
-    /// Whether the session itself answers there, over UDP and TCP: as [`Self::exchange`] does.
-    pub(crate) fn is_name_server(&self, target: SocketAddr) -> bool {
-        target.port() == DNS_PORT && self.name_servers.contains(&target.ip().to_canonical())
     }
 
     /// Forgets all answers.

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use kinject_tests::place::shared_sandbox;
+use kinject_tests::place::{Place, sandbox, shared_sandbox};
 use kinject_tests::programs::{Program, installed, interpreter, python};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::{Session, kinject_run, write_line};
@@ -236,6 +236,89 @@ impl Drop for PodServer {
             "a server failed"
         );
     }
+}
+
+/// Servers of TCP and UDP on all addresses, at one port that it prints; what they answer is its argument. They live as long as
+/// its standard input.
+const HOST: &str = "
+import socket, sys, threading
+while True:
+    server = socket.create_server(('', int(sys.argv[2])))
+    packets = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try: packets.bind(server.getsockname())
+    except OSError: continue
+    break
+def answer():
+    while True:
+        with server.accept()[0] as stream: stream.sendall(sys.argv[1].encode())
+def echo():
+    while True: packets.sendto(sys.argv[1].encode(), packets.recvfrom(9)[1])
+for serve in (answer, echo): threading.Thread(target=serve, daemon=True).start()
+print(server.getsockname()[1], flush=True)
+sys.stdin.read()
+";
+
+struct Host {
+    child: Child,
+    port: u16,
+}
+
+impl Host {
+    fn start(mut command: Command, answer: &str, port: u16) -> Self {
+        let mut child = command
+            .args(["-SEc", HOST, answer, &port.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let port = line.trim_end().parse().unwrap();
+        Self { child, port }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let status = self.child.wait();
+        assert!(
+            std::thread::panicking() || status.is_ok_and(|status| status.success()),
+            "a server failed"
+        );
+    }
+}
+
+/// An agent that somebody runs by hand stands in a network with other servers, which are no session's.
+#[test]
+fn a_port_of_the_agents_host_is_taken_for_this_machines_only_where_the_session_listens() {
+    let sandbox = sandbox();
+    let there = Host::start(sandbox.enter(interpreter()), "there", 0);
+    let place = Place::Sandbox(sandbox);
+    let session = Session::start::<&str>(&place, &[]);
+    let port = there.port.to_string();
+    let ask = "
+import socket, sys
+target = ('10.244.0.5', int(sys.argv[1]))
+with socket.create_connection(target, 9) as stream: print(stream.recv(99).decode())
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as packets:
+    packets.settimeout(9)
+    packets.sendto(b'?', target)
+    print(packets.recv(99).decode())
+";
+    let asked = || {
+        let mut command = session.command(interpreter());
+        run(command.args(["-SEc", ask, &port])).succeeded().stdout.clone()
+    };
+    let outside = Host::start(Command::new(interpreter()), "here, in no session", there.port);
+    assert_eq!(asked(), "there\nthere\n");
+    drop(outside);
+    let inside = Host::start(session.command(interpreter()), "here, in the session", there.port);
+    assert_eq!(asked(), "here, in the session\nhere, in the session\n");
+    drop(inside);
+    assert_eq!(asked(), "there\nthere\n");
 }
 
 #[test]

@@ -1,0 +1,155 @@
+//! Whether one of the session's programs takes what comes to an address of this machine.
+//!
+//! Other programs of this machine have sockets, too, and most of them are bound to all addresses: a server of the user's own, in no
+//! session, is not what a program means that connects to the agent's host.
+
+use super::Transport;
+use crate::log;
+use crate::processes;
+use crate::sock_diag::Inquiry;
+use kinject_protocol::membership;
+use netlink_packet_sock_diag::constants::{IPPROTO_TCP, IPPROTO_UDP};
+use std::cell::OnceCell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// How long it is remembered whose a socket is: to ask costs the relay some milliseconds, which many connects in a row would
+/// add up.
+const REMEMBERED: Duration = Duration::from_secs(1);
+
+/// The sockets of the session's programs.
+pub(crate) struct SessionListeners {
+    /// The session's `KINJECT_CONTROL`, which its programs have in their environment.
+    control: String,
+    inquiry: OnceCell<Option<Inquiry>>,
+    last: parking_lot::Mutex<Option<Known>>,
+}
+
+/// Whose a socket was found to be.
+struct Known {
+    inode: u32,
+    is_ours: bool,
+    since: Instant,
+}
+
+impl SessionListeners {
+    /// Those of the session with this `KINJECT_CONTROL`.
+    pub(crate) fn of(control: &str) -> Self {
+        Self {
+            control: control.to_owned(),
+            inquiry: OnceCell::new(),
+            last: parking_lot::Mutex::default(),
+        }
+    }
+
+    /// Whether one of them takes what comes to this address, as far as the kernel tells. The address is one that no other
+    /// program has a reason to bind.
+    pub(super) fn take(&self, address: SocketAddr, transport: Transport) -> bool {
+        let inquiry = self.inquiry.get_or_init(|| {
+            let opened = Inquiry::open();
+            opened
+                .inspect_err(|error| log::info!("the kernel does not tell who listens: {error}"))
+                .ok()
+        });
+        let protocol = match transport {
+            Transport::Tcp => IPPROTO_TCP,
+            Transport::Udp => IPPROTO_UDP,
+        };
+        let nobody = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        let found = inquiry
+            .as_ref()
+            .and_then(|inquiry| inquiry.socket(protocol, address, nobody).ok());
+        let Some(found) = found else { return false };
+        found.socket_id.source_address.to_canonical() == address.ip() || self.is_ours(found.inode)
+    }
+
+    fn is_ours(&self, inode: u32) -> bool {
+        let mut last = self.last.lock();
+        if let Some(known) = &*last
+            && known.inode == inode
+            && known.since.elapsed() < REMEMBERED
+        {
+            return known.is_ours;
+        }
+        // without proc(5) nobody is known to be of the session
+        let is_ours = processes::others().is_ok_and(|mut processes| {
+            processes.any(|process| {
+                membership::is_in_session(&process, &self.control)
+                    && processes::sockets(&process).any(|open| open == u64::from(inode))
+            })
+        });
+        *last = Some(Known {
+            inode,
+            is_ours,
+            since: Instant::now(),
+        });
+        is_ours
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kinject_protocol::environment;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Child, Command, Stdio};
+
+    const STAND_IN: Ipv4Addr = Ipv4Addr::new(127, 106, 3, 4);
+
+    /// A process with this address of a session, which listens everywhere, and its port. It lives as long as its standard
+    /// input.
+    fn listener(control: &str, transport: Transport) -> (Child, u16) {
+        let kind = match transport {
+            Transport::Tcp => "SOCK_STREAM",
+            Transport::Udp => "SOCK_DGRAM",
+        };
+        let program = format!(
+            "import socket, sys
+bound = socket.socket(socket.AF_INET, socket.{kind})
+bound.bind(('', 0))
+if bound.type == socket.SOCK_STREAM: bound.listen()
+print(bound.getsockname()[1], flush=True)
+sys.stdin.read()"
+        );
+        let mut child = Command::new("python3")
+            .args(["-c", &program])
+            .env(environment::CONTROL, control)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        lines.read_line(&mut line).unwrap();
+        (child, line.trim_end().parse().unwrap())
+    }
+
+    #[test]
+    fn a_socket_for_all_addresses_counts_if_a_program_of_the_session_has_it() {
+        let sockets = SessionListeners::of("a:b:listeners-test");
+        for transport in [Transport::Tcp, Transport::Udp] {
+            for (control, is_ours) in [("a:b:listeners-test", true), ("a:b:another", false)] {
+                let (mut child, port) = listener(control, transport);
+                let there = SocketAddr::new(STAND_IN.into(), port);
+                // asked anew, and from memory
+                for _ in 0..2 {
+                    assert_eq!(sockets.take(there, transport), is_ours, "{transport:?} {control}");
+                }
+                drop(child.stdin.take());
+                child.wait().unwrap();
+                assert!(!sockets.take(there, transport), "{transport:?} {control}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_socket_for_the_sessions_own_address_is_the_sessions() {
+        let sockets = SessionListeners::of("a:b:listeners-test");
+        let listener = std::net::TcpListener::bind((STAND_IN, 0)).unwrap();
+        let there = listener.local_addr().unwrap();
+        assert!(sockets.take(there, Transport::Tcp));
+        assert!(!sockets.take(there, Transport::Udp));
+        drop(listener);
+        assert!(!sockets.take(there, Transport::Tcp));
+    }
+}
