@@ -5,7 +5,8 @@
 //! sanitizer that is writing a report meets memory that is not its own. And dlsym is one of our hooks.
 //!
 //! Nothing is locked. Objects that the program was started with are never unloaded, and stand before all others in the list;
-//! a walk that begins at one of ours ends at libc, which is one of them.
+//! a walk that begins at one of ours ends at libc, which is one of them. What was loaded later may be unloaded at any time, so
+//! it is looked for with dl_iterate_phdr(3), during which the dynamic linker waits ([`loaded_function`]).
 
 use core::ffi::CStr;
 use core::num::NonZeroUsize;
@@ -143,6 +144,59 @@ impl Object {
         let found = self.tables()?.find(name, is_wanted)?;
         NonZeroUsize::new(self.map().base.wrapping_add(found.value))
     }
+}
+
+/// The function that a library of that name (`DT_SONAME`) defines, if the library is loaded, whenever that was. The caller has to
+/// know that it stays loaded.
+pub(crate) fn loaded_function(library: &CStr, name: &CStr) -> Option<NonZeroUsize> {
+    let mut wanted = Wanted {
+        library,
+        name,
+        found: None,
+    };
+    // SAFETY: the callback gets `wanted`, which lives until the call is over
+    unsafe { libc::dl_iterate_phdr(Some(look_into), (&raw mut wanted).cast()) };
+    wanted.found
+}
+
+/// What [`look_into`] looks for.
+struct Wanted<'a> {
+    library: &'a CStr,
+    name: &'a CStr,
+    found: Option<NonZeroUsize>,
+}
+
+/// Looks into one object, which stays loaded meanwhile; the walk ends with the library that is wanted.
+unsafe extern "C" fn look_into(
+    information: *mut libc::dl_phdr_info,
+    _size: libc::size_t,
+    wanted: *mut c_void,
+) -> c_int {
+    // SAFETY: the dynamic linker describes an object, and nobody else has the description
+    let information = unsafe { &*information };
+    // SAFETY: this is what `loaded_function` passes
+    let wanted = unsafe { &mut *wanted.cast::<Wanted<'_>>() };
+    let base = information.dlpi_addr as usize;
+    let mut map = LinkMap {
+        base,
+        path: information.dlpi_name,
+        dynamic: ptr::null(),
+        next: ptr::null(),
+        previous: ptr::null(),
+    };
+    for index in 0..usize::from(information.dlpi_phnum) {
+        // SAFETY: the object has that many program headers
+        let header = unsafe { information.dlpi_phdr.wrapping_add(index).read() };
+        if header.p_type == libc::PT_DYNAMIC {
+            map.dynamic = ptr::with_exposed_provenance(base.wrapping_add(header.p_vaddr as usize));
+        }
+    }
+    let object = Object(NonNull::from(&mut map));
+    let is_wanted = object.has_name(wanted.library);
+    if is_wanted {
+        wanted.found = object.function(wanted.name);
+    }
+    c_int::from(is_wanted)
 }
 
 /// What the dynamic section of an object points to.
@@ -419,6 +473,21 @@ mod tests {
         };
         assert!(libc.defines(c"posix_spawn", old));
         assert_ne!(libc.function(c"posix_spawn"), Some(old));
+    }
+
+    #[test]
+    fn a_function_is_found_in_a_library_that_was_loaded_later() {
+        const LIBRARY: &CStr = c"libBrokenLocale.so.1";
+        const NAME: &CStr = c"__ctype_get_mb_cur_max";
+        assert_eq!(loaded_function(LIBRARY, NAME), None);
+        // SAFETY: the name is a C string, and libc's library does nothing when it is loaded
+        let library = unsafe { libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_LAZY) };
+        assert!(!library.is_null());
+        // SAFETY: the handle is dlopen's, and the name a C string
+        let expected = unsafe { libc::dlsym(library, NAME.as_ptr()) } as usize;
+        assert_eq!(loaded_function(LIBRARY, NAME), NonZeroUsize::new(expected));
+        assert_eq!(loaded_function(LIBRARY, c"no_such_function"), None);
+        assert_eq!(loaded_function(LIBC, c"connect"), next(c"connect"));
     }
 
     #[test]

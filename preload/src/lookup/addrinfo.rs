@@ -146,7 +146,8 @@ fn as_number(native: Native, node: *const c_char, flags: c_int) -> c_int {
     code
 }
 
-fn numeric_hints(family: c_int) -> addrinfo {
+/// Hints for a number of this family.
+pub(super) fn numeric_hints(family: c_int) -> addrinfo {
     // SAFETY: an addrinfo of zeros is what programs begin their hints with
     let mut hints: addrinfo = unsafe { core::mem::zeroed() };
     hints.ai_family = family;

@@ -3,11 +3,17 @@
 //! glibc converts names with libidn2, which it loads at first use and keeps, in the character set of the program's
 //! locale. So do we, with the same functions and flags, and before that libc itself judges whether it would. Where
 //! libidn2 is not installed, libc refuses names that need it, and shows encoded names as they are.
+//!
+//! libc loads it in a way of its own that dlerror(3) does not tell of. dlopen(3), whether it finds the library or not, would end
+//! what the program has yet to read there. So it is always libc that loads the library, and we find it where it is then.
 
+use super::addrinfo::numeric_hints;
+use crate::{link_map, real};
 use core::ffi::CStr;
 use core::mem;
+use core::num::NonZeroUsize;
 use core::ptr::{self, NonNull};
-use libc::{c_char, c_int, c_void};
+use libc::{c_char, c_int};
 
 /// netdb.h's flags.
 pub(super) const AI_IDN: c_int = 0x0040;
@@ -100,12 +106,33 @@ unsafe fn converted(convert: Convert, name: *const c_char) -> Result<Converted, 
     }
 }
 
-/// A function of libidn2, which stays loaded, as it does when libc loads it.
+/// A function of libidn2, which stays loaded once libc uses it; none where libc cannot load it.
 fn function(name: &CStr) -> Option<Convert> {
-    // SAFETY: the name of the library is a C string
-    let library = NonNull::new(unsafe { libc::dlopen(LIBRARY.as_ptr(), libc::RTLD_LAZY) })?;
-    // SAFETY: dlopen gave the handle, and the name is a C string
-    let found = NonNull::new(unsafe { libc::dlsym(library.as_ptr(), name.as_ptr()) })?;
+    have_libc_load_it();
+    let found = link_map::loaded_function(LIBRARY, name)?;
     // SAFETY: libidn2's documentation has this signature for both functions
-    Some(unsafe { mem::transmute::<*mut c_void, Convert>(found.as_ptr()) })
+    Some(unsafe { mem::transmute::<NonZeroUsize, Convert>(found) })
+}
+
+/// Asks libc for a number, to be shown as people read it: it leaves the number as it is, but not without libidn2.
+fn have_libc_load_it() {
+    let Some(native) = real::getaddrinfo.get() else {
+        return;
+    };
+    let mut hints = numeric_hints(libc::AF_INET);
+    hints.ai_flags |= libc::AI_CANONNAME | AI_CANONIDN;
+    let mut list = ptr::null_mut();
+    // SAFETY: the number is a C string, and the list comes back in `list`
+    let code = unsafe {
+        native(
+            c"127.0.0.1".as_ptr(),
+            ptr::null(),
+            &raw const hints,
+            &raw mut list,
+        )
+    };
+    if code == 0 {
+        // SAFETY: libc made the list, and nobody else has it
+        unsafe { libc::freeaddrinfo(list) };
+    }
 }

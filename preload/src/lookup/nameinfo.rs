@@ -192,7 +192,7 @@ impl Call {
     /// Writes the name, and lets libc write the service.
     fn give(self, name: &[u8]) -> c_int {
         let decoded = match self.flags & NI_IDN != 0 {
-            true => idn::decoded(name),
+            true => errno::kept(|| idn::decoded(name)),
             false => Ok(None),
         };
         let decoded = match decoded {

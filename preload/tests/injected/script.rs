@@ -92,6 +92,7 @@ pub(crate) fn addresses(name: &str) -> Option<(&'static str, Vec<IpAddr>)> {
         ),
         "dual" => ("dual.default.svc.cluster.local", &["fd00::10", "10.96.0.10"]),
         "six" => ("six.default.svc.cluster.local", &["fd00::6"]),
+        "bookshop" => ("xn--bcher-kva.test", &["10.96.10.90"]),
         "plain" => ("", &["10.96.10.2"]),
         "many" => {
             let all = (0..1024).map(|number: u32| IpAddr::from(number.to_be_bytes().map(|byte| byte | 8)));
