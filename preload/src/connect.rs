@@ -30,6 +30,12 @@ hook! {
     }
 }
 
+hook! {
+    unsafe fn __connect(socket: c_int, address: *const sockaddr, length: socklen_t) -> c_int => hooked_alias {
+        alias_in_session(socket, address, length)
+    }
+}
+
 /// libc's function.
 type Native = unsafe extern "C" fn(c_int, *const sockaddr, socklen_t) -> c_int;
 
@@ -49,7 +55,16 @@ pub(crate) extern "C" fn connect_in_session(
     address: *const sockaddr,
     length: socklen_t,
 ) -> c_int {
-    let Some(native) = real::connect.get() else {
+    connect_by(real::connect.get(), socket, address, length)
+}
+
+extern "C" fn alias_in_session(socket: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+    connect_by(real::__connect.get(), socket, address, length)
+}
+
+#[inline]
+fn connect_by(native: Option<Native>, socket: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+    let Some(native) = native else {
         return Errno(libc::ENOSYS).fail();
     };
     // SAFETY: these are the program's own arguments, which the kernel checks

@@ -1,4 +1,4 @@
-//! open(2), openat(2), fopen(3) and the names that fortified and large-file programs know them by.
+//! open(2), openat(2), fopen(3) and their other names in libc, among them those for fortified and large-file programs.
 //!
 //! A program that speaks with name servers itself reads `/etc/resolv.conf`. In a session it gets the pod's, which lies
 //! in the session's folder, and so the pod's search list and the cluster's name server. Only reading is turned
@@ -43,6 +43,18 @@ hook! {
 hook! {
     unsafe fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => hooked_open64 {
         open64_in_session(path, flags, mode)
+    }
+}
+
+hook! {
+    unsafe fn __open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => hooked_open_alias {
+        open_alias_in_session(path, flags, mode)
+    }
+}
+
+hook! {
+    unsafe fn __open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => hooked_open64_alias {
+        open64_alias_in_session(path, flags, mode)
     }
 }
 
@@ -94,6 +106,12 @@ hook! {
     }
 }
 
+hook! {
+    unsafe fn _IO_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE => hooked_fopen_alias {
+        fopen_alias_in_session(path, mode)
+    }
+}
+
 /// `extern "C"` functions that call libc's one with their own arguments and see to the descriptor.
 macro_rules! opening {
     ($($real:ident: $name:ident($($argument:ident: $type:ty),*) of $path:ident, $flags:ident;)*) => {$(
@@ -112,6 +130,8 @@ macro_rules! opening {
 opening! {
     open: open_in_session(path: *const c_char, flags: c_int, mode: mode_t) of path, flags;
     open64: open64_in_session(path: *const c_char, flags: c_int, mode: mode_t) of path, flags;
+    __open: open_alias_in_session(path: *const c_char, flags: c_int, mode: mode_t) of path, flags;
+    __open64: open64_alias_in_session(path: *const c_char, flags: c_int, mode: mode_t) of path, flags;
     openat: openat_in_session(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t) of path, flags;
     openat64: openat64_in_session(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t) of path, flags;
     __open_2: open_2_in_session(path: *const c_char, flags: c_int) of path, flags;
@@ -129,6 +149,13 @@ extern "C" fn fopen_in_session(path: *const c_char, mode: *const c_char) -> *mut
 
 extern "C" fn fopen64_in_session(path: *const c_char, mode: *const c_char) -> *mut FILE {
     match real::fopen64.get() {
+        Some(native) => fopen_by(native, path, mode),
+        None => no_stream(),
+    }
+}
+
+extern "C" fn fopen_alias_in_session(path: *const c_char, mode: *const c_char) -> *mut FILE {
+    match real::_IO_fopen.get() {
         Some(native) => fopen_by(native, path, mode),
         None => no_stream(),
     }

@@ -6,6 +6,9 @@
 //! find the same. Nothing is locked that a fork could leave locked, and dlsym itself is called only for what stands
 //! neither in libc nor before it ([`crate::link_map`] says why).
 //!
+//! libc has some functions under a second name (`__connect`). Each name is looked up by itself: a library between ours and libc
+//! may define the first one, and reach libc by the second.
+//!
 //! The atomics hold nothing before that, and names belong to types: a pointer in a static would be one more that the
 //! dynamic linker adjusts at every exec.
 //!
@@ -151,6 +154,7 @@ type Destructor = unsafe extern "C" fn(*mut c_void);
 
 functions! {
     connect: fn(c_int, *const sockaddr, socklen_t) -> c_int;
+    __connect: fn(c_int, *const sockaddr, socklen_t) -> c_int;
     getsockopt: fn(c_int, c_int, c_int, *mut c_void, *mut socklen_t) -> c_int;
     getpeername: fn(c_int, *mut sockaddr, *mut socklen_t) -> c_int;
     getsockname: fn(c_int, *mut sockaddr, *mut socklen_t) -> c_int;
@@ -196,6 +200,8 @@ functions! {
     ) -> c_int, in "libresolv.so.2";
     open: fn(*const c_char, c_int, mode_t) -> c_int;
     open64: fn(*const c_char, c_int, mode_t) -> c_int;
+    __open: fn(*const c_char, c_int, mode_t) -> c_int;
+    __open64: fn(*const c_char, c_int, mode_t) -> c_int;
     openat: fn(c_int, *const c_char, c_int, mode_t) -> c_int;
     openat64: fn(c_int, *const c_char, c_int, mode_t) -> c_int;
     __open_2: fn(*const c_char, c_int) -> c_int;
@@ -203,13 +209,16 @@ functions! {
     __openat_2: fn(c_int, *const c_char, c_int) -> c_int;
     __openat64_2: fn(c_int, *const c_char, c_int) -> c_int;
     read: fn(c_int, *mut c_void, size_t) -> ssize_t;
+    __read: fn(c_int, *mut c_void, size_t) -> ssize_t;
     __read_chk: fn(c_int, *mut c_void, size_t, size_t) -> ssize_t;
     readv: fn(c_int, *const iovec, c_int) -> ssize_t;
     recv: fn(c_int, *mut c_void, size_t, c_int) -> ssize_t;
     __recv_chk: fn(c_int, *mut c_void, size_t, size_t, c_int) -> ssize_t;
     write: fn(c_int, *const c_void, size_t) -> ssize_t;
+    __write: fn(c_int, *const c_void, size_t) -> ssize_t;
     writev: fn(c_int, *const iovec, c_int) -> ssize_t;
     send: fn(c_int, *const c_void, size_t, c_int) -> ssize_t;
+    __send: fn(c_int, *const c_void, size_t, c_int) -> ssize_t;
     stat: fn(*const c_char, *mut c_void) -> c_int;
     stat64: fn(*const c_char, *mut c_void) -> c_int;
     lstat: fn(*const c_char, *mut c_void) -> c_int;
@@ -227,6 +236,7 @@ functions! {
     faccessat: fn(c_int, *const c_char, c_int, c_int) -> c_int;
     fopen: fn(*const c_char, *const c_char) -> *mut FILE;
     fopen64: fn(*const c_char, *const c_char) -> *mut FILE;
+    _IO_fopen: fn(*const c_char, *const c_char) -> *mut FILE;
     execve: fn(*const c_char, Argv, Argv) -> c_int;
     execv: fn(*const c_char, Argv) -> c_int;
     execvp: fn(*const c_char, Argv) -> c_int;
@@ -236,7 +246,8 @@ functions! {
     posix_spawn: fn(*mut pid_t, *const c_char, *const c_void, *const c_void, Argv, Argv) -> c_int;
     posix_spawnp: fn(*mut pid_t, *const c_char, *const c_void, *const c_void, Argv, Argv) -> c_int;
     system: fn(*const c_char) -> c_int;
-    popen: fn(*const c_char, *const c_char) -> *mut libc::FILE;
+    popen: fn(*const c_char, *const c_char) -> *mut FILE;
+    _IO_popen: fn(*const c_char, *const c_char) -> *mut FILE;
     pthread_key_create: fn(*mut pthread_key_t, Destructor) -> c_int;
     pthread_key_delete: fn(pthread_key_t) -> c_int;
     pthread_getspecific: fn(pthread_key_t) -> *mut c_void;

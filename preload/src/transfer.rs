@@ -29,14 +29,17 @@ macro_rules! transferring {
 
 transferring! {
     read = hooked_read, read_in_session(buffer: *mut c_void, size: size_t);
+    __read = hooked_read_alias, read_alias_in_session(buffer: *mut c_void, size: size_t);
     __read_chk = hooked_read_chk, read_chk_in_session(buffer: *mut c_void, size: size_t, room: size_t);
     readv = hooked_readv, readv_in_session(parts: *const iovec, count: c_int);
     recv = hooked_recv, recv_in_session(buffer: *mut c_void, size: size_t, flags: c_int);
     __recv_chk = hooked_recv_chk,
         recv_chk_in_session(buffer: *mut c_void, size: size_t, room: size_t, flags: c_int);
     write = hooked_write, write_in_session(data: *const c_void, size: size_t);
+    __write = hooked_write_alias, write_alias_in_session(data: *const c_void, size: size_t);
     writev = hooked_writev, writev_in_session(parts: *const iovec, count: c_int);
     send = hooked_send, send_in_session(data: *const c_void, size: size_t, flags: c_int);
+    __send = hooked_send_alias, send_alias_in_session(data: *const c_void, size: size_t, flags: c_int);
 }
 
 /// The result of a transfer, with the error that the socket has for the program.

@@ -27,6 +27,12 @@ hook! {
     }
 }
 
+hook! {
+    unsafe fn _IO_popen(command: *const c_char, mode: *const c_char) -> *mut FILE => hooked_popen_alias {
+        popen_alias_in_session(command, mode)
+    }
+}
+
 extern "C" fn system_in_session(command: *const c_char) -> c_int {
     let Some(native) = real::system.get() else {
         return Errno(libc::ENOSYS).fail();
@@ -40,7 +46,18 @@ extern "C" fn system_in_session(command: *const c_char) -> c_int {
 }
 
 extern "C" fn popen_in_session(command: *const c_char, mode: *const c_char) -> *mut FILE {
-    let Some(native) = real::popen.get() else {
+    popen_by(real::popen.get(), command, mode)
+}
+
+extern "C" fn popen_alias_in_session(command: *const c_char, mode: *const c_char) -> *mut FILE {
+    popen_by(real::_IO_popen.get(), command, mode)
+}
+
+/// libc's function.
+type Popen = unsafe extern "C" fn(*const c_char, *const c_char) -> *mut FILE;
+
+fn popen_by(native: Option<Popen>, command: *const c_char, mode: *const c_char) -> *mut FILE {
+    let Some(native) = native else {
         Errno(libc::ENOSYS).set();
         return ptr::null_mut();
     };

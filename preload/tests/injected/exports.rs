@@ -1,13 +1,18 @@
 //! What the library shows to the dynamic linker.
 
 use crate::program::built_library;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn tool(name: &str, args: &[&str]) -> String {
+    tool_for(name, args, &built_library())
+}
+
+fn tool_for(name: &str, args: &[&str], library: &Path) -> String {
     let output = Command::new(name)
         .args(args)
-        .arg(built_library())
+        .arg(library)
         .output()
         .expect("binutils");
     assert!(output.status.success());
@@ -23,6 +28,37 @@ fn the_library_exports_the_hooks_that_are_listed_and_nothing_else() {
         .collect();
     let listed: BTreeSet<_> = include_str!("../../exports.txt").lines().collect();
     assert_eq!(exported, listed);
+}
+
+/// The libc that this process has loaded.
+fn libc() -> PathBuf {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let mut paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+    let found = paths.find(|path| path.ends_with("/libc.so.6"));
+    PathBuf::from(found.expect("these tests are linked to libc"))
+}
+
+/// Whoever asks libc for a function that has a hook gets the hook, by whatever name programs can be linked with.
+#[test]
+fn every_name_that_libc_has_for_a_function_with_a_hook_has_a_hook() {
+    let symbols = tool_for("nm", &["-D", "--defined-only", "--with-symbol-versions"], &libc());
+    let listed: BTreeSet<_> = include_str!("../../exports.txt").lines().collect();
+    let mut names: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for line in symbols.lines() {
+        let words: Vec<_> = line.split_whitespace().collect();
+        // a version that is not the default is for programs that were linked long ago; a private one is for libc's own libraries
+        if let [address, _, symbol] = words[..]
+            && let Some((name, version)) = symbol.split_once("@@")
+            && version != "GLIBC_PRIVATE"
+        {
+            names.entry(address).or_default().insert(name);
+        }
+    }
+    let hooked = names.values().filter(|names| !names.is_disjoint(&listed));
+    let hooked: BTreeSet<_> = hooked.flatten().copied().collect();
+    assert!(hooked.contains("connect"), "{hooked:?}");
+    let missing: Vec<_> = hooked.difference(&listed).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

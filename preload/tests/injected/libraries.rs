@@ -3,6 +3,7 @@
 use crate::program::{Program, compiled_with, library, run};
 use crate::relay::Relay;
 use crate::script::Script;
+use std::path::Path;
 
 /// The arguments of `asked_functions`.
 fn arguments() -> [String; 3] {
@@ -50,6 +51,31 @@ fn without_a_session_a_librarys_handle_gives_the_librarys_own_functions() {
         .output();
     assert!(said.contains("libc connect: another one\n"), "{said}");
     assert!(said.contains("libc close: as called\n"), "{said}");
+}
+
+/// What dlerror(3) has to say, before and after lookups that need libidn2, is the program's own.
+#[test]
+fn an_error_of_the_dynamic_linker_waits_for_its_program_whether_libidn2_is_there_or_not() {
+    let relay = Relay::start();
+    // what the dynamic linker finds first, and cannot load
+    let without = tempfile::tempdir().unwrap();
+    std::fs::write(without.path().join("libidn2.so.0"), "").unwrap();
+    let error = "/nonexistent/library.so: cannot open shared object file: No such file or directory";
+    for (folder, name, encoded) in [
+        (Path::new(""), "b\u{fc}cher.test", -2),
+        (without.path(), "xn--bcher-kva.test", -105),
+    ] {
+        let said = Program::injected(&relay, "unread_error", &["10.96.10.90", "bookshop"])
+            .env("LC_ALL", "C.UTF-8")
+            .env("LD_LIBRARY_PATH", folder)
+            .output();
+        let expected = [error, "no error"].map(|error| {
+            format!(
+                "getnameinfo: 0 {name}, {error}\ncanonical: 0 {name}, {error}\nencoded: {encoded} , {error}\n"
+            )
+        });
+        assert_eq!(said, expected.concat());
+    }
 }
 
 /// Looking up libc's functions for the first time leaves dlerror(3) alone.
@@ -149,16 +175,41 @@ fn dlsym_outside_of_a_session_gives_libcs_own_function() {
 #[test]
 fn a_preloaded_library_behind_ours_that_asks_libc_for_its_own_function_gets_libcs() {
     let relay = Relay::start();
-    let behind = compiled_with("behind", &["-shared", "-fPIC"]);
-    let preload = format!("{}:{}", library().display(), behind.display());
-    let injected =
-        Program::injected(&relay, "connect_local", &["10.9.9.9", "7005"]).env("LD_PRELOAD", preload);
-    let bare = Program::bare("connect_local", &["10.9.9.9", "7005"]).env("LD_PRELOAD", &behind);
-    let (injected, bare) = (injected.output(), bare.output());
-    assert!(
-        injected.contains("behind\n") && bare.contains("behind\n"),
-        "{injected}"
+    for flags in [
+        &["-shared", "-fPIC"][..],
+        &["-shared", "-fPIC", "-DBY_SECOND_NAME"],
+    ] {
+        let behind = compiled_with("behind", flags);
+        let preload = format!("{}:{}", library().display(), behind.display());
+        let injected =
+            Program::injected(&relay, "connect_local", &["10.9.9.9", "7005"]).env("LD_PRELOAD", preload);
+        let bare = Program::bare("connect_local", &["10.9.9.9", "7005"]).env("LD_PRELOAD", &behind);
+        let (injected, bare) = (injected.output(), bare.output());
+        assert!(
+            injected.contains("behind\n") && bare.contains("behind\n"),
+            "{injected}"
+        );
+        // a hook may call what stands behind it more than once
+        assert_eq!(injected.replace("behind\n", ""), bare.replace("behind\n", ""));
+    }
+}
+
+/// libc has `__connect` for `connect`, `_IO_fopen` for `fopen`, and so on.
+#[test]
+fn functions_of_libc_that_are_called_by_their_second_names_are_in_the_session() {
+    let relay = Relay::start();
+    let text = "search default.svc.cluster.local\nnameserver 10.96.0.10\n";
+    std::fs::write(relay.socket().with_file_name("resolv.conf"), text).unwrap();
+    let [port, refusing] =
+        [Script::Connect, Script::ProgressThenRefuse].map(|script| script.port().to_string());
+    let said = run(&relay, "second_names", &["10.96.10.3", &port, &refusing]);
+    let expected = format!(
+        "__connect: 0\npeer: 10.96.10.3:{port}\n__read: welcome\n\
+         __connect: EINPROGRESS, __read: ECONNREFUSED\n\
+         __connect: EINPROGRESS, __write: ECONNREFUSED\n\
+         __connect: EINPROGRESS, __send: ECONNREFUSED\n\
+         __open: search default.svc.cluster.local\n__open64: search default.svc.cluster.local\n\
+         _IO_fopen: search default.svc.cluster.local\n_IO_popen: 0123abcd\n"
     );
-    // a hook may call what stands behind it more than once
-    assert_eq!(injected.replace("behind\n", ""), bare.replace("behind\n", ""));
+    assert_eq!(said, expected);
 }
