@@ -177,9 +177,15 @@ impl Routes {
 
     /// Whether an address, whatever the port, is this machine's to reach and to name.
     pub(crate) fn is_local(&self, address: IpAddr) -> bool {
+        self.why_local(address).is_some()
+    }
+
+    /// Why an address is this machine's to reach and to name, if it is.
+    pub(crate) fn why_local(&self, address: IpAddr) -> Option<Cause<'_>> {
         let decision = self.decide_for(SocketAddr::new(address, 0), None);
         // the pod's name is the cluster's
-        decision.way == Way::Local && !matches!(decision.cause, Cause::Pod(_))
+        let is_local = decision.way == Way::Local && !matches!(decision.cause, Cause::Pod(_));
+        is_local.then_some(decision.cause)
     }
 
     /// Whether a local name server gave this address, and the cluster did not.

@@ -14,7 +14,7 @@
 mod row;
 
 use crate::names::message::Code;
-use crate::routes::{Routes, Transport};
+use crate::routes::{Cause, Routes, Transport};
 use crate::{log, words};
 use kinject_protocol::control::{Purpose, Reply};
 use kinject_protocol::rules::Way;
@@ -93,6 +93,14 @@ impl Trace {
             let way = rule.map_or(Way::Remote, |rule| rule.way);
             let rule = rule.map_or_else(|| "default".to_owned(), ToString::to_string);
             ("lookup", name, rule, way)
+        })
+    }
+
+    /// Begins a lookup of the name of an address that is this machine's to name, for this cause.
+    pub(crate) fn reverse_lookup_here(&self, name: &[u8], cause: &Cause<'_>) -> Traced<'_> {
+        self.begin(|| {
+            let name = column(&kinject_escape::bytes(name));
+            ("lookup", name, cause.to_string(), Way::Local)
         })
     }
 

@@ -1,14 +1,16 @@
 //! Which of this machine's name servers are asked: a circuit breaker for each.
 //!
 //! ```text
-//!              silent                       time
-//!   answering ───────▶ resting ──────────────────▶ on trial
-//!       ▲                 ▲                           │ │
-//!       │                 └──── silent, rests longer ─┘ │
-//!       └─────────────────── answered ──────────────────┘
+//!              silent                              time
+//!   answering ───────▶ resting ─────────────────────────▶ on trial
+//!       ▲                 ▲                                  │ │
+//!       │                 └─ silent or failed, rests longer ─┘ │
+//!       └────────────────────── answered ──────────────────────┘
 //! ```
 //!
-//! A server on trial is asked one question; everybody else goes on as if it rested.
+//! A server on trial is asked one question; everybody else goes on as if it rested. A question fails where there is no way to the
+//! server (`EHOSTUNREACH`): often the kernel takes seconds to find out, so that it says nothing for a rest, and is none for one that
+//! answered so far, since silence alone costs time.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -87,6 +89,13 @@ impl Breakers {
         }
     }
 
+    /// A question that it was asked at that time did not get to it.
+    pub(super) fn failed(&mut self, server: IpAddr, asked: Instant, now: Instant) {
+        if self.rests(server) {
+            self.was_silent(server, asked, now);
+        }
+    }
+
     /// Whether the user has yet to hear that the server is silent, which he does once in a session.
     pub(super) fn is_news(&mut self, server: IpAddr) -> bool {
         let is_news = !self.told.contains(&server);
@@ -137,6 +146,27 @@ mod tests {
             breakers.may_ask(server(1), now + 14 * SECOND),
             "from the beginning"
         );
+    }
+
+    #[test]
+    fn a_trial_that_does_not_get_to_its_server_doubles_the_rest() {
+        let (mut breakers, now) = (Breakers::default(), Instant::now());
+        breakers.was_silent(server(1), now, now + SECOND);
+        // the question whose silence began the rest, and which the kernel gives up later
+        breakers.failed(server(1), now, now + 3 * SECOND);
+        assert!(breakers.rests(server(1)));
+        let trial = now + 6 * SECOND;
+        assert!(breakers.may_ask(server(1), trial));
+        breakers.failed(server(1), trial, trial);
+        assert!(!breakers.may_ask(server(1), trial + 9 * SECOND));
+        assert!(breakers.may_ask(server(1), trial + 10 * SECOND));
+    }
+
+    #[test]
+    fn a_question_that_fails_at_once_is_no_silence() {
+        let (mut breakers, now) = (Breakers::default(), Instant::now());
+        breakers.failed(server(1), now, now);
+        assert!(!breakers.rests(server(1)) && breakers.may_ask(server(1), now));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::local::Reason;
 use super::message::{self, Code, Fault, Query};
 use super::resolver::{Resolver, TUNNEL_PATIENCE};
 use crate::log;
+use crate::routes::Cause;
 use crate::trace::Traced;
 use crate::words;
 use bytes::Bytes;
@@ -46,19 +47,30 @@ impl Resolver {
             Err(Fault::Unanswerable) => return None,
             Err(Fault::Malformed) => return Some(message::refusal(message, Code::FormErr)),
         };
-        if let Some(address) = query
-            .reversed_address()
-            .filter(|address| self.routes.is_local(*address))
+        if let Some(address) = query.reversed_address()
+            && let Some(cause) = self.routes.why_local(address)
         {
-            log::debug!("the name of {address} is looked up on this machine");
-            let answer = self.local.ask(&query, Reason::Unknown).await;
-            return Some(answer.unwrap_or_else(|| message::refusal(message, Code::NxDomain)));
+            log::debug!("the name of {address} is looked up on this machine: {cause}");
+            return Some(self.exchange_reversed_here(&query, &cause).await);
         }
         let name = query.name();
         let mut traced = self.trace.lookup(name.as_bytes());
         let answer = self.exchange_by_name(&query, &name, &mut traced).await;
         traced.exchanged(message::code(&answer), &message::addresses(&answer));
         Some(answer)
+    }
+
+    /// What this machine's name servers say of the name of an address that is this machine's to name.
+    async fn exchange_reversed_here(&self, query: &Query<'_>, cause: &Cause<'_>) -> Vec<u8> {
+        let traced = self.trace.reverse_lookup_here(query.name().as_bytes(), cause);
+        let reason = match cause {
+            Cause::Rule(_) => Reason::Rule,
+            Cause::Learnt | Cause::Pod(_) | Cause::Interface | Cause::Default => Reason::Unknown,
+        };
+        let answer = self.local.ask(query, reason).await;
+        let answer = answer.unwrap_or_else(|| query.refusal(Code::NxDomain));
+        traced.exchanged(message::code(&answer), &[]);
+        answer
     }
 
     async fn exchange_by_name(&self, query: &Query<'_>, name: &str, traced: &mut Traced<'_>) -> Vec<u8> {

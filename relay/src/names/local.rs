@@ -155,14 +155,20 @@ impl LocalNames {
 
     /// Asks one server, and notes whether it answers.
     async fn ask_server(&self, address: SocketAddr, question: &[u8]) -> Option<Vec<u8>> {
-        let server = address.ip();
+        let (server, asked) = (address.ip(), Instant::now());
         let query = Query::parse(question).ok()?;
         let answer = tokio::select! {
             answer = exchange(address, &query) => answer,
             () = self.watch(address) => return None,
         };
-        // an error is an answer as well, of the machine that the server should be on or of this one
-        self.breakers.borrow_mut().answered(server, Instant::now());
+        match &answer {
+            Ok(_) => self.breakers.borrow_mut().answered(server, Instant::now()),
+            // it costs whoever asks as little as an answer
+            Err(error) if is_of_the_server(error) && asked.elapsed() < SILENT => {
+                self.breakers.borrow_mut().answered(server, Instant::now());
+            }
+            Err(_) => self.breakers.borrow_mut().failed(server, asked, Instant::now()),
+        }
         match answer {
             Ok(answer) if matches!(message::code(&answer), Code::NoError | Code::NxDomain) => Some(answer),
             Ok(answer) => {
@@ -368,6 +374,15 @@ async fn over_tcp(server: SocketAddr, query: &Query<'_>, id: u16, question: &[u8
     }
 }
 
+/// Whether an error comes from the machine that the server should be on (a port that nobody has, a connection that was reset), and
+/// not from this machine or a router, which have no way there.
+fn is_of_the_server(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof
+    )
+}
+
 /// An identifier that nobody can guess, as the source port.
 fn random_id() -> io::Result<u16> {
     let mut id = [0; 2];
@@ -421,6 +436,52 @@ mod tests {
             )
         };
         assert_eq!(LocalSet::new().run_until(both).await, (false, true));
+    }
+
+    /// The kernel says so at once, or after it has looked for a machine that is not there.
+    #[test]
+    fn an_error_on_the_way_to_a_server_is_no_word_of_it() {
+        for (error, expected) in [
+            (libc::ECONNREFUSED, true),
+            (libc::ECONNRESET, true),
+            (libc::EHOSTUNREACH, false),
+            (libc::ENETUNREACH, false),
+            (libc::ENETDOWN, false),
+            (libc::ETIMEDOUT, false),
+            (libc::EPERM, false),
+            (libc::EMFILE, false),
+        ] {
+            let error = io::Error::from_raw_os_error(error);
+            assert_eq!(is_of_the_server(&error), expected, "{error}");
+        }
+    }
+
+    /// A server that rests, after one more question was asked at this address.
+    async fn rests_after_a_trial(address: SocketAddr) -> bool {
+        let (names, _told) = names();
+        let (server, now) = (address.ip(), Instant::now());
+        names.breakers.borrow_mut().was_silent(server, now, now);
+        let question =
+            crate::names::query::question("name.example", hickory_proto::rr::RecordType::A).unwrap();
+        assert_eq!(names.ask_server(address, &question).await, None);
+        names.breakers.borrow().rests(server)
+    }
+
+    #[tokio::test]
+    async fn a_server_to_which_there_is_no_way_goes_on_resting() {
+        // of no interface in particular, to which the kernel sends nothing
+        let nowhere = "[fe80::1]:53".parse().unwrap();
+        let rests = rests_after_a_trial(nowhere);
+        assert!(LocalSet::new().run_until(rests).await);
+    }
+
+    #[tokio::test]
+    async fn a_server_whose_machine_refuses_at_once_rests_no_more() {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let nobody = socket.local_addr().unwrap();
+        drop(socket);
+        let rests = rests_after_a_trial(nobody);
+        assert!(!LocalSet::new().run_until(rests).await);
     }
 
     #[tokio::test]

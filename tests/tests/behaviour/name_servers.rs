@@ -268,6 +268,45 @@ fn a_rule_has_a_silent_name_server_asked_all_the_same() {
 }
 
 #[test]
+fn a_rule_for_addresses_has_their_names_asked_for_here_as_a_rule_for_names_does() {
+    let questions: Vec<_> = (1..=6)
+        .map(|last| format!("{last}.0.20.10.in-addr.arpa"))
+        .collect();
+    let zone = questions
+        .iter()
+        .map(|question| (question.clone(), json!(["nas.example"])));
+    let scene = json!({
+        "mute": [MUTE], "machine": Value::Object(zone.collect()), "flags": ["--local", "10.20.0.0/16"], "command": "trace",
+    });
+    // the first ones take as long as it takes to find out that a name server is silent
+    let script = "print([query(f'{n}.0.20.10.in-addr.arpa', 12) for n in range(1, 7)])";
+    let Some(played) = play(scene, script) else { return };
+    assert_eq!(played.said, "[1, 1, 1, 1, 1, 1]", "{}", played.outcome);
+    // a rule has it asked all the same
+    let asked = played.asked(MUTE);
+    assert!(
+        questions
+            .iter()
+            .all(|question| asked.contains(&question.as_str())),
+        "{}",
+        played.outcome
+    );
+    let traced = played.outcome.stderr.lines().map(|line| {
+        let words = line.split_whitespace().collect::<Vec<_>>();
+        words[..words.len() - 2].join(" ")
+    });
+    let expected = questions
+        .iter()
+        .map(|question| format!("lookup {question} --local 10.20.0.0/16 local NOERROR"));
+    assert_eq!(
+        traced.collect::<Vec<_>>(),
+        expected.collect::<Vec<_>>(),
+        "{}",
+        played.outcome
+    );
+}
+
+#[test]
 fn names_that_could_be_services_are_never_shown_to_this_machines_name_servers() {
     let lies: Value = [
         "redis",
