@@ -20,6 +20,7 @@ use crate::socket::{self, Kind};
 use crate::{failure, real};
 use core::net::SocketAddr;
 use core::ptr;
+use core::sync::atomic::{AtomicBool, Ordering};
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::control::{ReplyRef, Request};
 use libc::{c_int, sockaddr, socklen_t};
@@ -34,6 +35,16 @@ hook! {
     unsafe fn __connect(socket: c_int, address: *const sockaddr, length: socklen_t) -> c_int => hooked_alias {
         alias_in_session(socket, address, length)
     }
+}
+
+/// Whether this process has begun a connect that may fail while nobody waits in it. What another program began by a socket that this
+/// one inherited does not count.
+static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
+
+/// Is this TCP socket at rest after a connect of this process that failed while nobody waited in it? One that never began such a
+/// connect is told so without a system call.
+pub(crate) fn has_failed(socket: c_int) -> bool {
+    HAS_BEGUN.load(Ordering::Relaxed) && socket::is_spent(socket)
 }
 
 /// libc's function.
@@ -193,7 +204,10 @@ fn dial(session: &Session, native: Native, socket: c_int, target: SocketAddr) ->
             socket::forget_error(socket);
             Outcome::Failed(failure::connect_errno(failed))
         }
-        ReplyRef::InProgress if socket::is_nonblocking(socket) => Outcome::Failed(Errno(libc::EINPROGRESS)),
+        ReplyRef::InProgress if socket::is_nonblocking(socket) => {
+            HAS_BEGUN.store(true, Ordering::Relaxed);
+            Outcome::Failed(Errno(libc::EINPROGRESS))
+        }
         ReplyRef::InProgress if is_interrupted => Outcome::Failed(Errno(libc::EINTR)),
         ReplyRef::InProgress => sleep(session, native, socket),
         // not an answer to what was asked

@@ -10,6 +10,7 @@
 
 use crate::address::{self, RawAddress};
 use crate::bind;
+use crate::connect;
 use crate::control::{self, SMALL_REPLY};
 use crate::errno::{self, Errno};
 use crate::session::Session;
@@ -17,7 +18,7 @@ use crate::socket::{self, Kind};
 use crate::{memory, real, sys};
 use core::net::SocketAddr;
 use kinject_protocol::control::{ReplyRef, Request, is_data_address, is_stand_in};
-use libc::{c_int, sockaddr, sockaddr_storage, socklen_t};
+use libc::{c_int, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t};
 
 hook! {
     unsafe fn getpeername(
@@ -220,13 +221,22 @@ fn own_peer(socket: c_int, address: SocketAddr) -> Option<RawAddress> {
 /// The pod's address that the peer of this socket sees or will see, if it is connected through the relay or bound to the
 /// pod's address.
 fn own(socket: c_int, here: SocketAddr) -> Option<RawAddress> {
-    if !here.ip().to_canonical().is_loopback() {
+    let ip = here.ip().to_canonical();
+    if ip.is_unspecified() && here.port() != 0 && connect::has_failed(socket) {
+        return ask_for_own(socket, here);
+    }
+    if !ip.is_loopback() {
         return None;
     }
     if is_stand_in(here.ip()) {
         return own_peer(socket, here);
     }
-    match complete(socket, sys::getpeername) {
+    let length = match here {
+        SocketAddr::V4(_) => size_of::<sockaddr_in>(),
+        SocketAddr::V6(_) => size_of::<sockaddr_in6>(),
+    };
+    // one whose connect failed while nobody waited in it keeps its address until it is told
+    match complete(socket, |socket, peer| sys::last_peer(socket, peer, length)) {
         Some(peer) if is_stand_in(peer.ip()) => {
             return own_peer(socket, SocketAddr::new(peer.ip(), here.port()));
         }
@@ -234,6 +244,11 @@ fn own(socket: c_int, here: SocketAddr) -> Option<RawAddress> {
         None if socket::is_on_its_way(socket) => {}
         Some(_) | None => return None,
     }
+    ask_for_own(socket, here)
+}
+
+/// The pod's address, with the socket's port, for one that the relay has connected or failed to connect.
+fn ask_for_own(socket: c_int, here: SocketAddr) -> Option<RawAddress> {
     let mut own = ask_relay(socket, |cookie| Request::OwnAddress { cookie })?;
     own.set_port(here.port());
     Some(RawAddress::new(own, socket::internet_family(socket)?))

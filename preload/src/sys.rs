@@ -290,6 +290,26 @@ pub(crate) fn getsockname(descriptor: c_int, address: &mut sockaddr_storage) -> 
     name(libc::SYS_getsockname, descriptor, address)
 }
 
+/// The peer that a socket of this length of address is connected to, or was last on its way to: `SO_PEERNAME`, which tells that also
+/// while getpeername(2) does not. The kernel gives no more of an address than there is.
+pub(crate) fn last_peer(
+    descriptor: c_int,
+    address: &mut sockaddr_storage,
+    length: usize,
+) -> Result<usize, Errno> {
+    let mut length = length.min(size_of::<sockaddr_storage>()) as socklen_t;
+    let arguments = [
+        descriptor as usize,
+        libc::SOL_SOCKET as usize,
+        libc::SO_PEERNAME as usize,
+        ptr::from_mut(address) as usize,
+        &raw mut length as usize,
+        0,
+    ];
+    // SAFETY: address is writable for length bytes, and length itself is writable
+    unsafe { call(libc::SYS_getsockopt, arguments) }.map(|_| length as usize)
+}
+
 fn name(number: c_long, descriptor: c_int, address: &mut sockaddr_storage) -> Result<usize, Errno> {
     let mut length = size_of::<sockaddr_storage>() as socklen_t;
     let place = ptr::from_mut(address) as usize;

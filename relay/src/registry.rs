@@ -31,6 +31,7 @@ struct Peer {
 }
 
 struct Failed {
+    target: SocketAddr,
     failure: ConnectFailure,
     waiter: Waiter,
     /// `SO_ERROR` was read.
@@ -82,6 +83,11 @@ impl Registry {
         self.0.lock().peers.get(&cookie).map(|peer| peer.target)
     }
 
+    /// What the program asked for by a connect that failed, until connect(2) tells it so.
+    pub(crate) fn failed_target(&self, cookie: u64) -> Option<SocketAddr> {
+        self.0.lock().failures.get(&cookie).map(|failed| failed.target)
+    }
+
     /// The program dissolves what the socket was, whose next connect is its first. Gives the failure that it was not told.
     pub(crate) fn dissolved(&self, cookie: u64) -> Option<ConnectFailure> {
         let mut sockets = self.0.lock();
@@ -109,8 +115,8 @@ impl Registry {
         self.0.lock().shut_down.contains(&cookie)
     }
 
-    /// A connect failed while the program was not waiting in it.
-    pub(crate) fn failed(&self, cookie: u64, failure: ConnectFailure, waiter: Waiter) {
+    /// A connect to `target` failed while the program was not waiting in it.
+    pub(crate) fn failed(&self, cookie: u64, target: SocketAddr, failure: ConnectFailure, waiter: Waiter) {
         let mut sockets = self.0.lock();
         if sockets.failed_first.len() >= MAX_FAILURES
             && let Some(oldest) = sockets.failed_first.pop_front()
@@ -120,6 +126,7 @@ impl Registry {
         sockets.failures.insert(
             cookie,
             Failed {
+                target,
                 failure,
                 waiter,
                 reported: false,
@@ -201,6 +208,10 @@ impl Sockets {
 mod tests {
     use super::*;
 
+    fn target() -> SocketAddr {
+        "10.0.0.1:1".parse().unwrap()
+    }
+
     fn is_over(connected: &Connected<'_>) -> bool {
         use futures::FutureExt;
         connected.over().now_or_never().is_some()
@@ -229,7 +240,7 @@ mod tests {
     #[test]
     fn a_failed_socket_that_is_shut_down_is_connected_no_more_until_it_is_dissolved() {
         let registry = Registry::default();
-        registry.failed(1, ConnectFailure::Refused, Waiter::Poll);
+        registry.failed(1, target(), ConnectFailure::Refused, Waiter::Poll);
         registry.shut_down(1);
         assert_eq!(registry.report_failure(1), Some(ConnectFailure::Refused));
         for _ in 0..2 {
@@ -257,7 +268,7 @@ mod tests {
     #[test]
     fn a_failure_of_a_socket_that_is_dissolved_is_told_once() {
         let registry = Registry::default();
-        registry.failed(1, ConnectFailure::Refused, Waiter::Poll);
+        registry.failed(1, target(), ConnectFailure::Refused, Waiter::Poll);
         assert_eq!(registry.dissolved(1), Some(ConnectFailure::Refused));
         assert_eq!(registry.dissolved(1), None);
         assert_eq!(registry.take_failure(1), None);
@@ -266,17 +277,19 @@ mod tests {
     #[test]
     fn a_failure_is_reported_once_and_then_connect_is_aborted_once() {
         let registry = Registry::default();
-        registry.failed(1, ConnectFailure::Refused, Waiter::Poll);
+        registry.failed(1, target(), ConnectFailure::Refused, Waiter::Poll);
         assert_eq!(registry.report_failure(1), Some(ConnectFailure::Refused));
         assert_eq!(registry.report_failure(1), None);
+        assert_eq!(registry.failed_target(1), Some(target()));
         assert_eq!(registry.take_failure(1), Some(ConnectFailure::AlreadyReported));
         assert_eq!(registry.take_failure(1), None);
+        assert_eq!(registry.failed_target(1), None);
     }
 
     #[test]
     fn a_socket_that_waited_in_connect_is_as_new_once_it_knows() {
         let registry = Registry::default();
-        registry.failed(1, ConnectFailure::Refused, Waiter::Connect);
+        registry.failed(1, target(), ConnectFailure::Refused, Waiter::Connect);
         assert_eq!(registry.report_failure(1), Some(ConnectFailure::Refused));
         assert_eq!(registry.take_failure(1), None);
     }
@@ -284,7 +297,7 @@ mod tests {
     #[test]
     fn a_second_connect_gets_a_failure_that_was_not_reported() {
         let registry = Registry::default();
-        registry.failed(1, ConnectFailure::TimedOut, Waiter::Poll);
+        registry.failed(1, target(), ConnectFailure::TimedOut, Waiter::Poll);
         assert_eq!(registry.take_failure(1), Some(ConnectFailure::TimedOut));
         assert_eq!(registry.take_failure(1), None);
     }
@@ -293,7 +306,7 @@ mod tests {
     fn failures_that_nobody_fetches_do_not_pile_up() {
         let registry = Registry::default();
         for cookie in 0..=MAX_FAILURES as u64 {
-            registry.failed(cookie, ConnectFailure::Refused, Waiter::Poll);
+            registry.failed(cookie, target(), ConnectFailure::Refused, Waiter::Poll);
         }
         assert_eq!(registry.take_failure(0), None);
         assert_eq!(registry.take_failure(1), Some(ConnectFailure::Refused));

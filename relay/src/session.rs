@@ -101,7 +101,8 @@ impl Session {
 
     /// The address of the pod that this peer sees, without a port.
     fn own_address(&self, cookie: u64) -> Option<SocketAddr> {
-        let peer = self.peer(cookie)?;
+        let failed = || self.registry.failed_target(cookie);
+        let peer = self.peer(cookie).or_else(failed)?;
         let mut own = SocketAddr::new(self.uplink.source_for(peer.ip())?, 0);
         if let (SocketAddr::V6(own), SocketAddr::V6(peer)) = (&mut own, peer)
             && own.ip().is_unicast_link_local()

@@ -2,13 +2,13 @@
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::SockDiagMessage;
-use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_UDP};
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
 use rustix::net::netlink::{SOCK_DIAG, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 /// Longer than the kernel's messages about one socket.
@@ -37,6 +37,16 @@ pub(crate) fn read(message: &[u8]) -> io::Result<InetResponseHeader> {
         NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => Ok(response.header),
         NetlinkPayload::Error(error) => Err(error.to_io()),
         other => Err(io::Error::other(format!("an unexpected message: {other:?}"))),
+    }
+}
+
+/// Whether somebody listens at this address, as far as the kernel tells.
+pub(crate) fn is_listened_at(address: SocketAddr) -> io::Result<bool> {
+    let nobody = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+    match Inquiry::open()?.inode(IPPROTO_TCP, address, nobody) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

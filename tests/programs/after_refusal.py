@@ -25,12 +25,24 @@ def events(sock, wanted):
 
 refusing = sys.argv[1], int(sys.argv[2])
 elsewhere = sys.argv[3], int(sys.argv[4])
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    probe.connect(elsewhere)
+    OWN = probe.getsockname()[0]
+
+
+def place(sock):
+    """Where the socket is, without a port that is another one each time."""
+    address, port = sock.getsockname()
+    return "own" if address == OWN else address, port != 0
+
+
 EVERYTHING = select.POLLIN | select.POLLOUT | select.POLLRDHUP
 for first in ("SO_ERROR", "recv", "send", "connect"):
     with socket.socket() as sock:
         sock.setblocking(False)
         print(first, "first:", errno.errorcode[sock.connect_ex(refusing)])
         events(sock, 0)
+        print("place:", place(sock))
         if first == "SO_ERROR":
             print("SO_ERROR:", errno.errorcode[sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)])
         elif first == "recv":
@@ -42,11 +54,13 @@ for first in ("SO_ERROR", "recv", "send", "connect"):
             print("events:", events(sock, EVERYTHING))
         if first != "connect":
             print("events:", events(sock, EVERYTHING))
+            print("place:", place(sock))
             print("recv:", told(sock.recv, 10), told(sock.recv, 10))
             print("send:", told(sock.send, b"x"))
             print("peer:", told(sock.getpeername))
             print("connect:", errno.errorcode[sock.connect_ex(elsewhere)])
         print("events:", events(sock, EVERYTHING))
+        print("place:", place(sock))
         print("SO_ERROR:", sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         print("connect:", errno.errorcode[sock.connect_ex(elsewhere)])
         events(sock, select.POLLIN)

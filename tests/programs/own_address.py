@@ -87,22 +87,44 @@ attempt("the same port once more", taken)
 attempt("an address of nobody", lambda: socket.create_server(("192.0.2.7", 0)))
 
 
-def nobody(blocking):
+def connected(stream, target):
+    outcome = stream.connect_ex(target)
+    if outcome == errno.EINPROGRESS:
+        poll = select.poll()
+        poll.register(stream, select.POLLOUT)
+        poll.poll(10_000)
+        outcome = stream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return errno.errorcode.get(outcome, outcome)
+
+
+def nobody(blocking, elsewhere=None, family=socket.AF_INET, bound=None):
+    """Nobody listens there; what becomes of the socket, and where it comes from when it connects elsewhere afterwards."""
+    mapped = "::ffff:" if family == socket.AF_INET6 else ""
     with socket.create_server((OWN, 0)) as server:
-        address = server.getsockname()
-    with socket.socket() as stream:
+        port = server.getsockname()[1]
+    with socket.create_server((elsewhere or "127.0.0.1", 0)) as server, socket.socket(family) as stream:
+        server.settimeout(10)
         stream.setblocking(blocking)
-        outcome = stream.connect_ex(address)
-        if outcome == errno.EINPROGRESS:
-            poll = select.poll()
-            poll.register(stream, select.POLLOUT)
-            poll.poll(10_000)
-            outcome = stream.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        return errno.errorcode[outcome]
+        if bound:
+            stream.bind((bound, 0))
+        outcomes = [connected(stream, (mapped + OWN, port)), told(stream.getsockname())]
+        target = (mapped + elsewhere, server.getsockname()[1]) if elsewhere else (mapped + host, 7000)
+        outcomes.append(connected(stream, target))
+        if outcomes[-1] == "ECONNABORTED":
+            # the failure, told once more
+            outcomes += told(stream.getsockname()), connected(stream, target)
+        outcomes.append(told(stream.getsockname()))
+        if elsewhere:
+            outcomes.append(told(server.accept()[1]))
+        return outcomes
 
 
-attempt("nobody listens", lambda: nobody(True))
-attempt("nobody listens, not blocking", lambda: nobody(False))
+for elsewhere in (None, "127.0.0.1", OWN):
+    for family in (socket.AF_INET, socket.AF_INET6):
+        attempt("nobody listens", lambda: nobody(True, elsewhere, family))
+        attempt("nobody listens, not blocking", lambda: nobody(False, elsewhere, family))
+    attempt("nobody listens, bound", lambda: nobody(True, elsewhere, bound=OWN))
+    attempt("nobody listens, bound, not blocking", lambda: nobody(False, elsewhere, bound=OWN))
 
 
 def onlyhere():

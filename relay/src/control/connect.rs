@@ -12,6 +12,7 @@ use crate::names;
 use crate::registry::{Connected, Waiter};
 use crate::routes::{Cause, Transport};
 use crate::session::Session;
+use crate::sock_diag;
 use crate::words;
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::control::Reply;
@@ -85,6 +86,9 @@ pub(crate) async fn serve(
 }
 
 /// Answers a program that connects to the pod's own address: it connects to what stands for that, from what stands for it.
+///
+/// A socket keeps an address that it was bound to for as long as it lives (`SOCK_BINDADDR_LOCK`), but one that the kernel has chosen
+/// only until its connect fails. So it is bound only if there is a peer to see the address.
 fn serve_ourselves(
     session: &Session,
     call: &Conversation,
@@ -97,7 +101,12 @@ fn serve_ourselves(
         .trace
         .target(Transport::Tcp, target)
         .ended("left to this machine");
-    match program.bind_at(stand_in.ip()) {
+    let is_refused = sock_diag::is_listened_at(stand_in).is_ok_and(|is_listened_at| !is_listened_at);
+    let prepared = match is_refused {
+        true => program.take_mapped_addresses(),
+        false => program.bind_at(stand_in.ip()),
+    };
+    match prepared {
         Ok(()) => answer(call, &Reply::StandIn(stand_in)),
         Err(error) => refuse(call, target, &error),
     }
@@ -273,7 +282,7 @@ async fn finish_pending(
     } else {
         Waiter::Connect
     };
-    session.registry.failed(program.cookie, failure, waiter);
+    session.registry.failed(program.cookie, target, failure, waiter);
     let cancelled = match (program.cancel(), waiter) {
         (Ok(true), Waiter::Poll) => program.seal().map(|()| true),
         // in connect(2) it leaves the socket as new

@@ -126,17 +126,36 @@ impl ProgramSocket {
 
     /// Binds it to an IPv4 address, unless it is bound already: the kernel would choose another one on loopback.
     pub(crate) fn bind_at(&self, ip: IpAddr) -> io::Result<()> {
-        if local_address(&self.fd)?.port() != 0 {
+        if self.is_bound()? {
             return Ok(());
         }
+        self.take_mapped_addresses()?;
         let ip = match ip {
-            IpAddr::V4(v4) if self.v6 => {
-                sockopt::set_ipv6_v6only(&self.fd, false)?;
-                v4.to_ipv6_mapped().into()
-            }
+            IpAddr::V4(v4) if self.v6 => v4.to_ipv6_mapped().into(),
             ip => ip,
         };
-        Ok(rustix::net::bind(&self.fd, &SocketAddr::new(ip, 0))?)
+        match rustix::net::bind(&self.fd, &SocketAddr::new(ip, 0)) {
+            // to a port of all addresses, which its program chose
+            Err(Errno::INVAL) => Ok(()),
+            bound => Ok(bound?),
+        }
+    }
+
+    /// Lets it connect to mapped IPv4 addresses, if it is an IPv6 socket.
+    pub(crate) fn take_mapped_addresses(&self) -> io::Result<()> {
+        if !self.v6 {
+            return Ok(());
+        }
+        match sockopt::set_ipv6_v6only(&self.fd, false) {
+            // its program has bound it to a port
+            Err(Errno::INVAL) => Ok(()),
+            set => Ok(set?),
+        }
+    }
+
+    /// Whether it has an address. The port alone says nothing: the kernel shows the one of a connect that failed.
+    fn is_bound(&self) -> io::Result<bool> {
+        Ok(!local_address(&self.fd)?.ip().to_canonical().is_unspecified())
     }
 
     /// Takes the socket's pending error away, as connect(2) does when it reports one.

@@ -291,7 +291,8 @@ fn a_rule_for_addresses_has_their_names_asked_for_here_as_a_rule_for_names_does(
         "{}",
         played.outcome
     );
-    let traced = played.outcome.stderr.lines().map(|line| {
+    let lines = played.outcome.stderr.lines();
+    let traced = lines.filter(|line| line.starts_with("lookup ")).map(|line| {
         let words = line.split_whitespace().collect::<Vec<_>>();
         words[..words.len() - 2].join(" ")
     });

@@ -41,7 +41,8 @@ on_both_places! {
     fn a_socket_whose_connect_was_refused_is_at_its_end(scene: shared) {
         let [address, port] = closed_port(scene);
         let told = scene.same(python("after_refusal.py").args([&address, &port]).args(GREETING).args(SILENT));
-        told.shows("recv first: EINPROGRESS\nrecv: ECONNREFUSED\n").shows("recv: b'' b''\nsend: EPIPE\n");
+        told.shows("recv first: EINPROGRESS\nplace: ('own', True)\nrecv: ECONNREFUSED\n");
+        told.shows("recv: b'' b''\nsend: EPIPE\n").shows("place: ('0.0.0.0', True)\n");
         told.shows("connect: ECONNABORTED\n").shows("recv: b'welcome\\n'\n");
     }
 
