@@ -255,8 +255,7 @@ async fn bring_up(
     // an agent that somebody runs by hand may well stand in this machine's own network
     let shared_with = (!is_pod).then(|| Rc::new(SessionListeners::of(&address)));
     let note_pod = move |routes: &Routes, up: &Up| {
-        let sources = up.names.sources.iter().map(|source| source.address);
-        routes.set_pod(Pod::new(sources, addresses, shared_with.clone()));
+        routes.set_pod(Pod::new(up.addresses.iter().copied(), addresses, shared_with.clone()));
         if is_pod {
             routes.add_pod_networks(&up.names.networks);
         }

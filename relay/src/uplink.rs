@@ -44,6 +44,8 @@ pub(crate) struct Up {
     pub(crate) tunnel: Tunnel,
     /// What the agent's pod knows about names.
     pub(crate) names: PodNames,
+    /// The pod's own addresses.
+    pub(crate) addresses: Vec<IpAddr>,
 }
 
 #[derive(Clone)]
@@ -273,6 +275,14 @@ impl Connector {
         }
     }
 
+    /// Which of the addresses that an agent tells are its own: nobody else knows those of one that was started by hand.
+    fn own_addresses(&self, told: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+        match self {
+            Self::Direct { .. } => told.collect(),
+            Self::Cluster(agent) => agent.own_addresses(told),
+        }
+    }
+
     /// Why a tunnel that broke is not back yet; `reason` is what this end was told of it.
     fn trouble(&self, reason: &str) -> String {
         match self {
@@ -306,8 +316,10 @@ impl Connector {
         if let Self::Cluster(agent) = self {
             agent.is_in_use();
         }
+        let told = facts.addresses.iter().map(|told| told.address);
         let up = Rc::new(Up {
             tunnel,
+            addresses: self.own_addresses(told),
             names: PodNames::from(&facts),
         });
         Ok(Established {

@@ -9,7 +9,7 @@ use super::job::{self, Manifest};
 use super::leftovers::Removal;
 use super::presence::{self, Presence};
 use super::watching::NotRunning;
-use super::{image, leftovers, pod_end, watching};
+use super::{addresses, image, leftovers, pod_end, watching};
 use crate::log;
 use crate::reached::Reached;
 use crate::report::{Failure, Whereabouts};
@@ -18,6 +18,7 @@ use kinject_protocol::session::{Event, KubernetesTarget, Report, TlsChoice, Tran
 use kinject_tunnel::{RelayIdentity, Security, SessionKeys};
 use reach::Unreached;
 use std::cell::{Cell, OnceCell, RefCell};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -163,6 +164,14 @@ impl ClusterAgent {
         *self.agent.borrow_mut() = Some(agent.clone());
         let opened = self.reach_for_certain(&agent).await?;
         Ok(opened.to(self.whom(agent.pod.name)))
+    }
+
+    /// Of the addresses that the agent tells, those that the cluster gave to its pod.
+    pub(crate) fn own_addresses(&self, told: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+        match &*self.agent.borrow() {
+            Some(agent) => addresses::confirmed(told, &agent.pod.addresses),
+            None => Vec::new(),
+        }
     }
 
     /// Opens a tunnel to an agent that was there before, or says what became of it.

@@ -9,11 +9,13 @@
 //! - [`watching`]: from the Job to a running pod, or to the cluster's own words on why not.
 //! - [`ownership`] and [`presence`]: whether a pod is the Job's, and whether it is still the one that was found;
 //!   [`pod_end`]: how it ended, as soon as the cluster tells.
+//! - [`addresses`]: which are the pod's own.
 //! - [`proxy`] and [`port_forward`]: the two ways into the pod.
 //! - [`networks`]: which networks are the cluster's.
 //! - [`promptness`]: what both ask of their connection.
 
 pub(crate) mod access;
+mod addresses;
 pub(crate) mod agent;
 mod answering;
 mod creation;

@@ -108,6 +108,7 @@ mod tests {
             name: "agent-x".to_owned(),
             uid: "ours".to_owned(),
             image_id: String::new(),
+            addresses: Vec::new(),
             version: String::new(),
         };
         let found = |uid: &str, phase: &str, deleted: Option<&str>| -> Presence {

@@ -1,6 +1,7 @@
 //! From a Job to its running pod, or to the cluster's own words on why there is none.
 
 use super::access::Access;
+use super::addresses;
 use super::answering::awaited;
 use super::job::AgentJob;
 use super::ownership::Claimants;
@@ -11,6 +12,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
 use kinject_escape::word;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use std::cell::Cell;
+use std::net::IpAddr;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -33,6 +35,8 @@ pub(crate) struct RunningPod {
     pub(crate) uid: String,
     /// What its node says of the image that it was made of.
     pub(crate) image_id: String,
+    /// The addresses that the cluster gave to it.
+    pub(crate) addresses: Vec<IpAddr>,
     /// The version in which it was seen to run: what becomes of it comes after that.
     pub(crate) version: String,
 }
@@ -261,6 +265,7 @@ fn judge(
             image_id: container
                 .map(|container| container.image_id.clone())
                 .unwrap_or_default(),
+            addresses: addresses::of_pod(status),
             version: pod.metadata.resource_version.clone().unwrap_or_default(),
         }));
     }

@@ -1,0 +1,103 @@
+//! Which addresses are the agent's pod's own.
+//!
+//! An agent tells the addresses of its network. What goes to one of the pod's own stays on this machine, so one that names
+//! somebody else's would lead programs to whatever listens here. The cluster knows which it gave to the pod.
+
+use crate::{log, words};
+use k8s_openapi::api::core::v1::PodStatus;
+use std::net::IpAddr;
+
+/// The addresses that the cluster gave to a pod: one of each family.
+pub(super) fn of_pod(status: &PodStatus) -> Vec<IpAddr> {
+    let all: Vec<&String> = match &status.pod_ips {
+        Some(all) => all.iter().map(|pod_ip| &pod_ip.ip).collect(),
+        None => status.pod_ip.iter().collect(),
+    };
+    all.into_iter().filter_map(|text| text.parse().ok()).collect()
+}
+
+/// Of the addresses that the agent tells, those that the cluster gave to its pod.
+pub(super) fn confirmed(told: impl Iterator<Item = IpAddr>, given: &[IpAddr]) -> Vec<IpAddr> {
+    let (own, others): (Vec<_>, Vec<_>) = told
+        .map(|address| address.to_canonical())
+        .partition(|address| given.contains(address));
+    let others: Vec<_> = others
+        .into_iter()
+        .filter(|address| !is_of_every_pod(*address))
+        .collect();
+    if !others.is_empty() {
+        log::info!(
+            "the agent has addresses that the cluster did not give to its pod, which are reached through it: {}",
+            words::list(&others)
+        );
+    }
+    own
+}
+
+/// Loopback and link-local addresses, which the cluster does not give.
+fn is_of_every_pod(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn given(status: serde_json::Value) -> Vec<IpAddr> {
+        of_pod(&serde_json::from_value(status).unwrap())
+    }
+
+    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn addresses_that_an_agent_tells_and_the_cluster_did_not_give_are_not_the_pods() {
+        let given = given(json!({
+            "podIP": "10.244.0.5", "podIPs": [{ "ip": "10.244.0.5" }, { "ip": "fd00:244::5" }],
+        }));
+        // a Service's, the machine's own network's, everybody's, and another pod's
+        let told = [
+            "127.0.0.1",
+            "10.96.0.1",
+            "192.168.1.20",
+            "0.0.0.0",
+            "::",
+            "::ffff:10.244.0.6",
+            "8.8.8.8",
+            "::ffff:10.244.0.5",
+            "fd00:244::5",
+            "fe80::5",
+        ];
+        assert_eq!(
+            confirmed(addresses(&told).into_iter(), &given),
+            addresses(&["10.244.0.5", "fd00:244::5"])
+        );
+    }
+
+    #[test]
+    fn an_address_of_the_pods_that_the_agent_does_not_have_is_not_made_up() {
+        let given = given(json!({ "podIP": "10.244.0.5" }));
+        let told = addresses(&["127.0.0.1"]);
+        assert_eq!(confirmed(told.into_iter(), &given), Vec::<IpAddr>::new());
+    }
+
+    #[test]
+    fn a_pod_has_the_addresses_of_its_status_whichever_field_tells_them() {
+        for (status, expected) in [
+            (json!({ "podIP": "10.244.0.5" }), addresses(&["10.244.0.5"])),
+            (
+                json!({ "podIP": "10.244.0.5", "podIPs": [{ "ip": "10.244.0.5" }] }),
+                addresses(&["10.244.0.5"]),
+            ),
+            (json!({ "podIP": "no address" }), Vec::new()),
+            (json!({}), Vec::new()),
+        ] {
+            assert_eq!(given(status.clone()), expected, "{status}");
+        }
+    }
+}
