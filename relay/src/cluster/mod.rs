@@ -10,6 +10,7 @@
 //! - [`ownership`] and [`presence`]: whether a pod is the Job's, and whether it is still the one that was found;
 //!   [`pod_end`]: how it ended, as soon as the cluster tells.
 //! - [`addresses`]: which are the pod's own.
+//! - [`events`]: what the cluster says of a Job in passing; [`pace`]: how often it is asked to tell of changes.
 //! - [`proxy`] and [`port_forward`]: the two ways into the pod.
 //! - [`networks`]: which networks are the cluster's.
 //! - [`promptness`]: what both ask of their connection.
@@ -19,12 +20,16 @@ mod addresses;
 pub(crate) mod agent;
 mod answering;
 mod creation;
+mod events;
+#[cfg(test)]
+mod fake_api;
 mod image;
 pub(crate) mod job;
 mod kubeconfig;
 pub(crate) mod leftovers;
 pub(crate) mod networks;
 mod ownership;
+mod pace;
 mod pod_end;
 pub(crate) mod port_forward;
 mod presence;

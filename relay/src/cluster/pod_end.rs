@@ -5,8 +5,8 @@
 //! somebody looks: the API server remembers for some minutes what became of it, version by version.
 
 use super::access::Access;
-use super::presence;
 use super::watching::{self, RunningPod};
+use super::{pace, presence};
 use crate::log;
 use crate::report::Failure;
 use futures::TryStreamExt;
@@ -32,16 +32,19 @@ pub(super) enum End {
 
 /// Waits for the news that the pod has ended by itself.
 pub(super) async fn ended(access: &Access, pod: &RunningPod) -> Failure {
+    let mut pace = pace::of_watches();
     loop {
+        pace.tick().await;
         match told(access, pod).await {
             Ok(Some(End::Ended(failure))) => return failure,
             // the watch has ended, as watches do
             Ok(None) => {}
             Ok(Some(End::Deleted)) => break,
-            Err(error) => {
-                log::info!("cannot watch pod {}: {error}", pod.name);
+            Err(kube::Error::Api(status)) if (400..500).contains(&status.code) && status.code != 410 => {
+                log::info!("cannot watch pod {}: {status}", pod.name);
                 break;
             }
+            Err(error) => log::info!("watching pod {} again: {error}", pod.name),
         }
     }
     std::future::pending().await
@@ -160,4 +163,35 @@ fn end(access: &Access, found: &Pod) -> Option<End> {
 fn has_ended(found: &Pod) -> bool {
     let phase = found.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake_api::{Answer, FakeApi};
+    use super::*;
+    use serde_json::json;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_ends_each_watch_of_the_pod_at_once_is_not_asked_in_a_tight_loop() {
+        let pod = RunningPod {
+            name: "agent-x".to_owned(),
+            uid: "ours".to_owned(),
+            image_id: String::new(),
+            addresses: Vec::new(),
+            version: String::new(),
+        };
+        let running = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "agent-x", "uid": "ours", "resourceVersion": "5" },
+            "status": { "phase": "Running" },
+        });
+        let api = FakeApi::new(move |path| match path.contains("watch=true") {
+            true => Answer::events([]),
+            false => Answer::object(running.clone()),
+        });
+        let asked = api
+            .asked_within(Duration::from_secs(10), ended(&api.access(), &pod))
+            .await;
+        // a look and a watch each time
+        assert!((80..=102).contains(&asked), "{asked}");
+    }
 }

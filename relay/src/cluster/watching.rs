@@ -1,14 +1,14 @@
 //! From a Job to its running pod, or to the cluster's own words on why there is none.
 
 use super::access::Access;
-use super::addresses;
 use super::answering::awaited;
 use super::job::AgentJob;
 use super::ownership::Claimants;
+use super::{addresses, events, pace};
 use crate::log;
 use crate::report::Failure;
 use futures::TryStreamExt;
-use k8s_openapi::api::core::v1::{ContainerStatus, Event, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kinject_escape::word;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use std::cell::Cell;
@@ -91,9 +91,10 @@ pub(crate) async fn running_pod(
 /// The Job controller's failure to make a pod (quota, admission) shows only in an event. It counts for nothing once the
 /// pod exists.
 async fn refusal_of_controller(access: &Access, job: &AgentJob, exists: &Cell<bool>) -> NotRunning {
-    let events: Api<Event> = Api::namespaced(access.client.clone(), &access.namespace);
-    let refusal = first_event(&events, &refusals_of(job)).await;
-    let without_limits = refusal.as_ref().is_ok_and(|message| demands_limits(message));
+    let refusal = events::refusal(access, &job.uid).await;
+    let without_limits = refusal
+        .as_ref()
+        .is_ok_and(|message| events::demands_limits(message));
     // whoever forges a demand for limits gets an agent with limits, which is not worth the wait
     if refusal.is_ok() && (exists.get() || !without_limits) {
         tokio::time::sleep(REFUSAL_PATIENCE).await;
@@ -125,37 +126,6 @@ async fn refusal_of_controller(access: &Access, job: &AgentJob, exists: &Cell<bo
     }
 }
 
-/// Whether a refusal of a pod says that it needs limits, in the words of Kubernetes' quotas (ResourceQuota with
-/// `limits.cpu` or `limits.memory`) and limit ranges (LimitRange of type Pod, or with a ratio).
-fn demands_limits(message: &str) -> bool {
-    message.contains("must specify limits.")
-        || message.contains("; limits.") && message.contains("must specify ")
-        || message.contains("No limit is specified")
-        || message.contains("no limit is specified")
-}
-
-/// Which events say that a Job's pod cannot be made: those of its UID, since its name may have been another Job's, and
-/// whoever may write events can name any Job before it is there.
-fn refusals_of(job: &AgentJob) -> String {
-    format!(
-        "involvedObject.kind=Job,involvedObject.uid={},reason=FailedCreate",
-        job.uid
-    )
-}
-
-async fn first_event(events: &Api<Event>, fields: &str) -> Result<String, kube::Error> {
-    loop {
-        // from the beginning: the event may be older than the watch
-        let stream = events.watch(&WatchParams::default().fields(fields), "0").await?;
-        futures::pin_mut!(stream);
-        while let Some(event) = stream.try_next().await? {
-            if let WatchEvent::Added(event) | WatchEvent::Modified(event) = event {
-                return Ok(event.message.unwrap_or_default());
-            }
-        }
-    }
-}
-
 /// Follows the pod that is the Job's own, whatever other pods look like it. `exists` is set when there is one.
 async fn follow_pod(
     access: &Access,
@@ -177,7 +147,9 @@ async fn follow_pod(
         Ok(is_ours)
     };
     let mut unschedulable_since: Option<(Instant, Failure)> = None;
+    let mut pace = pace::of_watches();
     loop {
+        pace.tick().await;
         let parameters = ListParams::default().labels(&selector);
         let listed = awaited(&access.server, &mut *progress, pods.list(&parameters));
         let list = listed
@@ -259,6 +231,7 @@ fn judge(
         .and_then(|container| container.state.as_ref())
         .is_some_and(|state| state.running.is_some());
     if running && status.pod_ip.is_some() {
+        let version = pod.metadata.resource_version.clone().unwrap_or_default();
         return Some(Ok(RunningPod {
             name,
             uid: pod.metadata.uid.clone().unwrap_or_default(),
@@ -266,7 +239,7 @@ fn judge(
                 .map(|container| container.image_id.clone())
                 .unwrap_or_default(),
             addresses: addresses::of_pod(status),
-            version: pod.metadata.resource_version.clone().unwrap_or_default(),
+            version,
         }));
     }
     let scheduled = status
@@ -366,36 +339,28 @@ fn hopeless(access: &Access, pod: &str, container: &ContainerStatus) -> Option<F
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake_api::{Answer, FakeApi};
     use super::*;
+    use serde_json::json;
 
-    #[test]
-    fn a_refusal_for_want_of_limits_is_told_from_others() {
-        for demand in [
-            "pods \"a\" is forbidden: failed quota: q: must specify limits.cpu for: agent; limits.memory for: agent",
-            "pods \"a\" is forbidden: failed quota: q: must specify requests.storage for: agent; limits.cpu for: agent",
-            "pods \"a\" is forbidden: maximum cpu usage per Pod is 1. No limit is specified",
-            "pods \"a\" is forbidden: cpu max limit to request ratio per Container is 2, but no limit is specified or limit is 0",
-        ] {
-            assert!(demands_limits(demand), "{demand}");
-        }
-        for other in [
-            "pods \"a\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0",
-            "pods \"a\" is forbidden: exceeded quota: q, requested: limits.cpu=500m, used: limits.cpu=0, limited: limits.cpu=100m",
-            "pods \"a\" is forbidden: failed quota: q: must specify requests.ephemeral-storage for: agent",
-            "pods \"a\" is forbidden: minimum cpu usage per Container is 100m, but request is 10m",
-        ] {
-            assert!(!demands_limits(other), "{other}");
-        }
-    }
-
-    #[test]
-    fn an_event_is_about_the_job_by_its_uid_and_not_by_its_name() {
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_ends_each_watch_for_the_pod_at_once_is_not_asked_in_a_tight_loop() {
         let job = AgentJob {
             name: "kinject-agent-0".to_owned(),
             uid: "b9a6".to_owned(),
         };
-        let fields = refusals_of(&job);
-        assert!(fields.contains("involvedObject.uid=b9a6"), "{fields}");
-        assert!(!fields.contains(&job.name), "{fields}");
+        let list = json!({
+            "apiVersion": "v1", "kind": "PodList", "metadata": { "resourceVersion": "5" }, "items": [],
+        });
+        let api = FakeApi::new(move |path| match path.contains("watch=true") {
+            true => Answer::events([]),
+            false => Answer::object(list.clone()),
+        });
+        let (access, exists) = (api.access(), Cell::new(false));
+        let mut progress = |_: &str| {};
+        let following = follow_pod(&access, &job, &exists, &mut progress);
+        let asked = api.asked_within(Duration::from_secs(10), following).await;
+        // a list and a watch each time
+        assert!((80..=102).contains(&asked), "{asked}");
     }
 }

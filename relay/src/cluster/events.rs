@@ -1,0 +1,90 @@
+//! What the cluster's events tell of an agent's Job.
+//!
+//! They are a courtesy: a user may have no right to watch them, which is all that this takes, and whoever may write events
+//! can forge them. The cluster forgets them after an hour.
+
+use super::access::Access;
+use super::pace;
+use futures::TryStreamExt;
+use k8s_openapi::api::core::v1::Event;
+use kube::api::{Api, WatchEvent, WatchParams};
+
+/// Waits for an event which says that the Job's pod cannot be made, and returns its message.
+pub(super) async fn refusal(access: &Access, job_uid: &str) -> Result<String, kube::Error> {
+    let fields = format!("{},reason=FailedCreate", about(job_uid));
+    let mut pace = pace::of_watches();
+    loop {
+        pace.tick().await;
+        // from the beginning: the event may be older than the watch
+        let stream = events(access)
+            .watch(&WatchParams::default().fields(&fields), "0")
+            .await?;
+        futures::pin_mut!(stream);
+        // a watch that breaks has ended
+        while let Ok(Some(event)) = stream.try_next().await {
+            if let WatchEvent::Added(event) | WatchEvent::Modified(event) = event {
+                return Ok(event.message.unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// Whether a refusal of a pod says that it needs limits, in the words of Kubernetes' quotas (ResourceQuota with
+/// `limits.cpu` or `limits.memory`) and limit ranges (LimitRange of type Pod, or with a ratio).
+pub(super) fn demands_limits(message: &str) -> bool {
+    message.contains("must specify limits.")
+        || message.contains("; limits.") && message.contains("must specify ")
+        || message.contains("No limit is specified")
+        || message.contains("no limit is specified")
+}
+
+fn events(access: &Access) -> Api<Event> {
+    Api::namespaced(access.client.clone(), &access.namespace)
+}
+
+/// Which events are about a Job: those of its UID, since its name may have been another Job's, and whoever may write events
+/// can name any Job before it is there.
+fn about(job_uid: &str) -> String {
+    format!("involvedObject.kind=Job,involvedObject.uid={job_uid}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake_api::{self, Answer};
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_refusal_for_want_of_limits_is_told_from_others() {
+        for demand in [
+            "pods \"a\" is forbidden: failed quota: q: must specify limits.cpu for: agent; limits.memory for: agent",
+            "pods \"a\" is forbidden: failed quota: q: must specify requests.storage for: agent; limits.cpu for: agent",
+            "pods \"a\" is forbidden: maximum cpu usage per Pod is 1. No limit is specified",
+            "pods \"a\" is forbidden: cpu max limit to request ratio per Container is 2, but no limit is specified or limit is 0",
+        ] {
+            assert!(demands_limits(demand), "{demand}");
+        }
+        for other in [
+            "pods \"a\" is forbidden: exceeded quota: q, requested: pods=1, used: pods=0, limited: pods=0",
+            "pods \"a\" is forbidden: exceeded quota: q, requested: limits.cpu=500m, used: limits.cpu=0, limited: limits.cpu=100m",
+            "pods \"a\" is forbidden: failed quota: q: must specify requests.ephemeral-storage for: agent",
+            "pods \"a\" is forbidden: minimum cpu usage per Container is 100m, but request is 10m",
+        ] {
+            assert!(!demands_limits(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_about_the_job_by_its_uid_and_not_by_its_name() {
+        assert_eq!(about("b9a6"), "involvedObject.kind=Job,involvedObject.uid=b9a6");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_server_that_ends_each_watch_of_events_at_once_is_not_asked_in_a_tight_loop() {
+        let api = fake_api::always(Answer::events([]));
+        let access = api.access();
+        let asked = api.asked_within(Duration::from_secs(10), refusal(&access, "b9a6"));
+        let asked = asked.await;
+        assert!((40..=51).contains(&asked), "{asked}");
+    }
+}
