@@ -1,33 +1,27 @@
 //! The session's agent in the cluster: made, reached, and removed again.
 
 mod reach;
+mod removal;
 
 use super::access::Access;
 use super::answering::awaited;
-use super::creation::{self, Made, Rehearsal};
+use super::creation::{self, Made, MadeJob, Rehearsal};
 use super::job::{self, Manifest};
 use super::leftovers::Removal;
 use super::presence::{self, Presence};
 use super::watching::NotRunning;
-use super::{addresses, image, leftovers, pod_end, watching};
+use super::{addresses, image, pod_end, watching};
 use crate::log;
 use crate::reached::Reached;
 use crate::report::{Failure, Whereabouts};
 use crate::uplink::Opened;
-use kinject_protocol::session::{Event, KubernetesTarget, Report, TlsChoice, TransportChoice};
+use kinject_protocol::session::{Event, KubernetesTarget, TlsChoice, TransportChoice};
 use kinject_tunnel::{RelayIdentity, Security, SessionKeys};
 use reach::Unreached;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-
-/// How long the cluster may take to tell whether it would take another Job.
-const REHEARSAL_PATIENCE: Duration = Duration::from_secs(3);
-
-/// How long removing the Job may take at the end of the session.
-const REMOVE_PATIENCE: Duration = Duration::from_secs(6);
 
 /// The session's agent: the one that runs, and what it takes to make another one.
 pub(crate) struct ClusterAgent {
@@ -49,6 +43,8 @@ pub(crate) struct ClusterAgent {
     /// Whether the namespace demands that an agent has limits.
     with_limits: Cell<bool>,
     made: Made,
+    /// The Jobs before it that the user may not remove. They are tried again at the end of the session.
+    left: RefCell<Vec<MadeJob>>,
     /// Whether the cluster may have removed that at our own word, without our having heard of it.
     removal_is_begun: Cell<bool>,
     /// The creation that is under way: it is always seen through, so that nothing is made after the end.
@@ -109,6 +105,7 @@ impl ClusterAgent {
             trouble: RefCell::default(),
             with_limits: Cell::new(false),
             made: Made::default(),
+            left: RefCell::default(),
             removal_is_begun: Cell::new(false),
             creating: RefCell::new(None),
             settled: Cell::new(None),
@@ -233,23 +230,25 @@ impl ClusterAgent {
             }
             Presence::Running | Presence::Ended(_) => return None,
         };
-        let manifest = self.manifest(job);
-        let rehearsal = creation::rehearse(&self.access, &manifest);
-        let rehearsal = tokio::time::timeout(REHEARSAL_PATIENCE, rehearsal).await.ok()?;
         let namespace = &self.access.namespace;
-        let what = match rehearsal {
+        let what = match self.rehearse(job).await {
             Rehearsal::NamespaceIsGoing => {
                 format!("namespace {namespace} is being deleted, with the agent's Job {job}")
             }
             Rehearsal::Taken { at } if at - deleted < i64::from(job::KEEP_FINISHED_SECONDS) => {
                 format!("somebody deleted the agent's Job {job} in namespace {namespace}")
             }
-            Rehearsal::Taken { .. } | Rehearsal::Refused => return None,
+            Rehearsal::Taken { .. } | Rehearsal::Exists { .. } | Rehearsal::Refused => return None,
         };
         Some(Failure::end(
             format!("the session is over: {what}"),
             "programs go on without the cluster: start the command again for another session",
         ))
+    }
+
+    /// What the cluster would do with another Job of that name.
+    async fn rehearse(&self, name: &str) -> Rehearsal {
+        creation::rehearse(&self.access, &self.manifest(name)).await
     }
 
     /// Whom a tunnel leads to, and why it is not the agent that the user knows.
@@ -292,12 +291,6 @@ impl ClusterAgent {
     async fn create_once(&self) -> Result<RunningAgent, NotRunning> {
         // an attempt before this one may have left a Job that never ran
         self.remove().await?;
-        let without_randomness = |error: &dyn std::fmt::Display| {
-            Failure::lasting(
-                format!("cannot make the agent's keys: {error}"),
-                "is the system out of randomness?",
-            )
-        };
         let SessionKeys { relay, agent } =
             SessionKeys::generate().map_err(|error| without_randomness(&error))?;
         let generation = self.generation.get();
@@ -329,39 +322,11 @@ impl ClusterAgent {
             identity: Rc::new(relay),
         })
     }
+}
 
-    /// Removes what the session made. What stays is said, with the command that removes it.
-    pub(crate) async fn clean_up(&self) -> Result<(), Report> {
-        let creating = self.creating.borrow_mut().take();
-        if let Some(creating) = creating {
-            // done, or its task is gone with the runtime
-            let _gone = tokio::time::timeout(REMOVE_PATIENCE, creating).await.is_err();
-        }
-        let removal = tokio::time::timeout(REMOVE_PATIENCE, self.remove()).await;
-        let failure = match removal {
-            Ok(Ok(Removal::Removed | Removal::WasGone)) => return Ok(()),
-            Ok(Err(failure)) => failure.message,
-            Err(_) => "the cluster does not answer".to_owned(),
-        };
-        let made = self.made.borrow();
-        let name = made
-            .as_ref()
-            .map_or_else(|| job::name(&self.session), |made| made.name.clone());
-        Err(leftovers::stays(&self.access, &name, &failure))
-    }
-
-    /// Removes the latest Job, if there may be one.
-    async fn remove(&self) -> Result<Removal, Failure> {
-        let Some(made) = self.made.borrow().clone() else {
-            return Ok(Removal::Removed);
-        };
-        let is_repeated = self.removal_is_begun.replace(true);
-        let removal = leftovers::remove_job(&self.access, &made).await?;
-        self.made.borrow_mut().take();
-        Ok(match is_repeated {
-            // by the attempt before, whose answer was lost
-            true => Removal::Removed,
-            false => removal,
-        })
-    }
+fn without_randomness(error: &dyn std::fmt::Display) -> Failure {
+    Failure::lasting(
+        format!("cannot make the agent's keys: {error}"),
+        "is the system out of randomness?",
+    )
 }

@@ -20,6 +20,9 @@ use tokio::time::timeout;
 /// How long the cluster may take to create an object: admission webhooks are asked meanwhile, each for up to 30 seconds.
 const CREATE_PATIENCE: Duration = Duration::from_secs(40);
 
+/// How long the cluster may take to tell whether it would create a Job.
+const REHEARSAL_PATIENCE: Duration = Duration::from_secs(3);
+
 /// A Job that may be in the cluster.
 #[derive(Clone, Debug)]
 pub(super) struct MadeJob {
@@ -113,37 +116,53 @@ async fn create_job(access: &Access, job: &Job, made: &Made) -> Result<AgentJob,
 }
 
 /// What the cluster would do with a Job. Nothing is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rehearsal {
     /// It would make it.
     Taken {
         /// The API server's clock, in seconds.
         at: i64,
     },
+    /// It has one of that name.
+    Exists {
+        /// Whether that one is on its way out, until its pod is gone or a finalizer lets go of it.
+        is_being_deleted: bool,
+    },
     /// The namespace is being deleted, or gone.
     NamespaceIsGoing,
-    /// It would not.
+    /// It would not make it, or does not answer.
     Refused,
 }
 
-/// Asks the cluster what it would do with a Job, which takes no other right than to make one.
+/// Asks the cluster what it would do with a Job, which takes no other right than to make one: not even to look at it.
 pub(super) async fn rehearse(access: &Access, manifest: &Manifest<'_>) -> Rehearsal {
     let Ok(job) = manifest.job() else {
         return Rehearsal::Refused;
     };
+    let rehearsal = timeout(REHEARSAL_PATIENCE, rehearsal_of(access, &job)).await;
+    rehearsal.unwrap_or(Rehearsal::Refused)
+}
+
+async fn rehearsal_of(access: &Access, job: &Job) -> Rehearsal {
     let jobs: Api<Job> = Api::namespaced(access.client.clone(), &access.namespace);
     let parameters = PostParams {
         dry_run: true,
         ..PostParams::default()
     };
-    match jobs.create(&parameters, &job).await {
+    match jobs.create(&parameters, job).await {
         Ok(job) => match job.metadata.creation_timestamp {
             Some(time) => Rehearsal::Taken {
                 at: time.0.as_second(),
             },
             None => Rehearsal::Refused,
         },
-        Err(kube::Error::Api(status)) if status.code == 404 => Rehearsal::NamespaceIsGoing,
-        Err(error) if names_namespace_as_going(&error) => Rehearsal::NamespaceIsGoing,
+        Err(kube::Error::Api(status)) if status.is_already_exists() => Rehearsal::Exists {
+            // the API server's words since Kubernetes 1.9: nothing else tells without the right to look at Jobs
+            is_being_deleted: status.message.starts_with("object is being deleted"),
+        },
+        Err(error) if names_namespace_as_going(&error) || names_namespace_as_gone(&error) => {
+            Rehearsal::NamespaceIsGoing
+        }
         Err(error) => {
             log::info!("the cluster would take no other Job: {error}");
             Rehearsal::Refused
@@ -160,6 +179,15 @@ fn names_namespace_as_going(error: &kube::Error) -> bool {
     causes
         .into_iter()
         .any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+/// Whether there is no such namespace. A proxy on the way that knows no such page names no kind.
+fn names_namespace_as_gone(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let kind = status.details.as_ref().map(|details| details.kind.as_str());
+    status.code == 404 && kind == Some("namespaces")
 }
 
 fn namespace_is_deleted(access: &Access) -> Failure {

@@ -114,6 +114,8 @@ impl Manifest<'_> {
         serde_json::from_value(json!({
             "metadata": { "name": self.name, "labels": labels, "annotations": annotations },
             "spec": {
+                // one pod and no other; a deadline, by which a Job that never gets its pod would end, too, would end the
+                // agents of long sessions
                 "backoffLimit": 0,
                 "ttlSecondsAfterFinished": KEEP_FINISHED_SECONDS,
                 "template": {

@@ -14,12 +14,14 @@ use kinject_protocol::session::{KubernetesTarget, Report};
 use kube::api::{Api, DeleteParams, ListParams, Preconditions};
 
 /// Whether a Job was there to be removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Removal {
     /// It was, or its answer for its creation was never heard.
     Removed,
     /// The cluster had no such Job any more.
     WasGone,
+    /// The user may not remove it, if it is there.
+    Forbidden(Failure),
 }
 
 /// Removes a Job with what belongs to it; one that is not there is as good as removed, and so is one whose name
@@ -43,18 +45,33 @@ pub(super) async fn remove_job(access: &Access, made: &MadeJob) -> Result<Remova
             crate::log::info!("another Job has the name {}: left alone", made.name);
             Ok(Removal::WasGone)
         }
-        Err(error) => Err(access.failure(&error, "remove the agent's Job")),
+        Err(error) => {
+            let is_forbidden = matches!(&error, kube::Error::Api(status) if status.code == 403);
+            let failure = access.failure(&error, "remove the agent's Job");
+            match is_forbidden {
+                true => Ok(Removal::Forbidden(failure)),
+                false => Err(failure),
+            }
+        }
     }
 }
 
-/// What to say of a Job that stays.
-pub(super) fn stays(access: &Access, name: &str, why: &str) -> Report {
+/// What to say of Jobs that stay.
+pub(super) fn stay(access: &Access, names: &[String], why: &str) -> Report {
+    let (jobs, each, all) = match names {
+        [_] => ("Job", "it ends", "it"),
+        _ => ("Jobs", "each ends", "them"),
+    };
+    let quoted: Vec<_> = names.iter().map(|name| word(name)).collect();
     Report {
-        message: format!("the agent's Job {name} could not be removed: {why}"),
+        message: format!(
+            "the agent's {jobs} {} could not be removed: {why}",
+            names.join(", ")
+        ),
         hint: Some(format!(
-            "it ends by itself within minutes if its agent has run; `kubectl -n {} delete job {}` removes it",
+            "{each} by itself within minutes if its agent has run; `kubectl -n {} delete job {}` removes {all}",
             word(&access.namespace),
-            word(name)
+            quoted.join(" ")
         )),
     }
 }
@@ -62,12 +79,25 @@ pub(super) fn stays(access: &Access, name: &str, why: &str) -> Report {
 /// Removes whatever a session's relay, which is gone, made in the cluster.
 pub(crate) async fn remove_all(target: &KubernetesTarget, session: &str) -> Result<(), Report> {
     let access = Access::new(target).await?;
-    for made in jobs_of(&access, session).await {
-        let _either = remove_job(&access, &made)
-            .await
-            .map_err(|failure| stays(&access, &made.name, &failure.message))?;
+    let (mut names, mut why) = (Vec::new(), None);
+    let mut jobs = jobs_of(&access, session).await.into_iter();
+    while let Some(made) = jobs.next() {
+        let failure = match remove_job(&access, &made).await {
+            Ok(Removal::Removed | Removal::WasGone) => continue,
+            Ok(Removal::Forbidden(failure)) => failure,
+            // nor would the others be removed
+            Err(failure) => {
+                names.extend(jobs.by_ref().map(|made| made.name));
+                failure
+            }
+        };
+        names.insert(0, made.name);
+        why = Some(failure.message);
     }
-    Ok(())
+    match why {
+        Some(why) => Err(stay(&access, &names, &why)),
+        None => Ok(()),
+    }
 }
 
 /// The Jobs that may be a session's, which show in their pods: sessions need no right to list Jobs.

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use kinject_tests::cluster::{Cluster, Namespace};
+use kinject_tests::cluster::{Cluster, Kubeconfig, Namespace, Rule};
 use kinject_tests::place::{Place, cluster};
 use kinject_tests::programs::Program;
 use kinject_tests::running::{Outcome, run_within};
@@ -56,6 +56,23 @@ impl Home {
     /// `kinject run` of a program that does nothing, to its end.
     pub(crate) fn try_session(&self, flags: &[&str]) -> Outcome {
         run_within(&mut self.kinject(flags, &Program::new("/bin/true")), SECONDS)
+    }
+
+    /// A user who may do what a session needs, but not remove a Job.
+    pub(crate) fn user_who_removes_nothing(&self) -> Kubeconfig {
+        let rule = |groups, resources, verbs| Rule {
+            groups,
+            resources,
+            verbs,
+        };
+        let rules = [
+            rule(&["batch"], &["jobs"], &["create"]),
+            rule(&[""], &["secrets"], &["create"]),
+            rule(&[""], &["pods"], &["get", "list", "watch"]),
+            rule(&[""], &["pods/proxy"], &["get"]),
+            rule(&[""], &["events"], &["watch"]),
+        ];
+        self.cluster.restricted_user(self.name(), "user", &rules).unwrap()
     }
 
     /// Everything of a kind that kinject has made here.

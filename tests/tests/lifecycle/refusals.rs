@@ -120,6 +120,43 @@ fn an_agent_has_limits_where_a_quota_or_a_limit_range_demands_them() {
     }
 }
 
+/// The Job without limits stays, and its user is told of both.
+#[test]
+fn an_agent_has_limits_where_they_are_demanded_though_its_user_may_not_remove_the_one_without() {
+    let Some(home) = Home::new() else { return };
+    demand_limits(
+        &home,
+        "ResourceQuota",
+        "{hard: {limits.cpu: 1, limits.memory: 1Gi}}",
+    );
+    let user = home.user_who_removes_nothing();
+    let outcome = home.try_session(&["-v", "--kubeconfig", user.path().to_str().unwrap()]);
+    let mut jobs = home.made("jobs");
+    let name = |job: &serde_json::Value| job["metadata"]["name"].as_str().unwrap().to_owned();
+    // the name of the second one begins with that of the first
+    jobs.sort_by_key(name);
+    let [without, with] = jobs.as_slice() else {
+        panic!("{jobs:?}")
+    };
+    let agent = |job: &serde_json::Value| job["spec"]["template"]["spec"]["containers"][0].clone();
+    assert!(agent(without)["resources"]["limits"].is_null(), "{without}");
+    assert!(agent(with)["resources"]["limits"].is_object(), "{with}");
+    let (without, with) = (name(without), name(with));
+    outcome
+        .succeeded()
+        .complains(&format!("going on without removing the Job {without}: "))
+        .complains(&format!(
+            "the agent's Jobs {without}, {with} could not be removed: "
+        ))
+        .complains(&format!(
+            "`kubectl -n {} delete job {without} {with}` removes them",
+            home.name()
+        ));
+    let delete = ["--namespace", home.name(), "delete", "job", &without, &with];
+    home.cluster.kubectl(&delete).unwrap();
+    home.is_clean();
+}
+
 #[test]
 fn a_quota_that_has_no_room_for_an_agents_limits_is_said() {
     let Some(home) = Home::new() else { return };
