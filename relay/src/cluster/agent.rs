@@ -10,7 +10,7 @@ use super::job::{self, Manifest};
 use super::leftovers::Removal;
 use super::presence::{self, Presence};
 use super::watching::NotRunning;
-use super::{addresses, image, pod_end, watching};
+use super::{addresses, deletion, image, memory, watching};
 use crate::log;
 use crate::reached::Reached;
 use crate::report::{Failure, Whereabouts};
@@ -21,7 +21,9 @@ use reach::Unreached;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 /// The session's agent: the one that runs, and what it takes to make another one.
 pub(crate) struct ClusterAgent {
@@ -45,6 +47,8 @@ pub(crate) struct ClusterAgent {
     made: Made,
     /// The Jobs before it that the user may not remove. They are tried again at the end of the session.
     left: RefCell<Vec<MadeJob>>,
+    /// What keeps the cluster able to tell how the agent ends.
+    remembering: RefCell<JoinSet<()>>,
     /// Whether the cluster may have removed that at our own word, without our having heard of it.
     removal_is_begun: Cell<bool>,
     /// The creation that is under way: it is always seen through, so that nothing is made after the end.
@@ -106,6 +110,7 @@ impl ClusterAgent {
             with_limits: Cell::new(false),
             made: Made::default(),
             left: RefCell::default(),
+            remembering: RefCell::default(),
             removal_is_begun: Cell::new(false),
             creating: RefCell::new(None),
             settled: Cell::new(None),
@@ -152,15 +157,31 @@ impl ClusterAgent {
         let running = self.agent.borrow().clone();
         if let Some(agent) = running {
             match self.reach_again(&agent).await? {
-                Ok(opened) => return Ok(opened.to(self.whom(agent.pod.name))),
+                Ok(opened) => {
+                    // the machine may have slept for longer than the cluster remembers
+                    self.remember(&agent, Duration::ZERO);
+                    return Ok(opened.to(self.whom(agent.pod.name)));
+                }
                 Err(gone) => self.give_up(&agent, gone).await?,
             }
         }
         let agent = self.create().await?;
         // it is the session's from here on: a way that is not there yet costs no agent
         *self.agent.borrow_mut() = Some(agent.clone());
+        self.remember(&agent, memory::SURELY_REMEMBERED);
         let opened = self.reach_for_certain(&agent).await?;
         Ok(opened.to(self.whom(agent.pod.name)))
+    }
+
+    /// Keeps the cluster able to tell how this agent ends, and no other, from some time on.
+    fn remember(&self, agent: &RunningAgent, from: Duration) {
+        let mut remembering = JoinSet::new();
+        let (access, pod) = (self.access.clone(), agent.pod.clone());
+        remembering.spawn_local(async move {
+            tokio::time::sleep(from).await;
+            memory::refresh(access, pod).await;
+        });
+        *self.remembering.borrow_mut() = remembering;
     }
 
     /// Of the addresses that the agent tells, those that the cluster gave to its pod.
@@ -201,15 +222,15 @@ impl ClusterAgent {
     /// Lets go of an agent whose pod is gone, for another one to be made. Where somebody deleted its Job, that is the end
     /// of the session.
     async fn give_up(&self, agent: &RunningAgent, gone: Presence) -> Result<(), Failure> {
-        let pod = &agent.pod;
-        log::warn!("the agent's pod {} {gone}", pod.name);
-        let job = self.made.borrow().as_ref().map(|made| made.name.clone());
-        let removal = self.remove().await?;
-        if let (Removal::WasGone, Some(job)) = (removal, job)
-            && let Some(end) = self.end_by_somebody(agent, &gone, &job).await
+        log::warn!("the agent's pod {} {gone}", agent.pod.name);
+        let made = self.made.borrow().clone();
+        // its removal, which begins below, would hide that somebody else's had begun
+        if let (Some(made), false) = (&made, self.removal_is_begun.get())
+            && let Some(end) = self.end_by_somebody(agent, &gone, made).await?
         {
             return Err(end);
         }
+        self.remove().await?;
         log::info!("making a new agent with new keys");
         self.given_up.borrow_mut().get_or_insert_with(|| gone.to_string());
         self.agent.borrow_mut().take();
@@ -217,38 +238,56 @@ impl ClusterAgent {
     }
 
     /// The end of the session where somebody deleted the agent's Job, or all of its namespace.
-    ///
-    /// The cluster itself removes a Job, too: some seconds after its pod has ended, as the pod of a session does that was
-    /// away for long, or one that was deleted alone. So it counts that the pod was at work when it was deleted, and that
-    /// this was not so long ago. Where the cluster does not tell, the agent is replaced.
-    async fn end_by_somebody(&self, agent: &RunningAgent, gone: &Presence, job: &str) -> Option<Failure> {
-        let deleted = match gone {
-            // a pod that has ended is gone as soon as it is deleted
-            Presence::Terminating(since) => *since,
-            Presence::Deleted | Presence::Replaced => {
-                pod_end::deleted_alive_at(&self.access, &agent.pod).await?
-            }
-            Presence::Running | Presence::Ended(_) => return None,
-        };
+    async fn end_by_somebody(
+        &self,
+        agent: &RunningAgent,
+        gone: &Presence,
+        made: &MadeJob,
+    ) -> Result<Option<Failure>, Failure> {
         let namespace = &self.access.namespace;
-        let what = match self.rehearse(job).await {
+        let job = &made.name;
+        let at = match self.rehearse(job).await {
             Rehearsal::NamespaceIsGoing => {
-                format!("namespace {namespace} is being deleted, with the agent's Job {job}")
+                return Ok(Some(over(&format!(
+                    "namespace {namespace} is being deleted, with the agent's Job {job}"
+                ))));
             }
-            Rehearsal::Taken { at } if at - deleted < i64::from(job::KEEP_FINISHED_SECONDS) => {
-                format!("somebody deleted the agent's Job {job} in namespace {namespace}")
-            }
-            Rehearsal::Taken { .. } | Rehearsal::Exists { .. } | Rehearsal::Refused => return None,
+            Rehearsal::Taken { at } => Some(at),
+            Rehearsal::Exists {
+                is_being_deleted: true,
+            } => self.clock().await,
+            // that may be another Job of its name, or a quota's word
+            Rehearsal::Exists { .. } | Rehearsal::Refused => match self.remove().await? {
+                Removal::WasGone => self.clock().await,
+                Removal::Removed | Removal::Forbidden(_) => None,
+            },
         };
-        Some(Failure::end(
-            format!("the session is over: {what}"),
-            "programs go on without the cluster: start the command again for another session",
-        ))
+        let (Some(at), Some(uid)) = (at, &made.uid) else {
+            return Ok(None);
+        };
+        let is_by_somebody = deletion::is_by_somebody(&self.access, uid, &agent.pod, gone, at).await;
+        Ok(is_by_somebody.then(|| {
+            over(&format!(
+                "somebody deleted the agent's Job {job} in namespace {namespace}"
+            ))
+        }))
     }
 
     /// What the cluster would do with another Job of that name.
     async fn rehearse(&self, name: &str) -> Rehearsal {
         creation::rehearse(&self.access, &self.manifest(name)).await
+    }
+
+    /// The API server's clock in seconds, if it would make a Job.
+    async fn clock(&self) -> Option<i64> {
+        match self.rehearse(&self.later_name().ok()?).await {
+            Rehearsal::Taken { at } => Some(at),
+            Rehearsal::Exists { .. } | Rehearsal::NamespaceIsGoing | Rehearsal::Refused => None,
+        }
+    }
+
+    fn later_name(&self) -> Result<String, Failure> {
+        job::later_name(&self.session).map_err(|error| without_randomness(&error))
     }
 
     /// Whom a tunnel leads to, and why it is not the agent that the user knows.
@@ -297,7 +336,7 @@ impl ClusterAgent {
         self.generation.set(generation + 1);
         let name = match generation {
             0 => job::name(&self.session),
-            _ => job::later_name(&self.session).map_err(|error| without_randomness(&error))?,
+            _ => self.later_name()?,
         };
         self.progress(match self.with_limits.get() {
             false => "creating the agent",
@@ -322,6 +361,14 @@ impl ClusterAgent {
             identity: Rc::new(relay),
         })
     }
+}
+
+/// The end of a session by somebody else's hand.
+fn over(what: &str) -> Failure {
+    Failure::end(
+        format!("the session is over: {what}"),
+        "programs go on without the cluster: start the command again for another session",
+    )
 }
 
 fn without_randomness(error: &dyn std::fmt::Display) -> Failure {

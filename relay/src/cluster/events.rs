@@ -3,11 +3,22 @@
 //! They are a courtesy: a user may have no right to watch them, which is all that this takes, and whoever may write events
 //! can forge them. The cluster forgets them after an hour.
 
-use super::access::Access;
+use super::access::{Access, innermost};
 use super::pace;
+use crate::log;
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Event;
 use kube::api::{Api, WatchEvent, WatchParams};
+use std::time::Duration;
+
+/// For how long, in seconds, the API server tells of events that are there already.
+const EARLIER_EVENTS_SECONDS: u32 = 1;
+
+/// How long it may take to do so.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(4);
+
+/// The reasons of events by which the Job's controller tells that a Job is done: complete, failed, or out of time.
+const ENDS: [&str; 3] = ["Completed", "BackoffLimitExceeded", "DeadlineExceeded"];
 
 /// Waits for an event which says that the Job's pod cannot be made, and returns its message.
 pub(super) async fn refusal(access: &Access, job_uid: &str) -> Result<String, kube::Error> {
@@ -27,6 +38,43 @@ pub(super) async fn refusal(access: &Access, job_uid: &str) -> Result<String, ku
             }
         }
     }
+}
+
+/// Whether an event of the last minutes tells that the Job was done; none if the events cannot be read.
+pub(super) async fn tell_of_end(access: &Access, job_uid: &str) -> Option<bool> {
+    match tokio::time::timeout(ANSWER_PATIENCE, end(access, job_uid)).await {
+        Ok(Ok(is_told)) => Some(is_told),
+        Ok(Err(error)) => {
+            log::info!(
+                "the events of the agent's Job cannot be read: {}",
+                innermost(&error)
+            );
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+async fn end(access: &Access, job_uid: &str) -> Result<bool, kube::Error> {
+    // what is there already comes first, without a word where that ends
+    let parameters = WatchParams::default()
+        .fields(&about(job_uid))
+        .timeout(EARLIER_EVENTS_SECONDS);
+    let stream = events(access).watch(&parameters, "0").await?;
+    futures::pin_mut!(stream);
+    while let Some(event) = stream.try_next().await? {
+        match event {
+            WatchEvent::Added(event) | WatchEvent::Modified(event) => {
+                let reason = event.reason.as_deref().unwrap_or_default();
+                if ENDS.contains(&reason) {
+                    return Ok(true);
+                }
+            }
+            WatchEvent::Error(status) => return Err(kube::Error::Api(status)),
+            WatchEvent::Deleted(_) | WatchEvent::Bookmark(_) => {}
+        }
+    }
+    Ok(false)
 }
 
 /// Whether a refusal of a pod says that it needs limits, in the words of Kubernetes' quotas (ResourceQuota with
@@ -52,7 +100,7 @@ fn about(job_uid: &str) -> String {
 mod tests {
     use super::super::fake_api::{self, Answer};
     use super::*;
-    use std::time::Duration;
+    use serde_json::{Value, json};
 
     #[test]
     fn a_refusal_for_want_of_limits_is_told_from_others() {
@@ -77,6 +125,36 @@ mod tests {
     #[test]
     fn an_event_is_about_the_job_by_its_uid_and_not_by_its_name() {
         assert_eq!(about("b9a6"), "involvedObject.kind=Job,involvedObject.uid=b9a6");
+    }
+
+    fn event(reason: &str) -> Value {
+        json!({ "type": "ADDED", "object": {
+            "apiVersion": "v1", "kind": "Event", "metadata": { "name": "a" }, "reason": reason,
+            "involvedObject": { "kind": "Job", "uid": "b9a6" },
+        } })
+    }
+
+    #[tokio::test]
+    async fn a_job_was_done_if_an_event_tells_so_and_nobody_knows_where_events_cannot_be_read() {
+        let forbidden = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": "events is forbidden", "reason": "Forbidden", "code": 403 });
+        for (answer, expected) in [
+            (
+                Answer::events([event("SuccessfulCreate"), event("Completed")]),
+                Some(true),
+            ),
+            (Answer::events([event("BackoffLimitExceeded")]), Some(true)),
+            (Answer::events([event("SuccessfulCreate")]), Some(false)),
+            (Answer::events([]), Some(false)),
+            (Answer::refusal(403, forbidden.clone()), None),
+            (
+                Answer::events([json!({ "type": "ERROR", "object": forbidden })]),
+                None,
+            ),
+        ] {
+            let api = fake_api::always(answer);
+            assert_eq!(tell_of_end(&api.access(), "b9a6").await, expected);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,7 +8,8 @@
 //! - [`leftovers`]: removes Jobs, also those of a relay that is gone.
 //! - [`watching`]: from the Job to a running pod, or to the cluster's own words on why not.
 //! - [`ownership`] and [`presence`]: whether a pod is the Job's, and whether it is still the one that was found;
-//!   [`pod_end`]: how it ended, as soon as the cluster tells.
+//!   [`pod_end`]: how it ended, as soon as the cluster tells; [`memory`]: that the cluster can still tell;
+//!   [`deletion`]: whether somebody deleted its Job.
 //! - [`addresses`]: which are the pod's own.
 //! - [`events`]: what the cluster says of a Job in passing; [`pace`]: how often it is asked to tell of changes.
 //! - [`proxy`] and [`port_forward`]: the two ways into the pod.
@@ -20,6 +21,7 @@ mod addresses;
 pub(crate) mod agent;
 mod answering;
 mod creation;
+mod deletion;
 mod events;
 #[cfg(test)]
 mod fake_api;
@@ -27,6 +29,7 @@ mod image;
 pub(crate) mod job;
 mod kubeconfig;
 pub(crate) mod leftovers;
+mod memory;
 pub(crate) mod networks;
 mod ownership;
 mod pace;

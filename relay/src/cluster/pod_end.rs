@@ -132,22 +132,23 @@ pub(super) async fn deleted_alive_at(access: &Access, pod: &RunningPod) -> Optio
 
 /// Follows the pod from where it was seen to run to its end.
 async fn remembered(access: &Access, pod: &RunningPod) -> Result<Option<i64>, kube::Error> {
-    let deleted_at = first(access, pod, &pod.version, |found, _| match has_ended(found) {
+    let version = pod.version.borrow().clone();
+    let deleted_at = first(access, pod, &version, |found, _| match has_ended(found) {
         true => Some(None),
         false => presence::deleted_at(found).map(Some),
     });
     Ok(deleted_at.await?.flatten())
 }
 
-fn pods(access: &Access) -> Api<Pod> {
+pub(super) fn pods(access: &Access) -> Api<Pod> {
     Api::namespaced(access.client.clone(), &access.namespace)
 }
 
-fn of_name(pod: &RunningPod) -> WatchParams {
+pub(super) fn of_name(pod: &RunningPod) -> WatchParams {
     WatchParams::default().fields(&format!("metadata.name={}", pod.name))
 }
 
-fn is(found: &Pod, pod: &RunningPod) -> bool {
+pub(super) fn is(found: &Pod, pod: &RunningPod) -> bool {
     found.metadata.uid.as_deref() == Some(&pod.uid)
 }
 
@@ -160,7 +161,7 @@ fn end(access: &Access, found: &Pod) -> Option<End> {
 }
 
 /// Whether nothing runs in it any more.
-fn has_ended(found: &Pod) -> bool {
+pub(super) fn has_ended(found: &Pod) -> bool {
     let phase = found.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
 }
@@ -170,6 +171,7 @@ mod tests {
     use super::super::fake_api::{Answer, FakeApi};
     use super::*;
     use serde_json::json;
+    use std::rc::Rc;
 
     #[tokio::test(start_paused = true)]
     async fn an_api_server_that_ends_each_watch_of_the_pod_at_once_is_not_asked_in_a_tight_loop() {
@@ -178,7 +180,7 @@ mod tests {
             uid: "ours".to_owned(),
             image_id: String::new(),
             addresses: Vec::new(),
-            version: String::new(),
+            version: Rc::default(),
         };
         let running = json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "agent-x", "uid": "ours", "resourceVersion": "5" },

@@ -101,6 +101,7 @@ pub(super) async fn confirm(access: &Access, pod: &RunningPod) -> Result<(), Fai
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::rc::Rc;
 
     #[test]
     fn a_pod_is_known_by_its_uid_whatever_else_has_its_name() {
@@ -109,7 +110,7 @@ mod tests {
             uid: "ours".to_owned(),
             image_id: String::new(),
             addresses: Vec::new(),
-            version: String::new(),
+            version: Rc::default(),
         };
         let found = |uid: &str, phase: &str, deleted: Option<&str>| -> Presence {
             let pod: Pod = serde_json::from_value(json!({

@@ -11,8 +11,9 @@ use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kinject_escape::word;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -37,8 +38,8 @@ pub(crate) struct RunningPod {
     pub(crate) image_id: String,
     /// The addresses that the cluster gave to it.
     pub(crate) addresses: Vec<IpAddr>,
-    /// The version in which it was seen to run: what becomes of it comes after that.
-    pub(crate) version: String,
+    /// The latest version in which it is known to have run: what becomes of it comes after that.
+    pub(crate) version: Rc<RefCell<String>>,
 }
 
 /// Why a Job has no running pod.
@@ -239,7 +240,7 @@ fn judge(
                 .map(|container| container.image_id.clone())
                 .unwrap_or_default(),
             addresses: addresses::of_pod(status),
-            version,
+            version: Rc::new(RefCell::new(version)),
         }));
     }
     let scheduled = status

@@ -9,6 +9,7 @@ use kinject_tests::programs::{Program, c, shell};
 use kinject_tests::running::{run, spawn};
 use kinject_tests::session::{eventually, relay_of, write_line};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::broken::ports_to_api_server;
 use crate::gate::Gate;
@@ -39,7 +40,8 @@ impl Told {
             }
         });
         let told = Self { child, lines };
-        told.line("up");
+        // the word is a part of others
+        while told.line("up") != "up" {}
         told
     }
 
@@ -179,6 +181,20 @@ fn connects_at_a_word(target: [&str; 2]) -> Program {
         .args(target)
 }
 
+/// Waits for the word that somebody has deleted this Job.
+fn is_told_of_a_deleted_job(told: &Told, home: &Home, job: &Value) {
+    let line = told.line("the session is over");
+    let job = job["metadata"]["name"].as_str().unwrap();
+    assert_eq!(
+        line,
+        format!(
+            "kinject: the session is over: somebody deleted the agent's Job {job} in namespace {}",
+            home.name()
+        )
+    );
+    told.line("hint: ");
+}
+
 /// What a program sees of a session that somebody has ended, and with what status kinject ends then.
 fn goes_on_without_the_cluster(mut told: Told) {
     write_line(told.child.stdin.as_mut().unwrap(), "go on");
@@ -201,25 +217,94 @@ fn a_job_that_somebody_deleted_ends_its_session_and_the_program_goes_on_without_
         // also with nothing said but what ends the session
         let flags = ["--quiet", "--transport", transport];
         let told = Told::of(home.kinject(&flags, &connects_at_a_word(["10.96.10.3", "7005"])));
-        let job = home.made("jobs").remove(0)["metadata"]["name"].take();
+        let job = home.made("jobs").remove(0);
         // as the manual has it
         delete(
             &home,
             &["jobs", "--selector", "app.kubernetes.io/managed-by=kinject"],
         );
-        let line = told.line("the session is over");
-        assert_eq!(
-            line,
-            format!(
-                "kinject: the session is over: somebody deleted the agent's Job {} in namespace {}",
-                job.as_str().unwrap(),
-                home.name()
-            )
-        );
-        told.line("hint: ");
+        is_told_of_a_deleted_job(&told, &home, &job);
         goes_on_without_the_cluster(told);
         home.is_clean();
     }
+}
+
+/// The Job stays until its pod is gone.
+#[test]
+fn a_job_that_somebody_deletes_in_the_foreground_ends_its_session() {
+    let Some(home) = Home::new() else { return };
+    let told = Told::of(home.kinject(&["--quiet"], &connects_at_a_word(["10.96.10.3", "7005"])));
+    let job = home.made("jobs").remove(0);
+    let name = job["metadata"]["name"].as_str().unwrap();
+    delete(&home, &["job", name, "--cascade=foreground"]);
+    is_told_of_a_deleted_job(&told, &home, &job);
+    goes_on_without_the_cluster(told);
+    home.becomes_clean();
+}
+
+/// The relay is not there while something happens, as where the machine sleeps.
+fn while_away(told: &Told, something: impl FnOnce()) {
+    let relay = relay_of(told.child.id()).expect("its relay runs");
+    let relay = Pid::from_raw(relay.cast_signed()).unwrap();
+    kill_process(relay, Signal::STOP).unwrap();
+    something();
+    kill_process(relay, Signal::CONT).unwrap();
+}
+
+/// The cluster might have removed it by then.
+#[test]
+fn a_job_that_somebody_deleted_while_the_session_was_away_ends_it() {
+    let Some(home) = Home::new() else { return };
+    let told = Told::of(home.kinject(&["--quiet"], &connects_at_a_word(["10.96.10.3", "7005"])));
+    let job = home.made("jobs").remove(0);
+    while_away(&told, || {
+        let kept = job["spec"]["ttlSecondsAfterFinished"].as_u64().unwrap();
+        let kept = Duration::from_secs(kept + 2);
+        delete(&home, &["job", job["metadata"]["name"].as_str().unwrap()]);
+        let deleted = Instant::now();
+        eventually(
+            "no Job that is done would be left",
+            Duration::from_secs(60),
+            || home.made("jobs,pods").is_empty() && deleted.elapsed() > kept,
+        );
+    });
+    is_told_of_a_deleted_job(&told, &home, &job);
+    goes_on_without_the_cluster(told);
+    home.is_clean();
+}
+
+/// Its user may not even ask for its removal.
+#[test]
+fn a_deleted_job_ends_its_session_and_a_deleted_pod_is_replaced_though_the_user_may_remove_no_job() {
+    let Some(home) = Home::new() else { return };
+    let user = home.user_who_removes_nothing();
+    let user = user.path();
+    let told = Told::start(&home, &["-v", "--kubeconfig", user.to_str().unwrap()]);
+    let old = home.made("jobs").remove(0);
+    delete(&home, &["pod", &home.pod()]);
+    let again = told.line("connected again after");
+    assert!(again.contains("to a new agent"), "{again}");
+    let is_old = |job: &Value| job["metadata"]["uid"] == old["metadata"]["uid"];
+    eventually("the old Job is gone by itself", Duration::from_secs(60), || {
+        !home.made("jobs").iter().any(is_old)
+    });
+    let new = home.made("jobs").remove(0);
+    let (status, rest) = told.end();
+    assert!(status.success());
+    let name = new["metadata"]["name"].as_str().unwrap();
+    let stays = format!("kinject: the agent's Job {name} could not be removed: ");
+    assert!(rest.iter().any(|line| line.starts_with(&stays)), "{rest:?}");
+    delete(&home, &["job", name]);
+    home.becomes_clean();
+
+    let told = Told::start(&home, &["--kubeconfig", user.to_str().unwrap()]);
+    let job = home.made("jobs").remove(0);
+    delete(&home, &["job", job["metadata"]["name"].as_str().unwrap()]);
+    is_told_of_a_deleted_job(&told, &home, &job);
+    let (_, rest) = told.end();
+    let complaint = rest.iter().find(|line| line.contains("could not be removed"));
+    assert_eq!(complaint, None, "it is gone");
+    home.becomes_clean();
 }
 
 /// Nobody deleted that Job: the cluster removes those that are done, and the session was away.
@@ -227,14 +312,12 @@ fn a_job_that_somebody_deleted_ends_its_session_and_the_program_goes_on_without_
 fn an_agent_whose_job_the_cluster_removed_is_replaced() {
     let Some(home) = Home::new() else { return };
     let told = Told::start(&home, &["-v"]);
-    let relay = told.child.id();
-    let relay = Pid::from_raw(relay_of(relay).expect("its relay runs").cast_signed()).unwrap();
-    kill_process(relay, Signal::STOP).unwrap();
-    delete(&home, &["pod", &home.pod()]);
-    eventually("the cluster has removed the Job", Duration::from_secs(60), || {
-        home.made("jobs").is_empty()
+    while_away(&told, || {
+        delete(&home, &["pod", &home.pod()]);
+        eventually("the cluster has removed the Job", Duration::from_secs(60), || {
+            home.made("jobs").is_empty()
+        });
     });
-    kill_process(relay, Signal::CONT).unwrap();
     let again = told.line("connected again after");
     assert!(again.contains("because the old one's pod was deleted"), "{again}");
     told.succeeds();
