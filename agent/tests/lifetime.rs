@@ -88,6 +88,9 @@ async fn garbage_after_the_proof_ends_that_tunnel_alone() {
 
 #[tokio::test]
 async fn sigterm_ends_it_cleanly_and_resets_what_is_open() {
+    if !support::enters_own_network() {
+        return;
+    }
     let mut agent = Agent::start(&[]);
     let (tunnel, driver) = agent.tunnel().await;
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -104,6 +107,9 @@ async fn sigterm_ends_it_cleanly_and_resets_what_is_open() {
 #[tokio::test]
 async fn what_programs_said_before_they_closed_is_delivered_though_relay_and_agent_end() {
     const MUCH: usize = 6_000_000;
+    if !support::enters_own_network() {
+        return;
+    }
     let mut agent = Agent::start(&[]);
     let (tunnel, driver) = agent.tunnel().await;
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -134,6 +140,9 @@ async fn what_programs_said_before_they_closed_is_delivered_though_relay_and_age
 /// Who asks twice does not want to wait.
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
+    if !support::enters_own_network() {
+        return;
+    }
     let mut agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -12,9 +12,15 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use kinject_tunnel::{CloseReason, Endpoint, RelayIdentity, Secret, Security, Tunnel};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::geteuid;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
+
+#[allow(unreachable_pub, reason = "it belongs to the end-to-end tests")]
+#[path = "../../../tests/src/skip.rs"]
+mod skip;
 
 /// Longest wait for anything in these tests.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -132,6 +138,22 @@ impl Drop for Agent {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Moves the test's thread into a network namespace of its own, with the sockets that it makes and the agents that it starts
+/// from here on; false, and a note, where the user may not.
+///
+/// An agent that ends waits for all sockets of its network, as it has to in a pod. In the machine's it would wait for those of
+/// every other program.
+pub(crate) fn enters_own_network() -> bool {
+    if !geteuid().is_root() {
+        skip::not_run("ends of agents", "a network namespace of their own takes root");
+        return false;
+    }
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
+    assert!(up.unwrap().success());
+    true
 }
 
 /// Makes a key file that its owner alone can read.
