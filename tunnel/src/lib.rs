@@ -43,6 +43,10 @@ pub mod transport;
 mod hello;
 mod line;
 mod payload;
+#[cfg(test)]
+#[allow(unreachable_pub, reason = "it belongs to the end-to-end tests")]
+#[path = "../../tests/src/skip.rs"]
+mod skip;
 mod turn;
 
 pub use datagrams::{DatagramsEnd, carry};

@@ -346,8 +346,13 @@ mod tests {
             flags,
             Some(rustix::net::ipproto::MPTCP),
         );
-        made.inspect_err(|error| eprintln!("not run: no Multipath TCP: {error}"))
-            .ok()
+        let note = |error: &_| {
+            crate::skip::not_run(
+                "sockets of Multipath TCP",
+                &format!("the kernel makes none: {error}"),
+            );
+        };
+        made.inspect_err(note).ok()
     }
 
     /// In progress until the far end has answered, then established at the next attempt; at once where it has.
