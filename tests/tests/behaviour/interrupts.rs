@@ -9,7 +9,7 @@ use std::process::Command;
 
 use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, find, interpreter, shell};
-use kinject_tests::running::run;
+use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
 use kinject_tests::terminal::{CTRL_BACKSLASH, CTRL_C, Terminal};
 use kinject_tests::{apart, binaries, skip};
@@ -215,10 +215,22 @@ fn ctrl_c_ends_a_script_also_while_the_session_comes_up() {
     }
 }
 
-/// Where the program dumped core there is one dump, and it is the program's.
+/// What the command leaves in a folder of its own that may dump as much core as it likes, and how it ends.
+fn with_core_dumps(command: &Command) -> (Outcome, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", "ulimit -c \"$(ulimit -H -c)\"; exec \"$@\"", "limited"])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(folder.path());
+    let outcome = run(&mut limited);
+    (outcome, fs::read_dir(folder.path()).unwrap().count())
+}
+
+/// Where the machine writes the program's core beside it (core(5)), that dump is there, and no other.
 #[test]
 fn kinject_dies_of_every_signal_that_ended_its_program_and_dumps_no_core() {
-    let folder = tempfile::tempdir().unwrap();
     for (name, number) in [
         ("HUP", libc::SIGHUP),
         ("INT", libc::SIGINT),
@@ -235,16 +247,13 @@ fn kinject_dies_of_every_signal_that_ended_its_program_and_dumps_no_core() {
             if n != s.SIGKILL: s.signal(n, s.SIG_DFL)\nos.kill(os.getpid(), n)"
         );
         let program = Program::new(interpreter()).args(["-SEc", &end]);
+        let (bare, dumps) = with_core_dumps(&program.command());
+        assert_eq!(bare.status.signal(), Some(number), "{name}: {bare}");
         let kinject = kinject_run::<&str>(shared_sandbox(), &[], &program);
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", "ulimit -c \"$(ulimit -H -c)\"; exec \"$@\"", "limited"])
-            .arg(kinject.get_program())
-            .args(kinject.get_args())
-            .current_dir(folder.path());
-        let outcome = run(&mut command);
+        let (outcome, dumps_with_kinject) = with_core_dumps(&kinject);
         assert_eq!(outcome.status.signal(), Some(number), "{name}: {outcome}");
         assert!(!outcome.status.core_dumped(), "{name}: {outcome}");
+        assert_eq!(dumps_with_kinject, dumps, "{name}: {outcome}");
     }
 }
 
