@@ -18,9 +18,9 @@ use crate::targets::{SILENT, agent};
 /// The relay looks for sockets that were closed every second, and twice before it believes.
 const NOTICED: Duration = Duration::from_secs(10);
 
-/// How long a session may take to end after a program that left nothing to deliver. A relay that hangs meanwhile gives up
-/// after 13 seconds.
-const ENDS: Duration = Duration::from_secs(9);
+/// How long a session may take to end after a program that left nothing to deliver. It takes half a second, and the rest is
+/// for a machine that has more to do: a relay that hangs meanwhile gives up after 13 seconds and not before.
+const ENDS: Duration = Duration::from_secs(12);
 
 /// How many sockets relay and agent have while nothing is open, once both have seen a connection.
 struct Rest {
