@@ -1,9 +1,10 @@
 //! DNS messages: libc's functions for them, names of addresses, and programs that resolve by themselves.
 
 use std::net::UdpSocket;
+use std::sync::atomic::{AtomicU8, Ordering};
 
-use kinject_tests::programs::{Program, folder, installed, interpreter, libc_call, python};
-use kinject_tests::running::run;
+use kinject_tests::programs::{Program, folder, installed, interpreter, libc_call, python, python_with};
+use kinject_tests::running::{Outcome, run};
 use kinject_tests::scene::Scene;
 use kinject_tests::session::kinject_run;
 use kinject_tests::{apart, binaries, on_both_places, skip};
@@ -18,10 +19,24 @@ const AAAA: u16 = 28;
 const SRV: u16 = 33;
 const ANY: u16 = 255;
 
-/// The address of a name server on this machine's loopback that no other test has.
-fn silent_server(scene: &Scene) -> String {
-    let place = u8::from(scene.sandbox().is_some());
-    format!("127.66.{}.{}", std::process::id() % 256, 10 + place)
+/// What a program comes to bare, and in a session on a machine whose own name server takes every question and says nothing;
+/// none, and a note, where there cannot be one.
+fn beside_a_silent_server(scene: &Scene, program: &Program) -> Option<(Outcome, Outcome)> {
+    static NEXT: AtomicU8 = AtomicU8::new(10);
+    if !rustix::process::geteuid().is_root() {
+        skip::not_run("tests with a silent name server", "they need root");
+        return None;
+    }
+    // on this machine's loopback, where no other test has it
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let server = format!("127.66.{}.{number}", std::process::id() % 256);
+    let _silent = UdpSocket::bind((server.as_str(), 53)).expect("nobody else is there");
+    let bare = run(&mut scene.bare(program));
+    let kinject = kinject_run::<&str>(scene.place(), &["--quiet"], program);
+    let mut injected = apart::with_name_server(&server, binaries::kinject());
+    // behind what shows another resolv.conf
+    let arguments = kinject.get_args().skip_while(|argument| *argument != "run");
+    Some((bare, run(injected.args(arguments))))
 }
 
 fn typed(questions: &[(&str, u16)]) -> Vec<String> {
@@ -142,23 +157,20 @@ on_both_places! {
 
     fn names_that_exist_nowhere_cost_little_where_this_machines_name_server_is_silent(scene: shared) {
         let Some(node) = installed("node") else { return };
-        if !rustix::process::geteuid().is_root() {
-            return skip::not_run("a test with a silent name server", "it needs root");
-        }
-        // takes every question, and says nothing
-        let server = silent_server(scene);
-        let _silent = UdpSocket::bind((server.as_str(), 53)).expect("nobody else is there");
         let program = node
             .arg(folder().join("unknown_names.mjs"))
             .args(["missing", "missing.default.svc.cluster.local", "missing.external.test"]);
-        let bare = run(&mut scene.bare(&program));
-        let kinject = kinject_run::<&str>(scene.place(), &["--quiet"], &program);
-        let mut injected = apart::with_name_server(&server, binaries::kinject());
-        // behind what shows another resolv.conf
-        let arguments = kinject.get_args().skip_while(|argument| *argument != "run");
-        let injected = run(injected.args(arguments));
+        let Some((bare, injected)) = beside_a_silent_server(scene, &program) else { return };
         injected.succeeded().prints(&bare.stdout).shows("TXT _grpc_config.missing ENOTFOUND soon\n");
         assert_eq!(injected.stdout.matches(" ENOTFOUND soon\n").count(), 12, "{injected}");
+    }
+
+    /// A Service without endpoints, beside whose address a channel looks for names that nobody has.
+    fn a_channel_of_grpcs_is_refused_soon_where_this_machines_name_server_is_silent(scene: shared) {
+        let Some(program) = python_with("grpc", "grpc_channel.py") else { return };
+        let program = program.arg("dns:///refused:80");
+        let Some((bare, injected)) = beside_a_silent_server(scene, &program) else { return };
+        injected.succeeded().prints(&bare.stdout).shows("UNAVAILABLE\n").shows("Connection refused\nsoon\n");
     }
 
     fn a_name_server_takes_many_questions_on_one_connection(scene: shared) {
