@@ -7,7 +7,8 @@ use std::time::Duration;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().collect();
     let client = reqwest::blocking::Client::builder()
-        .connect_timeout(Duration::from_secs(arguments[3].parse()?))
+        // a limit for connects alone is set at two timers of the same length, each with an error of its own
+        .timeout(Duration::from_secs(arguments[3].parse()?))
         .no_proxy()
         .build()?;
     let page = client.get(format!("http://{}:{}/", arguments[1], arguments[2]));
