@@ -1,44 +1,29 @@
 //! A relay that plays a script: the control conversation and the pending connect, without a cluster behind.
 
+mod conversation;
+mod destinations;
+mod pod;
+
 use crate::dns;
 use crate::program::{TOKEN, control_address};
 use crate::script::{self, Script};
+use conversation::{describe, receive, reply, reply_with, send};
+use destinations::{Destinations, establish};
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::control::{MAX_REQUEST, Reply, Request, TOKEN_LENGTH};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{CWD, Mode, OFlags, fcntl_getfl, fcntl_setfl, mkfifoat};
-use rustix::io::Errno;
-use rustix::net::{
-    self, AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, sockopt,
-};
+use pod::{bind_at, form_of, of_stand_in, own_address, stand_in, target_of_nobody};
+use rustix::fd::OwnedFd;
+use rustix::fs::{CWD, Mode, mkfifoat};
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{IoSlice, IoSliceMut, Write};
-use std::mem::MaybeUninit;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-
-/// The address at which the program's data arrives.
-const DATA: Ipv4Addr = Ipv4Addr::new(127, 107, 0, 1);
-
-/// The pod's own addresses, and what stands for each of them.
-const POD: [(IpAddr, Ipv4Addr); 2] = [
-    (
-        IpAddr::V4(Ipv4Addr::new(10, 244, 0, 5)),
-        Ipv4Addr::new(127, 106, 0, 1),
-    ),
-    (
-        IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 5)),
-        Ipv4Addr::new(127, 105, 0, 1),
-    ),
-];
 
 /// A relay that listens.
 pub(crate) struct Relay {
@@ -48,10 +33,7 @@ pub(crate) struct Relay {
 }
 
 struct World {
-    /// Connects that end at a listener, by family.
-    greeters: [SocketAddr; 2],
-    /// Where connects hang, by family; the port's listener drops them.
-    black_holes: [(SocketAddr, OwnedFd); 2],
+    destinations: Destinations,
     /// A named pipe that a program opens and closes when it has handled a signal.
     signals: PathBuf,
     sockets: Mutex<HashMap<u64, Known>>,
@@ -97,8 +79,7 @@ impl Relay {
         let control = control_address(&name, Some(network(&named)));
         mkfifoat(CWD, &signals, Mode::RUSR | Mode::WUSR).expect("a named pipe");
         let world = Arc::new(World {
-            greeters: [greeter(DATA.into()), greeter(Ipv6Addr::LOCALHOST.into())],
-            black_holes: [black_hole(DATA.into()), black_hole(Ipv6Addr::LOCALHOST.into())],
+            destinations: Destinations::open(),
             signals,
             sockets: Mutex::default(),
             asked: Mutex::default(),
@@ -128,7 +109,7 @@ impl Relay {
         &self.control
     }
 
-    /// The same, and begins anew.
+    /// What was asked so far, a line each, which is forgotten then.
     pub(crate) fn forget_asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.world.asked.lock().expect("no panic holds it"))
     }
@@ -246,10 +227,7 @@ impl World {
                 );
             }
             Request::PodAddress { address } => {
-                let known = POD
-                    .iter()
-                    .find(|(_, there)| IpAddr::V4(*there) == address.ip().to_canonical());
-                let pods = known.map(|(pods, _)| SocketAddr::new(*pods, address.port()));
+                let pods = of_stand_in(address);
                 reply(conversation, &pods.map_or(Reply::Unknown, Reply::Peer));
             }
             Request::ResolvConf => {
@@ -286,26 +264,26 @@ impl World {
         match Script::of_port(target.port()) {
             Script::Fail(failure) => reply(conversation, &Reply::Failed(failure)),
             Script::Connect => {
-                self.greet(&socket);
+                self.destinations.greet(&socket);
                 reply(conversation, &Reply::Connected);
             }
             Script::ProgressThenConnect => {
-                let hole = self.hang(&socket);
+                let hole = self.destinations.hang(&socket);
                 reply(conversation, &Reply::InProgress);
                 establish(&socket, hole);
             }
             Script::ProgressForEver => {
-                self.hang(&socket);
+                self.destinations.hang(&socket);
                 reply(conversation, &Reply::InProgress);
             }
             Script::ProgressThenRefuse => {
-                self.hang(&socket);
+                self.destinations.hang(&socket);
                 note(Some(ConnectFailure::Refused));
                 reply(conversation, &Reply::InProgress);
                 net::shutdown(&socket, net::Shutdown::Both).expect("shutdown");
             }
             Script::ProgressThenSignalThenRefuse => {
-                self.hang(&socket);
+                self.destinations.hang(&socket);
                 note(Some(ConnectFailure::Refused));
                 reply(conversation, &Reply::InProgress);
                 wait_for_signal();
@@ -314,13 +292,13 @@ impl World {
             }
             Script::SignalThenProgress => {
                 wait_for_signal();
-                let hole = self.hang(&socket);
+                let hole = self.destinations.hang(&socket);
                 reply(conversation, &Reply::InProgress);
                 establish(&socket, hole);
             }
             Script::SignalThenConnected => {
                 wait_for_signal();
-                self.greet(&socket);
+                self.destinations.greet(&socket);
                 reply(conversation, &Reply::Connected);
             }
             Script::SignalThenRefused => {
@@ -342,33 +320,6 @@ impl World {
         let mut sockets = self.sockets.lock().expect("no panic holds it");
         sockets.get_mut(&cookie).and_then(|known| known.failure.take())
     }
-
-    /// Connects a socket for good.
-    fn greet(&self, socket: &OwnedFd) {
-        let address = for_socket(socket, self.greeters);
-        match net::connect(socket, &address) {
-            Ok(()) => {}
-            Err(Errno::INPROGRESS) => {
-                poll(&mut [PollFd::new(socket, PollFlags::OUT)], None).expect("poll");
-            }
-            Err(error) => panic!("connect to the greeter: {error}"),
-        }
-    }
-
-    /// Leaves a socket in `SYN_SENT`; gives where it hangs.
-    fn hang(&self, socket: &OwnedFd) -> SocketAddr {
-        let holes = [self.black_holes[0].0, self.black_holes[1].0];
-        let address = for_socket(socket, holes);
-        let flags = fcntl_getfl(socket).expect("flags");
-        fcntl_setfl(socket, flags | OFlags::NONBLOCK).expect("flags");
-        assert_eq!(net::connect(socket, &address), Err(Errno::INPROGRESS));
-        fcntl_setfl(socket, flags).expect("flags");
-        if address.is_ipv6() && address.ip().to_canonical().is_ipv4() {
-            holes[0]
-        } else {
-            address
-        }
-    }
 }
 
 /// Until the program at the other end sleeps in connect(2) (proc_pid_syscall(5)).
@@ -384,168 +335,6 @@ fn wait_until_it_connects(conversation: &OwnedFd) {
         assert!(Instant::now() < end, "it never came back to connect");
         std::thread::yield_now();
     }
-}
-
-/// What stands for an address of the pod's own.
-fn stand_in(address: SocketAddr) -> Option<SocketAddr> {
-    let known = POD
-        .iter()
-        .find(|(pods, _)| *pods == address.ip().to_canonical())?;
-    Some(SocketAddr::new(known.1.into(), address.port()))
-}
-
-/// The unspecified address of the socket's family.
-fn target_of_nobody(socket: &OwnedFd) -> IpAddr {
-    match sockopt::socket_domain(socket) {
-        Ok(AddressFamily::INET6) => Ipv6Addr::UNSPECIFIED.into(),
-        _ => Ipv4Addr::UNSPECIFIED.into(),
-    }
-}
-
-/// An IPv4 address as this socket takes it.
-fn form_of(address: SocketAddr, socket: &OwnedFd) -> SocketAddr {
-    match address.ip() {
-        IpAddr::V4(v4) if sockopt::socket_domain(socket) == Ok(AddressFamily::INET6) => {
-            SocketAddr::new(v4.to_ipv6_mapped().into(), address.port())
-        }
-        _ => address,
-    }
-}
-
-/// Binds a socket that has no port yet.
-fn bind_at(socket: &OwnedFd, ip: IpAddr) {
-    let own: SocketAddr = net::getsockname(socket)
-        .expect("a name")
-        .try_into()
-        .expect("an internet address");
-    if own.port() == 0 {
-        if sockopt::socket_domain(socket) == Ok(AddressFamily::INET6) {
-            sockopt::set_ipv6_v6only(socket, false).expect("no address yet");
-        }
-        net::bind(socket, &form_of(SocketAddr::new(ip, 0), socket)).expect("bind");
-    }
-}
-
-/// The pod's address of that family.
-fn own_address(target: SocketAddr) -> IpAddr {
-    let [(v4, _), (v6, _)] = POD;
-    match target.ip().to_canonical() {
-        IpAddr::V4(_) => v4,
-        IpAddr::V6(_) => v6,
-    }
-}
-
-/// The address of the socket's own family, mapped where an IPv6 socket speaks both.
-fn for_socket(socket: &OwnedFd, [v4, v6]: [SocketAddr; 2]) -> SocketAddr {
-    if sockopt::socket_domain(socket) != Ok(AddressFamily::INET6) {
-        return v4;
-    }
-    if sockopt::ipv6_v6only(socket) == Ok(true) {
-        return v6;
-    }
-    SocketAddr::new(IpAddr::V6(DATA.to_ipv6_mapped()), v4.port())
-}
-
-/// Completes a connect by opening one from the other side at the same time, and greets.
-fn establish(socket: &OwnedFd, hole: SocketAddr) {
-    let program: SocketAddr = net::getsockname(socket)
-        .expect("a name")
-        .try_into()
-        .expect("an internet address");
-    let program = SocketAddr::new(program.ip().to_canonical(), program.port());
-    let data = tcp_socket(hole);
-    net::bind(&data, &hole).expect("bind");
-    net::connect(&data, &program).expect("simultaneous open");
-    TcpStream::from(data).write_all(b"welcome\n").expect("write");
-}
-
-fn tcp_socket(address: SocketAddr) -> OwnedFd {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
-    let socket = net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).expect("a socket");
-    sockopt::set_socket_reuseaddr(&socket, true).expect("reuse");
-    sockopt::set_socket_reuseport(&socket, true).expect("reuse");
-    socket
-}
-
-/// A listener that drops what comes: every packet has fewer hops left than it wants.
-fn black_hole(ip: IpAddr) -> (SocketAddr, OwnedFd) {
-    let address = SocketAddr::new(ip, 0);
-    let socket = tcp_socket(address);
-    net::bind(&socket, &address).expect("bind");
-    let (level, option) = match ip {
-        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MINTTL),
-        IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT),
-    };
-    let most: libc::c_int = 255;
-    // SAFETY: the option is an int, and the kernel copies it
-    let set = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            option,
-            (&raw const most).cast(),
-            size_of_val(&most) as u32,
-        )
-    };
-    assert_eq!(set, 0);
-    net::listen(&socket, 1).expect("listen");
-    let bound = net::getsockname(&socket)
-        .expect("a name")
-        .try_into()
-        .expect("an internet address");
-    (bound, socket)
-}
-
-/// A listener that says "welcome" and hangs up.
-fn greeter(ip: IpAddr) -> SocketAddr {
-    let listener = TcpListener::bind((ip, 0)).expect("bind");
-    let address = listener.local_addr().expect("a name");
-    thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            // the program may be gone already
-            let _sent = stream
-                .write_all(b"welcome\n")
-                .and_then(|()| stream.shutdown(Shutdown::Write));
-            // what it sends is read, so that it is not answered with a reset
-            thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
-        }
-    });
-    address
-}
-
-/// One message with the descriptor that came with it; none at the end.
-fn receive(conversation: &OwnedFd, buffer: &mut [u8]) -> Option<(usize, Option<OwnedFd>)> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut parts = [IoSliceMut::new(buffer)];
-    let received = net::recvmsg(conversation, &mut parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC).ok()?;
-    let passed = ancillary.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
-        _ => None,
-    });
-    (received.bytes > 0).then_some((received.bytes, passed))
-}
-
-fn reply(conversation: &OwnedFd, reply: &Reply) {
-    let mut buffer = Vec::new();
-    reply.encode(&mut buffer);
-    send(conversation, &buffer);
-}
-
-/// [`Reply::File`] with a file.
-fn reply_with(conversation: &OwnedFd, file: &File) {
-    let mut buffer = Vec::new();
-    Reply::File.encode(&mut buffer);
-    let files = [file.as_fd()];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    ancillary.push(SendAncillaryMessage::ScmRights(&files));
-    let parts = [IoSlice::new(&buffer)];
-    net::sendmsg(conversation, &parts, &mut ancillary, SendFlags::NOSIGNAL).expect("a caller");
 }
 
 /// The number of a socket's network namespace.
@@ -564,44 +353,4 @@ fn network(socket: &OwnedFd) -> u64 {
     };
     assert_eq!(told, 0, "Linux 5.14");
     cookie
-}
-
-fn send(conversation: &OwnedFd, message: &[u8]) {
-    // the program may be gone already
-    let _sent = net::send(conversation.as_fd(), message, SendFlags::NOSIGNAL);
-}
-
-fn describe(request: &Request<'_>) -> String {
-    match request {
-        Request::Connect { target } => format!("connect {target}"),
-        Request::Peer { .. } => "peer".into(),
-        Request::OwnAddress { .. } => "own address".into(),
-        Request::Dissolve { .. } => "dissolve".into(),
-        Request::Failure { .. } => "failure".into(),
-        Request::ShutDown { .. } => "shut down".into(),
-        Request::Bind { address } => format!("bind {address}"),
-        Request::PodAddress { address } => format!("pod address {address}"),
-        Request::Resolve {
-            family,
-            purpose,
-            name,
-        } => {
-            format!("resolve {family:?} {purpose:?} {}", String::from_utf8_lossy(name))
-        }
-        Request::Query { way, search, message } => {
-            format!("query {way:?} {} {search:?}", dns::question(message))
-        }
-        Request::Flow { target, .. } => format!("flow {target}"),
-        Request::Source { address, .. } => format!("source {address}"),
-        Request::ResolvConf => "resolv.conf".into(),
-        Request::Reverse { address } => format!("reverse {address}"),
-        Request::Outsider {
-            obstacle,
-            is_refused,
-            program,
-        } => {
-            let fate = if *is_refused { "refused" } else { "outside" };
-            format!("{fate} {obstacle:?} {}", String::from_utf8_lossy(program))
-        }
-    }
 }

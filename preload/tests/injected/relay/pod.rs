@@ -1,0 +1,74 @@
+//! The pod's own addresses, and what stands for them on this machine.
+
+use rustix::fd::OwnedFd;
+use rustix::net::{self, AddressFamily, sockopt};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// The pod's own addresses, and what stands for each of them.
+const POD: [(IpAddr, Ipv4Addr); 2] = [
+    (
+        IpAddr::V4(Ipv4Addr::new(10, 244, 0, 5)),
+        Ipv4Addr::new(127, 106, 0, 1),
+    ),
+    (
+        IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 5)),
+        Ipv4Addr::new(127, 105, 0, 1),
+    ),
+];
+
+/// What stands for an address of the pod's own.
+pub(super) fn stand_in(address: SocketAddr) -> Option<SocketAddr> {
+    let known = POD
+        .iter()
+        .find(|(pods, _)| *pods == address.ip().to_canonical())?;
+    Some(SocketAddr::new(known.1.into(), address.port()))
+}
+
+/// The pod's address for which this one stands.
+pub(super) fn of_stand_in(address: SocketAddr) -> Option<SocketAddr> {
+    let known = POD
+        .iter()
+        .find(|(_, there)| IpAddr::V4(*there) == address.ip().to_canonical())?;
+    Some(SocketAddr::new(known.0, address.port()))
+}
+
+/// The unspecified address of the socket's family.
+pub(super) fn target_of_nobody(socket: &OwnedFd) -> IpAddr {
+    match sockopt::socket_domain(socket) {
+        Ok(AddressFamily::INET6) => Ipv6Addr::UNSPECIFIED.into(),
+        _ => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// An IPv4 address as this socket takes it.
+pub(super) fn form_of(address: SocketAddr, socket: &OwnedFd) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(v4) if sockopt::socket_domain(socket) == Ok(AddressFamily::INET6) => {
+            SocketAddr::new(v4.to_ipv6_mapped().into(), address.port())
+        }
+        _ => address,
+    }
+}
+
+/// Binds a socket that has no port yet.
+pub(super) fn bind_at(socket: &OwnedFd, ip: IpAddr) {
+    let own: SocketAddr = net::getsockname(socket)
+        .expect("a name")
+        .try_into()
+        .expect("an internet address");
+    if own.port() == 0 {
+        if sockopt::socket_domain(socket) == Ok(AddressFamily::INET6) {
+            sockopt::set_ipv6_v6only(socket, false).expect("no address yet");
+        }
+        net::bind(socket, &form_of(SocketAddr::new(ip, 0), socket)).expect("bind");
+    }
+}
+
+/// The pod's address of that family.
+pub(super) fn own_address(target: SocketAddr) -> IpAddr {
+    let [(v4, _), (v6, _)] = POD;
+    match target.ip().to_canonical() {
+        IpAddr::V4(_) => v4,
+        IpAddr::V6(_) => v6,
+    }
+}
