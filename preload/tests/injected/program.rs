@@ -52,6 +52,8 @@ fn compile(name: &str, flags: &[&str]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c-tests");
     std::fs::create_dir_all(&folder).expect("a folder");
     let program = folder.join(format!("{name}{}", flags.concat()));
+    // another run of these tests may be running the one that is there
+    let fresh = folder.join(format!("{name}{}.{}", flags.concat(), std::process::id()));
     let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
     let status = Command::new(compiler)
         .args([
@@ -64,11 +66,12 @@ fn compile(name: &str, flags: &[&str]) -> PathBuf {
             "-pthread",
             "-o",
         ])
-        .args([&program, &source])
+        .args([&fresh, &source])
         .args(flags)
         .status()
         .expect("a C compiler");
     assert!(status.success(), "{name} does not compile");
+    std::fs::rename(&fresh, &program).expect("it was just made");
     program
 }
 
