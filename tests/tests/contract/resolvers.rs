@@ -165,12 +165,16 @@ on_both_places! {
         assert_eq!(injected.stdout.matches(" ENOTFOUND soon\n").count(), 12, "{injected}");
     }
 
-    /// A Service without endpoints, beside whose address a channel looks for names that nobody has.
+    /// Beside the address a channel looks for names that nobody has. For those under a name outside of the cluster this
+    /// machine's name server is asked, too.
     fn a_channel_of_grpcs_is_refused_soon_where_this_machines_name_server_is_silent(scene: shared) {
         let Some(program) = python_with("grpc", "grpc_channel.py") else { return };
-        let program = program.arg("dns:///refused:80");
-        let Some((bare, injected)) = beside_a_silent_server(scene, &program) else { return };
-        injected.succeeded().prints(&bare.stdout).shows("UNAVAILABLE\n").shows("Connection refused\nsoon\n");
+        // a Service without endpoints, and a port on which nobody listens
+        for target in ["dns:///refused:80", "dns:///database.external.test:4444"] {
+            let program = program.clone().arg(target);
+            let Some((bare, injected)) = beside_a_silent_server(scene, &program) else { return };
+            injected.succeeded().prints(&bare.stdout).shows("UNAVAILABLE\n").shows("Connection refused\nsoon\n");
+        }
     }
 
     fn a_name_server_takes_many_questions_on_one_connection(scene: shared) {
