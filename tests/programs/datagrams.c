@@ -365,6 +365,15 @@ int main(int argc, char **argv)
         say("bind the same port: %s", outcome(bind(fd, (struct sockaddr *)&any, size)));
         sendto(fd, "still mine", 10, 0, target, length);
         receive(fd, 64, 0);
+    } else if (!strcmp(way, "no-port")) {
+        /* as resolvers do, to learn from where they would speak to an address */
+        ((struct sockaddr_in *)target)->sin_port = 0;
+        say("connect: %s", outcome(connect(fd, target, length)));
+        peer(fd);
+        own(fd);
+        say("sendto: %s", outcome(sendto(open_socket(AF_INET), "x", 1, 0, target, length)));
+        say("connect: %s", outcome(connect(fd, other, length)));
+        peer(fd);
     } else if (!strcmp(way, "unreachable")) {
         say("connect: %s", outcome(connect(fd, target, length)));
         say("sendto: %s", outcome(sendto(fd, "x", 1, 0, target, length)));

@@ -46,6 +46,9 @@ const QUICK: Duration = Duration::from_millis(20);
 /// How often the relay looks whether the programs' sockets are still there.
 const PERIOD: Duration = Duration::from_secs(2);
 
+/// Stands for a port where a target has none: the discard service's (RFC 863).
+const DISCARD: u16 = 9;
+
 /// Flows at once; each is a socket here and one at the agent.
 const MOST: usize = 16_384;
 
@@ -294,6 +297,9 @@ async fn decide(
     if !is_carried(target.ip()) {
         return Ok(Reply::Failed(ConnectFailure::NetworkUnreachable));
     }
+    if !connect && target.port() == 0 {
+        return Ok(Reply::Failed(ConnectFailure::Invalid));
+    }
     let program = ProgramDatagrams::inspect_at(socket, None)?;
     let flow = match session.flows.find(program.cookie, target) {
         Some(flow) => flow,
@@ -306,7 +312,11 @@ async fn decide(
     if !connect {
         return Ok(Reply::Flow(program.form_of(flow.address)));
     }
-    program.connect(flow.address)?;
+    // a socket that is connected to no port, as resolvers do to learn their source, has no peer (getpeername(2))
+    program.connect(match target.port() {
+        0 => SocketAddr::new(flow.address.ip(), 0),
+        _ => flow.address,
+    })?;
     session.flows.table.borrow_mut().connected(&flow);
     Ok(Reply::Connected)
 }
@@ -322,7 +332,12 @@ async fn open(
         if session.routes.is_name_server(target) {
             return Ok(());
         }
-        let stream = stream.insert(flow::request(session, target).await?);
+        let asked = match target.port() {
+            // nothing is sent there
+            0 => SocketAddr::new(target.ip(), DISCARD),
+            _ => target,
+        };
+        let stream = stream.insert(flow::request(session, asked).await?);
         stream.opened().await
     });
     if let Ok(Err(error)) = verdict.await
@@ -335,7 +350,9 @@ async fn open(
         return Ok(Ok(flow));
     }
     let flow = session.flows.open(session, program, target)?;
-    if let Some(stream) = stream {
+    if let Some(stream) = stream
+        && target.port() != 0
+    {
         flow.hand_over(stream);
     }
     Ok(Ok(flow))

@@ -76,6 +76,12 @@ on_both_places! {
             .shows("getpeername: ENOTCONN\nsend: EDESTADDRREQ\nsendto: 4\n");
     }
 
+    fn a_socket_of_datagrams_that_is_connected_to_no_port_has_a_source_and_no_peer(scene: shared) {
+        datagrams(scene, "no-port", &[ECHO, ECHO])
+            .shows("connect: 0\ngetpeername: ENOTCONN\n")
+            .shows("sendto: EINVAL\nconnect: 0\ngetpeername: 10.96.10.3 7000, 16 bytes\n");
+    }
+
     fn a_socket_of_datagrams_that_is_inherited(scene: shared) {
         datagrams(scene, "inherited", &[ECHO, [&pod(scene), "7000"]]).shows("recvfrom: 4 bytes `copy");
     }
