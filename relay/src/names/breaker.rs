@@ -22,6 +22,9 @@ const FIRST_REST: Duration = Duration::from_secs(5);
 /// The longest rest.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
+/// What fails sooner keeps nobody waiting.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 /// What is known of name servers. Those that are not known answer, as far as anybody knows.
 #[derive(Debug, Default)]
 pub(super) struct Breakers {
@@ -37,10 +40,17 @@ struct Rest {
     /// When it began, or the last trial did.
     since: Instant,
     length: Duration,
+    /// Whether it said nothing, as far as is known: what fails at once costs nobody time.
+    is_silent: bool,
 }
 
 impl Breakers {
-    /// Whether a server that is asked may be silent.
+    /// Whether whoever asks the server, as libc does, may wait for it in vain.
+    pub(super) fn is_silent(&self, server: IpAddr) -> bool {
+        self.resting.get(&server).is_some_and(|rest| rest.is_silent)
+    }
+
+    /// Whether it rests.
     pub(super) fn rests(&self, server: IpAddr) -> bool {
         self.resting.contains_key(&server)
     }
@@ -78,21 +88,26 @@ impl Breakers {
             Some(rest) => {
                 rest.since = now;
                 rest.length = LONGEST_REST.min(rest.length * 2);
+                rest.is_silent = true;
             }
             None => {
                 let rest = Rest {
                     since: now,
                     length: FIRST_REST,
+                    is_silent: true,
                 };
                 self.resting.insert(server, rest);
             }
         }
     }
 
-    /// A question that it was asked at that time did not get to it.
+    /// A question that it was asked at that time did not get to it, as the kernel says at once or after a while.
     pub(super) fn failed(&mut self, server: IpAddr, asked: Instant, now: Instant) {
         if self.rests(server) {
             self.was_silent(server, asked, now);
+        }
+        if let Some(rest) = self.resting.get_mut(&server) {
+            rest.is_silent &= now.duration_since(asked) >= AT_ONCE;
         }
     }
 
@@ -154,12 +169,16 @@ mod tests {
         breakers.was_silent(server(1), now, now + SECOND);
         // the question whose silence began the rest, and which the kernel gives up later
         breakers.failed(server(1), now, now + 3 * SECOND);
-        assert!(breakers.rests(server(1)));
+        assert!(breakers.rests(server(1)) && breakers.is_silent(server(1)));
         let trial = now + 6 * SECOND;
         assert!(breakers.may_ask(server(1), trial));
         breakers.failed(server(1), trial, trial);
         assert!(!breakers.may_ask(server(1), trial + 9 * SECOND));
         assert!(breakers.may_ask(server(1), trial + 10 * SECOND));
+        // who asks it, as libc does, is told at once
+        assert!(breakers.rests(server(1)) && !breakers.is_silent(server(1)));
+        breakers.was_silent(server(1), trial + 10 * SECOND, trial + 11 * SECOND);
+        assert!(breakers.is_silent(server(1)));
     }
 
     #[test]

@@ -285,7 +285,7 @@ impl LocalNames {
     async fn has_silent_servers(&self) -> bool {
         let servers = name_servers().await;
         let breakers = self.breakers.borrow();
-        servers.into_iter().any(|server| breakers.rests(server))
+        servers.into_iter().any(|server| breakers.is_silent(server))
     }
 }
 
