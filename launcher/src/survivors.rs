@@ -4,7 +4,7 @@
 //! after anybody looks. So they are named when the session ends: the processes that are of it and have the library among their
 //! mappings (proc_pid_maps(5)).
 
-use kinject_protocol::membership::is_in_session;
+use kinject_protocol::membership::{has_mapped, is_in_session};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::fs;
@@ -131,15 +131,6 @@ fn is_kinject(process: &Path) -> bool {
         return false;
     };
     its == ours || its == ours.with_file_name("kinject-relay")
-}
-
-/// Whether a file of the library's name is mapped there. In another root directory its path may be another one.
-fn has_mapped(process: &Path, library: &Path) -> bool {
-    let (Ok(maps), Some(name)) = (fs::read(process.join("maps")), library.file_name()) else {
-        return false;
-    };
-    let name = name.as_encoded_bytes();
-    maps.split(|byte| *byte == b'\n').any(|line| line.ends_with(name))
 }
 
 #[cfg(test)]

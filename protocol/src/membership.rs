@@ -1,6 +1,7 @@
 //! Which processes are of a session.
 //!
-//! Nobody keeps a list of them, but each began with the session's address in its environment (proc_pid_environ(5)). What cannot be
+//! Nobody keeps a list of them, but each began with the session's address in its environment, and shows it in proc_pid_environ(5) as long
+//! as it does not write over that memory. What cannot be
 //! seen, as with `hidepid` or in another user's processes, counts as none of them.
 
 use crate::environment;
@@ -14,18 +15,54 @@ const MOST_ENVIRONMENT: u64 = 8 << 20;
 /// Whether the process with this folder in proc(5) began in the session with this `KINJECT_CONTROL`, and was not started to
 /// be outside of it.
 pub fn is_in_session(process: &Path, control: &str) -> bool {
-    let mut environment = Vec::new();
-    let read = fs::File::open(process.join("environ"))
-        .and_then(|file| file.take(MOST_ENVIRONMENT).read_to_end(&mut environment));
-    let address = [environment::CONTROL, "=", control].concat();
-    let departure = [environment::SOCKET, "="].concat();
-    let has = |wanted: &str| {
-        environment
-            .split(|byte| *byte == 0)
-            .any(|entry| entry == wanted.as_bytes())
+    session_of(process) == Session::Of(control.as_bytes().to_vec())
+}
+
+/// The same, or it has the library and does not say of which session it is: programs that show a title of their own
+/// (setproctitle(3)) write it over their environment.
+pub fn may_be_in_session(process: &Path, control: &str, library: &Path) -> bool {
+    match session_of(process) {
+        Session::Of(its) => its == control.as_bytes(),
+        Session::Unknown => has_mapped(process, library),
+        Session::Left => false,
+    }
+}
+
+/// Whether a file of the library's name is mapped there (proc_pid_maps(5)). In another root directory its path may be another
+/// one.
+pub fn has_mapped(process: &Path, library: &Path) -> bool {
+    let (Ok(maps), Some(name)) = (fs::read(process.join("maps")), library.file_name()) else {
+        return false;
     };
-    // a zombie's is empty
-    read.is_ok() && has(&address) && !has(&departure)
+    let name = name.as_encoded_bytes();
+    maps.split(|byte| *byte == b'\n').any(|line| line.ends_with(name))
+}
+
+/// What a process's environment says of its session.
+#[derive(PartialEq, Eq)]
+enum Session {
+    /// This is its `KINJECT_CONTROL`.
+    Of(Vec<u8>),
+    /// It was started to be outside.
+    Left,
+    /// Nothing.
+    Unknown,
+}
+
+fn session_of(process: &Path) -> Session {
+    let mut environment = Vec::new();
+    // one that cannot be read says nothing; a zombie's is empty
+    let _read = fs::File::open(process.join("environ"))
+        .and_then(|file| file.take(MOST_ENVIRONMENT).read_to_end(&mut environment));
+    let value = |name: &str| {
+        let mut entries = environment.split(|byte| *byte == 0);
+        entries.find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+    };
+    match (value(environment::SOCKET), value(environment::CONTROL)) {
+        (Some(b""), _) => Session::Left,
+        (_, Some(control)) => Session::Of(control.to_vec()),
+        (_, None) => Session::Unknown,
+    }
 }
 
 #[cfg(test)]
@@ -33,7 +70,20 @@ mod tests {
     use super::*;
     use std::process::{Command, Stdio};
 
+    const ADDRESS: (&str, &str) = ("KINJECT_CONTROL", "a:b:c");
+
     fn is_of_session(variables: &[(&str, &str)]) -> bool {
+        judged(variables, |process| is_in_session(process, "a:b:c"))
+    }
+
+    /// Where every program has mapped the library, which the dynamic linker is here.
+    fn may_be_of_session(variables: &[(&str, &str)], library: &str) -> bool {
+        judged(variables, |process| {
+            may_be_in_session(process, "a:b:c", Path::new(library))
+        })
+    }
+
+    fn judged(variables: &[(&str, &str)], judge: impl FnOnce(&Path) -> bool) -> bool {
         // it has an environment, for others to see, by the time that it says something
         let mut child = Command::new("sh")
             .args(["-c", "echo ready; read -r line"])
@@ -43,7 +93,7 @@ mod tests {
             .spawn()
             .unwrap();
         child.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
-        let found = is_in_session(Path::new(&format!("/proc/{}", child.id())), "a:b:c");
+        let found = judge(Path::new(&format!("/proc/{}", child.id())));
         drop(child.stdin.take());
         child.wait().unwrap();
         found
@@ -65,5 +115,17 @@ mod tests {
             ("KINJECT_SOCKET", "")
         ]));
         assert!(!is_in_session(Path::new("/proc/no-such-process"), "a:b:c"));
+    }
+
+    #[test]
+    fn a_process_that_hides_its_environment_is_known_by_the_library() {
+        let maps = fs::read_to_string("/proc/self/maps").unwrap();
+        let mut words = maps.split_whitespace();
+        let linker = words.find(|word| word.contains("/ld-")).unwrap();
+        assert!(may_be_of_session(&[], linker));
+        assert!(!may_be_of_session(&[], "/no/such/library"));
+        assert!(may_be_of_session(&[ADDRESS], "/no/such/library"));
+        assert!(!may_be_of_session(&[("KINJECT_CONTROL", "another")], linker));
+        assert!(!may_be_of_session(&[ADDRESS, ("KINJECT_SOCKET", "")], linker));
     }
 }

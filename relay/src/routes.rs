@@ -257,6 +257,7 @@ impl Routes {
 mod tests {
     use super::*;
     use kinject_protocol::control::SessionAddresses;
+    use std::path::Path;
     use std::rc::Rc;
 
     fn routes(rules: &[(Way, &str)]) -> Routes {
@@ -424,7 +425,10 @@ mod tests {
         routes.set_pod(Pod::new(
             ["10.244.0.5".parse().unwrap()].into_iter(),
             session,
-            Some(Rc::new(SessionListeners::of("a:b:c"))),
+            Some(Rc::new(SessionListeners::of(
+                "a:b:c",
+                Path::new("/no/such/library"),
+            ))),
         ));
         routes
     }

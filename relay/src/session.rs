@@ -253,9 +253,13 @@ async fn bring_up(
     let routes = Rc::new(Routes::new(config.rules.clone()).with_name_servers(shown.servers));
     let is_pod = matches!(config.target, Target::Kubernetes(_));
     // an agent that somebody runs by hand may well stand in this machine's own network
-    let shared_with = (!is_pod).then(|| Rc::new(SessionListeners::of(&address)));
+    let shared_with = (!is_pod).then(|| Rc::new(SessionListeners::of(&address, &config.library)));
     let note_pod = move |routes: &Routes, up: &Up| {
-        routes.set_pod(Pod::new(up.addresses.iter().copied(), addresses, shared_with.clone()));
+        routes.set_pod(Pod::new(
+            up.addresses.iter().copied(),
+            addresses,
+            shared_with.clone(),
+        ));
         if is_pod {
             routes.add_pod_networks(&up.names.networks);
         }

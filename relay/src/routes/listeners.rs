@@ -10,80 +10,105 @@ use crate::sock_diag::Inquiry;
 use kinject_protocol::membership;
 use netlink_packet_sock_diag::constants::{IPPROTO_TCP, IPPROTO_UDP};
 use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long it is remembered whose a socket is: to ask costs the relay some milliseconds, which many connects in a row would
-/// add up.
+/// How long it is remembered whose a socket is: to look through all processes costs the relay some milliseconds, which many
+/// connects in a row would add up.
 const REMEMBERED: Duration = Duration::from_secs(1);
+
+/// Of how many sockets.
+const MOST: usize = 64;
 
 /// The sockets of the session's programs.
 pub(crate) struct SessionListeners {
     /// The session's `KINJECT_CONTROL`, which its programs have in their environment.
     control: String,
-    inquiry: OnceCell<Option<Inquiry>>,
-    last: parking_lot::Mutex<Option<Known>>,
+    library: PathBuf,
+    inquiry: OnceCell<Inquiry>,
+    known: parking_lot::Mutex<HashMap<u32, Known>>,
 }
 
 /// Whose a socket was found to be.
+#[derive(Clone, Copy)]
 struct Known {
-    inode: u32,
     is_ours: bool,
     since: Instant,
 }
 
 impl SessionListeners {
-    /// Those of the session with this `KINJECT_CONTROL`.
-    pub(crate) fn of(control: &str) -> Self {
+    /// Those of the session with this `KINJECT_CONTROL`, whose programs load this library.
+    pub(crate) fn of(control: &str, library: &Path) -> Self {
         Self {
             control: control.to_owned(),
+            library: library.to_owned(),
             inquiry: OnceCell::new(),
-            last: parking_lot::Mutex::default(),
+            known: parking_lot::Mutex::default(),
         }
     }
 
     /// Whether one of them takes what comes to this address, as far as the kernel tells. The address is one that no other
     /// program has a reason to bind.
     pub(super) fn take(&self, address: SocketAddr, transport: Transport) -> bool {
-        let inquiry = self.inquiry.get_or_init(|| {
-            let opened = Inquiry::open();
-            opened
-                .inspect_err(|error| log::info!("the kernel does not tell who listens: {error}"))
-                .ok()
-        });
         let protocol = match transport {
             Transport::Tcp => IPPROTO_TCP,
             Transport::Udp => IPPROTO_UDP,
         };
         let nobody = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-        let found = inquiry
-            .as_ref()
-            .and_then(|inquiry| inquiry.socket(protocol, address, nobody).ok());
-        let Some(found) = found else { return false };
-        found.socket_id.source_address.to_canonical() == address.ip() || self.is_ours(found.inode)
+        let found = self
+            .inquiry()
+            .and_then(|inquiry| inquiry.socket(protocol, address, nobody));
+        match found {
+            Ok(found) if found.socket_id.source_address.to_canonical() == address.ip() => true,
+            Ok(found) => self.is_ours(found.inode),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => {
+                log::info!("the kernel does not tell who listens at {address}: {error}");
+                false
+            }
+        }
+    }
+
+    fn inquiry(&self) -> io::Result<&Inquiry> {
+        match self.inquiry.get() {
+            Some(inquiry) => Ok(inquiry),
+            None => {
+                let inquiry = Inquiry::open()?;
+                Ok(self.inquiry.get_or_init(|| inquiry))
+            }
+        }
     }
 
     fn is_ours(&self, inode: u32) -> bool {
-        let mut last = self.last.lock();
-        if let Some(known) = &*last
-            && known.inode == inode
-            && known.since.elapsed() < REMEMBERED
-        {
+        let mut known = self.known.lock();
+        if let Some(known) = known.get(&inode).filter(|known| known.is_fresh()) {
             return known.is_ours;
         }
         // without proc(5) nobody is known to be of the session
         let is_ours = processes::others().is_ok_and(|mut processes| {
+            // its memory is looked into, which may wait for the process, only where it has the socket
             processes.any(|process| {
-                membership::is_in_session(&process, &self.control)
-                    && processes::sockets(&process).any(|open| open == u64::from(inode))
+                processes::sockets(&process).any(|open| open == u64::from(inode))
+                    && membership::may_be_in_session(&process, &self.control, &self.library)
             })
         });
-        *last = Some(Known {
-            inode,
-            is_ours,
-            since: Instant::now(),
-        });
+        if known.len() >= MOST {
+            known.retain(|_, known| known.is_fresh());
+        }
+        if known.len() < MOST {
+            let since = Instant::now();
+            known.insert(inode, Known { is_ours, since });
+        }
         is_ours
+    }
+}
+
+impl Known {
+    fn is_fresh(&self) -> bool {
+        self.since.elapsed() < REMEMBERED
     }
 }
 
@@ -126,7 +151,7 @@ sys.stdin.read()"
 
     #[test]
     fn a_socket_for_all_addresses_counts_if_a_program_of_the_session_has_it() {
-        let sockets = SessionListeners::of("a:b:listeners-test");
+        let sockets = SessionListeners::of("a:b:listeners-test", Path::new("/no/such/library"));
         for transport in [Transport::Tcp, Transport::Udp] {
             for (control, is_ours) in [("a:b:listeners-test", true), ("a:b:another", false)] {
                 let (mut child, port) = listener(control, transport);
@@ -144,7 +169,7 @@ sys.stdin.read()"
 
     #[test]
     fn a_socket_for_the_sessions_own_address_is_the_sessions() {
-        let sockets = SessionListeners::of("a:b:listeners-test");
+        let sockets = SessionListeners::of("a:b:listeners-test", Path::new("/no/such/library"));
         let listener = std::net::TcpListener::bind((STAND_IN, 0)).unwrap();
         let there = listener.local_addr().unwrap();
         assert!(sockets.take(there, Transport::Tcp));

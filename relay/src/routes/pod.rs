@@ -100,6 +100,7 @@ impl Pod {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn pod(shared_with: Option<Rc<SessionListeners>>) -> Pod {
         let addresses = ["127.0.0.1", "::1", "10.244.0.5", "fe80::5", "fd00::5"];
@@ -134,7 +135,10 @@ mod tests {
     #[test]
     fn an_agent_in_this_machines_own_network_has_no_address_that_is_not_this_machines() {
         let own: SocketAddr = "10.244.0.5:80".parse().unwrap();
-        let shared = pod(Some(Rc::new(SessionListeners::of("a:b:c"))));
+        let shared = pod(Some(Rc::new(SessionListeners::of(
+            "a:b:c",
+            Path::new("/no/such/library"),
+        ))));
         assert_eq!(shared.stand_in(own, || true), None);
         assert!(shared.stand_in(own, || false).is_some());
         assert!(pod(None).stand_in(own, || true).is_some());

@@ -250,8 +250,8 @@ while True:
     server = socket.create_server(('', int(sys.argv[2])))
     packets = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try: packets.bind(server.getsockname())
-    except OSError: continue
-    break
+    except OSError: server.close()
+    else: break
 def answer():
     while True:
         with server.accept()[0] as stream: stream.sendall(sys.argv[1].encode())
@@ -299,7 +299,8 @@ impl Drop for Host {
 #[test]
 fn a_port_of_the_agents_host_is_taken_for_this_machines_only_where_the_session_listens() {
     let sandbox = sandbox();
-    let there = Host::start(sandbox.enter(interpreter()), "there", 0);
+    let outside = Host::start(Command::new(interpreter()), "here, in no session", 0);
+    let there = Host::start(sandbox.enter(interpreter()), "there", outside.port);
     let place = Place::Sandbox(sandbox);
     let session = Session::start::<&str>(&place, &[]);
     let port = there.port.to_string();
@@ -316,7 +317,6 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as packets:
         let mut command = session.command(interpreter());
         run(command.args(["-SEc", ask, &port])).succeeded().stdout.clone()
     };
-    let outside = Host::start(Command::new(interpreter()), "here, in no session", there.port);
     assert_eq!(asked(), "there\nthere\n");
     drop(outside);
     let inside = Host::start(session.command(interpreter()), "here, in the session", there.port);
