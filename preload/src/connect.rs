@@ -204,12 +204,15 @@ fn dial(session: &Session, native: Native, socket: c_int, target: SocketAddr) ->
             socket::forget_error(socket);
             Outcome::Failed(failure::connect_errno(failed))
         }
-        ReplyRef::InProgress if socket::is_nonblocking(socket) => {
+        ReplyRef::InProgress => {
+            // a signal or SO_SNDTIMEO may end the wait for it
             HAS_BEGUN.store(true, Ordering::Relaxed);
-            Outcome::Failed(Errno(libc::EINPROGRESS))
+            match socket::is_nonblocking(socket) {
+                true => Outcome::Failed(Errno(libc::EINPROGRESS)),
+                false if is_interrupted => Outcome::Failed(Errno(libc::EINTR)),
+                false => sleep(session, native, socket),
+            }
         }
-        ReplyRef::InProgress if is_interrupted => Outcome::Failed(Errno(libc::EINTR)),
-        ReplyRef::InProgress => sleep(session, native, socket),
         // not an answer to what was asked
         ReplyRef::Peer(_)
         | ReplyRef::Unknown
