@@ -77,6 +77,14 @@ impl Access {
     pub(crate) fn failure(&self, error: &kube::Error, what: &str) -> Failure {
         of_api_error(error, &self.server, what)
     }
+
+    /// The failure of a request that is not answered; `what` completes "does not say".
+    pub(crate) fn silence(&self, what: &str) -> Failure {
+        Failure::passing(
+            format!("the cluster at {} does not say {what}", self.server),
+            "does `kubectl get --raw /readyz` get an answer from here?",
+        )
+    }
 }
 
 /// A credential plug-in has no terminal to ask at: the relay's standard input is the launcher. Returns its program.
@@ -162,6 +170,15 @@ pub(crate) fn did_nothing(error: &kube::Error) -> bool {
         cause = error.source();
     }
     false
+}
+
+/// Whether the user has to log in, or to ask for a right, before such a request is of use.
+pub(crate) fn is_about_credentials(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Auth(_) => true,
+        kube::Error::Api(status) => matches!(status.code, 401 | 403),
+        _ => false,
+    }
 }
 
 /// The root of a chain of causes, for errors that are no API errors.

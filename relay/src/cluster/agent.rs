@@ -252,7 +252,11 @@ impl ClusterAgent {
                     "namespace {namespace} is being deleted, with the agent's Job {job}"
                 ))));
             }
-            Rehearsal::Taken { at } => Some(at),
+            // a cluster that cannot look for it says so, too: who removes it knows
+            Rehearsal::Taken { at } => match self.remove().await? {
+                Removal::WasGone | Removal::Forbidden(_) => Some(at),
+                Removal::Removed => None,
+            },
             Rehearsal::Exists {
                 is_being_deleted: true,
             } => self.clock().await,

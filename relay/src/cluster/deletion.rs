@@ -2,13 +2,17 @@
 //!
 //! The cluster removes Jobs, too: some seconds after the pod has ended, as the pod of a session does that was away for long,
 //! or one that was deleted alone. Afterwards both look alike. So it counts that the pod was at work when it was deleted, and
-//! that this was not so long ago; or, where it was, that no event tells of the Job's own end. Where the cluster does not
+//! that this was not so long ago; or, where it was, that events tell of the pod's end and none of
+//! the Job's. Where the cluster does not
 //! tell, nobody did: an agent too many costs less than a session.
 
 use super::access::Access;
 use super::presence::Presence;
 use super::watching::RunningPod;
 use super::{events, job, pod_end};
+
+/// How far apart, in seconds, the clocks of the API server and of the controller that removes Jobs may be.
+const CLOCKS_SECONDS: i64 = 3;
 
 /// Whether somebody deleted the Job, which is gone or on its way out at that second of the API server's clock.
 pub(super) async fn is_by_somebody(
@@ -19,7 +23,6 @@ pub(super) async fn is_by_somebody(
     at: i64,
 ) -> bool {
     let deleted = match gone {
-        // a pod that has ended is gone as soon as it is deleted
         Presence::Terminating(since) => Some(*since),
         Presence::Deleted | Presence::Replaced => pod_end::deleted_alive_at(access, pod).await,
         Presence::Running | Presence::Ended(_) => None,
@@ -27,8 +30,8 @@ pub(super) async fn is_by_somebody(
     let Some(deleted) = deleted else {
         return false;
     };
-    at - deleted < i64::from(job::KEEP_FINISHED_SECONDS)
-        || events::tell_of_end(access, job_uid).await == Some(false)
+    at.saturating_sub(deleted) < i64::from(job::KEEP_FINISHED_SECONDS) - CLOCKS_SECONDS
+        || events::tell_of_end(access, job_uid, &pod.uid).await == Some(false)
 }
 
 #[cfg(test)]
@@ -66,12 +69,20 @@ mod tests {
         } })])
     }
 
+    /// Events of the pod's, which the node writes.
+    fn stopped() -> Answer {
+        event("Killing")
+    }
+
     /// Whether somebody deleted the Job that is gone so many seconds after its pod was deleted.
     async fn is_judged(pod_history: Answer, events: Answer, seconds: i64) -> bool {
-        let api = FakeApi::new(move |path| match path.contains("/events") {
-            true => events.clone(),
-            false => pod_history.clone(),
-        });
+        let api = FakeApi::new(
+            move |path| match (path.contains("/events"), path.contains("ours")) {
+                (true, true) => stopped(),
+                (true, false) => events.clone(),
+                (false, _) => pod_history.clone(),
+            },
+        );
         let pod = RunningPod {
             name: "agent-x".to_owned(),
             uid: "ours".to_owned(),

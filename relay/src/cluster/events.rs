@@ -12,13 +12,16 @@ use kube::api::{Api, WatchEvent, WatchParams};
 use std::time::Duration;
 
 /// For how long, in seconds, the API server tells of events that are there already.
-const EARLIER_EVENTS_SECONDS: u32 = 1;
+const EARLIER_EVENTS_SECONDS: u32 = 3;
 
 /// How long it may take to do so.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(4);
+const ANSWER_PATIENCE: Duration = Duration::from_secs(8);
 
 /// The reasons of events by which the Job's controller tells that a Job is done: complete, failed, or out of time.
 const ENDS: [&str; 3] = ["Completed", "BackoffLimitExceeded", "DeadlineExceeded"];
+
+/// The reason of the event by which a node tells that it stops a pod's container.
+const STOPS: [&str; 1] = ["Killing"];
 
 /// Waits for an event which says that the Job's pod cannot be made, and returns its message.
 pub(super) async fn refusal(access: &Access, job_uid: &str) -> Result<String, kube::Error> {
@@ -40,10 +43,16 @@ pub(super) async fn refusal(access: &Access, job_uid: &str) -> Result<String, ku
     }
 }
 
-/// Whether an event of the last minutes tells that the Job was done; none if the events cannot be read.
-pub(super) async fn tell_of_end(access: &Access, job_uid: &str) -> Option<bool> {
-    match tokio::time::timeout(ANSWER_PATIENCE, end(access, job_uid)).await {
-        Ok(Ok(is_told)) => Some(is_told),
+/// Whether an event tells that the Job was done. None if the cluster does not show even that the pod was stopped: it may have
+/// forgotten both, not have been told, or not let them be read.
+pub(super) async fn tell_of_end(access: &Access, job_uid: &str, pod_uid: &str) -> Option<bool> {
+    let found = async {
+        let is_remembered = there_is(access, &format!("involvedObject.uid={pod_uid}"), &STOPS).await?;
+        let is_told = there_is(access, &about(job_uid), &ENDS).await?;
+        Ok::<_, kube::Error>((is_told || is_remembered).then_some(is_told))
+    };
+    match tokio::time::timeout(ANSWER_PATIENCE, found).await {
+        Ok(Ok(is_told)) => is_told,
         Ok(Err(error)) => {
             log::info!(
                 "the events of the agent's Job cannot be read: {}",
@@ -55,10 +64,11 @@ pub(super) async fn tell_of_end(access: &Access, job_uid: &str) -> Option<bool> 
     }
 }
 
-async fn end(access: &Access, job_uid: &str) -> Result<bool, kube::Error> {
+/// Whether there is an event about that object with one of these reasons.
+async fn there_is(access: &Access, fields: &str, reasons: &[&str]) -> Result<bool, kube::Error> {
     // what is there already comes first, without a word where that ends
     let parameters = WatchParams::default()
-        .fields(&about(job_uid))
+        .fields(fields)
         .timeout(EARLIER_EVENTS_SECONDS);
     let stream = events(access).watch(&parameters, "0").await?;
     futures::pin_mut!(stream);
@@ -66,7 +76,7 @@ async fn end(access: &Access, job_uid: &str) -> Result<bool, kube::Error> {
         match event {
             WatchEvent::Added(event) | WatchEvent::Modified(event) => {
                 let reason = event.reason.as_deref().unwrap_or_default();
-                if ENDS.contains(&reason) {
+                if reasons.contains(&reason) {
                     return Ok(true);
                 }
             }
@@ -130,7 +140,7 @@ mod tests {
     fn event(reason: &str) -> Value {
         json!({ "type": "ADDED", "object": {
             "apiVersion": "v1", "kind": "Event", "metadata": { "name": "a" }, "reason": reason,
-            "involvedObject": { "kind": "Job", "uid": "b9a6" },
+            "involvedObject": {},
         } })
     }
 
@@ -138,22 +148,29 @@ mod tests {
     async fn a_job_was_done_if_an_event_tells_so_and_nobody_knows_where_events_cannot_be_read() {
         let forbidden = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": "events is forbidden", "reason": "Forbidden", "code": 403 });
-        for (answer, expected) in [
-            (
-                Answer::events([event("SuccessfulCreate"), event("Completed")]),
-                Some(true),
-            ),
-            (Answer::events([event("BackoffLimitExceeded")]), Some(true)),
-            (Answer::events([event("SuccessfulCreate")]), Some(false)),
-            (Answer::events([]), Some(false)),
-            (Answer::refusal(403, forbidden.clone()), None),
+        let events = |reasons: &[&str]| Answer::events(reasons.iter().map(|reason| event(reason)));
+        let stopped = || events(&["Started", "Killing"]);
+        for (of_the_job, of_its_pod, expected) in [
+            (events(&["SuccessfulCreate", "Completed"]), stopped(), Some(true)),
+            (events(&["BackoffLimitExceeded"]), stopped(), Some(true)),
+            (events(&["SuccessfulCreate"]), stopped(), Some(false)),
+            (events(&[]), stopped(), Some(false)),
+            // what the cluster does not show may have been
+            (events(&["SuccessfulCreate"]), events(&["Started"]), None),
+            (events(&[]), events(&[]), None),
+            (events(&["BackoffLimitExceeded"]), events(&[]), Some(true)),
+            (Answer::refusal(403, forbidden.clone()), stopped(), None),
             (
                 Answer::events([json!({ "type": "ERROR", "object": forbidden })]),
+                stopped(),
                 None,
             ),
         ] {
-            let api = fake_api::always(answer);
-            assert_eq!(tell_of_end(&api.access(), "b9a6").await, expected);
+            let api = fake_api::FakeApi::new(move |path| match path.contains("pod-uid") {
+                true => of_its_pod.clone(),
+                false => of_the_job.clone(),
+            });
+            assert_eq!(tell_of_end(&api.access(), "b9a6", "pod-uid").await, expected);
         }
     }
 

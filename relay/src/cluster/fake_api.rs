@@ -24,8 +24,8 @@ pub(super) struct Answer {
 
 impl Answer {
     /// A watch that tells these events, and ends.
-    pub(super) fn events<const N: usize>(events: [Value; N]) -> Self {
-        let lines = events.iter().map(|event| format!("{event}\n"));
+    pub(super) fn events(events: impl IntoIterator<Item = Value>) -> Self {
+        let lines = events.into_iter().map(|event| format!("{event}\n"));
         Self {
             status: 200,
             body: lines.collect(),

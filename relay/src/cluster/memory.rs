@@ -5,7 +5,7 @@
 //! (<https://kubernetes.io/docs/reference/using-api/api-concepts/#watch-bookmarks>). That is a line of some 140 bytes;
 //! the version of the pod itself stays the same for as long as nothing about it changes.
 
-use super::access::Access;
+use super::access::{self, Access};
 use super::pod_end::{has_ended, is, of_name, pods};
 use super::presence;
 use super::watching::RunningPod;
@@ -44,13 +44,20 @@ pub(super) async fn refresh(access: Access, pod: RunningPod) {
     loop {
         let begun = Instant::now();
         let watched = match timeout(LONGEST_WATCH, watch(&access, &pod)).await {
-            Ok(Ok(Watched::Forgotten)) => look(&access, &pod).await,
+            Ok(Ok(Watched::Forgotten)) => match timeout(MAX_PAUSE, look(&access, &pod)).await {
+                Ok(looked) => looked,
+                Err(_) => Ok(Watched::Running),
+            },
             Ok(watched) => watched,
             Err(_) => Ok(Watched::Running),
         };
         match watched {
             Ok(Watched::Over) => return,
             Ok(Watched::Running | Watched::Forgotten) => {}
+            // who logs in by a browser is not to be asked to by what nobody has called for
+            Err(error) if access::is_about_credentials(&error) => {
+                return log::info!("no longer watching pod {}: {error}", pod.name);
+            }
             Err(error) => log::debug!("cannot watch pod {}: {error}", pod.name),
         }
         pause = match begun.elapsed() > MAX_PAUSE {

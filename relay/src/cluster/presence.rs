@@ -10,6 +10,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kinject_escape::word;
 use kube::api::Api;
 use std::fmt;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long the API server may take to tell of one pod.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What became of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,14 +53,15 @@ impl Presence {
         if found.metadata.uid.as_deref() != Some(&pod.uid) {
             return Self::Replaced;
         }
-        if let Some(since) = deleted_at(found) {
-            return Self::Terminating(since);
-        }
         let phase = found.status.as_ref().and_then(|status| status.phase.clone());
-        match phase.as_deref() {
-            Some("Running") => Self::Running,
-            _ => Self::Ended(phase.unwrap_or_else(|| "Unknown".to_owned())),
+        // a finalizer may keep one that had ended before it was deleted
+        match (phase.as_deref(), deleted_at(found)) {
+            (Some("Succeeded" | "Failed"), _) => {}
+            (_, Some(since)) => return Self::Terminating(since),
+            (Some("Running"), None) => return Self::Running,
+            (_, None) => {}
         }
+        Self::Ended(phase.unwrap_or_else(|| "Unknown".to_owned()))
     }
 }
 
@@ -63,15 +69,17 @@ impl Presence {
 pub(super) fn deleted_at(pod: &Pod) -> Option<i64> {
     // what is written is the time by which it has to be gone
     let end = pod.metadata.deletion_timestamp.as_ref()?;
-    Some(end.0.as_second() - pod.metadata.deletion_grace_period_seconds.unwrap_or_default())
+    let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or_default();
+    Some(end.0.as_second().saturating_sub(grace))
 }
 
 /// Looks for a pod under its name.
 pub(super) async fn look(access: &Access, pod: &RunningPod) -> Result<Presence, Failure> {
     let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
-    let found = pods
-        .get_opt(&pod.name)
+    // a connection that was there before may be dead, and nobody says so
+    let found = timeout(ANSWER_PATIENCE, pods.get_opt(&pod.name))
         .await
+        .map_err(|_| access.silence("where the agent's pod is"))?
         .map_err(|error| access.failure(&error, "look for the agent's pod"))?;
     Ok(Presence::of(pod, found.as_ref()))
 }
