@@ -242,6 +242,8 @@ fn own(socket: c_int, here: SocketAddr) -> Option<RawAddress> {
         }
         Some(peer) if is_data_address(peer.ip()) => {}
         None if socket::is_on_its_way(socket) => {}
+        // a datagram socket that was connected to an address alone, to learn from where it would speak to it
+        None if socket::has_destination(socket, here) => {}
         Some(_) | None => return None,
     }
     ask_for_own(socket, here)

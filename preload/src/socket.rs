@@ -88,6 +88,15 @@ pub(crate) fn is_on_its_way(socket: c_int) -> bool {
     tcp_state(socket).is_some_and(|state| ON_ITS_WAY.contains(&state))
 }
 
+/// Does this socket have a destination, be it without a port? The kernel knows how much goes there at once (ip(7), `IP_MTU`).
+pub(crate) fn has_destination(socket: c_int, here: SocketAddr) -> bool {
+    let (level, name) = match here {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU),
+    };
+    sys::socket_option::<c_int>(socket, level, name).is_ok()
+}
+
 fn tcp_state(socket: c_int) -> Option<u8> {
     // the state is the first byte of the information; a shorter buffer gets as much as it holds
     sys::socket_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO).ok()
