@@ -40,14 +40,14 @@ pub mod splice;
 pub mod tls;
 pub mod transport;
 
+mod coop;
 mod hello;
-mod line;
 mod payload;
+mod send_scheduler;
 #[cfg(test)]
 #[allow(unreachable_pub, reason = "it belongs to the end-to-end tests")]
 #[path = "../../tests/src/skip.rs"]
 mod skip;
-mod turn;
 
 pub use datagrams::{DatagramsEnd, carry};
 pub use dial_error::DialError;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 
-use crate::line::{Filled, Place};
+use crate::send_scheduler::{Permit, UsedPermit};
 
 /// Bytes on their way into the tunnel, counted by the stream that sends them until they are written.
 ///
@@ -17,8 +17,8 @@ use crate::line::{Filled, Place};
 pub(crate) struct Payload {
     bytes: Bytes,
     flight: Option<Arc<InFlight>>,
-    /// Where it stands in the line, if it is large.
-    place: Option<Filled>,
+    /// The permit by which it is queued, if it is large.
+    permit: Option<UsedPermit>,
 }
 
 /// How many payloads of one stream are queued.
@@ -34,7 +34,7 @@ impl Payload {
         Payload {
             bytes,
             flight: None,
-            place: None,
+            permit: None,
         }
     }
 
@@ -44,13 +44,13 @@ impl Payload {
         Payload {
             bytes,
             flight: Some(Arc::clone(flight)),
-            place: None,
+            permit: None,
         }
     }
 
-    /// The same bytes, in a place of the line.
-    pub(crate) fn in_place(mut self, place: Option<Place>) -> Self {
-        self.place = place.and_then(Place::fill);
+    /// The same bytes, queued by a permit of the send scheduler.
+    pub(crate) fn with_permit(mut self, permit: Option<Permit>) -> Self {
+        self.permit = permit.and_then(Permit::consume);
         self
     }
 }

@@ -25,14 +25,14 @@ use super::windows::Windows;
 use super::{
     AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, FACTS_BYTES, FACTS_PATH, configure,
 };
+use crate::coop::YieldOnce;
 use crate::dial_error::{DialError, PROXY_STATUS};
 use crate::hello::Hello;
 use crate::keys::RelayIdentity;
-use crate::line::Outlet;
 use crate::link::{self, OpenError, Security};
 use crate::payload::Payload;
+use crate::send_scheduler::SchedulerDriver;
 use crate::transport::Stream;
-use crate::turn::Last;
 
 /// A handle to the tunnel; clones share it.
 #[derive(Clone)]
@@ -95,14 +95,14 @@ impl Tunnel {
             .map_err(|error| OpenError::Http2(error.to_string()))?;
         let heartbeat = Heartbeat::new(connection.ping_pong(), traffic.clone());
         let windows = Windows::new(traffic.clone());
-        let outlet = Outlet::new();
-        let common = Common::new(&windows, &outlet);
+        let scheduler = SchedulerDriver::new();
+        let common = Common::new(&windows, &scheduler);
         let vigil = Vigil::new(traffic, common.departures.clone());
         let handle = relief.clone();
         let agent = Arc::new(agent);
         let handles = Arc::downgrade(&agent);
         let driver = Driver(Box::pin(drive(
-            connection, relief, outlet, heartbeat, vigil, windows, handles,
+            connection, relief, scheduler, heartbeat, vigil, windows, handles,
         )));
         let tunnel = Tunnel {
             send,
@@ -262,15 +262,15 @@ impl fmt::Debug for Driver {
 async fn drive(
     mut connection: Connection<Metered, Payload>,
     relief: Relief,
-    mut outlet: Outlet,
+    mut scheduler: SchedulerDriver,
     mut heartbeat: Heartbeat,
     mut vigil: Vigil,
     mut windows: Windows,
     handles: Weak<Hello>,
 ) -> CloseReason {
-    let mut last = Last::default();
+    let mut yielding = YieldOnce::default();
     poll_fn(|cx| {
-        ready!(last.poll_turn(cx));
+        ready!(yielding.poll_yielded(cx));
         windows.adapt(|window| connection.set_initial_window_size(window).is_ok());
         if let Poll::Ready(end) = relief.poll(|| Pin::new(&mut connection).poll(cx)) {
             return Poll::Ready(match end {
@@ -282,7 +282,7 @@ async fn drive(
         if windows.was_heard(|window| connection.set_initial_window_size(window).is_ok()) {
             cx.waker().wake_by_ref();
         }
-        outlet.serve(relief.has_written());
+        scheduler.after_poll(relief.has_written());
         vigil.keep(cx);
         heartbeat.poll_silent(cx).map(|()| CloseReason::Silent)
     })

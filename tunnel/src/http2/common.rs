@@ -6,8 +6,8 @@ use super::departures::Departures;
 use super::receivers::Receivers;
 use super::stream::TunnelStream;
 use super::windows::{Waiting, Windows};
-use crate::line::{Line, Outlet};
 use crate::payload::Payload;
+use crate::send_scheduler::{SchedulerDriver, SendScheduler};
 
 /// Clones share it.
 #[derive(Clone)]
@@ -16,18 +16,18 @@ pub(super) struct Common {
     pub(super) waiting: Waiting,
     /// Streams in which this end receives.
     pub(super) receivers: Receivers,
-    /// The way out.
-    pub(super) line: Line,
+    /// Who may queue large blocks.
+    pub(super) scheduler: SendScheduler,
     /// Those that were closed a moment ago.
     pub(super) departures: Departures,
 }
 
 impl Common {
-    pub(super) fn new(windows: &Windows, outlet: &Outlet) -> Self {
+    pub(super) fn new(windows: &Windows, driver: &SchedulerDriver) -> Self {
         Self {
             waiting: windows.waiting().clone(),
             receivers: windows.receivers().clone(),
-            line: outlet.line().clone(),
+            scheduler: driver.scheduler().clone(),
             departures: Departures::default(),
         }
     }
@@ -39,7 +39,7 @@ impl Common {
             send,
             recv,
             waiting: self.waiting.share(),
-            line: self.line.clone(),
+            scheduler: self.scheduler.clone(),
             departures: self.departures.clone(),
         }
     }

@@ -21,12 +21,12 @@ use super::stream::TunnelStream;
 use super::traffic::Metered;
 use super::windows::Windows;
 use super::{AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, FACTS_PATH, configure};
+use crate::coop::YieldOnce;
 use crate::dial_error::{DialError, PROXY_STATUS};
-use crate::line::Outlet;
 use crate::link::{OpenError, PROVE_DEADLINE};
 use crate::payload::Payload;
+use crate::send_scheduler::SchedulerDriver;
 use crate::transport::Stream;
-use crate::turn::Last;
 
 /// What the agent calls itself in `Proxy-Status`.
 const PROXY_NAME: &str = "kinject-agent";
@@ -35,11 +35,11 @@ const PROXY_NAME: &str = "kinject-agent";
 pub struct Server {
     connection: Connection<Metered, Payload>,
     relief: Relief,
-    outlet: Outlet,
+    scheduler: SchedulerDriver,
     common: Common,
     heartbeat: Heartbeat,
     windows: Windows,
-    last: Last,
+    yielding: YieldOnce,
 }
 
 /// A request of the relay.
@@ -87,15 +87,15 @@ impl Server {
             .map_err(|error| OpenError::Http2(error.to_string()))?;
         let windows = Windows::new(traffic.clone());
         let heartbeat = Heartbeat::new(connection.ping_pong(), traffic);
-        let outlet = Outlet::new();
+        let scheduler = SchedulerDriver::new();
         Ok(Server {
             connection,
             relief,
-            common: Common::new(&windows, &outlet),
-            outlet,
+            common: Common::new(&windows, &scheduler),
+            scheduler,
             heartbeat,
             windows,
-            last: Last::default(),
+            yielding: YieldOnce::default(),
         })
     }
 
@@ -104,7 +104,7 @@ impl Server {
     pub async fn next(&mut self) -> Result<Incoming, CloseReason> {
         loop {
             let accepted = poll_fn(|cx| {
-                ready!(self.last.poll_turn(cx));
+                ready!(self.yielding.poll_yielded(cx));
                 self.windows
                     .adapt(|window| self.connection.set_initial_window_size(window).is_ok());
                 if let Poll::Ready(accepted) = self.relief.poll(|| self.connection.poll_accept(cx)) {
@@ -116,7 +116,7 @@ impl Server {
                 {
                     cx.waker().wake_by_ref();
                 }
-                self.outlet.serve(self.relief.has_written());
+                self.scheduler.after_poll(self.relief.has_written());
                 self.heartbeat.poll_silent(cx).map(|()| Err(CloseReason::Silent))
             });
             match accepted.await? {

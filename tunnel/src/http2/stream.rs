@@ -7,8 +7,8 @@ use h2::{RecvStream, SendStream};
 use super::departures::Departures;
 use super::receivers::Receiver;
 use super::windows::Share;
-use crate::line::Line;
 use crate::payload::Payload;
+use crate::send_scheduler::SendScheduler;
 
 /// The two directions of a connection. Dropping it resets the stream with CANCEL, unless both directions have ended.
 pub struct TunnelStream {
@@ -17,8 +17,8 @@ pub struct TunnelStream {
     pub(crate) receiver: Receiver,
     /// What waits at this end.
     pub(crate) waiting: Share,
-    /// The way out, shared with the tunnel's other connections.
-    pub(crate) line: Line,
+    /// Who may queue large blocks; shared with the tunnel's other connections.
+    pub(crate) scheduler: SendScheduler,
     /// Where it may wait once it is closed.
     pub(crate) departures: Departures,
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::departures::Departures;
 use super::traffic::Traffic;
-use crate::turn::rest;
+use crate::coop::yield_to_reactor;
 
 /// How long to stay awake after the last bytes: a round trip through the API server of a cluster on the same machine
 /// takes 200 to 300 µs, and one through port-forward 350 to 500.
@@ -58,7 +58,7 @@ impl Vigil {
             if heard + sent == 0 {
                 thread::yield_now();
             }
-            rest(cx);
+            yield_to_reactor(cx);
         }
         self.departures.serve(stays_awake);
     }

@@ -10,8 +10,8 @@ use tokio::net::tcp::WriteHalf;
 
 use super::queue::{PIECES, Queue};
 use super::{RESTS, SpliceEnd, stream_end};
+use crate::coop::yield_to_reactor;
 use crate::http2::Share;
-use crate::turn::rest;
 
 /// Bytes that are gathered for one write while the socket takes them.
 const GATHER_BYTES: usize = 64 * 1024;
@@ -103,7 +103,7 @@ impl Inbound {
                     // What begins goes before what ends.
                     Some(StreamEnd::Finished) if self.rests < RESTS => {
                         self.rests += 1;
-                        rest(cx);
+                        yield_to_reactor(cx);
                         Poll::Pending
                     }
                     Some(StreamEnd::Finished) => {

@@ -112,7 +112,7 @@ pub async fn splice_until(
         mut recv,
         receiver: _for_as_long_as_it_receives,
         waiting,
-        line,
+        scheduler,
         departures,
     } = stream;
     let shared = Shared {
@@ -129,7 +129,7 @@ pub async fn splice_until(
     let end = {
         let (read, mut write) = tcp.split();
         let mut outbound = pin!(outbound::run(
-            read, &mut send, &line, &shared, is_closed, last, &mut sent
+            read, &mut send, &scheduler, &shared, is_closed, last, &mut sent
         ));
         let mut inbound_running = true;
         poll_fn(|cx| {

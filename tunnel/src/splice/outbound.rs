@@ -25,20 +25,20 @@ use tokio::time::timeout;
 
 use super::block::{self, MOST_READ_BYTES, READ_BYTES};
 use super::{Shared, SpliceEnd, orphan, rests, stream_end};
-use crate::line::{Line, Place, Turn};
+use crate::coop::yield_to_ready;
 use crate::payload::Payload;
-use crate::turn::turn;
+use crate::send_scheduler::{Permit, PermitWaiter, SendScheduler};
 
 /// How long bytes that stand before a reset may take to leave. Who stalls for longer loses them, as in TCP.
 const LANDING: Duration = Duration::from_secs(1);
 
 enum Step {
-    /// Bytes came, and a place in the line if they are to have one; no bytes are the end.
-    Read(Bytes, Option<Place>),
+    /// Bytes came, with the permit if they needed one; no bytes are the end.
+    Read(Bytes, Option<Permit>),
     /// Bytes wait in the socket, but the stream has no room.
     NoRoom,
-    /// The same, but others have much to send before them.
-    InLine,
+    /// The same, but the send scheduler has no permit left.
+    NoPermit,
     /// The stream was reset while there was nothing to read.
     StreamEnded(SpliceEnd),
     /// The same, but the socket has not taken everything yet that came before.
@@ -55,34 +55,36 @@ pub(super) struct Closed;
 pub(super) async fn run(
     mut read: ReadHalf<'_>,
     send: &mut SendStream<Payload>,
-    line: &Line,
+    scheduler: &SendScheduler,
     shared: &Shared,
     is_closed: impl Fn() -> bool,
     last: impl Future<Output = ()>,
     sent: &mut u64,
 ) -> Result<Closed, SpliceEnd> {
-    let mut reading = Reading::new(line);
+    let mut reading = Reading::new(scheduler);
     loop {
         let step = poll_fn(|cx| reading.poll_step(cx, &mut read, send, shared)).await;
         match step {
             Step::Read(bytes, _) if bytes.is_empty() => break,
-            Step::Read(bytes, place) => {
+            Step::Read(bytes, permit) => {
                 let count = bytes.len();
                 *sent += count as u64;
                 reading.adapt(count);
-                let block = Payload::tracked(bytes, &shared.flight).in_place(place);
+                let block = Payload::tracked(bytes, &shared.flight).with_permit(permit);
                 if send.send_data(block, false).is_err() {
                     return Err(ended(&read, send, shared).await);
                 }
                 shared.departures.leave();
                 if count >= READ_BYTES {
                     // Lets the tunnel, which is the last in a turn, write the block while it is in the processor's cache.
-                    turn().await;
-                    turn().await;
+                    yield_to_ready().await;
+                    yield_to_ready().await;
                 }
             }
             Step::NoRoom => blocked(&read, send, shared).await?,
-            Step::InLine => reading.place = in_line(&mut reading.turn, &read, send, shared).await?,
+            Step::NoPermit => {
+                reading.permit = wait_for_permit(&mut reading.waiter, &read, send, shared).await?
+            }
             Step::StreamEnded(end) => return Err(end),
             Step::Orphaned => {
                 drop(reading);
@@ -126,23 +128,23 @@ pub(super) async fn run(
 struct Reading {
     /// Bytes of the next read at most.
     size: usize,
-    /// The read before brought much, so that the next one takes turns with others that have much to send.
+    /// The read before brought much, so that the next one needs a permit.
     has_much: bool,
     /// The stream keeps room for the next read.
     reserved: bool,
-    turn: Turn,
-    /// The place for the next read, if it needs one and has it.
-    place: Option<Place>,
+    waiter: PermitWaiter,
+    /// The permit for the next read, if it needs one and has it.
+    permit: Option<Permit>,
 }
 
 impl Reading {
-    fn new(line: &Line) -> Self {
+    fn new(scheduler: &SendScheduler) -> Self {
         Self {
             size: READ_BYTES,
             has_much: false,
             reserved: false,
-            turn: line.turn(),
-            place: None,
+            waiter: scheduler.waiter(),
+            permit: None,
         }
     }
 
@@ -169,9 +171,9 @@ impl Reading {
         if let Err(error) = ready!(readable) {
             return Poll::Ready(Step::Failed(error));
         }
-        let place = self.place.take();
-        if self.has_much && place.is_none() {
-            return Poll::Ready(Step::InLine);
+        let permit = self.permit.take();
+        if self.has_much && permit.is_none() {
+            return Poll::Ready(Step::NoPermit);
         }
         send.reserve_capacity(self.size);
         self.reserved = true;
@@ -185,7 +187,7 @@ impl Reading {
                 self.reserved = false;
                 Poll::Pending
             }
-            Poll::Ready(Ok(bytes)) => Poll::Ready(Step::Read(bytes, place)),
+            Poll::Ready(Ok(bytes)) => Poll::Ready(Step::Read(bytes, permit)),
             Poll::Ready(Err(error)) => Poll::Ready(Step::Failed(error)),
         }
     }
@@ -193,7 +195,7 @@ impl Reading {
     /// Reads more at once while the socket fills every read: fewer system calls and wake-ups for the same bytes.
     fn adapt(&mut self, count: usize) {
         self.has_much = count >= READ_BYTES;
-        let most = self.turn.block().clamp(READ_BYTES, MOST_READ_BYTES);
+        let most = self.waiter.block_size().clamp(READ_BYTES, MOST_READ_BYTES);
         self.size = match () {
             () if !self.has_much => READ_BYTES,
             () if count == self.size => (self.size * 2).min(most),
@@ -203,21 +205,21 @@ impl Reading {
     }
 }
 
-/// Waits for a place in the line; none when the stream was reset. Meanwhile nothing is read, so a reset of the socket has
+/// Waits for a permit of the send scheduler; none when the stream was reset. Meanwhile nothing is read, so a reset of the socket has
 /// to be watched for.
-async fn in_line(
-    turn: &mut Turn,
+async fn wait_for_permit(
+    waiter: &mut PermitWaiter,
     read: &ReadHalf<'_>,
     send: &mut SendStream<Payload>,
     shared: &Shared,
-) -> Result<Option<Place>, SpliceEnd> {
+) -> Result<Option<Permit>, SpliceEnd> {
     let kind = tokio::select! {
         biased;
-        place = poll_fn(|cx| turn.poll_place(cx)) => return Ok(Some(place)),
+        permit = poll_fn(|cx| waiter.poll_permit(cx)) => return Ok(Some(permit)),
         _ = poll_fn(|cx| poll_reset(cx, send, shared)) => return Ok(None),
         kind = socket_failed(read, shared) => kind,
     };
-    turn.leave();
+    waiter.cancel();
     Err(abort(send, shared, kind).await)
 }
 
