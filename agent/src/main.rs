@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         ));
         return ExitCode::FAILURE;
     }
-    kinject_tunnel::memory::keep_blocks();
+    kinject_tunnel::allocator::tune();
     let options = match cli::parse(std::env::args_os().skip(1)) {
         Ok(Command::Serve(options)) => options,
         Ok(Command::Print(text)) => {

@@ -50,7 +50,7 @@ const TAKE_DOWN_PATIENCE: Duration = Duration::from_secs(13);
 const BLOCKING_THREADS: usize = 32;
 
 fn main() -> ExitCode {
-    kinject_tunnel::memory::keep_blocks();
+    kinject_tunnel::allocator::tune();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

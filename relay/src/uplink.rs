@@ -261,7 +261,10 @@ impl Connector {
                     ))
                 }),
             // an API server stands on either way there
-            Self::Cluster(agent) => agent.open().await.inspect(|opened| opened.tunnel.gather_ends()),
+            Self::Cluster(agent) => agent
+                .open()
+                .await
+                .inspect(|opened| opened.tunnel.coalesce_closes()),
         }
     }
 

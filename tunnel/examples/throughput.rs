@@ -31,7 +31,7 @@ const IDENTITY: &str = "THROUGHPUT_IDENTITY";
 const BLOCK: usize = 128 * 1024;
 
 fn main() -> io::Result<()> {
-    kinject_tunnel::memory::keep_blocks();
+    kinject_tunnel::allocator::tune();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {

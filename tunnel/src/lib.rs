@@ -28,13 +28,13 @@
 //! Each stream has its own flow control, the connection as a whole has none that could be felt, so a program that
 //! stops reading never slows another.
 
+pub mod allocator;
 pub mod datagrams;
 pub mod dial_error;
 pub mod http2;
 pub mod keys;
 pub mod lanes;
 pub mod link;
-pub mod memory;
 pub mod proof;
 pub mod splice;
 pub mod tls;

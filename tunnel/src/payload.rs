@@ -12,7 +12,7 @@ use crate::send_scheduler::{Permit, UsedPermit};
 /// Bytes on their way into the tunnel, counted by the stream that sends them until they are written.
 ///
 /// A stream's reset overtakes what is queued before it. Whoever wants the queued bytes to arrive first waits for
-/// [`InFlight::poll_landed`].
+/// [`InFlight::poll_flushed`].
 #[derive(Debug, Default)]
 pub(crate) struct Payload {
     bytes: Bytes,
@@ -57,14 +57,14 @@ impl Payload {
 
 impl InFlight {
     /// Whether nothing is queued.
-    pub(crate) fn has_landed(&self) -> bool {
+    pub(crate) fn is_flushed(&self) -> bool {
         self.queued.load(Ordering::Acquire) == 0
     }
 
     /// Ready when nothing is queued any more. Remembers the last waker only.
-    pub(crate) fn poll_landed(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub(crate) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.has_landed() {
+        if self.is_flushed() {
             return Poll::Ready(());
         }
         *waiting = Some(cx.waker().clone());
@@ -108,16 +108,16 @@ mod tests {
     use std::future::poll_fn;
 
     #[tokio::test]
-    async fn payloads_have_landed_when_the_last_one_is_dropped() {
+    async fn is_flushed_when_the_last_payload_is_dropped() {
         let flight = Arc::new(InFlight::default());
-        poll_fn(|cx| flight.poll_landed(cx)).await;
+        poll_fn(|cx| flight.poll_flushed(cx)).await;
         let (first, second) = (
             Payload::tracked(Bytes::new(), &flight),
             Payload::tracked(Bytes::from_static(b"x"), &flight),
         );
         let waiter = tokio::spawn({
             let flight = Arc::clone(&flight);
-            async move { poll_fn(|cx| flight.poll_landed(cx)).await }
+            async move { poll_fn(|cx| flight.poll_flushed(cx)).await }
         });
         tokio::task::yield_now().await;
         drop(second);

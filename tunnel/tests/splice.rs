@@ -42,7 +42,7 @@ async fn each_direction_ends_by_itself() {
 async fn a_program_that_has_closed_is_a_fin_to_the_service() {
     closed_program(World::new().await).await;
     let world = World::new().await;
-    world.tunnel.gather_ends();
+    world.tunnel.coalesce_closes();
     closed_program(world).await;
 }
 
@@ -113,7 +113,7 @@ async fn a_connection_whose_program_has_closed_is_over_when_everything_has_left(
     ] {
         let world = World::new().await;
         if gathers {
-            world.tunnel.gather_ends();
+            world.tunnel.coalesce_closes();
         }
         let (mut program, mut service, relay) = world.connection_whose_fin(true).await;
         let saying = tokio::spawn(async move { program.write_all(&vec![b's'; said]).await.unwrap() });

@@ -14,13 +14,13 @@ use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 
+use super::busy_poll::BusyPoll;
 use super::common::Common;
 use super::datagrams::{self, DatagramStream};
 use super::heartbeat::Heartbeat;
-use super::relief::{Relief, Relieved};
+use super::overflow::{OverflowControl, OverflowTransport};
 use super::stream::TunnelStream;
 use super::traffic::Metered;
-use super::vigil::Vigil;
 use super::windows::Windows;
 use super::{
     AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, FACTS_BYTES, FACTS_PATH, configure,
@@ -40,7 +40,7 @@ pub struct Tunnel {
     send: SendRequest<Payload>,
     agent: Arc<Hello>,
     common: Common,
-    relief: Relief,
+    overflow: OverflowControl,
 }
 
 /// Runs the tunnel's connection. Nothing moves unless it is polled; it ends when the tunnel does, with the reason.
@@ -84,7 +84,7 @@ impl Tunnel {
 
     /// Begins HTTP/2 on a stream whose ends have proven themselves, with what the agent said about itself.
     pub async fn over(stream: Stream, agent: Hello) -> Result<(Tunnel, Driver), OpenError> {
-        let (stream, relief) = Relieved::new(stream);
+        let (stream, overflow) = OverflowTransport::new(stream);
         let (metered, traffic) = Metered::new(stream);
         let mut builder = h2::client::Builder::new();
         let (send, mut connection) = configure!(builder)
@@ -97,37 +97,37 @@ impl Tunnel {
         let windows = Windows::new(traffic.clone());
         let scheduler = SchedulerDriver::new();
         let common = Common::new(&windows, &scheduler);
-        let vigil = Vigil::new(traffic, common.departures.clone());
-        let handle = relief.clone();
+        let busy_poll = BusyPoll::new(traffic, common.close_coalescer.clone());
+        let handle = overflow.clone();
         let agent = Arc::new(agent);
         let handles = Arc::downgrade(&agent);
         let driver = Driver(Box::pin(drive(
-            connection, relief, scheduler, heartbeat, vigil, windows, handles,
+            connection, overflow, scheduler, heartbeat, busy_poll, windows, handles,
         )));
         let tunnel = Tunnel {
             send,
             agent,
             common,
-            relief: handle,
+            overflow: handle,
         };
         Ok((tunnel, driver))
     }
 
-    /// For a way on which messages are dear: lets the ends of connections wait a moment, while the tunnel is awake anyway,
-    /// to share one with something else.
-    pub fn gather_ends(&self) {
-        self.common.departures.open();
+    /// For a transport on which each message is expensive: delays closes by up to 1 ms while the task polls anyway, so that
+    /// each shares a write with something else.
+    pub fn coalesce_closes(&self) {
+        self.common.close_coalescer.enable();
     }
 
     /// Waits until the agent has read everything that was said before, or the tunnel is lost. Questions overtake what
     /// is queued; an answer to one that was asked when nothing was queued any more tells it.
     pub async fn settle(&self) -> Result<(), RequestError> {
-        self.common.departures.leave();
+        self.common.close_coalescer.flush();
         self.facts().await?;
         loop {
-            let has_written = self.relief.has_written();
+            let is_flushed = self.overflow.is_flushed();
             self.facts().await?;
-            if has_written {
+            if is_flushed {
                 return Ok(());
             }
         }
@@ -232,7 +232,7 @@ impl Tunnel {
                     true => RequestError::TunnelLost,
                     false => RequestError::BadAnswer(error.to_string()),
                 });
-        self.common.departures.leave();
+        self.common.close_coalescer.flush();
         sent
     }
 }
@@ -261,10 +261,10 @@ impl fmt::Debug for Driver {
 
 async fn drive(
     mut connection: Connection<Metered, Payload>,
-    relief: Relief,
+    overflow: OverflowControl,
     mut scheduler: SchedulerDriver,
     mut heartbeat: Heartbeat,
-    mut vigil: Vigil,
+    mut busy_poll: BusyPoll,
     mut windows: Windows,
     handles: Weak<Hello>,
 ) -> CloseReason {
@@ -272,7 +272,7 @@ async fn drive(
     poll_fn(|cx| {
         ready!(yielding.poll_yielded(cx));
         windows.adapt(|window| connection.set_initial_window_size(window).is_ok());
-        if let Poll::Ready(end) = relief.poll(|| Pin::new(&mut connection).poll(cx)) {
+        if let Poll::Ready(end) = overflow.poll(|| Pin::new(&mut connection).poll(cx)) {
             return Poll::Ready(match end {
                 Ok(()) if handles.strong_count() == 0 => CloseReason::Finished,
                 Ok(()) => CloseReason::PeerClosed,
@@ -282,8 +282,8 @@ async fn drive(
         if windows.was_heard(|window| connection.set_initial_window_size(window).is_ok()) {
             cx.waker().wake_by_ref();
         }
-        scheduler.after_poll(relief.has_written());
-        vigil.keep(cx);
+        scheduler.after_poll(overflow.is_flushed());
+        busy_poll.after_poll(cx);
         heartbeat.poll_silent(cx).map(|()| CloseReason::Silent)
     })
     .await

@@ -2,7 +2,7 @@
 
 use h2::{RecvStream, SendStream};
 
-use super::departures::Departures;
+use super::close_coalescer::CloseCoalescer;
 use super::receivers::Receivers;
 use super::stream::TunnelStream;
 use super::windows::{Waiting, Windows};
@@ -18,8 +18,8 @@ pub(super) struct Common {
     pub(super) receivers: Receivers,
     /// Who may queue large blocks.
     pub(super) scheduler: SendScheduler,
-    /// Those that were closed a moment ago.
-    pub(super) departures: Departures,
+    /// Delays the closes of streams.
+    pub(super) close_coalescer: CloseCoalescer,
 }
 
 impl Common {
@@ -28,7 +28,7 @@ impl Common {
             waiting: windows.waiting().clone(),
             receivers: windows.receivers().clone(),
             scheduler: driver.scheduler().clone(),
-            departures: Departures::default(),
+            close_coalescer: CloseCoalescer::default(),
         }
     }
 
@@ -40,7 +40,7 @@ impl Common {
             recv,
             waiting: self.waiting.share(),
             scheduler: self.scheduler.clone(),
-            departures: self.departures.clone(),
+            close_coalescer: self.close_coalescer.clone(),
         }
     }
 }

@@ -31,7 +31,7 @@ const CAPSULE_PROTOCOL: HeaderName = HeaderName::from_static("capsule-protocol")
 const TRUE: HeaderValue = HeaderValue::from_static("?1");
 
 /// How long datagrams that came before a refusal may take to leave.
-const LANDING: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One flow of datagrams. Dropping it resets the stream with CANCEL.
 pub struct DatagramStream {
@@ -81,7 +81,7 @@ impl DatagramStream {
     /// Says that the target refuses datagrams, after those that came from it have left.
     pub async fn refuse(mut self) {
         // a stream that is gone by then needs no reset
-        let _ = timeout(LANDING, poll_fn(|cx| self.flight.poll_landed(cx))).await;
+        let _ = timeout(FLUSH_TIMEOUT, poll_fn(|cx| self.flight.poll_flushed(cx))).await;
         self.send.send_reset(Reason::CONNECT_ERROR);
     }
 

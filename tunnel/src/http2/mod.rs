@@ -22,24 +22,24 @@
 //! - h2's guards against a hostile peer are opened where they would hurt an honest one: both ends have proven
 //!   themselves, and a program may well reset thousands of connections in a second.
 
+mod busy_poll;
 mod client;
+mod close_coalescer;
 mod common;
 mod datagrams;
-mod departures;
 mod facts;
 mod heartbeat;
+mod overflow;
 mod receivers;
-mod relief;
 mod server;
 mod stream;
 mod traffic;
-mod vigil;
 mod windows;
 
 pub use client::{Driver, RequestError, Tunnel};
+pub(crate) use close_coalescer::CloseCoalescer;
 pub(crate) use datagrams::Receiving;
 pub use datagrams::{DatagramRequest, DatagramStream};
-pub(crate) use departures::Departures;
 pub use facts::{AgentFacts, InterfaceAddress, Network, Scope};
 pub use server::{ConnectRequest, DnsRequest, FactsRequest, Incoming, Server};
 pub use stream::TunnelStream;

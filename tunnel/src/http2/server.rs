@@ -16,7 +16,7 @@ use super::client::{RequestError, body};
 use super::common::Common;
 use super::datagrams::DatagramRequest;
 use super::heartbeat::Heartbeat;
-use super::relief::{Relief, Relieved};
+use super::overflow::{OverflowControl, OverflowTransport};
 use super::stream::TunnelStream;
 use super::traffic::Metered;
 use super::windows::Windows;
@@ -34,7 +34,7 @@ const PROXY_NAME: &str = "kinject-agent";
 /// A tunnel at the agent's end.
 pub struct Server {
     connection: Connection<Metered, Payload>,
-    relief: Relief,
+    overflow: OverflowControl,
     scheduler: SchedulerDriver,
     common: Common,
     heartbeat: Heartbeat,
@@ -77,7 +77,7 @@ pub struct FactsRequest {
 impl Server {
     /// Begins HTTP/2 on a link whose other end has proven itself.
     pub async fn start(stream: Stream) -> Result<Server, OpenError> {
-        let (stream, relief) = Relieved::new(stream);
+        let (stream, overflow) = OverflowTransport::new(stream);
         let (metered, traffic) = Metered::new(stream);
         let mut builder = h2::server::Builder::new();
         let handshake = configure!(builder).enable_connect_protocol().handshake(metered);
@@ -90,7 +90,7 @@ impl Server {
         let scheduler = SchedulerDriver::new();
         Ok(Server {
             connection,
-            relief,
+            overflow,
             common: Common::new(&windows, &scheduler),
             scheduler,
             heartbeat,
@@ -107,7 +107,7 @@ impl Server {
                 ready!(self.yielding.poll_yielded(cx));
                 self.windows
                     .adapt(|window| self.connection.set_initial_window_size(window).is_ok());
-                if let Poll::Ready(accepted) = self.relief.poll(|| self.connection.poll_accept(cx)) {
+                if let Poll::Ready(accepted) = self.overflow.poll(|| self.connection.poll_accept(cx)) {
                     return Poll::Ready(Ok(accepted));
                 }
                 if self
@@ -116,7 +116,7 @@ impl Server {
                 {
                     cx.waker().wake_by_ref();
                 }
-                self.scheduler.after_poll(self.relief.has_written());
+                self.scheduler.after_poll(self.overflow.is_flushed());
                 self.heartbeat.poll_silent(cx).map(|()| Err(CloseReason::Silent))
             });
             match accepted.await? {

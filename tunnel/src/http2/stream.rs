@@ -4,7 +4,7 @@ use std::fmt;
 
 use h2::{RecvStream, SendStream};
 
-use super::departures::Departures;
+use super::close_coalescer::CloseCoalescer;
 use super::receivers::Receiver;
 use super::windows::Share;
 use crate::payload::Payload;
@@ -19,8 +19,8 @@ pub struct TunnelStream {
     pub(crate) waiting: Share,
     /// Who may queue large blocks; shared with the tunnel's other connections.
     pub(crate) scheduler: SendScheduler,
-    /// Where it may wait once it is closed.
-    pub(crate) departures: Departures,
+    /// Takes it once it is closed.
+    pub(crate) close_coalescer: CloseCoalescer,
 }
 
 impl TunnelStream {

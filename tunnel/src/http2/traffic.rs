@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::relief::Relieved;
+use super::overflow::OverflowTransport;
 
 /// A transport that counts its bytes.
 pub(super) struct Metered {
-    stream: Relieved,
+    stream: OverflowTransport,
     traffic: Traffic,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct Metered {
 pub(super) struct Traffic(Arc<(AtomicU64, AtomicU64)>);
 
 impl Metered {
-    pub(super) fn new(stream: Relieved) -> (Self, Traffic) {
+    pub(super) fn new(stream: OverflowTransport) -> (Self, Traffic) {
         let traffic = Traffic::default();
         (
             Metered {

@@ -38,8 +38,8 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 
-use crate::http2::{Departures, TunnelStream};
-use crate::memory;
+use crate::allocator;
+use crate::http2::{CloseCoalescer, TunnelStream};
 use crate::payload::InFlight;
 use inbound::{Inbound, InboundEnd};
 use outbound::Closed;
@@ -86,8 +86,8 @@ struct Shared {
     outbound_done: AtomicBool,
     /// The socket takes no more bytes: it was reset.
     write_failed: AtomicBool,
-    /// What waits for something else to be said.
-    departures: Departures,
+    /// Takes the stream once both directions are closed.
+    close_coalescer: CloseCoalescer,
 }
 
 /// Copies both directions until both have ended, or either side fails.
@@ -113,7 +113,7 @@ pub async fn splice_until(
         receiver: _for_as_long_as_it_receives,
         waiting,
         scheduler,
-        departures,
+        close_coalescer,
     } = stream;
     let shared = Shared {
         flight: Arc::default(),
@@ -122,7 +122,7 @@ pub async fn splice_until(
         inbound_done: AtomicBool::new(false),
         outbound_done: AtomicBool::new(false),
         write_failed: AtomicBool::new(false),
-        departures,
+        close_coalescer,
     };
     let mut inbound = Inbound::new(waiting);
     let mut sent = 0;
@@ -161,7 +161,7 @@ pub async fn splice_until(
     };
     let end = match end {
         Ok(Closed) => {
-            shared.departures.close(send);
+            shared.close_coalescer.close(send);
             SpliceEnd::Finished
         }
         Err(end) => end,
@@ -173,7 +173,7 @@ pub async fn splice_until(
         // A socket that cannot be told is closed already.
         let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
     }
-    memory::connection_ended(sent + inbound.received());
+    allocator::connection_ended(sent + inbound.received());
     SpliceOutcome {
         sent,
         received: inbound.received(),

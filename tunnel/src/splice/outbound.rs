@@ -30,7 +30,7 @@ use crate::payload::Payload;
 use crate::send_scheduler::{Permit, PermitWaiter, SendScheduler};
 
 /// How long bytes that stand before a reset may take to leave. Who stalls for longer loses them, as in TCP.
-const LANDING: Duration = Duration::from_secs(1);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 enum Step {
     /// Bytes came, with the permit if they needed one; no bytes are the end.
@@ -74,7 +74,7 @@ pub(super) async fn run(
                 if send.send_data(block, false).is_err() {
                     return Err(ended(&read, send, shared).await);
                 }
-                shared.departures.leave();
+                shared.close_coalescer.flush();
                 if count >= READ_BYTES {
                     // Lets the tunnel, which is the last in a turn, write the block while it is in the processor's cache.
                     yield_to_ready().await;
@@ -119,7 +119,7 @@ pub(super) async fn run(
     // A reset takes back what has not left.
     tokio::select! {
         biased;
-        () = poll_fn(|cx| shared.flight.poll_landed(cx)) => Ok(Closed),
+        () = poll_fn(|cx| shared.flight.poll_flushed(cx)) => Ok(Closed),
         kind = socket_failed(&read, shared) => Err(abort(send, shared, kind).await),
     }
 }
@@ -275,8 +275,8 @@ async fn socket_failed(read: &ReadHalf<'_>, shared: &Shared) -> io::ErrorKind {
 
 /// Resets the stream after what is queued has left.
 async fn abort(send: &mut SendStream<Payload>, shared: &Shared, kind: io::ErrorKind) -> SpliceEnd {
-    // A reset that comes from the other end meanwhile drops what is queued, which lands it, too.
-    let _ = timeout(LANDING, poll_fn(|cx| shared.flight.poll_landed(cx))).await;
+    // A reset that comes from the other end meanwhile drops what is queued, which flushes it, too.
+    let _ = timeout(FLUSH_TIMEOUT, poll_fn(|cx| shared.flight.poll_flushed(cx))).await;
     send.send_reset(Reason::CONNECT_ERROR);
     SpliceEnd::SocketFailed(kind)
 }

@@ -1,17 +1,17 @@
-//! Reading goes on when writing does not.
+//! A write overflow buffer: h2 goes on reading while the transport takes no bytes.
 //!
-//! h2 answers PING and SETTINGS before it reads on, and as long as the transport does not take what stands before the
-//! answer it reads nothing. If both ends have something to answer while both send as much as the transport holds, each
-//! waits for the other to read, for ever:
+//! h2 answers PING and SETTINGS before it reads on. While the transport does not take what is queued before such an answer,
+//! h2 reads nothing. If both ends have something to answer while both directions are full, each waits for the other to
+//! read, for ever:
 //!
 //! ```text
 //!          full, and nobody reads                    its own SETTINGS, or an answer to a PING,
-//!    relay ══════════════════════▶ agent             stand behind a DATA frame that is half written
+//!    relay ══════════════════════▶ agent             is queued behind a DATA frame that is half written
 //!          ◀══════════════════════
 //! ```
 //!
-//! So a poll in which h2 was refused a write and has not read all there is is repeated, and until it reads what it writes is
-//! taken into memory: the rest of one DATA frame, as a rule.
+//! So a poll whose write was blocked and that has not read everything is repeated, and until it reads, its writes go into
+//! memory: as a rule the rest of one DATA frame.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -25,128 +25,131 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::FRAME_BYTES;
 use crate::transport::Stream;
 
-/// With this much in memory nothing more is taken: the other end asks for answers and takes none.
-const MOST_BYTES: usize = 8 * FRAME_BYTES as usize;
+/// Most bytes in memory. An end that asks for more answers without reading them has to wait.
+const MAX_BYTES: usize = 8 * FRAME_BYTES as usize;
 
-/// A transport that takes what it cannot write while it has to be read.
-pub(super) struct Relieved {
+/// A transport whose writes go into memory while it must be read first.
+pub(super) struct OverflowTransport {
     stream: Stream,
-    /// Taken, but not written yet.
-    spilled: BytesMut,
-    relief: Relief,
+    /// Accepted, but not written yet.
+    buffer: BytesMut,
+    control: OverflowControl,
 }
 
 /// The connection's side of it.
 #[derive(Clone, Default)]
-pub(super) struct Relief(Arc<Flags>);
+pub(super) struct OverflowControl(Arc<Flags>);
 
 #[derive(Default)]
 struct Flags {
-    /// There is nothing more to read for now.
-    has_read: AtomicBool,
-    /// A write, or that it arrives, has to be waited for.
-    refused: AtomicBool,
-    /// Writes are taken into memory until the next read.
-    relieved: AtomicBool,
+    /// The last read found nothing more.
+    read_pending: AtomicBool,
+    /// A write or a flush was pending.
+    write_blocked: AtomicBool,
+    /// Writes go into memory until the next read.
+    accepts_overflow: AtomicBool,
 }
 
-impl Relief {
+impl OverflowControl {
     /// Whether the transport has taken everything that was to be written in the last poll.
-    pub(super) fn has_written(&self) -> bool {
-        !self.0.refused.load(Ordering::Relaxed)
+    pub(super) fn is_flushed(&self) -> bool {
+        !self.0.write_blocked.load(Ordering::Relaxed)
     }
 
     /// Polls the connection that has the transport, until it has read what there is.
     pub(super) fn poll<T>(&self, mut connection: impl FnMut() -> Poll<T>) -> Poll<T> {
         let Flags {
-            has_read,
-            refused,
-            relieved,
+            read_pending,
+            write_blocked,
+            accepts_overflow,
         } = &*self.0;
         loop {
-            has_read.store(false, Ordering::Relaxed);
-            refused.store(false, Ordering::Relaxed);
+            read_pending.store(false, Ordering::Relaxed);
+            write_blocked.store(false, Ordering::Relaxed);
             let polled = connection();
-            // A relief that brought no read brings none the next time.
-            let in_vain = relieved.swap(false, Ordering::Relaxed);
-            let is_stuck = refused.load(Ordering::Relaxed) && !has_read.load(Ordering::Relaxed);
-            if polled.is_ready() || in_vain || !is_stuck {
+            // What did not lead to a read will not the next time.
+            let was_tried = accepts_overflow.swap(false, Ordering::Relaxed);
+            let is_stuck = write_blocked.load(Ordering::Relaxed) && !read_pending.load(Ordering::Relaxed);
+            if polled.is_ready() || was_tried || !is_stuck {
                 return polled;
             }
-            relieved.store(true, Ordering::Relaxed);
+            accepts_overflow.store(true, Ordering::Relaxed);
         }
     }
 }
 
-impl Relieved {
-    pub(super) fn new(stream: Stream) -> (Self, Relief) {
-        let relief = Relief::default();
+impl OverflowTransport {
+    pub(super) fn new(stream: Stream) -> (Self, OverflowControl) {
+        let control = OverflowControl::default();
         (
             Self {
                 stream,
-                spilled: BytesMut::new(),
-                relief: relief.clone(),
+                buffer: BytesMut::new(),
+                control: control.clone(),
             },
-            relief,
+            control,
         )
     }
 
-    /// Writes with `write` what comes after what was taken, or takes that, too.
+    /// Writes `bufs` by `write` behind the buffer, or into the buffer.
     fn write(
         &mut self,
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
         write: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        let written = match self.poll_spilled(cx)? {
+        let written = match self.poll_buffer(cx)? {
             Poll::Ready(()) => write(Pin::new(&mut self.stream), cx),
             Poll::Pending => Poll::Pending,
         };
         if written.is_pending() {
-            self.relief.0.refused.store(true, Ordering::Relaxed);
-            if self.may_take() {
-                let before = self.spilled.len();
-                bufs.iter().for_each(|buf| self.spilled.extend_from_slice(buf));
-                return Poll::Ready(Ok(self.spilled.len() - before));
+            self.control.0.write_blocked.store(true, Ordering::Relaxed);
+            if self.may_buffer() {
+                let before = self.buffer.len();
+                bufs.iter().for_each(|buf| self.buffer.extend_from_slice(buf));
+                return Poll::Ready(Ok(self.buffer.len() - before));
             }
         }
         written
     }
 
-    /// Writes what was taken.
-    fn poll_spilled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.spilled.is_empty() {
+    /// Writes the buffer.
+    fn poll_buffer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.buffer.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        while !self.spilled.is_empty() {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.spilled))? {
+        while !self.buffer.is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.buffer))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                count => self.spilled.advance(count),
+                count => self.buffer.advance(count),
             }
         }
-        self.spilled = BytesMut::new();
+        self.buffer = BytesMut::new();
         Poll::Ready(Ok(()))
     }
 
-    fn may_take(&self) -> bool {
-        self.relief.0.relieved.load(Ordering::Relaxed) && self.spilled.len() < MOST_BYTES
+    fn may_buffer(&self) -> bool {
+        self.control.0.accepts_overflow.load(Ordering::Relaxed) && self.buffer.len() < MAX_BYTES
     }
 }
 
-impl AsyncRead for Relieved {
+impl AsyncRead for OverflowTransport {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.relief.0.relieved.store(false, Ordering::Relaxed);
-        self.relief.0.has_read.store(read.is_pending(), Ordering::Relaxed);
+        self.control.0.accepts_overflow.store(false, Ordering::Relaxed);
+        self.control
+            .0
+            .read_pending
+            .store(read.is_pending(), Ordering::Relaxed);
         read
     }
 }
 
-impl AsyncWrite for Relieved {
+impl AsyncWrite for OverflowTransport {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.write(cx, &[IoSlice::new(buf)], |stream, cx| stream.poll_write(cx, buf))
     }
@@ -164,13 +167,13 @@ impl AsyncWrite for Relieved {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let flushed = match self.poll_spilled(cx)? {
+        let flushed = match self.poll_buffer(cx)? {
             Poll::Ready(()) => Pin::new(&mut self.stream).poll_flush(cx),
             Poll::Pending => Poll::Pending,
         };
         if flushed.is_pending() {
-            self.relief.0.refused.store(true, Ordering::Relaxed);
-            if self.may_take() {
+            self.control.0.write_blocked.store(true, Ordering::Relaxed);
+            if self.may_buffer() {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -178,7 +181,7 @@ impl AsyncWrite for Relieved {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_spilled(cx))?;
+        ready!(self.poll_buffer(cx))?;
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
@@ -190,14 +193,14 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     /// A connection whose transport takes no byte, and the other end of it.
-    async fn blocked() -> (Relieved, Relief, DuplexStream) {
+    async fn blocked() -> (OverflowTransport, OverflowControl, DuplexStream) {
         let (ours, theirs) = duplex(4);
-        let (mut stream, relief) = Relieved::new(Box::new(ours));
+        let (mut stream, control) = OverflowTransport::new(Box::new(ours));
         stream.write_all(b"held").await.unwrap();
-        (stream, relief, theirs)
+        (stream, control, theirs)
     }
 
-    fn poll_read(stream: &mut Relieved, cx: &mut Context<'_>) -> Poll<u8> {
+    fn poll_read(stream: &mut OverflowTransport, cx: &mut Context<'_>) -> Poll<u8> {
         let mut byte = [0];
         let mut buf = ReadBuf::new(&mut byte);
         match Pin::new(stream).poll_read(cx, &mut buf) {
@@ -208,12 +211,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_cannot_write_reads_and_what_it_had_to_say_comes_in_order() {
-        let (mut stream, relief, mut theirs) = blocked().await;
+    async fn a_blocked_write_is_buffered_until_the_next_read_and_stays_in_order() {
+        let (mut stream, control, mut theirs) = blocked().await;
         theirs.write_all(b"x").await.unwrap();
         let mut said = false;
         let read = poll_fn(|cx| {
-            relief.poll(|| {
+            control.poll(|| {
                 if !said {
                     let both = [IoSlice::new(b"ans"), IoSlice::new(b"wer")];
                     let count = ready!(Pin::new(&mut stream).poll_write_vectored(cx, &both)).unwrap();
@@ -242,11 +245,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_has_read_everything_waits_to_write() {
-        let (mut stream, relief, _theirs) = blocked().await;
+    async fn a_blocked_write_waits_when_nothing_is_left_to_read() {
+        let (mut stream, control, _theirs) = blocked().await;
         let mut polls = 0;
         poll_fn(|cx| {
-            let polled: Poll<()> = relief.poll(|| {
+            let polled: Poll<()> = control.poll(|| {
                 polls += 1;
                 assert!(poll_read(&mut stream, cx).is_pending());
                 assert!(Pin::new(&mut stream).poll_write(cx, b"!").is_pending());
@@ -260,16 +263,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_never_reads_is_not_relieved_for_ever() {
-        let (mut stream, relief, mut theirs) = blocked().await;
+    async fn the_buffer_is_bounded_when_nothing_is_read() {
+        let (mut stream, control, mut theirs) = blocked().await;
         let frame = vec![0; FRAME_BYTES as usize];
         for polls in 1.. {
             let taken = poll_fn(|cx| {
                 let write = || Pin::new(&mut stream).poll_write(cx, &frame).map(Result::unwrap);
-                Poll::Ready(relief.poll(write))
+                Poll::Ready(control.poll(write))
             });
             if taken.await.is_pending() {
-                assert_eq!(polls, MOST_BYTES / frame.len() + 1);
+                assert_eq!(polls, MAX_BYTES / frame.len() + 1);
                 break;
             }
         }

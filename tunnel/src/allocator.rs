@@ -1,4 +1,4 @@
-//! The allocator, told what kind of program this is.
+//! Tunes glibc's allocator for a data path of large blocks (mallopt(3)).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,7 +14,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// the kernel and give it back, or grow and shrink its heap, and the kernel would clear the same pages again and
 /// again: a fifth of the processor time. So blocks below 4 MiB come from the heap, and up to 4 MiB that are free at
 /// its end stay.
-pub fn keep_blocks() {
+pub fn tune() {
     #[cfg(target_env = "gnu")]
     for (parameter, value) in [
         (libc::M_MMAP_THRESHOLD, 4 * 1024 * 1024),
@@ -63,7 +63,7 @@ mod tests {
             let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
             line.unwrap().trim().trim_end_matches(" kB").parse().unwrap()
         };
-        keep_blocks();
+        tune();
         let blocks: Vec<Vec<u8>> = (0..2000).map(|_| vec![1; 64 * 1024]).collect();
         // every tenth stays, so that no end of the heap is free
         let kept: Vec<Vec<u8>> = blocks.into_iter().step_by(10).collect();
