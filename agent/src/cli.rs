@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow, bail};
 use kinject_tunnel::{Endpoint, WIRE_VERSION};
 
-use crate::listen::Way;
+use crate::listen::ListenerKind;
 
 const HELP: &str = "\
 Dials, asks name servers and tells for kinject sessions.
@@ -40,7 +40,7 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Options {
     /// Where to listen, and for whom.
-    pub(crate) listen: Vec<(Way, Endpoint)>,
+    pub(crate) listen: Vec<(ListenerKind, Endpoint)>,
     pub(crate) identity: Identity,
     pub(crate) resolv_conf: PathBuf,
     /// How long to stay without a relay; `None` is for ever.
@@ -102,9 +102,11 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
                 .ok_or_else(|| anyhow!("the value of {name} is not readable text"))
         };
         match name {
-            "--listen" => listen.push((Way::Direct, readable()?.parse()?)),
-            "--listen-proxy" => listen.push((Way::Proxy, format!("tcp:{}", readable()?).parse()?)),
-            "--listen-forward" => listen.push((Way::PortForward, format!("tcp:{}", readable()?).parse()?)),
+            "--listen" => listen.push((ListenerKind::Direct, readable()?.parse()?)),
+            "--listen-proxy" => listen.push((ListenerKind::Proxy, format!("tcp:{}", readable()?).parse()?)),
+            "--listen-forward" => {
+                listen.push((ListenerKind::PortForward, format!("tcp:{}", readable()?).parse()?))
+            }
             "--key" => key = Some(PathBuf::from(value)),
             "--identity" => session = Some(PathBuf::from(value)),
             "--resolv-conf" => resolv_conf = PathBuf::from(value),
@@ -123,7 +125,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     }
     let (identity, grace) = match (key, session) {
         (Some(_), Some(_)) => bail!("it takes --key FILE or --identity FILE, not both"),
-        (Some(_), None) if listen.iter().any(|(way, _)| matches!(way, Way::Proxy)) => {
+        (Some(_), None) if listen.iter().any(|(way, _)| matches!(way, ListenerKind::Proxy)) => {
             bail!(
                 "--listen-proxy and --key exclude each other: through the API server's proxy come relays of pods alone"
             );
@@ -174,7 +176,8 @@ mod tests {
             "--listen-forward 127.0.0.1:7 --listen-proxy 0.0.0.0:8 --identity i --grace 5 --resolv-conf /r";
         let options = options(line);
         assert_eq!(options.grace, Some(Duration::from_secs(5)));
-        let [(Way::PortForward, forward), (Way::Proxy, proxy)] = options.listen.as_slice() else {
+        let [(ListenerKind::PortForward, forward), (ListenerKind::Proxy, proxy)] = options.listen.as_slice()
+        else {
             panic!("{:?}", options.listen);
         };
         assert_eq!(

@@ -18,10 +18,10 @@ use tokio::time::timeout;
 
 use crate::dns::Resolver;
 use crate::facts::Facts;
-use crate::grace::Presence;
 use crate::log::{BoundedLog, log};
 use crate::tunnel;
-use crate::unproven::{PLACES, PLACES_OF_A_SOURCE, Source, Unproven};
+use crate::tunnel_count::TunnelCount;
+use crate::unproven::{SLOTS, SLOTS_OF_A_SOURCE, Source, Unproven};
 use crate::upgrade;
 
 /// Pause after a failed accept, which is usually a lack of descriptors that passes.
@@ -29,15 +29,9 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// Connections that give way to others within less than this of each other are one flood, and one line in the log.
 const FLOOD: Duration = Duration::from_secs(60);
 
-/// A listener and what is demanded there.
-pub(crate) struct Door {
-    pub(crate) listener: Listener,
-    pub(crate) way: Way,
-}
-
-/// How relays come to a door, and so what stands before HTTP/2 there.
+/// What a listener is for, and so which layers stand before HTTP/2 there.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Way {
+pub(crate) enum ListenerKind {
     /// Over a network: TLS. Over a Unix socket: a proof, or TLS.
     Direct,
     /// Through port-forward: TLS or a proof, then the lanes of a stream.
@@ -46,12 +40,12 @@ pub(crate) enum Way {
     Proxy,
 }
 
-/// What all tunnels share.
-pub(crate) struct Doorkeeper {
+/// Accepts relays; all tunnels share it.
+pub(crate) struct Acceptor {
     identity: AgentIdentity,
-    presence: Presence,
-    /// Tunnels that have ended, and what was said through them is not delivered yet.
-    leftovers: Presence,
+    open: TunnelCount,
+    /// Tunnels that are closed, and whose connections still deliver what they hold.
+    draining: TunnelCount,
     meetings: Meetings,
     services: Arc<Services>,
     stopping: watch::Receiver<bool>,
@@ -63,35 +57,35 @@ pub(crate) struct Services {
     pub(crate) facts: Facts,
 }
 
-impl Doorkeeper {
+impl Acceptor {
     pub(crate) fn new(
         identity: AgentIdentity,
         resolver: Resolver,
-        presence: Presence,
-        leftovers: Presence,
+        open: TunnelCount,
+        draining: TunnelCount,
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let facts = Facts::new(resolver.text().to_owned());
-        Doorkeeper {
+        Acceptor {
             identity,
-            presence,
-            leftovers,
+            open,
+            draining,
             meetings: Meetings::default(),
             services: Arc::new(Services { resolver, facts }),
             stopping,
         }
     }
 
-    /// Lets relays in for ever.
-    pub(crate) async fn keep(self: Arc<Self>, door: Door) {
-        let Door { listener, way } = door;
-        let least = match (way, &listener) {
-            (Way::Direct, Listener::Tcp(_)) => Security::Tls,
-            (Way::Direct, Listener::Unix(..)) | (Way::PortForward | Way::Proxy, _) => Security::Proof,
+    /// Accepts relays for ever.
+    pub(crate) async fn run(self: Arc<Self>, listener: Listener, kind: ListenerKind) {
+        let least = match (kind, &listener) {
+            (ListenerKind::Direct, Listener::Tcp(_)) => Security::Tls,
+            (ListenerKind::Direct, Listener::Unix(..))
+            | (ListenerKind::PortForward | ListenerKind::Proxy, _) => Security::Proof,
         };
         let unproven = Unproven::default();
         let strangers = Arc::new(Mutex::new(BoundedLog::default()));
-        let mut gave_way: Option<Instant> = None;
+        let mut last_eviction: Option<Instant> = None;
         loop {
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
@@ -103,33 +97,33 @@ impl Doorkeeper {
                     continue;
                 }
             };
-            let (mut place, has_displaced) = unproven.enter(Source::from(&peer));
-            if has_displaced {
+            let (mut slot, has_evicted) = unproven.enter(Source::from(&peer));
+            if has_evicted {
                 let now = Instant::now();
-                if gave_way.is_none_or(|last| now - last >= FLOOD) {
+                if last_eviction.is_none_or(|last| now - last >= FLOOD) {
                     log(format_args!(
-                        "too many connections have not proven themselves, {PLACES} or {PLACES_OF_A_SOURCE} of one source: \
+                        "too many connections have not proven themselves, {SLOTS} or {SLOTS_OF_A_SOURCE} of one source: \
                          the oldest are closed, the last came from {peer}"
                     ));
                 }
-                gave_way = Some(now);
+                last_eviction = Some(now);
             }
-            let (keeper, strangers) = (Arc::clone(&self), Arc::clone(&strangers));
+            let (acceptor, strangers) = (Arc::clone(&self), Arc::clone(&strangers));
             // It owns itself: its tunnel ends with `stopping`, and what is left of it is bounded by its readers.
             tokio::task::spawn(async move {
                 let proven = tokio::select! {
                     biased;
                     // a flood is one line
-                    () = place.is_lost() => return,
-                    proven = keeper.prove(stream, way, least) => proven,
+                    () = slot.evicted() => return,
+                    proven = acceptor.prove(stream, kind, least) => proven,
                 };
-                drop(place);
+                drop(slot);
                 let server = match proven {
-                    Ok(stream) => keeper.begin(stream, way).await,
+                    Ok(stream) => acceptor.begin(stream, kind).await,
                     Err(error) => Err(error),
                 };
                 match server {
-                    Ok(Some(server)) => keeper.serve(server, peer).await,
+                    Ok(Some(server)) => acceptor.serve(server, peer).await,
                     Ok(None) => log(format_args!("second lane of a tunnel: {peer}")),
                     Err(error) => strangers.lock().log(format_args!("refused {peer}: {error}")),
                 }
@@ -138,21 +132,23 @@ impl Doorkeeper {
     }
 
     /// The stream of whoever proves himself.
-    async fn prove(&self, stream: Stream, way: Way, least: Security) -> Result<Stream, OpenError> {
-        let proven = match way {
-            Way::Proxy => link::accept_tls(upgrade::accept(stream).await?, &self.identity).await,
-            Way::Direct | Way::PortForward => link::accept(stream, &self.identity, least).await,
+    async fn prove(&self, stream: Stream, kind: ListenerKind, least: Security) -> Result<Stream, OpenError> {
+        let proven = match kind {
+            ListenerKind::Proxy => link::accept_tls(upgrade::accept(stream).await?, &self.identity).await,
+            ListenerKind::Direct | ListenerKind::PortForward => {
+                link::accept(stream, &self.identity, least).await
+            }
         };
         proven.map(|(stream, _)| stream)
     }
 
     /// A tunnel on a stream whose ends have proven themselves; none if it is a part of another one.
-    async fn begin(&self, stream: Stream, way: Way) -> Result<Option<Server>, OpenError> {
-        let stream = match way {
-            Way::PortForward => timeout(PROVE_DEADLINE, self.meetings.accept(stream))
+    async fn begin(&self, stream: Stream, kind: ListenerKind) -> Result<Option<Server>, OpenError> {
+        let stream = match kind {
+            ListenerKind::PortForward => timeout(PROVE_DEADLINE, self.meetings.accept(stream))
                 .await
                 .map_err(|_| OpenError::TimedOut)??,
-            Way::Direct | Way::Proxy => Some(stream),
+            ListenerKind::Direct | ListenerKind::Proxy => Some(stream),
         };
         match stream {
             Some(stream) => Server::start(stream).await.map(Some),
@@ -160,18 +156,18 @@ impl Doorkeeper {
         }
     }
 
-    /// Serves a tunnel until it has ended, and what was said through it is delivered.
+    /// Serves a tunnel until it is closed and its connections have delivered what they hold.
     async fn serve(&self, server: Server, peer: Peer) {
-        let present = self.presence.enter();
+        let open = self.open.increment();
         log(format_args!("tunnel open: {peer}"));
         let services = Arc::clone(&self.services);
         let (reason, mut rest) = tunnel::run(server, services, self.stopping.clone()).await;
         log(format_args!("tunnel closed: {peer}: {reason}"));
-        let left = self.leftovers.enter();
-        drop(present);
+        let draining = self.draining.increment();
+        drop(open);
         while let Some(ended) = rest.join_next().await {
             tunnel::note_end(ended);
         }
-        drop(left);
+        drop(draining);
     }
 }

@@ -11,13 +11,13 @@ mod datagrams;
 mod dial;
 mod dns;
 mod facts;
-mod grace;
 mod kernel;
 mod listen;
 mod log;
 mod resolv_conf;
 mod routes;
 mod tunnel;
+mod tunnel_count;
 mod unproven;
 mod upgrade;
 
@@ -37,12 +37,12 @@ use tokio::time::timeout;
 
 use cli::{Command, Identity, Options};
 use dns::Resolver;
-use grace::Presence;
-use listen::{Door, Doorkeeper, Way};
+use listen::{Acceptor, ListenerKind};
 use log::log;
+use tunnel_count::TunnelCount;
 
 /// How long an agent that stops may go on delivering what programs have left behind: somewhat less than its pod has.
-const LEFTOVERS: Duration = Duration::from_secs(25);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 
 fn main() -> ExitCode {
     // Others that run as the same user, in a workload's image for example, find no key in its memory or environment.
@@ -90,45 +90,44 @@ async fn serve(options: Options) -> Result<()> {
     };
     let resolver = Resolver::new(resolv_conf::read(&options.resolv_conf));
     let (stop, stopping) = watch::channel(false);
-    let (presence, leftovers) = (Presence::default(), Presence::default());
-    let doorkeeper = Doorkeeper::new(identity, resolver, presence.clone(), leftovers.clone(), stopping);
-    let doorkeeper = Arc::new(doorkeeper);
+    let (tunnels, draining) = (TunnelCount::default(), TunnelCount::default());
+    let acceptor = Acceptor::new(identity, resolver, tunnels.clone(), draining.clone(), stopping);
+    let acceptor = Arc::new(acceptor);
 
-    let mut doors = tokio::task::JoinSet::new();
-    for (way, endpoint) in &options.listen {
+    let mut listeners = tokio::task::JoinSet::new();
+    for (kind, endpoint) in &options.listen {
         let listener = Listener::bind(endpoint).with_context(|| format!("cannot listen on {endpoint}"))?;
-        let whom = match way {
-            Way::Direct => "",
-            Way::PortForward => " for port-forward",
-            Way::Proxy => " for the API server's proxy",
+        let whom = match kind {
+            ListenerKind::Direct => "",
+            ListenerKind::PortForward => " for port-forward",
+            ListenerKind::Proxy => " for the API server's proxy",
         };
         log(format_args!("listening on {}{whom}", listener.endpoint()?));
-        let door = Door { listener, way: *way };
-        doors.spawn(Arc::clone(&doorkeeper).keep(door));
+        listeners.spawn(Arc::clone(&acceptor).run(listener, *kind));
     }
 
     let mut signals = Signals::new()?;
     tokio::select! {
         name = signals.next() => log(format_args!("stopping: {name}")),
-        grace = presence.absent_for(options.grace) => {
+        grace = tunnels.idle_for(options.grace) => {
             log(format_args!("stopping: no relay has spoken for {} seconds", grace.as_secs()));
         }
     }
-    doors.shutdown().await;
+    listeners.shutdown().await;
     // Nobody listens any more when every tunnel has ended.
     let _ = stop.send(true);
     let delivered = async {
-        presence.gone().await;
-        leftovers.gone().await;
+        tunnels.wait_for_zero().await;
+        draining.wait_for_zero().await;
         // other agents share a network that outlives them
         if matches!(options.identity, Identity::Session(_)) {
             kernel::delivered().await;
         }
     };
     tokio::select! {
-        ended = timeout(LEFTOVERS, delivered) => {
+        ended = timeout(DRAIN_TIMEOUT, delivered) => {
             if ended.is_err() {
-                log(format_args!("not everything was taken within {} seconds", LEFTOVERS.as_secs()));
+                log(format_args!("not everything was taken within {} seconds", DRAIN_TIMEOUT.as_secs()));
             }
         }
         name = signals.next() => log(format_args!("not waiting any longer: {name}")),

@@ -1,9 +1,9 @@
 //! Those at one listener who have not proven that they hold the session's key.
 //!
-//! Anyone who reaches a listener can open connections there and say nothing. Each takes a place until it has proven itself or
-//! its time is up, and places are bounded, for each source and for the listener. A newcomer is always let in: where there
-//! is no place left, the oldest connection of those that hold most gives way. So a stranger displaces strangers, and a relay
-//! has the time in which as many newcomers arrive as there are places; a proof takes a few milliseconds. Where that is not
+//! Anyone who reaches a listener can open connections there and say nothing. Each takes a slot until it has proven itself or
+//! its time is up, and slots are bounded, for each source and for the listener. A newcomer is always let in: where there
+//! is no slot left, the oldest connection of those that hold most gives way. So a stranger displaces strangers, and a relay
+//! has the time in which as many newcomers arrive as there are slots; a proof takes a few milliseconds. Where that is not
 //! enough, the relay tries again.
 
 use std::collections::{HashMap, VecDeque};
@@ -15,10 +15,10 @@ use kinject_tunnel::transport::Peer;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-/// Places at a listener.
-pub(crate) const PLACES: usize = 512;
-/// Places for one source.
-pub(crate) const PLACES_OF_A_SOURCE: usize = 128;
+/// Slots at a listener.
+pub(crate) const SLOTS: usize = 512;
+/// Slots for one source.
+pub(crate) const SLOTS_OF_A_SOURCE: usize = 128;
 
 /// Who counts as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,22 +51,22 @@ impl From<&Peer> for Source {
 }
 
 impl Source {
-    /// Places it may hold.
-    fn most(self) -> usize {
+    /// Slots it may hold.
+    fn limit(self) -> usize {
         match self {
             // the relay may be one of them, and often nobody else can come
-            Source::Loopback | Source::User(_) => PLACES,
-            Source::V4(_) | Source::V6(_) => PLACES_OF_A_SOURCE,
+            Source::Loopback | Source::User(_) => SLOTS,
+            Source::V4(_) | Source::V6(_) => SLOTS_OF_A_SOURCE,
         }
     }
 }
 
-/// The places of a listener.
+/// The slots of a listener.
 #[derive(Clone, Default)]
-pub(crate) struct Unproven(Arc<Mutex<Places>>);
+pub(crate) struct Unproven(Arc<Mutex<Slots>>);
 
 #[derive(Default)]
-struct Places {
+struct Slots {
     /// Those of each source that has any, oldest first.
     taken: HashMap<Source, VecDeque<Taken>>,
     count: usize,
@@ -80,45 +80,45 @@ struct Taken {
     _stay: oneshot::Sender<Infallible>,
 }
 
-/// The place of one connection, given back when it is dropped.
-pub(crate) struct Place {
+/// The slot of one connection, given back when it is dropped.
+pub(crate) struct Slot {
     all: Unproven,
     source: Source,
     number: u64,
-    gives_way: oneshot::Receiver<Infallible>,
+    eviction: oneshot::Receiver<Infallible>,
 }
 
 impl Unproven {
-    /// A place for a newcomer, and whether somebody gave way to it.
-    pub(crate) fn enter(&self, source: Source) -> (Place, bool) {
-        let mut places = self.0.lock();
-        let own = places.taken.get(&source).map_or(0, VecDeque::len);
-        let displaced = match (own >= source.most(), places.count >= PLACES) {
+    /// A slot for a newcomer, and whether somebody gave way to it.
+    pub(crate) fn enter(&self, source: Source) -> (Slot, bool) {
+        let mut slots = self.0.lock();
+        let own = slots.taken.get(&source).map_or(0, VecDeque::len);
+        let evicted = match (own >= source.limit(), slots.count >= SLOTS) {
             (true, _) => Some(source),
-            (false, true) => places.heaviest(),
+            (false, true) => slots.heaviest(),
             (false, false) => None,
         };
-        if let Some(source) = displaced {
-            places.displace_oldest(source);
+        if let Some(source) = evicted {
+            slots.evict_oldest(source);
         }
-        let number = places.next;
-        places.next += 1;
-        places.count += 1;
-        let (stay, gives_way) = oneshot::channel();
+        let number = slots.next;
+        slots.next += 1;
+        slots.count += 1;
+        let (stay, eviction) = oneshot::channel();
         let taken = Taken { number, _stay: stay };
-        places.taken.entry(source).or_default().push_back(taken);
-        let place = Place {
+        slots.taken.entry(source).or_default().push_back(taken);
+        let slot = Slot {
             all: self.clone(),
             source,
             number,
-            gives_way,
+            eviction,
         };
-        (place, displaced.is_some())
+        (slot, evicted.is_some())
     }
 }
 
-impl Places {
-    /// The source that holds most; of several the one that has held a place for longest.
+impl Slots {
+    /// The source that holds most; of several the one that has held a slot for longest.
     fn heaviest(&self) -> Option<Source> {
         let oldest = |taken: &VecDeque<Taken>| taken.front().map(|taken| taken.number);
         let heaviest = self
@@ -128,7 +128,7 @@ impl Places {
         heaviest.map(|(source, _)| *source)
     }
 
-    fn displace_oldest(&mut self, source: Source) {
+    fn evict_oldest(&mut self, source: Source) {
         if let Some(oldest) = self.taken.get(&source).and_then(VecDeque::front) {
             self.remove(source, oldest.number);
         }
@@ -148,14 +148,14 @@ impl Places {
     }
 }
 
-impl Place {
-    /// Waits until the place is somebody else's. Cancel-safe.
-    pub(crate) async fn is_lost(&mut self) {
-        let _never = (&mut self.gives_way).await;
+impl Slot {
+    /// Waits until the slot is somebody else's. Cancel-safe.
+    pub(crate) async fn evicted(&mut self) {
+        let _never = (&mut self.eviction).await;
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         self.all.0.lock().remove(self.source, self.number);
     }
@@ -170,8 +170,8 @@ mod tests {
         Source::from(&Peer::Remote(format!("{address}:1").parse().unwrap()))
     }
 
-    fn is_lost(place: &mut Place) -> bool {
-        match place.gives_way.try_recv() {
+    fn evicted(slot: &mut Slot) -> bool {
+        match slot.eviction.try_recv() {
             Err(TryRecvError::Closed) => true,
             Err(TryRecvError::Empty) => false,
             Ok(never) => match never {},
@@ -179,7 +179,7 @@ mod tests {
     }
 
     /// So many newcomers, oldest first.
-    fn fill(unproven: &Unproven, source: Source, count: usize) -> Vec<Place> {
+    fn fill(unproven: &Unproven, source: Source, count: usize) -> Vec<Slot> {
         (0..count).map(|_| unproven.enter(source).0).collect()
     }
 
@@ -199,60 +199,60 @@ mod tests {
     fn a_source_that_holds_all_it_may_displaces_its_own_oldest_and_nobody_else() {
         let unproven = Unproven::default();
         let mut relay = unproven.enter(source("10.0.0.1")).0;
-        let mut strangers = fill(&unproven, source("10.0.0.2"), PLACES_OF_A_SOURCE);
-        let (mut newcomer, has_displaced) = unproven.enter(source("10.0.0.2"));
-        assert!(has_displaced);
-        assert!(is_lost(&mut strangers[0]));
-        assert!(!strangers[1..].iter_mut().any(is_lost));
-        assert!(!is_lost(&mut relay) && !is_lost(&mut newcomer));
+        let mut strangers = fill(&unproven, source("10.0.0.2"), SLOTS_OF_A_SOURCE);
+        let (mut newcomer, has_evicted) = unproven.enter(source("10.0.0.2"));
+        assert!(has_evicted);
+        assert!(evicted(&mut strangers[0]));
+        assert!(!strangers[1..].iter_mut().any(evicted));
+        assert!(!evicted(&mut relay) && !evicted(&mut newcomer));
     }
 
     #[test]
-    fn where_all_places_are_taken_the_oldest_of_the_heaviest_source_gives_way() {
+    fn full_listener_evicts_the_oldest_connection_of_the_heaviest_source() {
         let unproven = Unproven::default();
         let mut relay = unproven.enter(source("10.0.1.1")).0;
-        let mut light = fill(&unproven, source("10.0.0.1"), PLACES_OF_A_SOURCE - 1);
-        let mut heavy: Vec<Place> = (2..5)
-            .flat_map(|host| fill(&unproven, source(&format!("10.0.0.{host}")), PLACES_OF_A_SOURCE))
+        let mut light = fill(&unproven, source("10.0.0.1"), SLOTS_OF_A_SOURCE - 1);
+        let mut heavy: Vec<Slot> = (2..5)
+            .flat_map(|host| fill(&unproven, source(&format!("10.0.0.{host}")), SLOTS_OF_A_SOURCE))
             .collect();
         assert!(unproven.enter(source("10.0.2.1")).1);
-        assert!(is_lost(&mut heavy[0]));
-        assert!(!heavy[1..].iter_mut().any(is_lost));
-        assert!(!is_lost(&mut relay) && !light.iter_mut().any(is_lost));
+        assert!(evicted(&mut heavy[0]));
+        assert!(!heavy[1..].iter_mut().any(evicted));
+        assert!(!evicted(&mut relay) && !light.iter_mut().any(evicted));
     }
 
     #[test]
-    fn of_sources_that_hold_one_place_each_the_oldest_gives_way() {
+    fn full_listener_evicts_the_oldest_source_where_each_holds_one_slot() {
         let unproven = Unproven::default();
-        let place = |n: usize| unproven.enter(source(&format!("[2001:db8:{n:x}::1]"))).0;
-        let mut places: Vec<Place> = (0..PLACES).map(place).collect();
-        let mut newcomer = place(PLACES);
-        assert!(is_lost(&mut places[0]));
-        assert!(!places[1..].iter_mut().any(is_lost) && !is_lost(&mut newcomer));
+        let slot = |n: usize| unproven.enter(source(&format!("[2001:db8:{n:x}::1]"))).0;
+        let mut slots: Vec<Slot> = (0..SLOTS).map(slot).collect();
+        let mut newcomer = slot(SLOTS);
+        assert!(evicted(&mut slots[0]));
+        assert!(!slots[1..].iter_mut().any(evicted) && !evicted(&mut newcomer));
     }
 
     #[test]
     fn loopback_may_hold_every_place_and_one_from_elsewhere_is_still_let_in() {
         let unproven = Unproven::default();
-        let mut strangers = fill(&unproven, Source::Loopback, PLACES);
-        assert!(!strangers.iter_mut().any(is_lost));
-        let (mut relay, has_displaced) = unproven.enter(source("10.0.0.1"));
-        assert!(has_displaced && is_lost(&mut strangers[0]));
-        let _more = fill(&unproven, Source::Loopback, PLACES);
-        assert!(!is_lost(&mut relay));
+        let mut strangers = fill(&unproven, Source::Loopback, SLOTS);
+        assert!(!strangers.iter_mut().any(evicted));
+        let (mut relay, has_evicted) = unproven.enter(source("10.0.0.1"));
+        assert!(has_evicted && evicted(&mut strangers[0]));
+        let _more = fill(&unproven, Source::Loopback, SLOTS);
+        assert!(!evicted(&mut relay));
     }
 
     #[test]
     fn a_place_that_is_given_back_is_free_and_leaves_nothing() {
         let unproven = Unproven::default();
         for _ in 0..3 {
-            let places = fill(&unproven, source("10.0.0.1"), PLACES_OF_A_SOURCE);
+            let slots = fill(&unproven, source("10.0.0.1"), SLOTS_OF_A_SOURCE);
             assert!(!unproven.enter(source("10.0.0.2")).1);
-            drop(places);
+            drop(slots);
         }
-        // a place that was lost is not given back twice
-        let places = fill(&unproven, source("10.0.0.1"), PLACES_OF_A_SOURCE + 1);
-        drop(places);
+        // a slot that was lost is not given back twice
+        let slots = fill(&unproven, source("10.0.0.1"), SLOTS_OF_A_SOURCE + 1);
+        drop(slots);
         let left = unproven.0.lock();
         assert!(left.taken.is_empty() && left.count == 0);
     }

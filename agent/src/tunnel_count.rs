@@ -1,33 +1,32 @@
-//! Whether relays are there, and for how long none has been.
+//! Counts open tunnels, and waits until there has been none for the grace period.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// How many tunnels stand.
+/// The number of open tunnels; clones share it.
 #[derive(Clone)]
-pub(crate) struct Presence(watch::Sender<usize>);
+pub(crate) struct TunnelCount(watch::Sender<usize>);
 
-/// One tunnel that stands, until it is dropped.
-pub(crate) struct Present(watch::Sender<usize>);
+/// One open tunnel, until it is dropped.
+pub(crate) struct CountGuard(watch::Sender<usize>);
 
-impl Default for Presence {
+impl Default for TunnelCount {
     fn default() -> Self {
-        Presence(watch::Sender::new(0))
+        TunnelCount(watch::Sender::new(0))
     }
 }
 
-impl Presence {
-    /// A tunnel begins.
-    pub(crate) fn enter(&self) -> Present {
+impl TunnelCount {
+    /// Counts a tunnel.
+    pub(crate) fn increment(&self) -> CountGuard {
         self.0.send_modify(|count| *count += 1);
-        Present(self.0.clone())
+        CountGuard(self.0.clone())
     }
 
-    /// Waits until there has been no tunnel for the grace, from now on, and returns it. Without a grace it waits for
-    /// ever.
-    pub(crate) async fn absent_for(&self, grace: Option<Duration>) -> Duration {
+    /// Waits until there has been no tunnel for the whole grace period, which it returns. Without one it waits for ever.
+    pub(crate) async fn idle_for(&self, grace: Option<Duration>) -> Duration {
         let Some(grace) = grace else {
             return std::future::pending().await;
         };
@@ -42,13 +41,13 @@ impl Presence {
     }
 
     /// Waits until there is no tunnel.
-    pub(crate) async fn gone(&self) {
+    pub(crate) async fn wait_for_zero(&self) {
         // `self` holds a sender, so the channel stays open.
         let _ = self.0.subscribe().wait_for(|count| *count == 0).await;
     }
 }
 
-impl Drop for Present {
+impl Drop for CountGuard {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count -= 1);
     }
@@ -62,29 +61,29 @@ mod tests {
     const GRACE: Duration = Duration::from_secs(120);
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_relay_the_grace_runs_from_the_start() {
-        let (presence, start) = (Presence::default(), Instant::now());
-        presence.absent_for(Some(GRACE)).await;
+    async fn grace_period_runs_from_the_start_without_a_tunnel() {
+        let (tunnels, start) = (TunnelCount::default(), Instant::now());
+        tunnels.idle_for(Some(GRACE)).await;
         assert_eq!(start.elapsed().as_secs(), 120);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_grace_begins_again_when_the_last_relay_leaves() {
-        let (presence, start) = (Presence::default(), Instant::now());
-        let (first, second) = (presence.enter(), presence.enter());
+    async fn grace_period_restarts_when_the_last_tunnel_closes() {
+        let (tunnels, start) = (TunnelCount::default(), Instant::now());
+        let (first, second) = (tunnels.increment(), tunnels.increment());
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_secs(500)).await;
             drop(first);
             tokio::time::sleep(Duration::from_secs(500)).await;
             drop(second);
         });
-        presence.absent_for(Some(GRACE)).await;
+        tunnels.idle_for(Some(GRACE)).await;
         assert_eq!(start.elapsed().as_secs(), 1120);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn without_a_grace_it_stays() {
-        let presence = Presence::default();
-        assert!(timeout(10 * GRACE, presence.absent_for(None)).await.is_err());
+    async fn idle_for_never_returns_without_a_grace_period() {
+        let tunnels = TunnelCount::default();
+        assert!(timeout(10 * GRACE, tunnels.idle_for(None)).await.is_err());
     }
 }
