@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::{cargo, elf, process, workspace};
+use crate::elf::Elf;
+use crate::{cargo, process, workspace};
 
 /// Builds the binary of that name, and returns where it is.
 ///
@@ -38,7 +39,7 @@ pub(crate) fn binary(package: &str) -> Result<PathBuf> {
 /// Fails unless the binary runs in an empty image.
 pub(crate) fn check(binary: &Path) -> Result<()> {
     let bytes = fs::read(binary).with_context(|| format!("reading {}", binary.display()))?;
-    if !elf::is_static(&bytes)? {
+    if Elf::parse(&bytes)?.has_interpreter {
         bail!("{} is not statically linked", binary.display());
     }
     Ok(())

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{elf, hint, process};
+use crate::elf::Elf;
+use crate::{hint, process};
 
 /// A package, and what of it proves that it is installed: a file, or a program by its name.
 const PACKAGES: &[(&str, &str)] = &[
@@ -72,7 +73,9 @@ fn missing() -> Vec<&'static str> {
 /// The dynamically linked busybox is another package with the same file name.
 fn is_there(file: &str) -> bool {
     match file {
-        BUSYBOX => fs::read(file).is_ok_and(|program| elf::is_static(&program).unwrap_or(false)),
+        BUSYBOX => {
+            fs::read(file).is_ok_and(|program| Elf::parse(&program).is_ok_and(|elf| !elf.has_interpreter))
+        }
         path if path.starts_with('/') => Path::new(path).exists(),
         name => PATH
             .split(':')
