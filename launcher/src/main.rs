@@ -21,10 +21,6 @@ mod rules;
 mod session;
 mod shell;
 mod signals;
-#[cfg(test)]
-#[allow(unreachable_pub, reason = "it belongs to the end-to-end tests")]
-#[path = "../../tests/src/skip.rs"]
-mod skip;
 mod survivors;
 
 use cli::Command;

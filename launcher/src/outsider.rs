@@ -151,10 +151,10 @@ mod tests {
         assert!(look(&copy).unwrap().is_none());
         let what = "setuid programs of another user";
         if !getuid().is_root() {
-            return crate::skip::not_run(what, "making one needs root");
+            return kinject_test_support::skip::not_run(what, "making one needs root");
         }
         if gives_nothing(&copy) {
-            return crate::skip::not_run(what, "temporary files are on a file system that allows none");
+            return kinject_test_support::skip::not_run(what, "temporary files are on a file system that allows none");
         }
         std::os::unix::fs::chown(&copy, Some(12345), None).unwrap();
         // chown takes the bit away

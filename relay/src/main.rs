@@ -20,10 +20,6 @@ mod registry;
 mod report;
 mod routes;
 mod session;
-#[cfg(test)]
-#[allow(unreachable_pub, reason = "it belongs to the end-to-end tests")]
-#[path = "../../tests/src/skip.rs"]
-mod skip;
 mod sock_diag;
 mod ticker;
 mod trace;

@@ -25,6 +25,6 @@ pub mod running;
 pub mod scene;
 pub mod servers;
 pub mod session;
-pub mod skip;
 pub mod terminal;
-mod waiting;
+
+pub use kinject_test_support::{skip, waiting};

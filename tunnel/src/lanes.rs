@@ -222,5 +222,4 @@ fn ready<T>(poll: Poll<T>) -> Option<T> {
 }
 
 #[cfg(test)]
-#[path = "lanes/tests.rs"]
 mod tests;

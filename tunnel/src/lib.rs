@@ -44,11 +44,6 @@ mod coop;
 mod hello;
 mod payload;
 mod send_scheduler;
-#[cfg(test)]
-#[allow(unreachable_pub, reason = "it belongs to the end-to-end tests")]
-#[path = "../../tests/src/skip.rs"]
-mod skip;
-
 pub use datagrams::{DatagramsEnd, carry};
 pub use dial_error::DialError;
 pub use hello::{Hello, SessionId, Version, WIRE_VERSION};

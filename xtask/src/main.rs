@@ -19,9 +19,6 @@ mod proofs;
 mod rounds;
 mod static_build;
 mod test;
-#[allow(unreachable_pub, reason = "tests share it")]
-#[path = "../../tests/src/waiting.rs"]
-mod waiting;
 mod workspace;
 
 use std::process::ExitCode;

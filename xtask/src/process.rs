@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-pub(crate) use crate::waiting::wait_for;
+pub(crate) use kinject_test_support::waiting::wait_for;
 
 /// Runs a command to its end and returns its standard output.
 pub(crate) fn output(command: &mut Command) -> Result<String> {

@@ -18,10 +18,6 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-#[allow(unreachable_pub, reason = "it belongs to the end-to-end tests")]
-#[path = "../../../tests/src/skip.rs"]
-mod skip;
-
 /// Longest wait for anything in these tests.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -147,7 +143,7 @@ impl Drop for Agent {
 /// every other program.
 pub(crate) fn enters_own_network() -> bool {
     if !geteuid().is_root() {
-        skip::not_run("ends of agents", "a network namespace of their own takes root");
+        kinject_test_support::skip::not_run("ends of agents", "a network namespace of their own takes root");
         return false;
     }
     unshare(CloneFlags::CLONE_NEWNET).unwrap();

@@ -3,7 +3,7 @@
 use crate::program::{Program, library, run};
 use crate::relay::Relay;
 use crate::script::Script;
-use crate::skip;
+use kinject_test_support::skip;
 use std::path::Path;
 
 const TARGET: &str = "10.96.10.3";

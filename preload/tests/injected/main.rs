@@ -6,9 +6,6 @@ mod dns;
 mod program;
 mod relay;
 mod script;
-#[allow(unreachable_pub, reason = "it belongs to the end-to-end tests")]
-#[path = "../../../tests/src/skip.rs"]
-mod skip;
 
 mod addresses;
 mod asynchronous;

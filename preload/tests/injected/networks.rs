@@ -4,7 +4,7 @@
 use crate::program::{Program, compiled, control_address, run};
 use crate::relay::Relay;
 use crate::script::Script;
-use crate::skip;
+use kinject_test_support::skip;
 
 const TARGET: &str = "10.96.10.3";
 

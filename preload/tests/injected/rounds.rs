@@ -5,7 +5,7 @@ use crate::hygiene::VALGRIND;
 use crate::program::{Program, compiled_with};
 use crate::relay::Relay;
 use crate::script::Script;
-use crate::skip;
+use kinject_test_support::skip;
 use std::env;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -5,7 +5,7 @@
 
 use crate::program::{Program, compiled, control_address, library};
 use crate::script::Script;
-use crate::skip;
+use kinject_test_support::skip;
 use std::ffi::OsString;
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read};

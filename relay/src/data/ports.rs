@@ -347,7 +347,7 @@ mod tests {
             Some(rustix::net::ipproto::MPTCP),
         );
         let note = |error: &_| {
-            crate::skip::not_run(
+            kinject_test_support::skip::not_run(
                 "sockets of Multipath TCP",
                 &format!("the kernel makes none: {error}"),
             );

@@ -64,7 +64,7 @@ mod tests {
             Ok(closings) => closings,
             Err(error) => {
                 let why = format!("the kernel tells of none: {error}");
-                return crate::skip::not_run("closed sockets of UDP", &why);
+                return kinject_test_support::skip::not_run("closed sockets of UDP", &why);
             }
         };
         for address in ["127.0.0.1:0", "[::1]:0"] {

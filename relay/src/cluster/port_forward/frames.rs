@@ -242,5 +242,4 @@ fn fill(into: &mut [u8], from: &mut Bytes) -> usize {
 }
 
 #[cfg(test)]
-#[path = "frames_tests.rs"]
 mod tests;

@@ -207,5 +207,4 @@ where
 }
 
 #[cfg(test)]
-#[path = "spdy_tests.rs"]
 mod tests;

@@ -1,0 +1,4 @@
+//! What the tests of several crates and `cargo xtask` have in common.
+
+pub mod skip;
+pub mod waiting;
