@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::dns::Resolver;
 use crate::facts::Facts;
 use crate::log::{BoundedLog, log};
-use crate::tunnel;
+use crate::tunnel::{self, Services};
 use crate::tunnel_count::TunnelCount;
 use crate::unproven::{SLOTS, SLOTS_OF_A_SOURCE, Source, Unproven};
 use crate::upgrade;
@@ -49,12 +49,6 @@ pub(crate) struct Acceptor {
     meetings: Meetings,
     services: Arc<Services>,
     stopping: watch::Receiver<bool>,
-}
-
-/// What requests are answered with.
-pub(crate) struct Services {
-    pub(crate) resolver: Resolver,
-    pub(crate) facts: Facts,
 }
 
 impl Acceptor {

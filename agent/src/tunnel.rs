@@ -12,12 +12,18 @@ use tokio::time::sleep;
 
 use crate::datagrams;
 use crate::dial;
-use crate::dns::ForwardError;
-use crate::listen::Services;
+use crate::dns::{ForwardError, Resolver};
+use crate::facts::Facts;
 use crate::log::log;
 
 /// How long a tunnel may take to end when the agent stops.
 const DRAIN: Duration = Duration::from_secs(1);
+
+/// What requests are answered with.
+pub(crate) struct Services {
+    pub(crate) resolver: Resolver,
+    pub(crate) facts: Facts,
+}
 
 /// Serves until the tunnel ends. When the agent stops, no further request is taken and what is under way gets a moment
 /// to end.
