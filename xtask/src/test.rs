@@ -1,16 +1,18 @@
 //! `cargo xtask test`: all tests, with everything that they need around them.
 //!
-//! First everything is built, while the real [`cluster`] is built and comes up beside it. Then one `cargo test` runs all
-//! suites; [`suites`] reads along. At the end [`summary`] says what passed, what failed, and what could not run here.
+//! First everything is built, while the real [`cluster`] is built and comes up beside it. Then the test [`executables`] run
+//! one after the other, and last the examples in the documentation ([`suites`]). At the end [`summary`] says what passed,
+//! what failed, and what could not run here.
 
 mod cluster;
+mod executables;
 mod output;
 mod suites;
 mod summary;
 
 use std::env;
 use std::fs;
-use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::io::BufReader;
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
@@ -22,7 +24,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tempfile::TempDir;
 
 use self::cluster::Cluster;
-use self::suites::{Executables, Suites};
+use self::executables::Executable;
+use self::suites::Suites;
 use self::summary::Summary;
 use crate::{cargo, hint, workspace};
 
@@ -35,9 +38,12 @@ pub(crate) struct Args {
     /// Leave the real Kubernetes alone
     #[arg(long)]
     no_cluster: bool,
-    /// Arguments for `cargo test`: a part of the names of tests, or `--package NAME`
-    #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
-    rest: Vec<String>,
+    /// Run the tests of this package only; may be given several times
+    #[arg(short, long = "package", value_name = "NAME")]
+    packages: Vec<String>,
+    /// Run only tests whose names contain this, and after `--` arguments for each test executable
+    #[arg(value_name = "ARGUMENT")]
+    arguments: Vec<String>,
 }
 
 /// Names the file in which tests note what could not run, a line `WHAT: WHY` each.
@@ -69,13 +75,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     if let Err(why) = &cluster {
         summary.not_run(ON_CLUSTER, why);
     }
-    let tested = build_and_test(
-        &args.rest,
-        &skips,
-        cluster.as_ref().ok(),
-        &interrupted,
-        &mut summary,
-    );
+    let tested = build_and_test(&args, &skips, cluster.as_ref().ok(), &interrupted, &mut summary);
     if let Ok(cluster) = cluster {
         cluster.end()?;
     }
@@ -94,7 +94,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 }
 
 fn build_and_test(
-    rest: &[String],
+    args: &Args,
     skips: &Path,
     cluster: Option<&Cluster>,
     interrupted: &AtomicBool,
@@ -106,9 +106,7 @@ fn build_and_test(
     {
         summary.fail("the real cluster did not come up: see the lines with `cluster |` above");
     }
-    if !interrupted.load(Ordering::Relaxed) {
-        summary.add(test(rest, skips, executables)?);
-    }
+    summary.add(&test(args, skips, &executables, interrupted)?);
     Ok(())
 }
 
@@ -132,8 +130,8 @@ fn private_folder() -> Result<TempDir> {
         .with_context(|| format!("making a folder in {}", target.display()))
 }
 
-/// Builds all programs and tests at once, as `cargo test` wants them, and returns which file is whose test.
-fn build() -> Result<Executables> {
+/// Builds all programs and tests at once, and returns the test executables.
+fn build() -> Result<Vec<Executable>> {
     let mut cargo = cargo::command();
     cargo
         .args(["build", "--workspace", "--all-targets"])
@@ -142,7 +140,7 @@ fn build() -> Result<Executables> {
         .stdout(Stdio::piped());
     let mut child = cargo.spawn().context("cannot start cargo")?;
     let messages = child.stdout.take().context("cargo has no standard output")?;
-    let executables = Executables::read(BufReader::new(messages), workspace::root())?;
+    let executables = executables::read(BufReader::new(messages), workspace::root());
     let status = child.wait()?;
     if !status.success() {
         return Err(hint::error(
@@ -150,43 +148,40 @@ fn build() -> Result<Executables> {
             "see above; a C compiler is needed besides Rust, on Debian: apt-get install build-essential",
         ));
     }
-    Ok(executables)
+    executables
 }
 
-/// Runs `cargo test`, shows its output as it comes and reads along.
-fn test(rest: &[String], skips: &Path, executables: Executables) -> Result<Suites> {
-    let (reader, writer) = io::pipe()?;
-    let mut cargo = cargo::command();
-    cargo.args(["test", "--no-fail-fast", "--color"]);
-    cargo.arg(if io::stdout().is_terminal() {
-        "always"
-    } else {
-        "never"
-    });
-    if !rest
+/// Runs the tests that were asked for, and shows their output as it comes.
+fn test(args: &Args, skips: &Path, executables: &[Executable], interrupted: &AtomicBool) -> Result<Suites> {
+    let skips = skips.to_str().context("the target folder's path is not UTF-8")?;
+    let variables = [(SKIPS, skips)];
+    let is_wanted = |package: &String| args.packages.is_empty() || args.packages.contains(package);
+    if let Some(unknown) = args.packages.iter().find(|package| {
+        !executables
+            .iter()
+            .any(|executable| executable.package == **package)
+    }) {
+        return Err(hint::error(
+            format!("no package with tests is called {unknown}"),
+            "`cargo tree --workspace --depth 0` lists the packages",
+        ));
+    }
+    let mut suites = Suites::default();
+    for executable in executables
         .iter()
-        .any(|word| word == "-p" || word.starts_with("--package"))
+        .filter(|executable| is_wanted(&executable.package))
     {
-        cargo.arg("--workspace");
+        if interrupted.load(Ordering::Relaxed) {
+            return Ok(suites);
+        }
+        suites.run(executable, &args.arguments, &variables)?;
     }
-    cargo
-        .args(rest)
-        .env(SKIPS, skips)
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone()?)
-        .stderr(writer);
-    let mut child = cargo.spawn().context("cannot start cargo")?;
-    // it holds this process's copies of the pipe's other end
-    drop(cargo);
-    let mut suites = Suites::new(executables);
-    let mut reader = BufReader::new(reader);
-    let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line)? > 0 {
-        output::show(&line);
-        suites.line(&String::from_utf8_lossy(&line), Instant::now());
-        line.clear();
+    if args.packages.is_empty() && !interrupted.load(Ordering::Relaxed) {
+        let mut cargo = cargo::command();
+        cargo
+            .args(["test", "--quiet", "--workspace", "--doc", "--"])
+            .args(&args.arguments);
+        suites.run_documentation(cargo, &variables)?;
     }
-    let status = child.wait()?;
-    suites.end((!status.success()).then(|| status.to_string()));
     Ok(suites)
 }

@@ -19,14 +19,9 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// The result of `cargo test`.
-    pub(crate) fn add(&mut self, suites: Suites) {
+    /// What came of the suites.
+    pub(crate) fn add(&mut self, suites: &Suites) {
         self.tests_failed |= suites.failed();
-        if let Some(end) = suites.unexplained_end() {
-            self.fail(&format!(
-                "`cargo test` ended early ({end}): suites that are not named did not run"
-            ));
-        }
         self.suites.extend(suites.done().cloned());
     }
 
