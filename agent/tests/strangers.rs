@@ -25,14 +25,19 @@ const STRANGERS: usize = 600;
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Way {
+enum EndpointKind {
     Unix,
     Tcp,
     PortForward,
     Proxy,
 }
 
-const WAYS: [Way; 4] = [Way::Unix, Way::Tcp, Way::PortForward, Way::Proxy];
+const ENDPOINT_KINDS: [EndpointKind; 4] = [
+    EndpointKind::Unix,
+    EndpointKind::Tcp,
+    EndpointKind::PortForward,
+    EndpointKind::Proxy,
+];
 
 /// An agent that listens in every way.
 struct Everywhere {
@@ -79,14 +84,14 @@ impl Everywhere {
         kib.parse::<u64>().unwrap() / 1024
     }
 
-    async fn connect(&self, way: Way) -> Stream {
+    async fn connect(&self, way: EndpointKind) -> Stream {
         soon(self.endpoints[way as usize].connect()).await.unwrap()
     }
 
     /// A stranger who gets as far as one can without a key, and stops.
-    async fn half_way(&self, way: Way) -> Stream {
+    async fn half_way(&self, way: EndpointKind) -> Stream {
         let mut stream = self.connect(way).await;
-        if way == Way::Proxy {
+        if way == EndpointKind::Proxy {
             upgrade(&mut stream).await.unwrap();
         }
         stream.write_all(HALF_A_RECORD).await.unwrap();
@@ -94,21 +99,21 @@ impl Everywhere {
     }
 
     /// A relay's way in, as far as an answer of the agent.
-    async fn open(&self, way: Way) -> Result<(), Displaced> {
+    async fn open(&self, way: EndpointKind) -> Result<(), Displaced> {
         let stream = self.connect(way).await;
         self.open_on(way, stream).await
     }
 
-    async fn open_on(&self, way: Way, mut stream: Stream) -> Result<(), Displaced> {
-        if way == Way::Proxy {
+    async fn open_on(&self, way: EndpointKind, mut stream: Stream) -> Result<(), Displaced> {
+        if way == EndpointKind::Proxy {
             upgrade(&mut stream).await?;
         }
         let security = match way {
-            Way::Unix => Security::Proof,
-            Way::Tcp | Way::PortForward | Way::Proxy => Security::Tls,
+            EndpointKind::Unix => Security::Proof,
+            EndpointKind::Tcp | EndpointKind::PortForward | EndpointKind::Proxy => Security::Tls,
         };
         let (mut stream, hello) = link::open(stream, &self.relay, security).await?;
-        if way == Way::PortForward {
+        if way == EndpointKind::PortForward {
             stream = lanes::begin(stream).await?.0;
         }
         let (tunnel, driver) = Tunnel::over(stream, hello).await?;
@@ -140,7 +145,7 @@ async fn upgrade(stream: &mut Stream) -> Result<(), Displaced> {
     Ok(())
 }
 
-async fn at_once<T>(way: Way, what: impl Future<Output = T>) -> T {
+async fn at_once<T>(way: EndpointKind, what: impl Future<Output = T>) -> T {
     let entered = timeout(AT_ONCE, what).await;
     entered.unwrap_or_else(|_| panic!("{way:?}: the relay was kept out"))
 }
@@ -149,12 +154,12 @@ async fn at_once<T>(way: Way, what: impl Future<Output = T>) -> T {
 async fn hundreds_of_idle_strangers_at_every_listener_do_not_keep_a_relay_out() {
     let everywhere = Everywhere::start();
     let mut strangers = Vec::new();
-    for way in WAYS {
+    for way in ENDPOINT_KINDS {
         for _ in 0..STRANGERS {
             strangers.push(everywhere.connect(way).await);
         }
     }
-    for way in WAYS {
+    for way in ENDPOINT_KINDS {
         at_once(way, everywhere.open(way)).await.unwrap();
     }
 }
@@ -163,7 +168,7 @@ async fn hundreds_of_idle_strangers_at_every_listener_do_not_keep_a_relay_out() 
 async fn strangers_who_stop_half_way_do_not_keep_a_relay_out() {
     let everywhere = Everywhere::start();
     let mut strangers = Vec::new();
-    for way in WAYS {
+    for way in ENDPOINT_KINDS {
         for _ in 0..STRANGERS {
             strangers.push(everywhere.half_way(way).await);
         }
@@ -177,7 +182,7 @@ async fn strangers_who_stop_half_way_do_not_keep_a_relay_out() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_that_goes_on_does_not_keep_a_relay_out() {
     let everywhere = Everywhere::start();
-    for way in WAYS {
+    for way in ENDPOINT_KINDS {
         let endpoint = everywhere.endpoints[way as usize].clone();
         let flood = tokio::spawn(async move {
             let mut strangers = VecDeque::new();
@@ -204,10 +209,10 @@ async fn a_flood_that_goes_on_does_not_keep_a_relay_out() {
 #[tokio::test]
 async fn strangers_at_one_listener_displace_nobody_at_another() {
     let everywhere = Everywhere::start();
-    for way in WAYS {
+    for way in ENDPOINT_KINDS {
         // it has not said a word when the flood begins elsewhere
         let waiting = everywhere.connect(way).await;
-        let other = WAYS[(way as usize + 1) % WAYS.len()];
+        let other = ENDPOINT_KINDS[(way as usize + 1) % ENDPOINT_KINDS.len()];
         let mut strangers = Vec::new();
         for _ in 0..STRANGERS {
             strangers.push(everywhere.connect(other).await);
@@ -223,9 +228,9 @@ async fn the_oldest_stranger_gives_way_to_a_newcomer() {
     let everywhere = Everywhere::start();
     let mut strangers = VecDeque::new();
     for _ in 0..STRANGERS {
-        strangers.push_back(everywhere.connect(Way::Tcp).await);
+        strangers.push_back(everywhere.connect(EndpointKind::Tcp).await);
     }
-    everywhere.open(Way::Tcp).await.unwrap();
+    everywhere.open(EndpointKind::Tcp).await.unwrap();
     let start = Instant::now();
     let mut oldest = strangers.pop_front().unwrap();
     assert_eq!(soon(oldest.read(&mut [0; 1])).await.unwrap_or(0), 0);
@@ -239,7 +244,7 @@ async fn the_oldest_stranger_gives_way_to_a_newcomer() {
 async fn a_flood_is_one_line_in_the_log_and_refusals_are_few() {
     let everywhere = Everywhere::start();
     for _ in 0..300 {
-        let mut stream = everywhere.connect(Way::Tcp).await;
+        let mut stream = everywhere.connect(EndpointKind::Tcp).await;
         stream
             .write_all(b"GET / HTTP/1.1\r\nHost: a-host-with-a-name-that-is-long\r\n\r\n\r\n\r\n")
             .await
@@ -248,9 +253,9 @@ async fn a_flood_is_one_line_in_the_log_and_refusals_are_few() {
     }
     let mut strangers = Vec::new();
     for _ in 0..3 * STRANGERS {
-        strangers.push(everywhere.connect(Way::Tcp).await);
+        strangers.push(everywhere.connect(EndpointKind::Tcp).await);
     }
-    everywhere.open(Way::Unix).await.unwrap();
+    everywhere.open(EndpointKind::Unix).await.unwrap();
     let lines = everywhere.agent.lines_until("tunnel open");
     let count = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
     assert_eq!(count("too many connections"), 1, "{lines:#?}");

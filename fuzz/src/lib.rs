@@ -56,7 +56,7 @@ pub fn executable(bytes: &[u8]) {
         reads: Cell::new(0),
     };
     let head = &bytes[..bytes.len().min(HEAD)];
-    let plain = executable::obstacle(&file, head, None, || false, || false);
+    let plain = executable::injection_blocker(&file, head, None, || false, || false);
     assert!(file.reads.get() <= MOST_READS, "{} reads", file.reads.get());
     let setuid = Rights {
         mode: 0o104_755,
@@ -66,10 +66,10 @@ pub fn executable(bytes: &[u8]) {
         own_group: 1000,
         has_capabilities: false,
     };
-    let elevated = executable::obstacle(&file, head, setuid.obstacle(), || false, || false);
+    let elevated = executable::injection_blocker(&file, head, setuid.blocker(), || false, || false);
     assert!(
         plain.is_none() || elevated.is_some(),
-        "an obstacle is gone in a setuid file"
+        "a blocker is gone in a setuid file"
     );
     file.reads.set(0);
     if let Some(runtime) = executable::runtime(&file, head) {

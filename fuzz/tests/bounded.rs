@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
-use kinject_protocol::control::{ControlAddress, Family, Purpose, Reply, Request, Way};
-use kinject_protocol::executable::{HEAD, Obstacle};
+use kinject_protocol::control::{ControlAddress, DnsTransport, Family, Purpose, Reply, Request};
+use kinject_protocol::executable::{HEAD, InjectionBlocker};
 use kinject_protocol::{ConnectFailure, NameFailure};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -65,7 +65,7 @@ fn requests() -> Vec<Vec<u8>> {
         },
         Request::Peer { cookie: 7 },
         Request::OwnAddress { cookie: 7 },
-        Request::Dissolve { cookie: 8 },
+        Request::Disconnect { cookie: 8 },
         Request::ShutDown { cookie: 9 },
         Request::Failure { cookie: u64::MAX },
         Request::Bind {
@@ -81,15 +81,15 @@ fn requests() -> Vec<Vec<u8>> {
             name: b"web.default",
         },
         Request::Query {
-            way: Way::Datagram,
+            way: DnsTransport::Datagram,
             search: None,
             message: &[7; 40],
         },
         Request::Reverse {
             address: "2001:db8::1".parse().unwrap(),
         },
-        Request::Outsider {
-            obstacle: Obstacle::Static,
+        Request::Uninjectable {
+            blocker: InjectionBlocker::Static,
             is_refused: false,
             program: b"/bin/busybox",
         },

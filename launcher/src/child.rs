@@ -24,16 +24,16 @@ pub(crate) struct Child {
 
 impl Child {
     /// Starts it. It is killed when the launcher dies, as it would die itself if kinject were no process of its own;
-    /// `farewell` says with which signal.
+    /// `parent_death_signal` says with which signal.
     pub(crate) fn start<T: Send + 'static>(
         mut command: Command,
-        farewell: Signal,
+        parent_death_signal: Signal,
         channel: Sender<T>,
         wrap: impl Fn(Change) -> T + Send + 'static,
     ) -> io::Result<Self> {
         let launcher = rustix::process::getpid();
         let prepare = move || {
-            rustix::process::set_parent_process_death_signal(Some(farewell))?;
+            rustix::process::set_parent_process_death_signal(Some(parent_death_signal))?;
             // the launcher may have died before the line above
             if rustix::process::getppid() != Some(launcher) {
                 return Err(io::Error::from_raw_os_error(libc::ESRCH));

@@ -14,7 +14,6 @@ mod installation;
 mod library;
 mod message;
 mod outside;
-mod outsider;
 mod program;
 mod relay;
 mod rules;
@@ -22,6 +21,7 @@ mod session;
 mod shell;
 mod signals;
 mod survivors;
+mod uninjectable;
 
 use cli::Command;
 use exit::{Failure, Status};

@@ -2,7 +2,7 @@
 
 use crate::cli::OnStatic;
 use crate::exit::{Failure, Status};
-use crate::outsider;
+use crate::uninjectable;
 use kinject_protocol::environment;
 use kinject_protocol::executable::Runtime;
 use kinject_protocol::session::Confidential;
@@ -93,7 +93,7 @@ impl Environment {
     /// Puts a program into the session.
     pub(crate) fn apply(&self, command: &mut Command) {
         let program = find(command.get_program()).ok();
-        let runtime = program.and_then(|program| outsider::runtime(&program));
+        let runtime = program.and_then(|program| uninjectable::runtime(&program));
         command
             .env(environment::SOCKET, &self.socket)
             .env(environment::CONTROL, &self.control.0)

@@ -23,7 +23,7 @@ const LAST_BYTES: u64 = 8192;
 
 /// What the launcher hears of its relay.
 #[derive(Debug)]
-pub(crate) enum Heard {
+pub(crate) enum RelayEvent {
     /// An event.
     Event(Event),
     /// The relay has ended.
@@ -44,7 +44,7 @@ impl Relay {
     pub(crate) fn start<T: Send + 'static>(
         config: SessionConfig,
         channel: Sender<T>,
-        wrap: impl Fn(Heard) -> T + Send + 'static,
+        wrap: impl Fn(RelayEvent) -> T + Send + 'static,
     ) -> Result<Self, Failure> {
         let order = Order::Start(Box::new(config.clone()));
         Self::start_with(config, &order, channel, wrap)
@@ -55,7 +55,7 @@ impl Relay {
     pub(crate) fn clean_up<T: Send + 'static>(
         &mut self,
         channel: Sender<T>,
-        wrap: impl Fn(Heard) -> T + Send + 'static,
+        wrap: impl Fn(RelayEvent) -> T + Send + 'static,
     ) -> Result<(), Failure> {
         if matches!(self.config.target, Target::Kubernetes(_)) {
             let order = Order::CleanUp(Box::new(self.config.clone()));
@@ -68,7 +68,7 @@ impl Relay {
         config: SessionConfig,
         order: &Order,
         channel: Sender<T>,
-        wrap: impl Fn(Heard) -> T + Send + 'static,
+        wrap: impl Fn(RelayEvent) -> T + Send + 'static,
     ) -> Result<Self, Failure> {
         let cannot = |what: &str, error: std::io::Error| {
             Failure::own(
@@ -117,7 +117,7 @@ impl Relay {
             hear(reports, &channel, &wrap);
             // reaped before its end is reported; its status tells nothing that its events do not
             let _reaped = child.wait().is_ok();
-            let _unheard = channel.send(wrap(Heard::End)).is_err();
+            let _unheard = channel.send(wrap(RelayEvent::End)).is_err();
         });
         Ok(relay)
     }
@@ -171,12 +171,12 @@ fn end_of(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(end)
 }
 
-fn hear<T>(reports: UnixStream, channel: &Sender<T>, wrap: &impl Fn(Heard) -> T) {
+fn hear<T>(reports: UnixStream, channel: &Sender<T>, wrap: &impl Fn(RelayEvent) -> T) {
     for line in BufReader::new(reports).lines() {
         let Ok(line) = line else { return };
         // relay and launcher are one version; a line that is broken was cut by the relay's end
         let Ok(event) = from_line(&line) else { return };
-        if channel.send(wrap(Heard::Event(event))).is_err() {
+        if channel.send(wrap(RelayEvent::Event(event))).is_err() {
             return;
         }
     }

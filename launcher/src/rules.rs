@@ -2,7 +2,7 @@
 
 use crate::exit::Failure;
 use clap::{Arg, ArgAction, ArgMatches, Command, Error, FromArgMatches, value_parser};
-use kinject_protocol::rules::{Rule, Way, parse_file};
+use kinject_protocol::rules::{Egress, Rule, parse_file};
 use std::path::{Path, PathBuf};
 
 const HINT: &str = "a pattern is an address, a network, a host name, *.suffix or *, with :PORT behind it if it is for one port alone";
@@ -13,7 +13,7 @@ pub(crate) struct RuleOptions(Vec<Source>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
-    Pattern(Way, String),
+    Pattern(Egress, String),
     File(PathBuf),
 }
 
@@ -31,9 +31,9 @@ impl RuleOptions {
         let mut rules = Vec::new();
         for source in &self.0 {
             match source {
-                Source::Pattern(way, pattern) => {
-                    let rule = Rule::new(*way, pattern, None).map_err(|error| {
-                        Failure::own(format!("--{} `{pattern}`: {error}", way.word()), HINT)
+                Source::Pattern(egress, pattern) => {
+                    let rule = Rule::new(*egress, pattern, None).map_err(|error| {
+                        Failure::own(format!("--{} `{pattern}`: {error}", egress.word()), HINT)
                     })?;
                     rules.push(rule);
                 }
@@ -92,10 +92,10 @@ impl clap::Args for RuleOptions {
 impl FromArgMatches for RuleOptions {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let mut sources = Vec::new();
-        for (name, way) in [("local", Way::Local), ("remote", Way::Remote)] {
+        for (name, egress) in [("local", Egress::Local), ("remote", Egress::Remote)] {
             let patterns = matches.get_many::<String>(name).into_iter().flatten().cloned();
             let places = matches.indices_of(name).into_iter().flatten();
-            sources.extend(places.zip(patterns.map(|pattern| Source::Pattern(way, pattern))));
+            sources.extend(places.zip(patterns.map(|pattern| Source::Pattern(egress, pattern))));
         }
         let files = matches
             .get_many::<PathBuf>("rules")
@@ -146,7 +146,7 @@ mod tests {
         let rules = options(&flags).read().unwrap();
         let shown: Vec<String> = rules
             .iter()
-            .map(|rule| format!("{} {}", rule.way.word(), rule.pattern))
+            .map(|rule| format!("{} {}", rule.egress.word(), rule.pattern))
             .collect();
         assert_eq!(
             shown,

@@ -8,10 +8,10 @@ use crate::cli::{SessionCommand, SessionOptions};
 use crate::exit::{Failure, Status};
 use crate::message::{self, Progress};
 use crate::program::Environment;
-use crate::relay::{Heard, Relay};
-use crate::signals::{Arrival, Early};
+use crate::relay::{Relay, RelayEvent};
+use crate::signals::{Early, ReceivedSignal};
 use crate::survivors::Survivors;
-use crate::{folder, library, outsider, program, shell, signals};
+use crate::{folder, library, program, shell, signals, uninjectable};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use kinject_protocol::session::{Event, Ready, Report, SessionConfig, Trace};
 use rustix::process::Signal;
@@ -29,10 +29,10 @@ const TAKE_DOWN_PATIENCE: Duration = Duration::from_secs(15);
 /// The Ctrl-C that ended the program is heard here too, and is no wish not to wait.
 const SAME_CTRL_C: Duration = Duration::from_millis(500);
 
-enum Voice {
-    Relay(Heard),
+enum SessionEvent {
+    Relay(RelayEvent),
     Program(Change),
-    Signal(Arrival),
+    Signal(ReceivedSignal),
 }
 
 /// Runs a program or a shell in a session of its own.
@@ -56,7 +56,7 @@ pub(crate) fn run(command: SessionCommand) -> Result<Status, Failure> {
         SessionCommand::Shell { session } => {
             let trace = session.is_traced().then_some(Trace::Stderr);
             let shell = shell::of_user();
-            outsider::check(&program::find(shell.as_os_str())?, &session)?;
+            uninjectable::check(&program::find(shell.as_os_str())?, &session)?;
             let name = shell.clone().into_os_string();
             let build =
                 |folder: &Path, environment: &Environment| shell::command(&shell, folder, environment);
@@ -73,7 +73,7 @@ fn run_program(
     trace: Option<Trace>,
 ) -> Result<Status, Failure> {
     let (name, arguments) = command.split_first().ok_or_else(no_program)?;
-    outsider::check(&program::find(name)?, options)?;
+    uninjectable::check(&program::find(name)?, options)?;
     let build = |_: &Path, _: &Environment| {
         let mut command = Command::new(name);
         command.args(arguments);
@@ -101,7 +101,7 @@ fn in_session(
     options: &SessionOptions,
     trace: Option<Trace>,
     name: OsString,
-    farewell: Signal,
+    parent_death_signal: Signal,
     build: impl FnOnce(&Path, &Environment) -> Result<Command, Failure>,
 ) -> Result<Status, Failure> {
     let started = Instant::now();
@@ -118,7 +118,7 @@ fn in_session(
     let folder = folder::create(&session)?;
     let _removed_at_the_end = RemoveFolder(&folder);
     let (channel, voices) = crossbeam_channel::unbounded();
-    let early = signals::watch(channel.clone(), Voice::Signal)?;
+    let early = signals::watch(channel.clone(), SessionEvent::Signal)?;
     let config = SessionConfig {
         session: session.clone(),
         folder: folder.clone(),
@@ -128,7 +128,7 @@ fn in_session(
         rules,
         trace,
     };
-    let mut relay = Relay::start(config, channel.clone(), Voice::Relay)?;
+    let mut relay = Relay::start(config, channel.clone(), SessionEvent::Relay)?;
     let ready = match come_up(&voices, &relay, &early, &mut progress, options.quiet) {
         Ok(ready) => ready,
         Err(ended) => {
@@ -151,8 +151,13 @@ fn in_session(
     };
     let outcome = build(&folder, &environment).and_then(|mut command| {
         environment.apply(&mut command);
-        Child::start(command, farewell, channel.clone(), Voice::Program)
-            .map_err(|error| program::failure(&name, &error))
+        Child::start(
+            command,
+            parent_death_signal,
+            channel.clone(),
+            SessionEvent::Program,
+        )
+        .map_err(|error| program::failure(&name, &error))
     });
     let status = outcome.map(|child| {
         early.started().for_each(|signal| child.signal(signal));
@@ -169,7 +174,7 @@ fn in_session(
 
 /// Waits for the session. A failure, or a signal that ends kinject before its program ran, is the result.
 fn come_up(
-    voices: &Receiver<Voice>,
+    voices: &Receiver<SessionEvent>,
     relay: &Relay,
     early: &Early,
     progress: &mut Progress,
@@ -181,28 +186,28 @@ fn come_up(
             return Err(Err(unannounced(relay)));
         };
         match voice {
-            Voice::Relay(Heard::Event(Event::Progress(words))) => progress.step(&words),
-            Voice::Relay(Heard::Event(Event::Ready(ready))) => return Ok(ready),
-            Voice::Relay(Heard::Event(Event::Failed(report))) => {
+            SessionEvent::Relay(RelayEvent::Event(Event::Progress(words))) => progress.step(&words),
+            SessionEvent::Relay(RelayEvent::Event(Event::Ready(ready))) => return Ok(ready),
+            SessionEvent::Relay(RelayEvent::Event(Event::Failed(report))) => {
                 return Err(Err(Failure {
                     code: Status::Kinject,
                     error: report.message,
                     hint: report.hint,
                 }));
             }
-            Voice::Relay(Heard::Event(Event::Notice(report))) if !quiet => {
+            SessionEvent::Relay(RelayEvent::Event(Event::Notice(report))) if !quiet => {
                 progress.clear();
                 say(&report);
             }
-            Voice::Relay(Heard::Event(Event::Notice(_))) => {}
-            Voice::Relay(Heard::Event(Event::WoundUp | Event::Finished)) => {
+            SessionEvent::Relay(RelayEvent::Event(Event::Notice(_))) => {}
+            SessionEvent::Relay(RelayEvent::Event(Event::WoundUp | Event::Finished)) => {
                 return Err(Err(unannounced(relay)));
             }
-            Voice::Relay(Heard::End) => {
+            SessionEvent::Relay(RelayEvent::End) => {
                 relay.note_end();
                 return Err(Err(unannounced(relay)));
             }
-            Voice::Signal(arrival) => match arrival.signal {
+            SessionEvent::Signal(arrival) => match arrival.signal {
                 libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM => {
                     return Err(Ok(Status::Killed(arrival.signal as u8)));
                 }
@@ -212,7 +217,7 @@ fn come_up(
                 }
                 _ => {}
             },
-            Voice::Program(_) => {}
+            SessionEvent::Program(_) => {}
         }
     }
 }
@@ -225,8 +230,8 @@ fn unannounced(relay: &Relay) -> Failure {
 }
 
 /// The relay has ended without having removed what it made: another one does.
-fn clean_up(relay: &mut Relay, channel: &Sender<Voice>, say: impl FnOnce(&str, Option<&str>)) {
-    if let Err(failure) = relay.clean_up(channel.clone(), Voice::Relay) {
+fn clean_up(relay: &mut Relay, channel: &Sender<SessionEvent>, say: impl FnOnce(&str, Option<&str>)) {
+    if let Err(failure) = relay.clean_up(channel.clone(), SessionEvent::Relay) {
         say(&failure.error, failure.hint.as_deref());
     }
 }
@@ -249,8 +254,8 @@ impl Announced {
 
 /// Stays with the program until it ends.
 fn live(
-    voices: &Receiver<Voice>,
-    channel: &Sender<Voice>,
+    voices: &Receiver<SessionEvent>,
+    channel: &Sender<SessionEvent>,
     child: &Child,
     relay: &mut Relay,
     quiet: bool,
@@ -262,29 +267,31 @@ fn live(
             return Status::Kinject;
         };
         match voice {
-            Voice::Program(Change::Ended(status)) => return status,
-            Voice::Program(Change::Stopped) => stop_self(),
-            Voice::Signal(Arrival {
+            SessionEvent::Program(Change::Ended(status)) => return status,
+            SessionEvent::Program(Change::Stopped) => stop_self(),
+            SessionEvent::Signal(ReceivedSignal {
                 signal: libc::SIGCONT,
                 ..
             }) => child.signal(libc::SIGCONT),
-            Voice::Signal(Arrival {
+            SessionEvent::Signal(ReceivedSignal {
                 signal,
                 for_us_alone: true,
             }) => child.signal(signal),
-            Voice::Signal(_) => {}
-            Voice::Relay(Heard::Event(Event::Notice(report))) if !quiet => {
+            SessionEvent::Signal(_) => {}
+            SessionEvent::Relay(RelayEvent::Event(Event::Notice(report))) if !quiet => {
                 message::beside_program(&report.message, report.hint.as_deref());
             }
             // the session is over, and the program goes on
-            Voice::Relay(Heard::Event(Event::Failed(report))) => {
+            SessionEvent::Relay(RelayEvent::Event(Event::Failed(report))) => {
                 heard.failed = true;
                 message::beside_program(&report.message, report.hint.as_deref());
             }
-            Voice::Relay(Heard::Event(Event::Finished)) => heard.finished = true,
-            Voice::Relay(Heard::Event(_)) => {}
-            Voice::Relay(Heard::End) if relay.only_cleans_up() || heard.is_told() => relay.note_end(),
-            Voice::Relay(Heard::End) => {
+            SessionEvent::Relay(RelayEvent::Event(Event::Finished)) => heard.finished = true,
+            SessionEvent::Relay(RelayEvent::Event(_)) => {}
+            SessionEvent::Relay(RelayEvent::End) if relay.only_cleans_up() || heard.is_told() => {
+                relay.note_end()
+            }
+            SessionEvent::Relay(RelayEvent::End) => {
                 relay.note_end();
                 let message = format!("the session's relay ended unexpectedly: {}", relay.last_words());
                 message::beside_program(
@@ -306,7 +313,7 @@ fn stop_self() {
 }
 
 /// Tells the relay that it is over and waits until everything is gone. Another Ctrl-C does not wait.
-fn take_down(voices: &Receiver<Voice>, relay: &mut Relay, quiet: bool) {
+fn take_down(voices: &Receiver<SessionEvent>, relay: &mut Relay, quiet: bool) {
     if relay.has_ended() {
         return;
     }
@@ -315,15 +322,17 @@ fn take_down(voices: &Receiver<Voice>, relay: &mut Relay, quiet: bool) {
     let mut deadline = begun + TAKE_DOWN_PATIENCE;
     loop {
         match voices.recv_deadline(deadline) {
-            Ok(Voice::Relay(Heard::End)) | Err(RecvTimeoutError::Disconnected) => return,
-            Ok(Voice::Relay(Heard::Event(Event::Notice(report)))) => {
+            Ok(SessionEvent::Relay(RelayEvent::End)) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(SessionEvent::Relay(RelayEvent::Event(Event::Notice(report)))) => {
                 deadline = deadline.max(begun + WIND_UP_PATIENCE);
                 if !quiet {
                     say(&report);
                 }
             }
-            Ok(Voice::Relay(Heard::Event(Event::WoundUp))) => deadline = Instant::now() + TAKE_DOWN_PATIENCE,
-            Ok(Voice::Signal(Arrival {
+            Ok(SessionEvent::Relay(RelayEvent::Event(Event::WoundUp))) => {
+                deadline = Instant::now() + TAKE_DOWN_PATIENCE
+            }
+            Ok(SessionEvent::Signal(ReceivedSignal {
                 signal: libc::SIGINT | libc::SIGTERM,
                 ..
             })) if begun.elapsed() > SAME_CTRL_C => {

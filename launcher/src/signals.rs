@@ -28,7 +28,7 @@ const OF_TERMINAL: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTSTP];
 
 /// A signal for the launcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Arrival {
+pub(crate) struct ReceivedSignal {
     /// Its number.
     pub(crate) signal: i32,
     /// Whether a process sent it to the launcher, so that the program has not had it.
@@ -37,7 +37,7 @@ pub(crate) struct Arrival {
 
 /// The terminal's signals that came before the program was there to have them, a bit each.
 ///
-/// They are noted where they arrive, in the handler: whoever reads [`Arrival`]s learns of them a moment later, when the
+/// They are noted where they arrive, in the handler: whoever reads [`ReceivedSignal`]s learns of them a moment later, when the
 /// program may have been started.
 pub(crate) struct Early(Arc<AtomicU32>);
 
@@ -77,7 +77,7 @@ impl Early {
 /// Watches from here on and reports into `channel`.
 pub(crate) fn watch<T: Send + 'static>(
     channel: Sender<T>,
-    wrap: impl Fn(Arrival) -> T + Send + 'static,
+    wrap: impl Fn(ReceivedSignal) -> T + Send + 'static,
 ) -> Result<Early, Failure> {
     let cannot = |error| Failure::own(format!("cannot watch for signals: {error}"), "report this");
     let early = Early::note().map_err(cannot)?;
@@ -85,7 +85,7 @@ pub(crate) fn watch<T: Send + 'static>(
     let mut signals = SignalsInfo::<WithOrigin>::new(wanted).map_err(cannot)?;
     std::thread::spawn(move || {
         for origin in &mut signals {
-            let arrival = Arrival {
+            let arrival = ReceivedSignal {
                 signal: origin.signal,
                 for_us_alone: is_for_us_alone(&origin),
             };

@@ -12,8 +12,8 @@
 //! connection to the local network.
 
 use crate::address::{Destination, RawAddress};
-use crate::control::{self, Conversation, SMALL_REPLY, Silence, Subject, Trouble};
-use crate::datagram::{self, Fate};
+use crate::control::{self, AskError, Conversation, ReceiveError, SMALL_REPLY, Subject};
+use crate::datagram::{self, Route};
 use crate::errno::{self, Errno};
 use crate::session::Session;
 use crate::socket::{self, Kind};
@@ -102,10 +102,10 @@ fn connect_by(native: Option<Native>, socket: c_int, address: *const sockaddr, l
         Kind::Uncarried if control::is_elsewhere(&session, socket) => Outcome::Native,
         Kind::Uncarried => Outcome::Failed(datagram::UNCARRIED),
         Kind::Udp => match datagram::connect(&session, socket, target) {
-            Fate::Flow(_) => Outcome::Connected,
-            Fate::Failed(error) => Outcome::Failed(error),
-            Fate::StandIn(address) => Outcome::Redirected(address),
-            Fate::Native | Fate::Tcp => Outcome::Native,
+            Route::Flow(_) => Outcome::Connected,
+            Route::Failed(error) => Outcome::Failed(error),
+            Route::StandIn(address) => Outcome::Redirected(address),
+            Route::Native | Route::Tcp => Outcome::Native,
         },
         Kind::Tcp if socket::is_of_other_family(socket, target) => Outcome::Native,
         Kind::Tcp => connect_stream(&session, native, socket, target),
@@ -158,7 +158,7 @@ fn told_failure(session: &Session, socket: c_int) -> Option<Errno> {
 fn forgotten_failure(session: &Session, socket: c_int) -> Option<Errno> {
     let cookie = socket::cookie(socket)?;
     let mut buffer = [0; SMALL_REPLY];
-    match control::ask_about(session, &Request::Dissolve { cookie }, socket, &mut buffer) {
+    match control::ask_about(session, &Request::Disconnect { cookie }, socket, &mut buffer) {
         Ok(ReplyRef::Failed(failed)) => Some(failure::connect_errno(failed)),
         // without a relay there is nothing that it could remember
         Ok(_) | Err(_) => None,
@@ -186,8 +186,8 @@ fn dial(session: &Session, native: Native, socket: c_int, target: SocketAddr) ->
     let (reply, is_interrupted) = match ask(session, socket, target, &mut buffer) {
         Ok(answer) => answer,
         Err(Stop::Interrupted) => return Outcome::Failed(Errno(libc::EINTR)),
-        Err(Stop::Trouble(Trouble::Elsewhere)) => return Outcome::Native,
-        Err(Stop::Trouble(trouble)) => return Outcome::Failed(failure::connect_trouble(trouble)),
+        Err(Stop::AskError(AskError::Elsewhere)) => return Outcome::Native,
+        Err(Stop::AskError(trouble)) => return Outcome::Failed(failure::connect_trouble(trouble)),
     };
     match reply {
         ReplyRef::Connected => settle(native, socket),
@@ -241,12 +241,12 @@ fn settle(native: Native, socket: c_int) -> Outcome {
 enum Stop {
     /// Signals keep coming and no answer does.
     Interrupted,
-    Trouble(Trouble),
+    AskError(AskError),
 }
 
-impl From<Trouble> for Stop {
-    fn from(trouble: Trouble) -> Self {
-        Self::Trouble(trouble)
+impl From<AskError> for Stop {
+    fn from(trouble: AskError) -> Self {
+        Self::AskError(trouble)
     }
 }
 
@@ -270,13 +270,13 @@ fn ask<'a>(
     let length = loop {
         match conversation.receive(buffer) {
             Ok(length) => break length,
-            Err(Silence::Interrupted) if signals == MOST_SIGNALS => return Err(Stop::Interrupted),
-            Err(Silence::Interrupted) => signals += 1,
-            Err(Silence::NoRelay) => return Err(Trouble::NoRelay.into()),
+            Err(ReceiveError::Interrupted) if signals == MOST_SIGNALS => return Err(Stop::Interrupted),
+            Err(ReceiveError::Interrupted) => signals += 1,
+            Err(ReceiveError::NoRelay) => return Err(AskError::NoRelay.into()),
         }
     };
-    let message = buffer.get(..length).ok_or(Trouble::NoRelay)?;
-    let reply = ReplyRef::decode(message).map_err(|_| Trouble::NoRelay)?;
+    let message = buffer.get(..length).ok_or(AskError::NoRelay)?;
+    let reply = ReplyRef::decode(message).map_err(|_| AskError::NoRelay)?;
     Ok((reply, signals > 0))
 }
 

@@ -24,7 +24,7 @@ const MOST_LOOKS: usize = 400;
 
 /// Why the relay could not be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum AskError {
     /// The program is out of descriptors, or the system of memory: the kernel's own words.
     NoSocket(Errno),
     /// There is no relay, it went away, it speaks another version, or a sandbox keeps us from it.
@@ -35,7 +35,7 @@ pub(crate) enum Trouble {
 
 /// Why there is no answer yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Silence {
+pub(crate) enum ReceiveError {
     /// A signal handler ran: ask again to go on waiting.
     Interrupted,
     /// There will be none.
@@ -47,7 +47,7 @@ pub(crate) fn ask<'a>(
     session: &Session,
     request: &Request<'_>,
     buffer: &'a mut [u8],
-) -> Result<ReplyRef<'a>, Trouble> {
+) -> Result<ReplyRef<'a>, AskError> {
     ask_as(session, request, Subject::Thread, buffer)
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn ask_about<'a>(
     request: &Request<'_>,
     socket: c_int,
     buffer: &'a mut [u8],
-) -> Result<ReplyRef<'a>, Trouble> {
+) -> Result<ReplyRef<'a>, AskError> {
     ask_as(session, request, Subject::Socket(socket), buffer)
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn ask_passing<'a>(
     request: &Request<'_>,
     socket: c_int,
     buffer: &'a mut [u8],
-) -> Result<ReplyRef<'a>, Trouble> {
+) -> Result<ReplyRef<'a>, AskError> {
     ask_as(session, request, Subject::PassedSocket(socket), buffer)
 }
 
@@ -76,32 +76,32 @@ fn ask_as<'a>(
     request: &Request<'_>,
     subject: Subject,
     buffer: &'a mut [u8],
-) -> Result<ReplyRef<'a>, Trouble> {
+) -> Result<ReplyRef<'a>, AskError> {
     let conversation = Conversation::start(session, request, subject)?;
     let length = loop {
         match conversation.receive_soon(buffer) {
             Ok(length) => break length,
-            Err(Silence::Interrupted) => {}
-            Err(Silence::NoRelay) => return Err(Trouble::NoRelay),
+            Err(ReceiveError::Interrupted) => {}
+            Err(ReceiveError::NoRelay) => return Err(AskError::NoRelay),
         }
     };
-    let message = buffer.get(..length).ok_or(Trouble::NoRelay)?;
-    ReplyRef::decode(message).map_err(|_| Trouble::NoRelay)
+    let message = buffer.get(..length).ok_or(AskError::NoRelay)?;
+    ReplyRef::decode(message).map_err(|_| AskError::NoRelay)
 }
 
 /// Asks for a file; the answer comes with a descriptor of it, which is closed on exec.
-pub(crate) fn ask_for_file(session: &Session, request: &Request<'_>) -> Result<Descriptor, Trouble> {
+pub(crate) fn ask_for_file(session: &Session, request: &Request<'_>) -> Result<Descriptor, AskError> {
     let conversation = Conversation::start(session, request, Subject::Thread)?;
     let mut buffer = [0; SMALL_REPLY];
     let (length, file) = loop {
         match conversation.receive_with_descriptor(&mut buffer) {
             Err(Errno(libc::EINTR)) => {}
-            received => break received.map_err(Trouble::from_file)?,
+            received => break received.map_err(AskError::from_file)?,
         }
     };
     match (buffer.get(..length).map(ReplyRef::decode), file) {
         (Some(Ok(ReplyRef::File)), Some(file)) => Ok(file),
-        _ => Err(Trouble::NoRelay),
+        _ => Err(AskError::NoRelay),
     }
 }
 
@@ -137,8 +137,12 @@ pub(crate) struct Conversation(Descriptor);
 
 impl Conversation {
     /// Connects to the relay and sends the first request, with the socket that it is about if that is to be passed.
-    pub(crate) fn start(session: &Session, request: &Request<'_>, subject: Subject) -> Result<Self, Trouble> {
-        let relay = session.relay().ok_or(Trouble::NoRelay)?;
+    pub(crate) fn start(
+        session: &Session,
+        request: &Request<'_>,
+        subject: Subject,
+    ) -> Result<Self, AskError> {
+        let relay = session.relay().ok_or(AskError::NoRelay)?;
         let conversation = Self::open(session, &relay, subject)?;
         conversation.send(relay.token, &request.encode(), subject.passed())?;
         Ok(conversation)
@@ -149,28 +153,28 @@ impl Conversation {
     /// The relay's name comes first: it needs no file system, and connecting to it is faster. It is not to be found in
     /// another network namespace, and not to be used where a sandbox forbids such names (Landlock, AppArmor). The path is
     /// for the latter, and would lead out of the former.
-    fn open(session: &Session, relay: &ControlAddress<'_>, subject: Subject) -> Result<Self, Trouble> {
+    fn open(session: &Session, relay: &ControlAddress<'_>, subject: Subject) -> Result<Self, AskError> {
         let conversation = Self(open()?);
         let named = name_address(relay.name);
         if named.is_none_or(|(address, length)| conversation.connect(&address, length).is_err()) {
             if is_in_other_network(relay, subject.socket().unwrap_or(conversation.0.raw())) {
-                return Err(Trouble::Elsewhere);
+                return Err(AskError::Elsewhere);
             }
-            let path = session.path().ok_or(Trouble::NoRelay)?;
+            let path = session.path().ok_or(AskError::NoRelay)?;
             let connected = conversation.connect(&path, size_of::<sockaddr_un>() as socklen_t);
-            connected.map_err(|_| Trouble::NoRelay)?;
+            connected.map_err(|_| AskError::NoRelay)?;
         }
         conversation.check_listener()?;
         Ok(conversation)
     }
 
     /// Waits for the answer; gives its length.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Result<usize, Silence> {
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> Result<usize, ReceiveError> {
         match sys::recv(self.0.raw(), buffer, 0) {
-            Ok(0) => Err(Silence::NoRelay),
+            Ok(0) => Err(ReceiveError::NoRelay),
             Ok(length) => Ok(length),
-            Err(Errno(libc::EINTR)) => Err(Silence::Interrupted),
-            Err(_) => Err(Silence::NoRelay),
+            Err(Errno(libc::EINTR)) => Err(ReceiveError::Interrupted),
+            Err(_) => Err(ReceiveError::NoRelay),
         }
     }
 
@@ -196,7 +200,7 @@ impl Conversation {
 
     /// The same for an answer that the relay may know already: it is looked for a moment first. A processor that falls asleep
     /// meanwhile takes as long to wake as the relay takes to answer.
-    fn receive_soon(&self, buffer: &mut [u8]) -> Result<usize, Silence> {
+    fn receive_soon(&self, buffer: &mut [u8]) -> Result<usize, ReceiveError> {
         let end = monotonic().saturating_add(SOON);
         for _ in 0..MOST_LOOKS {
             match sys::recv(self.0.raw(), buffer, libc::MSG_DONTWAIT) {
@@ -223,10 +227,10 @@ impl Conversation {
 
     /// Insists that the listener belongs to this process's user, before it learns anything: a path of a session that has
     /// ended may be anybody's. `SO_PEERCRED` tells who called listen(2) (unix(7)).
-    fn check_listener(&self) -> Result<(), Trouble> {
+    fn check_listener(&self) -> Result<(), AskError> {
         let listener: Credentials = sys::socket_option(self.0.raw(), libc::SOL_SOCKET, libc::SO_PEERCRED)
-            .map_err(|_| Trouble::NoRelay)?;
-        user::is_own(listener.user).then_some(()).ok_or(Trouble::NoRelay)
+            .map_err(|_| AskError::NoRelay)?;
+        user::is_own(listener.user).then_some(()).ok_or(AskError::NoRelay)
     }
 
     fn send(
@@ -234,7 +238,7 @@ impl Conversation {
         token: &Token,
         request: &EncodedRequest<'_>,
         passed: Option<c_int>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), AskError> {
         let [head, tail] = request.parts();
         let mut parts = [token, head, tail].map(|bytes: &[u8]| iovec {
             iov_base: bytes.as_ptr().cast_mut().cast(),
@@ -255,7 +259,7 @@ impl Conversation {
             match unsafe { sys::sendmsg(self.0.raw(), &raw const message, libc::MSG_NOSIGNAL) } {
                 Ok(_) => return Ok(()),
                 Err(Errno(libc::EINTR)) => {}
-                Err(error) => return Err(Trouble::from_send(error)),
+                Err(error) => return Err(AskError::from_send(error)),
             }
         }
     }
@@ -319,7 +323,7 @@ fn monotonic() -> i64 {
     time.tv_sec.wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec)
 }
 
-impl Trouble {
+impl AskError {
     fn from_socket(error: Errno) -> Self {
         match error.0 {
             libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => Self::NoSocket(error),
@@ -349,13 +353,13 @@ impl Trouble {
 
 /// Opens the socket, out of the way of a program whose standard streams are closed: what another thread writes to
 /// its standard error must not reach the relay.
-fn open() -> Result<Descriptor, Trouble> {
+fn open() -> Result<Descriptor, AskError> {
     let socket = sys::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0)
-        .map_err(Trouble::from_socket)?;
+        .map_err(AskError::from_socket)?;
     if socket.raw() > libc::STDERR_FILENO {
         return Ok(socket);
     }
-    sys::duplicate_above_standard_streams(&socket).map_err(Trouble::from_socket)
+    sys::duplicate_above_standard_streams(&socket).map_err(AskError::from_socket)
 }
 
 /// struct ucred of unix(7).

@@ -16,7 +16,7 @@ mod control_data;
 mod flow;
 mod redirect;
 
-pub(crate) use flow::Fate;
+pub(crate) use flow::Route;
 
 use crate::address::Destination;
 use crate::connect;
@@ -69,7 +69,7 @@ hook! {
 }
 
 /// connect(2) of a UDP socket.
-pub(crate) fn connect(session: &Session, socket: c_int, target: SocketAddr) -> Fate {
+pub(crate) fn connect(session: &Session, socket: c_int, target: SocketAddr) -> Route {
     flow::connect(session, socket, target)
 }
 
@@ -112,12 +112,12 @@ fn decide(socket: c_int, flags: c_int, address: *const sockaddr, length: socklen
     let Some(session) = Session::current() else {
         return Decision::Native;
     };
-    match flow::fate(&session, socket, target) {
-        Fate::Flow(address) | Fate::StandIn(address) => Decision::Redirect(Redirection::to(address)),
-        Fate::Tcp if flags & libc::MSG_FASTOPEN != 0 => Decision::Connect,
+    match flow::route(&session, socket, target) {
+        Route::Flow(address) | Route::StandIn(address) => Decision::Redirect(Redirection::to(address)),
+        Route::Tcp if flags & libc::MSG_FASTOPEN != 0 => Decision::Connect,
         // without the flag TCP ignores the address
-        Fate::Native | Fate::Tcp => Decision::Native,
-        Fate::Failed(error) => Decision::Fail(error),
+        Route::Native | Route::Tcp => Decision::Native,
+        Route::Failed(error) => Decision::Fail(error),
     }
 }
 

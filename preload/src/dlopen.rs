@@ -18,7 +18,7 @@ use libc::{c_char, c_int, c_long};
 
 /// How a call continues, as two registers take it.
 #[repr(C)]
-struct Way {
+struct Continuation {
     /// libc's function, or 0.
     native: usize,
     flags: usize,
@@ -36,18 +36,18 @@ fn shallow(flags: c_int) -> c_int {
     }
 }
 
-extern "C" fn dlopen_way(flags: c_int) -> Way {
-    Way {
+extern "C" fn dlopen_continuation(flags: c_int) -> Continuation {
+    Continuation {
         native: real::dlopen.get().map_or(0, |native| native as usize),
         flags: shallow(flags) as usize,
     }
 }
 
-extern "C" fn dlmopen_way(namespace: c_long, path: *const c_char, flags: c_int) -> Way {
+extern "C" fn dlmopen_continuation(namespace: c_long, path: *const c_char, flags: c_int) -> Continuation {
     if namespace != LM_ID_BASE && !path.is_null() {
         tell_of_library(path);
     }
-    Way {
+    Continuation {
         native: real::dlmopen.get().map_or(0, |native| native as usize),
         flags: if namespace == LM_ID_BASE {
             shallow(flags)
@@ -72,7 +72,7 @@ unsafe extern "C" fn dlopen() {
         "jz 2f",
         "jmp rax",
         "2: ret",
-        way = sym dlopen_way,
+        way = sym dlopen_continuation,
     );
     #[cfg(target_arch = "aarch64")]
     core::arch::naked_asm!(
@@ -88,7 +88,7 @@ unsafe extern "C" fn dlopen() {
         "br x16",
         "2: mov x0, #0",
         "ret",
-        way = sym dlopen_way,
+        way = sym dlopen_continuation,
     );
 }
 
@@ -109,7 +109,7 @@ unsafe extern "C" fn dlmopen() {
         "jz 2f",
         "jmp rax",
         "2: ret",
-        way = sym dlmopen_way,
+        way = sym dlmopen_continuation,
     );
     #[cfg(target_arch = "aarch64")]
     core::arch::naked_asm!(
@@ -125,6 +125,6 @@ unsafe extern "C" fn dlmopen() {
         "br x16",
         "2: mov x0, #0",
         "ret",
-        way = sym dlmopen_way,
+        way = sym dlmopen_continuation,
     );
 }

@@ -63,13 +63,13 @@ mod hooks {
 
     /// How a call continues, as two registers take it.
     #[repr(C)]
-    struct Way {
+    struct Continuation {
         /// libc's function; 0 if the answer is known.
         native: usize,
         answer: usize,
     }
 
-    impl Way {
+    impl Continuation {
         fn answered(answer: usize) -> Self {
             Self { native: 0, answer }
         }
@@ -90,37 +90,41 @@ mod hooks {
         Session::current().is_some().then_some((name, hook))
     }
 
-    fn answer(found: *mut c_void, name: &CStr, hook: NonZeroUsize) -> Way {
+    fn answer(found: *mut c_void, name: &CStr, hook: NonZeroUsize) -> Continuation {
         let found = NonZeroUsize::new(found as usize).map(|found| hook_for(name, hook, found));
-        Way::answered(found.map_or(0, NonZeroUsize::get))
+        Continuation::answered(found.map_or(0, NonZeroUsize::get))
     }
 
-    extern "C" fn dlsym_way(handle: *mut c_void, name: *const c_char) -> Way {
+    extern "C" fn dlsym_continuation(handle: *mut c_void, name: *const c_char) -> Continuation {
         let Some(native) = real::dlsym.get() else {
-            return Way::answered(0);
+            return Continuation::answered(0);
         };
         if handle == libc::RTLD_DEFAULT {
-            return Way::native(native as usize);
+            return Continuation::native(native as usize);
         }
         let Some((text, hook)) = hook(handle, name) else {
-            return Way::native(native as usize);
+            return Continuation::native(native as usize);
         };
         // SAFETY: these are the program's own arguments, and with such a handle it does not matter who calls
         answer(unsafe { native(handle, name) }, text, hook)
     }
 
-    extern "C" fn dlvsym_way(handle: *mut c_void, name: *const c_char, version: *const c_char) -> Way {
+    extern "C" fn dlvsym_continuation(
+        handle: *mut c_void,
+        name: *const c_char,
+        version: *const c_char,
+    ) -> Continuation {
         let Some(native) = real::dlvsym.get() else {
-            return Way::answered(0);
+            return Continuation::answered(0);
         };
         let Some((text, hook)) = hook(handle, name) else {
-            return Way::native(native as usize);
+            return Continuation::native(native as usize);
         };
         // SAFETY: as above; with `RTLD_DEFAULT` all callers find what libc defines, where no other library comes before it
         let found = unsafe { native(handle, name, version) };
         match handle == libc::RTLD_DEFAULT && found.is_null() {
             // it may stand where the caller alone finds it
-            true => Way::native(native as usize),
+            true => Continuation::native(native as usize),
             false => answer(found, text, hook),
         }
     }
@@ -173,8 +177,8 @@ mod hooks {
     }
 
     continued! {
-        dlsym => dlsym_way;
-        dlvsym => dlvsym_way;
+        dlsym => dlsym_continuation;
+        dlvsym => dlvsym_continuation;
     }
 }
 

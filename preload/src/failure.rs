@@ -1,6 +1,6 @@
 //! What the relay calls a failure, in the words of libc's functions.
 
-use crate::control::Trouble;
+use crate::control::AskError;
 use crate::errno::Errno;
 use kinject_protocol::{ConnectFailure, NameFailure};
 use libc::c_int;
@@ -35,11 +35,11 @@ pub(crate) fn connect_errno(failure: ConnectFailure) -> Errno {
 }
 
 /// The `errno` of connect(2) when the relay could not be asked.
-pub(crate) fn connect_trouble(trouble: Trouble) -> Errno {
+pub(crate) fn connect_trouble(trouble: AskError) -> Errno {
     match trouble {
-        Trouble::NoSocket(error) => error,
+        AskError::NoSocket(error) => error,
         // of another network namespace the kernel knows; who asks it has not come here
-        Trouble::NoRelay | Trouble::Elsewhere => Errno(libc::ENETUNREACH),
+        AskError::NoRelay | AskError::Elsewhere => Errno(libc::ENETUNREACH),
     }
 }
 

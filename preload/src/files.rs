@@ -18,7 +18,7 @@ mod status;
 
 pub(crate) use status::{Question, asked_in_session};
 
-use crate::control::{self, Trouble};
+use crate::control::{self, AskError};
 use crate::errno::{self, Errno};
 use crate::real;
 use crate::session::Session;
@@ -170,7 +170,7 @@ fn no_stream() -> *mut FILE {
 #[inline]
 pub(crate) fn opened_in_session(opened: c_int, path: *const c_char, flags: c_int) -> c_int {
     const WRITING: c_int = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH;
-    if flags & WRITING != libc::O_RDONLY || !is_turned(opened >= 0, path) {
+    if flags & WRITING != libc::O_RDONLY || !is_redirected(opened >= 0, path) {
         return opened;
     }
     errno::kept(|| reopen(opened, flags)).unwrap_or_else(|error| error.fail())
@@ -245,9 +245,9 @@ fn handed(session: &Session, missing: Errno) -> Handed {
             Ok(()) => Handed::File(file),
             Err(error) => Handed::Failed(error),
         },
-        Err(Trouble::Elsewhere) => Handed::Native,
-        Err(Trouble::NoSocket(error)) => Handed::Failed(error),
-        Err(Trouble::NoRelay) => Handed::Failed(missing),
+        Err(AskError::Elsewhere) => Handed::Native,
+        Err(AskError::NoSocket(error)) => Handed::Failed(error),
+        Err(AskError::NoRelay) => Handed::Failed(missing),
     }
 }
 
@@ -259,7 +259,7 @@ fn fopen_by(
     // SAFETY: these are the program's own arguments
     let opened = unsafe { native(asked, mode) };
     // SAFETY: libc read the mode a moment ago
-    if !is_turned(!opened.is_null(), asked) || !unsafe { is_for_reading(mode) } {
+    if !is_redirected(!opened.is_null(), asked) || !unsafe { is_for_reading(mode) } {
         return opened;
     }
     let session = errno::kept(Session::current);
@@ -336,7 +336,7 @@ fn check_owner(descriptor: c_int) -> Result<(), Errno> {
 /// Is this the path that is turned? The kernel has read it a moment ago, if the call was done or failed for what lies
 /// there; for anything else it may have failed before it looked at the path.
 #[inline]
-fn is_turned(is_done: bool, path: *const c_char) -> bool {
+fn is_redirected(is_done: bool, path: *const c_char) -> bool {
     if !is_done
         && !matches!(
             Errno::current().0,

@@ -22,7 +22,7 @@ use crate::session::Session;
 use crate::sys::{self, Descriptor};
 use crate::{exec, memory, real};
 use core::ptr;
-use kinject_protocol::executable::{self, Obstacle, REPLACEABLE, SystemCall};
+use kinject_protocol::executable::{self, InjectionBlocker, REPLACEABLE, SystemCall};
 use program::{Code, Pages, Program};
 
 /// `movabs $…, %r11`, the address, and `jmp *%r11`. The kernel leaves what is in r11 to nobody, so nobody misses it.
@@ -42,13 +42,13 @@ extern "C" fn at_start() {
     let Some(program) = Program::of_this_process().filter(Program::is_go) else {
         return;
     };
-    match lead(&program) {
+    match patch(&program) {
         Ok(()) => {}
         // its file shows that by a note, and whoever started it in the session has said so
         Err(Refusal::NotOpen) if program.has_note() => {}
-        Err(Refusal::Sealed) if program.has_note() && sys::sealing().holds() => {}
-        Err(Refusal::NotOpen) => exec::tell_of_this_program(&session, Obstacle::Go),
-        Err(Refusal::Sealed) => exec::tell_of_this_program(&session, Obstacle::Sealed),
+        Err(Refusal::Mdwe) if program.has_note() && sys::mdwe().holds() => {}
+        Err(Refusal::NotOpen) => exec::tell_of_this_program(&session, InjectionBlocker::Go),
+        Err(Refusal::Mdwe) => exec::tell_of_this_program(&session, InjectionBlocker::Mdwe),
     }
 }
 
@@ -57,16 +57,16 @@ enum Refusal {
     /// Its threads are not libc's, or its system calls are not where they are expected.
     NotOpen,
     /// Its code cannot be changed.
-    Sealed,
+    Mdwe,
 }
 
 impl From<Errno> for Refusal {
     fn from(_: Errno) -> Self {
-        Self::Sealed
+        Self::Mdwe
     }
 }
 
-fn lead(program: &Program) -> Result<(), Refusal> {
+fn patch(program: &Program) -> Result<(), Refusal> {
     let names = program.dynamic_names().unwrap_or_default();
     memory::find(names, executable::THREADS).ok_or(Refusal::NotOpen)?;
     let found = program.code().find_map(|code| {
@@ -95,7 +95,7 @@ fn replace(code: &Code, place: SystemCall) -> Result<(), Refusal> {
     );
     let pages = code.pages(place.begin, REPLACEABLE);
     // from which the code is put back if need be
-    let file = own_file(code, place).ok_or(Refusal::Sealed)?;
+    let file = own_file(code, place).ok_or(Refusal::Mdwe)?;
 
     enter::continue_at(success, failure);
     // SAFETY: the pages hold the program's code alone, which nobody runs before the program's first line

@@ -16,7 +16,7 @@ mod reverse;
 
 pub(crate) use addrinfo_a::Gaicb;
 
-use crate::control::{self, Trouble};
+use crate::control::{self, AskError};
 use crate::session::Session;
 use core::ptr::NonNull;
 use kinject_protocol::NameFailure;
@@ -33,7 +33,7 @@ enum NotFound {
     /// The relay's word.
     Failed(NameFailure),
     /// The relay could not be asked.
-    Trouble(Trouble),
+    AskError(AskError),
 }
 
 fn ask<'a>(
@@ -66,8 +66,8 @@ fn ask<'a>(
             | ReplyRef::Flow(_)
             | ReplyRef::StandIn(_),
         )
-        | Err(Trouble::NoRelay) => Err(NotFound::Failed(NameFailure::TryAgain)),
-        Err(trouble @ (Trouble::NoSocket(_) | Trouble::Elsewhere)) => Err(NotFound::Trouble(trouble)),
+        | Err(AskError::NoRelay) => Err(NotFound::Failed(NameFailure::TryAgain)),
+        Err(trouble @ (AskError::NoSocket(_) | AskError::Elsewhere)) => Err(NotFound::AskError(trouble)),
     }
 }
 

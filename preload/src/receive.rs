@@ -69,7 +69,7 @@ hook! {
 const MOST_MESSAGES: usize = 1024;
 
 /// How the address of one datagram is received.
-enum Place {
+enum AddressBuffer {
     /// Not at all, or without our help.
     Native,
     /// Where the program wants it: there is room for a whole address.
@@ -78,7 +78,7 @@ enum Place {
     Ours { room: usize },
 }
 
-impl Place {
+impl AddressBuffer {
     /// Judges by the program's pointers, which are not written yet.
     fn look(socket: c_int, address: *const sockaddr, length: *const socklen_t) -> Self {
         if address.is_null() || length.is_null() || Session::current().is_none() {
@@ -151,9 +151,9 @@ fn receive(
     length: *mut socklen_t,
     native: impl Fn(*mut sockaddr, *mut socklen_t) -> ssize_t,
 ) -> ssize_t {
-    match Place::look(socket, address, length) {
-        Place::Native => transfer::told(socket, native(address, length)),
-        Place::Theirs { room } => {
+    match AddressBuffer::look(socket, address, length) {
+        AddressBuffer::Native => transfer::told(socket, native(address, length)),
+        AddressBuffer::Theirs { room } => {
             let result = transfer::told(socket, native(address, length));
             if result >= 0 {
                 // SAFETY: the kernel wrote both a moment ago, and the address is whole
@@ -161,7 +161,7 @@ fn receive(
             }
             result
         }
-        Place::Ours { room } => {
+        AddressBuffer::Ours { room } => {
             let mut storage = MaybeUninit::<sockaddr_storage>::zeroed();
             let ours = storage.as_mut_ptr().cast::<sockaddr>();
             let mut whole = size_of::<sockaddr_storage>() as socklen_t;
@@ -207,14 +207,14 @@ pub(crate) extern "C" fn recvmsg_in_session(socket: c_int, message: *mut msghdr,
         None => (ptr::null(), 0),
     };
     let place = match name.is_null() {
-        true => Place::Native,
-        false => Place::with_room(socket, room),
+        true => AddressBuffer::Native,
+        false => AddressBuffer::with_room(socket, room),
     };
-    let Place::Ours { room } = place else {
+    let AddressBuffer::Ours { room } = place else {
         // SAFETY: these are the program's own arguments, which the kernel checks
         let result = transfer::told(socket, unsafe { native(socket, message, flags) });
         if result >= 0
-            && let Place::Theirs { room } = place
+            && let AddressBuffer::Theirs { room } = place
         {
             // SAFETY: the kernel wrote the length a moment ago, and the address, which is whole
             unsafe { translate(socket, name.cast_mut(), length_of(message), room) };

@@ -6,7 +6,7 @@
 //! change the array, and free it, while a hook reads it (setenv(3)), and programs overwrite the memory of their first
 //! environment to change their title.
 
-mod kept;
+mod environment_snapshot;
 
 use crate::control;
 use crate::environment::{self, Entry};
@@ -59,8 +59,8 @@ impl Session {
 
 /// One of the session's variables as it was at the start.
 pub(crate) fn variable(name: &'static str) -> Option<Entry> {
-    if kept::is_complete() {
-        return kept::find(name);
+    if environment_snapshot::is_complete() {
+        return environment_snapshot::find(name);
     }
     // SAFETY: environ is the program's environment, null or an array that a null ends; before our constructor ran, other
     // libraries' ones run, one after the other

@@ -12,7 +12,7 @@ pub(crate) use memory::*;
 
 use crate::errno::Errno;
 use core::ptr;
-use kinject_protocol::executable::{PR_GET_MDWE, Sealing};
+use kinject_protocol::executable::{Mdwe, PR_GET_MDWE};
 use libc::{c_int, c_long, c_void, msghdr, pid_t, sockaddr, sockaddr_storage, socklen_t};
 
 /// getpid(2), also where libc remembers a parent's (before glibc 2.25).
@@ -342,8 +342,8 @@ pub(crate) fn has_no_new_rights() -> bool {
 }
 
 /// Whether this process and what it starts may make code of their own (prctl(2)).
-pub(crate) fn sealing() -> Sealing {
+pub(crate) fn mdwe() -> Mdwe {
     // SAFETY: the call takes no pointer
     let answer = unsafe { call(libc::SYS_prctl, [PR_GET_MDWE as usize, 0, 0, 0, 0, 0]) };
-    Sealing::from_answer(answer.map_or(-1, |bits| bits as c_int))
+    Mdwe::from_answer(answer.map_or(-1, |bits| bits as c_int))
 }

@@ -13,11 +13,11 @@
 //! Resolve      1     4   family u8, purpose u8, name
 //! Query        1     5   way u8, search u8, DNS message
 //! Reverse      1    32   family u8 (4 or 6) and 4 or 16 bytes
-//! Outsider     1    20   obstacle u8, 1 if it is refused, name
+//! Uninjectable 1    20   blocker u8, 1 if it is refused, name
 //! Flow         1     6   connect u8, address
 //! Source       1     7   cookie u64, address
 //! OwnAddress   1     8   cookie u64
-//! Dissolve     1     9   cookie u64
+//! Disconnect   1     9   cookie u64
 //! Bind         1    10   address
 //! PodAddress   1    11   address
 //! ShutDown     1    12   cookie u64
@@ -53,7 +53,7 @@ mod request;
 
 pub use address::{ControlAddress, TOKEN_LENGTH, Token};
 pub use data_address::{SessionAddresses, is_data_address, is_of_every_machine, is_stand_in};
-pub use lookup::{Family, Purpose, Search, Way};
+pub use lookup::{DnsTransport, Family, Purpose, Search};
 pub use reply::Reply;
 pub use reply_ref::{AddressList, NameList, ReplyRef};
 pub use request::{EncodedRequest, Request};

@@ -2,24 +2,24 @@
 //! their system calls without libc.
 //!
 //! This is seen from the program's file before it runs, by the launcher for its first program and by the library for
-//! those that programs start: from the ELF headers ([`obstacle`]), the file's mode and capabilities ([`Rights`]), and
+//! those that programs start: from the ELF headers ([`blocker`]), the file's mode and capabilities ([`Rights`]), and
 //! for scripts from their first line ([`interpreter`]). A program that makes no network calls as far as its file
-//! shows is no matter of a session's, and has no obstacle.
+//! shows is no matter of a session's, and has no blocker.
 //!
 //! The library asks this in children of vfork(2): nothing is allocated, and nothing here can panic. A file may hold
-//! anything: what cannot be read as it should be is no obstacle, and the kernel will say what it thinks of it.
+//! anything: what cannot be read as it should be is no blocker, and the kernel will say what it thinks of it.
 //!
 //! What is not generic is marked `#[inline]`: the library may call only what its own compilation sees to be unable to
 //! panic.
 
 mod elf;
 mod go;
+mod injection_blocker;
+mod mdwe;
 mod network;
-mod obstacle;
 mod rights;
 mod runtime;
 mod script;
-mod sealing;
 mod search;
 
 #[cfg(test)]
@@ -28,11 +28,11 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 pub use go::system_call;
 pub use go::{REPLACEABLE, SystemCall, THREADS, has_note};
-pub use obstacle::Obstacle;
+pub use injection_blocker::InjectionBlocker;
+pub use mdwe::{Mdwe, PR_GET_MDWE};
 pub use rights::{Rights, holds_capabilities};
 pub use runtime::Runtime;
 pub use script::interpreter;
-pub use sealing::{PR_GET_MDWE, Sealing};
 
 use elf::{Class, Image};
 
@@ -51,12 +51,12 @@ pub trait File {
     fn find(&self, haystack: &[u8], needle: &[u8]) -> Option<usize>;
 }
 
-/// The runtime library of a sanitizer that the program in this file wants to be loaded first; `head` as in [`obstacle`].
+/// The runtime library of a sanitizer that the program in this file wants to be loaded first; `head` as in [`blocker`].
 pub fn runtime(file: &impl File, head: &[u8]) -> Option<Runtime> {
     Runtime::of(&Image::read(file, head)?.ok()?)
 }
 
-/// Whether a library asks others for the network, as far as its file shows; `head` as in [`obstacle`].
+/// Whether a library asks others for the network, as far as its file shows; `head` as in [`blocker`].
 pub fn library_uses_network(file: &impl File, head: &[u8]) -> bool {
     match Image::read(file, head) {
         Some(Ok(image)) => network::is_asked_for(&image),
@@ -67,31 +67,31 @@ pub fn library_uses_network(file: &impl File, head: &[u8]) -> bool {
 
 /// What keeps a session out of the program in this file.
 ///
-/// `head` is the file's beginning, [`HEAD`] bytes or all there are; `elevated` what its [`Rights`] say; `is_sealed` is asked
-/// whether the program may not make code of its own ([`Sealing`]), `is_hidden` whether the library is not to be seen from
+/// `head` is the file's beginning, [`HEAD`] bytes or all there are; `elevated` what its [`Rights`] say; `has_mdwe` is asked
+/// whether the program may not make code of its own ([`Mdwe`]), `is_hidden` whether the library is not to be seen from
 /// the root directory that the program will have.
-pub fn obstacle(
+pub fn injection_blocker(
     file: &impl File,
     head: &[u8],
-    elevated: Option<Obstacle>,
-    is_sealed: impl FnOnce() -> bool,
+    elevated: Option<InjectionBlocker>,
+    has_mdwe: impl FnOnce() -> bool,
     is_hidden: impl Fn() -> bool,
-) -> Option<Obstacle> {
+) -> Option<InjectionBlocker> {
     let image = match Image::read(file, head)? {
         Ok(image) => image,
-        Err(elf::Foreign) => return Some(Obstacle::Architecture),
+        Err(elf::Foreign) => return Some(InjectionBlocker::Architecture),
     };
     let found = match (elevated, image.class(), image.interpreter()) {
         (Some(elevated), ..) => elevated,
-        (None, Class::Narrow, _) => Obstacle::Narrow,
-        (None, Class::Wide, elf::Interpreter::None) => Obstacle::Static,
-        (None, Class::Wide, elf::Interpreter::OtherLibc) => Obstacle::Libc,
+        (None, Class::Narrow, _) => InjectionBlocker::Narrow,
+        (None, Class::Wide, elf::Interpreter::None) => InjectionBlocker::Static,
+        (None, Class::Wide, elf::Interpreter::OtherLibc) => InjectionBlocker::Libc,
         // what it does with the network may be in its libraries alone
-        (None, Class::Wide, elf::Interpreter::Usual) if is_hidden() => return Some(Obstacle::Hidden),
+        (None, Class::Wide, elf::Interpreter::Usual) if is_hidden() => return Some(InjectionBlocker::Hidden),
         (None, Class::Wide, elf::Interpreter::Usual) if image.is_go() => match go::is_open(&image) {
-            true if is_sealed() => Obstacle::Sealed,
+            true if has_mdwe() => InjectionBlocker::Mdwe,
             true => return None,
-            false => Obstacle::Go,
+            false => InjectionBlocker::Go,
         },
         (None, Class::Wide, elf::Interpreter::Usual) => return None,
     };
@@ -99,7 +99,7 @@ pub fn obstacle(
         return None;
     }
     Some(match found {
-        Obstacle::Static if image.is_go() => Obstacle::Go,
+        InjectionBlocker::Static if image.is_go() => InjectionBlocker::Go,
         other => other,
     })
 }

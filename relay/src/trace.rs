@@ -1,4 +1,4 @@
-//! A line for each decision: call, target, rule, way, result, time.
+//! A line for each decision: call, target, rule, egress, result, time.
 //!
 //! ```text
 //! lookup   web                            default            cluster  10.96.10.1             0.9 ms
@@ -17,7 +17,7 @@ use crate::names::message::Code;
 use crate::routes::{Cause, Routes, Transport};
 use crate::{log, words};
 use kinject_protocol::control::{Purpose, Reply};
-use kinject_protocol::rules::Way;
+use kinject_protocol::rules::Egress;
 use kinject_protocol::session;
 use row::Row;
 use std::fmt::Display;
@@ -38,7 +38,7 @@ enum Output {
     File(parking_lot::Mutex<File>),
 }
 
-/// A call that is under way, if anybody wants to know.
+/// A call that is under egress, if anybody wants to know.
 #[must_use]
 pub(crate) struct Traced<'a>(Option<UnderWay<'a>>);
 
@@ -48,7 +48,7 @@ struct UnderWay<'a> {
     call: &'static str,
     target: String,
     rule: String,
-    way: Way,
+    egress: Egress,
     /// What else there is to know of the result.
     remark: String,
 }
@@ -81,7 +81,12 @@ impl Trace {
                 Some(name) => format!("{target} ({})", column(name)),
                 None => target.to_string(),
             };
-            (transport.call(), target, decision.cause.to_string(), decision.way)
+            (
+                transport.call(),
+                target,
+                decision.cause.to_string(),
+                decision.egress,
+            )
         })
     }
 
@@ -90,9 +95,9 @@ impl Trace {
         self.begin(|| {
             let rule = self.routes.rule_for_name(&String::from_utf8_lossy(name));
             let name = column(&kinject_escape::bytes(name));
-            let way = rule.map_or(Way::Remote, |rule| rule.way);
+            let egress = rule.map_or(Egress::Remote, |rule| rule.egress);
             let rule = rule.map_or_else(|| "default".to_owned(), ToString::to_string);
-            ("lookup", name, rule, way)
+            ("lookup", name, rule, egress)
         })
     }
 
@@ -100,20 +105,20 @@ impl Trace {
     pub(crate) fn reverse_lookup_here(&self, name: &[u8], cause: &Cause<'_>) -> Traced<'_> {
         self.begin(|| {
             let name = column(&kinject_escape::bytes(name));
-            ("lookup", name, cause.to_string(), Way::Local)
+            ("lookup", name, cause.to_string(), Egress::Local)
         })
     }
 
-    fn begin(&self, about: impl FnOnce() -> (&'static str, String, String, Way)) -> Traced<'_> {
+    fn begin(&self, about: impl FnOnce() -> (&'static str, String, String, Egress)) -> Traced<'_> {
         Traced(self.output.as_ref().map(|_| {
-            let (call, target, rule, way) = about();
+            let (call, target, rule, egress) = about();
             UnderWay {
                 trace: self,
                 begun: Instant::now(),
                 call,
                 target,
                 rule,
-                way,
+                egress,
                 remark: String::new(),
             }
         }))
@@ -168,24 +173,24 @@ impl UnderWay<'_> {
         // a name that the cluster does not have was looked up here
         if addresses
             .first()
-            .is_some_and(|address| self.trace.routes.is_learnt_locally(*address))
+            .is_some_and(|address| self.trace.routes.is_learned_locally(*address))
         {
-            self.way = Way::Local;
+            self.egress = Egress::Local;
         }
         let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         self.write(&addresses.join(","));
     }
 
     fn write(&self, result: &str) {
-        let way = match self.way {
-            Way::Remote => "cluster",
-            Way::Local => "local",
+        let egress = match self.egress {
+            Egress::Remote => "cluster",
+            Egress::Local => "local",
         };
         let time = self.begun.elapsed().as_secs_f64() * 1000.0;
         let result = result.to_owned() + &self.remark;
-        let texts = [self.call, &self.target, &self.rule, way, &result].map(kinject_escape::line);
-        let [call, target, rule, way, result] = texts;
-        let row = Row([call, target, rule, way, result, format!("{time:.1} ms")]);
+        let texts = [self.call, &self.target, &self.rule, egress, &result].map(kinject_escape::line);
+        let [call, target, rule, egress, result] = texts;
+        let row = Row([call, target, rule, egress, result, format!("{time:.1} ms")]);
         if let Some(output) = &self.trace.output
             && let Err(error) = output.write(row)
         {
@@ -230,9 +235,9 @@ mod tests {
     #[test]
     fn a_line_tells_all_of_a_call() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let rule = Rule::new(Way::Local, "*.office.test", None).unwrap();
+        let rule = Rule::new(Egress::Local, "*.office.test", None).unwrap();
         let routes = Rc::new(Routes::new(vec![rule]));
-        routes.learnt_locally("wiki.office.test", &["10.20.0.7".parse().unwrap()]);
+        routes.learned_locally("wiki.office.test", &["10.20.0.7".parse().unwrap()]);
         let wanted = session::Trace::File(file.path().to_owned());
         let trace = Trace::open(Some(&wanted), routes).unwrap();
         trace
@@ -280,10 +285,10 @@ mod tests {
     fn a_name_of_any_bytes_is_one_column_of_one_line() {
         let file = tempfile::NamedTempFile::new().unwrap();
         // names are kept for the sake of rules
-        let rule = Rule::new(Way::Remote, "10.96.0.0/16", None).unwrap();
+        let rule = Rule::new(Egress::Remote, "10.96.0.0/16", None).unwrap();
         let routes = Rc::new(Routes::new(vec![rule]));
         let name = "web\x1b[2J  default  local\nlookup \u{202e}";
-        routes.learnt_from_cluster(name, &["10.96.0.7".parse().unwrap()]);
+        routes.learned_from_cluster(name, &["10.96.0.7".parse().unwrap()]);
         let wanted = session::Trace::File(file.path().to_owned());
         let trace = Trace::open(Some(&wanted), routes).unwrap();
         trace.lookup(b"\xff \x9b\r\n").ended("found\x07");

@@ -1,23 +1,23 @@
 //! The session's way to its agent, mended when it breaks.
 //!
 //! ```text
-//!   Connecting ──▶ Up ──▶ Connecting ──▶ Up ...  ──▶ Ended
+//!   Connecting ──▶ Active ──▶ Connecting ──▶ Active ...  ──▶ Ended
 //! ```
 //!
 //! While it is being mended, dials and lookups wait, each up to its caller's own patience; nothing ever goes another
-//! way. Mending never gives up before the session ends: what looks hopeless (a token that expired, a right that was
+//! way. Mending never gives up before the session ends: what looks permanent (a token that expired, a right that was
 //! taken away) may be put right by the user, who is told. Where somebody has deleted the agent's Job, the session ends.
 
-mod keeper;
+mod reconnector;
 
-pub(crate) use keeper::Keeper;
+pub(crate) use reconnector::Reconnector;
 
 use crate::cluster::agent::ClusterAgent;
 use crate::log;
 use crate::names::order::{self, Source};
 use crate::names::pod::PodNames;
 use crate::reached::Reached;
-use crate::report::{self, Failure, Whereabouts};
+use crate::report::{self, AgentLocation, Failure};
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use kinject_protocol::session::{Report, TlsChoice};
@@ -39,7 +39,7 @@ use tokio::sync::watch;
 const OPEN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A tunnel that is up.
-pub(crate) struct Up {
+pub(crate) struct ActiveTunnel {
     /// The tunnel.
     pub(crate) tunnel: Tunnel,
     /// What the agent's pod knows about names.
@@ -51,7 +51,7 @@ pub(crate) struct Up {
 #[derive(Clone)]
 enum State {
     Connecting,
-    Up(Rc<Up>),
+    Active(Rc<ActiveTunnel>),
     Ended,
 }
 
@@ -72,11 +72,11 @@ impl Uplink {
     }
 
     /// The tunnel, as soon as there is one.
-    pub(crate) async fn up(&self) -> Result<Rc<Up>, Ended> {
+    pub(crate) async fn up(&self) -> Result<Rc<ActiveTunnel>, Ended> {
         let mut state = self.state.clone();
         let settled = state.wait_for(|state| !matches!(state, State::Connecting)).await;
         match settled.as_deref() {
-            Ok(State::Up(up)) => Ok(Rc::clone(up)),
+            Ok(State::Active(up)) => Ok(Rc::clone(up)),
             Ok(State::Connecting | State::Ended) | Err(_) => Err(Ended),
         }
     }
@@ -85,7 +85,7 @@ impl Uplink {
     /// program's own patience is the limit; [`DialError::TunnelLost`] says that the session has ended.
     pub(crate) async fn dial<T>(
         &self,
-        mut dial: impl AsyncFnMut(&Rc<Up>) -> Result<T, DialError>,
+        mut dial: impl AsyncFnMut(&Rc<ActiveTunnel>) -> Result<T, DialError>,
     ) -> Result<T, DialError> {
         loop {
             let up = self.up().await.map_err(|Ended| DialError::TunnelLost)?;
@@ -102,17 +102,17 @@ impl Uplink {
     }
 
     /// The tunnel, if there is one.
-    pub(crate) fn now(&self) -> Option<Rc<Up>> {
+    pub(crate) fn now(&self) -> Option<Rc<ActiveTunnel>> {
         match &*self.state.borrow() {
-            State::Up(up) => Some(Rc::clone(up)),
+            State::Active(up) => Some(Rc::clone(up)),
             State::Connecting | State::Ended => None,
         }
     }
 
     /// Waits until the session has noticed that this tunnel is lost.
-    pub(crate) async fn lost(&self, lost: &Rc<Up>) {
+    pub(crate) async fn lost(&self, lost: &Rc<ActiveTunnel>) {
         let mut state = self.state.clone();
-        let noticed = |state: &State| !matches!(state, State::Up(up) if Rc::ptr_eq(up, lost));
+        let noticed = |state: &State| !matches!(state, State::Active(up) if Rc::ptr_eq(up, lost));
         // an error means that the session ends, and `up` says so
         let _ended = state.wait_for(noticed).await.is_err();
     }
@@ -272,7 +272,7 @@ impl Connector {
     fn of_another_release(&self, agent: &Version) -> Report {
         match self {
             Self::Direct { endpoint, .. } => {
-                report::of_another_release(agent, Whereabouts::Endpoint(&endpoint.to_string()))
+                report::of_another_release(agent, AgentLocation::Endpoint(&endpoint.to_string()))
             }
             Self::Cluster(ours) => ours.told(|place| report::of_another_release(agent, place)),
         }
@@ -320,7 +320,7 @@ impl Connector {
             agent.is_in_use();
         }
         let told = facts.addresses.iter().map(|told| told.address);
-        let up = Rc::new(Up {
+        let up = Rc::new(ActiveTunnel {
             tunnel,
             addresses: self.own_addresses(told),
             names: PodNames::from(&facts),
@@ -361,13 +361,13 @@ async fn open_direct(
         _ => error,
     };
     let endpoint = endpoint.to_string();
-    Err(report::of_open_error(&error, Whereabouts::Endpoint(&endpoint)))
+    Err(report::of_open_error(&error, AgentLocation::Endpoint(&endpoint)))
 }
 
 /// A tunnel to an agent that has said what it is.
 pub(crate) struct Established {
     /// The tunnel.
-    pub(crate) up: Rc<Up>,
+    pub(crate) up: Rc<ActiveTunnel>,
     driver: Driver,
     /// The way to the agent.
     pub(crate) way: WayTaken,

@@ -25,7 +25,7 @@ const TRUST_LOCAL: u64 = 1;
 
 /// What the relay said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum CachedRoute {
     /// To this address on loopback, in the form that suits the socket.
     Flow(SocketAddr),
     /// Over the local network.
@@ -110,15 +110,15 @@ impl Slot {
 }
 
 /// Where datagrams of the socket to `target` go.
-pub(super) fn way(cookie: u64, target: SocketAddr) -> Option<Way> {
+pub(super) fn route(cookie: u64, target: SocketAddr) -> Option<CachedRoute> {
     let key = address_words(target);
     let [own, high, low, port, address, kind, told] = slot(&TABLES.get()?.ways, cookie, key)?.read()?;
     if own != cookie || [high, low, port] != key {
         return None;
     }
     match kind {
-        LOCAL if is_recent(told, TRUST_LOCAL) => Some(Way::Local),
-        V4 | MAPPED | V6 if is_recent(told, TRUST) => Some(Way::Flow(flow_address(address, kind))),
+        LOCAL if is_recent(told, TRUST_LOCAL) => Some(CachedRoute::Local),
+        V4 | MAPPED | V6 if is_recent(told, TRUST) => Some(CachedRoute::Flow(flow_address(address, kind))),
         _ => None,
     }
 }
@@ -272,14 +272,14 @@ mod tests {
             (104, "[2001:db8::1]:443", "[::1]:4003"),
         ] {
             let (target, flow) = (address(target), address(flow));
-            assert_eq!(way(cookie, target), None);
+            assert_eq!(route(cookie, target), None);
             assert_eq!(origin(cookie, flow), None);
             remember_flow(cookie, target, flow);
-            assert_eq!(way(cookie, target), Some(Way::Flow(flow)));
+            assert_eq!(route(cookie, target), Some(CachedRoute::Flow(flow)));
             assert_eq!(origin(cookie, flow), Some(Origin::Target(target)));
-            assert_eq!(way(cookie + 1000, target), None);
+            assert_eq!(route(cookie + 1000, target), None);
             forget(cookie);
-            assert_eq!(way(cookie, target), None);
+            assert_eq!(route(cookie, target), None);
             assert_eq!(origin(cookie, flow), None);
         }
     }
@@ -296,9 +296,12 @@ mod tests {
     #[test]
     fn what_is_local_is_remembered_as_such() {
         remember_local(301, address("192.168.1.1:53"));
-        assert_eq!(way(301, address("192.168.1.1:53")), Some(Way::Local));
-        assert_eq!(way(301, address("[::ffff:192.168.1.1]:53")), Some(Way::Local));
-        assert_eq!(way(301, address("192.168.1.1:54")), None);
+        assert_eq!(route(301, address("192.168.1.1:53")), Some(CachedRoute::Local));
+        assert_eq!(
+            route(301, address("[::ffff:192.168.1.1]:53")),
+            Some(CachedRoute::Local)
+        );
+        assert_eq!(route(301, address("192.168.1.1:54")), None);
     }
 
     #[test]

@@ -166,12 +166,12 @@ impl Rewritten {
 
 /// One entry that names an interface and a source.
 #[derive(Clone, Copy)]
-enum Place {
+enum PacketInfo {
     V4(*const in_pktinfo),
     V6(*const in6_pktinfo),
 }
 
-impl Place {
+impl PacketInfo {
     /// # Safety
     ///
     /// The control data that this is a place in has to be readable.
@@ -250,9 +250,9 @@ impl Places {
 }
 
 impl Iterator for Places {
-    type Item = Place;
+    type Item = PacketInfo;
 
-    fn next(&mut self) -> Option<Place> {
+    fn next(&mut self) -> Option<PacketInfo> {
         while self.at.wrapping_add(size_of::<cmsghdr>()) <= self.length {
             let entry = self.data.wrapping_add(self.at);
             // SAFETY: who made this vouches for the data, and the header is within
@@ -267,10 +267,10 @@ impl Iterator for Places {
             let room = size.wrapping_sub(size_of::<cmsghdr>());
             match (header.cmsg_level, header.cmsg_type) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) if room >= size_of::<in_pktinfo>() => {
-                    return Some(Place::V4(value.cast()));
+                    return Some(PacketInfo::V4(value.cast()));
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if room >= size_of::<in6_pktinfo>() => {
-                    return Some(Place::V6(value.cast()));
+                    return Some(PacketInfo::V6(value.cast()));
                 }
                 _ => {}
             }

@@ -1,8 +1,8 @@
 //! Which way a socket's datagrams go, from memory or from the relay.
 
-use super::cache::{self, Origin, Way};
+use super::cache::{self, CachedRoute, Origin};
 use crate::bind;
-use crate::control::{self, SMALL_REPLY, Trouble};
+use crate::control::{self, AskError, SMALL_REPLY};
 use crate::errno::Errno;
 use crate::failure;
 use crate::session::Session;
@@ -14,7 +14,7 @@ use libc::c_int;
 
 /// What becomes of datagrams to one target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Route {
     /// The kernel takes them as they are.
     Native,
     /// They go to this address, which suits the socket.
@@ -27,23 +27,23 @@ pub(crate) enum Fate {
 }
 
 /// The fate of what `socket` sends to `target`.
-pub(super) fn fate(session: &Session, socket: c_int, target: SocketAddr) -> Fate {
+pub(super) fn route(session: &Session, socket: c_int, target: SocketAddr) -> Route {
     let Some(cookie) = socket::cookie(socket) else {
-        return Fate::Native;
+        return Route::Native;
     };
-    match cache::way(cookie, target) {
-        Some(Way::Flow(address)) if is_stand_in(address.ip()) => return Fate::StandIn(address),
-        Some(Way::Flow(address)) => return Fate::Flow(address),
-        Some(Way::Local) => return Fate::Native,
+    match cache::route(cookie, target) {
+        Some(CachedRoute::Flow(address)) if is_stand_in(address.ip()) => return Route::StandIn(address),
+        Some(CachedRoute::Flow(address)) => return Route::Flow(address),
+        Some(CachedRoute::Local) => return Route::Native,
         None => {}
     }
     match Kind::of(socket) {
-        Kind::Tcp => return Fate::Tcp,
-        Kind::Foreign => return Fate::Native,
-        Kind::Uncarried if control::is_elsewhere(session, socket) => return Fate::Native,
-        Kind::Uncarried => return Fate::Failed(super::UNCARRIED),
-        Kind::Udp if !reaches(socket, target) => return Fate::Native,
-        Kind::Udp if target.port() == 0 => return Fate::Failed(Errno(libc::EINVAL)),
+        Kind::Tcp => return Route::Tcp,
+        Kind::Foreign => return Route::Native,
+        Kind::Uncarried if control::is_elsewhere(session, socket) => return Route::Native,
+        Kind::Uncarried => return Route::Failed(super::UNCARRIED),
+        Kind::Udp if !reaches(socket, target) => return Route::Native,
+        Kind::Udp if target.port() == 0 => return Route::Failed(Errno(libc::EINVAL)),
         Kind::Udp => {}
     }
     let request = Request::Flow {
@@ -54,27 +54,27 @@ pub(super) fn fate(session: &Session, socket: c_int, target: SocketAddr) -> Fate
     match control::ask_passing(session, &request, socket, &mut buffer) {
         Ok(ReplyRef::Flow(address)) => {
             cache::remember_flow(cookie, target, address);
-            Fate::Flow(address)
+            Route::Flow(address)
         }
         Ok(ReplyRef::StandIn(address)) => {
             cache::remember_flow(cookie, target, address);
-            Fate::StandIn(address)
+            Route::StandIn(address)
         }
-        Ok(ReplyRef::Local) | Err(Trouble::Elsewhere) => {
+        Ok(ReplyRef::Local) | Err(AskError::Elsewhere) => {
             cache::remember_local(cookie, target);
-            Fate::Native
+            Route::Native
         }
-        Ok(ReplyRef::Failed(failed)) => Fate::Failed(errno(failed)),
+        Ok(ReplyRef::Failed(failed)) => Route::Failed(errno(failed)),
         // not an answer to what was asked
-        Ok(_) => Fate::Failed(super::UNCARRIED),
-        Err(trouble) => Fate::Failed(failure::connect_trouble(trouble)),
+        Ok(_) => Route::Failed(super::UNCARRIED),
+        Err(trouble) => Route::Failed(failure::connect_trouble(trouble)),
     }
 }
 
 /// connect(2) of a UDP socket.
-pub(super) fn connect(session: &Session, socket: c_int, target: SocketAddr) -> Fate {
+pub(super) fn connect(session: &Session, socket: c_int, target: SocketAddr) -> Route {
     if !reaches(socket, target) {
-        return Fate::Native;
+        return Route::Native;
     }
     let request = Request::Flow {
         target,
@@ -82,13 +82,13 @@ pub(super) fn connect(session: &Session, socket: c_int, target: SocketAddr) -> F
     };
     let mut buffer = [0; SMALL_REPLY];
     match control::ask_passing(session, &request, socket, &mut buffer) {
-        Ok(ReplyRef::Connected) => Fate::Flow(target),
-        Ok(ReplyRef::StandIn(address)) => Fate::StandIn(address),
-        Ok(ReplyRef::Local) | Err(Trouble::Elsewhere) => Fate::Native,
-        Ok(ReplyRef::Failed(failed)) => Fate::Failed(errno(failed)),
+        Ok(ReplyRef::Connected) => Route::Flow(target),
+        Ok(ReplyRef::StandIn(address)) => Route::StandIn(address),
+        Ok(ReplyRef::Local) | Err(AskError::Elsewhere) => Route::Native,
+        Ok(ReplyRef::Failed(failed)) => Route::Failed(errno(failed)),
         // not an answer to what was asked
-        Ok(_) => Fate::Failed(super::UNCARRIED),
-        Err(trouble) => Fate::Failed(failure::connect_trouble(trouble)),
+        Ok(_) => Route::Failed(super::UNCARRIED),
+        Err(trouble) => Route::Failed(failure::connect_trouble(trouble)),
     }
 }
 
@@ -114,7 +114,7 @@ pub(super) fn source(session: &Session, socket: c_int, address: SocketAddr) -> O
             cache::remember_flow(cookie, target, address);
             Some(target)
         }
-        Ok(ReplyRef::Unknown) | Err(Trouble::Elsewhere) => {
+        Ok(ReplyRef::Unknown) | Err(AskError::Elsewhere) => {
             cache::remember_stranger(cookie, address);
             None
         }
@@ -127,7 +127,7 @@ pub(super) fn source(session: &Session, socket: c_int, address: SocketAddr) -> O
 pub(super) fn stand_in(session: &Session, socket: c_int, address: IpAddr) -> Option<SocketAddr> {
     let cookie = socket::cookie(socket)?;
     let pods = SocketAddr::new(address, 0);
-    if let Some(Way::Flow(known)) = cache::way(cookie, pods) {
+    if let Some(CachedRoute::Flow(known)) = cache::route(cookie, pods) {
         return Some(known);
     }
     let there = bind::stand_in(session, socket, pods)?;

@@ -2,7 +2,7 @@
 
 use super::copy::{with_own, with_session};
 use super::file::Name;
-use super::outsider::judge;
+use super::uninjectable::judge;
 use crate::environment;
 use crate::errno::Errno;
 use crate::real;

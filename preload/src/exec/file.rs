@@ -5,7 +5,7 @@ use crate::errno::Errno;
 use crate::memory;
 use crate::sys::{self, Descriptor};
 use core::ffi::CStr;
-use kinject_protocol::executable::{self, Obstacle, Rights, holds_capabilities};
+use kinject_protocol::executable::{self, InjectionBlocker, Rights, holds_capabilities};
 use libc::{c_char, c_int};
 
 /// The longest path that is followed; what has a longer one is not looked at.
@@ -134,7 +134,7 @@ impl ProgramFile {
     }
 
     /// What the file's rights stand in the way of.
-    pub(super) fn elevation(&self) -> Option<Obstacle> {
+    pub(super) fn elevation(&self) -> Option<InjectionBlocker> {
         let is_special = Rights::is_special(self.status.st_mode);
         let (user, own_group) = sys::real_ids();
         let has_capabilities = user != 0 && self.has_capabilities();
@@ -150,7 +150,7 @@ impl ProgramFile {
             has_capabilities,
         };
         rights
-            .obstacle()
+            .blocker()
             .filter(|_| !sys::has_no_new_rights() && !sys::is_on_nosuid(&self.descriptor))
     }
 

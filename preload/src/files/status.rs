@@ -6,7 +6,7 @@
 //!
 //! Programs that were linked before glibc 2.33 know the stat family by the names with `x` in them.
 
-use super::{Handed, handed, is_hidden, is_turned, own_path};
+use super::{Handed, handed, is_hidden, is_redirected, own_path};
 use crate::errno::{self, Errno};
 use crate::real;
 use crate::session::Session;
@@ -104,7 +104,7 @@ pub(crate) fn asked_in_session(
     ask: impl Fn(*const c_char) -> c_int,
 ) -> c_int {
     let answer = ask(path);
-    if !is_turned(answer == 0, path) {
+    if !is_redirected(answer == 0, path) {
         return answer;
     }
     match errno::kept(Session::current) {

@@ -9,7 +9,7 @@
 use super::idn::{self, AI_CANONIDN, AI_IDN, Converted};
 use super::list::{self, AddressText, List};
 use super::{Allocation, NotFound, ask, name};
-use crate::control::Trouble;
+use crate::control::AskError;
 use crate::errno::{self, Errno};
 use crate::session::Session;
 use crate::{failure, real};
@@ -169,9 +169,9 @@ impl From<NotFound> for Refusal {
     fn from(not_found: NotFound) -> Self {
         match not_found {
             NotFound::Failed(failed) => Self::Code(failure::address_info_error(failed)),
-            NotFound::Trouble(Trouble::NoSocket(error)) => Self::System(error),
-            NotFound::Trouble(Trouble::NoRelay) => Self::Code(libc::EAI_AGAIN),
-            NotFound::Trouble(Trouble::Elsewhere) => Self::Elsewhere,
+            NotFound::AskError(AskError::NoSocket(error)) => Self::System(error),
+            NotFound::AskError(AskError::NoRelay) => Self::Code(libc::EAI_AGAIN),
+            NotFound::AskError(AskError::Elsewhere) => Self::Elsewhere,
         }
     }
 }

@@ -12,7 +12,7 @@ mod entry;
 mod own_buffer;
 
 use super::{Allocation, NotFound, ask, list, name};
-use crate::control::Trouble;
+use crate::control::AskError;
 use crate::errno::{self, Errno};
 use crate::failure::{self, host_errno};
 use crate::real;
@@ -79,9 +79,11 @@ impl From<NotFound> for Refusal {
     fn from(not_found: NotFound) -> Self {
         match not_found {
             NotFound::Failed(failure) => Self::Failed(failure),
-            NotFound::Trouble(Trouble::NoSocket(error)) => Self::System(error),
+            NotFound::AskError(AskError::NoSocket(error)) => Self::System(error),
             // of a name in another network namespace libc was asked before
-            NotFound::Trouble(Trouble::NoRelay | Trouble::Elsewhere) => Self::Failed(NameFailure::TryAgain),
+            NotFound::AskError(AskError::NoRelay | AskError::Elsewhere) => {
+                Self::Failed(NameFailure::TryAgain)
+            }
         }
     }
 }

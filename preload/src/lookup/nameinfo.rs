@@ -8,7 +8,7 @@ use super::idn::{self, Converted, NI_IDN};
 use super::reverse::{self, Reversed};
 use super::{Allocation, NotFound};
 use crate::address;
-use crate::control::Trouble;
+use crate::control::AskError;
 use crate::errno::{self, Errno};
 use crate::real;
 use crate::session::Session;
@@ -155,8 +155,10 @@ impl Call {
             Err(not_found) => not_found,
         };
         match not_found {
-            NotFound::Failed(NameFailure::TryAgain) | NotFound::Trouble(Trouble::NoRelay) => libc::EAI_AGAIN,
-            NotFound::Trouble(Trouble::Elsewhere) => self.by_libc(),
+            NotFound::Failed(NameFailure::TryAgain) | NotFound::AskError(AskError::NoRelay) => {
+                libc::EAI_AGAIN
+            }
+            NotFound::AskError(AskError::Elsewhere) => self.by_libc(),
             NotFound::Failed(NameFailure::NotFound | NameFailure::NoData | NameFailure::NoRecovery)
                 if self.flags & libc::NI_NAMEREQD != 0 =>
             {
@@ -168,7 +170,7 @@ impl Call {
                 ..self
             }
             .by_libc(),
-            NotFound::Trouble(Trouble::NoSocket(error)) => {
+            NotFound::AskError(AskError::NoSocket(error)) => {
                 error.set();
                 libc::EAI_SYSTEM
             }

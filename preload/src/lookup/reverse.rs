@@ -1,7 +1,7 @@
 //! The names of an address, as the relay knows them.
 
 use super::{Allocation, NotFound};
-use crate::control::{self, Trouble};
+use crate::control::{self, AskError};
 use crate::session::Session;
 use core::net::IpAddr;
 use kinject_protocol::NameFailure;
@@ -42,7 +42,7 @@ pub(super) fn ask<'a>(
     buffer: &'a mut Allocation,
 ) -> Result<Reversed<'a>, NotFound> {
     match control::ask(session, &Request::Reverse { address }, buffer.bytes()) {
-        Ok(ReplyRef::Local) | Err(Trouble::Elsewhere) => Ok(Reversed::Local),
+        Ok(ReplyRef::Local) | Err(AskError::Elsewhere) => Ok(Reversed::Local),
         Ok(ReplyRef::Names(names)) if first(names).is_some() => Ok(Reversed::Names(names)),
         Ok(ReplyRef::Names(_)) => Err(NotFound::Failed(NameFailure::NoData)),
         Ok(ReplyRef::NameFailed(failure)) => Err(NotFound::Failed(failure)),
@@ -60,8 +60,8 @@ pub(super) fn ask<'a>(
             | ReplyRef::Noted
             | ReplyRef::File,
         )
-        | Err(Trouble::NoRelay) => Err(NotFound::Failed(NameFailure::TryAgain)),
-        Err(trouble @ Trouble::NoSocket(_)) => Err(NotFound::Trouble(trouble)),
+        | Err(AskError::NoRelay) => Err(NotFound::Failed(NameFailure::TryAgain)),
+        Err(trouble @ AskError::NoSocket(_)) => Err(NotFound::AskError(trouble)),
     }
 }
 

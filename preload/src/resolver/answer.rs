@@ -2,14 +2,14 @@
 
 use super::question::{self, HEADER};
 use super::state::{Options, options};
-use crate::control::{self, Trouble};
+use crate::control::{self, AskError};
 use crate::errno::Errno;
 use crate::failure::host_errno;
 use crate::lookup::Allocation;
 use crate::session::Session;
 use core::ptr;
 use kinject_protocol::NameFailure;
-use kinject_protocol::control::{MAX_ANSWER, MAX_MESSAGE, ReplyRef, Request, Search, Way};
+use kinject_protocol::control::{DnsTransport, MAX_ANSWER, MAX_MESSAGE, ReplyRef, Request, Search};
 use libc::c_int;
 
 /// The codes of servers that libc leaves for the next one: SERVFAIL, NOTIMP, REFUSED.
@@ -17,7 +17,7 @@ const SERVER_TROUBLE: [u8; 3] = [2, 4, 5];
 
 /// Where the program wants the answer.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct AnswerBuffer {
     buffer: *mut u8,
     size: usize,
 }
@@ -40,7 +40,7 @@ pub(super) enum Refusal {
     System(Errno),
 }
 
-impl Place {
+impl AnswerBuffer {
     /// # Safety
     ///
     /// `buffer` has to be writable for `size` bytes for as long as the place is used.
@@ -97,7 +97,7 @@ pub(super) fn ask(
     message: &[u8],
     search: Option<Search>,
     wanted: Options,
-    place: Place,
+    place: AnswerBuffer,
 ) -> Result<Delivered, Refusal> {
     if place.size < HEADER {
         return Err(Refusal::System(Errno(libc::EINVAL)));
@@ -105,9 +105,9 @@ pub(super) fn ask(
     let mut buffer = Allocation::of_size(MAX_ANSWER).ok_or(Refusal::System(Errno(libc::ENOMEM)))?;
     let is_stream = question::is_for_stream(message, wanted);
     let way = if !is_stream && wanted.has(options::IGNORE_TRUNCATION) {
-        Way::Datagram
+        DnsTransport::Datagram
     } else {
-        Way::Stream
+        DnsTransport::Stream
     };
     let request = Request::Query { way, search, message };
     let length = match control::ask(session, &request, buffer.bytes()) {
@@ -129,8 +129,8 @@ pub(super) fn ask(
             | ReplyRef::File,
         )
         // of another network namespace libc was asked before
-        | Err(Trouble::NoRelay | Trouble::Elsewhere) => return Err(Refusal::NoServer),
-        Err(Trouble::NoSocket(error)) => return Err(Refusal::System(error)),
+        | Err(AskError::NoRelay | AskError::Elsewhere) => return Err(Refusal::NoServer),
+        Err(AskError::NoSocket(error)) => return Err(Refusal::System(error)),
     };
     let answer = buffer
         .bytes()
@@ -138,7 +138,7 @@ pub(super) fn ask(
         .and_then(|rest| rest.get_mut(..length))
         .ok_or(Refusal::NoServer)?;
     // what is too long for a datagram comes again over TCP
-    let is_stream = is_stream || (way == Way::Stream && length > question::datagram_limit(message));
+    let is_stream = is_stream || (way == DnsTransport::Stream && length > question::datagram_limit(message));
     deliver(answer, is_stream, wanted, message, place)
 }
 
@@ -148,7 +148,7 @@ fn deliver(
     is_stream: bool,
     wanted: Options,
     message: &[u8],
-    place: Place,
+    place: AnswerBuffer,
 ) -> Result<Delivered, Refusal> {
     let whole = answer.len();
     let Some([id_high, id_low, high, low, _, _, count_high, count_low, ..]) = answer.get_mut(..HEADER) else {

@@ -1,6 +1,6 @@
 //! res_query(3) and res_querydomain(3): one name, asked for as it is.
 
-use super::answer::{self, Place};
+use super::answer::{self, AnswerBuffer};
 use super::question::Question;
 use super::state::{self, State, missing};
 use crate::errno::{self, Errno};
@@ -90,7 +90,7 @@ extern "C" fn res_query_in_session(
             name,
             class,
             kind,
-            Place::new(answer, size),
+            AnswerBuffer::new(answer, size),
             size,
         )
     }
@@ -113,7 +113,17 @@ extern "C" fn res_nquery_in_session(
         };
     };
     // SAFETY: as above, and the state is the program's
-    unsafe { query(&session, state, name, class, kind, Place::new(answer, size), size) }
+    unsafe {
+        query(
+            &session,
+            state,
+            name,
+            class,
+            kind,
+            AnswerBuffer::new(answer, size),
+            size,
+        )
+    }
 }
 
 extern "C" fn res_querydomain_in_session(
@@ -141,7 +151,7 @@ extern "C" fn res_querydomain_in_session(
             domain,
             class,
             kind,
-            Place::new(answer, size),
+            AnswerBuffer::new(answer, size),
             size,
         )
     }
@@ -173,7 +183,7 @@ extern "C" fn res_nquerydomain_in_session(
             domain,
             class,
             kind,
-            Place::new(answer, size),
+            AnswerBuffer::new(answer, size),
             size,
         )
     }
@@ -196,7 +206,7 @@ pub(super) unsafe fn query(
     name: *const c_char,
     class: c_int,
     kind: c_int,
-    place: Place,
+    place: AnswerBuffer,
     size: c_int,
 ) -> c_int {
     // SAFETY: the caller vouches for both
@@ -242,7 +252,7 @@ unsafe fn query_domain(
     domain: *const c_char,
     class: c_int,
     kind: c_int,
-    place: Place,
+    place: AnswerBuffer,
     size: c_int,
 ) -> c_int {
     // SAFETY: the caller vouches for the name

@@ -3,7 +3,7 @@
 //! The relay does the search with the pod's list. What the state's options say of it is passed on; its own list and
 //! `ndots`, which come from this machine's resolv.conf, are not.
 
-use super::answer::{self, Place};
+use super::answer::{self, AnswerBuffer};
 use super::query::{fail, for_session, query};
 use super::question::Question;
 use super::state::{self, Options, State, missing, options};
@@ -65,7 +65,7 @@ extern "C" fn res_search_in_session(
             name,
             class,
             kind,
-            Place::new(answer, size),
+            AnswerBuffer::new(answer, size),
             size,
         )
     }
@@ -88,7 +88,17 @@ extern "C" fn res_nsearch_in_session(
         };
     };
     // SAFETY: as above, and the state is the program's
-    unsafe { search(&session, state, name, class, kind, Place::new(answer, size), size) }
+    unsafe {
+        search(
+            &session,
+            state,
+            name,
+            class,
+            kind,
+            AnswerBuffer::new(answer, size),
+            size,
+        )
+    }
 }
 
 /// # Safety
@@ -100,7 +110,7 @@ unsafe fn search(
     name: *const c_char,
     class: c_int,
     kind: c_int,
-    place: Place,
+    place: AnswerBuffer,
     size: c_int,
 ) -> c_int {
     // SAFETY: the caller vouches for the name

@@ -1,6 +1,6 @@
 //! res_send(3): a message that the program wrote itself.
 
-use super::answer::{self, Place};
+use super::answer::{self, AnswerBuffer};
 use super::state::{self, State, missing};
 use crate::errno::{self, Errno};
 use crate::real;
@@ -44,7 +44,14 @@ extern "C" fn res_send_in_session(message: *const u8, length: c_int, answer: *mu
         };
     };
     // SAFETY: the state is libc's, and the answer's buffer as large as it says, as libc trusts
-    unsafe { send(&session, state::of_this_thread(), bytes, Place::new(answer, size)) }
+    unsafe {
+        send(
+            &session,
+            state::of_this_thread(),
+            bytes,
+            AnswerBuffer::new(answer, size),
+        )
+    }
 }
 
 extern "C" fn res_nsend_in_session(
@@ -63,7 +70,7 @@ extern "C" fn res_nsend_in_session(
         };
     };
     // SAFETY: as above, and the state is the program's
-    unsafe { send(&session, state, bytes, Place::new(answer, size)) }
+    unsafe { send(&session, state, bytes, AnswerBuffer::new(answer, size)) }
 }
 
 /// The message and the session that carries it, unless the call is libc's business, as for res_query.
@@ -82,7 +89,7 @@ fn for_session<'a>(message: *const u8, length: c_int, answer: *mut u8) -> Option
 /// # Safety
 ///
 /// `state` has to point to a resolver's state.
-unsafe fn send(session: &Session, state: *mut State, message: &[u8], place: Place) -> c_int {
+unsafe fn send(session: &Session, state: *mut State, message: &[u8], place: AnswerBuffer) -> c_int {
     // SAFETY: the caller vouches for it
     let wanted = unsafe { state::options(state) };
     if !wanted.has_servers {

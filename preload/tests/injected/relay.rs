@@ -176,7 +176,7 @@ impl World {
                         .map_or(Reply::Unknown, |known| Reply::Peer(own(known))),
                 );
             }
-            Request::Dissolve { cookie } => {
+            Request::Disconnect { cookie } => {
                 let failure = self.take_failure(cookie);
                 self.sockets.lock().expect("no panic holds it").remove(&cookie);
                 reply(conversation, &failure.map_or(Reply::Noted, Reply::Failed));
@@ -219,7 +219,7 @@ impl World {
                     reply(conversation, &answer);
                 }
             }
-            Request::Outsider { .. } | Request::ShutDown { .. } => reply(conversation, &Reply::Noted),
+            Request::Uninjectable { .. } | Request::ShutDown { .. } => reply(conversation, &Reply::Noted),
             Request::Bind { address } => {
                 reply(
                     conversation,

@@ -1,14 +1,14 @@
 //! Programs that a sanitizer was built into, whose runtime wants to be the first library.
 
-use crate::outsiders::FUNCTIONS;
 use crate::program::{Program, compiled_with, library};
 use crate::relay::Relay;
+use crate::uninjectable::FUNCTIONS;
 
 #[test]
 fn every_function_starts_a_program_whose_sanitizer_wants_to_be_first() {
     let relay = Relay::start();
     for sanitizer in ["-fsanitize=address", "-fsanitize=thread", "-fsanitize=leak"] {
-        let file = compiled_with("outsider", &[sanitizer]);
+        let file = compiled_with("uninjectable", &[sanitizer]);
         let (folder, name) = (
             file.parent().expect("a folder"),
             file.file_name().expect("a name"),

@@ -26,7 +26,7 @@ pub enum Purpose {
 
 /// How the program would have carried a DNS message, which decides how long the answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Way {
+pub enum DnsTransport {
     /// Over TCP, or over UDP first: the whole answer.
     Stream,
     /// Over UDP alone: an answer that is longer than the question allows is cut, and says so (RFC 1035, 4.1.1, TC).

@@ -1,8 +1,8 @@
 //! What the library asks, and its bytes.
 
 use super::fields::{Fields, encode_address};
-use super::{DecodeError, Family, MAX_MESSAGE, MAX_NAME, Purpose, Search, VERSION, Way};
-use crate::executable::Obstacle;
+use super::{DecodeError, DnsTransport, Family, MAX_MESSAGE, MAX_NAME, Purpose, Search, VERSION};
+use crate::executable::InjectionBlocker;
 use std::net::{IpAddr, SocketAddr};
 
 /// What the library asks.
@@ -25,7 +25,7 @@ pub enum Request<'a> {
     },
     /// The socket with this `SO_COOKIE` is as new from here on (connect(2), `AF_UNSPEC` or a failure that is told): forget it.
     /// Which failure had its program not been told?
-    Dissolve {
+    Disconnect {
         /// The socket's cookie.
         cookie: u64,
     },
@@ -61,7 +61,7 @@ pub enum Request<'a> {
     /// What do the name servers answer to this DNS message?
     Query {
         /// How it would have been sent.
-        way: Way,
+        way: DnsTransport,
         /// How its name is completed, if it is.
         search: Option<Search>,
         /// The message (RFC 1035, 4.1), at most [`MAX_MESSAGE`] bytes.
@@ -73,9 +73,9 @@ pub enum Request<'a> {
         address: IpAddr,
     },
     /// A program is about to start into which the session does not reach.
-    Outsider {
+    Uninjectable {
         /// Why not.
-        obstacle: Obstacle,
+        blocker: InjectionBlocker,
         /// Whether it will not be started for that.
         is_refused: bool,
         /// The path of its file, or the end of it, not empty and at most [`MAX_NAME`] bytes.
@@ -166,7 +166,7 @@ impl<'a> Request<'a> {
                 encoded.put(&cookie.to_le_bytes());
                 encoded
             }
-            Self::Dissolve { cookie } => {
+            Self::Disconnect { cookie } => {
                 let mut encoded = EncodedRequest::new(9);
                 encoded.put(&cookie.to_le_bytes());
                 encoded
@@ -217,8 +217,8 @@ impl<'a> Request<'a> {
             Self::Query { way, search, message } => {
                 let mut encoded = EncodedRequest::new(5);
                 let way = match way {
-                    Way::Stream => 1,
-                    Way::Datagram => 2,
+                    DnsTransport::Stream => 1,
+                    DnsTransport::Datagram => 2,
                 };
                 encoded.put(&[way, Search::bits(*search)]);
                 encoded.tail = message.get(..MAX_MESSAGE).unwrap_or(message);
@@ -238,13 +238,13 @@ impl<'a> Request<'a> {
                 }
                 encoded
             }
-            Self::Outsider {
-                obstacle,
+            Self::Uninjectable {
+                blocker,
                 is_refused,
                 program,
             } => {
                 let mut encoded = EncodedRequest::new(20);
-                encoded.put(&[*obstacle as u8, u8::from(*is_refused)]);
+                encoded.put(&[*blocker as u8, u8::from(*is_refused)]);
                 let surplus = program.len().saturating_sub(MAX_NAME);
                 encoded.tail = program.get(surplus..).unwrap_or(program);
                 encoded
@@ -307,8 +307,8 @@ impl<'a> Request<'a> {
             }
             5 => {
                 let way = match fields.byte()? {
-                    1 => Way::Stream,
-                    2 => Way::Datagram,
+                    1 => DnsTransport::Stream,
+                    2 => DnsTransport::Datagram,
                     other => return Err(DecodeError::Value(other)),
                 };
                 let bits = fields.byte()?;
@@ -325,7 +325,7 @@ impl<'a> Request<'a> {
             },
             20 => {
                 let value = fields.byte()?;
-                let obstacle = Obstacle::from_wire(value).ok_or(DecodeError::Value(value))?;
+                let blocker = InjectionBlocker::from_wire(value).ok_or(DecodeError::Value(value))?;
                 let is_refused = match fields.byte()? {
                     0 => false,
                     1 => true,
@@ -334,8 +334,8 @@ impl<'a> Request<'a> {
                 let program = fields.rest();
                 match program.len() {
                     0 => return Err(DecodeError::Truncated),
-                    1..=MAX_NAME => Self::Outsider {
-                        obstacle,
+                    1..=MAX_NAME => Self::Uninjectable {
+                        blocker,
                         is_refused,
                         program,
                     },
@@ -360,7 +360,7 @@ impl<'a> Request<'a> {
             8 => Self::OwnAddress {
                 cookie: u64::from_le_bytes(fields.array()?),
             },
-            9 => Self::Dissolve {
+            9 => Self::Disconnect {
                 cookie: u64::from_le_bytes(fields.array()?),
             },
             10 => Self::Bind {

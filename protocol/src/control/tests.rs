@@ -1,7 +1,7 @@
 //! Every message, there and back, whole and broken.
 
 use super::*;
-use crate::executable::Obstacle;
+use crate::executable::InjectionBlocker;
 use crate::failure::{ConnectFailure, NameFailure};
 use std::net::{IpAddr, Ipv6Addr, SocketAddrV6};
 
@@ -16,7 +16,7 @@ fn requests() -> Vec<Request<'static>> {
         Request::Peer { cookie: u64::MAX },
         Request::Failure { cookie: 1 },
         Request::OwnAddress { cookie: 9 },
-        Request::Dissolve { cookie: 10 },
+        Request::Disconnect { cookie: 10 },
         Request::ShutDown { cookie: 11 },
         Request::Bind {
             address: "10.244.0.5:8080".parse().unwrap(),
@@ -40,12 +40,12 @@ fn requests() -> Vec<Request<'static>> {
             name: b"web",
         },
         Request::Query {
-            way: Way::Datagram,
+            way: DnsTransport::Datagram,
             search: None,
             message: &[7; 300],
         },
         Request::Query {
-            way: Way::Stream,
+            way: DnsTransport::Stream,
             search: Some(Search {
                 default_names: true,
                 domains: false,
@@ -59,8 +59,8 @@ fn requests() -> Vec<Request<'static>> {
         Request::Reverse {
             address: "2001:db8::1".parse().unwrap(),
         },
-        Request::Outsider {
-            obstacle: Obstacle::Go,
+        Request::Uninjectable {
+            blocker: InjectionBlocker::Go,
             is_refused: true,
             program: b"/usr/bin/kubectl",
         },
@@ -150,7 +150,7 @@ fn a_full_reply_fits_its_limit() {
 #[test]
 fn a_full_request_fits_its_limit() {
     let query = |message| Request::Query {
-        way: Way::Stream,
+        way: DnsTransport::Stream,
         search: None,
         message,
     };
@@ -169,7 +169,7 @@ fn a_message_cut_short_is_refused_at_every_length() {
                 assert!(
                     matches!(
                         decoded,
-                        Request::Resolve { .. } | Request::Query { .. } | Request::Outsider { .. }
+                        Request::Resolve { .. } | Request::Query { .. } | Request::Uninjectable { .. }
                     ),
                     "{request:?} at {length}"
                 );

@@ -1,6 +1,6 @@
 //! Rights that a file gives to whoever runs it: with them the dynamic linker trusts no environment.
 
-use super::Obstacle;
+use super::InjectionBlocker;
 
 const SET_USER: u32 = 0o4000;
 const SET_GROUP: u32 = 0o2000;
@@ -32,17 +32,17 @@ impl Rights {
 
     /// What of it makes the dynamic linker careful: the kernel's own rule, `AT_SECURE` (getauxval(3)).
     #[inline]
-    pub fn obstacle(&self) -> Option<Obstacle> {
+    pub fn blocker(&self) -> Option<InjectionBlocker> {
         if self.mode & SET_USER != 0 && self.owner != self.user {
-            return Some(Obstacle::SetUser);
+            return Some(InjectionBlocker::SetUser);
         }
         // without the right to execute, the bit once stood for mandatory locks
         let set_group = SET_GROUP | GROUP_EXECUTE;
         if self.mode & set_group == set_group && self.group != self.own_group {
-            return Some(Obstacle::SetGroup);
+            return Some(InjectionBlocker::SetGroup);
         }
         // root has them anyway
-        (self.has_capabilities && self.user != 0).then_some(Obstacle::Capabilities)
+        (self.has_capabilities && self.user != 0).then_some(InjectionBlocker::Capabilities)
     }
 }
 

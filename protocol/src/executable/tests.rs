@@ -20,8 +20,8 @@ impl File for Vec<u8> {
     }
 }
 
-fn of(file: &Vec<u8>) -> Option<Obstacle> {
-    obstacle(file, &file[..file.len().min(HEAD)], None, || false, || false)
+fn of(file: &Vec<u8>) -> Option<InjectionBlocker> {
+    injection_blocker(file, &file[..file.len().min(HEAD)], None, || false, || false)
 }
 
 const PT_LOAD: u32 = 1;
@@ -84,7 +84,11 @@ fn a_program_of_glibc_has_no_obstacle() {
 #[test]
 fn a_static_program_that_opens_sockets_is_found_wherever_its_code_does_it() {
     for before in [0, 1, 4030, 4091, 4096, 4100, 20_000] {
-        assert_eq!(of(&elf(&[code(before)])), Some(Obstacle::Static), "{before}");
+        assert_eq!(
+            of(&elf(&[code(before)])),
+            Some(InjectionBlocker::Static),
+            "{before}"
+        );
     }
 }
 
@@ -101,10 +105,13 @@ fn a_static_program_without_sockets_is_no_matter_of_a_session() {
 fn a_program_of_go_is_known_by_its_note_and_judged_by_its_functions() {
     let interpreter = interp("/lib64/ld-linux-x86-64.so.2");
     // without a table of functions anything may be in it
-    assert_eq!(of(&elf(&[go_note()])), Some(Obstacle::Go));
-    assert_eq!(of(&elf(&[interpreter.clone(), go_note()])), Some(Obstacle::Go));
+    assert_eq!(of(&elf(&[go_note()])), Some(InjectionBlocker::Go));
+    assert_eq!(
+        of(&elf(&[interpreter.clone(), go_note()])),
+        Some(InjectionBlocker::Go)
+    );
     for (function, expected) in [
-        ("net.(*netFD).connect", Some(Obstacle::Go)),
+        ("net.(*netFD).connect", Some(InjectionBlocker::Go)),
         ("os.(*File).Write", None),
     ] {
         let mut file = elf(&[interpreter.clone(), go_note()]);
@@ -150,11 +157,14 @@ fn a_program_of_go_with_threads_of_libc_is_open_if_its_system_call_is_found_wher
     }
     assert_eq!(
         with("\0libc.so.6\0pthread_create_not\0", 0, GO_SYSTEM_CALL),
-        Some(Obstacle::Go)
+        Some(InjectionBlocker::Go)
     );
-    assert_eq!(with("\0pthread_create\0", 0, GO_RUNTIME_CALL), Some(Obstacle::Go));
+    assert_eq!(
+        with("\0pthread_create\0", 0, GO_RUNTIME_CALL),
+        Some(InjectionBlocker::Go)
+    );
     let cut = &GO_SYSTEM_CALL[..GO_SYSTEM_CALL.len() - 14];
-    assert_eq!(with("\0pthread_create\0", 0, cut), Some(Obstacle::Go));
+    assert_eq!(with("\0pthread_create\0", 0, cut), Some(InjectionBlocker::Go));
 }
 
 #[test]
@@ -217,7 +227,7 @@ fn a_program_of_musl_is_told_by_its_linker_and_its_functions() {
     let linker = interp("/lib/ld-musl-x86_64.so.1");
     for (names, expected) in [
         ("\0puts\0", None),
-        ("\0puts\0getaddrinfo\0", Some(Obstacle::Libc)),
+        ("\0puts\0getaddrinfo\0", Some(InjectionBlocker::Libc)),
     ] {
         let file = dynamic(std::slice::from_ref(&linker), names);
         assert_eq!(of(&file), expected);
@@ -228,13 +238,13 @@ fn a_program_of_musl_is_told_by_its_linker_and_its_functions() {
 fn other_machines_are_other_machines() {
     let mut file = elf(&[code(0)]);
     file[18..20].copy_from_slice(&243_u16.to_le_bytes());
-    assert_eq!(of(&file), Some(Obstacle::Architecture));
+    assert_eq!(of(&file), Some(InjectionBlocker::Architecture));
     let mut file = elf(&[code(0)]);
     file[5] = 2;
-    assert_eq!(of(&file), Some(Obstacle::Architecture));
+    assert_eq!(of(&file), Some(InjectionBlocker::Architecture));
     let mut file = elf(&[code(0)]);
     file[4] = 1;
-    assert_eq!(of(&file), Some(Obstacle::Narrow));
+    assert_eq!(of(&file), Some(InjectionBlocker::Narrow));
 }
 
 #[test]
@@ -254,7 +264,7 @@ fn rights_count_where_they_give_something() {
                 mode: 0o104_755,
                 ..plain
             },
-            Some(Obstacle::SetUser),
+            Some(InjectionBlocker::SetUser),
         ),
         (
             Rights {
@@ -270,7 +280,7 @@ fn rights_count_where_they_give_something() {
                 mode: 0o102_755,
                 ..plain
             },
-            Some(Obstacle::SetGroup),
+            Some(InjectionBlocker::SetGroup),
         ),
         (
             Rights {
@@ -292,7 +302,7 @@ fn rights_count_where_they_give_something() {
                 has_capabilities: true,
                 ..plain
             },
-            Some(Obstacle::Capabilities),
+            Some(InjectionBlocker::Capabilities),
         ),
         (
             Rights {
@@ -303,7 +313,7 @@ fn rights_count_where_they_give_something() {
             None,
         ),
     ] {
-        assert_eq!(rights.obstacle(), expected, "{rights:?}");
+        assert_eq!(rights.blocker(), expected, "{rights:?}");
     }
     assert!(holds_capabilities(
         b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
@@ -389,10 +399,13 @@ fn a_file_that_cannot_be_read_on_is_judged_by_its_beginning() {
     }
     // code that nobody may read may do anything
     assert_eq!(
-        obstacle(&Unreadable, &elf(&[code(0)]), None, || false, || false),
-        Some(Obstacle::Static)
+        injection_blocker(&Unreadable, &elf(&[code(0)]), None, || false, || false),
+        Some(InjectionBlocker::Static)
     );
-    assert_eq!(obstacle(&Unreadable, b"\x7fELF", None, || false, || false), None);
+    assert_eq!(
+        injection_blocker(&Unreadable, b"\x7fELF", None, || false, || false),
+        None
+    );
 }
 
 #[test]
@@ -410,11 +423,14 @@ fn this_machines_shell_has_no_obstacle() {
         let file = OnDisk(std::fs::File::open(program).unwrap());
         let mut head = [0; HEAD];
         let length = File::read_at(&file, 0, &mut head).unwrap();
-        assert_eq!(obstacle(&file, &head[..length], None, || false, || false), None);
-        // as setuid programs they would be told of: both start others
-        let elevated = Some(Obstacle::SetUser);
         assert_eq!(
-            obstacle(&file, &head[..length], elevated, || false, || false),
+            injection_blocker(&file, &head[..length], None, || false, || false),
+            None
+        );
+        // as setuid programs they would be told of: both start others
+        let elevated = Some(InjectionBlocker::SetUser);
+        assert_eq!(
+            injection_blocker(&file, &head[..length], elevated, || false, || false),
             elevated
         );
     }
@@ -422,18 +438,18 @@ fn this_machines_shell_has_no_obstacle() {
 
 #[test]
 fn of_the_go_command_is_said_what_becomes_of_the_programs_that_it_starts() {
-    let said = Obstacle::Go.message("/usr/local/go/bin/go", false);
+    let said = InjectionBlocker::Go.message("/usr/local/go/bin/go", false);
     assert_eq!(
         said,
         "/usr/local/go/bin/go itself runs outside of the session; what it builds with cgo and starts is in it"
     );
-    for (obstacle, program, is_refused) in [
-        (Obstacle::Go, "/bin/cargo", false),
-        (Obstacle::Go, "/usr/local/go/bin/go", true),
-        (Obstacle::Static, "go", false),
+    for (blocker, program, is_refused) in [
+        (InjectionBlocker::Go, "/bin/cargo", false),
+        (InjectionBlocker::Go, "/usr/local/go/bin/go", true),
+        (InjectionBlocker::Static, "go", false),
     ] {
-        let said = obstacle.message(program, is_refused);
-        assert!(said.contains(obstacle.reason()), "{said}");
+        let said = blocker.message(program, is_refused);
+        assert!(said.contains(blocker.reason()), "{said}");
     }
 }
 
@@ -445,7 +461,7 @@ fn a_rule_that_is_not_inherited_does_not_hold_for_children() {
         (1, true, true),
         (3, true, false),
     ] {
-        let sealing = Sealing::from_answer(answer);
+        let sealing = Mdwe::from_answer(answer);
         assert_eq!(
             (sealing.holds(), sealing.holds_for_children()),
             (holds, for_children)

@@ -6,14 +6,14 @@ mod removal;
 use super::access::Access;
 use super::answering::awaited;
 use super::creation::{self, Made, MadeJob, Rehearsal};
+use super::gc::Removal;
 use super::job::{self, Manifest};
-use super::leftovers::Removal;
-use super::presence::{self, Presence};
-use super::watching::NotRunning;
-use super::{addresses, deletion, image, memory, watching};
+use super::pod_state::{self, PodState};
+use super::pod_watch::NotRunning;
+use super::{addresses, deletion, image, memory, pod_watch};
 use crate::log;
 use crate::reached::Reached;
-use crate::report::{Failure, Whereabouts};
+use crate::report::{AgentLocation, Failure};
 use crate::uplink::Opened;
 use kinject_protocol::session::{Event, KubernetesTarget, TlsChoice, TransportChoice};
 use kinject_tunnel::{RelayIdentity, Security, SessionKeys};
@@ -41,7 +41,7 @@ pub(crate) struct ClusterAgent {
     /// Why the agent before was given up, until the user is told.
     given_up: RefCell<Option<String>>,
     /// What is wrong with the way to the agent, as far as it is known.
-    trouble: RefCell<Trouble>,
+    trouble: RefCell<Unreachable>,
     /// Whether the namespace demands that an agent has limits.
     with_limits: Cell<bool>,
     made: Made,
@@ -54,33 +54,33 @@ pub(crate) struct ClusterAgent {
     /// The creation that is under way: it is always seen through, so that nothing is made after the end.
     creating: RefCell<Option<oneshot::Receiver<()>>>,
     /// The way that worked last.
-    settled: Cell<Option<Way>>,
+    settled: Cell<Option<ApiTransport>>,
     events: mpsc::Sender<Event>,
 }
 
 /// One agent, and the keys that were made for it alone.
 #[derive(Clone)]
 struct RunningAgent {
-    pod: watching::RunningPod,
+    pod: pod_watch::RunningPod,
     identity: Rc<RelayIdentity>,
 }
 
 /// What keeps a session from its agent.
 #[derive(Clone, Debug, Default)]
-enum Trouble {
+enum Unreachable {
     /// The API server has not said yet whether the agent is there.
     #[default]
     Asking,
     /// It cannot be asked.
     Unasked(Failure),
     /// It says that the agent's pod is there.
-    Way,
+    Connection,
     /// It says what became of the agent's pod.
-    Gone(String, Presence),
+    Gone(String, PodState),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+enum ApiTransport {
     Proxy,
     PortForward,
 }
@@ -124,17 +124,17 @@ impl ClusterAgent {
     }
 
     /// The agent in that pod, for messages.
-    fn whereabouts<'a>(&'a self, pod: &'a str) -> Whereabouts<'a> {
-        Whereabouts::Pod {
+    fn location<'a>(&'a self, pod: &'a str) -> AgentLocation<'a> {
+        AgentLocation::Pod {
             name: pod,
             image: &self.image,
         }
     }
 
     /// Says something of the agent that runs.
-    pub(crate) fn told<T>(&self, tell: impl FnOnce(Whereabouts<'_>) -> T) -> T {
+    pub(crate) fn told<T>(&self, tell: impl FnOnce(AgentLocation<'_>) -> T) -> T {
         let agent = self.agent.borrow();
-        tell(self.whereabouts(agent.as_ref().map_or("(none)", |agent| &agent.pod.name)))
+        tell(self.location(agent.as_ref().map_or("(none)", |agent| &agent.pod.name)))
     }
 
     fn progress(&self, words: &str) {
@@ -145,10 +145,10 @@ impl ClusterAgent {
     /// Why a tunnel that broke is not back yet; `reason` is what its own end was told.
     pub(crate) fn trouble(&self, reason: &str) -> String {
         match &*self.trouble.borrow() {
-            Trouble::Asking => "the API server does not answer".to_owned(),
-            Trouble::Unasked(failure) => failure.message.clone(),
-            Trouble::Way => format!("the connection through the API server broke ({reason})"),
-            Trouble::Gone(pod, presence) => format!("the agent's pod {pod} {presence}"),
+            Unreachable::Asking => "the API server does not answer".to_owned(),
+            Unreachable::Unasked(failure) => failure.message.clone(),
+            Unreachable::Connection => format!("the connection through the API server broke ({reason})"),
+            Unreachable::Gone(pod, pod_state) => format!("the agent's pod {pod} {pod_state}"),
         }
     }
 
@@ -193,9 +193,9 @@ impl ClusterAgent {
     }
 
     /// Opens a tunnel to an agent that was there before, or says what became of it.
-    async fn reach_again(&self, agent: &RunningAgent) -> Result<Result<Opened, Presence>, Failure> {
+    async fn reach_again(&self, agent: &RunningAgent) -> Result<Result<Opened, PodState>, Failure> {
         match self.look(agent).await? {
-            Presence::Running => {}
+            PodState::Running => {}
             gone => return Ok(Err(gone)),
         }
         let failure = match self.reach_for_certain(agent).await {
@@ -204,24 +204,24 @@ impl ClusterAgent {
             Err(Unreached::Gone(failure)) => failure,
         };
         match self.look(agent).await? {
-            Presence::Running => Err(failure),
+            PodState::Running => Err(failure),
             gone => Ok(Err(gone)),
         }
     }
 
-    async fn look(&self, agent: &RunningAgent) -> Result<Presence, Failure> {
-        let looked = presence::look(&self.access, &agent.pod).await;
+    async fn look(&self, agent: &RunningAgent) -> Result<PodState, Failure> {
+        let looked = pod_state::look(&self.access, &agent.pod).await;
         *self.trouble.borrow_mut() = match &looked {
-            Ok(Presence::Running) => Trouble::Way,
-            Ok(gone) => Trouble::Gone(agent.pod.name.clone(), gone.clone()),
-            Err(failure) => Trouble::Unasked(failure.clone()),
+            Ok(PodState::Running) => Unreachable::Connection,
+            Ok(gone) => Unreachable::Gone(agent.pod.name.clone(), gone.clone()),
+            Err(failure) => Unreachable::Unasked(failure.clone()),
         };
         looked
     }
 
     /// Lets go of an agent whose pod is gone, for another one to be made. Where somebody deleted its Job, that is the end
     /// of the session.
-    async fn give_up(&self, agent: &RunningAgent, gone: Presence) -> Result<(), Failure> {
+    async fn give_up(&self, agent: &RunningAgent, gone: PodState) -> Result<(), Failure> {
         log::warn!("the agent's pod {} {gone}", agent.pod.name);
         let made = self.made.borrow().clone();
         // its removal, which begins below, would hide that somebody else's had begun
@@ -241,7 +241,7 @@ impl ClusterAgent {
     async fn end_by_somebody(
         &self,
         agent: &RunningAgent,
-        gone: &Presence,
+        gone: &PodState,
         made: &MadeJob,
     ) -> Result<Option<Failure>, Failure> {
         let namespace = &self.access.namespace;
@@ -305,7 +305,7 @@ impl ClusterAgent {
     /// The tunnel that was opened is in use: what was wrong before is over.
     pub(crate) fn is_in_use(&self) {
         self.given_up.borrow_mut().take();
-        *self.trouble.borrow_mut() = Trouble::default();
+        *self.trouble.borrow_mut() = Unreachable::default();
     }
 
     /// What an agent of that name is made of.
@@ -352,7 +352,7 @@ impl ClusterAgent {
         self.removal_is_begun.set(false);
         let server = &self.access.server;
         let job = awaited(server, |words| self.progress(words), creation.job()).await?;
-        let pod = watching::running_pod(&self.access, &job, |words| self.progress(words));
+        let pod = pod_watch::running_pod(&self.access, &job, |words| self.progress(words));
         let secret = async { Ok(creation.secret().await?) };
         let (pod, ()) = tokio::try_join!(pod, secret)?;
         if let Some(pinned) = image::pinned(&self.image, &pod.image_id) {

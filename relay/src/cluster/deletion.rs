@@ -7,8 +7,8 @@
 //! tell, nobody did: an agent too many costs less than a session.
 
 use super::access::Access;
-use super::presence::Presence;
-use super::watching::RunningPod;
+use super::pod_state::PodState;
+use super::pod_watch::RunningPod;
 use super::{events, job, pod_end};
 
 /// How far apart, in seconds, the clocks of the API server and of the controller that removes Jobs may be.
@@ -19,13 +19,13 @@ pub(super) async fn is_by_somebody(
     access: &Access,
     job_uid: &str,
     pod: &RunningPod,
-    gone: &Presence,
+    gone: &PodState,
     at: i64,
 ) -> bool {
     let deleted = match gone {
-        Presence::Terminating(since) => Some(*since),
-        Presence::Deleted | Presence::Replaced => pod_end::deleted_alive_at(access, pod).await,
-        Presence::Running | Presence::Ended(_) => None,
+        PodState::Terminating(since) => Some(*since),
+        PodState::Deleted | PodState::Replaced => pod_end::deleted_alive_at(access, pod).await,
+        PodState::Running | PodState::Ended(_) => None,
     };
     let Some(deleted) = deleted else {
         return false;
@@ -91,7 +91,7 @@ mod tests {
             version: Rc::new("5".to_owned().into()),
         };
         let at = DELETED + seconds;
-        is_by_somebody(&api.access(), "b9a6", &pod, &Presence::Deleted, at).await
+        is_by_somebody(&api.access(), "b9a6", &pod, &PodState::Deleted, at).await
     }
 
     #[tokio::test]

@@ -7,8 +7,8 @@
 
 use super::access::{self, Access};
 use super::pod_end::{has_ended, is, of_name, pods};
-use super::presence;
-use super::watching::RunningPod;
+use super::pod_state;
+use super::pod_watch::RunningPod;
 use crate::log;
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Pod;
@@ -110,7 +110,7 @@ async fn look(access: &Access, pod: &RunningPod) -> Result<Watched, kube::Error>
 
 /// Whether this is the pod, and nothing has begun to end it.
 fn runs(found: &Pod, pod: &RunningPod) -> bool {
-    is(found, pod) && !has_ended(found) && presence::deleted_at(found).is_none()
+    is(found, pod) && !has_ended(found) && pod_state::deleted_at(found).is_none()
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 //! - [`agent`]: keeps the session's agent: opens the tunnel to it, and makes another one when it is gone.
 //! - [`answering`]: says whom a user waits for.
 //! - [`creation`]: makes the Job and the Secret.
-//! - [`leftovers`]: removes Jobs, also those of a relay that is gone.
-//! - [`watching`]: from the Job to a running pod, or to the cluster's own words on why not.
+//! - [`gc`]: removes Jobs, also those of a relay that is gone.
+//! - [`pod_watch`]: from the Job to a running pod, or to the cluster's own words on why not.
 //! - [`ownership`] and [`presence`]: whether a pod is the Job's, and whether it is still the one that was found;
 //!   [`pod_end`]: how it ended, as soon as the cluster tells; [`memory`]: that the cluster can still tell;
 //!   [`deletion`]: whether somebody deleted its Job.
@@ -14,7 +14,7 @@
 //! - [`events`]: what the cluster says of a Job in passing; [`pace`]: how often it is asked to tell of changes.
 //! - [`proxy`] and [`port_forward`]: the two ways into the pod.
 //! - [`networks`]: which networks are the cluster's.
-//! - [`promptness`]: what both ask of their connection.
+//! - [`nodelay`]: what both ask of their connection.
 
 pub(crate) mod access;
 mod addresses;
@@ -25,18 +25,18 @@ mod deletion;
 mod events;
 #[cfg(test)]
 mod fake_api;
+pub(crate) mod gc;
 mod image;
 pub(crate) mod job;
 mod kubeconfig;
-pub(crate) mod leftovers;
 mod memory;
 pub(crate) mod networks;
+mod nodelay;
 mod ownership;
 mod pace;
 mod pod_end;
+mod pod_state;
+pub(crate) mod pod_watch;
 pub(crate) mod port_forward;
-mod presence;
-mod promptness;
 pub(crate) mod proxy;
 mod secret;
-pub(crate) mod watching;

@@ -5,8 +5,8 @@
 //! somebody looks: the API server remembers for some minutes what became of it, version by version.
 
 use super::access::Access;
-use super::watching::{self, RunningPod};
-use super::{pace, presence};
+use super::pod_watch::{self, RunningPod};
+use super::{pace, pod_state};
 use crate::log;
 use crate::report::Failure;
 use futures::TryStreamExt;
@@ -135,7 +135,7 @@ async fn remembered(access: &Access, pod: &RunningPod) -> Result<Option<i64>, ku
     let version = pod.version.borrow().clone();
     let deleted_at = first(access, pod, &version, |found, _| match has_ended(found) {
         true => Some(None),
-        false => presence::deleted_at(found).map(Some),
+        false => pod_state::deleted_at(found).map(Some),
     });
     Ok(deleted_at.await?.flatten())
 }
@@ -153,7 +153,7 @@ pub(super) fn is(found: &Pod, pod: &RunningPod) -> bool {
 }
 
 fn end(access: &Access, found: &Pod) -> Option<End> {
-    let ended = watching::ended(access, found).map(End::Ended);
+    let ended = pod_watch::ended(access, found).map(End::Ended);
     ended.or_else(|| {
         let deletion = found.metadata.deletion_timestamp.as_ref();
         deletion.map(|_| End::Deleted)

@@ -5,7 +5,7 @@
 
 use super::access::Access;
 use super::job::PROXY_PORT;
-use super::promptness;
+use super::nodelay;
 use http::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use kube::client::Body;
@@ -41,7 +41,7 @@ pub(crate) async fn open(access: &Access, pod: &str) -> Result<kinject_tunnel::S
     let response = access.client.send(request).await?;
     match response.status() {
         StatusCode::SWITCHING_PROTOCOLS => {
-            promptness::send_at_once(&response);
+            nodelay::set(&response);
             let upgraded = hyper::upgrade::on(response).await?;
             Ok(Box::new(TokioIo::new(upgraded)))
         }

@@ -12,11 +12,11 @@ use crate::names;
 use crate::registry::{Connected, Waiter};
 use crate::routes::{Cause, Transport};
 use crate::session::Session;
-use crate::sock_diag;
+use crate::socket_watch::sock_diag;
 use crate::words;
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::control::Reply;
-use kinject_protocol::rules::Way;
+use kinject_protocol::rules::Egress;
 use kinject_tunnel::DialError;
 use kinject_tunnel::TunnelStream;
 use std::io;
@@ -65,7 +65,7 @@ pub(crate) async fn serve(
     if let Cause::Pod(stand_in) = decision.cause {
         return serve_ourselves(session, &call, &program, target, stand_in);
     }
-    if decision.way == Way::Local {
+    if decision.egress == Egress::Local {
         log::debug!("connect to {target}: left to this machine");
         session
             .trace
@@ -204,7 +204,7 @@ fn begin(
 /// Ends when the program has closed its socket.
 async fn given_up(session: &Session, program: &ProgramSocket) {
     match program.inode() {
-        Ok(inode) => session.abandonments.wait(inode).await,
+        Ok(inode) => session.connecting.wait(inode).await,
         Err(error) => {
             log::warn!("cannot watch for the end of a program's socket: {error}");
             std::future::pending().await

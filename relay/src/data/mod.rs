@@ -4,10 +4,7 @@
 //! under way, and makes its other end on loopback: see [`ports`] for how a connect stays in progress until the far
 //! end has answered, and [`abandoned`] for how the relay notices that a program gave up meanwhile.
 
-pub(crate) mod abandoned;
-pub(crate) mod closed;
-mod hole;
-pub(crate) mod open;
+mod blackhole;
 pub(crate) mod ports;
 pub(crate) mod program;
 mod unsuited;

@@ -1,6 +1,6 @@
 //! Loopback ports at which a program's connect stays in progress until the far end has answered.
 //!
-//! A [`Hole`] is a listening socket that drops every SYN, because it demands a hop limit that no local packet
+//! A [`BlackHole`] is a listening socket that drops every SYN, because it demands a hop limit that no local packet
 //! carries (ip(7) `IP_MINTTL`, `IPV6_MINHOPCOUNT`). A program's socket that connects to it is in `SYN_SENT`, with
 //! all that this means to poll(2), signals and time-outs. When the far end has answered, the relay binds a second
 //! socket to the hole's address and connects it to the program's port: a TCP simultaneous open (RFC 9293, 3.5), after
@@ -24,7 +24,7 @@
 //! that is said to be done before the far end has answered would tell programs what is not true. Where IPv6 alone does not do it,
 //! sockets of IPv6 alone fail with `EADDRNOTAVAIL`.
 
-use super::hole::{Hole, accept_from, share_port, tcp_socket};
+use super::blackhole::{BlackHole, accept_from, share_port, tcp_socket};
 use super::program::ProgramSocket;
 use super::unsuited::Unsuited;
 use crate::{log, readiness};
@@ -43,16 +43,16 @@ const TRIAL_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The session's holes, one for each address family.
 pub(crate) struct DataPorts {
-    v4: Hole,
-    v6: Option<Hole>,
+    v4: BlackHole,
+    v6: Option<BlackHole>,
 }
 
 /// A connect that is under way on a program's socket.
 pub(crate) enum Pending {
     /// In `SYN_SENT` towards a shared hole, with the other end in hand.
-    Hole(OtherEnd),
+    BlackHole(OtherEnd),
     /// In `SYN_SENT` towards a hole of its own.
-    OwnHole(Hole),
+    OwnHole(BlackHole),
     /// Established already: the socket's own hop limit reaches through the hole.
     Established(TcpStream),
 }
@@ -60,8 +60,8 @@ pub(crate) enum Pending {
 impl DataPorts {
     /// Opens the holes at an address that is the session's own and tries what this machine can do.
     pub(crate) async fn open(address: Ipv4Addr) -> Result<Self, Unsuited> {
-        let v4 = Hole::dig(SocketAddr::new(address.into(), 0), 255).map_err(Unsuited::NoHole)?;
-        let v6 = Hole::dig(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0), 255);
+        let v4 = BlackHole::open(SocketAddr::new(address.into(), 0), 255).map_err(Unsuited::NoHole)?;
+        let v6 = BlackHole::open(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0), 255);
         let v6 = v6.inspect_err(|error| log::info!("sockets of IPv6 alone are not carried: {error}"));
         let mut ports = Self { v4, v6: v6.ok() };
         ports.try_out(AddressFamily::INET).await?;
@@ -97,7 +97,7 @@ impl DataPorts {
         }
     }
 
-    fn hole_for(&self, program: &ProgramSocket) -> io::Result<&Hole> {
+    fn hole_for(&self, program: &ProgramSocket) -> io::Result<&BlackHole> {
         if program.only_v6 {
             self.v6
                 .as_ref()
@@ -111,7 +111,7 @@ impl DataPorts {
     pub(crate) fn begin(&self, program: &ProgramSocket) -> io::Result<Pending> {
         let shared = self.hole_for(program)?;
         if program.needs_lift {
-            let own = Hole::dig(SocketAddr::new(shared.address.ip(), 0), 255)?;
+            let own = BlackHole::open(SocketAddr::new(shared.address.ip(), 0), 255)?;
             program.start_connect(own.address_for(program))?;
             return match program.is_connecting()? {
                 true => Ok(Pending::OwnHole(own)),
@@ -120,7 +120,7 @@ impl DataPorts {
         }
         program.start_connect(shared.address_for(program))?;
         match program.is_connecting()? {
-            true => Ok(Pending::Hole(OtherEnd::make(shared, program)?)),
+            true => Ok(Pending::BlackHole(OtherEnd::make(shared, program)?)),
             false => Ok(Pending::Established(shared.accept_from(program)?)),
         }
     }
@@ -128,9 +128,9 @@ impl DataPorts {
     /// Establishes a pending connect; the returned socket is the relay's end.
     pub(crate) async fn finish(&self, pending: Pending, program: &ProgramSocket) -> io::Result<TcpStream> {
         match pending {
-            Pending::Hole(other_end) if program.is_connecting()? => other_end.open().await,
+            Pending::BlackHole(other_end) if program.is_connecting()? => other_end.open().await,
             // through the hole by its own hop limit, or given up
-            Pending::Hole(_) => self.hole_for(program)?.accept_from(program),
+            Pending::BlackHole(_) => self.hole_for(program)?.accept_from(program),
             Pending::OwnHole(hole) => {
                 hole.demand_hops(0)?;
                 let listener = readiness::watch(hole.listener)?;
@@ -166,7 +166,7 @@ impl DataPorts {
 
     /// Connects at once through a listener that lives for this one connect and takes nobody else.
     fn connect_through_listener(&self, program: &ProgramSocket) -> io::Result<TcpStream> {
-        let hole = Hole::dig(SocketAddr::new(self.hole_for(program)?.address.ip(), 0), 0)?;
+        let hole = BlackHole::open(SocketAddr::new(self.hole_for(program)?.address.ip(), 0), 0)?;
         program.start_connect(hole.address_for(program))?;
         hole.accept_from(program)
     }
@@ -180,7 +180,7 @@ pub(crate) struct OtherEnd {
 
 impl OtherEnd {
     /// A socket at the hole's address, for the program whose socket is in `SYN_SENT` towards it.
-    fn make(hole: &Hole, program: &ProgramSocket) -> io::Result<Self> {
+    fn make(hole: &BlackHole, program: &ProgramSocket) -> io::Result<Self> {
         let program = program.local_address()?;
         let family = if program.is_ipv4() {
             AddressFamily::INET

@@ -11,10 +11,10 @@
 //! ever receive what it sends.
 
 use super::program::ProgramDatagrams;
-use super::{names, refusal};
+use super::{icmp, names};
 use crate::log;
 use crate::session::Session;
-use crate::uplink::Up;
+use crate::uplink::ActiveTunnel;
 use crate::words;
 use kinject_tunnel::http2::DatagramStream;
 use kinject_tunnel::{DatagramsEnd, DialError, carry};
@@ -36,7 +36,7 @@ const BUFFER: usize = 4 * 1024 * 1024;
 
 /// The stream of a flow, and the tunnel that it runs through.
 pub(super) struct Stream {
-    up: Rc<Up>,
+    up: Rc<ActiveTunnel>,
     stream: DatagramStream,
 }
 
@@ -184,7 +184,7 @@ impl Flow {
     }
 
     /// Carries until the stream ends; says whether the flow has ended with it.
-    async fn carry(&self, session: &Session, up: &Rc<Up>, mut stream: DatagramStream) -> bool {
+    async fn carry(&self, session: &Session, up: &Rc<ActiveTunnel>, mut stream: DatagramStream) -> bool {
         let end = carry(&self.socket, &mut stream, PATIENCE).await;
         log::debug!("datagrams to {}: {}", self.target, words::datagrams_end(&end));
         match end {
@@ -206,7 +206,7 @@ impl Flow {
             // as in udp(7): only a connected socket is told
             return;
         }
-        if let Err(error) = refusal::tell(&self.socket, self.address, self.program.get()) {
+        if let Err(error) = icmp::send_port_unreachable(&self.socket, self.address, self.program.get()) {
             log::warn!(
                 "cannot tell a program that {} refuses datagrams: {error}",
                 self.target

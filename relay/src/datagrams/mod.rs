@@ -7,24 +7,23 @@
 //!
 //! Each of these sockets is connected to the program's, so that the kernel drops what anybody else sends to it.
 
-mod closings;
 mod flow;
-mod living;
+mod icmp;
 mod names;
 mod program;
-mod refusal;
 
 use crate::control::connect::{answer, failure_of};
 use crate::control::conversation::Conversation;
 use crate::log;
 use crate::routes::{Cause, Transport};
 use crate::session::Session;
+use crate::socket_watch::destroy_events::DestroyEvents;
+use crate::socket_watch::udp_table;
 use crate::words;
-use closings::Closings;
 use flow::Flow;
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::control::Reply;
-use kinject_protocol::rules::Way;
+use kinject_protocol::rules::Egress;
 use kinject_tunnel::DialError;
 use program::ProgramDatagrams;
 use std::cell::RefCell;
@@ -98,28 +97,28 @@ impl Flows {
         let _all = EndAll(self);
         loop {
             self.added.notified().await;
-            let closings = Closings::listen();
-            if let Err(error) = &closings {
+            let events = DestroyEvents::listen();
+            if let Err(error) = &events {
                 log::debug!("the kernel tells of no closed sockets: {error}");
             }
-            self.watch_some(closings.ok()).await;
+            self.watch_some(events.ok()).await;
         }
     }
 
     /// Watches until there is no flow left.
-    async fn watch_some(&self, mut closings: Option<Closings>) {
+    async fn watch_some(&self, mut events: Option<DestroyEvents>) {
         let mut period = tokio::time::interval_at(Instant::now() + PERIOD, PERIOD);
         while !self.table.borrow().by_target.is_empty() {
             // cancel-safe: a message and a tick stay where they are
             tokio::select! {
-                closed = closed(closings.as_ref()) => match closed {
+                closed = closed(events.as_ref()) => match closed {
                     Ok(cookie) => self.table.borrow_mut().closed(cookie),
                     Err(error) => {
                         log::warn!("the kernel tells of no more closed sockets: {error}");
-                        closings = None;
+                        events = None;
                     }
                 },
-                _ = period.tick() => match living::sockets() {
+                _ = period.tick() => match udp_table::sockets() {
                     Ok(living) => self.table.borrow_mut().keep(&living),
                     // they end when they are idle
                     Err(error) => log::warn!("cannot see which sockets there are: {error}"),
@@ -181,9 +180,9 @@ impl Drop for EndAll<'_> {
 }
 
 /// The next socket that was closed, if the kernel tells.
-async fn closed(closings: Option<&Closings>) -> io::Result<u64> {
-    match closings {
-        Some(closings) => closings.next().await,
+async fn closed(events: Option<&DestroyEvents>) -> io::Result<u64> {
+    match events {
+        Some(events) => events.next().await,
         None => std::future::pending().await,
     }
 }
@@ -291,7 +290,7 @@ async fn decide(
             ProgramDatagrams::inspect_at(socket, place)?.form_of(stand_in),
         ));
     }
-    if decision.way == Way::Local {
+    if decision.egress == Egress::Local {
         return Ok(Reply::Local);
     }
     if !is_carried(target.ip()) {

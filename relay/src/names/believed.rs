@@ -111,7 +111,7 @@ impl Resolver {
         let verdict = match answer.as_deref().map(reverse::names) {
             Some(Ok(names)) => match names.iter().find(|name| conf.is_under_cluster_domain(name)) {
                 Some(name) => {
-                    self.routes.learnt_from_cluster(name, &[address]);
+                    self.routes.learned_from_cluster(name, &[address]);
                     true
                 }
                 None => false,

@@ -16,7 +16,7 @@ use crate::trace::Traced;
 use crate::words;
 use bytes::Bytes;
 use kinject_protocol::NameFailure;
-use kinject_protocol::control::{Reply, Way};
+use kinject_protocol::control::{DnsTransport, Reply};
 use kinject_protocol::rules;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -65,7 +65,7 @@ impl Resolver {
         let traced = self.trace.reverse_lookup_here(query.name().as_bytes(), cause);
         let reason = match cause {
             Cause::Rule(_) => Reason::Rule,
-            Cause::Learnt | Cause::Pod(_) | Cause::Interface | Cause::Default => Reason::Unknown,
+            Cause::Learned | Cause::Pod(_) | Cause::Interface | Cause::Default => Reason::Unknown,
         };
         let answer = self.local.ask(query, reason).await;
         let answer = answer.unwrap_or_else(|| query.refusal(Code::NxDomain));
@@ -74,11 +74,11 @@ impl Resolver {
     }
 
     async fn exchange_by_name(&self, query: &Query<'_>, name: &str, traced: &mut Traced<'_>) -> Vec<u8> {
-        let only = self.routes.way_of_name(name);
-        if only == Some(rules::Way::Local) {
+        let only = self.routes.egress_of_name(name);
+        if only == Some(rules::Egress::Local) {
             let answer = self.local.ask(query, Reason::Rule).await;
             let answer = answer.unwrap_or_else(|| query.refusal(Code::NxDomain));
-            self.routes.learnt_locally(name, &message::addresses(&answer));
+            self.routes.learned_locally(name, &message::addresses(&answer));
             return answer;
         }
         let mut answer = self.exchange_in_cluster(query).await;
@@ -91,7 +91,7 @@ impl Resolver {
             answer = self.without_leading_here(query, name, answer, traced);
         }
         self.routes
-            .learnt_from_cluster(name, &message::addresses(&answer));
+            .learned_from_cluster(name, &message::addresses(&answer));
         answer
     }
 
@@ -102,10 +102,10 @@ impl Resolver {
     }
 
     /// The same for a program that asks by a function of libc.
-    pub(crate) async fn query(&self, way: Way, message: &[u8]) -> Reply {
+    pub(crate) async fn query(&self, way: DnsTransport, message: &[u8]) -> Reply {
         let answer = match way {
-            Way::Stream => self.exchange(message).await,
-            Way::Datagram => self.exchange_datagram(message).await,
+            DnsTransport::Stream => self.exchange(message).await,
+            DnsTransport::Datagram => self.exchange_datagram(message).await,
         };
         answer.map_or(Reply::NameFailed(NameFailure::NoRecovery), Reply::Answer)
     }
@@ -199,7 +199,7 @@ impl Resolver {
                 words::list(&addresses)
             }
         );
-        self.routes.learnt_locally(&name, &addresses);
+        self.routes.learned_locally(&name, &addresses);
         Some(answer)
     }
 }

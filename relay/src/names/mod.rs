@@ -8,7 +8,7 @@
 //!   names, [`reverse`] names addresses, [`local`] asks this machine's name servers, as long as they answer ([`breaker`]).
 //! - [`hosts`] are this machine's own names; [`believed`] says which answers, of whose name servers, are believed, and
 //!   [`advice`] tells the user of the others.
-//! - [`server`] is the session's name server over TCP, [`shown`] the resolv.conf that leads programs to it.
+//! - [`server`] is the session's name server over TCP, [`pod_resolv_conf`] the resolv.conf that leads programs to it.
 //! - [`pod`] is what the pod knows about names, [`order`] sorts addresses as RFC 6724 sees them from the pod.
 
 pub(crate) mod advice;
@@ -21,10 +21,10 @@ pub(crate) mod local;
 pub(crate) mod message;
 pub(crate) mod order;
 pub(crate) mod pod;
+pub(crate) mod pod_resolv_conf;
 pub(crate) mod query;
 pub(crate) mod resolv_conf;
 pub(crate) mod resolver;
 pub(crate) mod reverse;
 pub(crate) mod search;
 pub(crate) mod server;
-pub(crate) mod shown;

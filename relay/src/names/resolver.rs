@@ -23,7 +23,7 @@ use crate::words;
 use hickory_proto::rr::RecordType;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Family, Purpose, Reply};
-use kinject_protocol::rules::Way;
+use kinject_protocol::rules::Egress;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -86,8 +86,8 @@ impl Resolver {
         let Some(name) = std::str::from_utf8(name).ok().filter(|name| is_host_name(name)) else {
             return Reply::NameFailed(NameFailure::NotFound);
         };
-        let only = self.routes.way_of_name(name);
-        if only == Some(Way::Local) {
+        let only = self.routes.egress_of_name(name);
+        if only == Some(Egress::Local) {
             let asked = self.local.by_libc_for_a_rule(look_up_by_libc(name.to_owned()));
             // no answer at all is no positive answer
             let addresses = asked.await.unwrap_or_default();
@@ -113,7 +113,7 @@ impl Resolver {
                     self.drop_leading_here(name, &mut found.addresses, traced);
                 }
                 if !found.addresses.is_empty() {
-                    self.routes.learnt_from_cluster(name, &found.addresses);
+                    self.routes.learned_from_cluster(name, &found.addresses);
                     if purpose != Purpose::HostEntry {
                         order::sort(&mut found.addresses, &up.names.sources);
                     }
@@ -195,7 +195,7 @@ impl Resolver {
     }
 
     fn learn_locally(&self, name: &str, found: Found) -> Reply {
-        self.routes.learnt_locally(name, &found.addresses);
+        self.routes.learned_locally(name, &found.addresses);
         log::debug!(
             "lookup of {name}: {} from this machine",
             words::list(&found.addresses)

@@ -9,7 +9,7 @@ use super::resolver::{Resolver, TUNNEL_PATIENCE};
 use crate::trace::Traced;
 use crate::words;
 use kinject_protocol::NameFailure;
-use kinject_protocol::control::{Reply, Search, Way};
+use kinject_protocol::control::{DnsTransport, Reply, Search};
 use kinject_protocol::rules;
 
 /// A name to ask for, as bytes.
@@ -22,10 +22,10 @@ struct Candidate {
 
 impl Resolver {
     /// The answer that res_search(3) gives, or its `h_errno`.
-    pub(crate) async fn search(&self, way: Way, message: &[u8], search: Search) -> Reply {
+    pub(crate) async fn search(&self, way: DnsTransport, message: &[u8], search: Search) -> Reply {
         match (self.try_search(message, search).await, way) {
-            (Ok(answer), Way::Stream) => Reply::Answer(answer),
-            (Ok(answer), Way::Datagram) => Reply::Answer(message::cut(message, answer)),
+            (Ok(answer), DnsTransport::Stream) => Reply::Answer(answer),
+            (Ok(answer), DnsTransport::Datagram) => Reply::Answer(message::cut(message, answer)),
             (Err(failure), _) => Reply::NameFailed(failure),
         }
     }
@@ -33,8 +33,8 @@ impl Resolver {
     async fn try_search(&self, message: &[u8], search: Search) -> Result<Vec<u8>, NameFailure> {
         let query = Query::parse(message).map_err(|_| NameFailure::NoRecovery)?;
         let name = query.name();
-        let only = self.routes.way_of_name(&name);
-        if only == Some(rules::Way::Local) {
+        let only = self.routes.egress_of_name(&name);
+        if only == Some(rules::Egress::Local) {
             let answer = self
                 .exchange(message)
                 .await
@@ -58,7 +58,7 @@ impl Resolver {
         query: &Query<'_>,
         name: &str,
         search: Search,
-        only: Option<rules::Way>,
+        only: Option<rules::Egress>,
         traced: &mut Traced<'_>,
     ) -> Result<Vec<u8>, NameFailure> {
         let Ok(Ok(up)) = tokio::time::timeout(TUNNEL_PATIENCE, self.uplink.up()).await else {
@@ -85,7 +85,7 @@ impl Resolver {
                     }
                 }
                 self.routes
-                    .learnt_from_cluster(name, &message::addresses(&answer));
+                    .learned_from_cluster(name, &message::addresses(&answer));
                 Ok(answer)
             }
             Err(NameFailure::NotFound) if only.is_none() => {

@@ -5,8 +5,8 @@
 
 use super::Transport;
 use crate::log;
-use crate::processes;
-use crate::sock_diag::Inquiry;
+use crate::socket_watch::proc_fd;
+use crate::socket_watch::sock_diag::Inquiry;
 use kinject_protocol::membership;
 use netlink_packet_sock_diag::constants::{IPPROTO_TCP, IPPROTO_UDP};
 use std::cell::OnceCell;
@@ -88,10 +88,10 @@ impl SessionListeners {
             return known.is_ours;
         }
         // without proc(5) nobody is known to be of the session
-        let is_ours = processes::others().is_ok_and(|mut processes| {
+        let is_ours = proc_fd::others().is_ok_and(|mut processes| {
             // its memory is looked into, which may wait for the process, only where it has the socket
             processes.any(|process| {
-                processes::sockets(&process).any(|open| open == u64::from(inode))
+                proc_fd::sockets(&process).any(|open| open == u64::from(inode))
                     && membership::may_be_in_session(&process, &self.control, &self.library)
             })
         });

@@ -12,7 +12,7 @@ const FIXED: usize = 9 + 8 + 9;
 /// What stands for the rest of a text that was cut.
 const CUT: char = '…';
 
-/// The columns of a line: call, target, rule, way, result, time.
+/// The columns of a line: call, target, rule, egress, result, time.
 pub(super) struct Row(pub(super) [String; 6]);
 
 impl Row {

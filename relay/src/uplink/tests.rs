@@ -87,9 +87,9 @@ async fn a_dial_of_a_program_that_outlives_the_session_fails_instead_of_asking_t
     let test = async {
         let agent = Agent::start().await;
         let (events, _unheard) = mpsc::channel(8);
-        let (keeper, uplink) = Keeper::new(agent.connector(), events);
-        let established = keeper.connect().await.unwrap();
-        let session = tokio::task::spawn_local(keeper.run(established, |_| {}));
+        let (reconnector, uplink) = Reconnector::new(agent.connector(), events);
+        let established = reconnector.connect().await.unwrap();
+        let session = tokio::task::spawn_local(reconnector.run(established, |_| {}));
         uplink.up().await.unwrap();
         let mut attempts = 0;
         let dial = uplink.dial(async |up| {
@@ -117,10 +117,11 @@ async fn a_dial_of_a_program_that_outlives_the_session_fails_instead_of_asking_t
 async fn told_of_an_outage(shut: bool) -> Vec<String> {
     let agent = Agent::start().await;
     let (events, mut heard) = mpsc::channel(8);
-    let (keeper, uplink) = Keeper::new(agent.connector(), events);
-    let established = keeper.connect().await.unwrap();
+    let (reconnector, uplink) = Reconnector::new(agent.connector(), events);
+    let established = reconnector.connect().await.unwrap();
     let (renewed, mut is_renewed) = mpsc::channel(1);
-    let session = tokio::task::spawn_local(keeper.run(established, move |_| renewed.try_send(()).unwrap()));
+    let session =
+        tokio::task::spawn_local(reconnector.run(established, move |_| renewed.try_send(()).unwrap()));
     uplink.up().await.unwrap();
     agent.is_open.send_replace(!shut);
     agent.broken.notify_one();

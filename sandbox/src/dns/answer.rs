@@ -17,7 +17,7 @@ const LARGEST_LIMIT: u16 = 1232;
 
 /// By which way a question came, which decides how long an answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Transport {
     /// An answer that is too long is cut, and the asker comes again over TCP.
     Udp,
     /// Every answer fits.
@@ -25,7 +25,7 @@ pub enum Way {
 }
 
 /// Answers one message. `None` for what deserves no answer: noise, and answers to questions never asked.
-pub fn answer(records: &Records, question: &[u8], way: Way) -> Option<Result<Vec<u8>, ProtoError>> {
+pub fn answer(records: &Records, question: &[u8], way: Transport) -> Option<Result<Vec<u8>, ProtoError>> {
     if question.len() < HEADER {
         return None;
     }
@@ -105,11 +105,11 @@ fn targets(records: &Records, found: &[Record]) -> Vec<Record> {
         .collect()
 }
 
-fn encode(response: &Message, request: &Message, way: Way) -> Result<Vec<u8>, ProtoError> {
+fn encode(response: &Message, request: &Message, way: Transport) -> Result<Vec<u8>, ProtoError> {
     let bytes = response.to_vec()?;
     let asked = request.edns.as_ref().map_or(SMALLEST_LIMIT, Edns::max_payload);
     let limit = asked.clamp(SMALLEST_LIMIT, LARGEST_LIMIT);
-    if way == Way::Tcp || bytes.len() <= usize::from(limit) {
+    if way == Transport::Tcp || bytes.len() <= usize::from(limit) {
         return Ok(bytes);
     }
     response.truncate().to_vec()

@@ -7,6 +7,6 @@ mod answer;
 mod records;
 mod server;
 
-pub use answer::{Way, answer};
+pub use answer::{Transport, answer};
 pub use records::Records;
 pub use server::{Server, TCP_IDLE};

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::answer::{Way, answer};
+use super::answer::{Transport, answer};
 use super::records::Records;
 
 /// How long a TCP connection may stay without a question (RFC 7766 asks for "a few seconds").
@@ -58,7 +58,7 @@ async fn serve_udp(socket: UdpSocket, records: Arc<Records>) {
 
 async fn answer_datagram(socket: &UdpSocket, records: &Records, buffer: &mut [u8]) -> io::Result<()> {
     let (length, peer) = socket.recv_from(buffer).await?;
-    if let Some(bytes) = answer(records, &buffer[..length], Way::Udp) {
+    if let Some(bytes) = answer(records, &buffer[..length], Transport::Udp) {
         socket.send_to(&bytes.map_err(io::Error::other)?, peer).await?;
     }
     Ok(())
@@ -83,7 +83,7 @@ async fn serve_stream(mut stream: TcpStream, records: Arc<Records>) -> io::Resul
     let mut buffer = Vec::new();
     while let Ok(question) = timeout(TCP_IDLE, read_question(&mut stream, &mut buffer)).await {
         question?;
-        let Some(bytes) = answer(&records, &buffer, Way::Tcp) else {
+        let Some(bytes) = answer(&records, &buffer, Transport::Tcp) else {
             break;
         };
         let bytes = bytes.map_err(io::Error::other)?;

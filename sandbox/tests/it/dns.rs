@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
-use kinject_sandbox::dns::{Records, Server, Way, answer};
+use kinject_sandbox::dns::{Records, Server, Transport, answer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -20,7 +20,7 @@ fn question(name: &str, kind: RecordType) -> Message {
     message
 }
 
-fn ask_message(message: &Message, way: Way) -> Message {
+fn ask_message(message: &Message, way: Transport) -> Message {
     let records = Records::of_world().unwrap();
     let bytes = answer(&records, &message.to_vec().unwrap(), way)
         .unwrap()
@@ -33,7 +33,7 @@ fn ask_message(message: &Message, way: Way) -> Message {
 }
 
 fn ask(name: &str, kind: RecordType) -> Message {
-    ask_message(&question(name, kind), Way::Tcp)
+    ask_message(&question(name, kind), Transport::Tcp)
 }
 
 fn addresses(records: &[Record]) -> Vec<Ipv4Addr> {
@@ -201,10 +201,10 @@ fn a_pod_is_found_by_the_name_of_its_address() {
 #[test]
 fn an_answer_that_does_not_fit_a_datagram_is_cut() {
     let message = question("db.default.svc.cluster.local", RecordType::SRV);
-    let cut = ask_message(&message, Way::Udp);
+    let cut = ask_message(&message, Transport::Udp);
     assert!(cut.metadata.truncation);
     assert!(cut.answers.is_empty());
-    let whole = ask_message(&message, Way::Tcp);
+    let whole = ask_message(&message, Transport::Tcp);
     assert!(!whole.metadata.truncation);
     assert_eq!(whole.answers.len(), 27);
 }
@@ -212,9 +212,9 @@ fn an_answer_that_does_not_fit_a_datagram_is_cut() {
 #[test]
 fn a_larger_datagram_is_sent_to_who_takes_it() {
     let mut message = question("echo.default.svc.cluster.local", RecordType::SRV);
-    assert!(ask_message(&message, Way::Udp).metadata.truncation);
+    assert!(ask_message(&message, Transport::Udp).metadata.truncation);
     message.set_edns(Edns::new().set_max_payload(4096).clone());
-    let response = ask_message(&message, Way::Udp);
+    let response = ask_message(&message, Transport::Udp);
     assert_eq!(response.answers.len(), 9);
     assert_eq!(response.edns.unwrap().max_payload(), 1232);
 }
@@ -222,13 +222,13 @@ fn a_larger_datagram_is_sent_to_who_takes_it() {
 #[test]
 fn noise_is_refused_or_ignored() {
     let records = Records::of_world().unwrap();
-    assert!(answer(&records, b"short", Way::Udp).is_none());
+    assert!(answer(&records, b"short", Transport::Udp).is_none());
     let mut response = question("web", RecordType::A);
     response.metadata.message_type = MessageType::Response;
-    assert!(answer(&records, &response.to_vec().unwrap(), Way::Udp).is_none());
+    assert!(answer(&records, &response.to_vec().unwrap(), Transport::Udp).is_none());
 
     let garbage = [0x12, 0x34, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
-    let bytes = answer(&records, &garbage, Way::Udp).unwrap().unwrap();
+    let bytes = answer(&records, &garbage, Transport::Udp).unwrap().unwrap();
     let response = Message::from_vec(&bytes).unwrap();
     assert_eq!(
         (response.metadata.id, response.metadata.response_code),
@@ -241,19 +241,19 @@ fn what_is_no_ordinary_question_is_refused() {
     let mut chaos = question("version.bind", RecordType::TXT);
     chaos.queries[0].query_class = DNSClass::CH;
     assert_eq!(
-        ask_message(&chaos, Way::Udp).metadata.response_code,
+        ask_message(&chaos, Transport::Udp).metadata.response_code,
         ResponseCode::Refused
     );
     let mut two = question("web", RecordType::A);
     two.add_query(Query::query(Name::root(), RecordType::A));
     assert_eq!(
-        ask_message(&two, Way::Udp).metadata.response_code,
+        ask_message(&two, Transport::Udp).metadata.response_code,
         ResponseCode::FormErr
     );
     let mut notify = question("web", RecordType::A);
     notify.metadata.op_code = OpCode::Notify;
     assert_eq!(
-        ask_message(&notify, Way::Udp).metadata.response_code,
+        ask_message(&notify, Transport::Udp).metadata.response_code,
         ResponseCode::NotImp
     );
 }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use kinject_protocol::control::{Family, Purpose, Request};
-use kinject_protocol::executable::Obstacle;
+use kinject_protocol::executable::InjectionBlocker;
 use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, interpreter, shell, static_c};
 use kinject_tests::running::{Outcome, run};
@@ -179,12 +179,12 @@ fn what_a_program_of_the_session_asks_for_is_traced_and_logged_in_lines_that_no_
         purpose: Purpose::AddressInfo,
         name: hostile,
     };
-    let outsider = Request::Outsider {
-        obstacle: Obstacle::Static,
+    let uninjectable = Request::Uninjectable {
+        blocker: InjectionBlocker::Static,
         is_refused: false,
         program: hostile,
     };
-    let messages = [look_up, outsider].map(|request| {
+    let messages = [look_up, uninjectable].map(|request| {
         let bytes = request.encode().to_vec();
         bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
     });

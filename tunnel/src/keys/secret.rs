@@ -208,7 +208,10 @@ mod tests {
     fn a_file_of_another_user_is_refused() {
         // SAFETY: the call has no preconditions and cannot fail
         if unsafe { libc::geteuid() } != 0 {
-            return kinject_test_support::skip::not_run("keys of another user", "only root can give a file away");
+            return kinject_test_support::skip::not_run(
+                "keys of another user",
+                "only root can give a file away",
+            );
         }
         let error = read_after(&[7; 32], |path| chown(path, Some(65534), None).unwrap())
             .err()

@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 
 use super::Effort;
 use super::api::Api;
-use super::figures::{Figure, Part, Results, Way};
+use super::figures::{Figure, Part, Results, Setup};
 use super::helper::tied;
-use super::load::Place;
+use super::load::LoadGenerator;
 use super::pods::{BareJob, Inside, Namespace};
 use super::port_forward::PortForward;
 use super::programs::{Programs, installed, text};
@@ -27,9 +27,9 @@ const SOURCE_PORT: u16 = 7002;
 const IMAGE: &str = "kinject-agent:bench";
 
 /// The two ways of kinject, as its command line has them.
-const TRANSPORTS: [(Way, &str); 2] = [
-    (Way::KinjectProxy, "proxy"),
-    (Way::KinjectPortForward, "port-forward"),
+const TRANSPORTS: [(Setup, &str); 2] = [
+    (Setup::KinjectProxy, "proxy"),
+    (Setup::KinjectPortForward, "port-forward"),
 ];
 
 /// Runs the part.
@@ -93,14 +93,15 @@ impl<'a> Scene<'a> {
         for round in 1..=effort.rounds {
             results.round(PART, round, effort.rounds)?;
             for load in &LOADS {
-                results.measure((PART, load.figure, Way::Direct), || {
+                results.measure((PART, load.figure, Setup::Direct), || {
                     load.run(&self.inside(&inside), &format!("{ECHO}:{}", load.port), effort)
                 })?;
-                results.measure((PART, load.figure, Way::KubectlPortForward), || {
+                results.measure((PART, load.figure, Setup::KubectlPortForward), || {
                     self.through_kubectl(load, effort)
                 })?;
                 for (way, session) in &sessions {
-                    let place = Place::preloaded(&self.programs.load(), tied, session.variables().clone());
+                    let place =
+                        LoadGenerator::preloaded(&self.programs.load(), tied, session.variables().clone());
                     results.measure((PART, load.figure, *way), || {
                         load.run(&place, &format!("{ECHO}:{}", load.port), effort)
                     })?;
@@ -113,14 +114,14 @@ impl<'a> Scene<'a> {
         Ok(job)
     }
 
-    fn inside<'b>(&self, inside: &'b Inside) -> Place<'b> {
-        Place::bare(&self.programs.load(), |program| inside.command(program))
+    fn inside<'b>(&self, inside: &'b Inside) -> LoadGenerator<'b> {
+        LoadGenerator::bare(&self.programs.load(), |program| inside.command(program))
     }
 
     /// A kubectl for each load: a connection that a program breaks off can be its last.
     fn through_kubectl(&self, load: &Load, effort: &Effort) -> Result<f64> {
         let forward = PortForward::start(self.cluster, ECHO_NAME, &[load.port], self.folder)?;
-        let place = Place::bare(&self.programs.load(), tied);
+        let place = LoadGenerator::bare(&self.programs.load(), tied);
         load.run(&place, &forward.address(load.port)?, effort)
             .with_context(|| format!("kubectl said: {}", forward.last_words()))
     }
@@ -130,7 +131,7 @@ impl<'a> Scene<'a> {
         for round in 1..=effort.sessions {
             eprintln!("{}: start {round} of {}", PART.title(), effort.sessions);
             self.alone(results)?;
-            results.measure((PART, Figure::Start, Way::BarePod), || {
+            results.measure((PART, Figure::Start, Setup::BarePod), || {
                 Ok(job.time()?.as_secs_f64())
             })?;
             for (way, transport) in TRANSPORTS {
@@ -190,7 +191,7 @@ const LOADS: [Load; 4] = [
 ];
 
 impl Load {
-    fn run(&self, place: &Place, address: &str, effort: &Effort) -> Result<f64> {
+    fn run(&self, place: &LoadGenerator, address: &str, effort: &Effort) -> Result<f64> {
         let seconds = effort.seconds.to_string();
         place.number(&[self.name, address, "--seconds", &seconds], self.key)
     }

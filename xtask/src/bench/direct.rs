@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::Effort;
 use super::agent::Agent;
-use super::figures::{Figure, Part, Results, Way};
+use super::figures::{Figure, Part, Results, Setup};
 use super::helper::Helper;
-use super::load::{Place, number};
+use super::load::{LoadGenerator, number};
 use super::namespaces::{SERVER, Wire};
 use super::programs::{Programs, installed, text};
 use super::session::{Session, resident_kib};
@@ -41,22 +41,25 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
     })?;
     let enter = |program: &str| wire.client.command(program);
     let session = agent.session(programs, enter)?;
-    let mut ways = vec![(Way::Direct, Place::bare(&programs.load(), enter))];
+    let mut ways = vec![(Setup::Direct, LoadGenerator::bare(&programs.load(), enter))];
     let _ssh = match missing() {
         None => {
             let mut ssh = Ssh::start(&wire, folder.path())?;
-            let place = Place::preloaded(&programs.load(), enter, ssh.variables().clone());
+            let place = LoadGenerator::preloaded(&programs.load(), enter, ssh.variables().clone());
             ssh.wait(&place, &echo())?;
-            ways.push((Way::Torsocks, place));
+            ways.push((Setup::Torsocks, place));
             Some(ssh)
         }
         Some(packages) => {
-            results.skip(Way::Torsocks.name(), &format!("not installed: {packages}"));
+            results.skip(Setup::Torsocks.name(), &format!("not installed: {packages}"));
             None
         }
     };
     let variables = session.variables().clone();
-    ways.push((Way::Kinject, Place::preloaded(&programs.load(), enter, variables)));
+    ways.push((
+        Setup::Kinject,
+        LoadGenerator::preloaded(&programs.load(), enter, variables),
+    ));
 
     for round in 1..=effort.rounds {
         results.round(PART, round, effort.rounds)?;
@@ -70,14 +73,14 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
             let address = format!("{SERVER}:{port}");
             let seconds = effort.seconds.to_string();
             // torsocks carries none
-            for (way, place) in ways.iter().filter(|(way, _)| *way != Way::Torsocks) {
+            for (way, place) in ways.iter().filter(|(way, _)| *way != Setup::Torsocks) {
                 results.measure((PART, figure, *way), || {
                     place.number(&[load, &address, "--seconds", &seconds], key)
                 })?;
             }
         }
     }
-    results.measure((PART, Figure::StreamsMemory, Way::Kinject), || {
+    results.measure((PART, Figure::StreamsMemory, Setup::Kinject), || {
         let place = ways.last().map(|(_, place)| place).context("no way")?;
         place.run(&["download", &source(), "--streams", "64"])?;
         Ok(settled(session.relay())? * 1024.0 / 1e6)
@@ -90,20 +93,20 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
     results.add(
         PART,
         Figure::Start,
-        Way::Kinject,
+        Setup::Kinject,
         session.started_in().as_secs_f64(),
     );
-    let place = Place::preloaded(&programs.load(), enter, session.variables().clone());
+    let place = LoadGenerator::preloaded(&programs.load(), enter, session.variables().clone());
     match idle(&session, &place) {
         Ok(idle) => {
-            results.add(PART, Figure::IdleErrors, Way::Kinject, idle.errors);
+            results.add(PART, Figure::IdleErrors, Setup::Kinject, idle.errors);
             results.add(
                 PART,
                 Figure::RelayMemory,
-                Way::Kinject,
+                Setup::Kinject,
                 idle.resident_kib * 1024.0 / 1e6,
             );
-            results.add(PART, Figure::IdleMemory, Way::Kinject, idle.each_kib);
+            results.add(PART, Figure::IdleMemory, Setup::Kinject, idle.each_kib);
         }
         Err(error) => {
             results.check_interrupt()?;
@@ -191,7 +194,7 @@ struct Idle {
 }
 
 /// What a relay takes at first, and what many idle connections take on top.
-fn idle(session: &Session, place: &Place) -> Result<Idle> {
+fn idle(session: &Session, place: &LoadGenerator) -> Result<Idle> {
     // What the first connection brings into memory is the relay's own share.
     place.run(&["connect", &echo(), "--seconds", "0.2"])?;
     let resident_kib = settled(session.relay())?;

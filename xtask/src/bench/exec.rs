@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use super::Effort;
 use super::agent::Agent;
 use super::direct::missing;
-use super::figures::{Figure, Part, Results, Way};
+use super::figures::{Figure, Part, Results, Setup};
 use super::helper::tied;
-use super::load::{Place, Variables, number};
+use super::load::{LoadGenerator, Variables, number};
 use super::programs::{Programs, text};
 use super::ssh;
 
@@ -33,12 +33,12 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
     let endpoint = format!("unix:{}", text(&folder.path().join("agent.sock"))?);
     let agent = Agent::start(programs, endpoint, folder.path(), tied)?;
     let session = agent.session(programs, tied)?;
-    let mut ways = vec![(Way::Direct, Variables::new())];
+    let mut ways = vec![(Setup::Direct, Variables::new())];
     match missing() {
-        None => ways.push((Way::Torsocks, ssh::torsocks(folder.path())?)),
+        None => ways.push((Setup::Torsocks, ssh::torsocks(folder.path())?)),
         Some(packages) => results.skip("exec with torsocks", &format!("not installed: {packages}")),
     }
-    ways.push((Way::Kinject, session.variables().clone()));
+    ways.push((Setup::Kinject, session.variables().clone()));
 
     let environments = folder.path().join("environments");
     let named: BTreeMap<&str, &Variables> = ways
@@ -46,14 +46,14 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
         .map(|(way, variables)| (way.name(), variables))
         .collect();
     fs::write(&environments, serde_json::to_vec(&named)?).context("writing the environments")?;
-    let places: Vec<(Way, Place)> = ways
+    let places: Vec<(Setup, LoadGenerator)> = ways
         .iter()
         .map(|(way, variables)| {
-            let place = Place::preloaded(&programs.load(), tied, variables.clone());
+            let place = LoadGenerator::preloaded(&programs.load(), tied, variables.clone());
             (*way, place)
         })
         .collect();
-    let bare = Place::bare(&programs.load(), tied);
+    let bare = LoadGenerator::bare(&programs.load(), tied);
     for round in 1..=effort.rounds {
         results.round(PART, round, effort.rounds)?;
         results.check_interrupt()?;
@@ -73,7 +73,7 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
             );
             results.add(PART, Figure::UnixConnect, *way, number(&taken, "unix_us")?);
             // torsocks forbids datagram sockets, which are among them
-            if *way == Way::Torsocks {
+            if *way == Setup::Torsocks {
                 continue;
             }
             results.check_interrupt()?;

@@ -36,19 +36,19 @@ impl Part {
     }
 
     /// What the other ways are compared with: the way of which a ratio is printed.
-    pub(crate) fn bases(self) -> &'static [Way] {
+    pub(crate) fn bases(self) -> &'static [Setup] {
         match self {
-            Self::Direct => &[Way::Direct, Way::Torsocks],
-            Self::Exec => &[Way::Direct, Way::Torsocks],
-            Self::Names => &[Way::Direct],
-            Self::Cluster => &[Way::Direct, Way::KubectlPortForward],
+            Self::Direct => &[Setup::Direct, Setup::Torsocks],
+            Self::Exec => &[Setup::Direct, Setup::Torsocks],
+            Self::Names => &[Setup::Direct],
+            Self::Cluster => &[Setup::Direct, Setup::KubectlPortForward],
         }
     }
 }
 
 /// How bytes travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Way {
+pub(crate) enum Setup {
     /// Nothing in between: over the wire, inside of the cluster, or with nothing preloaded.
     Direct,
     Torsocks,
@@ -60,7 +60,7 @@ pub(crate) enum Way {
     BarePod,
 }
 
-impl Way {
+impl Setup {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
@@ -184,7 +184,7 @@ pub(crate) struct Results {
     patience: Duration,
     /// How idle the machine was before each round.
     idle: Vec<f64>,
-    series: BTreeMap<(Part, Figure, Way), Vec<f64>>,
+    series: BTreeMap<(Part, Figure, Setup), Vec<f64>>,
     /// What could not be measured, and why.
     pub(crate) skipped: Vec<String>,
     /// What should have worked and did not.
@@ -230,7 +230,7 @@ impl Results {
         self.interrupt.check()
     }
 
-    pub(crate) fn add(&mut self, part: Part, figure: Figure, way: Way, value: f64) {
+    pub(crate) fn add(&mut self, part: Part, figure: Figure, way: Setup, value: f64) {
         eprintln!(
             "  {:28} {:22} {}",
             figure.name(),
@@ -244,7 +244,7 @@ impl Results {
     /// and goes on without it when it fails.
     pub(crate) fn measure(
         &mut self,
-        (part, figure, way): (Part, Figure, Way),
+        (part, figure, way): (Part, Figure, Setup),
         measurement: impl FnOnce() -> Result<f64>,
     ) -> Result<()> {
         self.rest()?;
@@ -271,12 +271,12 @@ impl Results {
     }
 
     /// The median of the rounds.
-    pub(crate) fn median(&self, part: Part, figure: Figure, way: Way) -> Option<f64> {
+    pub(crate) fn median(&self, part: Part, figure: Figure, way: Setup) -> Option<f64> {
         median(self.series.get(&(part, figure, way))?)
     }
 
     /// The median of the rounds' ratios: what disturbs one round disturbs both of its values.
-    pub(crate) fn ratio(&self, part: Part, figure: Figure, way: Way, base: Way) -> Option<f64> {
+    pub(crate) fn ratio(&self, part: Part, figure: Figure, way: Setup, base: Setup) -> Option<f64> {
         let values = self.series.get(&(part, figure, way))?;
         let bases = self.series.get(&(part, figure, base))?;
         if values.len() != bases.len() {
@@ -291,7 +291,7 @@ impl Results {
     }
 
     /// Figures and ways of a part that have values, in order.
-    pub(crate) fn of(&self, part: Part) -> impl Iterator<Item = (Figure, Way)> {
+    pub(crate) fn of(&self, part: Part) -> impl Iterator<Item = (Figure, Setup)> {
         self.series
             .keys()
             .filter(move |(of, _, _)| *of == part)
@@ -345,16 +345,16 @@ mod tests {
     fn a_ratio_is_taken_round_by_round() {
         let mut results = Results::for_test();
         for (value, base) in [(10.0, 5.0), (2.0, 1.0), (300.0, 100.0)] {
-            results.add(Part::Direct, Figure::Connect, Way::Kinject, value);
-            results.add(Part::Direct, Figure::Connect, Way::Torsocks, base);
+            results.add(Part::Direct, Figure::Connect, Setup::Kinject, value);
+            results.add(Part::Direct, Figure::Connect, Setup::Torsocks, base);
         }
-        let ratio = results.ratio(Part::Direct, Figure::Connect, Way::Kinject, Way::Torsocks);
+        let ratio = results.ratio(Part::Direct, Figure::Connect, Setup::Kinject, Setup::Torsocks);
         assert_eq!(ratio, Some(2.0));
         assert_eq!(
-            results.median(Part::Direct, Figure::Connect, Way::Kinject),
+            results.median(Part::Direct, Figure::Connect, Setup::Kinject),
             Some(10.0)
         );
-        assert_eq!(results.median(Part::Exec, Figure::Connect, Way::Kinject), None);
+        assert_eq!(results.median(Part::Exec, Figure::Connect, Setup::Kinject), None);
     }
 
     #[test]

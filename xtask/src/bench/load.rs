@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 pub(crate) type Variables = BTreeMap<String, String>;
 
 /// Where and in what environment the load generator runs.
-pub(crate) struct Place<'a> {
+pub(crate) struct LoadGenerator<'a> {
     /// Makes a command for a program, in the right namespaces.
     pub(crate) enter: Box<dyn Fn(&str) -> Command + 'a>,
     /// What is preloaded, and what the preloaded needs.
@@ -27,7 +27,7 @@ pub(crate) struct Place<'a> {
     pub(crate) program: PathBuf,
 }
 
-impl<'a> Place<'a> {
+impl<'a> LoadGenerator<'a> {
     /// The place that `enter` leads to, with nothing preloaded.
     pub(crate) fn bare(program: &Path, enter: impl Fn(&str) -> Command + 'a) -> Self {
         Self::preloaded(program, enter, Variables::new())

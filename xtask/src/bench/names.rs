@@ -5,9 +5,9 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::Effort;
-use super::figures::{Figure, Part, Results, Way};
+use super::figures::{Figure, Part, Results, Setup};
 use super::helper::tied;
-use super::load::Place;
+use super::load::LoadGenerator;
 use super::programs::{Programs, text};
 
 const PART: Part = Part::Names;
@@ -39,8 +39,8 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
     };
     let load = programs.load();
     let ways = [
-        (Way::Direct, Place::bare(&load, bare)),
-        (Way::Kinject, Place::bare(&load, injected)),
+        (Setup::Direct, LoadGenerator::bare(&load, bare)),
+        (Setup::Kinject, LoadGenerator::bare(&load, injected)),
     ];
     let count = effort.lookups.to_string();
     let fresh = ["lookup", PODS, "--fresh", "--count", &count];

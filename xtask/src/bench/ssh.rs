@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::helper::Helper;
-use super::load::{Place, Variables};
+use super::load::{LoadGenerator, Variables};
 use super::namespaces::{SERVER, Wire};
 use super::programs::text;
 use crate::process;
@@ -105,7 +105,7 @@ impl Ssh {
     }
 
     /// Waits until a byte comes back through it.
-    pub(crate) fn wait(&mut self, place: &Place, address: &str) -> Result<()> {
+    pub(crate) fn wait(&mut self, place: &LoadGenerator, address: &str) -> Result<()> {
         process::wait_for("torsocks through ssh -D", PATIENCE, || {
             self._client.check()?;
             Ok(place

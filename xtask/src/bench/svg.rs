@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::figures::{Figure, Part, Results, Way};
+use super::figures::{Figure, Part, Results, Setup};
 
 const WIDTH: f64 = 760.0;
 const LABELS: f64 = 190.0;
@@ -17,7 +17,7 @@ pub(crate) fn draw(results: &Results) -> String {
     let mut body = String::new();
     let mut top = MARGIN;
     for part in Part::ALL {
-        let ways: Vec<(Figure, Way)> = results.of(part).collect();
+        let ways: Vec<(Figure, Setup)> = results.of(part).collect();
         if ways.is_empty() {
             continue;
         }
@@ -38,8 +38,8 @@ pub(crate) fn draw(results: &Results) -> String {
 }
 
 /// Draws one figure below `top` and returns where it ends.
-fn figure(body: &mut String, results: &Results, part: Part, group: &[(Figure, Way)], top: f64) -> f64 {
-    let median = |(figure, way): &(Figure, Way)| results.median(part, *figure, *way).unwrap_or_default();
+fn figure(body: &mut String, results: &Results, part: Part, group: &[(Figure, Setup)], top: f64) -> f64 {
+    let median = |(figure, way): &(Figure, Setup)| results.median(part, *figure, *way).unwrap_or_default();
     let longest = group.iter().map(median).fold(0.0, f64::max);
     let Some((figure, _)) = group.first() else {
         return top;
@@ -81,12 +81,12 @@ fn text(body: &mut String, x: f64, y: f64, class: &str, words: &str) {
     );
 }
 
-fn colour(way: Way) -> &'static str {
+fn colour(way: Setup) -> &'static str {
     match way {
-        Way::Direct | Way::BarePod => "#b8c0cc",
-        Way::Torsocks | Way::KubectlPortForward => "#e0a458",
-        Way::Kinject | Way::KinjectProxy => "#2f6fbb",
-        Way::KinjectPortForward => "#7aa7d9",
+        Setup::Direct | Setup::BarePod => "#b8c0cc",
+        Setup::Torsocks | Setup::KubectlPortForward => "#e0a458",
+        Setup::Kinject | Setup::KinjectProxy => "#2f6fbb",
+        Setup::KinjectPortForward => "#7aa7d9",
     }
 }
 
@@ -97,8 +97,8 @@ mod tests {
     #[test]
     fn the_longest_bar_has_all_the_room_and_words_are_escaped() {
         let mut results = Results::for_test();
-        results.add(Part::Direct, Figure::Connect, Way::Direct, 4000.0);
-        results.add(Part::Direct, Figure::Connect, Way::Kinject, 1000.0);
+        results.add(Part::Direct, Figure::Connect, Setup::Direct, 4000.0);
+        results.add(Part::Direct, Figure::Connect, Setup::Kinject, 1000.0);
         let svg = draw(&results);
         assert!(svg.contains(r#"width="444.0""#), "{svg}");
         assert!(svg.contains(r#"width="111.0""#), "{svg}");

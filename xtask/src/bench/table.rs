@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::figures::{Part, Results, Way};
+use super::figures::{Part, Results, Setup};
 use super::targets::Verdict;
 
 /// All that was measured of a part, each value beside its ratios. Nothing, if nothing was.
@@ -25,7 +25,7 @@ pub(crate) fn of_part(results: &Results, part: Part) -> Option<String> {
     (!rows.is_empty()).then(|| render(&header, &rows))
 }
 
-fn ratio(results: &Results, part: Part, figure: super::figures::Figure, way: Way, base: Way) -> String {
+fn ratio(results: &Results, part: Part, figure: super::figures::Figure, way: Setup, base: Setup) -> String {
     // A difference in percent has no ratio worth reading.
     if way == base || figure == super::figures::Figure::StalledCost {
         return String::new();
@@ -90,8 +90,8 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let mut results = Results::for_test();
-        results.add(Part::Direct, Figure::RoundTrip, Way::Direct, 60.0);
-        results.add(Part::Direct, Figure::RoundTrip, Way::Kinject, 120.0);
+        results.add(Part::Direct, Figure::RoundTrip, Setup::Direct, 60.0);
+        results.add(Part::Direct, Figure::RoundTrip, Setup::Kinject, 120.0);
         let table = of_part(&results, Part::Direct).unwrap();
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 4);

@@ -1,6 +1,6 @@
 //! What is to be reached, and whether it was.
 
-use super::figures::{Figure, Part, Results, Way};
+use super::figures::{Figure, Part, Results, Setup};
 
 /// A target beside what was measured.
 pub(crate) struct Verdict {
@@ -14,15 +14,15 @@ pub(crate) struct Verdict {
 /// How a measurement becomes the number that is compared.
 enum Measure {
     /// The value over that of another way.
-    Ratio(Way, Way),
+    Ratio(Setup, Setup),
     /// The value over that of another figure of the same way.
-    OverFigure(Way, Figure),
+    OverFigure(Setup, Figure),
     /// The value itself.
-    Value(Way),
+    Value(Setup),
     /// The value less that of another way.
-    Added(Way, Way),
+    Added(Setup, Setup),
     /// What one way adds over what another one adds.
-    AddedRatio(Way, Way),
+    AddedRatio(Setup, Setup),
 }
 
 enum Bound {
@@ -53,7 +53,7 @@ const fn target(what: &'static str, part: Part, figure: Figure, measure: Measure
 use Bound::{AtLeast, AtMost, Below};
 use Measure::{Added, AddedRatio, OverFigure, Ratio, Value};
 use Part::{Cluster, Direct, Exec, Names};
-use Way::{BarePod, Kinject, KinjectPortForward, KinjectProxy, KubectlPortForward, Torsocks};
+use Setup::{BarePod, Kinject, KinjectPortForward, KinjectProxy, KubectlPortForward, Torsocks};
 
 const PROXY: Measure = Ratio(KinjectProxy, KubectlPortForward);
 const PORT_FORWARD: Measure = Ratio(KinjectPortForward, KubectlPortForward);
@@ -62,30 +62,30 @@ const TORSOCKS: Measure = Ratio(Kinject, Torsocks);
 #[rustfmt::skip]
 const TARGETS: [Target; 34] = [
     target("connect + 1-byte echo", Direct, Figure::Connect, TORSOCKS, AtLeast(1.5)),
-    target("1-byte round trip", Direct, Figure::RoundTrip, Ratio(Kinject, Way::Direct), AtMost(2.4)),
+    target("1-byte round trip", Direct, Figure::RoundTrip, Ratio(Kinject, Setup::Direct), AtMost(2.4)),
     target("1-byte round trip", Direct, Figure::RoundTrip, TORSOCKS, Below(1.0)),
     target("download", Direct, Figure::Download, TORSOCKS, AtLeast(2.0)),
     target("upload", Direct, Figure::Upload, TORSOCKS, AtLeast(2.0)),
     target("64 streams at once", Direct, Figure::Streams, OverFigure(Kinject, Figure::Download), AtLeast(1.0)),
     target("a stalled reader costs the others", Direct, Figure::StalledCost, Value(Kinject), Below(5.0)),
-    target("datagram there and back", Direct, Figure::DatagramEcho, Ratio(Kinject, Way::Direct), AtMost(2.5)),
+    target("datagram there and back", Direct, Figure::DatagramEcho, Ratio(Kinject, Setup::Direct), AtMost(2.5)),
     target("60,000 datagrams/s one way, lost", Direct, Figure::DatagramsLost, Value(Kinject), AtMost(0.0)),
     target("2,000 connections open, errors", Direct, Figure::IdleErrors, Value(Kinject), AtMost(0.0)),
     target("relay, resident", Direct, Figure::RelayMemory, Value(Kinject), AtMost(15.0)),
     target("relay, each idle connection", Direct, Figure::IdleMemory, Value(Kinject), AtMost(64.0)),
     target("exec of /bin/true, added", Exec, Figure::Exec, AddedRatio(Kinject, Torsocks), AtMost(0.5)),
-    target("exec of /bin/true, added", Exec, Figure::Exec, Added(Kinject, Way::Direct), AtMost(110.0)),
-    target("connect to loopback, added", Exec, Figure::LoopbackConnect, Added(Kinject, Way::Direct), AtMost(1.0)),
-    target("connect to a Unix socket, added", Exec, Figure::UnixConnect, Added(Kinject, Way::Direct), AtMost(1.0)),
-    target("lookup of a new name, added", Names, Figure::FreshLookup, Added(Kinject, Way::Direct), AtMost(200.0)),
+    target("exec of /bin/true, added", Exec, Figure::Exec, Added(Kinject, Setup::Direct), AtMost(110.0)),
+    target("connect to loopback, added", Exec, Figure::LoopbackConnect, Added(Kinject, Setup::Direct), AtMost(1.0)),
+    target("connect to a Unix socket, added", Exec, Figure::UnixConnect, Added(Kinject, Setup::Direct), AtMost(1.0)),
+    target("lookup of a new name, added", Names, Figure::FreshLookup, Added(Kinject, Setup::Direct), AtMost(200.0)),
     target("lookup of a known name", Names, Figure::Lookup, Value(Kinject), AtMost(60.0)),
-    target("getsockopt of another option, added", Exec, Figure::GetSockOpt, Added(Kinject, Way::Direct), AtMost(100.0)),
-    target("getpeername on loopback, added", Exec, Figure::GetPeerName, Added(Kinject, Way::Direct), AtMost(100.0)),
-    target("sendto on loopback, added", Exec, Figure::SendTo, Added(Kinject, Way::Direct), AtMost(100.0)),
-    target("sendto with a heap's address, added", Exec, Figure::SendToHeap, Added(Kinject, Way::Direct), AtMost(100.0)),
-    target("recvfrom, added", Exec, Figure::ReceiveFrom, Added(Kinject, Way::Direct), AtMost(100.0)),
-    target("open of another file, added", Exec, Figure::Open, Added(Kinject, Way::Direct), AtMost(100.0)),
-    target("stat of another file, added", Exec, Figure::Status, Added(Kinject, Way::Direct), AtMost(100.0)),
+    target("getsockopt of another option, added", Exec, Figure::GetSockOpt, Added(Kinject, Setup::Direct), AtMost(100.0)),
+    target("getpeername on loopback, added", Exec, Figure::GetPeerName, Added(Kinject, Setup::Direct), AtMost(100.0)),
+    target("sendto on loopback, added", Exec, Figure::SendTo, Added(Kinject, Setup::Direct), AtMost(100.0)),
+    target("sendto with a heap's address, added", Exec, Figure::SendToHeap, Added(Kinject, Setup::Direct), AtMost(100.0)),
+    target("recvfrom, added", Exec, Figure::ReceiveFrom, Added(Kinject, Setup::Direct), AtMost(100.0)),
+    target("open of another file, added", Exec, Figure::Open, Added(Kinject, Setup::Direct), AtMost(100.0)),
+    target("stat of another file, added", Exec, Figure::Status, Added(Kinject, Setup::Direct), AtMost(100.0)),
     target("proxy: 1-byte round trip", Cluster, Figure::RoundTrip, PROXY, AtMost(0.4)),
     target("proxy: download", Cluster, Figure::Download, PROXY, AtLeast(2.0)),
     target("proxy: upload", Cluster, Figure::Upload, PROXY, AtLeast(2.0)),
@@ -131,7 +131,7 @@ impl Target {
             Value(way) => median(way)?,
             Added(way, base) => median(way)? - median(base)?,
             AddedRatio(way, base) => {
-                let bare = median(Way::Direct)?;
+                let bare = median(Setup::Direct)?;
                 (median(way)? - bare) / (median(base)? - bare)
             }
         })
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn what_is_added_is_compared_with_what_another_way_adds() {
         let mut results = Results::for_test();
-        for (way, value) in [(Way::Direct, 700.0), (Torsocks, 900.0), (Kinject, 780.0)] {
+        for (way, value) in [(Setup::Direct, 700.0), (Torsocks, 900.0), (Kinject, 780.0)] {
             results.add(Exec, Figure::Exec, way, value);
         }
         let exec = verdicts(&results, &[Exec]).remove(0);

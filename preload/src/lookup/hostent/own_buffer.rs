@@ -30,14 +30,14 @@ pub(super) enum User {
 
 /// The buffer of the calling thread.
 pub(super) struct OwnBuffer {
-    place: Place,
+    place: Storage,
     head: *mut Head,
 }
 
 impl OwnBuffer {
     /// The buffer that this thread has, or a new one.
     pub(super) fn of_this_thread(user: User) -> Result<Self, Refusal> {
-        let place = Place::find(user)?;
+        let place = Storage::find(user)?;
         let head = place.get();
         if head.is_null() {
             return Self::allocate(place, ptr::null_mut(), FIRST_SIZE);
@@ -79,7 +79,7 @@ impl OwnBuffer {
         place
     }
 
-    fn allocate(place: Place, old: *mut Head, size: usize) -> Result<Self, Refusal> {
+    fn allocate(place: Storage, old: *mut Head, size: usize) -> Result<Self, Refusal> {
         let whole = size_of::<Head>().saturating_add(size);
         // SAFETY: any size may be asked for
         let head = unsafe { libc::malloc(whole) }.cast::<Head>();
@@ -98,7 +98,7 @@ impl OwnBuffer {
 
 /// What holds a thread's buffer.
 #[derive(Clone, Copy)]
-enum Place {
+enum Storage {
     Thread(Key),
     Process(&'static AtomicPtr<Head>),
 }
@@ -122,7 +122,7 @@ impl Anchor {
 static BY_NAME: Anchor = Anchor::new();
 static BY_ADDRESS: Anchor = Anchor::new();
 
-impl Place {
+impl Storage {
     fn find(user: User) -> Result<Self, Refusal> {
         let anchor = match user {
             User::ByName => &BY_NAME,

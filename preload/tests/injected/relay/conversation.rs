@@ -54,7 +54,7 @@ pub(super) fn describe(request: &Request<'_>) -> String {
         Request::Connect { target } => format!("connect {target}"),
         Request::Peer { .. } => "peer".into(),
         Request::OwnAddress { .. } => "own address".into(),
-        Request::Dissolve { .. } => "dissolve".into(),
+        Request::Disconnect { .. } => "dissolve".into(),
         Request::Failure { .. } => "failure".into(),
         Request::ShutDown { .. } => "shut down".into(),
         Request::Bind { address } => format!("bind {address}"),
@@ -73,13 +73,13 @@ pub(super) fn describe(request: &Request<'_>) -> String {
         Request::Source { address, .. } => format!("source {address}"),
         Request::ResolvConf => "resolv.conf".into(),
         Request::Reverse { address } => format!("reverse {address}"),
-        Request::Outsider {
-            obstacle,
+        Request::Uninjectable {
+            blocker,
             is_refused,
             program,
         } => {
             let fate = if *is_refused { "refused" } else { "outside" };
-            format!("{fate} {obstacle:?} {}", String::from_utf8_lossy(program))
+            format!("{fate} {blocker:?} {}", String::from_utf8_lossy(program))
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The ways into the agent's pod: which is tried, for how long, and what is said where none leads there.
 
-use super::{ClusterAgent, RunningAgent, Way};
+use super::{ApiTransport, ClusterAgent, RunningAgent};
 use crate::cluster::proxy::ProxyError;
-use crate::cluster::{pod_end, port_forward, presence, proxy};
+use crate::cluster::{pod_end, pod_state, port_forward, proxy};
 use crate::log;
 use crate::report::{self, Failure};
 use crate::uplink::Opened;
@@ -50,7 +50,7 @@ impl ClusterAgent {
         let pod = &agent.pod;
         let mut reached = pin!(async {
             let opened = self.reach(agent).await?;
-            presence::confirm(&self.access, pod).await?;
+            pod_state::confirm(&self.access, pod).await?;
             Ok::<_, Failure>(opened)
         });
         let ended = async {
@@ -67,7 +67,7 @@ impl ClusterAgent {
         };
         Err(match pod_end::found(&self.access, pod, !failure.lasting).await {
             Some(pod_end::End::Ended(end)) => Unreached::Gone(end),
-            Some(pod_end::End::Deleted) => match presence::confirm(&self.access, pod).await {
+            Some(pod_end::End::Deleted) => match pod_state::confirm(&self.access, pod).await {
                 Err(gone) if gone.lasting => Unreached::Failed(gone),
                 Err(gone) => Unreached::Gone(gone),
                 Ok(()) => Unreached::Failed(failure),
@@ -79,14 +79,14 @@ impl ClusterAgent {
     /// Opens a tunnel to a running pod, by the best way that works.
     async fn reach(&self, agent: &RunningAgent) -> Result<Opened, Failure> {
         let way = match (self.choice, self.settled.get()) {
-            (TransportChoice::Proxy, _) => Some(Way::Proxy),
-            (TransportChoice::PortForward, _) => Some(Way::PortForward),
+            (TransportChoice::Proxy, _) => Some(ApiTransport::Proxy),
+            (TransportChoice::PortForward, _) => Some(ApiTransport::PortForward),
             (TransportChoice::Auto, settled) => settled,
         };
         let started = Instant::now();
         let opened = match way {
-            Some(Way::Proxy) => self.reach_by_proxy(agent, started + ANSWER_PATIENCE).await?,
-            Some(Way::PortForward) => {
+            Some(ApiTransport::Proxy) => self.reach_by_proxy(agent, started + ANSWER_PATIENCE).await?,
+            Some(ApiTransport::PortForward) => {
                 self.reach_by_port_forward(agent, started + ANSWER_PATIENCE)
                     .await?
             }
@@ -102,9 +102,9 @@ impl ClusterAgent {
             },
         };
         self.settled.set(Some(if opened.way.transport == "proxy" {
-            Way::Proxy
+            ApiTransport::Proxy
         } else {
-            Way::PortForward
+            ApiTransport::PortForward
         }));
         Ok(opened)
     }
@@ -118,7 +118,7 @@ impl ClusterAgent {
             });
             let failure = match attempt.await {
                 Ok(Ok(Ok(opened))) => return Ok(opened),
-                Ok(Ok(Err(error))) => report::of_open_error(&error, self.whereabouts(pod)),
+                Ok(Ok(Err(error))) => report::of_open_error(&error, self.location(pod)),
                 Ok(Err(ProxyError::Forbidden(words))) => {
                     return Err(Failure::lasting(
                         format!("the pod proxy may not be used: {words}"),
@@ -156,7 +156,7 @@ impl ClusterAgent {
             });
             let failure = match attempt.await {
                 Ok(Ok(Ok(opened))) => return Ok(opened),
-                Ok(Ok(Err(error))) => report::of_open_error(&error, self.whereabouts(pod)),
+                Ok(Ok(Err(error))) => report::of_open_error(&error, self.location(pod)),
                 Ok(Err(error)) => {
                     let error: kube::Error = error;
                     self.access.failure(&error, "open a port-forward to the agent")
@@ -194,7 +194,7 @@ impl ClusterAgent {
                 let stream = port_forward::open_broad(&access, &pod.name).await?;
                 let (stream, _) = link::open(stream, &identity, security).await?;
                 // it was opened by the pod's name, too
-                presence::confirm(&access, &pod)
+                pod_state::confirm(&access, &pod)
                     .await
                     .map_err(|failure| anyhow::anyhow!(failure.message))?;
                 anyhow::Ok(second.join(stream).await?)

@@ -2,7 +2,7 @@
 
 use super::ClusterAgent;
 use crate::cluster::creation::{MadeJob, Rehearsal};
-use crate::cluster::leftovers::{self, Removal};
+use crate::cluster::gc::{self, Removal};
 use crate::log;
 use crate::report::Failure;
 use kinject_protocol::session::Report;
@@ -33,14 +33,14 @@ impl ClusterAgent {
             Err(_) => "the cluster does not answer".to_owned(),
         };
         let names: Vec<_> = self.left.borrow().iter().map(|made| made.name.clone()).collect();
-        Err(leftovers::stay(&self.access, &names, &why))
+        Err(gc::stay(&self.access, &names, &why))
     }
 
     /// Removes all Jobs that are left. Those that stay are left then.
     async fn remove_left(&self) -> Result<(), Failure> {
         let (left, mut forbidden) = (self.left.borrow().clone(), None);
         for made in left {
-            if let Removal::Forbidden(failure) = leftovers::remove_job(&self.access, &made).await?
+            if let Removal::Forbidden(failure) = gc::remove_job(&self.access, &made).await?
                 && !self.is_gone(&made).await
             {
                 forbidden = Some(failure);
@@ -82,7 +82,7 @@ impl ClusterAgent {
             return Ok(Removal::Removed);
         };
         let is_repeated = self.removal_is_begun.replace(true);
-        let removal = leftovers::remove_job(&self.access, &made).await?;
+        let removal = gc::remove_job(&self.access, &made).await?;
         if let Removal::Forbidden(failure) = &removal {
             self.removal_is_begun.set(is_repeated);
             if self.is_gone(&made).await {

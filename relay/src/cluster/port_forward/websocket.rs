@@ -1,7 +1,7 @@
 //! The upgrade of a request to a WebSocket (RFC 6455, 4.1), with protocols that kube's own upgrade does not offer.
 
 use crate::cluster::access::Access;
-use crate::cluster::promptness;
+use crate::cluster::nodelay;
 use crate::cluster::proxy::words_of;
 use bytes::Bytes;
 use http::header::{
@@ -48,7 +48,7 @@ pub(super) async fn upgrade(access: &Access, path: &str, protocol: &str) -> Resu
         return Err(Error::UpgradeConnection(Refusal::ProtocolSwitch(status)));
     }
     check(response.headers(), &key, protocol).map_err(Error::UpgradeConnection)?;
-    promptness::send_at_once(&response);
+    nodelay::set(&response);
     let upgraded = hyper::upgrade::on(response)
         .await
         .map_err(|error| Error::UpgradeConnection(Refusal::GetPendingUpgrade(error)))?;

@@ -10,7 +10,7 @@ use kinject_tests::packages::{Npm, Python, succeed};
 use kinject_tests::programs::{Program, find};
 use kinject_tests::proofs;
 
-use crate::runtimes::{Runtime, Way};
+use crate::runtimes::{Invocation, Runtime};
 
 /// A runtime as it is here.
 #[derive(Debug)]
@@ -25,15 +25,15 @@ pub(crate) fn all<'a>(runtimes: &[&'a Runtime]) -> Result<Vec<Prepared<'a>>> {
     let packages: Vec<&str> = runtimes
         .iter()
         .filter_map(|runtime| match runtime.way {
-            Way::Python(package) if !package.is_empty() => Some(package),
-            Way::DotNet => Some(DOTNET),
+            Invocation::Python(package) if !package.is_empty() => Some(package),
+            Invocation::DotNet => Some(DOTNET),
             _ => None,
         })
         .collect();
     let scripts: Vec<&str> = runtimes
         .iter()
         .filter_map(|runtime| match runtime.way {
-            Way::Npm(package, _) => Some(package),
+            Invocation::Npm(package, _) => Some(package),
             _ => None,
         })
         .collect();
@@ -55,13 +55,15 @@ fn one(runtime: &Runtime, python: &Python, npm: &Npm) -> Result<(Program, String
         .join("matrix")
         .join(runtime.file);
     match runtime.way {
-        Way::Script(interpreter, version) => Ok((Program::new(here(interpreter)?).arg(file), said(version))),
-        Way::Client(name) => {
+        Invocation::Script(interpreter, version) => {
+            Ok((Program::new(here(interpreter)?).arg(file), said(version)))
+        }
+        Invocation::Client(name) => {
             here(name)?;
             let version = said(&format!("{name} {} 2>&1", version_flag(name)));
             Ok((Program::new("/bin/sh").arg(file), version))
         }
-        Way::Python(package) => {
+        Invocation::Python(package) => {
             // -B: nothing is written beside the source
             let program = Program::new(python.program()).args(["-EuB"]).arg(file);
             let version = match package {
@@ -70,12 +72,12 @@ fn one(runtime: &Runtime, python: &Python, npm: &Npm) -> Result<(Program, String
             };
             Ok((program, version))
         }
-        Way::Java => {
+        Invocation::Java => {
             let classes = proofs::folder().join("java");
             let program = java(&file, &classes, OsString::new())?;
             Ok((program, said("java --version")))
         }
-        Way::Maven(first) => {
+        Invocation::Maven(first) => {
             let folder = file.parent().unwrap_or(&file);
             let classes = proofs::folder().join("netty");
             let list = proofs::folder().join("netty.classpath");
@@ -93,7 +95,7 @@ fn one(runtime: &Runtime, python: &Python, npm: &Npm) -> Result<(Program, String
             let version = version.unwrap_or_default().to_owned();
             Ok((java(&file, &classes, libraries.into())?.arg(first), version))
         }
-        Way::DotNet => {
+        Invocation::DotNet => {
             let built = proofs::folder().join(runtime.file).with_extension("exe");
             let configuration = proofs::folder().join("dotnet.runtimeconfig.json");
             let mut output = OsString::from("-out:");
@@ -114,7 +116,7 @@ fn one(runtime: &Runtime, python: &Python, npm: &Npm) -> Result<(Program, String
             let version = python.version(DOTNET).unwrap_or_default();
             Ok((program.arg(configuration).arg(built), version))
         }
-        Way::Npm(package, arguments) => {
+        Invocation::Npm(package, arguments) => {
             let program = npm.program(package)?;
             let version = said(&format!("'{}' --version", program.display()));
             Ok((
@@ -122,7 +124,7 @@ fn one(runtime: &Runtime, python: &Python, npm: &Npm) -> Result<(Program, String
                 version,
             ))
         }
-        Way::Cpp => {
+        Invocation::Cpp => {
             let built = proofs::folder().join("asio");
             build(
                 Command::new(here("g++")?)
@@ -136,7 +138,7 @@ fn one(runtime: &Runtime, python: &Python, npm: &Npm) -> Result<(Program, String
                 said(&format!("printf '{header}' | g++ -E -P -x c++ - | tail -n 1")),
             ))
         }
-        Way::Go(what, tag) => {
+        Invocation::Go(what, tag) => {
             let built = proofs::folder().join(format!("go-client-{tag}"));
             let mut go = Command::new(here("go")?);
             go.current_dir(file).env("CGO_ENABLED", "1").args(["build", "-o"]);
@@ -147,7 +149,7 @@ fn one(runtime: &Runtime, python: &Python, npm: &Npm) -> Result<(Program, String
             )?;
             Ok((Program::new(built).arg(what), said("go version")))
         }
-        Way::Rust => {
+        Invocation::Rust => {
             let target = proofs::folder().join("reqwest");
             let mut cargo = Command::new(here("cargo")?);
             cargo

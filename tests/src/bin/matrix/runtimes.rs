@@ -79,7 +79,7 @@ impl Speaks {
 
 /// How a program is started.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Way {
+pub(crate) enum Invocation {
     /// A script and its interpreter, with a shell line that tells the version.
     Script(&'static str, &'static str),
     /// A shell script around an installed client.
@@ -109,7 +109,7 @@ pub(crate) struct Runtime {
     pub(crate) name: &'static str,
     /// Its file in `tests/matrix`.
     pub(crate) file: &'static str,
-    pub(crate) way: Way,
+    pub(crate) way: Invocation,
     pub(crate) speaks: Speaks,
     /// What it prints somewhere when all is well: two failures that are alike are no success.
     pub(crate) shows: &'static str,
@@ -118,7 +118,7 @@ pub(crate) struct Runtime {
 const fn runtime(
     name: &'static str,
     file: &'static str,
-    way: Way,
+    way: Invocation,
     speaks: Speaks,
     shows: &'static str,
 ) -> Runtime {
@@ -133,20 +133,20 @@ const fn runtime(
 
 const PAGE: &str = "hello from web";
 const WELCOME: &str = "welcome";
-const NODE: Way = Way::Script("node", "node --version");
-const PERL: Way = Way::Script("perl", "perl -e 'print $^V'");
-const RUBY: Way = Way::Script("ruby", "ruby --version");
-const PHP: Way = Way::Script("php", "php --version");
-const ERLANG: Way = Way::Script(
+const NODE: Invocation = Invocation::Script("node", "node --version");
+const PERL: Invocation = Invocation::Script("perl", "perl -e 'print $^V'");
+const RUBY: Invocation = Invocation::Script("ruby", "ruby --version");
+const PHP: Invocation = Invocation::Script("php", "php --version");
+const ERLANG: Invocation = Invocation::Script(
     "escript",
     "erl -noshell -eval 'io:put_chars([\"OTP-\", erlang:system_info(otp_release), \".0\"]), halt().'",
 );
-const BUN: Way = Way::Npm("bun", &["run"]);
-const DENO: Way = Way::Npm("deno", &["run", "--quiet", "--allow-net"]);
-const BASH: Way = Way::Script("bash", "bash --version");
+const BUN: Invocation = Invocation::Npm("bun", &["run"]);
+const DENO: Invocation = Invocation::Npm("deno", &["run", "--quiet", "--allow-net"]);
+const BASH: Invocation = Invocation::Script("bash", "bash --version");
 
+use Invocation::{Client, Cpp, DotNet, Go, Java, Maven, Python, Rust};
 use Speaks::{Discard, Dns, Echo, Greeting, Http};
-use Way::{Client, Cpp, DotNet, Go, Java, Maven, Python, Rust};
 
 /// All of them, in the order of the table.
 pub(crate) const RUNTIMES: &[Runtime] = &[

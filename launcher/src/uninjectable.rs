@@ -4,7 +4,7 @@ use crate::cli::{OnStatic, SessionOptions};
 use crate::exit::{Failure, Status};
 use crate::message;
 use kinject_protocol::executable::{
-    self, HEAD, MOST_INTERPRETERS, Obstacle, PR_GET_MDWE, Rights, Runtime, Sealing, holds_capabilities,
+    self, HEAD, InjectionBlocker, MOST_INTERPRETERS, Mdwe, PR_GET_MDWE, Rights, Runtime, holds_capabilities,
 };
 use rustix::process::{getgid, getuid};
 use std::ffi::OsStr;
@@ -20,19 +20,19 @@ pub(crate) fn check(program: &Path, options: &SessionOptions) -> Result<(), Fail
         return Ok(());
     }
     // a file that cannot be looked at is the kernel's to judge
-    let Ok(Some((file, obstacle))) = look(program) else {
+    let Ok(Some((file, blocker))) = look(program) else {
         return Ok(());
     };
     let name = kinject_escape::bytes(file.as_os_str().as_bytes());
     if options.on_static == OnStatic::Fail {
         return Err(Failure {
             code: Status::CannotRun,
-            error: format!("{name} is not started: {}", obstacle.reason()),
-            hint: Some(obstacle.advice().to_owned()),
+            error: format!("{name} is not started: {}", blocker.reason()),
+            hint: Some(blocker.advice().to_owned()),
         });
     }
     if !options.quiet {
-        message::error(&obstacle.message(&name, false), None);
+        message::error(&blocker.message(&name, false), None);
     }
     Ok(())
 }
@@ -44,16 +44,16 @@ pub(crate) fn runtime(program: &Path) -> Option<Runtime> {
     executable::runtime(&file, &head)
 }
 
-fn look(program: &Path) -> io::Result<Option<(PathBuf, Obstacle)>> {
+fn look(program: &Path) -> io::Result<Option<(PathBuf, InjectionBlocker)>> {
     let Some((path, readable)) = follow(program)? else {
         return Ok(None);
     };
     let elevation = elevation(&path)?;
-    let obstacle = match readable {
-        Some((file, head)) => executable::obstacle(&file, &head, elevation, is_sealed, || false),
+    let blocker = match readable {
+        Some((file, head)) => executable::injection_blocker(&file, &head, elevation, has_mdwe, || false),
         None => elevation,
     };
-    Ok(obstacle.map(|obstacle| (path, obstacle)))
+    Ok(blocker.map(|blocker| (path, blocker)))
 }
 
 /// A file and its beginning.
@@ -80,7 +80,7 @@ fn follow(program: &Path) -> io::Result<Option<(PathBuf, Option<Readable>)>> {
 }
 
 /// What the file's rights stand in the way of.
-fn elevation(path: &Path) -> io::Result<Option<Obstacle>> {
+fn elevation(path: &Path) -> io::Result<Option<InjectionBlocker>> {
     let metadata = std::fs::metadata(path)?;
     let mut capabilities = [0; 24];
     let length = rustix::fs::getxattr(path, c"security.capability", &mut capabilities).unwrap_or(0);
@@ -92,7 +92,7 @@ fn elevation(path: &Path) -> io::Result<Option<Obstacle>> {
         own_group: getgid().as_raw(),
         has_capabilities: holds_capabilities(capabilities.get(..length).unwrap_or_default()),
     };
-    Ok(rights.obstacle().filter(|_| !gives_nothing(path)))
+    Ok(rights.blocker().filter(|_| !gives_nothing(path)))
 }
 
 /// No file gives rights to this process, or none in that file system.
@@ -103,10 +103,10 @@ fn gives_nothing(path: &Path) -> bool {
 }
 
 /// Whether what this process starts may not make code of its own (prctl(2)).
-fn is_sealed() -> bool {
+fn has_mdwe() -> bool {
     // SAFETY: the call takes no pointer
     let answer = unsafe { libc::prctl(PR_GET_MDWE, 0, 0, 0, 0) };
-    Sealing::from_answer(answer).holds_for_children()
+    Mdwe::from_answer(answer).holds_for_children()
 }
 
 struct ProgramFile(File);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setuid_program_of_somebody_else_is_an_outsider() {
+    fn a_setuid_program_of_somebody_else_is_uninjectable() {
         let folder = tempfile::tempdir().unwrap();
         let copy = folder.path().join("sh");
         std::fs::copy("/bin/sh", &copy).unwrap();
@@ -154,11 +154,14 @@ mod tests {
             return kinject_test_support::skip::not_run(what, "making one needs root");
         }
         if gives_nothing(&copy) {
-            return kinject_test_support::skip::not_run(what, "temporary files are on a file system that allows none");
+            return kinject_test_support::skip::not_run(
+                what,
+                "temporary files are on a file system that allows none",
+            );
         }
         std::os::unix::fs::chown(&copy, Some(12345), None).unwrap();
         // chown takes the bit away
         std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o4755)).unwrap();
-        assert_eq!(look(&copy).unwrap().unwrap().1, Obstacle::SetUser);
+        assert_eq!(look(&copy).unwrap().unwrap().1, InjectionBlocker::SetUser);
     }
 }

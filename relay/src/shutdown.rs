@@ -10,14 +10,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Why the session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum ShutdownRequest {
     /// The launcher says so, or is gone.
     Launcher,
     /// Somebody told the relay.
     Signal(&'static str),
 }
 
-impl Ending {
+impl ShutdownRequest {
     /// How long readers may take for what programs said before they ended.
     pub(crate) fn patience(self) -> Duration {
         match self {
@@ -30,7 +30,7 @@ impl Ending {
 }
 
 /// The launcher's orders and the signals SIGTERM, SIGINT and SIGHUP.
-pub(crate) struct Endings {
+pub(crate) struct ShutdownRequests {
     /// None once the launcher has said so or is gone.
     orders: Option<Lines<BufReader<OwnedReadHalf>>>,
     terminate: Signal,
@@ -38,7 +38,7 @@ pub(crate) struct Endings {
     hangup: Signal,
 }
 
-impl Endings {
+impl ShutdownRequests {
     pub(crate) fn new(orders: Lines<BufReader<OwnedReadHalf>>) -> anyhow::Result<Self> {
         Ok(Self {
             orders: Some(orders),
@@ -49,19 +49,19 @@ impl Endings {
     }
 
     /// Waits for the next one. Cancel-safe.
-    pub(crate) async fn next(&mut self) -> Ending {
+    pub(crate) async fn next(&mut self) -> ShutdownRequest {
         let ending = tokio::select! {
-            () = end_of_orders(&mut self.orders) => Ending::Launcher,
-            _ = self.terminate.recv() => Ending::Signal("SIGTERM"),
-            _ = self.interrupt.recv() => Ending::Signal("SIGINT"),
-            _ = self.hangup.recv() => Ending::Signal("SIGHUP"),
+            () = end_of_orders(&mut self.orders) => ShutdownRequest::Launcher,
+            _ = self.terminate.recv() => ShutdownRequest::Signal("SIGTERM"),
+            _ = self.interrupt.recv() => ShutdownRequest::Signal("SIGINT"),
+            _ = self.hangup.recv() => ShutdownRequest::Signal("SIGHUP"),
         };
         match ending {
-            Ending::Launcher => {
+            ShutdownRequest::Launcher => {
                 self.orders = None;
                 log::info!("the session ends");
             }
-            Ending::Signal(name) => log::info!("the session ends: the relay got {name}"),
+            ShutdownRequest::Signal(name) => log::info!("the session ends: the relay got {name}"),
         }
         ending
     }

@@ -1,6 +1,6 @@
 //! Programs into which the session does not reach, each told of once.
 
-use kinject_protocol::executable::Obstacle;
+use kinject_protocol::executable::InjectionBlocker;
 use kinject_protocol::session::{Event, Report};
 use std::collections::HashSet;
 use std::path::Path;
@@ -10,14 +10,14 @@ use tokio::sync::mpsc;
 const MOST: usize = 1024;
 
 /// What the user was told.
-pub(crate) struct Outsiders {
-    told: parking_lot::Mutex<HashSet<(Vec<u8>, Obstacle, bool)>>,
+pub(crate) struct UninjectableReports {
+    told: parking_lot::Mutex<HashSet<(Vec<u8>, InjectionBlocker, bool)>>,
     events: mpsc::Sender<Event>,
     /// Where the preloaded library lies.
     folder: String,
 }
 
-impl Outsiders {
+impl UninjectableReports {
     /// `library` is the preloaded library.
     pub(crate) fn new(events: mpsc::Sender<Event>, library: &Path) -> Self {
         let folder = library.parent().unwrap_or(library);
@@ -29,13 +29,13 @@ impl Outsiders {
     }
 
     /// Tells the user of a program that is about to start, or is refused, unless the user knows.
-    pub(crate) async fn tell(&self, obstacle: Obstacle, is_refused: bool, program: &[u8]) {
-        if !self.is_new(obstacle, is_refused, program) {
+    pub(crate) async fn report(&self, blocker: InjectionBlocker, is_refused: bool, program: &[u8]) {
+        if !self.is_new(blocker, is_refused, program) {
             return;
         }
         let program = kinject_escape::bytes(program);
-        let mut message = obstacle.message(&program, is_refused);
-        if obstacle == Obstacle::Hidden {
+        let mut message = blocker.message(&program, is_refused);
+        if blocker == InjectionBlocker::Hidden {
             let folder = &self.folder;
             message.push_str(&format!(", as `bwrap --ro-bind {folder} {folder}` does"));
         }
@@ -47,12 +47,12 @@ impl Outsiders {
             .is_err();
     }
 
-    fn is_new(&self, obstacle: Obstacle, is_refused: bool, program: &[u8]) -> bool {
+    fn is_new(&self, blocker: InjectionBlocker, is_refused: bool, program: &[u8]) -> bool {
         let mut told = self.told.lock();
         if told.len() >= MOST {
             told.clear();
         }
-        told.insert((program.to_vec(), obstacle, is_refused))
+        told.insert((program.to_vec(), blocker, is_refused))
     }
 }
 
@@ -63,17 +63,25 @@ mod tests {
     #[test]
     fn a_program_is_told_of_once_for_each_reason() {
         let (events, mut heard) = mpsc::channel(MOST);
-        let outsiders = Outsiders::new(events, Path::new("/opt/with space/libkinject_preload.so"));
+        let reports = UninjectableReports::new(events, Path::new("/opt/with space/libkinject_preload.so"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
             for _ in 0..3 {
-                outsiders.tell(Obstacle::Static, false, b"/bin/busybox").await;
-                outsiders.tell(Obstacle::Static, true, b"/bin/busybox").await;
-                outsiders.tell(Obstacle::SetUser, false, b"/usr/bin/sudo").await;
-                outsiders.tell(Obstacle::Hidden, false, b"/usr/bin/curl").await;
+                reports
+                    .report(InjectionBlocker::Static, false, b"/bin/busybox")
+                    .await;
+                reports
+                    .report(InjectionBlocker::Static, true, b"/bin/busybox")
+                    .await;
+                reports
+                    .report(InjectionBlocker::SetUser, false, b"/usr/bin/sudo")
+                    .await;
+                reports
+                    .report(InjectionBlocker::Hidden, false, b"/usr/bin/curl")
+                    .await;
             }
         });
-        drop(outsiders);
+        drop(reports);
         let mut lines = Vec::new();
         while let Ok(Event::Notice(report)) = heard.try_recv() {
             lines.push(report.message);
@@ -93,10 +101,10 @@ mod tests {
     #[test]
     fn a_path_of_any_bytes_is_told_of_in_one_line() {
         let (events, mut heard) = mpsc::channel(1);
-        let outsiders = Outsiders::new(events, Path::new("/opt/with space/libkinject_preload.so"));
+        let reports = UninjectableReports::new(events, Path::new("/opt/with space/libkinject_preload.so"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let path = b"/tmp/\x1b[2J\n\nhint: \xff/tool";
-        runtime.block_on(outsiders.tell(Obstacle::Static, true, path));
+        runtime.block_on(reports.report(InjectionBlocker::Static, true, path));
         let Ok(Event::Notice(report)) = heard.try_recv() else {
             panic!("nobody was told")
         };

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};
 
 /// Has the connection by which this response came send at once. A connection that cannot be found stays as it is.
-pub(super) fn send_at_once<B>(response: &http::Response<B>) {
+pub(super) fn set<B>(response: &http::Response<B>) {
     let Some(connection) = response.extensions().get::<HttpInfo>() else {
         return log::warn!("the client does not tell which connection it uses: small writes may wait");
     };

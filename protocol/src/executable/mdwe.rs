@@ -5,9 +5,9 @@ pub const PR_GET_MDWE: i32 = 66;
 
 /// The answer.
 #[derive(Clone, Copy, Debug)]
-pub struct Sealing(u32);
+pub struct Mdwe(u32);
 
-impl Sealing {
+impl Mdwe {
     /// `PR_MDWE_REFUSE_EXEC_GAIN`.
     const REFUSES: u32 = 1;
     /// `PR_MDWE_NO_INHERIT`.

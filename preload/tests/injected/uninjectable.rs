@@ -23,8 +23,8 @@ pub(crate) const FUNCTIONS: [&str; 13] = [
     "vfork",
 ];
 
-fn outsider() -> PathBuf {
-    compiled_with("outsider", &["-static"])
+fn uninjectable() -> PathBuf {
+    compiled_with("uninjectable", &["-static"])
 }
 
 /// How `start` is told of this file.
@@ -44,7 +44,7 @@ fn start(relay: &Relay, function: &str, file: &Path) -> Program {
 
 #[test]
 fn every_function_tells_of_a_static_program_and_starts_it() {
-    let file = outsider();
+    let file = uninjectable();
     for function in FUNCTIONS {
         let relay = Relay::start();
         assert_eq!(start(&relay, function, &file).output(), "said\n", "{function}");
@@ -53,13 +53,13 @@ fn every_function_tells_of_a_static_program_and_starts_it() {
             panic!("{function}: {told:?}")
         };
         assert!(line.starts_with("outside Static "), "{line}");
-        assert!(line.ends_with("outsider-static"), "{line}");
+        assert!(line.ends_with("uninjectable-static"), "{line}");
     }
 }
 
 #[test]
 fn every_function_refuses_a_static_program_where_that_is_asked_for() {
-    let (relay, file) = (Relay::start(), outsider());
+    let (relay, file) = (Relay::start(), uninjectable());
     for function in FUNCTIONS {
         let program = start(&relay, function, &file).env("KINJECT_ON_STATIC", "fail");
         let name = function.trim_end_matches("-empty");
@@ -76,7 +76,7 @@ fn every_function_refuses_a_static_program_where_that_is_asked_for() {
 
 #[test]
 fn a_program_is_refused_also_when_there_is_nobody_to_tell() {
-    let file = outsider();
+    let file = uninjectable();
     let program = Program::with_socket(Path::new("/nonexistent"), "start", &words("execve", &file));
     assert_eq!(
         program.env("KINJECT_ON_STATIC", "fail").output(),
@@ -86,7 +86,7 @@ fn a_program_is_refused_also_when_there_is_nobody_to_tell() {
 
 #[test]
 fn nobody_is_told_where_nobody_cares() {
-    let (relay, file) = (Relay::start(), outsider());
+    let (relay, file) = (Relay::start(), uninjectable());
     for function in FUNCTIONS {
         let ignored = start(&relay, function, &file).env("KINJECT_ON_STATIC", "ignore");
         assert_eq!(ignored.output(), "said\n", "{function}");
@@ -102,7 +102,7 @@ fn nobody_is_told_where_nobody_cares() {
 
 #[test]
 fn programs_that_the_session_reaches_into_are_not_told_of() {
-    let (relay, file) = (Relay::start(), compiled_with("outsider", &[]));
+    let (relay, file) = (Relay::start(), compiled_with("uninjectable", &[]));
     for function in FUNCTIONS {
         assert_eq!(start(&relay, function, &file).output(), "said\n", "{function}");
     }
@@ -114,7 +114,7 @@ const NOT_SEEN: &str = "/nonexistent/libkinject_preload.so";
 
 #[test]
 fn a_program_that_will_not_find_the_library_is_told_of_and_started() {
-    let file = compiled_with("outsider", &[]);
+    let file = compiled_with("uninjectable", &[]);
     for function in FUNCTIONS {
         let relay = Relay::start();
         let program = start(&relay, function, &file).env("KINJECT_LIBRARY", NOT_SEEN);
@@ -128,7 +128,7 @@ fn a_program_that_will_not_find_the_library_is_told_of_and_started() {
 #[test]
 fn a_program_that_will_not_find_the_library_is_refused_where_that_is_asked_for_and_it_has_the_sessions_network()
  {
-    let (relay, file) = (Relay::start(), compiled_with("outsider", &[]));
+    let (relay, file) = (Relay::start(), compiled_with("uninjectable", &[]));
     let program = || {
         start(&relay, "execve", &file)
             .env("KINJECT_LIBRARY", NOT_SEEN)
@@ -146,7 +146,7 @@ fn a_script_is_followed_to_its_interpreter() {
     let relay = Relay::start();
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
-    for (script, interpreter) in [(&second, outsider()), (&first, second.clone())] {
+    for (script, interpreter) in [(&second, uninjectable()), (&first, second.clone())] {
         fs::write(script, format!("#!{} by-script\n", interpreter.display())).unwrap();
         fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -157,7 +157,7 @@ fn a_script_is_followed_to_its_interpreter() {
     let told = relay.asked();
     assert_eq!(told.len(), 3, "{told:?}");
     assert!(
-        told.iter().all(|line| line.ends_with("outsider-static")),
+        told.iter().all(|line| line.ends_with("uninjectable-static")),
         "{told:?}"
     );
 }

@@ -14,7 +14,7 @@ const GO_ADVICE: &str = "use `kubectl port-forward` for what it needs";
 /// Why a session cannot reach into a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Obstacle {
+pub enum InjectionBlocker {
     /// No dynamic linker takes part.
     Static = 1,
     /// A Go program makes its system calls itself, and this one not where the library could lead them into its hooks.
@@ -32,15 +32,15 @@ pub enum Obstacle {
     /// Its file has capabilities (capabilities(7)).
     Capabilities = 8,
     /// A Go program that may not change its own code, which is how the library gets at its system calls.
-    Sealed = 9,
+    Mdwe = 9,
     /// It will not find the library: it starts in another root directory, or behind private mounts.
     Hidden = 10,
     /// A library in a namespace of its own (dlmopen(3)), where none of ours stands before its libc.
     Namespace = 11,
 }
 
-impl Obstacle {
-    /// Every obstacle, for exhaustive tests and decoding.
+impl InjectionBlocker {
+    /// Every blocker, for exhaustive tests and decoding.
     pub const ALL: [Self; 11] = [
         Self::Static,
         Self::Go,
@@ -50,14 +50,14 @@ impl Obstacle {
         Self::SetUser,
         Self::SetGroup,
         Self::Capabilities,
-        Self::Sealed,
+        Self::Mdwe,
         Self::Hidden,
         Self::Namespace,
     ];
 
     #[inline]
     pub(crate) fn from_wire(value: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|obstacle| *obstacle as u8 == value)
+        Self::ALL.into_iter().find(|blocker| *blocker as u8 == value)
     }
 
     /// The line that the user reads about a program, behind `kinject: `.
@@ -88,7 +88,7 @@ impl Obstacle {
             Self::SetUser => "it is setuid",
             Self::SetGroup => "it is setgid",
             Self::Capabilities => "its file has capabilities",
-            Self::Sealed => "it is a Go program, and the system lets no program change its code",
+            Self::Mdwe => "it is a Go program, and the system lets no program change its code",
             Self::Hidden => "kinject's library is not to be seen where it runs",
             Self::Namespace => "it is a library in a namespace of its own",
         }
@@ -103,7 +103,7 @@ impl Obstacle {
             Self::Libc => "use a build for glibc",
             Self::SetUser | Self::SetGroup => "start kinject itself as that user or group",
             Self::Capabilities => "use a copy of it, which has none",
-            Self::Sealed => "lift that rule for it (PR_SET_MDWE, SELinux's execmod)",
+            Self::Mdwe => "lift that rule for it (PR_SET_MDWE, SELinux's execmod)",
             Self::Hidden => "let it see the library's folder",
             Self::Namespace => "have its program open it with dlopen instead of dlmopen",
         }

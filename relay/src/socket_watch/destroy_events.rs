@@ -4,7 +4,8 @@
 //! looks like the program's. The kernel tells whoever listens which sockets are gone, without any privilege, some
 //! microseconds after it happened. A kernel without `udp_diag` tells nothing; then [`super::living`] notices it.
 
-use crate::{readiness, sock_diag};
+use super::sock_diag;
+use crate::readiness;
 use rustix::net::RecvFlags;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,16 +15,16 @@ use tokio::io::unix::AsyncFd;
 const GROUPS: u32 = 1 << 1 | 1 << 3;
 
 /// A socket that the kernel tells of closed ones.
-pub(super) struct Closings(AsyncFd<OwnedFd>);
+pub(crate) struct DestroyEvents(AsyncFd<OwnedFd>);
 
-impl Closings {
+impl DestroyEvents {
     /// Listens from now on.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self(readiness::watch(sock_diag::open(GROUPS)?)?))
     }
 
     /// The cookie of the next one. Cancel-safe.
-    pub(super) async fn next(&self) -> io::Result<u64> {
+    pub(crate) async fn next(&self) -> io::Result<u64> {
         loop {
             let mut ready = self.0.readable().await?;
             let mut message = [0; sock_diag::MESSAGE];
@@ -60,8 +61,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_is_told_of_when_its_last_descriptor_is_closed() {
-        let closings = match Closings::listen() {
-            Ok(closings) => closings,
+        let events = match DestroyEvents::listen() {
+            Ok(events) => events,
             Err(error) => {
                 let why = format!("the kernel tells of none: {error}");
                 return kinject_test_support::skip::not_run("closed sockets of UDP", &why);
@@ -73,7 +74,7 @@ mod tests {
             let duplicate = socket.try_clone().unwrap();
             drop(socket);
             drop(duplicate);
-            let told = async { while closings.next().await.unwrap() != expected {} };
+            let told = async { while events.next().await.unwrap() != expected {} };
             tokio::time::timeout(Duration::from_secs(5), told).await.unwrap();
         }
     }

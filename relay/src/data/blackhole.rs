@@ -8,14 +8,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use tokio::net::TcpStream;
 
 /// A listening socket that swallows SYNs.
-pub(crate) struct Hole {
+pub(crate) struct BlackHole {
     pub(super) listener: OwnedFd,
     pub(super) address: SocketAddr,
 }
 
-impl Hole {
+impl BlackHole {
     /// Listens at `address`, a port of the kernel's choice, for packets with at least `hops` hops left.
-    pub(super) fn dig(address: SocketAddr, hops: u8) -> io::Result<Self> {
+    pub(super) fn open(address: SocketAddr, hops: u8) -> io::Result<Self> {
         let family = if address.is_ipv4() {
             AddressFamily::INET
         } else {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io;
 
 /// The ports that sockets are connected to, 0 for none, by the sockets' inodes.
-pub(super) fn sockets() -> io::Result<HashMap<u64, u16>> {
+pub(crate) fn sockets() -> io::Result<HashMap<u64, u16>> {
     let mut found = HashMap::new();
     read(&std::fs::read_to_string("/proc/net/udp")?, &mut found);
     match std::fs::read_to_string("/proc/net/udp6") {

@@ -17,15 +17,19 @@ use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 
 /// Makes the next call on the socket at `program`, which is connected to `own`, fail with `ECONNREFUSED`.
-pub(super) fn tell(socket: impl AsFd, own: SocketAddr, program: SocketAddr) -> io::Result<()> {
+pub(super) fn send_port_unreachable(
+    socket: impl AsFd,
+    own: SocketAddr,
+    program: SocketAddr,
+) -> io::Result<()> {
     let socket = socket.as_fd();
     rustix::net::connect(socket, &own)?;
-    let knocked = knock(own, program);
+    let sent = provoke_port_unreachable(own, program);
     rustix::net::connect(socket, &program)?;
-    knocked
+    sent
 }
 
-fn knock(own: SocketAddr, program: SocketAddr) -> io::Result<()> {
+fn provoke_port_unreachable(own: SocketAddr, program: SocketAddr) -> io::Result<()> {
     let family = match program {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -52,7 +56,7 @@ mod tests {
         ours.connect(inspected.address).unwrap();
         inspected.connect(address).unwrap();
         for _ in 0..3 {
-            tell(&ours, address, inspected.address).unwrap();
+            send_port_unreachable(&ours, address, inspected.address).unwrap();
             let error = program.recv(&mut [0]).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
             program.send(b"still works").unwrap();

@@ -16,13 +16,13 @@ const STAND_IN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
 
 /// What programs see.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct ShownResolvConf {
+pub(crate) struct PodResolvConf {
     text: String,
     /// The name servers in it: the relay answers there.
     pub(crate) servers: Vec<IpAddr>,
 }
 
-impl ShownResolvConf {
+impl PodResolvConf {
     /// Makes it of the pod's.
     pub(crate) fn of_pod(text: &str) -> Self {
         let mut shown = String::with_capacity(text.len());
@@ -86,7 +86,7 @@ mod tests {
     fn a_pods_file_is_shown_word_for_word() {
         let text =
             "search default.svc.cluster.local\nnameserver 10.96.0.10\nnameserver fd00::a\noptions ndots:5";
-        let shown = ShownResolvConf::of_pod(text);
+        let shown = PodResolvConf::of_pod(text);
         assert_eq!(shown.text, text);
         assert_eq!(
             shown.servers,
@@ -103,7 +103,7 @@ mod tests {
             "nameserver 127.0.0.11\noptions edns0\n",
             "nameserver ::1\noptions edns0\n",
         ] {
-            let shown = ShownResolvConf::of_pod(text);
+            let shown = PodResolvConf::of_pod(text);
             assert_eq!(shown.text, "nameserver 192.0.0.8\noptions edns0\n");
             assert_eq!(shown.servers, [STAND_IN]);
         }
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_file_with_nothing_in_it_leads_to_the_pod_too() {
         for text in ["", "# nothing\n", "nameserver nonsense\n"] {
-            let shown = ShownResolvConf::of_pod(text);
+            let shown = PodResolvConf::of_pod(text);
             assert_eq!(shown.text, format!("{text}nameserver 192.0.0.8\n"));
             assert_eq!(shown.servers, [STAND_IN]);
         }

@@ -15,7 +15,7 @@ fn kinject(flags: &[&str], program: &Program) -> Outcome {
     run(&mut kinject_run(shared_sandbox(), flags, program))
 }
 
-/// How often the outcome's standard error tells of an outsider.
+/// How often the outcome's standard error tells of a program that cannot be injected.
 fn told(outcome: &Outcome) -> usize {
     outcome.stderr.matches("outside of the session").count()
 }
@@ -185,22 +185,22 @@ fn a_program_of_go_that_may_not_be_changed_is_named_and_runs() {
     let Some(program) = go("net", &[("CGO_ENABLED", "1")], &[]) else {
         return;
     };
-    let sealed = c("sealed").arg(&program.path);
-    let unchanged = run(&mut sealed.command());
+    let under_mdwe = c("mdwe").arg(&program.path);
+    let unchanged = run(&mut under_mdwe.command());
     if unchanged.code() == 77 {
         kinject_tests::skip::not_run("code that may not be changed", "this kernel has no PR_SET_MDWE");
         return;
     }
     unchanged.succeeded().prints("go\n");
-    let outcome = kinject(&[], &sealed);
+    let outcome = kinject(&[], &under_mdwe);
     outcome
         .succeeded()
         .prints("go\n")
         .complains("the system lets no program change its code");
     assert_eq!(told(&outcome), 1, "{outcome}");
-    let outcome = kinject(&["--on-static", "fail"], &sealed);
+    let outcome = kinject(&["--on-static", "fail"], &under_mdwe);
     outcome.exited(127).prints("").complains("is not started");
-    let outcome = kinject(&["--on-static", "ignore"], &sealed);
+    let outcome = kinject(&["--on-static", "ignore"], &under_mdwe);
     outcome.succeeded().prints("go\n");
     assert_eq!(told(&outcome), 0, "{outcome}");
 }

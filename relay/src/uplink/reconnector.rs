@@ -1,6 +1,6 @@
 //! Keeps the tunnel up, and tells the user of the time without one.
 
-use super::{Connector, Established, State, Up, Uplink};
+use super::{ActiveTunnel, Connector, Established, State, Uplink};
 use crate::log;
 use crate::names::order::Source;
 use crate::report::Failure;
@@ -27,7 +27,7 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 const UNNOTICED: Duration = Duration::from_secs(2);
 
 /// Keeps the way up for as long as the session lives.
-pub(crate) struct Keeper {
+pub(crate) struct Reconnector {
     connector: Connector,
     state: watch::Sender<State>,
     sources: Rc<RefCell<Vec<Source>>>,
@@ -45,16 +45,16 @@ struct Outage<'a> {
     is_told: Cell<bool>,
 }
 
-/// Calls of programs outlive the keeper until the relay has removed what the session made. They must not take the last
+/// Calls of programs outlive the reconnector until the relay has removed what the session made. They must not take the last
 /// tunnel, which is closed, for one that is up.
-impl Drop for Keeper {
+impl Drop for Reconnector {
     fn drop(&mut self) {
         self.state.send_replace(State::Ended);
     }
 }
 
-impl Keeper {
-    /// A keeper and the view of it that the session's parts share.
+impl Reconnector {
+    /// A reconnector and the view of it that the session's parts share.
     pub(crate) fn new(connector: Connector, events: mpsc::Sender<Event>) -> (Self, Rc<Uplink>) {
         let (sender, receiver) = watch::channel(State::Connecting);
         let sources = Rc::default();
@@ -75,10 +75,14 @@ impl Keeper {
 
     /// Runs the tunnel and replaces it whenever it breaks; `renewed` is told of each replacement before anybody uses it.
     /// Where the session has ended, nothing replaces it.
-    pub(crate) async fn run(self, mut established: Established, renewed: impl Fn(&Up)) -> Infallible {
+    pub(crate) async fn run(
+        self,
+        mut established: Established,
+        renewed: impl Fn(&ActiveTunnel),
+    ) -> Infallible {
         loop {
             self.sources.replace(established.up.names.sources.clone());
-            self.state.send_replace(State::Up(established.up));
+            self.state.send_replace(State::Active(established.up));
             let (mut driver, widening) = (established.driver, established.widening);
             let reason = tokio::select! {
                 reason = &mut driver => reason,

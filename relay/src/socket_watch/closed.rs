@@ -6,7 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use crate::log;
-use crate::sock_diag::Inquiry;
+use crate::socket_watch::sock_diag::Inquiry;
 use netlink_packet_sock_diag::constants::IPPROTO_TCP;
 
 /// Asks the kernel about programs' sockets, which takes it some microseconds.

@@ -4,7 +4,7 @@
 //! at once more when a tunnel through that name is open: if it is the same then, it was the same all the time.
 
 use super::access::Access;
-use super::watching::RunningPod;
+use super::pod_watch::RunningPod;
 use crate::report::Failure;
 use k8s_openapi::api::core::v1::Pod;
 use kinject_escape::word;
@@ -18,7 +18,7 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What became of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Presence {
+pub(super) enum PodState {
     /// It runs.
     Running,
     /// It is there and does not run; its phase.
@@ -31,7 +31,7 @@ pub(super) enum Presence {
     Replaced,
 }
 
-impl fmt::Display for Presence {
+impl fmt::Display for PodState {
     /// What completes "the agent's pod NAME".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -44,7 +44,7 @@ impl fmt::Display for Presence {
     }
 }
 
-impl Presence {
+impl PodState {
     /// Judges what the cluster has under the pod's name.
     fn of(pod: &RunningPod, found: Option<&Pod>) -> Self {
         let Some(found) = found else {
@@ -74,22 +74,22 @@ pub(super) fn deleted_at(pod: &Pod) -> Option<i64> {
 }
 
 /// Looks for a pod under its name.
-pub(super) async fn look(access: &Access, pod: &RunningPod) -> Result<Presence, Failure> {
+pub(super) async fn look(access: &Access, pod: &RunningPod) -> Result<PodState, Failure> {
     let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
     // a connection that was there before may be dead, and nobody says so
     let found = timeout(ANSWER_PATIENCE, pods.get_opt(&pod.name))
         .await
         .map_err(|_| access.silence("where the agent's pod is"))?
         .map_err(|error| access.failure(&error, "look for the agent's pod"))?;
-    Ok(Presence::of(pod, found.as_ref()))
+    Ok(PodState::of(pod, found.as_ref()))
 }
 
 /// Makes sure that a tunnel which was opened to a pod's name leads to that pod.
 pub(super) async fn confirm(access: &Access, pod: &RunningPod) -> Result<(), Failure> {
     let name = &pod.name;
     match look(access, pod).await? {
-        Presence::Running => Ok(()),
-        Presence::Replaced => Err(Failure::lasting(
+        PodState::Running => Ok(()),
+        PodState::Replaced => Err(Failure::lasting(
             format!("another pod took the name {name} of the agent's: the tunnel to it was dropped, unused"),
             &format!(
                 "somebody who may edit namespace {} made it: look at `kubectl -n {} get pod {} -o yaml`",
@@ -120,7 +120,7 @@ mod tests {
             addresses: Vec::new(),
             version: Rc::default(),
         };
-        let found = |uid: &str, phase: &str, deleted: Option<&str>| -> Presence {
+        let found = |uid: &str, phase: &str, deleted: Option<&str>| -> PodState {
             let pod: Pod = serde_json::from_value(json!({
                 "metadata": {
                     "name": "agent-x", "uid": uid, "deletionTimestamp": deleted, "deletionGracePeriodSeconds": 30,
@@ -128,18 +128,18 @@ mod tests {
                 "status": { "phase": phase },
             }))
             .unwrap();
-            Presence::of(&ours, Some(&pod))
+            PodState::of(&ours, Some(&pod))
         };
-        assert_eq!(found("ours", "Running", None), Presence::Running);
-        assert_eq!(found("another", "Running", None), Presence::Replaced);
+        assert_eq!(found("ours", "Running", None), PodState::Running);
+        assert_eq!(found("another", "Running", None), PodState::Replaced);
         assert_eq!(
             found("ours", "Running", Some("1970-01-01T00:01:00Z")),
-            Presence::Terminating(30)
+            PodState::Terminating(30)
         );
         assert_eq!(
             found("ours", "Failed", None),
-            Presence::Ended("Failed".to_owned())
+            PodState::Ended("Failed".to_owned())
         );
-        assert_eq!(Presence::of(&ours, None), Presence::Deleted);
+        assert_eq!(PodState::of(&ours, None), PodState::Deleted);
     }
 }

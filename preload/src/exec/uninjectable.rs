@@ -9,7 +9,7 @@
 
 use super::file::{Name, Path, ProgramFile};
 use super::plan;
-use crate::control::{self, SMALL_REPLY, Trouble};
+use crate::control::{self, AskError, SMALL_REPLY};
 use crate::environment::Entry;
 use crate::errno::Errno;
 use crate::session::{self, Session};
@@ -17,7 +17,7 @@ use crate::sys;
 use core::ffi::CStr;
 use kinject_protocol::control::Request;
 use kinject_protocol::environment::{FAIL, IGNORE, LIBRARY, ON_STATIC};
-use kinject_protocol::executable::{self, File, HEAD, MOST_INTERPRETERS, Obstacle, Runtime};
+use kinject_protocol::executable::{self, File, HEAD, InjectionBlocker, MOST_INTERPRETERS, Runtime};
 use libc::c_char;
 
 /// What a program that is not started fails with: it says what is wrong, and neither a shell nor execvp(3) goes on
@@ -34,10 +34,12 @@ pub(super) fn judge(name: Name, environment: *const *const c_char) -> Result<Opt
     match look(name) {
         None => Ok(None),
         Some(Look::Runtime(runtime)) => Ok(Some(runtime)),
-        Some(Look::Obstacle(obstacle, path)) => match decide(&session, obstacle, path.bytes(), environment) {
-            Some(error) => Err(error),
-            None => Ok(None),
-        },
+        Some(Look::InjectionBlocker(blocker, path)) => {
+            match decide(&session, blocker, path.bytes(), environment) {
+                Some(error) => Err(error),
+                None => Ok(None),
+            }
+        }
     }
 }
 
@@ -47,7 +49,7 @@ pub(super) fn judge(name: Name, environment: *const *const c_char) -> Result<Opt
     reason = "nothing is allocated in a child of vfork(2)"
 )]
 enum Look {
-    Obstacle(Obstacle, Path),
+    InjectionBlocker(InjectionBlocker, Path),
     Runtime(Runtime),
 }
 
@@ -55,25 +57,25 @@ fn look(name: Name) -> Option<Look> {
     let mut head = [0; HEAD];
     let (mut file, mut path) = ProgramFile::open(name)?;
     for _ in 0..=MOST_INTERPRETERS {
-        let obstacle = match file.read_at(0, &mut head) {
+        let blocker = match file.read_at(0, &mut head) {
             Some(length) => {
                 let head = head.get(..length)?;
                 if let Some(interpreter) = executable::interpreter(head) {
                     (file, path) = ProgramFile::open_interpreter(interpreter)?;
                     continue;
                 }
-                let is_sealed = || sys::sealing().holds_for_children();
-                let obstacle =
-                    executable::obstacle(&file, head, file.elevation(), is_sealed, is_library_hidden);
-                if obstacle.is_none() {
+                let has_mdwe = || sys::mdwe().holds_for_children();
+                let blocker =
+                    executable::injection_blocker(&file, head, file.elevation(), has_mdwe, is_library_hidden);
+                if blocker.is_none() {
                     return executable::runtime(&file, head).map(Look::Runtime);
                 }
-                obstacle
+                blocker
             }
             // it may be run and not read
             None => file.elevation(),
         };
-        return obstacle.map(|obstacle| Look::Obstacle(obstacle, path));
+        return blocker.map(|blocker| Look::InjectionBlocker(blocker, path));
     }
     None
 }
@@ -81,13 +83,13 @@ fn look(name: Name) -> Option<Look> {
 /// Tells of the program that this process is, whose file did not show what is in the way.
 #[cfg(all(target_arch = "x86_64", not(test)))]
 #[cold]
-pub(crate) fn tell_of_this_program(session: &Session, obstacle: Obstacle) {
+pub(crate) fn tell_of_this_program(session: &Session, blocker: InjectionBlocker) {
     let mut path = [0; HEAD];
     let length = sys::read_link(c"/proc/self/exe".as_ptr(), &mut path);
     let program = length.ok().and_then(|length| path.get(..length));
     if let Some(program) = program.filter(|_| !says(session::variable(ON_STATIC), IGNORE)) {
         // without a relay there is nobody to tell
-        let _told = tell(session, obstacle, program, false).is_ok();
+        let _told = tell(session, blocker, program, false).is_ok();
     }
 }
 
@@ -108,13 +110,13 @@ pub(crate) fn tell_of_library(path: *const c_char) {
         return;
     }
     // without a relay there is nobody to tell
-    let _told = tell(&session, Obstacle::Namespace, text, false).is_ok();
+    let _told = tell(&session, InjectionBlocker::Namespace, text, false).is_ok();
 }
 
 #[cold]
 fn decide(
     session: &Session,
-    obstacle: Obstacle,
+    blocker: InjectionBlocker,
     program: &[u8],
     environment: *const *const c_char,
 ) -> Option<Errno> {
@@ -123,17 +125,22 @@ fn decide(
         return None;
     }
     let is_refused = says(policy, FAIL);
-    match tell(session, obstacle, program, is_refused) {
+    match tell(session, blocker, program, is_refused) {
         // in another network namespace no program is in the session
-        Err(Trouble::Elsewhere) => None,
+        Err(AskError::Elsewhere) => None,
         // a relay that cannot be asked has nobody to tell
-        Ok(()) | Err(Trouble::NoSocket(_) | Trouble::NoRelay) => is_refused.then_some(REFUSED),
+        Ok(()) | Err(AskError::NoSocket(_) | AskError::NoRelay) => is_refused.then_some(REFUSED),
     }
 }
 
-fn tell(session: &Session, obstacle: Obstacle, program: &[u8], is_refused: bool) -> Result<(), Trouble> {
-    let request = Request::Outsider {
-        obstacle,
+fn tell(
+    session: &Session,
+    blocker: InjectionBlocker,
+    program: &[u8],
+    is_refused: bool,
+) -> Result<(), AskError> {
+    let request = Request::Uninjectable {
+        blocker,
         is_refused,
         program,
     };

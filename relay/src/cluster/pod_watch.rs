@@ -163,7 +163,7 @@ async fn follow_pod(
             }
         }
         if let Some(pod) = ours
-            && let Some(done) = judge(access, pod, &mut unschedulable_since, progress)
+            && let Some(done) = evaluate(access, pod, &mut unschedulable_since, progress)
         {
             return done;
         }
@@ -191,7 +191,7 @@ async fn follow_pod(
                 }
                 Some(Ok(Some(WatchEvent::Added(pod) | WatchEvent::Modified(pod)))) => {
                     if is_ours(&pod)?
-                        && let Some(done) = judge(access, &pod, &mut unschedulable_since, progress)
+                        && let Some(done) = evaluate(access, &pod, &mut unschedulable_since, progress)
                     {
                         return done;
                     }
@@ -212,8 +212,8 @@ async fn follow_pod(
     }
 }
 
-/// What a pod's status means: running, hopeless, or (`None`) not decided yet.
-fn judge(
+/// What a pod's status means: running, unstartable, or (`None`) not decided yet.
+fn evaluate(
     access: &Access,
     pod: &Pod,
     unschedulable_since: &mut Option<(Instant, Failure)>,
@@ -274,9 +274,9 @@ pub(super) fn ended(access: &Access, pod: &Pod) -> Option<Failure> {
         .container_statuses
         .as_ref()
         .and_then(|statuses| statuses.first());
-    let hopeless = container.and_then(|container| hopeless(access, name, container));
-    if hopeless.is_some() || status.phase.as_deref() != Some("Failed") {
-        return hopeless;
+    let unstartable = container.and_then(|container| unstartable(access, name, container));
+    if unstartable.is_some() || status.phase.as_deref() != Some("Failed") {
+        return unstartable;
     }
     let why = status.message.clone().or_else(|| status.reason.clone());
     Some(Failure::lasting(
@@ -295,7 +295,7 @@ fn describe(access: &Access, pod: &str) -> String {
 }
 
 /// A container that will not run without somebody's help.
-fn hopeless(access: &Access, pod: &str, container: &ContainerStatus) -> Option<Failure> {
+fn unstartable(access: &Access, pod: &str, container: &ContainerStatus) -> Option<Failure> {
     let state = container.state.as_ref()?;
     let describe = describe(access, pod);
     if let Some(ended) = &state.terminated {

@@ -4,7 +4,7 @@
 //! connect that takes longer than a moment the relay looks whether any process still has the socket open:
 //! `/proc/PID/fd` shows sockets as `socket:[INODE]` (proc(5)). One scan a second serves all of them.
 
-use crate::processes;
+use crate::socket_watch::proc_fd;
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ const MISSES: u8 = 2;
 
 /// The sockets that are watched.
 #[derive(Default)]
-pub(crate) struct Abandonments {
+pub(crate) struct ConnectingSockets {
     watched: parking_lot::Mutex<Vec<Watched>>,
     added: Notify,
 }
@@ -29,7 +29,7 @@ struct Watched {
     gone: Rc<Notify>,
 }
 
-impl Abandonments {
+impl ConnectingSockets {
     /// Ends when no process but this one has the socket with this inode open any more.
     pub(crate) async fn wait(&self, inode: u64) {
         let gone = Rc::new(Notify::new());
@@ -39,7 +39,7 @@ impl Abandonments {
             gone: Rc::clone(&gone),
         });
         let _forget = Forget {
-            abandonments: self,
+            connecting: self,
             gone: Rc::clone(&gone),
         };
         self.added.notify_one();
@@ -73,13 +73,13 @@ impl Abandonments {
 }
 
 struct Forget<'a> {
-    abandonments: &'a Abandonments,
+    connecting: &'a ConnectingSockets,
     gone: Rc<Notify>,
 }
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        let mut watched = self.abandonments.watched.lock();
+        let mut watched = self.connecting.watched.lock();
         watched.retain(|watched| !Rc::ptr_eq(&watched.gone, &self.gone));
     }
 }
@@ -87,12 +87,12 @@ impl Drop for Forget<'_> {
 /// Which of these sockets another process has open. One that may not be looked into is another user's, and a session's socket
 /// belongs to the session's user.
 fn open_sockets(wanted: &HashSet<u64>) -> HashSet<u64> {
-    let Ok(processes) = processes::others() else {
+    let Ok(processes) = proc_fd::others() else {
         return wanted.clone();
     };
     let mut open = HashSet::new();
     for process in processes {
-        open.extend(processes::sockets(&process).filter(|inode| wanted.contains(inode)));
+        open.extend(proc_fd::sockets(&process).filter(|inode| wanted.contains(inode)));
         if open.len() == wanted.len() {
             break;
         }
@@ -111,13 +111,13 @@ mod tests {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let abandonments = Abandonments::default();
+            let connecting = ConnectingSockets::default();
             tokio::select! {
-                ended = abandonments.run() => match ended {},
+                ended = connecting.run() => match ended {},
                 // no socket has this inode
-                () = abandonments.wait(u64::MAX) => {}
+                () = connecting.wait(u64::MAX) => {}
             }
-            assert!(abandonments.watched.lock().is_empty());
+            assert!(connecting.watched.lock().is_empty());
         });
     }
 }

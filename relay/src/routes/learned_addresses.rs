@@ -1,6 +1,6 @@
 //! What name servers have told of addresses.
 
-use kinject_protocol::rules::Way;
+use kinject_protocol::rules::Egress;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
@@ -12,12 +12,12 @@ const MOST_LOCAL: usize = 4096;
 const MOST_REMOTE: usize = 16_384;
 
 /// Addresses that name servers gave, and their names where they are wanted.
-pub(super) struct Learnt {
+pub(super) struct LearnedAddresses {
     local: Recent,
     remote: Recent,
 }
 
-impl Default for Learnt {
+impl Default for LearnedAddresses {
     fn default() -> Self {
         Self {
             local: Recent::of(MOST_LOCAL),
@@ -26,10 +26,10 @@ impl Default for Learnt {
     }
 }
 
-impl Learnt {
+impl LearnedAddresses {
     /// What the cluster gives is the cluster's, whoever gave it before, and stays so. The latest name counts.
-    pub(super) fn learn(&mut self, address: IpAddr, from: Way, name: Option<&str>) {
-        if from == Way::Remote {
+    pub(super) fn learn(&mut self, address: IpAddr, from: Egress, name: Option<&str>) {
+        if from == Egress::Remote {
             self.local.forget(address);
             self.remote.remember(address, name);
         } else if self.remote.knows(address) {
@@ -128,39 +128,39 @@ mod tests {
 
     #[test]
     fn the_oldest_address_is_forgotten_first() {
-        let mut learnt = Learnt::default();
+        let mut learned = LearnedAddresses::default();
         for index in 0..=MOST_LOCAL {
-            learnt.learn(address(index), Way::Local, None);
+            learned.learn(address(index), Egress::Local, None);
         }
-        assert!(!learnt.is_local(address(0)));
-        assert!(learnt.is_local(address(MOST_LOCAL)));
-        learnt.learn(address(MOST_LOCAL), Way::Remote, None);
-        assert!(!learnt.is_local(address(MOST_LOCAL)));
+        assert!(!learned.is_local(address(0)));
+        assert!(learned.is_local(address(MOST_LOCAL)));
+        learned.learn(address(MOST_LOCAL), Egress::Remote, None);
+        assert!(!learned.is_local(address(MOST_LOCAL)));
     }
 
     #[test]
     fn an_address_that_is_told_again_and_again_is_not_forgotten_and_takes_one_place() {
-        let mut learnt = Learnt::default();
+        let mut learned = LearnedAddresses::default();
         for index in 1..4 * MOST_LOCAL {
-            learnt.learn(address(0), Way::Local, None);
-            learnt.learn(address(index), Way::Local, None);
+            learned.learn(address(0), Egress::Local, None);
+            learned.learn(address(index), Egress::Local, None);
         }
-        assert!(learnt.is_local(address(0)));
-        assert_eq!(learnt.local.known.len(), MOST_LOCAL);
-        assert!(learnt.local.oldest_first.len() <= 2 * MOST_LOCAL + 1);
+        assert!(learned.is_local(address(0)));
+        assert_eq!(learned.local.known.len(), MOST_LOCAL);
+        assert!(learned.local.oldest_first.len() <= 2 * MOST_LOCAL + 1);
     }
 
     #[test]
     fn no_number_of_local_answers_takes_an_address_from_the_cluster() {
-        let mut learnt = Learnt::default();
+        let mut learned = LearnedAddresses::default();
         let services = 1_000_000;
-        learnt.learn(address(services), Way::Remote, None);
+        learned.learn(address(services), Egress::Remote, None);
         for index in 0..2 * MOST_REMOTE {
-            learnt.learn(address(index), Way::Local, Some("evil.test"));
+            learned.learn(address(index), Egress::Local, Some("evil.test"));
         }
-        learnt.learn(address(services), Way::Local, Some("evil.test"));
-        assert!(learnt.is_remote(address(services)) && !learnt.is_local(address(services)));
+        learned.learn(address(services), Egress::Local, Some("evil.test"));
+        assert!(learned.is_remote(address(services)) && !learned.is_local(address(services)));
         // a rule about the name may still say otherwise
-        assert_eq!(learnt.name(address(services)), Some("evil.test"));
+        assert_eq!(learned.name(address(services)), Some("evil.test"));
     }
 }

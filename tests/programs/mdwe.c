@@ -1,6 +1,6 @@
 /* Runs a program whose code may not be changed and run: no page that was writable becomes executable (prctl(2)).
  *
- * usage: sealed PROGRAM [ARGUMENT...]
+ * usage: mdwe PROGRAM [ARGUMENT...]
  * exits 77 where the kernel does not know the rule
  */
 #include <stdio.h>
