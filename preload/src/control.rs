@@ -296,8 +296,14 @@ pub(crate) fn is_elsewhere(session: &Session, socket: c_int) -> bool {
         .is_some_and(|relay| is_in_other_network(&relay, socket))
 }
 
+/// The session of this process, for a call that libc would answer over the network of the calling thread: none if that is not
+/// the session's.
+pub(crate) fn session_of_this_network() -> Option<Session> {
+    Session::current().filter(|session| !is_this_thread_elsewhere(session))
+}
+
 /// The same of a socket that the calling thread would make. Where it can make none, it is not to know.
-pub(crate) fn is_this_thread_elsewhere(session: &Session) -> bool {
+fn is_this_thread_elsewhere(session: &Session) -> bool {
     open().is_ok_and(|socket| is_elsewhere(session, socket.raw()))
 }
 

@@ -55,11 +55,14 @@ mod go;
 mod lookup;
 mod peer;
 mod receive;
+mod remembered_failure;
 mod resolver;
 mod sanitizer;
+mod send;
 mod shutdown;
 mod sockopt;
 mod syscall;
+mod tcp_connect;
 mod transfer;
 
 mod address;

@@ -10,12 +10,11 @@
 
 use crate::address::{self, RawAddress};
 use crate::bind;
-use crate::connect;
 use crate::control::{self, SMALL_REPLY};
 use crate::errno::{self, Errno};
 use crate::session::Session;
 use crate::socket::{self, Kind};
-use crate::{memory, real, sys};
+use crate::{memory, real, sys, tcp_connect};
 use core::net::SocketAddr;
 use kinject_protocol::control::{ReplyRef, Request, is_data_address, is_stand_in};
 use libc::{c_int, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t};
@@ -222,7 +221,7 @@ fn own_peer(socket: c_int, address: SocketAddr) -> Option<RawAddress> {
 /// pod's address.
 fn own(socket: c_int, here: SocketAddr) -> Option<RawAddress> {
     let ip = here.ip().to_canonical();
-    if ip.is_unspecified() && here.port() != 0 && connect::has_failed(socket) {
+    if ip.is_unspecified() && here.port() != 0 && tcp_connect::has_failed(socket) {
         return ask_for_own(socket, here);
     }
     if !ip.is_loopback() {

@@ -9,6 +9,7 @@ use crate::address::{self, RawAddress};
 use crate::datagram;
 use crate::errno::Errno;
 use crate::memory::{self, Pages};
+use crate::send;
 use crate::session::Session;
 use crate::{real, socket, transfer};
 use core::mem::{MaybeUninit, offset_of};
@@ -203,7 +204,7 @@ pub(crate) extern "C" fn recvmsg_in_session(socket: c_int, message: *mut msghdr,
         return Errno(libc::ENOSYS).fail() as ssize_t;
     };
     let (name, room) = match Session::current() {
-        Some(_) => datagram::destination(message),
+        Some(_) => send::destination(message),
         None => (ptr::null(), 0),
     };
     let place = match name.is_null() {

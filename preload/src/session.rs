@@ -8,7 +8,6 @@
 
 mod environment_snapshot;
 
-use crate::control;
 use crate::environment::{self, Entry};
 use core::ffi::CStr;
 use core::ptr;
@@ -35,11 +34,6 @@ impl Session {
         }
         let control = variable(CONTROL).map_or(ptr::null(), Entry::value);
         Some(Self { path, control })
-    }
-
-    /// The same for a call that libc would answer over the network of the calling thread: none if that is not the session's.
-    pub(crate) fn of_this_network() -> Option<Self> {
-        Self::current().filter(|session| !control::is_this_thread_elsewhere(session))
     }
 
     /// How the relay is asked; none if the variable is missing, or is none of ours.

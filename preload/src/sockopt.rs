@@ -7,7 +7,7 @@
 use crate::errno::{self, Errno};
 use crate::session::Session;
 use crate::socket::Kind;
-use crate::{connect, real};
+use crate::{real, remembered_failure};
 use libc::{c_int, c_void, socklen_t};
 
 hook! {
@@ -64,7 +64,7 @@ unsafe fn translate(socket: c_int, value: *mut c_int, length: *const socklen_t) 
 pub(crate) fn true_error(socket: c_int) -> Option<Errno> {
     let session = Session::current()?;
     match Kind::of(socket) {
-        Kind::Tcp => connect::stored_failure(&session, socket),
+        Kind::Tcp => remembered_failure::stored_failure(&session, socket),
         Kind::Udp | Kind::Uncarried | Kind::Foreign => None,
     }
 }

@@ -7,7 +7,7 @@
 
 use crate::errno::Errno;
 use crate::files::Question;
-use crate::{bind, connect, datagram, exec, files, peer, real, receive, shutdown, sockopt};
+use crate::{bind, connect, exec, files, peer, real, receive, send, shutdown, sockopt};
 use libc::{c_char, c_int, c_long};
 
 /// The numbers of the calls that [`in_session`] knows.
@@ -73,11 +73,9 @@ pub(crate) fn in_session(number: c_long, arguments: [usize; 6]) -> c_long {
         libc::SYS_shutdown => c_long::from(shutdown::shutdown_in_session(descriptor, b as _)),
         libc::SYS_accept => c_long::from(peer::accept_in_session(descriptor, b as _, c as _)),
         libc::SYS_accept4 => c_long::from(peer::accept4_in_session(descriptor, b as _, c as _, d as _)),
-        libc::SYS_sendto => {
-            datagram::sendto_in_session(descriptor, b as _, c, d as _, e as _, f as _) as c_long
-        }
-        libc::SYS_sendmsg => datagram::sendmsg_in_session(descriptor, b as _, c as _) as c_long,
-        libc::SYS_sendmmsg => c_long::from(datagram::sendmmsg_in_session(descriptor, b as _, c as _, d as _)),
+        libc::SYS_sendto => send::sendto_in_session(descriptor, b as _, c, d as _, e as _, f as _) as c_long,
+        libc::SYS_sendmsg => send::sendmsg_in_session(descriptor, b as _, c as _) as c_long,
+        libc::SYS_sendmmsg => c_long::from(send::sendmmsg_in_session(descriptor, b as _, c as _, d as _)),
         libc::SYS_recvfrom => {
             receive::recvfrom_in_session(descriptor, b as _, c, d as _, e as _, f as _) as c_long
         }

@@ -27,7 +27,7 @@ pub(crate) enum Route {
 }
 
 /// The fate of what `socket` sends to `target`.
-pub(super) fn route(session: &Session, socket: c_int, target: SocketAddr) -> Route {
+pub(crate) fn route(session: &Session, socket: c_int, target: SocketAddr) -> Route {
     let Some(cookie) = socket::cookie(socket) else {
         return Route::Native;
     };
@@ -72,7 +72,7 @@ pub(super) fn route(session: &Session, socket: c_int, target: SocketAddr) -> Rou
 }
 
 /// connect(2) of a UDP socket.
-pub(super) fn connect(session: &Session, socket: c_int, target: SocketAddr) -> Route {
+pub(crate) fn connect(session: &Session, socket: c_int, target: SocketAddr) -> Route {
     if !reaches(socket, target) {
         return Route::Native;
     }
@@ -93,7 +93,7 @@ pub(super) fn connect(session: &Session, socket: c_int, target: SocketAddr) -> R
 }
 
 /// Who sent what came from `address`, if that is one of the relay's that stand for a target.
-pub(super) fn source(session: &Session, socket: c_int, address: SocketAddr) -> Option<SocketAddr> {
+pub(crate) fn source(session: &Session, socket: c_int, address: SocketAddr) -> Option<SocketAddr> {
     let cookie = socket::cookie(socket)?;
     match cache::origin(cookie, address) {
         Some(Origin::Target(target)) => return Some(target),

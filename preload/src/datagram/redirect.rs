@@ -17,7 +17,7 @@ use libc::{c_int, msghdr, ssize_t};
 
 /// Where a message goes instead.
 #[derive(Clone, Copy)]
-pub(super) struct Redirection {
+pub(crate) struct Redirection {
     there: SocketAddr,
     /// Whether the socket is connected there, so that the message has no address.
     is_connected: bool,
@@ -25,7 +25,7 @@ pub(super) struct Redirection {
 
 impl Redirection {
     /// To this address, which suits the socket.
-    pub(super) fn to(there: SocketAddr) -> Self {
+    pub(crate) fn to(there: SocketAddr) -> Self {
         Self {
             there,
             is_connected: false,
@@ -34,7 +34,7 @@ impl Redirection {
 
     /// For a message without an address: where its socket is connected to, if that stands for another address and its control
     /// data has to be looked at for that.
-    pub(super) fn of_connected(socket: c_int, message: *const msghdr) -> Option<Self> {
+    pub(crate) fn of_connected(socket: c_int, message: *const msghdr) -> Option<Self> {
         let header = copied(message).ok()?;
         if !control_data::is_there(&header) || Kind::of(socket) != Kind::Udp {
             return None;
@@ -52,13 +52,13 @@ impl Redirection {
         })
     }
 
-    pub(super) fn address(&self) -> RawAddress {
+    pub(crate) fn address(&self) -> RawAddress {
         RawAddress::of(self.there)
     }
 
     /// Whether the source has to be named: what the pod sends to itself comes from the pod's address, and the kernel would give
     /// another one of loopback's to a socket that has none.
-    pub(super) fn needs_source(&self, socket: c_int) -> bool {
+    pub(crate) fn needs_source(&self, socket: c_int) -> bool {
         is_stand_in(self.there.ip())
             && !self.is_connected
             && name(sys::getsockname, socket).is_none_or(|own| own.ip().to_canonical().is_unspecified())
@@ -78,7 +78,7 @@ impl Redirection {
     }
 
     /// Sends the message there by libc's function.
-    pub(super) fn send(
+    pub(crate) fn send(
         &self,
         socket: c_int,
         message: *const msghdr,

@@ -6,9 +6,9 @@
 //! list, and so say `EAI_ALLDONE` and each request's result without hooks of ours.
 
 use super::addrinfo::getaddrinfo_in_session;
+use crate::control;
 use crate::errno::{self, Errno};
 use crate::real;
-use crate::session::Session;
 use libc::{addrinfo, c_char, c_int, c_void};
 
 /// netdb.h's modes.
@@ -48,7 +48,8 @@ extern "C" fn getaddrinfo_a_in_session(
         Errno(libc::ENOSYS).set();
         return libc::EAI_SYSTEM;
     };
-    let is_ours = matches!(mode, GAI_WAIT | GAI_NOWAIT) && errno::kept(Session::of_this_network).is_some();
+    let is_ours =
+        matches!(mode, GAI_WAIT | GAI_NOWAIT) && errno::kept(control::session_of_this_network).is_some();
     if !is_ours {
         // SAFETY: these are the program's own arguments
         return unsafe { native(mode, requests, count, event) };

@@ -12,6 +12,7 @@ mod entry;
 mod own_buffer;
 
 use super::{Allocation, NotFound, ask, list, name};
+use crate::control;
 use crate::control::AskError;
 use crate::errno::{self, Errno};
 use crate::failure::{self, host_errno};
@@ -122,7 +123,7 @@ fn for_session<'a>(name: *const c_char, family: c_int) -> Option<(Session, Famil
     if !name::is_for_relay(name) || name::is_digits_and_dots(name) {
         return None;
     }
-    Some((Session::of_this_network()?, family, name))
+    Some((control::session_of_this_network()?, family, name))
 }
 
 extern "C" fn gethostbyname_in_session(name: *const c_char) -> *mut hostent {

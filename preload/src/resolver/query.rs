@@ -3,6 +3,7 @@
 use super::answer::{self, AnswerBuffer};
 use super::question::Question;
 use super::state::{self, State, missing};
+use crate::control;
 use crate::errno::{self, Errno};
 use crate::failure::host_errno;
 use crate::real;
@@ -194,7 +195,7 @@ pub(super) fn for_session(name: *const c_char, answer: *mut u8) -> Option<Sessio
     if name.is_null() || answer.is_null() {
         return None;
     }
-    Session::of_this_network()
+    control::session_of_this_network()
 }
 
 /// # Safety

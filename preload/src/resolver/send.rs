@@ -2,6 +2,7 @@
 
 use super::answer::{self, AnswerBuffer};
 use super::state::{self, State, missing};
+use crate::control;
 use crate::errno::{self, Errno};
 use crate::real;
 use crate::session::Session;
@@ -83,7 +84,7 @@ fn for_session<'a>(message: *const u8, length: c_int, answer: *mut u8) -> Option
         .filter(|length| (1..=MAX_MESSAGE).contains(length))?;
     // SAFETY: the program says that the message is that long, as it says to libc
     let bytes = unsafe { core::slice::from_raw_parts(message, length) };
-    Some((Session::of_this_network()?, bytes))
+    Some((control::session_of_this_network()?, bytes))
 }
 
 /// # Safety
