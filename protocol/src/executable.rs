@@ -14,9 +14,11 @@
 
 mod elf;
 mod go;
+mod go_note;
 mod injection_blocker;
 mod mdwe;
 mod network;
+mod number;
 mod rights;
 mod runtime;
 mod script;
@@ -27,7 +29,8 @@ mod tests;
 
 #[cfg(target_arch = "x86_64")]
 pub use go::system_call;
-pub use go::{REPLACEABLE, SystemCall, THREADS, has_note};
+pub use go::{REPLACEABLE, SystemCall, THREADS};
+pub use go_note::has_note;
 pub use injection_blocker::InjectionBlocker;
 pub use mdwe::{Mdwe, PR_GET_MDWE};
 pub use rights::{Rights, holds_capabilities};

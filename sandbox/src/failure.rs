@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::io;
 
 use crate::netns::Forbidden;
-use crate::up::NoAgent;
 
 /// Statuses to exit with that are ours and not a command's. They are those of `env`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +54,7 @@ pub fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(forbidden) = error.downcast_ref::<Forbidden>() {
         return Some(forbidden.hint().to_owned());
     }
-    error
-        .downcast_ref::<NoAgent>()
-        .map(|missing| missing.hint().to_owned())
+    None
 }
 
 /// The status to exit with after an error.

@@ -1,6 +1,9 @@
 //! ELF files (elf(5)), 64-bit and 32-bit, little endian: program headers, section headers, notes.
 
-use super::{File, go};
+use super::File;
+use super::go_note::has_note;
+use super::number::number;
+use super::search::Range;
 
 /// The first four bytes.
 const MAGIC: &[u8] = b"\x7fELF";
@@ -62,13 +65,6 @@ pub(super) enum Interpreter {
     OtherLibc,
     /// glibc's, as far as anyone can tell.
     Usual,
-}
-
-/// A part of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Range {
-    pub(super) offset: u64,
-    pub(super) size: u64,
 }
 
 /// What the dynamic linker reads of a program.
@@ -218,7 +214,7 @@ impl<'a, F: File> Image<'a, F> {
         let mut room = [0; MOST_NOTES];
         let length = usize::try_from(range.size).unwrap_or(MOST_NOTES).min(MOST_NOTES);
         room.get_mut(..length)
-            .is_some_and(|room| self.fill(range.offset, room).is_some() && go::has_note(room))
+            .is_some_and(|room| self.fill(range.offset, room).is_some() && has_note(room))
     }
 
     fn section(&self, name: &[u8]) -> Option<Range> {
@@ -355,12 +351,6 @@ impl<'a, F: File> Image<'a, F> {
         }
         (self.file.read_at(place, buffer)? == buffer.len()).then_some(())
     }
-}
-
-/// A number of 32 bits; none if it is not all there.
-#[inline]
-pub(super) fn number(record: &[u8], place: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*record.get(place..)?.first_chunk()?))
 }
 
 #[inline]

@@ -1,7 +1,13 @@
 //! Searching a program's file without holding it in memory.
 
 use super::File;
-use super::elf::Range;
+
+/// A part of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Range {
+    pub(super) offset: u64,
+    pub(super) size: u64,
+}
 
 /// How much is read at once.
 const CHUNK: usize = 4096;

@@ -19,6 +19,9 @@ pub(crate) const PROXY_PORT: u16 = 7800;
 /// Where the agent listens for port-forward, on the pod's loopback.
 pub(crate) const FORWARD_PORT: u16 = 7801;
 
+/// The key of the agent's identity in the Secret, and the name of its file in the pod.
+pub(super) const IDENTITY_KEY: &str = "identity";
+
 /// Where the Secret is mounted in the agent's pod.
 const IDENTITY_FOLDER: &str = "/run/kinject";
 
@@ -96,7 +99,7 @@ impl Manifest<'_> {
         let annotations = json!({ "linkerd.io/inject": "disabled" });
         let mut args = vec![
             "--identity".to_owned(),
-            format!("{IDENTITY_FOLDER}/{}", super::secret::IDENTITY_KEY),
+            format!("{IDENTITY_FOLDER}/{}", IDENTITY_KEY),
             "--listen-forward".to_owned(),
             format!("127.0.0.1:{FORWARD_PORT}"),
         ];

@@ -5,12 +5,9 @@
 //! pods or make pods of his own there can get these keys and pose as this agent; he cannot use one, since the
 //! relay's own private key never leaves the relay.
 
-use super::job::{self, AgentJob};
+use super::job::{self, AgentJob, IDENTITY_KEY};
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
-
-/// The key of the agent's identity in the Secret, and the name of its file in the pod.
-pub(super) const IDENTITY_KEY: &str = "identity";
 
 /// The Secret for the agent of a Job, which has the Job's name.
 pub(super) fn manifest(job: &AgentJob, session: &str, identity: &str) -> Result<Secret, serde_json::Error> {

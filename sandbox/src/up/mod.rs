@@ -24,7 +24,6 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-pub use plan::NoAgent;
 pub use report::Ready;
 
 use plan::Plan;

@@ -11,21 +11,14 @@ use anyhow::{Context, bail};
 use tempfile::TempDir;
 
 use super::Options;
+use crate::failure::Hinted;
 
 /// Bytes in the key that is made when none is given, before they are written in hexadecimal.
 const KEY_LENGTH: usize = 32;
 
-/// There is no agent to start.
-#[derive(Debug, thiserror::Error)]
-#[error("no agent at {}", .0.display())]
-pub struct NoAgent(PathBuf);
-
-impl NoAgent {
-    /// What the user can do about it.
-    pub fn hint(&self) -> &'static str {
-        "build it with `cargo build -p kinject-agent`, name it with --agent, or go without by --no-agent"
-    }
-}
+/// What to do where there is no agent.
+const NO_AGENT: &str =
+    "build it with `cargo build -p kinject-agent`, name it with --agent, or go without by --no-agent";
 
 /// The files of a sandbox.
 pub(super) struct Plan {
@@ -89,7 +82,8 @@ fn check_agent(program: &Path) -> anyhow::Result<PathBuf> {
     let is_program = fs::metadata(program)
         .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0);
     if !is_program {
-        bail!(NoAgent(program.to_owned()));
+        let message = format!("no agent at {}", program.display());
+        bail!(Hinted::new(message, Some(NO_AGENT.to_owned())));
     }
     Ok(std::path::absolute(program)?)
 }
