@@ -8,6 +8,7 @@
 //! way. Mending never gives up before the session ends: what looks permanent (a token that expired, a right that was
 //! taken away) may be put right by the user, who is told. Where somebody has deleted the agent's Job, the session ends.
 
+pub(crate) mod opened;
 mod reconnector;
 
 pub(crate) use reconnector::Reconnector;
@@ -18,16 +19,14 @@ use crate::names::order::{self, Source};
 use crate::names::pod::PodNames;
 use crate::reached::Reached;
 use crate::report::{self, AgentLocation, Failure};
-use futures::FutureExt;
 use futures::future::LocalBoxFuture;
 use kinject_protocol::session::{Report, TlsChoice};
-use kinject_tunnel::lanes::{self, SecondLane};
 use kinject_tunnel::{
     DialError, Driver, Endpoint, OpenError, RelayIdentity, Security, Tunnel, Version, link,
 };
+use opened::{Opened, WayTaken};
 use std::cell::RefCell;
 use std::ffi::OsStr;
-use std::future::{self, Future};
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -115,84 +114,6 @@ impl Uplink {
         let noticed = |state: &State| !matches!(state, State::Active(up) if Rc::ptr_eq(up, lost));
         // an error means that the session ends, and `up` says so
         let _ended = state.wait_for(noticed).await.is_err();
-    }
-}
-
-/// The way that a tunnel goes.
-pub(crate) struct WayTaken {
-    /// `direct`, `proxy` or `port-forward`.
-    pub(crate) transport: &'static str,
-    /// How the ends have proven themselves.
-    pub(crate) security: Security,
-    /// Why it is not the pod proxy, if that was tried first.
-    pub(crate) not_by_proxy: Option<String>,
-}
-
-impl WayTaken {
-    fn new(transport: &'static str, security: Security) -> Self {
-        Self {
-            transport,
-            security,
-            not_by_proxy: None,
-        }
-    }
-}
-
-/// An open tunnel before anyone uses it.
-pub(crate) struct Opened {
-    tunnel: Tunnel,
-    driver: Driver,
-    /// The way to the agent.
-    pub(crate) way: WayTaken,
-    /// What makes the way broader while the tunnel is in use already.
-    widening: LocalBoxFuture<'static, ()>,
-    reached: Reached,
-}
-
-impl Opened {
-    /// Says whom it leads to.
-    pub(crate) fn to(self, reached: Reached) -> Self {
-        Self { reached, ..self }
-    }
-
-    /// Opens the layers above a transport.
-    pub(crate) async fn over(
-        stream: kinject_tunnel::Stream,
-        identity: &RelayIdentity,
-        security: Security,
-        transport: &'static str,
-    ) -> Result<Self, kinject_tunnel::OpenError> {
-        let (tunnel, driver) = Tunnel::open(stream, identity, security).await?;
-        Ok(Self {
-            tunnel,
-            driver,
-            way: WayTaken::new(transport, security),
-            widening: future::ready(()).boxed_local(),
-            reached: Reached::Endpoint,
-        })
-    }
-
-    /// The same where a second transport may join: what `widen` does with the place for it.
-    pub(crate) async fn in_lanes<W>(
-        stream: kinject_tunnel::Stream,
-        identity: &RelayIdentity,
-        security: Security,
-        transport: &'static str,
-        widen: impl FnOnce(SecondLane) -> W,
-    ) -> Result<Self, kinject_tunnel::OpenError>
-    where
-        W: Future<Output = ()> + 'static,
-    {
-        let (stream, agent) = link::open(stream, identity, security).await?;
-        let (stream, second) = lanes::begin(stream).await?;
-        let (tunnel, driver) = Tunnel::over(stream, agent).await?;
-        Ok(Self {
-            tunnel,
-            driver,
-            way: WayTaken::new(transport, security),
-            widening: widen(second).boxed_local(),
-            reached: Reached::Endpoint,
-        })
     }
 }
 

@@ -14,7 +14,7 @@ use super::{addresses, deletion, image, memory, pod_watch};
 use crate::log;
 use crate::reached::Reached;
 use crate::report::{AgentLocation, Failure};
-use crate::uplink::Opened;
+use crate::uplink::opened::Opened;
 use kinject_protocol::session::{Event, KubernetesTarget, TlsChoice, TransportChoice};
 use kinject_tunnel::{RelayIdentity, Security, SessionKeys};
 use reach::Unreached;

@@ -5,7 +5,7 @@ use crate::cluster::proxy::ProxyError;
 use crate::cluster::{pod_end, pod_state, port_forward, proxy};
 use crate::log;
 use crate::report::{self, Failure};
-use crate::uplink::Opened;
+use crate::uplink::opened::Opened;
 use kinject_escape::word;
 use kinject_protocol::session::TransportChoice;
 use kinject_tunnel::lanes::SecondLane;
