@@ -9,6 +9,7 @@ mod cluster;
 mod control;
 mod data;
 mod datagrams;
+mod dialer;
 mod log;
 mod names;
 mod reached;
@@ -19,6 +20,8 @@ mod routes;
 mod session;
 mod shutdown;
 mod socket_watch;
+#[cfg(test)]
+mod test_agent;
 mod ticker;
 mod trace;
 mod uninjectable;

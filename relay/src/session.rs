@@ -8,6 +8,7 @@ use crate::control::conversation::Conversation;
 use crate::control::listener::{ControlListener, ControlSockets, network_of};
 use crate::data::ports::DataPorts;
 use crate::datagrams::{self, Flows};
+use crate::dialer::Dialer;
 use crate::log;
 use crate::names::advice::Advice;
 use crate::names::local::LocalNames;
@@ -57,6 +58,8 @@ const WITHOUT_A_WORD: Duration = Duration::from_secs(2);
 pub(crate) struct Session {
     /// The way to the agent.
     pub(crate) uplink: Rc<Uplink>,
+    /// Dials over it.
+    pub(crate) dialer: Dialer,
     /// Which targets go that way.
     pub(crate) routes: Rc<Routes>,
     /// Who wants to know.
@@ -280,6 +283,7 @@ async fn bring_up(
             Advice::new(events.clone()),
             LocalNames::new(events.clone()),
         ),
+        dialer: Dialer::new(Rc::clone(&uplink), Rc::clone(&trace)),
         uplink,
         routes,
         trace,

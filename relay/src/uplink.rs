@@ -21,9 +21,7 @@ use crate::reached::Reached;
 use crate::report::{self, AgentLocation, Failure};
 use futures::future::LocalBoxFuture;
 use kinject_protocol::session::{Report, TlsChoice};
-use kinject_tunnel::{
-    DialError, Driver, Endpoint, OpenError, RelayIdentity, Security, Tunnel, Version, link,
-};
+use kinject_tunnel::{Driver, Endpoint, OpenError, RelayIdentity, Security, Tunnel, Version, link};
 use opened::{Opened, WayTaken};
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -77,21 +75,6 @@ impl Uplink {
         match settled.as_deref() {
             Ok(State::Active(up)) => Ok(Rc::clone(up)),
             Ok(State::Connecting | State::Ended) | Err(_) => Err(Ended),
-        }
-    }
-
-    /// Dials through the tunnel, and once more through the next one each time that the tunnel is lost meanwhile. The
-    /// program's own patience is the limit; [`DialError::TunnelLost`] says that the session has ended.
-    pub(crate) async fn dial<T>(
-        &self,
-        mut dial: impl AsyncFnMut(&Rc<ActiveTunnel>) -> Result<T, DialError>,
-    ) -> Result<T, DialError> {
-        loop {
-            let up = self.up().await.map_err(|Ended| DialError::TunnelLost)?;
-            match dial(&up).await {
-                Err(DialError::TunnelLost) => self.lost(&up).await,
-                outcome => return outcome,
-            }
         }
     }
 

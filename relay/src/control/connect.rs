@@ -17,7 +17,6 @@ use crate::words;
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::control::Reply;
 use kinject_protocol::rules::Egress;
-use kinject_tunnel::DialError;
 use kinject_tunnel::TunnelStream;
 use std::io;
 use std::net::SocketAddr;
@@ -140,7 +139,7 @@ async fn establish(
     program: ProgramSocket,
     target: SocketAddr,
 ) -> Option<(TcpStream, TunnelStream, Connected<'_>)> {
-    let dial = dial(session, target);
+    let dial = session.dialer.connect(target);
     tokio::pin!(dial);
     // the first poll sends the request on its way before the program's socket is looked after
     let mut early = std::future::poll_fn(|context| Poll::Ready(dial.as_mut().poll(context))).await;
@@ -293,45 +292,6 @@ async fn finish_pending(
         session.registry.take_failure(program.cookie);
     }
     None
-}
-
-/// Dials, and traces it.
-async fn dial(session: &Session, target: SocketAddr) -> Result<TunnelStream, ConnectFailure> {
-    let traced = session.trace.target(Transport::Tcp, target);
-    let outcome = dial_through(session, target).await;
-    traced.ended(match &outcome {
-        Ok(_) => "connected",
-        Err(failure) => words::errno(*failure),
-    });
-    outcome
-}
-
-/// Dials through the tunnel.
-async fn dial_through(session: &Session, target: SocketAddr) -> Result<TunnelStream, ConnectFailure> {
-    // a scope means something on this machine only, and a mapped address is an IPv4 address
-    let authority = SocketAddr::new(target.ip().to_canonical(), target.port()).to_string();
-    let dialled = session
-        .uplink
-        .dial(async |up| up.tunnel.connect(&authority).await);
-    dialled.await.map_err(|error| failure_of(&error))
-}
-
-/// The failure in the words of the control conversation.
-pub(crate) fn failure_of(error: &DialError) -> ConnectFailure {
-    match error {
-        DialError::Refused => ConnectFailure::Refused,
-        DialError::TimedOut => ConnectFailure::TimedOut,
-        DialError::HostUnreachable => ConnectFailure::HostUnreachable,
-        DialError::NetworkUnreachable => ConnectFailure::NetworkUnreachable,
-        DialError::Reset => ConnectFailure::Reset,
-        DialError::PermissionDenied => ConnectFailure::PermissionDenied,
-        DialError::AddressNotAvailable => ConnectFailure::AddressNotAvailable,
-        DialError::TunnelLost => ConnectFailure::TunnelDown,
-        DialError::Other(reason) => {
-            log::warn!("the agent failed to dial: {reason}");
-            ConnectFailure::NetworkUnreachable
-        }
-    }
 }
 
 /// The relay cannot connect the program's socket.

@@ -193,7 +193,7 @@ impl Flow {
                 return self.is_forgotten();
             }
             DatagramsEnd::Refused(error) => self.refused(&error),
-            DatagramsEnd::TunnelLost => session.uplink.lost(up).await,
+            DatagramsEnd::TunnelLost => session.dialer.lost(up).await,
             // the program's socket is gone, or somewhere else by now
             DatagramsEnd::SocketFailed(_) | DatagramsEnd::Finished => {}
         }
@@ -222,7 +222,7 @@ impl Flow {
 
 /// Asks the agent for a stream, as soon as there is an agent.
 pub(super) async fn request(session: &Session, target: SocketAddr) -> Result<Stream, DialError> {
-    let requested = session.uplink.dial(async |up| {
+    let requested = session.dialer.dial(async |up| {
         let stream = up.tunnel.datagrams(target).await?;
         Ok(Stream {
             up: Rc::clone(up),

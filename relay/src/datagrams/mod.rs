@@ -12,8 +12,9 @@ mod icmp;
 mod names;
 mod program;
 
-use crate::control::connect::{answer, failure_of};
+use crate::control::connect::answer;
 use crate::control::conversation::Conversation;
+use crate::dialer::failure_of;
 use crate::log;
 use crate::routes::{Cause, Transport};
 use crate::session::Session;
@@ -340,7 +341,7 @@ async fn open(
         stream.opened().await
     });
     if let Ok(Err(error)) = verdict.await
-        && (error != DialError::TunnelLost || session.uplink.has_ended())
+        && (error != DialError::TunnelLost || session.dialer.has_ended())
     {
         return Ok(Err(error));
     }

@@ -1,0 +1,87 @@
+//! An agent for tests of what stands above the tunnel.
+
+use crate::uplink::Connector;
+use kinject_protocol::session::TlsChoice;
+use kinject_tunnel::http2::{Incoming, Server};
+use kinject_tunnel::{AgentFacts, AgentIdentity, Listener, Secret, Security, link};
+use std::os::unix::fs::OpenOptionsExt;
+use std::rc::Rc;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::sync::{Notify, watch};
+
+/// Longest wait for anything in tests with an agent.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A folder with the key and the socket of an agent that tells facts and connects to nothing.
+pub(crate) struct TestAgent {
+    folder: TempDir,
+    /// Whether it takes tunnels.
+    pub(crate) is_open: watch::Sender<bool>,
+    /// Breaks the tunnels that there are.
+    pub(crate) broken: Rc<Notify>,
+}
+
+impl TestAgent {
+    /// Starts one, which serves until the test's tasks end.
+    pub(crate) async fn start() -> Self {
+        let agent = Self {
+            folder: tempfile::tempdir().unwrap(),
+            is_open: watch::Sender::new(true),
+            broken: Rc::default(),
+        };
+        let mut options = std::fs::OpenOptions::new();
+        let key = options.write(true).create_new(true).mode(0o600).open(agent.key());
+        std::io::Write::write_all(&mut key.unwrap(), &[7; 32]).unwrap();
+        let secret = Secret::read(&agent.key()).unwrap();
+        let identity = AgentIdentity::from_secret(&secret).unwrap();
+        let listener = Listener::bind(&agent.endpoint().parse().unwrap()).unwrap();
+        let (mut is_open, broken) = (agent.is_open.subscribe(), Rc::clone(&agent.broken));
+        tokio::task::spawn_local(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                is_open.wait_for(|is_open| *is_open).await.unwrap();
+                // a relay that was kept waiting has gone
+                let Ok((stream, _)) = link::accept(stream, &identity, Security::Proof).await else {
+                    continue;
+                };
+                let broken = Rc::clone(&broken);
+                tokio::task::spawn_local(async move {
+                    tokio::select! {
+                        () = broken.notified() => {}
+                        () = serve(Server::start(stream).await.unwrap()) => {}
+                    }
+                });
+            }
+        });
+        agent
+    }
+
+    fn key(&self) -> std::path::PathBuf {
+        self.folder.path().join("key")
+    }
+
+    fn endpoint(&self) -> String {
+        format!("unix:{}/agent.sock", self.folder.path().display())
+    }
+
+    /// How a session gets to it.
+    pub(crate) fn connector(&self) -> Connector {
+        Connector::direct(self.endpoint().as_ref(), &self.key(), TlsChoice::Auto).unwrap()
+    }
+}
+
+async fn serve(mut server: Server) {
+    while let Ok(incoming) = server.next().await {
+        // whatever else is asked for fails when it is dropped
+        if let Incoming::Facts(request) = incoming {
+            request.answer(&AgentFacts {
+                version: String::new(),
+                hostname: "agent".into(),
+                resolv_conf: String::new(),
+                addresses: Vec::new(),
+                networks: Vec::new(),
+            });
+        }
+    }
+}
