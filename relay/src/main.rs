@@ -6,12 +6,14 @@
 //! killed, another is started to remove what that one left.
 
 mod cluster;
+mod connects;
 mod control;
 mod data;
 mod datagrams;
 mod dialer;
 mod log;
 mod names;
+mod network_namespace;
 mod reached;
 mod readiness;
 mod registry;

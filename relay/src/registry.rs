@@ -3,6 +3,7 @@
 use kinject_protocol::ConnectFailure;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -62,7 +63,7 @@ pub(crate) enum Waiter {
 
 impl Registry {
     /// The socket is connected to `target`, or on the way there, for as long as what this gives lives.
-    pub(crate) fn connected(&self, cookie: u64, target: SocketAddr) -> Connected<'_> {
+    pub(crate) fn connected(self: &Rc<Self>, cookie: u64, target: SocketAddr) -> Connected {
         let mut sockets = self.0.lock();
         sockets.forget_peer(cookie);
         let over = Arc::new(Notify::new());
@@ -72,7 +73,7 @@ impl Registry {
         };
         sockets.peers.insert(cookie, peer);
         Connected {
-            registry: self,
+            registry: Rc::clone(self),
             cookie,
             over,
         }
@@ -158,21 +159,21 @@ impl Registry {
 }
 
 /// One connect of a socket, which may see others after it.
-pub(crate) struct Connected<'a> {
-    registry: &'a Registry,
+pub(crate) struct Connected {
+    registry: Rc<Registry>,
     cookie: u64,
     /// Told when another took its place, which also tells them apart.
     over: Arc<Notify>,
 }
 
-impl Connected<'_> {
+impl Connected {
     /// Ends when the program has dissolved this connect, or connected the socket anew.
     pub(crate) async fn over(&self) {
         self.over.notified().await;
     }
 }
 
-impl Drop for Connected<'_> {
+impl Drop for Connected {
     fn drop(&mut self) {
         let mut sockets = self.registry.0.lock();
         let peer = sockets.peers.get(&self.cookie);
@@ -212,14 +213,14 @@ mod tests {
         "10.0.0.1:1".parse().unwrap()
     }
 
-    fn is_over(connected: &Connected<'_>) -> bool {
+    fn is_over(connected: &Connected) -> bool {
         use futures::FutureExt;
         connected.over().now_or_never().is_some()
     }
 
     #[test]
     fn an_old_connect_is_over_and_leaves_what_is_known_of_a_new_one() {
-        let registry = Registry::default();
+        let registry = Rc::new(Registry::default());
         let [first, second] = ["10.0.0.1:1", "10.0.0.2:2"].map(|target| target.parse().unwrap());
         let old = registry.connected(1, first);
         assert!(!is_over(&old));

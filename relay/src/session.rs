@@ -1,13 +1,13 @@
-//! One session: everything that the programs under it share.
+//! One session: brings it up, builds its parts, and winds it up.
 
 use crate::cluster::access::Access;
 use crate::cluster::agent::ClusterAgent;
 use crate::cluster::networks;
-use crate::control::connect;
-use crate::control::conversation::Conversation;
-use crate::control::listener::{ControlListener, ControlSockets, network_of};
+use crate::connects::Connects;
+use crate::control::dispatch::Dispatch;
+use crate::control::listener::{ControlListener, ControlSockets};
 use crate::data::ports::DataPorts;
-use crate::datagrams::{self, Flows};
+use crate::datagrams::Flows;
 use crate::dialer::Dialer;
 use crate::log;
 use crate::names::advice::Advice;
@@ -18,26 +18,18 @@ use crate::registry::Registry;
 use crate::report::Failure;
 use crate::routes::{Pod, Routes, SessionListeners};
 use crate::shutdown::ShutdownRequests;
-use crate::socket_watch::closed::ClosedSockets;
-use crate::socket_watch::connecting::ConnectingSockets;
-use crate::socket_watch::connections::OpenConnections;
-use crate::ticker::Ticker;
 use crate::trace::Trace;
 use crate::uninjectable::UninjectableReports;
 use crate::uplink::{ActiveTunnel, Connector, Reconnector, Uplink};
 use ipnet::IpNet;
-use kinject_protocol::control::{Reply, Request, SessionAddresses};
+use kinject_protocol::control::SessionAddresses;
 use kinject_protocol::environment::RESOLV_CONF;
 use kinject_protocol::folder;
 use kinject_protocol::session::{Confidential, Event, Ready, Report, SessionConfig, Target};
 use kinject_tunnel::Security;
 use std::cell::OnceCell;
 use std::convert::Infallible;
-use std::fs::File;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -54,66 +46,10 @@ const TURNS: u8 = 4;
 /// How long to wait for what programs have left without telling the user.
 const WITHOUT_A_WORD: Duration = Duration::from_secs(2);
 
-/// What the calls of the session's programs work with.
-pub(crate) struct Session {
-    /// The way to the agent.
-    pub(crate) uplink: Rc<Uplink>,
-    /// Dials over it.
-    pub(crate) dialer: Dialer,
-    /// Which targets go that way.
-    pub(crate) routes: Rc<Routes>,
-    /// Who wants to know.
-    pub(crate) trace: Rc<Trace>,
-    /// The sockets that were connected.
-    pub(crate) registry: Registry,
-    /// The connections that they have open.
-    pub(crate) connections: OpenConnections,
-    /// Where programs' sockets are connected to.
-    pub(crate) ports: DataPorts,
-    /// The connects that programs may give up.
-    pub(crate) connecting: ConnectingSockets,
-    /// The sockets that programs have closed.
-    pub(crate) closed: ClosedSockets,
-    /// Bounds how long a blocking connect waits for its answer.
-    pub(crate) ticker: Ticker,
-    /// Names.
-    pub(crate) resolver: Resolver,
-    uninjectable: UninjectableReports,
-    /// The datagrams of programs.
-    pub(crate) flows: Flows,
-    /// The resolv.conf that programs see.
-    resolv_conf: PathBuf,
-    /// The relay's network namespace.
-    network: Option<u64>,
-}
-
-impl Session {
-    /// Whether a program's socket is of another network namespace: nothing here can reach it, and its connections are
-    /// those of that namespace.
-    pub(crate) fn is_elsewhere(&self, socket: &OwnedFd) -> bool {
-        match (self.network, network_of(socket.as_fd())) {
-            (Some(own), Some(its)) => own != its,
-            _ => false,
-        }
-    }
-
-    /// What the socket was connected to.
-    fn peer(&self, cookie: u64) -> Option<SocketAddr> {
-        self.registry.peer(cookie).or_else(|| self.flows.peer(cookie))
-    }
-
-    /// The address of the pod that this peer sees, without a port.
-    fn own_address(&self, cookie: u64) -> Option<SocketAddr> {
-        let failed = || self.registry.failed_target(cookie);
-        let peer = self.peer(cookie).or_else(failed)?;
-        let mut own = SocketAddr::new(self.uplink.source_for(peer.ip())?, 0);
-        if let (SocketAddr::V6(own), SocketAddr::V6(peer)) = (&mut own, peer)
-            && own.ip().is_unicast_link_local()
-        {
-            own.set_scope_id(peer.scope_id());
-        }
-        Some(own)
-    }
+/// What has to be drained when a session ends.
+struct Session {
+    uplink: Rc<Uplink>,
+    connects: Rc<Connects>,
 }
 
 /// What has to be undone in the cluster when a session ends, known as soon as there is something.
@@ -173,9 +109,9 @@ async fn drain(session: &Session, events: &mpsc::Sender<Event>) {
     for _ in 0..TURNS {
         tokio::task::yield_now().await;
     }
-    let left = session.connections.left_behind(&session.closed);
+    let left = session.connects.left_behind();
     let settled = async {
-        session.connections.until_over(&left).await;
+        session.connects.until_over(&left).await;
         if let Some(up) = session.uplink.now() {
             // an error means that the tunnel is lost, and with it what was on its way
             let _lost = up.tunnel.settle().await.is_err();
@@ -205,7 +141,7 @@ async fn bring_up(
     config: &SessionConfig,
     events: &mpsc::Sender<Event>,
     clean_up: &CleanUp,
-) -> Result<(Rc<Session>, JoinSet<Infallible>), Failure> {
+) -> Result<(Session, JoinSet<Infallible>), Failure> {
     folder::check(&config.folder, rustix::process::geteuid().as_raw()).map_err(|error| {
         Failure::lasting(
             format!(
@@ -276,51 +212,61 @@ async fn bring_up(
                 "is the file still there?",
             )
         })?;
-    let session = Rc::new(Session {
-        resolver: Resolver::new(
-            Rc::clone(&uplink),
-            Rc::clone(&trace),
-            Advice::new(events.clone()),
-            LocalNames::new(events.clone()),
-        ),
-        dialer: Dialer::new(Rc::clone(&uplink), Rc::clone(&trace)),
-        uplink,
-        routes,
-        trace,
-        registry: Registry::default(),
-        connections: OpenConnections::default(),
-        flows: Flows::new(addresses.data),
+    let resolver = Rc::new(Resolver::new(
+        Rc::clone(&uplink),
+        Rc::clone(&trace),
+        Advice::new(events.clone()),
+        LocalNames::new(events.clone()),
+    ));
+    let registry = Rc::new(Registry::default());
+    let dialer = Rc::new(Dialer::new(Rc::clone(&uplink), Rc::clone(&trace)));
+    let connects = Rc::new(Connects::new(
+        Rc::clone(&dialer),
+        Rc::clone(&trace),
+        Rc::clone(&resolver),
+        Rc::clone(&registry),
         ports,
-        connecting: ConnectingSockets::default(),
-        closed: ClosedSockets::new(),
-        ticker: Ticker::new(connect::QUICK),
+        network,
+    ));
+    let flows = Rc::new(Flows::new(
+        dialer,
+        trace,
+        Rc::clone(&resolver),
+        network,
+        addresses.data,
+    ));
+    let dispatch = Rc::new(Dispatch {
+        uplink: Rc::clone(&uplink),
+        routes: Rc::clone(&routes),
+        registry,
+        connects: Rc::clone(&connects),
+        flows: Rc::clone(&flows),
+        resolver: Rc::clone(&resolver),
         uninjectable: UninjectableReports::new(events.clone(), &config.library),
         resolv_conf: config.folder.join(RESOLV_CONF),
-        network,
     });
     // a launcher that is gone shows as the end of its orders
     let _unheard = events.send(Event::Ready(ready)).await.is_err();
     // tasks of their own, not parts of the runtime's main future: waking that one costs a system call
     let mut tasks = JoinSet::new();
-    let renewed = Rc::clone(&session);
+    let renewed = Rc::clone(&routes);
     tasks.spawn_local(reconnector.run(established, move |up| {
-        note_pod(&renewed.routes, up);
-        renewed.resolver.forget();
+        note_pod(&renewed, up);
+        resolver.forget();
     }));
-    let told = Rc::clone(&session);
     tasks.spawn_local(async move {
-        told.routes.set_api_networks(networks.await);
+        routes.set_api_networks(networks.await);
         std::future::pending().await
     });
-    let watched = Rc::clone(&session);
-    tasks.spawn_local(async move { watched.connecting.run().await });
-    let ticking = Rc::clone(&session);
-    tasks.spawn_local(async move { ticking.ticker.run().await });
-    let flows = Rc::clone(&session);
-    tasks.spawn_local(async move { flows.flows.watch().await });
+    let watched = Rc::clone(&connects);
+    tasks.spawn_local(async move { watched.watch().await });
+    let ticking = Rc::clone(&connects);
+    tasks.spawn_local(async move { ticking.tick().await });
+    tasks.spawn_local(async move { flows.watch().await });
     for listener in control.listeners {
-        tasks.spawn_local(serve(Rc::clone(&session), listener));
+        tasks.spawn_local(Rc::clone(&dispatch).serve(listener));
     }
+    let session = Session { uplink, connects };
     Ok((session, tasks))
 }
 
@@ -364,88 +310,4 @@ async fn api_networks(access: Option<Access>) -> Vec<IpNet> {
         Some(access) => networks::read(&access).await,
         None => Vec::new(),
     }
-}
-
-/// Serves calls, each in a task of its own so that none waits for another.
-async fn serve(session: Rc<Session>, listener: ControlListener) -> Infallible {
-    loop {
-        let call = listener.accept().await;
-        let session = Rc::clone(&session);
-        tokio::task::spawn_local(async move { answer(&session, call).await });
-        // the call first: looking for another one can wait for its first steps
-        tokio::task::yield_now().await;
-    }
-}
-
-async fn answer(session: &Rc<Session>, call: Conversation) {
-    let received = match call.receive().await {
-        Ok(Some(received)) => received,
-        Ok(None) => return,
-        Err(error) => return log::warn!("a call was cut short: {error}"),
-    };
-    let request = match Request::decode(received.bytes()) {
-        Ok(request) => request,
-        Err(error) => return log::warn!("a call that makes no sense: {error}"),
-    };
-    let reply = match request {
-        Request::Connect { target } => return connect::serve(session, call, received.socket, target).await,
-        Request::Peer { cookie } => session.peer(cookie).map_or(Reply::Unknown, Reply::Peer),
-        Request::OwnAddress { cookie } => session.own_address(cookie).map_or(Reply::Unknown, Reply::Peer),
-        Request::Flow { target, connect } => {
-            return datagrams::serve(session, &call, received.socket, target, connect).await;
-        }
-        Request::Source { cookie, address } => session
-            .flows
-            .source(cookie, address)
-            .map_or(Reply::Unknown, Reply::Peer),
-        Request::Disconnect { cookie } => session
-            .registry
-            .dissolved(cookie)
-            .map_or(Reply::Noted, Reply::Failed),
-        Request::Bind { address } => session
-            .routes
-            .stand_in(address)
-            .map_or(Reply::Local, Reply::StandIn),
-        Request::PodAddress { address } => session
-            .routes
-            .pod_address(address)
-            .map_or(Reply::Unknown, Reply::Peer),
-        Request::ShutDown { cookie } => {
-            session.registry.shut_down(cookie);
-            Reply::Noted
-        }
-        Request::Failure { cookie } => session
-            .registry
-            .report_failure(cookie)
-            .map_or(Reply::Unknown, Reply::Failed),
-        Request::Resolve {
-            family,
-            purpose,
-            name,
-        } => session.resolver.resolve(name, family, purpose).await,
-        Request::Query { way, search, message } => match search {
-            Some(search) => session.resolver.search(way, message, search).await,
-            None => session.resolver.query(way, message).await,
-        },
-        Request::Reverse { address } => session.resolver.reverse(address).await,
-        Request::ResolvConf => match File::open(&session.resolv_conf) {
-            Ok(file) => return connect::note(call.reply_with(file.as_fd())),
-            Err(error) => {
-                log::warn!(
-                    "cannot open {}: {error}",
-                    kinject_escape::path(&session.resolv_conf)
-                );
-                Reply::Unknown
-            }
-        },
-        Request::Uninjectable {
-            blocker,
-            is_refused,
-            program,
-        } => {
-            session.uninjectable.report(blocker, is_refused, program).await;
-            Reply::Noted
-        }
-    };
-    connect::answer(&call, &reply);
 }

@@ -1,7 +1,7 @@
 //! One call of the preloaded library: a datagram in, a datagram out. The first begins with the session's token.
 
 use super::token;
-use crate::readiness;
+use crate::{log, readiness};
 use kinject_protocol::control::{MAX_REQUEST, MAX_SMALL_REQUEST, Reply, TOKEN_LENGTH, Token};
 use rustix::io::{Errno, IoSlice, IoSliceMut};
 use rustix::net::{
@@ -127,8 +127,18 @@ impl Conversation {
         Ok(Some(received))
     }
 
-    /// Answers. The reply fits the socket's buffer, which holds nothing else.
-    pub(crate) fn reply(&self, reply: &Reply) -> io::Result<()> {
+    /// Answers; a caller that is gone needs no answer.
+    pub(crate) fn answer(&self, reply: &Reply) {
+        note(self.reply(reply));
+    }
+
+    /// Answers with a file.
+    pub(crate) fn answer_with(&self, file: BorrowedFd<'_>) {
+        note(self.reply_with(file));
+    }
+
+    /// The reply fits the socket's buffer, which holds nothing else.
+    fn reply(&self, reply: &Reply) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(64);
         reply.encode(&mut buffer);
         sent(rustix::net::send(
@@ -138,8 +148,7 @@ impl Conversation {
         ))
     }
 
-    /// Answers with a file.
-    pub(crate) fn reply_with(&self, file: BorrowedFd<'_>) -> io::Result<()> {
+    fn reply_with(&self, file: BorrowedFd<'_>) -> io::Result<()> {
         let mut buffer = Vec::with_capacity(2);
         Reply::File.encode(&mut buffer);
         let files = [file];
@@ -160,5 +169,14 @@ fn sent(outcome: rustix::io::Result<usize>) -> io::Result<()> {
         Ok(_) => Ok(()),
         Err(Errno::PIPE | Errno::CONNRESET) => Err(io::ErrorKind::BrokenPipe.into()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Notes how it went.
+fn note(answered: io::Result<()>) {
+    match answered {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        Err(error) => log::warn!("cannot answer a call: {error}"),
     }
 }

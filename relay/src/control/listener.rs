@@ -4,14 +4,14 @@
 
 use super::conversation::Conversation;
 use super::token;
-use crate::{log, readiness};
+use crate::{log, network_namespace, readiness};
 use kinject_protocol::control::{ControlAddress, Token};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use rustix::process::Uid;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
@@ -62,23 +62,6 @@ fn bind_name(token: Token) -> io::Result<(Vec<u8>, ControlListener)> {
     Ok((name, listener))
 }
 
-/// The number of a socket's network namespace; none on a kernel before Linux 5.14.
-pub(crate) fn network_of(socket: BorrowedFd<'_>) -> Option<u64> {
-    let mut cookie = 0_u64;
-    let mut length = size_of::<u64>() as libc::socklen_t;
-    // SAFETY: the option writes at most `length` = 8 bytes into `cookie`
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_NETNS_COOKIE,
-            (&raw mut cookie).cast(),
-            &raw mut length,
-        )
-    };
-    (result == 0).then_some(cookie)
-}
-
 /// A listening control socket.
 pub(crate) struct ControlListener {
     socket: AsyncFd<OwnedFd>,
@@ -107,7 +90,7 @@ impl ControlListener {
 
     /// The network namespace in which it listens.
     pub(crate) fn network(&self) -> Option<u64> {
-        network_of(self.socket.as_fd())
+        network_namespace::cookie_of(self.socket.as_fd())
     }
 
     /// The next call of this user.

@@ -1,6 +1,6 @@
 //! The session's control sockets: where the preloaded library asks.
 
-pub(crate) mod connect;
-pub(crate) mod conversation;
+mod conversation;
+pub(crate) mod dispatch;
 pub(crate) mod listener;
 mod token;

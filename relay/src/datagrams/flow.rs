@@ -12,8 +12,10 @@
 
 use super::program::ProgramDatagrams;
 use super::{icmp, names};
+use crate::dialer::Dialer;
 use crate::log;
-use crate::session::Session;
+use crate::names::resolver::Resolver;
+use crate::routes::Routes;
 use crate::uplink::ActiveTunnel;
 use crate::words;
 use kinject_tunnel::http2::DatagramStream;
@@ -29,7 +31,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
 /// How long a stream may be idle, as at the agent.
-pub(super) const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What waits in a socket while the relay is busy, as far as the machine allows.
 const BUFFER: usize = 4 * 1024 * 1024;
@@ -147,7 +149,7 @@ impl Flow {
     }
 
     /// Carries datagrams until nobody can know the flow's address any more.
-    pub(super) async fn run(&self, session: &Rc<Session>) {
+    pub(super) async fn run(&self, dialer: &Dialer, routes: &Routes, resolver: &Rc<Resolver>) {
         loop {
             let ahead = tokio::select! {
                 biased;
@@ -159,17 +161,17 @@ impl Flow {
                     Ok(Err(error)) => return log::warn!("datagrams to {}: {error}", self.target),
                 },
             };
-            if ahead.is_none() && session.routes.is_name_server(self.target) {
-                names::answer(session, &self.socket).await;
+            if ahead.is_none() && routes.is_name_server(self.target) {
+                names::answer(resolver, &self.socket, PATIENCE).await;
                 continue;
             }
             let stream = match ahead {
                 Some(stream) => Ok(stream),
-                None => request(session, self.target).await,
+                None => request(dialer, self.target).await,
             };
             match stream {
                 Ok(Stream { up, stream }) => {
-                    if self.carry(session, &up, stream).await {
+                    if self.carry(dialer, &up, stream).await {
                         return;
                     }
                 }
@@ -184,7 +186,7 @@ impl Flow {
     }
 
     /// Carries until the stream ends; says whether the flow has ended with it.
-    async fn carry(&self, session: &Session, up: &Rc<ActiveTunnel>, mut stream: DatagramStream) -> bool {
+    async fn carry(&self, dialer: &Dialer, up: &Rc<ActiveTunnel>, mut stream: DatagramStream) -> bool {
         let end = carry(&self.socket, &mut stream, PATIENCE).await;
         log::debug!("datagrams to {}: {}", self.target, words::datagrams_end(&end));
         match end {
@@ -193,7 +195,7 @@ impl Flow {
                 return self.is_forgotten();
             }
             DatagramsEnd::Refused(error) => self.refused(&error),
-            DatagramsEnd::TunnelLost => session.dialer.lost(up).await,
+            DatagramsEnd::TunnelLost => dialer.lost(up).await,
             // the program's socket is gone, or somewhere else by now
             DatagramsEnd::SocketFailed(_) | DatagramsEnd::Finished => {}
         }
@@ -221,8 +223,8 @@ impl Flow {
 }
 
 /// Asks the agent for a stream, as soon as there is an agent.
-pub(super) async fn request(session: &Session, target: SocketAddr) -> Result<Stream, DialError> {
-    let requested = session.dialer.dial(async |up| {
+pub(super) async fn request(dialer: &Dialer, target: SocketAddr) -> Result<Stream, DialError> {
+    let requested = dialer.dial(async |up| {
         let stream = up.tunnel.datagrams(target).await?;
         Ok(Stream {
             up: Rc::clone(up),

@@ -12,15 +12,14 @@ mod icmp;
 mod names;
 mod program;
 
-use crate::control::connect::answer;
-use crate::control::conversation::Conversation;
-use crate::dialer::failure_of;
-use crate::log;
-use crate::routes::{Cause, Transport};
-use crate::session::Session;
+use crate::dialer::{Dialer, failure_of};
+use crate::names::resolver::Resolver;
+use crate::routes::{Cause, Routes, Transport};
 use crate::socket_watch::destroy_events::DestroyEvents;
 use crate::socket_watch::udp_table;
+use crate::trace::Trace;
 use crate::words;
+use crate::{log, network_namespace};
 use flow::Flow;
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::control::Reply;
@@ -54,6 +53,14 @@ const MOST: usize = 16_384;
 
 /// The session's flows.
 pub(crate) struct Flows {
+    dialer: Rc<Dialer>,
+    routes: Rc<Routes>,
+    trace: Rc<Trace>,
+    /// Answers the datagrams to the session's name server.
+    resolver: Rc<Resolver>,
+    /// The relay's network namespace.
+    network: Option<u64>,
+    /// Where flows are on loopback.
     address: Ipv4Addr,
     table: RefCell<Table>,
     added: Notify,
@@ -73,9 +80,20 @@ struct Entry {
 }
 
 impl Flows {
-    /// No flows yet; `address` is where they will be.
-    pub(crate) fn new(address: Ipv4Addr) -> Self {
+    /// No flows yet; `address` is where they will be, `network` the relay's network namespace.
+    pub(crate) fn new(
+        dialer: Rc<Dialer>,
+        trace: Rc<Trace>,
+        resolver: Rc<Resolver>,
+        network: Option<u64>,
+        address: Ipv4Addr,
+    ) -> Self {
         Self {
+            dialer,
+            routes: Rc::clone(trace.routes()),
+            trace,
+            resolver,
+            network,
             address,
             table: RefCell::default(),
             added: Notify::new(),
@@ -128,18 +146,128 @@ impl Flows {
         }
     }
 
+    /// Serves one call: where do this socket's datagrams to `target` go?
+    pub(crate) async fn serve(
+        self: &Rc<Self>,
+        socket: Option<OwnedFd>,
+        target: SocketAddr,
+        connect: bool,
+    ) -> Reply {
+        let target = canonical(target);
+        let traced = self.trace.target(Transport::Udp, target);
+        let reply = match self.decide(socket, target, connect).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                log::warn!("datagrams to {target}: cannot take the program's socket: {error}");
+                Reply::Failed(match error.raw_os_error() {
+                    Some(libc::ENETUNREACH) => ConnectFailure::NetworkUnreachable,
+                    _ => ConnectFailure::Exhausted,
+                })
+            }
+        };
+        let result = match &reply {
+            Reply::Local | Reply::StandIn(_) => "left to this machine",
+            Reply::Failed(failure) => words::errno(*failure),
+            _ => "carried",
+        };
+        log::debug!("datagrams to {target}: {result}");
+        traced.ended(result);
+        reply
+    }
+
+    async fn decide(
+        self: &Rc<Self>,
+        socket: Option<OwnedFd>,
+        target: SocketAddr,
+        connect: bool,
+    ) -> io::Result<Reply> {
+        if let Some(socket) = &socket
+            && network_namespace::is_another(self.network, socket)
+        {
+            return Ok(Reply::Local);
+        }
+        let decision = self.routes.decide(target, Transport::Udp);
+        if let Cause::Pod(stand_in) = decision.cause {
+            // the program's own call connects it, as far as it does
+            let place = connect.then_some(stand_in.ip());
+            return Ok(Reply::StandIn(
+                ProgramDatagrams::inspect_at(socket, place)?.form_of(stand_in),
+            ));
+        }
+        if decision.egress == Egress::Local {
+            return Ok(Reply::Local);
+        }
+        if !is_carried(target.ip()) {
+            return Ok(Reply::Failed(ConnectFailure::NetworkUnreachable));
+        }
+        if !connect && target.port() == 0 {
+            return Ok(Reply::Failed(ConnectFailure::Invalid));
+        }
+        let program = ProgramDatagrams::inspect_at(socket, None)?;
+        let flow = match self.find(program.cookie, target) {
+            Some(flow) => flow,
+            None => match self.open(&program, target).await? {
+                Ok(flow) => flow,
+                Err(error) => return Ok(Reply::Failed(failure_of(&error))),
+            },
+        };
+        flow.follow(&program)?;
+        if !connect {
+            return Ok(Reply::Flow(program.form_of(flow.address)));
+        }
+        // a socket that is connected to no port, as resolvers do to learn their source, has no peer (getpeername(2))
+        program.connect(match target.port() {
+            0 => SocketAddr::new(flow.address.ip(), 0),
+            _ => flow.address,
+        })?;
+        self.table.borrow_mut().connected(&flow);
+        Ok(Reply::Connected)
+    }
+
+    /// Opens a flow whose target the agent has not refused within a moment.
+    async fn open(
+        self: &Rc<Self>,
+        program: &ProgramDatagrams,
+        target: SocketAddr,
+    ) -> io::Result<Result<Rc<Flow>, DialError>> {
+        let mut stream = None;
+        let verdict = tokio::time::timeout(QUICK, async {
+            if self.routes.is_name_server(target) {
+                return Ok(());
+            }
+            let asked = match target.port() {
+                // nothing is sent there
+                0 => SocketAddr::new(target.ip(), DISCARD),
+                _ => target,
+            };
+            let stream = stream.insert(flow::request(&self.dialer, asked).await?);
+            stream.opened().await
+        });
+        if let Ok(Err(error)) = verdict.await
+            && (error != DialError::TunnelLost || self.dialer.has_ended())
+        {
+            return Ok(Err(error));
+        }
+        // another thread of the program may have asked for the same meanwhile
+        if let Some(flow) = self.find(program.cookie, target) {
+            return Ok(Ok(flow));
+        }
+        let flow = self.add(program, target)?;
+        if let Some(stream) = stream
+            && target.port() != 0
+        {
+            flow.hand_over(stream);
+        }
+        Ok(Ok(flow))
+    }
+
     fn find(&self, cookie: u64, target: SocketAddr) -> Option<Rc<Flow>> {
         let table = self.table.borrow();
         let entry = table.by_target.get(&(cookie, target))?;
         Some(Rc::clone(&entry.flow))
     }
 
-    fn open(
-        &self,
-        session: &Rc<Session>,
-        program: &ProgramDatagrams,
-        target: SocketAddr,
-    ) -> io::Result<Rc<Flow>> {
+    fn add(self: &Rc<Self>, program: &ProgramDatagrams, target: SocketAddr) -> io::Result<Rc<Flow>> {
         if self.table.borrow().by_target.len() >= MOST {
             return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
         }
@@ -149,10 +277,10 @@ impl Flows {
         };
         let flow = Rc::new(Flow::open(ip, program, target)?);
         let key = (program.cookie, target);
-        let (carried, of) = (Rc::clone(&flow), Rc::clone(session));
+        let (carried, flows) = (Rc::clone(&flow), Rc::clone(self));
         let task = tokio::task::spawn_local(async move {
-            carried.run(&of).await;
-            of.flows.table.borrow_mut().remove(&carried);
+            carried.run(&flows.dialer, &flows.routes, &flows.resolver).await;
+            flows.table.borrow_mut().remove(&carried);
         });
         let mut table = self.table.borrow_mut();
         table.targets.insert((program.cookie, flow.address), target);
@@ -169,7 +297,7 @@ impl Flows {
     }
 }
 
-/// Ends all flows when it is dropped: their tasks hold the session that owns them.
+/// Ends all flows when it is dropped: their tasks hold the flows that own them.
 struct EndAll<'a>(&'a Flows);
 
 impl Drop for EndAll<'_> {
@@ -242,120 +370,6 @@ impl Table {
         }
         flow.set_connected(true);
     }
-}
-
-/// Serves one call: where do this socket's datagrams to `target` go?
-pub(crate) async fn serve(
-    session: &Rc<Session>,
-    call: &Conversation,
-    socket: Option<OwnedFd>,
-    target: SocketAddr,
-    connect: bool,
-) {
-    let target = canonical(target);
-    let traced = session.trace.target(Transport::Udp, target);
-    let reply = match decide(session, socket, target, connect).await {
-        Ok(reply) => reply,
-        Err(error) => {
-            log::warn!("datagrams to {target}: cannot take the program's socket: {error}");
-            Reply::Failed(match error.raw_os_error() {
-                Some(libc::ENETUNREACH) => ConnectFailure::NetworkUnreachable,
-                _ => ConnectFailure::Exhausted,
-            })
-        }
-    };
-    let result = match &reply {
-        Reply::Local | Reply::StandIn(_) => "left to this machine",
-        Reply::Failed(failure) => words::errno(*failure),
-        _ => "carried",
-    };
-    log::debug!("datagrams to {target}: {result}");
-    traced.ended(result);
-    answer(call, &reply);
-}
-
-async fn decide(
-    session: &Rc<Session>,
-    socket: Option<OwnedFd>,
-    target: SocketAddr,
-    connect: bool,
-) -> io::Result<Reply> {
-    if socket.as_ref().is_some_and(|socket| session.is_elsewhere(socket)) {
-        return Ok(Reply::Local);
-    }
-    let decision = session.routes.decide(target, Transport::Udp);
-    if let Cause::Pod(stand_in) = decision.cause {
-        // the program's own call connects it, as far as it does
-        let place = connect.then_some(stand_in.ip());
-        return Ok(Reply::StandIn(
-            ProgramDatagrams::inspect_at(socket, place)?.form_of(stand_in),
-        ));
-    }
-    if decision.egress == Egress::Local {
-        return Ok(Reply::Local);
-    }
-    if !is_carried(target.ip()) {
-        return Ok(Reply::Failed(ConnectFailure::NetworkUnreachable));
-    }
-    if !connect && target.port() == 0 {
-        return Ok(Reply::Failed(ConnectFailure::Invalid));
-    }
-    let program = ProgramDatagrams::inspect_at(socket, None)?;
-    let flow = match session.flows.find(program.cookie, target) {
-        Some(flow) => flow,
-        None => match open(session, &program, target).await? {
-            Ok(flow) => flow,
-            Err(error) => return Ok(Reply::Failed(failure_of(&error))),
-        },
-    };
-    flow.follow(&program)?;
-    if !connect {
-        return Ok(Reply::Flow(program.form_of(flow.address)));
-    }
-    // a socket that is connected to no port, as resolvers do to learn their source, has no peer (getpeername(2))
-    program.connect(match target.port() {
-        0 => SocketAddr::new(flow.address.ip(), 0),
-        _ => flow.address,
-    })?;
-    session.flows.table.borrow_mut().connected(&flow);
-    Ok(Reply::Connected)
-}
-
-/// Opens a flow whose target the agent has not refused within a moment.
-async fn open(
-    session: &Rc<Session>,
-    program: &ProgramDatagrams,
-    target: SocketAddr,
-) -> io::Result<Result<Rc<Flow>, DialError>> {
-    let mut stream = None;
-    let verdict = tokio::time::timeout(QUICK, async {
-        if session.routes.is_name_server(target) {
-            return Ok(());
-        }
-        let asked = match target.port() {
-            // nothing is sent there
-            0 => SocketAddr::new(target.ip(), DISCARD),
-            _ => target,
-        };
-        let stream = stream.insert(flow::request(session, asked).await?);
-        stream.opened().await
-    });
-    if let Ok(Err(error)) = verdict.await
-        && (error != DialError::TunnelLost || session.dialer.has_ended())
-    {
-        return Ok(Err(error));
-    }
-    // another thread of the program may have asked for the same meanwhile
-    if let Some(flow) = session.flows.find(program.cookie, target) {
-        return Ok(Ok(flow));
-    }
-    let flow = session.flows.open(session, program, target)?;
-    if let Some(stream) = stream
-        && target.port() != 0
-    {
-        flow.hand_over(stream);
-    }
-    Ok(Ok(flow))
 }
 
 /// Does it go through the tunnel? What would reach every machine of a network, or means something on one link only, has

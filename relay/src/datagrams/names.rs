@@ -3,10 +3,10 @@
 //! A program that resolves names by itself gets the session's answers this way: the cluster's, and this machine's where
 //! the cluster knows no such name.
 
-use super::flow::PATIENCE;
 use crate::log;
-use crate::session::Session;
+use crate::names::resolver::Resolver;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
@@ -16,13 +16,13 @@ const MOST: usize = 256;
 /// The longest question that is read.
 const LONGEST: usize = 65_535;
 
-/// Answers questions until none has come for long, or the program is gone.
-pub(super) async fn answer(session: &Rc<Session>, socket: &UdpSocket) {
+/// Answers questions until none has come for as long as `patience`, or the program is gone.
+pub(super) async fn answer(resolver: &Rc<Resolver>, socket: &UdpSocket, patience: Duration) {
     let mut under_way: JoinSet<Option<Vec<u8>>> = JoinSet::new();
     let mut buffer = vec![0; LONGEST];
     loop {
         let received = tokio::select! {
-            received = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)) => received,
+            received = tokio::time::timeout(patience, socket.recv(&mut buffer)) => received,
             Some(answered) = under_way.join_next() => {
                 if let Ok(Some(answer)) = answered
                     && let Err(error) = socket.try_send(&answer)
@@ -34,9 +34,9 @@ pub(super) async fn answer(session: &Rc<Session>, socket: &UdpSocket) {
         };
         match received {
             Ok(Ok(length)) if under_way.len() < MOST => {
-                let session = Rc::clone(session);
+                let resolver = Rc::clone(resolver);
                 let question = buffer.get(..length).unwrap_or_default().to_vec();
-                under_way.spawn_local(async move { session.resolver.exchange_datagram(&question).await });
+                under_way.spawn_local(async move { resolver.exchange_datagram(&question).await });
             }
             Ok(Ok(_)) => log::debug!("a question about a name was lost: too many are under way"),
             // an answer that came when the program was gone, or looked the other way

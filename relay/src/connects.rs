@@ -1,0 +1,261 @@
+//! connect(2) of programs' TCP sockets, from the request to the end of the connection.
+//!
+//! [`Connects::connect`] answers a request, wherever the socket came from. It says what the program is told, and what goes on
+//! after that: the caller tells the program before it lets the rest run.
+//!
+//! This is where a connect's way is decided, by [`Routes`]: it is left to this machine, connected to the session itself (the
+//! pod's own address, the session's name server), or dialled by the agent ([`handshake`]).
+
+mod handshake;
+
+use crate::data::ports::DataPorts;
+use crate::data::program::ProgramSocket;
+use crate::dialer::Dialer;
+use crate::log;
+use crate::names;
+use crate::names::resolver::Resolver;
+use crate::network_namespace;
+use crate::registry::{Connected, Registry};
+use crate::routes::{Cause, Routes, Transport};
+use crate::socket_watch::closed::ClosedSockets;
+use crate::socket_watch::connections::OpenConnections;
+use crate::socket_watch::sock_diag;
+use crate::trace::Trace;
+use crate::words;
+use handshake::{Established, Handshakes, InProgress, Started};
+use kinject_protocol::ConnectFailure;
+use kinject_protocol::control::Reply;
+use kinject_protocol::rules::Egress;
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use tokio::net::TcpStream;
+
+/// The connects of the session's programs, and their connections.
+pub(crate) struct Connects {
+    handshakes: Handshakes,
+    routes: Rc<Routes>,
+    trace: Rc<Trace>,
+    /// What is known of programs' sockets.
+    registry: Rc<Registry>,
+    /// Answers at the session's name server.
+    resolver: Rc<Resolver>,
+    /// The connections that programs have open.
+    connections: OpenConnections,
+    /// The sockets that programs have closed.
+    closed: ClosedSockets,
+    /// The relay's network namespace.
+    network: Option<u64>,
+}
+
+/// What goes on once the program has its answer.
+pub(crate) struct Connection {
+    connects: Rc<Connects>,
+    target: SocketAddr,
+    state: State,
+}
+
+enum State {
+    /// With the session's name server.
+    NameServer(TcpStream, Connected),
+    /// With a far end that answered in time. The program's socket is closed here once the program has its answer.
+    Connected(Established, ProgramSocket),
+    /// With a far end that has not answered yet.
+    InProgress(InProgress),
+}
+
+impl Connects {
+    /// No connects yet; `network` is the relay's network namespace.
+    pub(crate) fn new(
+        dialer: Rc<Dialer>,
+        trace: Rc<Trace>,
+        resolver: Rc<Resolver>,
+        registry: Rc<Registry>,
+        ports: DataPorts,
+        network: Option<u64>,
+    ) -> Self {
+        Self {
+            handshakes: Handshakes::new(dialer, Rc::clone(&registry), ports),
+            routes: Rc::clone(trace.routes()),
+            trace,
+            registry,
+            resolver,
+            connections: OpenConnections::default(),
+            closed: ClosedSockets::new(),
+            network,
+        }
+    }
+
+    /// Beats for the connects that wait, for as long as the session lives.
+    pub(crate) async fn tick(&self) -> Infallible {
+        self.handshakes.tick().await
+    }
+
+    /// Looks for sockets that programs have closed meanwhile, for as long as the session lives.
+    pub(crate) async fn watch(&self) -> Infallible {
+        self.handshakes.watch().await
+    }
+
+    /// Connects a program's socket: the answer for the program, and what goes on after it.
+    pub(crate) async fn connect(
+        self: &Rc<Self>,
+        socket: Option<OwnedFd>,
+        target: SocketAddr,
+    ) -> (Reply, Option<Connection>) {
+        if let Some(socket) = &socket
+            && network_namespace::is_another(self.network, socket)
+        {
+            log::debug!("connect to {target}: of another network namespace");
+            return (Reply::Local, None);
+        }
+        let mut program = match socket
+            .ok_or(io::ErrorKind::InvalidInput.into())
+            .and_then(ProgramSocket::inspect)
+        {
+            Ok(program) => program,
+            Err(error) => {
+                log::warn!("connect to {target}: the attached socket is of no use: {error}");
+                return (Reply::Failed(ConnectFailure::Exhausted), None);
+            }
+        };
+        if let Some(failure) = self.registry.take_failure(program.cookie) {
+            // as the kernel does when it tells the failure in connect(2)
+            if failure != ConnectFailure::Invalid
+                && let Err(error) = program.withdraw()
+            {
+                log::warn!("connect to {target}: the socket keeps a failure that was told: {error}");
+            }
+            return (Reply::Failed(failure), None);
+        }
+        program.needs_lift |= self.registry.is_shut_down(program.cookie);
+        let decision = self.routes.decide(target, Transport::Tcp);
+        if let Cause::Pod(stand_in) = decision.cause {
+            return (self.bind_to_stand_in(&program, target, stand_in), None);
+        }
+        if decision.egress == Egress::Local {
+            log::debug!("connect to {target}: left to this machine");
+            self.trace
+                .target(Transport::Tcp, target)
+                .ended("left to this machine");
+            return (Reply::Local, None);
+        }
+        let started = match self.routes.is_name_server(target) {
+            true => self.connect_to_name_server(&program, target).await,
+            false => self.dial(program, target).await,
+        };
+        match started {
+            Ok((reply, state)) => {
+                let connection = Connection {
+                    connects: Rc::clone(self),
+                    target,
+                    state,
+                };
+                (reply, Some(connection))
+            }
+            Err(failure) => (Reply::Failed(failure), None),
+        }
+    }
+
+    /// A program that connects to the pod's own address connects to what stands for that, from what stands for it.
+    ///
+    /// A socket keeps an address that it was bound to for as long as it lives (`SOCK_BINDADDR_LOCK`), but one that the kernel has
+    /// chosen only until its connect fails. So it is bound only if there is a peer to see the address.
+    fn bind_to_stand_in(&self, program: &ProgramSocket, target: SocketAddr, stand_in: SocketAddr) -> Reply {
+        log::debug!("connect to {target}: to the pod itself, {stand_in}");
+        self.trace
+            .target(Transport::Tcp, target)
+            .ended("left to this machine");
+        let is_refused = sock_diag::is_listened_at(stand_in).is_ok_and(|is_listened_at| !is_listened_at);
+        let prepared = match is_refused {
+            true => program.take_mapped_addresses(),
+            false => program.bind_at(stand_in.ip()),
+        };
+        match prepared {
+            Ok(()) => Reply::StandIn(stand_in),
+            Err(error) => Reply::Failed(handshake::refusal(target, &error)),
+        }
+    }
+
+    /// The session's name server is the relay itself.
+    async fn connect_to_name_server(
+        &self,
+        program: &ProgramSocket,
+        target: SocketAddr,
+    ) -> Result<(Reply, State), ConnectFailure> {
+        let (ours, connected) = self.handshakes.connect_here(program, target).await?;
+        Ok((done(program), State::NameServer(ours, connected)))
+    }
+
+    /// Everything else is dialled by the agent.
+    async fn dial(
+        &self,
+        program: ProgramSocket,
+        target: SocketAddr,
+    ) -> Result<(Reply, State), ConnectFailure> {
+        Ok(match self.handshakes.start(program, target).await? {
+            Started::Connected(established, program) => {
+                (done(&program), State::Connected(established, program))
+            }
+            Started::InProgress(in_progress) => (Reply::InProgress, State::InProgress(in_progress)),
+        })
+    }
+
+    /// Copies bytes between both ends until their connection has ended.
+    async fn carry(&self, established: Established, target: SocketAddr) {
+        let Established {
+            ours,
+            stream,
+            connected: _connected,
+        } = established;
+        // a socket without addresses is one that was reset, which the splice finds out
+        let open = self.connections.note(&ours).ok();
+        let is_closed = || open.as_ref().is_some_and(|open| open.is_left(&self.closed));
+        let outcome = kinject_tunnel::splice_until(ours, stream, is_closed, self.connections.last()).await;
+        log::debug!("{target} {}", words::connection_end(&outcome));
+    }
+
+    /// At the session's end: the connections whose programs have closed them.
+    pub(crate) fn left_behind(&self) -> Vec<u64> {
+        self.connections.left_behind(&self.closed)
+    }
+
+    /// Waits until none of these connections is open any more.
+    pub(crate) async fn until_over(&self, connections: &[u64]) {
+        self.connections.until_over(connections).await;
+    }
+}
+
+impl Connection {
+    /// Goes on until the connection has ended.
+    pub(crate) async fn run(self) {
+        let Self {
+            connects,
+            target,
+            state,
+        } = self;
+        let established = match state {
+            State::NameServer(ours, _connected) => {
+                return names::server::serve(&connects.resolver, ours).await;
+            }
+            State::Connected(established, program) => {
+                drop(program);
+                Some(established)
+            }
+            State::InProgress(in_progress) => connects.handshakes.finish(in_progress).await,
+        };
+        if let Some(established) = established {
+            connects.carry(established, target).await;
+        }
+    }
+}
+
+/// What a program hears of a connect that is done. One that does not block learns it from poll(2), as ever.
+fn done(program: &ProgramSocket) -> Reply {
+    if program.nonblocking {
+        Reply::InProgress
+    } else {
+        Reply::Connected
+    }
+}

@@ -1,0 +1,143 @@
+//! Answers the calls of the session's programs, each by the part of the relay that it concerns.
+
+use super::conversation::Conversation;
+use super::listener::ControlListener;
+use crate::connects::Connects;
+use crate::datagrams::Flows;
+use crate::log;
+use crate::names::resolver::Resolver;
+use crate::registry::Registry;
+use crate::routes::Routes;
+use crate::uninjectable::UninjectableReports;
+use crate::uplink::Uplink;
+use kinject_protocol::control::{Reply, Request};
+use std::convert::Infallible;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// All that calls may ask.
+pub(crate) struct Dispatch {
+    /// Knows from which address of the pod something is reached.
+    pub(crate) uplink: Rc<Uplink>,
+    /// Know the pod's addresses.
+    pub(crate) routes: Rc<Routes>,
+    /// What is known of programs' TCP sockets.
+    pub(crate) registry: Rc<Registry>,
+    /// Connect them.
+    pub(crate) connects: Rc<Connects>,
+    /// The datagrams of programs.
+    pub(crate) flows: Rc<Flows>,
+    /// Names.
+    pub(crate) resolver: Rc<Resolver>,
+    /// Programs that ask nothing.
+    pub(crate) uninjectable: UninjectableReports,
+    /// The resolv.conf that programs see.
+    pub(crate) resolv_conf: PathBuf,
+}
+
+impl Dispatch {
+    /// Serves calls, each in a task of its own so that none waits for another.
+    pub(crate) async fn serve(self: Rc<Self>, listener: ControlListener) -> Infallible {
+        loop {
+            let call = listener.accept().await;
+            let dispatch = Rc::clone(&self);
+            tokio::task::spawn_local(async move { dispatch.answer(call).await });
+            // the call first: looking for another one can wait for its first steps
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn answer(&self, call: Conversation) {
+        let received = match call.receive().await {
+            Ok(Some(received)) => received,
+            Ok(None) => return,
+            Err(error) => return log::warn!("a call was cut short: {error}"),
+        };
+        let request = match Request::decode(received.bytes()) {
+            Ok(request) => request,
+            Err(error) => return log::warn!("a call that makes no sense: {error}"),
+        };
+        let reply = match request {
+            Request::Connect { target } => {
+                let (reply, connection) = self.connects.connect(received.socket, target).await;
+                call.answer(&reply);
+                drop(call);
+                if let Some(connection) = connection {
+                    connection.run().await;
+                }
+                return;
+            }
+            Request::Peer { cookie } => self.peer(cookie).map_or(Reply::Unknown, Reply::Peer),
+            Request::OwnAddress { cookie } => self.own_address(cookie).map_or(Reply::Unknown, Reply::Peer),
+            Request::Flow { target, connect } => self.flows.serve(received.socket, target, connect).await,
+            Request::Source { cookie, address } => self
+                .flows
+                .source(cookie, address)
+                .map_or(Reply::Unknown, Reply::Peer),
+            Request::Disconnect { cookie } => self
+                .registry
+                .dissolved(cookie)
+                .map_or(Reply::Noted, Reply::Failed),
+            Request::Bind { address } => self.routes.stand_in(address).map_or(Reply::Local, Reply::StandIn),
+            Request::PodAddress { address } => self
+                .routes
+                .pod_address(address)
+                .map_or(Reply::Unknown, Reply::Peer),
+            Request::ShutDown { cookie } => {
+                self.registry.shut_down(cookie);
+                Reply::Noted
+            }
+            Request::Failure { cookie } => self
+                .registry
+                .report_failure(cookie)
+                .map_or(Reply::Unknown, Reply::Failed),
+            Request::Resolve {
+                family,
+                purpose,
+                name,
+            } => self.resolver.resolve(name, family, purpose).await,
+            Request::Query { way, search, message } => match search {
+                Some(search) => self.resolver.search(way, message, search).await,
+                None => self.resolver.query(way, message).await,
+            },
+            Request::Reverse { address } => self.resolver.reverse(address).await,
+            Request::ResolvConf => match File::open(&self.resolv_conf) {
+                Ok(file) => return call.answer_with(file.as_fd()),
+                Err(error) => {
+                    log::warn!("cannot open {}: {error}", kinject_escape::path(&self.resolv_conf));
+                    Reply::Unknown
+                }
+            },
+            Request::Uninjectable {
+                blocker,
+                is_refused,
+                program,
+            } => {
+                self.uninjectable.report(blocker, is_refused, program).await;
+                Reply::Noted
+            }
+        };
+        call.answer(&reply);
+    }
+
+    /// What the socket was connected to.
+    fn peer(&self, cookie: u64) -> Option<SocketAddr> {
+        self.registry.peer(cookie).or_else(|| self.flows.peer(cookie))
+    }
+
+    /// The address of the pod that this peer sees, without a port.
+    fn own_address(&self, cookie: u64) -> Option<SocketAddr> {
+        let failed = || self.registry.failed_target(cookie);
+        let peer = self.peer(cookie).or_else(failed)?;
+        let mut own = SocketAddr::new(self.uplink.source_for(peer.ip())?, 0);
+        if let (SocketAddr::V6(own), SocketAddr::V6(peer)) = (&mut own, peer)
+            && own.ip().is_unicast_link_local()
+        {
+            own.set_scope_id(peer.scope_id());
+        }
+        Some(own)
+    }
+}
