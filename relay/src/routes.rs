@@ -13,7 +13,7 @@ mod pod;
 pub(crate) use listeners::SessionListeners;
 pub(crate) use pod::{Pod, Transport};
 
-use crate::names::resolver::DNS_PORT;
+use crate::names::DNS_PORT;
 use ipnet::IpNet;
 use kinject_protocol::rules::{Egress, Rule};
 use learned_addresses::LearnedAddresses;

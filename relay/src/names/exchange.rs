@@ -5,38 +5,17 @@
 //! does not lead into the cluster. So a program that resolves by itself sees the same names as one that asks libc. The
 //! addresses in an answer are learnt either way: a connection follows its name.
 
-use super::cache::Cache;
 use super::hosts;
 use super::local::Reason;
 use super::message::{self, Code, Fault, Query};
-use super::resolver::{Resolver, TUNNEL_PATIENCE};
+use super::resolver::Resolver;
 use crate::log;
 use crate::routes::Cause;
 use crate::trace::Traced;
 use crate::words;
-use bytes::Bytes;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{DnsTransport, Reply};
 use kinject_protocol::rules;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
-
-/// The longest that an answer is kept, and a "no".
-const MAX_TTL: Duration = Duration::from_secs(60);
-const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(3);
-
-/// Longer answers are not kept: few programs ask for them, and never often.
-const LARGEST_KEPT: usize = 4096;
-
-/// The cluster's answers to questions with identifier 0; none where no name server answered.
-pub(crate) type MessageCache = Cache<Vec<u8>, Option<Rc<Kept>>>;
-
-/// An answer of the cluster.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    message: Vec<u8>,
-    at: Instant,
-}
 
 impl Resolver {
     /// Answers a DNS message (RFC 1035, 4.1) as the session's name server does over TCP: whole, however long the
@@ -81,14 +60,14 @@ impl Resolver {
             self.routes.learned_locally(name, &message::addresses(&answer));
             return answer;
         }
-        let mut answer = self.exchange_in_cluster(query).await;
+        let mut answer = self.cluster.exchange(query).await;
         if only.is_none() {
             if message::code(&answer) == Code::NxDomain
                 && let Some(better) = self.exchange_locally(query, traced).await
             {
                 return better;
             }
-            answer = self.without_leading_here(query, name, answer, traced);
+            answer = self.policy.without_leading_here(query, name, answer, traced);
         }
         self.routes
             .learned_from_cluster(name, &message::addresses(&answer));
@@ -110,61 +89,6 @@ impl Resolver {
         answer.map_or(Reply::NameFailed(NameFailure::NoRecovery), Reply::Answer)
     }
 
-    /// Asks the cluster. Where it cannot be asked, the answer is a server's failure.
-    pub(super) async fn exchange_in_cluster(&self, query: &Query<'_>) -> Vec<u8> {
-        let id = query.id();
-        // RFC 8484, 4.1: with identifier 0 caches can work
-        let question = query.with_id(0);
-        let kept = if query.is_common() {
-            let ask = || self.ask_for_message(query, question.clone());
-            self.messages.get_or_ask(question.clone(), ask).await
-        } else {
-            self.ask_for_message(query, question).await.0
-        };
-        let Some(kept) = kept else {
-            return query.refusal(Code::ServFail);
-        };
-        let mut answer = kept.message.clone();
-        message::age(&mut answer, kept.at.elapsed());
-        message::set_id(&mut answer, id);
-        answer
-    }
-
-    async fn ask_for_message(&self, query: &Query<'_>, question: Vec<u8>) -> (Option<Rc<Kept>>, Duration) {
-        let Ok(Ok(up)) = tokio::time::timeout(TUNNEL_PATIENCE, self.uplink.up()).await else {
-            return (None, Duration::ZERO);
-        };
-        let answer = match up.tunnel.dns(Bytes::from(question)).await {
-            // what answers another question would be taken for forged
-            Ok(answer) if query.is_answered_by(0, &answer) => answer,
-            Ok(_) => {
-                log::warn!(
-                    "question about {}: the cluster's answer makes no sense",
-                    query.name()
-                );
-                return (None, Duration::ZERO);
-            }
-            Err(error) => {
-                log::info!(
-                    "question about {}: the cluster's name servers do not answer: {error}",
-                    query.name()
-                );
-                return (None, Duration::ZERO);
-            }
-        };
-        let ttl = match message::ttl(&answer) {
-            Some(_) if answer.len() > LARGEST_KEPT || message::is_cut(&answer) => Duration::ZERO,
-            Some(ttl) if message::has_answers(&answer) => ttl.min(MAX_TTL),
-            Some(ttl) => ttl.min(MAX_NEGATIVE_TTL),
-            None => Duration::ZERO,
-        };
-        let kept = Kept {
-            message: answer.to_vec(),
-            at: Instant::now(),
-        };
-        (Some(Rc::new(kept)), ttl)
-    }
-
     /// What this machine's own name servers say, if the name exists there and may be shown to them.
     pub(super) async fn exchange_locally(
         &self,
@@ -175,7 +99,7 @@ impl Resolver {
         let name = query.name();
         let asks_for_clusters = |address| self.routes.is_clusters(address);
         if query.reversed_address().is_some_and(asks_for_clusters)
-            || !self.may_be_asked_here(&up.names.conf, &name).await && !hosts::is_own_name(&name)
+            || !self.policy.may_be_asked_here(&up.names.conf, &name).await && !hosts::is_own_name(&name)
         {
             return None;
         }
@@ -185,6 +109,7 @@ impl Resolver {
             .await
             .filter(|answer| message::code(answer) == Code::NoError)?;
         if !self
+            .policy
             .believes_locally(&name, &message::all_addresses(&answer), traced)
             .await
         {

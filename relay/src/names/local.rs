@@ -12,8 +12,7 @@
 use super::breaker::Breakers;
 use super::message::{self, Code, Query};
 use super::resolv_conf::ResolvConf;
-use super::resolver::DNS_PORT;
-use super::reverse;
+use super::{DNS_PORT, ptr};
 use crate::{log, words};
 use kinject_protocol::session::{Event, Report};
 use std::cell::RefCell;
@@ -189,7 +188,7 @@ impl LocalNames {
         let (server, asked) = (address.ip(), Instant::now());
         let probe = async {
             sleep(PROBE).await;
-            let Some(question) = reverse::question(PROBED) else {
+            let Some(question) = ptr::question(PROBED) else {
                 return;
             };
             let Ok(query) = Query::parse(&question) else {

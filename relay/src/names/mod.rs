@@ -2,29 +2,37 @@
 //!
 //! - [`resolv_conf`] reads the pod's resolv.conf: search list and ndots.
 //! - [`query`] turns one question into a DNS message and its answer into records.
-//! - [`cache`] keeps answers for their TTL and joins questions that are under way.
+//! - [`cluster_dns`] asks the cluster's name servers; [`cache`] keeps answers for their TTL and joins questions that are under
+//!   way.
 //! - [`resolver`] walks the search list as glibc does and falls back to the local names.
 //! - [`message`] looks at DNS messages as bytes, [`exchange`] answers those of programs, [`search`] completes their
-//!   names, [`reverse`] names addresses, [`local`] asks this machine's name servers, as long as they answer ([`breaker`]).
-//! - [`hosts`] are this machine's own names; [`believed`] says which answers, of whose name servers, are believed, and
-//!   [`advice`] tells the user of the others.
+//!   names, [`reverse`] names addresses (by [`ptr`] records), [`local`] asks this machine's name servers, as long as they
+//!   answer ([`breaker`]).
+//! - [`hosts`] are this machine's own names; [`answer_policy`] says which answers, of whose name servers, are believed, and
+//!   [`advice`] tells the user of the others. [`host_name`] says what a name may look like.
 //! - [`server`] is the session's name server over TCP, [`pod_resolv_conf`] the resolv.conf that leads programs to it.
 //! - [`pod`] is what the pod knows about names, [`order`] sorts addresses as RFC 6724 sees them from the pod.
 
 pub(crate) mod advice;
-mod believed;
+mod answer_policy;
 mod breaker;
 pub(crate) mod cache;
+mod cluster_dns;
 pub(crate) mod exchange;
+mod host_name;
 mod hosts;
 pub(crate) mod local;
 pub(crate) mod message;
 pub(crate) mod order;
 pub(crate) mod pod;
 pub(crate) mod pod_resolv_conf;
+mod ptr;
 pub(crate) mod query;
 pub(crate) mod resolv_conf;
 pub(crate) mod resolver;
 pub(crate) mod reverse;
 pub(crate) mod search;
 pub(crate) mod server;
+
+/// Where name servers listen.
+pub(crate) const DNS_PORT: u16 = 53;

@@ -5,16 +5,16 @@
 //! file read, and the local resolver asked for what cannot be a name of the cluster's. Only addresses count: any other local
 //! answer leaves the cluster's "no" standing. A rule for a name has one of them asked alone.
 
-use super::advice::{Advice, Withheld};
-use super::believed::Foreign;
-use super::cache::Cache;
-use super::exchange::MessageCache;
+use super::advice::Advice;
+use super::answer_policy::AnswerPolicy;
+use super::cluster_dns::ClusterDns;
+use super::host_name::is_host_name;
 use super::hosts;
 use super::local::{LocalNames, Reason};
 use super::message::Query;
 use super::order;
-use super::query::{self, Answer, Outcome};
-use super::resolv_conf::{ClustersAlone, ResolvConf};
+use super::query::{self, Outcome};
+use super::resolv_conf::ResolvConf;
 use crate::log;
 use crate::routes::Routes;
 use crate::trace::{Trace, Traced};
@@ -26,25 +26,15 @@ use kinject_protocol::control::{Family, Purpose, Reply};
 use kinject_protocol::rules::Egress;
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Duration;
-
-/// How long a lookup waits for a tunnel that is being mended: glibc's own patience with a silent server, two attempts
-/// of five seconds (resolv.conf(5)).
-pub(super) const TUNNEL_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Where name servers listen.
-pub(crate) const DNS_PORT: u16 = 53;
 
 /// The session's resolver.
 pub(crate) struct Resolver {
     pub(super) uplink: Rc<Uplink>,
     pub(super) routes: Rc<Routes>,
     pub(super) trace: Rc<Trace>,
-    pub(super) advice: Advice,
     pub(super) local: LocalNames,
-    pub(super) foreign: Foreign,
-    addresses: Cache<(String, RecordType), Answer>,
-    pub(super) messages: MessageCache,
+    pub(super) cluster: Rc<ClusterDns>,
+    pub(super) policy: AnswerPolicy,
 }
 
 /// The addresses of a name and its canonical form.
@@ -56,22 +46,21 @@ struct Found {
 impl Resolver {
     /// A resolver that remembers nothing yet.
     pub(crate) fn new(uplink: Rc<Uplink>, trace: Rc<Trace>, advice: Advice, local: LocalNames) -> Self {
+        let routes = Rc::clone(trace.routes());
+        let cluster = Rc::new(ClusterDns::new(Rc::clone(&uplink)));
         Self {
-            advice,
-            local,
-            foreign: Foreign::default(),
+            policy: AnswerPolicy::new(Rc::clone(&cluster), Rc::clone(&routes), advice),
             uplink,
-            routes: Rc::clone(trace.routes()),
+            routes,
             trace,
-            addresses: Cache::default(),
-            messages: MessageCache::default(),
+            local,
+            cluster,
         }
     }
 
     /// Forgets all answers.
     pub(crate) fn forget(&self) {
-        self.addresses.clear();
-        self.messages.clear();
+        self.cluster.forget();
     }
 
     /// Looks up a name as a program gave it.
@@ -96,7 +85,7 @@ impl Resolver {
                 None => Reply::NameFailed(NameFailure::NotFound),
             };
         }
-        let Ok(Ok(up)) = tokio::time::timeout(TUNNEL_PATIENCE, self.uplink.up()).await else {
+        let Some(up) = self.cluster.up().await else {
             return Reply::NameFailed(NameFailure::TryAgain);
         };
         let family = match purpose {
@@ -110,7 +99,7 @@ impl Resolver {
         let failure = match self.ask_cluster(&up.names.conf, name, family).await {
             Ok(mut found) => {
                 if only.is_none() {
-                    self.drop_leading_here(name, &mut found.addresses, traced);
+                    self.policy.drop_leading_here(name, &mut found.addresses, traced);
                 }
                 if !found.addresses.is_empty() {
                     self.routes.learned_from_cluster(name, &found.addresses);
@@ -127,7 +116,7 @@ impl Resolver {
             }
             Err(NameFailure::NotFound) if only.is_none() => {
                 match self.resolve_here(&up.names.conf, name, family).await {
-                    Some(found) if self.believes_locally(name, &found.addresses, traced).await => {
+                    Some(found) if self.policy.believes_locally(name, &found.addresses, traced).await => {
                         return self.learn_locally(name, found);
                     }
                     Some(_) | None => NameFailure::NotFound,
@@ -146,7 +135,7 @@ impl Resolver {
         if own.is_some() {
             return own;
         }
-        let found = if self.may_be_asked_here(conf, name).await {
+        let found = if self.policy.may_be_asked_here(conf, name).await {
             let absolute = format!("{}.", name.trim_end_matches('.'));
             let servers = async |reason| self.ask_name_servers_here(name, family, reason).await;
             self.local.by_libc(look_up_by_libc(absolute), servers).await
@@ -176,22 +165,6 @@ impl Resolver {
         };
         let found = [v4, v6].into_iter().flatten().flatten().collect::<Vec<_>>();
         (!found.is_empty()).then_some(found)
-    }
-
-    /// Whether this machine's name servers may see a name that the cluster does not have. The user is told of one that they
-    /// may know.
-    pub(super) async fn may_be_asked_here(&self, conf: &ResolvConf, name: &str) -> bool {
-        let why = match conf.clusters_alone(name) {
-            None if !self.is_under_a_service(conf, name).await => return true,
-            Some(ClustersAlone::Service) => None,
-            Some(_) if hosts::is_own_name(name) => None,
-            None | Some(ClustersAlone::SearchedDomain) => Some(Withheld::SearchedDomain),
-            Some(ClustersAlone::ShortName) => Some(Withheld::ShortName),
-        };
-        if let Some(why) = why {
-            self.advice.tell(name, why);
-        }
-        false
     }
 
     fn learn_locally(&self, name: &str, found: Found) -> Reply {
@@ -247,39 +220,16 @@ impl Resolver {
     /// Asks for one fully qualified name, both families at once.
     async fn ask_one(&self, name: &str, family: Family) -> Outcome {
         match family {
-            Family::V4 => self.ask_record(name, RecordType::A).await,
-            Family::V6 => self.ask_record(name, RecordType::AAAA).await,
+            Family::V4 => self.cluster.ask_record(name, RecordType::A).await,
+            Family::V6 => self.cluster.ask_record(name, RecordType::AAAA).await,
             Family::Any | Family::Mapped => {
                 let (v4, v6) = tokio::join!(
-                    self.ask_record(name, RecordType::A),
-                    self.ask_record(name, RecordType::AAAA)
+                    self.cluster.ask_record(name, RecordType::A),
+                    self.cluster.ask_record(name, RecordType::AAAA)
                 );
                 both(v4, v6)
             }
         }
-    }
-
-    async fn ask_record(&self, name: &str, record: RecordType) -> Outcome {
-        let Some(question) = query::question(name, record) else {
-            return Outcome::NotFound;
-        };
-        let ask = || async move {
-            let answer = match self.uplink.up().await {
-                Err(_) => Answer::passing(Outcome::NoAnswer),
-                Ok(up) => match up.tunnel.dns(question).await {
-                    Ok(message) => query::answer(&message, record),
-                    Err(error) => {
-                        log::info!("lookup of {name}: the cluster's name servers do not answer: {error}");
-                        Answer::passing(Outcome::NoAnswer)
-                    }
-                },
-            };
-            let ttl = answer.ttl;
-            (answer, ttl)
-        };
-        let key = (name.to_ascii_lowercase(), record);
-        let outcome = self.addresses.get_or_ask(key, ask).await.outcome;
-        spelt_as_asked(outcome, name)
     }
 }
 
@@ -311,17 +261,6 @@ impl Found {
     }
 }
 
-/// A server repeats the name in the question's spelling; a kept answer has the spelling of whoever asked first.
-fn spelt_as_asked(mut outcome: Outcome, name: &str) -> Outcome {
-    let name = name.trim_end_matches('.');
-    if let Outcome::Found { canonical, .. } = &mut outcome
-        && canonical.eq_ignore_ascii_case(name)
-    {
-        name.clone_into(canonical);
-    }
-    outcome
-}
-
 /// Joins the answers for both families: addresses win, IPv4 first as in glibc's answer before it is sorted.
 fn both(v4: Outcome, v6: Outcome) -> Outcome {
     match (v4, v6) {
@@ -348,14 +287,6 @@ async fn look_up_by_libc(name: String) -> Option<Vec<IpAddr>> {
     Some(addresses.map(|address| address.ip()).collect())
 }
 
-/// What the DNS can be asked for: printable, no white space, labels and name within the limits (RFC 1035, 2.3.4).
-pub(super) fn is_host_name(name: &str) -> bool {
-    let absolute = name.strip_suffix('.').unwrap_or(name);
-    absolute.len() <= 253
-        && absolute.split('.').all(|label| (1..=63).contains(&label.len()))
-        && absolute.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,18 +297,6 @@ mod tests {
             canonical: "web".into(),
             addresses,
         }
-    }
-
-    #[test]
-    fn a_kept_answer_is_spelt_as_the_question() {
-        let Outcome::Found { canonical, .. } = spelt_as_asked(found(&["10.0.0.1"]), "WEB.") else {
-            panic!("found stays found")
-        };
-        assert_eq!(canonical, "WEB");
-        assert_eq!(
-            spelt_as_asked(found(&["10.0.0.1"]), "alias"),
-            found(&["10.0.0.1"])
-        );
     }
 
     #[test]
@@ -401,25 +320,5 @@ mod tests {
         );
         assert_eq!(both(Outcome::NotFound, Outcome::NotFound), Outcome::NotFound);
         assert_eq!(both(Outcome::NoAnswer, Outcome::NoData), Outcome::NoAnswer);
-    }
-
-    #[test]
-    fn names_that_no_dns_message_can_carry_are_not_asked() {
-        assert!(is_host_name("web.default.svc.cluster.local."));
-        assert!(is_host_name("_http._tcp.web"));
-        for bad in [
-            "",
-            ".",
-            "a..b",
-            "with space",
-            "tab\t",
-            &"a".repeat(64),
-            &"a.".repeat(127),
-        ] {
-            assert!(
-                !is_host_name(bad) || bad.len() <= 254 && bad == "a.".repeat(127),
-                "{bad:?}"
-            );
-        }
     }
 }

@@ -5,10 +5,9 @@
 //! address is known to be the cluster's.
 
 use super::hosts;
-use super::message::{self, Code, Query};
-use super::resolver::{Resolver, is_host_name};
-use hickory_proto::op::{Message, MessageType, OpCode};
-use hickory_proto::rr::{Name, RData, RecordType};
+use super::message::Query;
+use super::ptr;
+use super::resolver::Resolver;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{MAX_NAME, Reply};
 use rustix::net::SocketAddrAny;
@@ -22,14 +21,14 @@ impl Resolver {
         if address.is_loopback() || address.is_unspecified() || self.routes.is_local(address) {
             return Reply::Local;
         }
-        let Some(question) = question(address) else {
+        let Some(question) = ptr::question(address) else {
             return Reply::NameFailed(NameFailure::NoRecovery);
         };
         let Ok(query) = Query::parse(&question) else {
             return Reply::NameFailed(NameFailure::NoRecovery);
         };
-        let answer = self.exchange_in_cluster(&query).await;
-        match names(&answer) {
+        let answer = self.cluster.exchange(&query).await;
+        match ptr::names(&answer) {
             Ok(names) => Reply::Names(names.into_iter().map(String::into_bytes).collect()),
             // who runs a name server near this machine need not know which addresses a session asks the cluster for
             Err(NameFailure::NotFound) if self.routes.is_clusters(address) => {
@@ -54,7 +53,7 @@ impl Resolver {
         };
         let servers = async |reason| {
             let answer = self.local.ask(query, reason).await?;
-            let name = names(&answer).ok()?.into_iter().next()?;
+            let name = ptr::names(&answer).ok()?.into_iter().next()?;
             Some(name.into_bytes())
         };
         self.local.by_libc(libc, servers).await
@@ -81,142 +80,4 @@ fn name_info(address: IpAddr) -> Option<Vec<u8>> {
     };
     let name = CStr::from_bytes_until_nul(&host).ok()?.to_bytes();
     (code == 0 && name.len() <= MAX_NAME).then(|| name.to_vec())
-}
-
-/// The question for an address's names.
-pub(super) fn question(address: IpAddr) -> Option<Vec<u8>> {
-    let mut message = Message::new(0, MessageType::Query, OpCode::Query);
-    message.metadata.recursion_desired = true;
-    message.add_query(hickory_proto::op::Query::query(
-        Name::from(address),
-        RecordType::PTR,
-    ));
-    message.to_vec().ok()
-}
-
-/// The names in an answer; those that no host can have are passed over, as libc does.
-pub(super) fn names(answer: &[u8]) -> Result<Vec<String>, NameFailure> {
-    match message::code(answer) {
-        Code::NoError => {}
-        Code::NxDomain => return Err(NameFailure::NotFound),
-        Code::ServFail | Code::Other => return Err(NameFailure::TryAgain),
-        Code::FormErr => return Err(NameFailure::NoRecovery),
-    }
-    let message = Message::from_vec(answer).map_err(|_| NameFailure::NoRecovery)?;
-    let Some(mut owner) = message.queries.first().map(|query| query.name().clone()) else {
-        return Err(NameFailure::NoRecovery);
-    };
-    // a network that is smaller than a byte's is delegated by aliases (RFC 2317); each step uses another record
-    for _ in 0..=message.answers.len() {
-        let names: Vec<String> = message
-            .answers
-            .iter()
-            .filter(|record| record.name == owner)
-            .filter_map(|record| match &record.data {
-                RData::PTR(target) => Some(target.0.to_ascii().trim_end_matches('.').to_owned()),
-                _ => None,
-            })
-            .filter(|name| is_host_name(name) && name.bytes().all(is_host_byte))
-            .collect();
-        if !names.is_empty() {
-            return Ok(names);
-        }
-        let next = message.answers.iter().find_map(|record| match &record.data {
-            RData::CNAME(target) if record.name == owner => Some(target.0.clone()),
-            _ => None,
-        });
-        match next {
-            Some(target) => owner = target,
-            None => break,
-        }
-    }
-    Err(NameFailure::NoData)
-}
-
-/// What libc takes in the name of a host (`res_hnok` in glibc).
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use hickory_proto::rr::{Record, rdata};
-    use proptest::prelude::*;
-
-    fn answer(records: &[(&str, RData)]) -> Vec<u8> {
-        let mut message = Message::from_vec(&question("10.0.0.1".parse().unwrap()).unwrap()).unwrap();
-        message.metadata.message_type = MessageType::Response;
-        for (owner, data) in records {
-            let owner = Name::from_ascii(owner).unwrap();
-            message.add_answer(Record::from_rdata(owner, 5, data.clone()));
-        }
-        message.to_vec().unwrap()
-    }
-
-    fn ptr(target: &str) -> RData {
-        RData::PTR(rdata::PTR(Name::from_ascii(target).unwrap()))
-    }
-
-    const OWNER: &str = "1.0.0.10.in-addr.arpa.";
-
-    #[test]
-    fn all_names_of_an_address_come_in_their_order() {
-        let answer = answer(&[(OWNER, ptr("web.test.")), (OWNER, ptr("alias.test."))]);
-        assert_eq!(names(&answer), Ok(vec!["web.test".into(), "alias.test".into()]));
-    }
-
-    #[test]
-    fn a_delegated_address_has_the_name_at_the_end_of_its_aliases() {
-        let alias = "1.0-7.0.0.10.in-addr.arpa.";
-        let to = RData::CNAME(rdata::CNAME(Name::from_ascii(alias).unwrap()));
-        assert_eq!(
-            names(&answer(&[(OWNER, to.clone()), (alias, ptr("web.test."))])),
-            Ok(vec!["web.test".into()])
-        );
-        let back = RData::CNAME(rdata::CNAME(Name::from_ascii(OWNER).unwrap()));
-        assert_eq!(
-            names(&answer(&[(OWNER, to), (alias, back)])),
-            Err(NameFailure::NoData)
-        );
-    }
-
-    #[test]
-    fn a_name_that_no_host_can_have_is_none() {
-        let mut odd = Name::from_labels(vec![b"bad\nname".as_slice(), b"test"]).unwrap();
-        odd.set_fqdn(true);
-        assert_eq!(
-            names(&answer(&[(OWNER, RData::PTR(rdata::PTR(odd)))])),
-            Err(NameFailure::NoData)
-        );
-    }
-
-    #[test]
-    fn an_address_is_asked_for_in_reverse() {
-        let question = question("2001:db8::1".parse().unwrap()).unwrap();
-        let query = Query::parse(&question).unwrap();
-        assert_eq!(query.reversed_address(), Some("2001:db8::1".parse().unwrap()));
-    }
-
-    #[test]
-    fn a_name_that_points_at_itself_is_a_broken_answer() {
-        let mut looped = answer(&[(OWNER, ptr("web.test."))]);
-        // the target, which is the last thing in the message, becomes a pointer to itself
-        let target = looped.len() - "web.test".len() - 2;
-        let [high, low] = (target as u16).to_be_bytes();
-        looped[target..target + 2].copy_from_slice(&[0xc0 | high, low]);
-        assert_eq!(names(&looped), Err(NameFailure::NoRecovery));
-    }
-
-    proptest! {
-        #[test]
-        fn any_answer_is_read_without_a_panic(at in 0..80_usize, bytes in prop::collection::vec(any::<u8>(), 1..40)) {
-            let mut message = answer(&[(OWNER, ptr("web.test.")), (OWNER, ptr("alias.test."))]);
-            for (place, byte) in message.iter_mut().skip(at).zip(bytes) {
-                *place = byte;
-            }
-            let found = names(&message).unwrap_or_default();
-            prop_assert!(found.iter().all(|name| name.bytes().all(is_host_byte)));
-        }
-    }
 }

@@ -5,7 +5,7 @@
 
 use super::message::{self, Code, Query};
 use super::resolv_conf::ResolvConf;
-use super::resolver::{Resolver, TUNNEL_PATIENCE};
+use super::resolver::Resolver;
 use crate::trace::Traced;
 use crate::words;
 use kinject_protocol::NameFailure;
@@ -61,7 +61,7 @@ impl Resolver {
         only: Option<rules::Egress>,
         traced: &mut Traced<'_>,
     ) -> Result<Vec<u8>, NameFailure> {
-        let Ok(Ok(up)) = tokio::time::timeout(TUNNEL_PATIENCE, self.uplink.up()).await else {
+        let Some(up) = self.cluster.up().await else {
             return Err(NameFailure::TryAgain);
         };
         let candidates = candidates(query, &up.names.conf, search);
@@ -71,7 +71,7 @@ impl Resolver {
             .collect();
         let asked = questions.iter().map(|question| async {
             let query = Query::parse(question.as_deref()?).ok()?;
-            Some(self.exchange_in_cluster(&query).await)
+            Some(self.cluster.exchange(&query).await)
         });
         let mut answers = futures::future::join_all(asked).await;
         let verdicts = answers.iter().map(|answer| Verdict::of(answer.as_deref()));
@@ -79,7 +79,7 @@ impl Resolver {
             Ok(index) => {
                 let mut answer = answers.swap_remove(index).ok_or(NameFailure::NoRecovery)?;
                 if only.is_none() {
-                    answer = self.without_leading_here(query, name, answer, traced);
+                    answer = self.policy.without_leading_here(query, name, answer, traced);
                     if !message::has_answers(&answer) {
                         return Err(NameFailure::NoData);
                     }

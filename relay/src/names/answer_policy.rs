@@ -1,21 +1,24 @@
-//! Which answers are believed.
+//! Which answers are believed, and which names this machine's name servers may see.
 //!
 //! Neither side may lead a session's connections to where the other one's are. Whoever runs a name server near this
 //! machine could answer with the address of a Service, which the session would then reach over the local network; and the
 //! cluster's name servers could answer with loopback, which is this machine's.
 
-use super::advice::Withheld;
+use super::advice::{Advice, Withheld};
+use super::cluster_dns::ClusterDns;
+use super::hosts;
 use super::message::{self, Code, Query};
+use super::ptr;
 use super::query;
-use super::resolv_conf::ResolvConf;
-use super::resolver::Resolver;
-use super::reverse;
+use super::resolv_conf::{ClustersAlone, ResolvConf};
+use crate::routes::Routes;
 use crate::trace::Traced;
 use hickory_proto::rr::RecordType;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::is_of_every_machine;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How long the cluster may take to say whether an address is its own: its name servers know that by themselves.
@@ -29,7 +32,7 @@ const MOST_ADDRESSES: usize = 64;
 
 /// Addresses that turned out not to be the cluster's, for a while.
 #[derive(Default)]
-pub(super) struct Foreign(parking_lot::Mutex<HashMap<IpAddr, Instant>>);
+struct Foreign(parking_lot::Mutex<HashMap<IpAddr, Instant>>);
 
 impl Foreign {
     /// For how long that is believed.
@@ -54,7 +57,41 @@ impl Foreign {
     }
 }
 
-impl Resolver {
+/// What is asked where, and which answers count.
+pub(super) struct AnswerPolicy {
+    cluster: Rc<ClusterDns>,
+    routes: Rc<Routes>,
+    advice: Advice,
+    foreign: Foreign,
+}
+
+impl AnswerPolicy {
+    /// Tells the user by `advice` of what is withheld.
+    pub(super) fn new(cluster: Rc<ClusterDns>, routes: Rc<Routes>, advice: Advice) -> Self {
+        Self {
+            cluster,
+            routes,
+            advice,
+            foreign: Foreign::default(),
+        }
+    }
+
+    /// Whether this machine's name servers may see a name that the cluster does not have. The user is told of one that they
+    /// may know.
+    pub(super) async fn may_be_asked_here(&self, conf: &ResolvConf, name: &str) -> bool {
+        let why = match conf.clusters_alone(name) {
+            None if !self.is_under_a_service(conf, name).await => return true,
+            Some(ClustersAlone::Service) => None,
+            Some(_) if hosts::is_own_name(name) => None,
+            None | Some(ClustersAlone::SearchedDomain) => Some(Withheld::SearchedDomain),
+            Some(ClustersAlone::ShortName) => Some(Withheld::ShortName),
+        };
+        if let Some(why) = why {
+            self.advice.tell(name, why);
+        }
+        false
+    }
+
     /// Whether these addresses, which this machine's own names or name servers gave, may be taken; the user is told of those
     /// that may not.
     pub(super) async fn believes_locally(
@@ -97,7 +134,7 @@ impl Resolver {
         if self.foreign.knows(address) {
             return false;
         }
-        let (Some(question), Some(up)) = (reverse::question(address), self.uplink.now()) else {
+        let (Some(question), Some(up)) = (ptr::question(address), self.cluster.now()) else {
             return true;
         };
         let conf = &up.names.conf;
@@ -108,7 +145,7 @@ impl Resolver {
             .and_then(|domain| query::question(&format!("{CONTROL}.{domain}"), RecordType::A));
         let (answer, control) =
             tokio::join!(self.ask_soon(Some(&question)), self.ask_soon(control.as_deref()));
-        let verdict = match answer.as_deref().map(reverse::names) {
+        let verdict = match answer.as_deref().map(ptr::names) {
             Some(Ok(names)) => match names.iter().find(|name| conf.is_under_cluster_domain(name)) {
                 Some(name) => {
                     self.routes.learned_from_cluster(name, &[address]);
@@ -127,7 +164,7 @@ impl Resolver {
 
     /// Whether a name with dots lies under a Service or a namespace that exists, as `POD.SERVICE` and `SERVICE.NAMESPACE` do: the
     /// cluster says of its parent that it exists. Where it cannot be asked, the name counts as the cluster's.
-    pub(super) async fn is_under_a_service(&self, conf: &ResolvConf, name: &str) -> bool {
+    async fn is_under_a_service(&self, conf: &ResolvConf, name: &str) -> bool {
         let Some((_, parent)) = name.trim_end_matches('.').split_once('.') else {
             return false;
         };
@@ -146,7 +183,7 @@ impl Resolver {
     /// What the cluster answers within a moment, unless that is that it cannot.
     async fn ask_soon(&self, question: Option<&[u8]>) -> Option<Vec<u8>> {
         let query = Query::parse(question?).ok()?;
-        let answer = tokio::time::timeout(OWNERSHIP_PATIENCE, self.exchange_in_cluster(&query)).await;
+        let answer = tokio::time::timeout(OWNERSHIP_PATIENCE, self.cluster.exchange(&query)).await;
         answer
             .ok()
             .filter(|answer| matches!(message::code(answer), Code::NoError | Code::NxDomain))
