@@ -7,7 +7,7 @@
 //! - [`creation`]: makes the Job and the Secret.
 //! - [`gc`]: removes Jobs, also those of a relay that is gone.
 //! - [`pod_watch`]: from the Job to a running pod, or to the cluster's own words on why not.
-//! - [`ownership`] and [`presence`]: whether a pod is the Job's, and whether it is still the one that was found;
+//! - [`ownership`] and [`pod_state`]: whether a pod is the Job's, and whether it is still the one that was found;
 //!   [`pod_end`]: how it ended, as soon as the cluster tells; [`memory`]: that the cluster can still tell;
 //!   [`deletion`]: whether somebody deleted its Job.
 //! - [`addresses`]: which are the pod's own.

@@ -2,7 +2,7 @@
 //!
 //! The port of a closed socket is free for anybody at once, and what its new owner sends to the relay's end of a flow
 //! looks like the program's. The kernel tells whoever listens which sockets are gone, without any privilege, some
-//! microseconds after it happened. A kernel without `udp_diag` tells nothing; then [`super::living`] notices it.
+//! microseconds after it happened. A kernel without `udp_diag` tells nothing; then [`super::udp_table`] notices it.
 
 use super::sock_diag;
 use crate::readiness;
