@@ -1,10 +1,10 @@
 //! connect(2) of programs' TCP sockets, from the request to the end of the connection.
 //!
-//! [`Connects::connect`] answers a request, wherever the socket came from. It says what the program is told, and what goes on
-//! after that: the caller tells the program before it lets the rest run.
+//! [`Connects::connect`] serves a request, wherever its socket came from: it gives back what the program is told, and
+//! what goes on after that. The caller tells the program before it runs the rest.
 //!
-//! This is where a connect's way is decided, by [`Routes`]: it is left to this machine, connected to the session itself (the
-//! pod's own address, the session's name server), or dialled by the agent ([`handshake`]).
+//! This is where a connect is decided, as [`Routes`] says: it is left to this machine, connected to the session itself
+//! (the pod's own address, the session's name server), or dialled by the agent ([`handshake`]).
 
 mod handshake;
 
@@ -257,5 +257,103 @@ fn done(program: &ProgramSocket) -> Reply {
         Reply::InProgress
     } else {
         Reply::Connected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::advice::Advice;
+    use crate::names::local::LocalNames;
+    use crate::test_agent::{DEADLINE, TestAgent};
+    use crate::uplink::Reconnector;
+    use kinject_protocol::rules::Rule;
+    use rustix::net::sockopt::socket_cookie;
+    use std::net::Ipv4Addr;
+    use std::os::fd::AsFd;
+    use tokio::net::TcpSocket;
+    use tokio::sync::mpsc;
+    use tokio::task::LocalSet;
+
+    const TARGET: &str = "10.96.10.1:80";
+
+    /// Connects of a session that has no tunnel yet, for as long as its reconnector lives.
+    async fn without_a_tunnel(rules: Vec<Rule>) -> (Rc<Connects>, Reconnector) {
+        let (events, _unheard) = mpsc::channel(8);
+        let agent = TestAgent::start().await;
+        let (reconnector, uplink) = Reconnector::new(agent.connector(), events.clone());
+        let trace = Rc::new(Trace::open(None, Rc::new(Routes::new(rules))).unwrap());
+        let resolver = Resolver::new(
+            Rc::clone(&uplink),
+            Rc::clone(&trace),
+            Advice::new(events.clone()),
+            LocalNames::new(events),
+        );
+        let connects = Connects::new(
+            Rc::new(Dialer::new(uplink, Rc::clone(&trace))),
+            trace,
+            Rc::new(resolver),
+            Rc::default(),
+            DataPorts::open(Ipv4Addr::new(127, 107, 3, 5)).await.unwrap(),
+            None,
+        );
+        (Rc::new(connects), reconnector)
+    }
+
+    fn duplicate(socket: &TcpSocket) -> OwnedFd {
+        socket.as_fd().try_clone_to_owned().unwrap()
+    }
+
+    async fn run(test: impl Future<Output = ()>) {
+        tokio::time::timeout(DEADLINE, LocalSet::new().run_until(test))
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn connect_in_progress_is_known_from_its_answer_to_its_end() {
+        run(async {
+            let (connects, _reconnector) = without_a_tunnel(Vec::new()).await;
+            // not blocking
+            let socket = TcpSocket::new_v4().unwrap();
+            let (cookie, target) = (socket_cookie(&socket).unwrap(), TARGET.parse().unwrap());
+            let (reply, connection) = connects.connect(Some(duplicate(&socket)), target).await;
+            assert_eq!(reply, Reply::InProgress);
+            assert_eq!(connects.registry.peer(cookie), Some(target));
+            assert!(connection.is_some());
+            drop(connection);
+            assert_eq!(connects.registry.peer(cookie), None);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn failed_connect_leaves_nothing_to_go_on() {
+        run(async {
+            let (connects, reconnector) = without_a_tunnel(Vec::new()).await;
+            // the session ends
+            drop(reconnector);
+            let socket = TcpSocket::new_v4().unwrap();
+            let (cookie, target) = (socket_cookie(&socket).unwrap(), TARGET.parse().unwrap());
+            let (reply, connection) = connects.connect(Some(duplicate(&socket)), target).await;
+            assert_eq!(reply, Reply::Failed(ConnectFailure::TunnelDown));
+            assert!(connection.is_none());
+            assert_eq!(connects.registry.peer(cookie), None);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn connect_that_a_rule_makes_local_is_left_to_this_machine() {
+        run(async {
+            let rule = Rule::new(Egress::Local, "10.96.0.0/16", None).unwrap();
+            let (connects, _reconnector) = without_a_tunnel(vec![rule]).await;
+            let socket = TcpSocket::new_v4().unwrap();
+            let target = TARGET.parse().unwrap();
+            let (reply, connection) = connects.connect(Some(duplicate(&socket)), target).await;
+            assert_eq!(reply, Reply::Local);
+            assert!(connection.is_none());
+        })
+        .await;
     }
 }

@@ -1,5 +1,5 @@
-//! Dials targets from the agent's pod, for connects and for flows: through the tunnel that is up, and through the next one
-//! if that one is lost meanwhile.
+//! Dials targets from the agent's pod, for connects and for flows: through the tunnel that is up, and through the next
+//! one if that one is lost meanwhile.
 
 use crate::log;
 use crate::routes::Transport;

@@ -19,8 +19,8 @@ pub(crate) fn cookie_of(socket: BorrowedFd<'_>) -> Option<u64> {
     (result == 0).then_some(cookie)
 }
 
-/// Whether a program's socket is of another network namespace than the relay's `own`: nothing here can reach it, and its
-/// connections are those of that namespace.
+/// Whether a program's socket is of another network namespace than the relay's `own`: nothing here can reach it, and
+/// its connections are those of that namespace.
 pub(crate) fn is_another(own: Option<u64>, socket: impl AsFd) -> bool {
     match (own, cookie_of(socket.as_fd())) {
         (Some(own), Some(its)) => own != its,

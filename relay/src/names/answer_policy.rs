@@ -76,8 +76,8 @@ impl AnswerPolicy {
         }
     }
 
-    /// Whether this machine's name servers may see a name that the cluster does not have. The user is told of one that they
-    /// may know.
+    /// Whether this machine's name servers may see a name that the cluster does not have. The user is told of one that
+    /// they may know.
     pub(super) async fn may_be_asked_here(&self, conf: &ResolvConf, name: &str) -> bool {
         let why = match conf.clusters_alone(name) {
             None if !self.is_under_a_service(conf, name).await => return true,

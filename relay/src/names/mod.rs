@@ -2,14 +2,14 @@
 //!
 //! - [`resolv_conf`] reads the pod's resolv.conf: search list and ndots.
 //! - [`query`] turns one question into a DNS message and its answer into records.
-//! - [`cluster_dns`] asks the cluster's name servers; [`cache`] keeps answers for their TTL and joins questions that are under
-//!   way.
+//! - [`cluster_dns`] asks the cluster's name servers; [`cache`] keeps answers for their TTL and joins questions that
+//!   are under way.
 //! - [`resolver`] walks the search list as glibc does and falls back to the local names.
 //! - [`message`] looks at DNS messages as bytes, [`exchange`] answers those of programs, [`search`] completes their
-//!   names, [`reverse`] names addresses (by [`ptr`] records), [`local`] asks this machine's name servers, as long as they
-//!   answer ([`breaker`]).
-//! - [`hosts`] are this machine's own names; [`answer_policy`] says which answers, of whose name servers, are believed, and
-//!   [`advice`] tells the user of the others. [`host_name`] says what a name may look like.
+//!   names, [`reverse`] names addresses (by [`ptr`] records), [`local`] asks this machine's name servers, as long as
+//!   they answer ([`breaker`]).
+//! - [`hosts`] are this machine's own names; [`answer_policy`] says which answers, of whose name servers, are believed,
+//!   and [`advice`] tells the user of the others. [`host_name`] says what a name may look like.
 //! - [`server`] is the session's name server over TCP, [`pod_resolv_conf`] the resolv.conf that leads programs to it.
 //! - [`pod`] is what the pod knows about names, [`order`] sorts addresses as RFC 6724 sees them from the pod.
 
