@@ -19,8 +19,8 @@ pub(crate) fn log(line: Arguments<'_>) {
 /// Writes what is wrong with the command line, and a hint.
 pub(crate) fn fault(fault: &dyn Display) {
     write(&format!(
-        "{}\nhint: kinject-agent --help shows what it takes\n",
-        said(fault)
+        "{}\nhint: run `kinject-agent --help`\n",
+        said(format_args!("error: {fault}"))
     ));
 }
 

@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log(format_args!("{error:#}"));
+            log(format_args!("error: {error:#}"));
             if let Some(error) = error.downcast_ref::<SecretError>() {
                 eprintln!("\nhint: {}", kinject_escape::line(error.hint()));
             }

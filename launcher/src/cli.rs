@@ -96,7 +96,7 @@ pub(crate) enum SessionCommand {
 /// Which cluster, which agent, how much to say.
 #[derive(Args, Debug)]
 pub(crate) struct SessionOptions {
-    /// The namespace to stand in; the context's own if not given.
+    /// Namespace to run in; the context's own if not given.
     #[arg(short, long)]
     namespace: Option<String>,
     /// The kubeconfig's context to use; the current one if not given.
@@ -139,16 +139,16 @@ pub(crate) struct SessionOptions {
     agent_key: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) rules: RuleOptions,
-    /// What becomes of programs that a session cannot reach into: static ones, Go's, setuid ones.
+    /// What to do with programs that kinject cannot intercept: static ones, Go's, setuid ones.
     #[arg(long, value_enum, default_value_t = OnStatic::Warn)]
     pub(crate) on_static: OnStatic,
-    /// Say more; twice: each call.
+    /// Log the session; twice: every call.
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
     /// How much to log on standard error; `trace` is a line for each connection and lookup.
     #[arg(long, value_enum, value_name = "LEVEL", env = "KINJECT_LOG", default_value_t = Log::Warn)]
     log: Log,
-    /// Say nothing but errors.
+    /// Print errors only.
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
 }
@@ -183,14 +183,14 @@ enum Log {
     Trace,
 }
 
-/// What becomes of programs into which the library is not loaded.
+/// What to do with programs into which the library is not loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OnStatic {
-    /// They run outside of the session, and are named on standard error.
+    /// Run them outside of the session and name them on standard error.
     Warn,
-    /// They are not started.
+    /// Do not start them.
     Fail,
-    /// They run outside of the session.
+    /// Run them outside of the session.
     Ignore,
 }
 

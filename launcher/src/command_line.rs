@@ -23,7 +23,7 @@ pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Option<Cli>
             error.print().map_err(|error| {
                 Failure::own(
                     format!("cannot write the help: {error}"),
-                    "is the disk full, or the pipe closed?",
+                    "check that the disk is not full and the pipe not closed",
                 )
             })?;
             Ok(None)
@@ -174,7 +174,7 @@ fn failure(error: &clap::Error, words: &[OsString], root: &clap::Command) -> Fai
             let given = context(ContextKind::InvalidSubcommand);
             let known = root.get_subcommands().map(clap::Command::get_name);
             let hint = match nearest(&given, known) {
-                Some(meant) => format!("did you mean `kinject {meant}`?"),
+                Some(meant) => format!("try `kinject {meant}`"),
                 None => format!("run a program with `kinject run -- {}`; {help}", word(&given)),
             };
             (format!("unknown command `{given}`"), hint)
@@ -196,7 +196,7 @@ fn failure(error: &clap::Error, words: &[OsString], root: &clap::Command) -> Fai
                 .filter_map(|known| Some(format!("--{}", known.get_long()?)))
                 .collect();
             let hint = match nearest(given, known.iter().map(String::as_str)) {
-                Some(meant) => format!("did you mean `{meant}`?"),
+                Some(meant) => format!("try `{meant}`"),
                 None => help,
             };
             (format!("unknown option `{given}`"), hint)
@@ -379,7 +379,7 @@ mod tests {
             ("run --verbsoe curl", "`--verbose`"),
         ] {
             assert!(
-                said(line).ends_with(&format!("; hint: did you mean {meant}?")),
+                said(line).ends_with(&format!("; hint: try {meant}")),
                 "{}",
                 said(line)
             );
@@ -391,7 +391,7 @@ mod tests {
             "run -x curl",
             "shell --port 1",
         ] {
-            assert!(!said(line).contains("did you mean"), "{}", said(line));
+            assert!(!said(line).contains("try `"), "{}", said(line));
         }
     }
 
@@ -412,7 +412,7 @@ mod tests {
             ),
             (
                 "--namspace x run curl",
-                "unknown option `--namspace`; hint: did you mean `--namespace`?",
+                "unknown option `--namspace`; hint: try `--namespace`",
             ),
             (
                 "curl http://web/",

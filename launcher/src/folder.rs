@@ -164,7 +164,7 @@ pub(crate) fn new_session() -> Result<String, Failure> {
     random_name().map_err(|error| {
         Failure::own(
             format!("cannot name the session: {error}"),
-            "does getrandom(2) work here?",
+            "check that getrandom(2) is allowed here (seccomp, an old kernel)",
         )
     })
 }

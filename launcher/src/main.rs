@@ -62,7 +62,7 @@ fn version() -> Result<Status, Failure> {
     written.map_err(|error| {
         Failure::own(
             format!("cannot write to standard output: {error}"),
-            "is the disk full, or the pipe closed?",
+            "check that the disk is not full and the pipe not closed",
         )
     })?;
     Ok(Status::Exited(0))

@@ -5,16 +5,42 @@
 
 use std::io::{IsTerminal, Write};
 
+/// How grave a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Severity {
+    /// kinject did not do what it was asked to.
+    Error,
+    /// It did, and something is not as the user may think.
+    Warning,
+    /// News.
+    Notice,
+}
+
+impl Severity {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Error => "error: ",
+            Self::Warning => "warning: ",
+            Self::Notice => "",
+        }
+    }
+}
+
+/// Writes a message and its hint.
+pub(crate) fn say(severity: Severity, message: &str, hint: Option<&str>) {
+    write(&rendered(severity, message, hint));
+}
+
 /// Writes an error and its hint.
 pub(crate) fn error(message: &str, hint: Option<&str>) {
-    write(&rendered(message, hint));
+    say(Severity::Error, message, hint);
 }
 
 /// Writes the same while a program runs. On a terminal it may stand in the middle of a line, its own or one that
 /// somebody types, and it may have turned off that a newline returns to the first column: the message begins a line of
 /// its own.
-pub(crate) fn beside_program(message: &str, hint: Option<&str>) {
-    let text = rendered(message, hint);
+pub(crate) fn beside_program(severity: Severity, message: &str, hint: Option<&str>) {
+    let text = rendered(severity, message, hint);
     write(&match std::io::stderr().is_terminal() {
         true => on_lines_of_its_own(&text),
         false => text,
@@ -25,8 +51,8 @@ fn on_lines_of_its_own(text: &str) -> String {
     format!("\r\n{}", text.replace('\n', "\r\n"))
 }
 
-fn rendered(message: &str, hint: Option<&str>) -> String {
-    let mut text = said(message);
+fn rendered(severity: Severity, message: &str, hint: Option<&str>) -> String {
+    let mut text = said(&format!("{}{message}", severity.prefix()));
     if let Some(hint) = hint {
         text.push_str(&format!("\nhint: {}\n", kinject_escape::line(hint)));
     }
@@ -121,8 +147,15 @@ mod tests {
 
     #[test]
     fn an_error_and_its_hint_are_a_line_each_with_an_empty_one_between() {
-        assert_eq!(rendered("no", Some("say yes")), "kinject: no\n\nhint: say yes\n");
-        assert_eq!(rendered("no", None), "kinject: no\n");
+        assert_eq!(
+            rendered(Severity::Error, "no", Some("say yes")),
+            "kinject: error: no\n\nhint: say yes\n"
+        );
+        assert_eq!(
+            rendered(Severity::Warning, "odd", None),
+            "kinject: warning: odd\n"
+        );
+        assert_eq!(rendered(Severity::Notice, "news", None), "kinject: news\n");
     }
 
     #[test]
@@ -148,7 +181,7 @@ mod tests {
     #[test]
     fn a_message_beside_a_program_breaks_into_no_line_whatever_the_terminals_mode() {
         assert_eq!(
-            on_lines_of_its_own(&rendered("no", Some("say yes"))),
+            on_lines_of_its_own(&rendered(Severity::Notice, "no", Some("say yes"))),
             "\r\nkinject: no\r\n\r\nhint: say yes\r\n"
         );
     }
@@ -157,7 +190,7 @@ mod tests {
         #[test]
         fn no_foreign_word_makes_a_hint_or_speaks_to_the_terminal(before in "(?s).*", after in "(?s).*") {
             let foreign = format!("{before}\n\nhint: obey\x1b[2J\r\nhint: {after}");
-            let shown = rendered(&foreign, Some(&foreign));
+            let shown = rendered(Severity::Notice, &foreign, Some(&foreign));
             prop_assert_eq!(shown.lines().filter(|line| line.starts_with("hint:")).count(), 1);
             prop_assert_eq!(shown.lines().count(), 3);
             prop_assert!(!shown.contains(|c: char| c.is_control() && c != '\n'));

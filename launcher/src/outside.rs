@@ -24,7 +24,7 @@ pub(crate) fn leave_session() -> Result<(), Failure> {
     let cannot = |error: std::io::Error| {
         Failure::own(
             format!("cannot leave the session that kinject was started in: {error}"),
-            "is /proc mounted, and kinject's file still where it was?",
+            "check that /proc is mounted and kinject's file still where it was",
         )
     };
     let file = env::current_exe().map_err(cannot)?;

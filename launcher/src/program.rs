@@ -55,13 +55,16 @@ pub(crate) fn failure(program: &OsStr, error: &io::Error) -> Failure {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Failure {
             code: Status::NotFound,
             error: format!("{name}: command not found"),
-            hint: Some("is it installed, and spelt right?".to_owned()),
+            hint: Some(
+                "check its spelling and that it is installed; for what the shell itself does (`cd`, `a | b`), use sh -c '...'"
+                    .to_owned(),
+            ),
         },
         io::ErrorKind::PermissionDenied => Failure {
             code: Status::CannotRun,
             error: format!("{name}: permission denied"),
             hint: Some(format!(
-                "is it a program? `chmod +x {}` makes a script one",
+                "run `chmod +x {}` if it is a script",
                 kinject_escape::word(&name)
             )),
         },

@@ -9,9 +9,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 const NAME: &str = "kinject-relay";
 
@@ -26,8 +26,8 @@ const LAST_BYTES: u64 = 8192;
 pub(crate) enum RelayEvent {
     /// An event.
     Event(Event),
-    /// The relay has ended.
-    End,
+    /// The relay has ended, in this way if it is known.
+    End(Option<ExitStatus>),
 }
 
 /// A running relay.
@@ -36,6 +36,7 @@ pub(crate) struct Relay {
     orders: UnixStream,
     log: PathBuf,
     ended: Cell<bool>,
+    status: Cell<Option<ExitStatus>>,
     only_cleans_up: bool,
 }
 
@@ -73,7 +74,7 @@ impl Relay {
         let cannot = |what: &str, error: std::io::Error| {
             Failure::own(
                 format!("cannot {what}: {error}"),
-                "is the system out of memory, disk or descriptors?",
+                "check that memory, disk and descriptors are not used up",
             )
         };
         let log = config.folder.join(LOG_NAME);
@@ -106,6 +107,7 @@ impl Relay {
             orders: ours,
             log,
             ended: Cell::new(false),
+            status: Cell::new(None),
             only_cleans_up: matches!(order, Order::CleanUp(_)),
         };
         relay.order(order);
@@ -115,9 +117,9 @@ impl Relay {
             .map_err(|error| cannot("hear the relay", error))?;
         std::thread::spawn(move || {
             hear(reports, &channel, &wrap);
-            // reaped before its end is reported; its status tells nothing that its events do not
-            let _reaped = child.wait().is_ok();
-            let _unheard = channel.send(wrap(RelayEvent::End)).is_err();
+            // reaped before its end is reported
+            let status = child.wait().ok();
+            let _unheard = channel.send(wrap(RelayEvent::End(status))).is_err();
         });
         Ok(relay)
     }
@@ -128,8 +130,9 @@ impl Relay {
     }
 
     /// Its end was heard: nothing more will be.
-    pub(crate) fn note_end(&self) {
+    pub(crate) fn note_end(&self, status: Option<ExitStatus>) {
         self.ended.set(true);
+        self.status.set(status);
     }
 
     /// Whether it removes what another one left, and does nothing else.
@@ -147,10 +150,25 @@ impl Relay {
         let _unheard = self.orders.write_all(to_line(order).as_bytes()).is_err();
     }
 
-    /// The last lines of the relay's log, to explain an end that it did not announce.
-    pub(crate) fn last_words(&self) -> String {
+    /// How it ended without having announced it, with the last lines of its log.
+    pub(crate) fn end(&self) -> String {
         // a relay that logs to the terminal has no file, and what it said last was seen
-        last_lines(&end_of(&self.log).unwrap_or_default())
+        described(
+            self.status.get(),
+            &last_lines(&end_of(&self.log).unwrap_or_default()),
+        )
+    }
+}
+
+fn described(status: Option<ExitStatus>, last_lines: &str) -> String {
+    let end = match status.map(|status| (status.signal(), status.code())) {
+        Some((Some(signal), _)) => format!("the relay was killed (signal {signal})"),
+        Some((None, Some(code))) => format!("the relay ended with status {code}"),
+        _ => "the relay ended".to_owned(),
+    };
+    match last_lines {
+        "" => end,
+        words => format!("{end} after `{words}`"),
     }
 }
 
@@ -219,6 +237,15 @@ mod tests {
             last_lines(&end),
             r"warn: \u{1b}[2J; warn: \xff\r; kinject-relay: the end"
         );
+        assert_eq!(
+            described(Some(ExitStatus::from_raw(9)), ""),
+            "the relay was killed (signal 9)"
+        );
+        assert_eq!(
+            described(Some(ExitStatus::from_raw(1 << 8)), "a; b"),
+            "the relay ended with status 1 after `a; b`"
+        );
+        assert_eq!(described(None, ""), "the relay ended");
         assert_eq!(last_lines(b"the only one\n"), "the only one");
         assert_eq!(last_lines(b""), "");
     }

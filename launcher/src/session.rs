@@ -6,7 +6,7 @@
 use crate::child::{Change, Child};
 use crate::cli::{SessionCommand, SessionOptions};
 use crate::exit::{Failure, Status};
-use crate::message::{self, Progress};
+use crate::message::{self, Progress, Severity};
 use crate::program::Environment;
 use crate::relay::{Relay, RelayEvent};
 use crate::signals::{Early, ReceivedSignal};
@@ -167,7 +167,7 @@ fn in_session(
     let survivors = (!options.quiet).then(|| Survivors::find(&environment.control.0));
     take_down(&voices, &mut relay, options.quiet);
     if let Some((message, hint)) = survivors.and_then(|survivors| survivors.report(&environment.library)) {
-        message::error(&message, Some(hint));
+        message::say(Severity::Warning, &message, Some(hint));
     }
     status
 }
@@ -197,14 +197,14 @@ fn come_up(
             }
             SessionEvent::Relay(RelayEvent::Event(Event::Notice(report))) if !quiet => {
                 progress.clear();
-                say(&report);
+                say(Severity::Warning, &report);
             }
-            SessionEvent::Relay(RelayEvent::Event(Event::Notice(_))) => {}
+            SessionEvent::Relay(RelayEvent::Event(Event::Notice(_) | Event::Recovered(_))) => {}
             SessionEvent::Relay(RelayEvent::Event(Event::WoundUp | Event::Finished)) => {
                 return Err(Err(unannounced(relay)));
             }
-            SessionEvent::Relay(RelayEvent::End) => {
-                relay.note_end();
+            SessionEvent::Relay(RelayEvent::End(status)) => {
+                relay.note_end(status);
                 return Err(Err(unannounced(relay)));
             }
             SessionEvent::Signal(arrival) => match arrival.signal {
@@ -223,10 +223,7 @@ fn come_up(
 }
 
 fn unannounced(relay: &Relay) -> Failure {
-    Failure::own(
-        format!("the session's relay ended unexpectedly: {}", relay.last_words()),
-        "run again with -v and report what it says",
-    )
+    Failure::own(relay.end(), "run again with -v and report what it says")
 }
 
 /// The relay has ended without having removed what it made: another one does.
@@ -279,27 +276,29 @@ fn live(
             }) => child.signal(signal),
             SessionEvent::Signal(_) => {}
             SessionEvent::Relay(RelayEvent::Event(Event::Notice(report))) if !quiet => {
-                message::beside_program(&report.message, report.hint.as_deref());
+                message::beside_program(Severity::Warning, &report.message, report.hint.as_deref());
+            }
+            SessionEvent::Relay(RelayEvent::Event(Event::Recovered(message))) if !quiet => {
+                message::beside_program(Severity::Notice, &message, None);
             }
             // the session is over, and the program goes on
             SessionEvent::Relay(RelayEvent::Event(Event::Failed(report))) => {
                 heard.failed = true;
-                message::beside_program(&report.message, report.hint.as_deref());
+                message::beside_program(Severity::Error, &report.message, report.hint.as_deref());
             }
             SessionEvent::Relay(RelayEvent::Event(Event::Finished)) => heard.finished = true,
             SessionEvent::Relay(RelayEvent::Event(_)) => {}
-            SessionEvent::Relay(RelayEvent::End) if relay.only_cleans_up() || heard.is_told() => {
-                relay.note_end()
+            SessionEvent::Relay(RelayEvent::End(status)) if relay.only_cleans_up() || heard.is_told() => {
+                relay.note_end(status)
             }
-            SessionEvent::Relay(RelayEvent::End) => {
-                relay.note_end();
-                let message = format!("the session's relay ended unexpectedly: {}", relay.last_words());
-                message::beside_program(
-                    &message,
-                    Some("the program goes on without the cluster: start it again"),
-                );
+            SessionEvent::Relay(RelayEvent::End(status)) => {
+                relay.note_end(status);
+                let message = format!("{}: this session has no cluster any more", relay.end());
+                message::beside_program(Severity::Error, &message, Some("restart the command"));
                 if !heard.finished {
-                    clean_up(relay, channel, message::beside_program);
+                    clean_up(relay, channel, |message, hint| {
+                        message::beside_program(Severity::Error, message, hint);
+                    });
                 }
             }
         }
@@ -322,11 +321,11 @@ fn take_down(voices: &Receiver<SessionEvent>, relay: &mut Relay, quiet: bool) {
     let mut deadline = begun + TAKE_DOWN_PATIENCE;
     loop {
         match voices.recv_deadline(deadline) {
-            Ok(SessionEvent::Relay(RelayEvent::End)) | Err(RecvTimeoutError::Disconnected) => return,
+            Ok(SessionEvent::Relay(RelayEvent::End(_))) | Err(RecvTimeoutError::Disconnected) => return,
             Ok(SessionEvent::Relay(RelayEvent::Event(Event::Notice(report)))) => {
                 deadline = deadline.max(begun + WIND_UP_PATIENCE);
                 if !quiet {
-                    say(&report);
+                    say(Severity::Warning, &report);
                 }
             }
             Ok(SessionEvent::Relay(RelayEvent::Event(Event::WoundUp))) => {
@@ -336,11 +335,16 @@ fn take_down(voices: &Receiver<SessionEvent>, relay: &mut Relay, quiet: bool) {
                 signal: libc::SIGINT | libc::SIGTERM,
                 ..
             })) if begun.elapsed() > SAME_CTRL_C => {
-                return message::error("not waiting for the cluster: the relay goes on by itself", None);
+                return message::say(
+                    Severity::Notice,
+                    "not waiting for the cluster: the relay goes on by itself",
+                    None,
+                );
             }
             Ok(_) => {}
             Err(RecvTimeoutError::Timeout) => {
-                return message::error(
+                return message::say(
+                    Severity::Warning,
                     "the session takes long to end",
                     Some("it goes on by itself; the agent's Job ends by itself too"),
                 );
@@ -349,29 +353,38 @@ fn take_down(voices: &Receiver<SessionEvent>, relay: &mut Relay, quiet: bool) {
     }
 }
 
-fn say(report: &Report) {
-    message::error(&report.message, report.hint.as_deref());
+fn say(severity: Severity, report: &Report) {
+    message::say(severity, &report.message, report.hint.as_deref());
 }
 
 fn greeting(ready: &Ready, took: Duration) -> String {
     let place = match &ready.namespace {
-        Some(namespace) => format!("context {}, namespace {namespace}", ready.cluster),
+        Some(namespace) => format!("{}/{namespace}", ready.cluster),
         None => ready.cluster.clone(),
     };
-    let way = way(ready);
-    format!("connected to {place}, {way}, in {:.1} s", took.as_secs_f32())
+    format!(
+        "{place} ready in {:.1} s ({})",
+        took.as_secs_f32(),
+        transport(ready)
+    )
 }
 
 /// How the agent is reached, and what may surprise about it.
-fn way(ready: &Ready) -> String {
-    let because = ready.not_by_proxy.as_ref();
-    let because = because.map(|reason| format!(" ({reason})")).unwrap_or_default();
+fn transport(ready: &Ready) -> String {
+    let mut parts = vec![match ready.transport.as_str() {
+        "proxy" => "pod proxy",
+        "direct" => "direct",
+        other => other,
+    }];
     match (ready.transport.as_str(), ready.tls) {
-        ("proxy", _) => "through the API server's pod proxy".to_owned(),
-        ("port-forward", true) => format!("through port-forward{because}, in TLS"),
-        ("port-forward", false) => format!("through port-forward{because}, without TLS inside of it"),
-        (_, true) => "directly, in TLS".to_owned(),
-        (_, false) => "directly".to_owned(),
+        ("proxy", _) | ("direct", false) => {}
+        (_, true) => parts.push("TLS"),
+        (_, false) => parts.push("no TLS inside"),
+    }
+    let transport = parts.join(", ");
+    match &ready.not_by_proxy {
+        Some(reason) => format!("{transport}; {reason}"),
+        None => transport,
     }
 }
 
@@ -446,28 +459,21 @@ mod tests {
 
     #[test]
     fn the_greeting_names_the_way_and_what_it_lacks() {
-        assert_eq!(
-            greeted("port-forward", false, Some("the pod proxy may not be used")),
-            "connected to context dev, namespace web, through port-forward (the pod proxy may not be used), \
-             without TLS inside of it, in 1.2 s"
-        );
-        for (ready, way) in [
-            (greeted("proxy", true, None), "through the API server's pod proxy"),
+        for (greeting, transport) in [
             (
-                greeted("port-forward", true, None),
-                "through port-forward, in TLS",
+                greeted("port-forward", false, Some("the pod proxy may not be used")),
+                "port-forward, no TLS inside; the pod proxy may not be used",
             ),
+            (greeted("proxy", true, None), "pod proxy"),
+            (greeted("port-forward", true, None), "port-forward, TLS"),
             (
                 greeted("port-forward", false, None),
-                "through port-forward, without TLS inside of it",
+                "port-forward, no TLS inside",
             ),
-            (greeted("direct", true, None), "directly, in TLS"),
-            (greeted("direct", false, None), "directly"),
+            (greeted("direct", true, None), "direct, TLS"),
+            (greeted("direct", false, None), "direct"),
         ] {
-            assert_eq!(
-                ready,
-                format!("connected to context dev, namespace web, {way}, in 1.2 s")
-            );
+            assert_eq!(greeting, format!("dev/web ready in 1.2 s ({transport})"));
         }
     }
 }

@@ -112,7 +112,7 @@ fn write(path: &Path, text: &str) -> Result<PathBuf, Failure> {
 fn cannot_write(path: &Path, error: &std::io::Error) -> Failure {
     Failure::own(
         format!("cannot write {}: {error}", kinject_escape::path(path)),
-        "is the disk full?",
+        "check that the disk is not full",
     )
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cli::{OnStatic, SessionOptions};
 use crate::exit::{Failure, Status};
-use crate::message;
+use crate::message::{self, Severity};
 use kinject_protocol::executable::{
     self, HEAD, InjectionBlocker, MOST_INTERPRETERS, Mdwe, PR_GET_MDWE, Rights, Runtime, holds_capabilities,
 };
@@ -32,7 +32,7 @@ pub(crate) fn check(program: &Path, options: &SessionOptions) -> Result<(), Fail
         });
     }
     if !options.quiet {
-        message::error(&blocker.message(&name, false), None);
+        message::say(Severity::Warning, &blocker.message(&name, false), None);
     }
     Ok(())
 }

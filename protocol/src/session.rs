@@ -145,6 +145,8 @@ pub enum Event {
     Failed(Report),
     /// Something the user should know while the session goes on.
     Notice(Report),
+    /// What was wrong is over, in one line.
+    Recovered(String),
     /// What programs said before they ended has arrived, or was given up; what the session made is removed now.
     WoundUp,
     /// Everything the session made is gone, or a notice said what is not.

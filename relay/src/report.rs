@@ -113,7 +113,7 @@ impl fmt::Display for AgentLocation<'_> {
     }
 }
 
-/// The two ends reached each other and did not come together.
+/// The two ends reached each other and could not authenticate each other.
 pub(crate) fn of_open_error(error: &OpenError, place: AgentLocation<'_>) -> Failure {
     if let OpenError::Version { ours, theirs } = error {
         return Failure::lasting(
@@ -125,8 +125,8 @@ pub(crate) fn of_open_error(error: &OpenError, place: AgentLocation<'_>) -> Fail
             ),
         );
     }
-    let message = format!("the agent at {place} and this kinject do not come together: {error}");
-    let hint = "is it a kinject agent, and is the key the same at both ends?";
+    let message = format!("the agent at {place} and this kinject could not authenticate each other: {error}");
+    let hint = "check that it is a kinject agent and that the key is the same at both ends";
     match error {
         OpenError::Io(_) | OpenError::Closed => Failure::cut_short(message, hint),
         OpenError::TimedOut => Failure::passing(message, hint),

@@ -155,7 +155,7 @@ async fn bring_up(
     let control = ControlSockets::bind(&socket).map_err(|error| {
         Failure::lasting(
             format!("cannot listen at {}: {error}", kinject_escape::path(&socket)),
-            "is the disk full, or the path longer than 107 bytes? XDG_RUNTIME_DIR names the folder for sessions",
+            "check that the disk is not full and the path not longer than 107 bytes: XDG_RUNTIME_DIR names the folder for sessions",
         )
     })?;
     let address = control.address;
@@ -186,7 +186,7 @@ async fn bring_up(
                 "cannot write to {}: {error}",
                 kinject_escape::path(&config.folder)
             ),
-            "is the disk full?",
+            "check that the disk is not full",
         )
     })?;
     let routes = Rc::new(Routes::new(config.rules.clone()).with_name_servers(shown.servers));
@@ -209,7 +209,7 @@ async fn bring_up(
         .map_err(|error| {
             Failure::lasting(
                 format!("cannot write the trace: {error}"),
-                "is the file still there?",
+                "check that the file is still there",
             )
         })?;
     let resolver = Rc::new(Resolver::new(

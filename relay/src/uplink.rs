@@ -161,7 +161,7 @@ impl Connector {
                 .unwrap_or_else(|_| {
                     Err(Failure::passing(
                         format!("the agent at {endpoint} does not answer"),
-                        "is something else listening there?",
+                        "check that nothing else listens there",
                     ))
                 }),
             // an API server stands on either way there

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) => {
             eprintln!(
-                "kinject-sandbox: {}",
+                "kinject-sandbox: error: {}",
                 kinject_escape::lines(format_args!("{error:#}"))
             );
             if let Some(hint) = failure::hint(&error) {

@@ -3,8 +3,7 @@
 #[cfg(target_arch = "x86_64")]
 const GO_REASON: &str = "it is a Go program without cgo, or of a Go before 1.19";
 #[cfg(target_arch = "x86_64")]
-const GO_ADVICE: &str =
-    "build it with CGO_ENABLED=1 and a C compiler, or use `kubectl port-forward` for what it needs";
+const GO_ADVICE: &str = "build it with CGO_ENABLED=1 and a C compiler";
 
 #[cfg(not(target_arch = "x86_64"))]
 const GO_REASON: &str = "it is a Go program, and on this architecture these do not connect through libc";

@@ -55,13 +55,13 @@ impl Access {
         let client = Client::try_from(config).map_err(|error| match (&error, plugin) {
             (kube::Error::Auth(AuthError::AuthExecStart(cause)), Some(plugin)) => Failure::lasting(
                 format!("cannot run the credential plug-in {plugin}: {cause}"),
-                "is it installed? the kubeconfig names it for this user",
+                "install it: the kubeconfig names it for this user",
             ),
             // nobody was spoken with yet but credential plug-ins
             (kube::Error::InferKubeconfig(cause), _) => kubeconfig::unusable(cause, &files),
             (kube::Error::RustlsTls(_), _) => Failure::lasting(
                 format!("the certificates or the key in the kubeconfig {files} cannot be used"),
-                "are they whole, in PEM, and does `kubectl get --raw /readyz` take them?",
+                "check that they are whole and in PEM: run `kubectl get --raw /readyz`",
             ),
             _ => of_api_error(&error, &server, "use the kubeconfig"),
         })?;
@@ -82,7 +82,7 @@ impl Access {
     pub(crate) fn silence(&self, what: &str) -> Failure {
         Failure::passing(
             format!("the cluster at {} does not say {what}", self.server),
-            "does `kubectl get --raw /readyz` get an answer from here?",
+            "check the way to it: run `kubectl get --raw /readyz` here",
         )
     }
 }
@@ -107,12 +107,12 @@ fn of_api_error(error: &kube::Error, server: &str, what: &str) -> Failure {
         kube::Error::Api(status) => {
             let message = format!("cannot {what}: {}", status.message);
             let hint = match status.code {
-                401 => "the credentials are wrong or have expired: does `kubectl auth whoami` work?",
+                401 => "the credentials are wrong or have expired: run `kubectl auth whoami`",
                 403 if status.message.contains("exceeded quota") => {
                     "the namespace's quota is used up: free some of it or choose another with --namespace"
                 }
                 403 => "ask for this permission, or choose another namespace with --namespace",
-                404 => "is the namespace right? `kubectl get namespaces` lists them",
+                404 => "check the namespace: `kubectl get namespaces` lists them",
                 409 => "somebody else has made it: try again, or choose another namespace with --namespace",
                 _ => "these are the cluster's own words",
             };
@@ -123,11 +123,11 @@ fn of_api_error(error: &kube::Error, server: &str, what: &str) -> Failure {
         }
         kube::Error::Auth(error) => Failure::lasting(
             format!("cannot get credentials for {server}: {}", of_auth_error(error)),
-            "does `kubectl auth whoami` work?",
+            "run `kubectl auth whoami` to see what they are worth",
         ),
         other => Failure::passing(
             format!("cannot reach the cluster at {server}: {}", chain(other)),
-            "is the cluster up, and does `kubectl get --raw /readyz` reach it from here?",
+            "check that the cluster is up: run `kubectl get --raw /readyz` here",
         ),
     }
 }

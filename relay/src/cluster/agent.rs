@@ -378,6 +378,6 @@ fn over(what: &str) -> Failure {
 fn without_randomness(error: &dyn std::fmt::Display) -> Failure {
     Failure::lasting(
         format!("cannot make the agent's keys: {error}"),
-        "is the system out of randomness?",
+        "check that getrandom(2) is allowed here (seccomp, an old kernel)",
     )
 }

@@ -105,7 +105,7 @@ async fn create_job(access: &Access, job: &Job, made: &Made) -> Result<AgentJob,
     let (Some(name), Some(uid)) = (created.metadata.name, created.metadata.uid) else {
         return Err(Failure::lasting(
             "the cluster's answer for the agent's Job has no name or no UID",
-            "is this a Kubernetes API server? `kubectl version` asks it",
+            "check that this is a Kubernetes API server: run `kubectl version`",
         ));
     };
     *made.borrow_mut() = Some(MadeJob {
@@ -222,7 +222,7 @@ fn does_not_answer(access: &Access, kind: &str) -> Failure {
             "the cluster at {} does not answer when asked to create the agent's {kind}",
             access.server
         ),
-        "does `kubectl get --raw /readyz` get an answer from here?",
+        "check the way to it: run `kubectl get --raw /readyz` here",
     )
 }
 

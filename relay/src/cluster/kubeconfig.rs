@@ -137,7 +137,7 @@ fn unreadable(file: &Path, error: &KubeconfigError) -> Failure {
                     "it belongs to somebody else: name a copy of your own with --kubeconfig or KUBECONFIG"
                 }
                 ErrorKind::IsADirectory => "name the file in it with --kubeconfig or KUBECONFIG",
-                ErrorKind::InvalidData => "a kubeconfig is text: is it another file?",
+                ErrorKind::InvalidData => "name a kubeconfig, which is text, with --kubeconfig",
                 _ => "name another with --kubeconfig or KUBECONFIG",
             },
         ),
@@ -147,7 +147,7 @@ fn unreadable(file: &Path, error: &KubeconfigError) -> Failure {
                 .map(|at| format!(" at line {}, column {}", at.line(), at.column()));
             Failure::lasting(
                 format!("the kubeconfig {name} is not valid{}", place.unwrap_or_default()),
-                "is it indented and quoted right there, and is it a kubeconfig at all?",
+                "check indentation and quotes there, and that it is a kubeconfig",
             )
         }
         KubeconfigError::KindMismatch | KubeconfigError::ApiVersionMismatch => Failure::lasting(

@@ -100,7 +100,7 @@ pub(super) async fn confirm(access: &Access, pod: &RunningPod) -> Result<(), Fai
         )),
         gone => Err(Failure::passing(
             format!("the agent's pod {name} {gone}"),
-            "did somebody clean up?",
+            "look for what deletes pods: run `kubectl get events`",
         )),
     }
 }

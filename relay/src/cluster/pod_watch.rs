@@ -200,7 +200,7 @@ async fn follow_pod(
                     if is_ours(&pod)? {
                         return Err(Failure::passing(
                             "the agent's pod was deleted",
-                            "did somebody clean up?",
+                            "look for what deletes pods: run `kubectl get events`",
                         ));
                     }
                 }
@@ -308,7 +308,7 @@ fn unstartable(access: &Access, pod: &str, container: &ContainerStatus) -> Optio
         return Some(Failure::lasting(
             format!("the agent ended with status {code}: {words}"),
             &format!(
-                "is {} an image of kinject-agent {}? {describe}",
+                "check that {} is an image of kinject-agent {}: {describe}",
                 word(&container.image),
                 env!("CARGO_PKG_VERSION")
             ),
@@ -326,7 +326,8 @@ fn unstartable(access: &Access, pod: &str, container: &ContainerStatus) -> Optio
         | "ImageInspectError"
         | "RegistryUnavailable" => Some(Failure::lasting(
             format!("the node cannot get the agent's image {image} ({reason}): {words}"),
-            "push the image to a registry that the cluster reaches and name it with --agent-image",
+            "push it to a registry that the nodes reach and name it with --agent-image, or load it on the nodes (`kind load docker-image \
+             IMAGE`, `minikube image load IMAGE`)",
         )),
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "CrashLoopBackOff" => {
             Some(Failure::lasting(

@@ -48,7 +48,7 @@ impl Unsuited {
 impl From<Unsuited> for Failure {
     fn from(unsuited: Unsuited) -> Self {
         let hint = match &unsuited {
-            Unsuited::NoHole(_) => "is the loopback interface up?".to_owned(),
+            Unsuited::NoHole(_) => "run `ip link set lo up` as root".to_owned(),
             Unsuited::HighestHopLimit(setting) => {
                 format!("`sysctl {setting}=64` as root sets what kernels come with")
             }

@@ -126,7 +126,8 @@ impl Reconnector {
             .reached
             .again_after(outage.since.elapsed().as_secs_f32());
         match outage.is_told.get() {
-            true => self.notice(again, None).await,
+            // a launcher that is gone reads no news
+            true => drop(self.events.send(Event::Recovered(again)).await.is_err()),
             false => log::info!("{again}"),
         }
         Ok(established)

@@ -91,7 +91,7 @@ fn a_key_that_is_missing_short_or_wrong_is_said() {
     let outcome = kinject(&endpoint, key(32).path());
     outcome
         .exited(125)
-        .complains("do not come together")
+        .complains("could not authenticate each other")
         .complains("is the key the same at both ends?");
 }
 

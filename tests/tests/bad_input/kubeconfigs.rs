@@ -102,7 +102,7 @@ fn the_one_that_is_not_valid_among_several_is_named() {
     let list = format!("{}:/no/such/file:{}", good.file().display(), bad.file().display());
     let outcome = run(kinject().arg("true").env("KUBECONFIG", list));
     outcome.exited(125).complains(&format!(
-        "kinject: the kubeconfig {} is not valid at line 1, column 8\n",
+        "kinject: error: the kubeconfig {} is not valid at line 1, column 8\n",
         bad.file().display()
     ));
     assert!(

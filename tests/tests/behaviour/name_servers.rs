@@ -109,7 +109,7 @@ fn a_local_answer_cannot_make_a_services_address_local() {
             .outcome
             .complains("(10.96.0.7, which was found locally, is the cluster's)");
         played.outcome.complains(
-            "kinject: lure.example does not exist in the cluster, and here it has 10.96.0.7, an address of the cluster's\n\n\
+            "kinject: warning: lure.example does not exist in the cluster, and here it has 10.96.0.7, an address of the cluster's\n\n\
              hint: --local lure.example reaches it on this machine's network\n",
         );
     }
@@ -207,7 +207,7 @@ fn a_silent_name_server_of_this_machine_costs_one_name_a_second_and_is_not_asked
     );
     let asked = played.asked(MUTE);
     assert!(asked.contains(&"name0.example") && asked.len() < 10, "{asked:?}");
-    let told = "kinject: this machine's name server 127.0.0.99 does not answer: until it does, names that the cluster does \
+    let told = "kinject: warning: this machine's name server 127.0.0.99 does not answer: until it does, names that the cluster does \
         not know are looked up without it\n\nhint: is a VPN down?";
     assert_eq!(
         played.outcome.stderr.matches(told).count(),

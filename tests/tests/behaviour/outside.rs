@@ -110,13 +110,13 @@ fn elsewhere_it_runs_the_command() {
     kinject(&["--", "sh", "-c", "exit 7"]).exited(7);
     kinject(&["no-such-program-anywhere"])
         .exited(127)
-        .complains("kinject: no-such-program-anywhere: command not found\n\nhint: ");
+        .complains("kinject: error: no-such-program-anywhere: command not found\n\nhint: ");
     kinject(&["/etc/passwd"])
         .exited(126)
         .complains("permission denied");
     kinject(&[])
         .exited(125)
-        .complains("kinject: no program given\n\nhint: ");
+        .complains("kinject: error: no program given\n\nhint: ");
 }
 
 #[test]

@@ -152,7 +152,7 @@ fn a_rule_that_makes_no_sense_is_named_before_anything_is_made() {
         ),
         (
             ["--rules", "/nonexistent"],
-            "kinject: cannot read the rules in /nonexistent: ".into(),
+            "kinject: error: cannot read the rules in /nonexistent: ".into(),
         ),
     ] {
         let outcome = run(&mut kinject_run(shared_sandbox(), &flags, &shell("echo ran")));

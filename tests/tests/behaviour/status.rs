@@ -25,7 +25,7 @@ fn a_program_that_does_not_exist_is_127() {
     let outcome = kinject(&Program::new("no-such-program-anywhere"));
     outcome
         .exited(127)
-        .complains("kinject: no-such-program-anywhere: command not found\n\nhint: ");
+        .complains("kinject: error: no-such-program-anywhere: command not found\n\nhint: ");
     kinject(&Program::new("/no/such/program")).exited(127);
     kinject(&Program::new("/etc/passwd/program")).exited(127);
 }

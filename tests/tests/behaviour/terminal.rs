@@ -83,7 +83,7 @@ fn ctrl_c_reaches_the_program_once() {
 fn a_ctrl_c_of_the_first_moment_is_not_lost() {
     for _ in 0..10 {
         let mut terminal = at_terminal(&Program::new("/bin/sleep").arg("1000"));
-        terminal.expect("kinject: connected");
+        terminal.expect(" ready in ");
         terminal.type_in(CTRL_C);
         assert_eq!(terminal.ended().signal(), Some(2));
     }
@@ -180,7 +180,7 @@ fn one_line_says_that_the_session_is_up_and_quiet_says_nothing() {
     let mut terminal = at_terminal(&shell("echo first words"));
     let before = terminal.expect("first words");
     assert!(
-        before.contains("kinject: connected to unix:") && before.contains(" s\r\n"),
+        before.contains("kinject: unix:") && before.contains(" s (direct)\r\n"),
         "{before:?}"
     );
     terminal.ended();
@@ -197,9 +197,9 @@ fn a_message_of_kinjects_begins_a_line_of_its_own_whatever_stands_in_the_program
         let ask = "printf half-typed; getent hosts nas; read -r answer; stty sane; exit 4";
         let mut terminal = at_terminal(&shell(&format!("stty {mode} -echo; {ask}")));
         terminal.expect("half-typed");
-        let before = terminal.expect("kinject: the cluster has no name nas, ");
+        let before = terminal.expect("kinject: warning: the cluster has no name nas, ");
         let line = before
-            .strip_suffix("kinject: the cluster has no name nas, ")
+            .strip_suffix("kinject: warning: the cluster has no name nas, ")
             .unwrap();
         assert!(line.ends_with("\r\n"), "{mode}: {before:?}");
         // cooked, the terminal adds a return of its own

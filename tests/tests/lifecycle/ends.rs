@@ -186,9 +186,5 @@ fn a_session_names_its_context_and_namespace() {
     let said = run(&mut home.kinject(&["-v"], &shell("echo $KINJECT_TARGET")));
     said.succeeded()
         .prints(&format!("{}/{}\n", context.trim(), home.name()));
-    said.complains(&format!(
-        "kinject: connected to context {}, namespace {}",
-        context.trim(),
-        home.name()
-    ));
+    said.complains(&format!("kinject: {}/{} ready in ", context.trim(), home.name()));
 }

@@ -144,7 +144,7 @@ fn a_tunnel_that_is_soon_back_to_the_same_agent_is_no_news() {
     let (status, rest) = told.end();
     assert!(status.success());
     assert!(
-        !rest.iter().any(|line| line.starts_with("kinject: lost")),
+        !rest.iter().any(|line| line.starts_with("kinject: warning: lost")),
         "{rest:?}"
     );
     home.becomes_clean();
@@ -188,7 +188,7 @@ fn is_told_of_a_deleted_job(told: &Told, home: &Home, job: &Value) {
     assert_eq!(
         line,
         format!(
-            "kinject: the session is over: somebody deleted the agent's Job {job} in namespace {}",
+            "kinject: error: the session is over: somebody deleted the agent's Job {job} in namespace {}",
             home.name()
         )
     );
@@ -292,7 +292,7 @@ fn a_deleted_job_ends_its_session_and_a_deleted_pod_is_replaced_though_the_user_
     let (status, rest) = told.end();
     assert!(status.success());
     let name = new["metadata"]["name"].as_str().unwrap();
-    let stays = format!("kinject: the agent's Job {name} could not be removed: ");
+    let stays = format!("kinject: warning: the agent's Job {name} could not be removed: ");
     assert!(rest.iter().any(|line| line.starts_with(&stays)), "{rest:?}");
     delete(&home, &["job", name]);
     home.becomes_clean();

@@ -144,7 +144,7 @@ fn first(programs: &Programs, flags: &str, quiet: &str) -> Chapter {
                 "Under kinject it does. In a sandbox kinject has to be told where the agent is and what proves\n\
                  it; with a Kubernetes cluster it would be just `kinject run -- curl http://web/`.",
                 format!("kinject run {flags} -- {get}"),
-                Expected::Words(0, &["connected to unix:", "hello from web"]),
+                Expected::Words(0, &[" ready in ", "hello from web"]),
             ),
             setting,
         ],
