@@ -16,7 +16,7 @@ use crate::control;
 use crate::datagram::{self, Route};
 use crate::errno::Errno;
 use crate::real;
-use crate::remembered_failure::{forgotten_failure, untold_failure};
+use crate::remembered_failure::{forgotten_failure, unreported_failure};
 use crate::session::Session;
 use crate::socket::{self, Kind};
 use crate::tcp_connect::{self, Native, Outcome};
@@ -57,11 +57,11 @@ fn connect_by(native: Option<Native>, socket: c_int, address: *const sockaddr, l
     let target = match Destination::read(address, length) {
         Destination::Remote(target) => target,
         Destination::Unspecified(_) => {
-            dissolving(socket);
+            disconnecting(socket);
             return pass_on();
         }
         Destination::Here => {
-            return match untold_failure(socket) {
+            return match unreported_failure(socket) {
                 Some(failure) => failure.fail(),
                 None => pass_on(),
             };
@@ -99,12 +99,12 @@ fn connect_by(native: Option<Native>, socket: c_int, address: *const sockaddr, l
 }
 
 /// The socket's association is about to be dissolved.
-fn dissolving(socket: c_int) {
+fn disconnecting(socket: c_int) {
     let Some(session) = Session::current() else {
         return;
     };
     if Kind::of(socket) != Kind::Tcp {
-        return datagram::dissolving(socket);
+        return datagram::disconnecting(socket);
     }
     if !socket::is_closed(socket) || socket::is_spent(socket) {
         let _told_by_nobody = forgotten_failure(&session, socket);

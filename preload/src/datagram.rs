@@ -18,6 +18,6 @@ use libc::c_int;
 pub(crate) const UNCARRIED: Errno = Errno(libc::ENETUNREACH);
 
 /// The socket's association is about to be dissolved (connect(2), `AF_UNSPEC`).
-pub(crate) fn dissolving(socket: c_int) {
+pub(crate) fn disconnecting(socket: c_int) {
     flow::forget(socket);
 }

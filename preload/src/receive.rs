@@ -153,9 +153,9 @@ fn receive(
     native: impl Fn(*mut sockaddr, *mut socklen_t) -> ssize_t,
 ) -> ssize_t {
     match AddressBuffer::look(socket, address, length) {
-        AddressBuffer::Native => transfer::told(socket, native(address, length)),
+        AddressBuffer::Native => transfer::translate_errno(socket, native(address, length)),
         AddressBuffer::Theirs { room } => {
-            let result = transfer::told(socket, native(address, length));
+            let result = transfer::translate_errno(socket, native(address, length));
             if result >= 0 {
                 // SAFETY: the kernel wrote both a moment ago, and the address is whole
                 unsafe { translate(socket, address, length, room) };
@@ -166,7 +166,7 @@ fn receive(
             let mut storage = MaybeUninit::<sockaddr_storage>::zeroed();
             let ours = storage.as_mut_ptr().cast::<sockaddr>();
             let mut whole = size_of::<sockaddr_storage>() as socklen_t;
-            let result = transfer::told(socket, native(ours, &raw mut whole));
+            let result = transfer::translate_errno(socket, native(ours, &raw mut whole));
             if result < 0 {
                 return result;
             }
@@ -213,7 +213,7 @@ pub(crate) extern "C" fn recvmsg_in_session(socket: c_int, message: *mut msghdr,
     };
     let AddressBuffer::Ours { room } = place else {
         // SAFETY: these are the program's own arguments, which the kernel checks
-        let result = transfer::told(socket, unsafe { native(socket, message, flags) });
+        let result = transfer::translate_errno(socket, unsafe { native(socket, message, flags) });
         if result >= 0
             && let AddressBuffer::Theirs { room } = place
         {
@@ -224,7 +224,7 @@ pub(crate) extern "C" fn recvmsg_in_session(socket: c_int, message: *mut msghdr,
     };
     receive_with_own_name(socket, message, name.cast_mut(), room, |header| {
         // SAFETY: the header is readable, and what it points to is the program's, which the kernel checks, or ours
-        transfer::told(socket, unsafe { native(socket, header, flags) })
+        transfer::translate_errno(socket, unsafe { native(socket, header, flags) })
     })
 }
 

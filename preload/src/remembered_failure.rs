@@ -23,16 +23,16 @@ pub(crate) fn stored_failure(session: &Session, socket: c_int) -> Option<Errno> 
 
 /// The failure of an earlier connect to the cluster, which the program has to be told before it connects to this
 /// machine by the same socket.
-pub(crate) fn untold_failure(socket: c_int) -> Option<Errno> {
+pub(crate) fn unreported_failure(socket: c_int) -> Option<Errno> {
     let session = Session::current()?;
     if !socket::is_spent(socket) {
         return None;
     }
-    told_failure(&session, socket)
+    reported_failure(&session, socket)
 }
 
 /// A failure that connect(2) tells now; the socket is as new afterwards.
-pub(crate) fn told_failure(session: &Session, socket: c_int) -> Option<Errno> {
+pub(crate) fn reported_failure(session: &Session, socket: c_int) -> Option<Errno> {
     let failure = forgotten_failure(session, socket)?;
     socket::renew(socket);
     Some(failure)

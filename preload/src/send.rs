@@ -119,7 +119,7 @@ pub(crate) extern "C" fn sendto_in_session(
     };
     match decide(socket, flags, address, length) {
         // SAFETY: these are the program's own arguments, which the kernel checks
-        Decision::Native => transfer::told(socket, unsafe {
+        Decision::Native => transfer::translate_errno(socket, unsafe {
             native(socket, data, size, flags, address, length)
         }),
         Decision::Connect => {
@@ -157,7 +157,7 @@ pub(crate) extern "C" fn sendmsg_in_session(socket: c_int, message: *const msghd
     };
     match decide_message(socket, flags, message) {
         // SAFETY: these are the program's own arguments, which the kernel checks
-        Decision::Native => transfer::told(socket, unsafe { native(socket, message, flags) }),
+        Decision::Native => transfer::translate_errno(socket, unsafe { native(socket, message, flags) }),
         Decision::Connect => {
             let (address, length) = destination(message);
             let connected = connect::connect_in_session(socket, address, length);

@@ -3,7 +3,7 @@
 use crate::control::{AskError, Conversation, ReceiveError, SMALL_REPLY, Subject};
 use crate::errno::{self, Errno};
 use crate::failure;
-use crate::remembered_failure::{stored_failure, told_failure};
+use crate::remembered_failure::{reported_failure, stored_failure};
 use crate::session::Session;
 use crate::socket;
 use core::net::SocketAddr;
@@ -45,7 +45,7 @@ pub(crate) fn connect(session: &Session, native: Native, socket: c_int, target: 
         Err(Errno(libc::EINVAL)) => dial(session, native, socket, target),
         // the relay reset it: the program slept here again, after a signal
         Err(error @ Errno(libc::ECONNRESET | libc::ECONNABORTED)) => {
-            Outcome::Failed(told_failure(session, socket).unwrap_or(error))
+            Outcome::Failed(reported_failure(session, socket).unwrap_or(error))
         }
         Err(error) => Outcome::Failed(error),
     }

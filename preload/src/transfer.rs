@@ -22,7 +22,7 @@ macro_rules! transferring {
                 return Errno(libc::ENOSYS).fail() as ssize_t;
             };
             // SAFETY: these are the program's own arguments, which libc and the kernel check
-            told(socket, unsafe { native(socket $(, $argument)*) })
+            translate_errno(socket, unsafe { native(socket $(, $argument)*) })
         }
     )*};
 }
@@ -44,15 +44,15 @@ transferring! {
 
 /// The result of a transfer, with the error that the socket has for the program.
 #[inline]
-pub(crate) fn told(socket: c_int, result: ssize_t) -> ssize_t {
+pub(crate) fn translate_errno(socket: c_int, result: ssize_t) -> ssize_t {
     if result < 0 && Errno::current() == Errno(libc::ECONNRESET) {
-        tell(socket);
+        set_true_error(socket);
     }
     result
 }
 
 #[cold]
-fn tell(socket: c_int) {
+fn set_true_error(socket: c_int) {
     sockopt::true_error(socket)
         .unwrap_or(Errno(libc::ECONNRESET))
         .set();

@@ -90,7 +90,7 @@ impl Registry {
     }
 
     /// The program dissolves what the socket was, whose next connect is its first. Gives the failure that it was not told.
-    pub(crate) fn dissolved(&self, cookie: u64) -> Option<ConnectFailure> {
+    pub(crate) fn disconnected(&self, cookie: u64) -> Option<ConnectFailure> {
         let mut sockets = self.0.lock();
         sockets.forget_peer(cookie);
         sockets.shut_down.retain(|other| *other != cookie);
@@ -228,7 +228,7 @@ mod tests {
         assert!(is_over(&old) && !is_over(&new));
         drop(old);
         assert_eq!(registry.peer(1), Some(second));
-        registry.dissolved(1);
+        registry.disconnected(1);
         assert!(is_over(&new));
         assert_eq!(registry.peer(1), None);
         let last = registry.connected(1, first);
@@ -247,7 +247,7 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(registry.take_failure(1), Some(ConnectFailure::Invalid));
         }
-        assert_eq!(registry.dissolved(1), Some(ConnectFailure::AlreadyReported));
+        assert_eq!(registry.disconnected(1), Some(ConnectFailure::AlreadyReported));
         assert_eq!(registry.take_failure(1), None);
     }
 
@@ -258,7 +258,7 @@ mod tests {
         registry.shut_down(1);
         registry.shut_down(1);
         assert!(registry.is_shut_down(1));
-        registry.dissolved(1);
+        registry.disconnected(1);
         assert!(!registry.is_shut_down(1));
         for cookie in 0..=MAX_SHUT_DOWN as u64 {
             registry.shut_down(cookie);
@@ -270,8 +270,8 @@ mod tests {
     fn a_failure_of_a_socket_that_is_dissolved_is_told_once() {
         let registry = Registry::default();
         registry.failed(1, target(), ConnectFailure::Refused, Waiter::Poll);
-        assert_eq!(registry.dissolved(1), Some(ConnectFailure::Refused));
-        assert_eq!(registry.dissolved(1), None);
+        assert_eq!(registry.disconnected(1), Some(ConnectFailure::Refused));
+        assert_eq!(registry.disconnected(1), None);
         assert_eq!(registry.take_failure(1), None);
     }
 

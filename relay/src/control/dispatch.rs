@@ -79,7 +79,7 @@ impl Dispatch {
                 .map_or(Reply::Unknown, Reply::Peer),
             Request::Disconnect { cookie } => self
                 .registry
-                .dissolved(cookie)
+                .disconnected(cookie)
                 .map_or(Reply::Noted, Reply::Failed),
             Request::Bind { address } => self.routes.stand_in(address).map_or(Reply::Local, Reply::StandIn),
             Request::PodAddress { address } => self

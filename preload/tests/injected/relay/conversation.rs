@@ -54,7 +54,7 @@ pub(super) fn describe(request: &Request<'_>) -> String {
         Request::Connect { target } => format!("connect {target}"),
         Request::Peer { .. } => "peer".into(),
         Request::OwnAddress { .. } => "own address".into(),
-        Request::Disconnect { .. } => "dissolve".into(),
+        Request::Disconnect { .. } => "disconnect".into(),
         Request::Failure { .. } => "failure".into(),
         Request::ShutDown { .. } => "shut down".into(),
         Request::Bind { address } => format!("bind {address}"),
