@@ -237,7 +237,7 @@ fn failure(error: &clap::Error, words: &[OsString], root: &clap::Command) -> Fai
     Failure::own(message, &hint)
 }
 
-/// What the error's words are about, as the manual writes it.
+/// What the error's words are about, as docs/reference.md writes it.
 fn spelt(value: &ContextValue) -> String {
     let plain = |text: &str| text.replace(['<', '>'], "").replace("...", "");
     match value {

@@ -1,7 +1,7 @@
 //! What the two long proofs share: `cargo xtask matrix` and `cargo xtask suites`.
 //!
-//! Both compare programs bare and injected, both keep their result in a page of the manual ([`page`]), where differences
-//! that are known stand with their causes.
+//! Both compare programs bare and injected, both keep their result in a page of the documentation ([`page`]), where
+//! differences that are known stand with their causes.
 
 pub mod page;
 

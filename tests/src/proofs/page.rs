@@ -1,5 +1,5 @@
-//! The page of the manual that a proof keeps: its prose and the known differences are written by people, the results
-//! between two marks by the proof.
+//! The page of the documentation that a proof keeps: its prose and the known differences are written by people, the
+//! results between two marks by the proof.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ const BEGIN: &str = "<!-- results -->\n";
 const END: &str = "<!-- end of results -->\n";
 const KNOWN: &str = "## Known differences";
 
-/// A page of the manual.
+/// A page of the documentation.
 #[derive(Debug)]
 pub struct Page {
     path: PathBuf,

@@ -41,7 +41,7 @@ fn a_key_that_others_can_read_opens_no_session_and_the_hint_mends_it() {
         .complains("cannot reach the agent at unix:/no/such/agent");
 }
 
-/// The manual's recipe.
+/// The recipe of docs/how-to.md.
 #[test]
 fn the_recipe_makes_a_key_for_its_owner_alone_and_both_ends_take_it_also_from_a_pipe() {
     let folder = tempfile::tempdir().unwrap();

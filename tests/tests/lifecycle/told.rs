@@ -218,7 +218,7 @@ fn a_job_that_somebody_deleted_ends_its_session_and_the_program_goes_on_without_
         let flags = ["--quiet", "--transport", transport];
         let told = Told::of(home.kinject(&flags, &connects_at_a_word(["10.96.10.3", "7005"])));
         let job = home.made("jobs").remove(0);
-        // as the manual has it
+        // as docs/administrators.md has it
         delete(
             &home,
             &["jobs", "--selector", "app.kubernetes.io/managed-by=kinject"],

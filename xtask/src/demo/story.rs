@@ -27,8 +27,8 @@ pub(crate) const OWN_CLUSTER: [&str; 5] = [
 /// The last words.
 pub(crate) const MORE: &str = "
 Without kind, push the image to a registry of yours and name it: --agent-image REGISTRY/kinject-agent:TAG.
-docs/manual.md has every flag, message and right that is needed. To try more in this sandbox, with your
-own shell inside of it: cargo xtask demo --shell";
+docs/quick-start.md goes on from here, docs/README.md leads to every flag, message and right that is needed. To try more
+in this sandbox, with your own shell inside of it: cargo xtask demo --shell";
 
 /// Before a shell.
 pub(crate) const SHELL: &str = "\
