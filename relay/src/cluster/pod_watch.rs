@@ -107,7 +107,7 @@ async fn refusal_of_controller(access: &Access, job: &AgentJob, exists: &Cell<bo
     match refusal {
         Ok(message) => {
             let failure = Failure::lasting(
-                format!("the cluster does not let the agent's pod be made: {message}"),
+                format!("pod creation denied: {message}"),
                 "these are the cluster's own words; --namespace chooses another namespace",
             );
             match without_limits {

@@ -33,25 +33,25 @@ impl Withheld {
         let (message, hint) = match self {
             Self::ShortName => (
                 format!("the cluster has no name {name}, and short names are not looked up on this machine"),
-                format!("--local {word} looks it up here"),
+                format!("add --local {word} to look it up here"),
             ),
             Self::SearchedDomain => (
                 format!(
                     "the cluster has no name {name}, and names under its domains are not looked up on this machine"
                 ),
-                format!("--local {word} looks it up here"),
+                format!("add --local {word} to look it up here"),
             ),
             Self::LeadsToCluster(address) => (
                 format!(
                     "{name} does not exist in the cluster, and here it has {address}, an address of the cluster's"
                 ),
-                format!("--local {word} reaches it on this machine's network"),
+                format!("add --local {word} to reach it on this machine's network"),
             ),
             Self::LeadsHere(address) => (
                 format!(
                     "the cluster's name servers say that {name} has {address}, which would be this machine"
                 ),
-                format!("--remote {word} believes them"),
+                format!("add --remote {word} to believe them"),
             ),
         };
         Report {
@@ -115,11 +115,14 @@ mod tests {
             reports[0].message,
             "the cluster has no name nas, and short names are not looked up on this machine"
         );
-        assert_eq!(reports[0].hint.as_deref(), Some("--local nas looks it up here"));
+        assert_eq!(
+            reports[0].hint.as_deref(),
+            Some("add --local nas to look it up here")
+        );
         let hostile = Withheld::ShortName.report("nas;reboot");
         assert_eq!(
             hostile.hint.as_deref(),
-            Some("--local 'nas;reboot' looks it up here")
+            Some("add --local 'nas;reboot' to look it up here")
         );
     }
 }

@@ -93,9 +93,7 @@ fn an_event_that_somebody_forged_cannot_forge_a_hint() {
     });
     let outcome = session_in(config.path(), &[]);
     is_an_error_with_its_own_hint(&outcome);
-    outcome.complains(&format!(
-        "kinject: error: the cluster does not let the agent's pod be made: {SHOWN}\n"
-    ));
+    outcome.complains(&format!("kinject: error: pod creation denied: {SHOWN}\n"));
 }
 
 #[test]

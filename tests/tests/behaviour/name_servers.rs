@@ -110,7 +110,7 @@ fn a_local_answer_cannot_make_a_services_address_local() {
             .complains("(10.96.0.7, which was found locally, is the cluster's)");
         played.outcome.complains(
             "kinject: warning: lure.example does not exist in the cluster, and here it has 10.96.0.7, an address of the cluster's\n\n\
-             hint: --local lure.example reaches it on this machine's network\n",
+             hint: add --local lure.example to reach it on this machine's network\n",
         );
     }
 }
@@ -353,9 +353,9 @@ fn names_that_could_be_services_are_never_shown_to_this_machines_name_servers() 
     );
     played
         .outcome
-        .complains("the cluster has no name redis, and short names are not looked up on this machine\n\nhint: --local redis looks it up here\n")
-        .complains("hint: --local orders.held looks it up here\n")
-        .complains("hint: --local vm.nodes.example looks it up here\n");
+        .complains("the cluster has no name redis, and short names are not looked up on this machine\n\nhint: add --local redis to look it up here\n")
+        .complains("hint: add --local orders.held to look it up here\n")
+        .complains("hint: add --local vm.nodes.example to look it up here\n");
     assert!(!played.outcome.stderr.contains("svc"), "{}", played.outcome);
 }
 
@@ -437,7 +437,7 @@ fn the_cluster_cannot_lead_programs_to_this_machines_loopback() {
     played
         .outcome
         .complains("127.0.0.1, which the cluster gave, would be this machine")
-        .complains("hint: --remote a.example believes them\n");
+        .complains("hint: add --remote a.example to believe them\n");
     let scene = json!({ "cluster": lies, "flags": ["--remote", "a.example", "--remote", "c.example"] });
     let script = "print(name('a.example'), query('a.example'), name('c.example'), ask('a.example', 7))";
     let Some(played) = play(scene, script) else { return };

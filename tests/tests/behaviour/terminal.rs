@@ -204,7 +204,7 @@ fn a_message_of_kinjects_begins_a_line_of_its_own_whatever_stands_in_the_program
         assert!(line.ends_with("\r\n"), "{mode}: {before:?}");
         // cooked, the terminal adds a return of its own
         let message = terminal
-            .expect("hint: --local nas looks it up here\r")
+            .expect("hint: add --local nas to look it up here\r")
             .replace("\r\r", "\r");
         assert!(message.contains("\r\n\r\nhint: "), "{mode}: {message:?}");
         terminal.type_in("go on\n");

@@ -113,9 +113,9 @@ fn an_agent_has_limits_where_a_quota_or_a_limit_range_demands_them() {
         );
         assert_eq!(session.end(), 0);
         home.becomes_clean();
-        home.try_session(&["-v"]).succeeded().complains(
-            "info: making the agent again, with limits: the cluster does not let the agent's pod be made: ",
-        );
+        home.try_session(&["-v"])
+            .succeeded()
+            .complains("info: making the agent again, with limits: pod creation denied: ");
         home.is_clean();
     }
 }
