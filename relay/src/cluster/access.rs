@@ -125,10 +125,16 @@ fn of_api_error(error: &kube::Error, server: &str, what: &str) -> Failure {
             format!("cannot get credentials for {server}: {}", of_auth_error(error)),
             "run `kubectl auth whoami` to see what they are worth",
         ),
-        other => Failure::passing(
-            format!("cannot reach the cluster at {server}: {}", chain(other)),
-            "check that the cluster is up: run `kubectl get --raw /readyz` here",
-        ),
+        other => {
+            let cause = chain(other);
+            let hint = match cause.contains("certificate") {
+                true => {
+                    "check certificate-authority in the kubeconfig, and that no proxy on the way shows its own certificate"
+                }
+                false => "check that the cluster is up: run `kubectl get --raw /readyz` here",
+            };
+            Failure::passing(format!("cannot reach the cluster at {server}: {cause}"), hint)
+        }
     }
 }
 
