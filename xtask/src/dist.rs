@@ -34,7 +34,16 @@ const OLDEST: Glibc = Glibc(2, 17);
 
 const PROGRAMS: [&str; 2] = ["kinject", "kinject-relay"];
 
-const DOCUMENTS: [&str; 4] = ["README.md", "CHANGELOG.md", "LICENSE-APACHE", "LICENSE-MIT"];
+/// Beside the pages in [`PAGES`], to which they lead.
+const DOCUMENTS: [&str; 5] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+];
+
+const PAGES: &str = "docs";
 
 /// Build the folder that is distributed, for any glibc since 2.17
 #[derive(clap::Args)]
@@ -71,11 +80,16 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
             exports::check_program(&built.join(name), OLDEST)?;
             copy(&built.join(name), &folder.join("bin").join(name))?;
         }
+        let documents = folder.join("share/doc/kinject");
         for name in DOCUMENTS {
-            copy(
-                &workspace::root().join(name),
-                &folder.join("share/doc/kinject").join(name),
-            )?;
+            copy(&workspace::root().join(name), &documents.join(name))?;
+        }
+        let pages = workspace::root().join(PAGES);
+        for page in fs::read_dir(&pages).with_context(|| format!("reading {}", pages.display()))? {
+            let page = page?;
+            if page.path().extension().is_some_and(|kind| kind == "md") {
+                copy(&page.path(), &documents.join(PAGES).join(page.file_name()))?;
+            }
         }
     }
     println!("{}", folder.display());
