@@ -190,7 +190,7 @@ fn faults_at_the_start_are_named() {
     let (code, _, said) = run(&["--listen", "nowhere"]);
     assert_eq!(code, Some(2));
     assert!(
-        said.starts_with("kinject-agent: `nowhere` is not an address") && said.contains("\n\nhint: "),
+        said.starts_with("kinject-agent: error: `nowhere` is not an address") && said.contains("\n\nhint: "),
         "{said}"
     );
 
@@ -230,7 +230,7 @@ fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
 fn others_of_its_user_cannot_look_into_it() {
     let folder = tempfile::tempdir().unwrap();
     let (program, key) = (folder.path().join("kinject-agent"), folder.path().join("key"));
-    std::fs::copy(env!("CARGO_BIN_EXE_kinject-agent"), &program).unwrap();
+    kinject_test_support::program::copy(env!("CARGO_BIN_EXE_kinject-agent"), &program);
     support::write_key(&key);
     let mut command = std::process::Command::new(&program);
     command.args(["--listen", "tcp:127.0.0.1:0", "--key"]).arg(&key);

@@ -1,4 +1,5 @@
 //! What the tests of several crates and `cargo xtask` have in common.
 
+pub mod program;
 pub mod skip;
 pub mod waiting;

@@ -27,6 +27,7 @@ async fn told_of_an_outage(shut: bool) -> Vec<String> {
                     agent.is_open.send_replace(true);
                     told.push(report.message);
                 }
+                Some(Event::Recovered(message)) => told.push(message),
                 other => panic!("{other:?}"),
             },
             Some(()) = is_renewed.recv() => break,

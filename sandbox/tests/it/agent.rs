@@ -124,7 +124,8 @@ fn one_that_ends_at_once_fails_the_start() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(125));
-    let expected = "its own words\nkinject-sandbox: the agent ended before it listened: exit status: 4\n";
+    let expected =
+        "its own words\nkinject-sandbox: error: the agent ended before it listened: exit status: 4\n";
     assert_eq!(said(&output), expected);
 }
 
@@ -136,7 +137,7 @@ fn one_that_is_missing_is_said_with_a_way_out() {
         .unwrap();
     assert_eq!(output.status.code(), Some(125));
     assert!(
-        said(&output).starts_with("kinject-sandbox: no agent at /no/such/agent\n\nhint: "),
+        said(&output).starts_with("kinject-sandbox: error: no agent at /no/such/agent\n\nhint: "),
         "{output:?}"
     );
 }
@@ -159,7 +160,7 @@ fn a_socket_left_over_is_replaced_and_one_in_use_is_not() {
     assert_eq!(output.status.code(), Some(125));
     assert_eq!(
         said(&output),
-        format!("kinject-sandbox: {} is in use\n", socket.display())
+        format!("kinject-sandbox: error: {} is in use\n", socket.display())
     );
     assert!(socket.exists());
 }
@@ -178,7 +179,10 @@ fn a_file_where_the_socket_should_be_is_left_alone() {
     assert_eq!(output.status.code(), Some(125));
     assert_eq!(
         said(&output),
-        format!("kinject-sandbox: {} exists and is not a socket\n", file.display())
+        format!(
+            "kinject-sandbox: error: {} exists and is not a socket\n",
+            file.display()
+        )
     );
     assert_eq!(std::fs::read(&file).unwrap(), b"data");
 }

@@ -120,7 +120,7 @@ fn a_command_that_cannot_run_exits_as_shells_do() {
         assert_eq!(output.status.code(), Some(status));
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(
-            said.starts_with(&format!("kinject-sandbox: cannot run {command}: {words}")),
+            said.starts_with(&format!("kinject-sandbox: error: cannot run {command}: {words}")),
             "{said}"
         );
         assert_eq!(said.matches(words).count(), 1, "{said}");
@@ -157,7 +157,7 @@ fn an_ordinary_user_brings_it_up() {
         .tempdir_in("/tmp")
         .unwrap();
     let copy = folder.path().join("kinject-sandbox");
-    std::fs::copy(program(), &copy).unwrap();
+    kinject_test_support::program::copy(program(), &copy);
     let output = Command::new(&copy)
         .args([
             "up",
@@ -193,7 +193,7 @@ fn where_namespaces_are_forbidden_it_says_so_with_a_way_out() {
     assert_eq!(output.status.signal(), None);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.starts_with("kinject-sandbox: cannot make a user and network namespace: unshare: "),
+        said.starts_with("kinject-sandbox: error: cannot make a user and network namespace: unshare: "),
         "{said}"
     );
     assert!(

@@ -229,7 +229,7 @@ fn a_program_that_runs_as_another_user_is_named() {
 /// A shell of one's own in a file system that allows it.
 fn special_copy(name: &str) -> PathBuf {
     let copy = binaries::folder().join("test-programs").join(name);
-    fs::copy(fs::canonicalize("/bin/sh").unwrap(), &copy).unwrap();
+    kinject_test_support::program::copy(fs::canonicalize("/bin/sh").unwrap(), &copy);
     copy
 }
 

@@ -99,7 +99,7 @@ fn path(ready: &Value, name: &str) -> Result<PathBuf> {
 fn why(log: &str) -> anyhow::Error {
     let said = log
         .lines()
-        .find_map(|line| line.strip_prefix("kinject-sandbox: "))
+        .find_map(|line| line.strip_prefix("kinject-sandbox: error: "))
         .unwrap_or("it did not say why");
     let message = format!("the sandbox did not come up: {said}");
     match log.lines().find_map(|line| line.strip_prefix("hint: ")) {
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_sandbox_that_is_forbidden_says_why_and_what_to_do() {
-        let log = "kinject-sandbox: cannot make a user and network namespace: unshare: not permitted\n\n\
+        let log = "kinject-sandbox: error: cannot make a user and network namespace: unshare: not permitted\n\n\
                    hint: allow it with: sudo sysctl kernel.unprivileged_userns_clone=1\n";
         let error = why(log);
         assert_eq!(
