@@ -2,7 +2,7 @@
 
 use super::cache::Cache;
 use super::message::{self, Code, Query};
-use super::query::{self, Answer, Outcome};
+use super::query::{self, Answer, MAX_NEGATIVE_TTL, MAX_TTL, Outcome};
 use crate::log;
 use crate::uplink::{ActiveTunnel, Uplink};
 use bytes::Bytes;
@@ -13,10 +13,6 @@ use std::time::{Duration, Instant};
 /// How long a lookup waits for a tunnel that is being mended: glibc's own patience with a silent server, two attempts
 /// of five seconds (resolv.conf(5)).
 const TUNNEL_PATIENCE: Duration = Duration::from_secs(10);
-
-/// The longest that an answer is kept, and a "no".
-const MAX_TTL: Duration = Duration::from_secs(60);
-const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(3);
 
 /// Longer answers are not kept: few programs ask for them, and never often.
 const LARGEST_KEPT: usize = 4096;

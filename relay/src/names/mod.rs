@@ -1,12 +1,13 @@
 //! Names as the agent's pod resolves them.
 //!
 //! - [`resolv_conf`] reads the pod's resolv.conf: search list and ndots.
-//! - [`query`] turns one question into a DNS message and its answer into records.
+//! - [`query`] and [`ptr`] turn questions for addresses and for names into DNS messages, and their answers into what was
+//!   asked for ([`records`]).
 //! - [`cluster_dns`] asks the cluster's name servers; [`cache`] keeps answers for their TTL and joins questions that
 //!   are under way.
 //! - [`resolver`] walks the search list as glibc does and falls back to the local names.
 //! - [`message`] looks at DNS messages as bytes, [`exchange`] answers those of programs, [`search`] completes their
-//!   names, [`reverse`] names addresses (by [`ptr`] records), [`local`] asks this machine's name servers, as long as
+//!   names, [`reverse`] names addresses, [`local`] asks this machine's name servers, as long as
 //!   they answer ([`breaker`]).
 //! - [`hosts`] are this machine's own names; [`answer_policy`] says which answers, of whose name servers, are believed,
 //!   and [`advice`] tells the user of the others. [`host_name`] says what a name may look like.
@@ -28,6 +29,7 @@ pub(crate) mod pod;
 pub(crate) mod pod_resolv_conf;
 mod ptr;
 pub(crate) mod query;
+mod records;
 pub(crate) mod resolv_conf;
 pub(crate) mod resolver;
 pub(crate) mod reverse;

@@ -2,20 +2,15 @@
 
 use super::host_name::{is_host_byte, is_host_name};
 use super::message::{self, Code};
-use hickory_proto::op::{Message, MessageType, OpCode};
-use hickory_proto::rr::{Name, RData, RecordType};
+use super::records;
+use hickory_proto::op::Message;
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use kinject_protocol::NameFailure;
 use std::net::IpAddr;
 
 /// The question for an address's names.
 pub(super) fn question(address: IpAddr) -> Option<Vec<u8>> {
-    let mut message = Message::new(0, MessageType::Query, OpCode::Query);
-    message.metadata.recursion_desired = true;
-    message.add_query(hickory_proto::op::Query::query(
-        Name::from(address),
-        RecordType::PTR,
-    ));
-    message.to_vec().ok()
+    records::question(Name::from(address), RecordType::PTR)
 }
 
 /// The names in an answer; those that no host can have are passed over, as libc does.
@@ -27,41 +22,25 @@ pub(super) fn names(answer: &[u8]) -> Result<Vec<String>, NameFailure> {
         Code::FormErr => return Err(NameFailure::NoRecovery),
     }
     let message = Message::from_vec(answer).map_err(|_| NameFailure::NoRecovery)?;
-    let Some(mut owner) = message.queries.first().map(|query| query.name().clone()) else {
+    let Some(query) = message.queries.first() else {
         return Err(NameFailure::NoRecovery);
     };
-    // a network that is smaller than a byte's is delegated by aliases (RFC 2317); each step uses another record
-    for _ in 0..=message.answers.len() {
-        let names: Vec<String> = message
-            .answers
-            .iter()
-            .filter(|record| record.name == owner)
-            .filter_map(|record| match &record.data {
-                RData::PTR(target) => Some(target.0.to_ascii().trim_end_matches('.').to_owned()),
-                _ => None,
-            })
-            .filter(|name| is_host_name(name) && name.bytes().all(is_host_byte))
-            .collect();
-        if !names.is_empty() {
-            return Ok(names);
-        }
-        let next = message.answers.iter().find_map(|record| match &record.data {
-            RData::CNAME(target) if record.name == owner => Some(target.0.clone()),
-            _ => None,
-        });
-        match next {
-            Some(target) => owner = target,
-            None => break,
-        }
-    }
-    Err(NameFailure::NoData)
+    let host = |record: &Record| match &record.data {
+        RData::PTR(target) => Some(target.0.to_ascii().trim_end_matches('.').to_owned())
+            .filter(|name| is_host_name(name) && name.bytes().all(is_host_byte)),
+        _ => None,
+    };
+    // a network that is smaller than a byte's is delegated by aliases (RFC 2317)
+    let found = records::at_end_of_chain(&message, query.name(), host);
+    found.map(|(_, names)| names).ok_or(NameFailure::NoData)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::names::message::Query;
-    use hickory_proto::rr::{Record, rdata};
+    use hickory_proto::op::MessageType;
+    use hickory_proto::rr::rdata;
     use proptest::prelude::*;
 
     fn answer(records: &[(&str, RData)]) -> Vec<u8> {

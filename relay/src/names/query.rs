@@ -1,8 +1,9 @@
 //! One question to the cluster's DNS: a message there (RFC 8484 carries it), records back.
 
+use super::records;
 use bytes::Bytes;
-use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{Name, RData, RecordType};
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use std::time::Duration;
 const DEFAULT_TTL: Duration = Duration::from_secs(1);
 
 /// The longest that any answer is kept: a developer's cluster changes.
-const MAX_TTL: Duration = Duration::from_secs(60);
+pub(super) const MAX_TTL: Duration = Duration::from_secs(60);
 
 /// The longest that a "no" is kept: the service may be about to be deployed.
-const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(3);
+pub(super) const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(3);
 
 /// What the DNS says of one name and one record type.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,11 +61,7 @@ impl Answer {
 pub(crate) fn question(name: &str, record: RecordType) -> Option<Bytes> {
     let mut name = Name::from_ascii(name).ok()?;
     name.set_fqdn(true);
-    // RFC 8484, 4.1: the identifier is 0 so that caches can work
-    let mut message = Message::new(0, MessageType::Query, OpCode::Query);
-    message.metadata.recursion_desired = true;
-    message.add_query(Query::query(name, record));
-    message.to_vec().ok().map(Bytes::from)
+    records::question(name, record).map(Bytes::from)
 }
 
 /// Reads what came back.
@@ -91,33 +88,18 @@ fn found(message: &Message, record: RecordType) -> Outcome {
     let Some(query) = message.queries.first() else {
         return Outcome::Refused;
     };
-    let mut name = query.name().clone();
-    // each step uses another record, so that a loop ends
-    for _ in 0..=message.answers.len() {
-        let addresses: Vec<IpAddr> = message
-            .answers
-            .iter()
-            .filter(|answer| answer.name == name && answer.record_type() == record)
-            .filter_map(|answer| match &answer.data {
-                RData::A(address) => Some(IpAddr::V4(address.0)),
-                RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-                _ => None,
-            })
-            .collect();
-        if !addresses.is_empty() {
-            let canonical = name.to_ascii().trim_end_matches('.').to_owned();
-            return Outcome::Found { canonical, addresses };
-        }
-        let next = message.answers.iter().find_map(|answer| match &answer.data {
-            RData::CNAME(target) if answer.name == name => Some(target.0.clone()),
-            _ => None,
-        });
-        match next {
-            Some(target) => name = target,
-            None => break,
-        }
+    let address = |answer: &Record| match &answer.data {
+        RData::A(address) if record == RecordType::A => Some(IpAddr::V4(address.0)),
+        RData::AAAA(address) if record == RecordType::AAAA => Some(IpAddr::V6(address.0)),
+        _ => None,
+    };
+    match records::at_end_of_chain(message, query.name(), address) {
+        Some((name, addresses)) => Outcome::Found {
+            canonical: name.to_ascii().trim_end_matches('.').to_owned(),
+            addresses,
+        },
+        None => Outcome::NoData,
     }
-    Outcome::NoData
 }
 
 fn positive_ttl(message: &Message) -> Duration {
@@ -137,7 +119,8 @@ fn negative_ttl(message: &Message) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hickory_proto::rr::{Record, rdata};
+    use hickory_proto::op::{MessageType, OpCode, Query};
+    use hickory_proto::rr::rdata;
 
     fn reply(records: &[(&str, u32, RData)], code: ResponseCode) -> Vec<u8> {
         let mut message = Message::new(0, MessageType::Response, OpCode::Query);
