@@ -5,7 +5,7 @@
 //!   asked for ([`records`]).
 //! - [`cluster_dns`] asks the cluster's name servers; [`cache`] keeps answers for their TTL and joins questions that
 //!   are under way.
-//! - [`resolver`] walks the search list as glibc does and falls back to the local names.
+//! - [`search_list`] walks the search list as glibc does; [`resolver`] looks hosts up and falls back to the local names.
 //! - [`message`] looks at DNS messages as bytes, [`exchange`] answers those of programs, [`search`] completes their
 //!   names, [`reverse`] names addresses, [`local`] asks this machine's name servers, as long as
 //!   they answer ([`breaker`]).
@@ -34,6 +34,7 @@ pub(crate) mod resolv_conf;
 pub(crate) mod resolver;
 pub(crate) mod reverse;
 pub(crate) mod search;
+mod search_list;
 pub(crate) mod server;
 
 /// Where name servers listen.

@@ -22,15 +22,6 @@ pub(crate) struct ResolvConf {
     pub(crate) servers: Vec<IpAddr>,
 }
 
-/// One name to ask for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Candidate {
-    /// Fully qualified, without the final dot.
-    pub(crate) name: String,
-    /// Whether it is the name as the program gave it.
-    pub(crate) as_given: bool,
-}
-
 impl ResolvConf {
     /// Reads a resolv.conf; what it does not know it passes over, as libc does.
     pub(crate) fn parse(text: &str) -> Self {
@@ -60,29 +51,6 @@ impl ResolvConf {
             }
         }
         conf
-    }
-
-    /// The names to ask for `name`, in glibc's order (`res_search` in resolver(3)).
-    pub(crate) fn candidates(&self, name: &str) -> Vec<Candidate> {
-        if let Some(absolute) = name.strip_suffix('.') {
-            return vec![Candidate {
-                name: absolute.to_owned(),
-                as_given: true,
-            }];
-        }
-        let as_given = Candidate {
-            name: name.to_owned(),
-            as_given: true,
-        };
-        let searched = self.search.iter().map(|domain| Candidate {
-            name: format!("{name}.{domain}"),
-            as_given: false,
-        });
-        if name.matches('.').count() >= self.ndots {
-            std::iter::once(as_given).chain(searched).collect()
-        } else {
-            searched.chain(std::iter::once(as_given)).collect()
-        }
     }
 
     /// Why a name can only be the cluster's, if it can, so that no local name server is to see it: in a pod it could stand
@@ -159,43 +127,6 @@ fn domain(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const POD: &str = "search default.svc.cluster.local svc.cluster.local cluster.local\n\
-        nameserver 10.96.0.10\noptions ndots:5\n";
-
-    fn names(conf: &ResolvConf, name: &str) -> Vec<String> {
-        conf.candidates(name)
-            .into_iter()
-            .map(|candidate| candidate.name)
-            .collect()
-    }
-
-    #[test]
-    fn a_short_name_walks_the_search_list_before_it_stands_alone() {
-        let conf = ResolvConf::parse(POD);
-        let expected = [
-            "web.default.svc.cluster.local",
-            "web.svc.cluster.local",
-            "web.cluster.local",
-            "web",
-        ];
-        assert_eq!(names(&conf, "web"), expected);
-    }
-
-    #[test]
-    fn a_name_with_enough_dots_is_tried_as_given_first() {
-        let conf = ResolvConf {
-            ndots: 1,
-            ..ResolvConf::parse(POD)
-        };
-        assert_eq!(names(&conf, "a.b")[0], "a.b");
-        assert_eq!(names(&conf, "a.b").len(), 4);
-    }
-
-    #[test]
-    fn a_final_dot_means_that_name_alone() {
-        assert_eq!(names(&ResolvConf::parse(POD), "web."), ["web"]);
-    }
 
     #[test]
     fn the_last_search_line_wins_and_ndots_has_glibcs_limit() {

@@ -15,6 +15,7 @@ use super::message::Query;
 use super::order;
 use super::query::{self, Outcome};
 use super::resolv_conf::ResolvConf;
+use super::search_list::{self, Verdict};
 use crate::log;
 use crate::routes::Routes;
 use crate::trace::{Trace, Traced};
@@ -178,43 +179,17 @@ impl Resolver {
 
     /// Asks for all candidates at once and judges the answers in their order.
     async fn ask_cluster(&self, conf: &ResolvConf, name: &str, family: Family) -> Result<Found, NameFailure> {
-        let candidates = conf.candidates(name);
-        let answers = futures::future::join_all(
-            candidates
-                .iter()
-                .map(|candidate| self.ask_one(&candidate.name, family)),
-        );
-        let answers = answers.await;
-        let mut no_data = false;
-        let mut server_failed = false;
-        let mut as_given_first = None;
-        let mut last = NameFailure::NotFound;
-        for (index, (candidate, outcome)) in candidates.iter().zip(answers).enumerate() {
-            last = match outcome {
-                Outcome::Found { canonical, addresses } => return Ok(Found { canonical, addresses }),
-                Outcome::NoData => {
-                    no_data = true;
-                    NameFailure::NoData
-                }
-                Outcome::NotFound => NameFailure::NotFound,
-                Outcome::ServerFailed => {
-                    server_failed = true;
-                    NameFailure::TryAgain
-                }
-                // anything else ends the walk
-                Outcome::NoAnswer => return Err(NameFailure::TryAgain),
-                Outcome::Refused => return Err(NameFailure::NoRecovery),
-            };
-            if candidate.as_given && index == 0 && candidates.len() > 1 {
-                as_given_first = Some(last);
-            }
+        let steps = search_list::steps_for_host(conf, name);
+        let asked = steps.iter().map(|step| async {
+            let name = step.name(name);
+            self.ask_one(&name, family).await
+        });
+        let mut answers = futures::future::join_all(asked).await;
+        let found = search_list::judge(&steps, answers.iter().map(verdict))?;
+        match answers.swap_remove(found) {
+            Outcome::Found { canonical, addresses } => Ok(Found { canonical, addresses }),
+            _ => Err(NameFailure::NotFound),
         }
-        Err(match as_given_first {
-            Some(failure) => failure,
-            None if no_data => NameFailure::NoData,
-            None if server_failed => NameFailure::TryAgain,
-            None => last,
-        })
     }
 
     /// Asks for one fully qualified name, both families at once.
@@ -258,6 +233,18 @@ impl Found {
             canonical: self.canonical.into_bytes(),
             addresses: self.addresses,
         }
+    }
+}
+
+/// What the answer for one name means for the others.
+fn verdict(outcome: &Outcome) -> Verdict {
+    match outcome {
+        Outcome::Found { .. } => Verdict::Positive,
+        Outcome::NoData => Verdict::NoData,
+        Outcome::NotFound => Verdict::NotFound,
+        Outcome::ServerFailed => Verdict::ServerFailed,
+        Outcome::NoAnswer => Verdict::EndsWalk(NameFailure::TryAgain),
+        Outcome::Refused => Verdict::EndsWalk(NameFailure::NoRecovery),
     }
 }
 

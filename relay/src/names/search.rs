@@ -4,21 +4,13 @@
 //! machine's own name servers asked, for the name as it was given.
 
 use super::message::{self, Code, Query};
-use super::resolv_conf::ResolvConf;
 use super::resolver::Resolver;
+use super::search_list::{self, Step, Verdict};
 use crate::trace::Traced;
 use crate::words;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{DnsTransport, Reply, Search};
 use kinject_protocol::rules;
-
-/// A name to ask for, as bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Candidate {
-    name: Vec<u8>,
-    /// Before the search list.
-    is_first_as_given: bool,
-}
 
 impl Resolver {
     /// The answer that res_search(3) gives, or its `h_errno`.
@@ -64,18 +56,16 @@ impl Resolver {
         let Some(up) = self.cluster.up().await else {
             return Err(NameFailure::TryAgain);
         };
-        let candidates = candidates(query, &up.names.conf, search);
-        let questions: Vec<Option<Vec<u8>>> = candidates
-            .iter()
-            .map(|candidate| query.about(&candidate.name))
-            .collect();
+        let dots = query.labels().count().saturating_sub(1);
+        let steps = search_list::steps(&up.names.conf, dots, search);
+        let questions: Vec<Option<Vec<u8>>> = steps.iter().map(|step| question(query, *step)).collect();
         let asked = questions.iter().map(|question| async {
             let query = Query::parse(question.as_deref()?).ok()?;
             Some(self.cluster.exchange(&query).await)
         });
         let mut answers = futures::future::join_all(asked).await;
-        let verdicts = answers.iter().map(|answer| Verdict::of(answer.as_deref()));
-        match judge(&candidates, verdicts) {
+        let verdicts = answers.iter().map(|answer| verdict(answer.as_deref()));
+        match search_list::judge(&steps, verdicts) {
             Ok(index) => {
                 let mut answer = answers.swap_remove(index).ok_or(NameFailure::NoRecovery)?;
                 if only.is_none() {
@@ -89,11 +79,9 @@ impl Resolver {
                 Ok(answer)
             }
             Err(NameFailure::NotFound) if only.is_none() => {
-                // what the pod's search list makes of the name is the cluster's alone
-                let as_given = candidates
-                    .iter()
-                    .any(|candidate| candidate.name == query.own_name());
-                let answer = match as_given {
+                // what the pod's search list makes of the name is the cluster's alone, but the root makes nothing else of it
+                let is_as_given = |step: &Step<'_>| matches!(step, Step::AsGiven | Step::Under(""));
+                let answer = match steps.iter().any(is_as_given) {
                     true => self.exchange_locally(query, traced).await,
                     false => None,
                 };
@@ -106,116 +94,33 @@ impl Resolver {
     }
 }
 
-/// What one candidate's answer means for the others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Positive,
-    NoData,
-    NotFound,
-    /// Another name may still be answered.
-    ServerFailed,
-    /// No other domain is tried.
-    Final,
-    /// The name with this domain is none.
-    Impossible,
-}
-
-impl Verdict {
-    fn of(answer: Option<&[u8]>) -> Self {
-        let Some(answer) = answer else {
-            return Self::Impossible;
-        };
-        match message::code(answer) {
-            Code::NoError if message::has_answers(answer) => Self::Positive,
-            Code::NoError => Self::NoData,
-            Code::NxDomain => Self::NotFound,
-            Code::ServFail => Self::ServerFailed,
-            Code::FormErr | Code::Other => Self::Final,
-        }
-    }
-
-    fn failure(self) -> NameFailure {
-        match self {
-            Self::Positive | Self::NotFound => NameFailure::NotFound,
-            Self::NoData => NameFailure::NoData,
-            // libc waits for another server, and there is none
-            Self::ServerFailed | Self::Final => NameFailure::TryAgain,
-            Self::Impossible => NameFailure::NoRecovery,
-        }
+/// The question of one step; none if the name becomes too long, or the domain is none.
+fn question(query: &Query<'_>, step: Step<'_>) -> Option<Vec<u8>> {
+    match step {
+        Step::AsGiven => query.about(query.own_name()),
+        Step::Under(domain) => query.about(&query.name_under(&message::domain(domain)?)),
     }
 }
 
-/// The names to ask for, in their order.
-fn candidates(query: &Query<'_>, conf: &ResolvConf, search: Search) -> Vec<Candidate> {
-    let dots = query.labels().count().saturating_sub(1);
-    let as_given = |is_first_as_given| Candidate {
-        name: query.own_name().to_vec(),
-        is_first_as_given,
+/// What the answer to one question means for the others; none if there was no question.
+fn verdict(answer: Option<&[u8]>) -> Verdict {
+    let Some(answer) = answer else {
+        return Verdict::EndsDomains(NameFailure::NoRecovery);
     };
-    let is_searched = if dots == 0 {
-        search.default_names
-    } else {
-        search.domains
-    };
-    let most = match (is_searched, search.domains) {
-        (false, _) => 0,
-        (true, false) => 1,
-        (true, true) => usize::MAX,
-    };
-    let mut domains = conf
-        .search
-        .iter()
-        .take(most)
-        .map(|domain| Candidate {
-            // what is no domain makes no name
-            name: message::domain(domain).map_or_else(Vec::new, |domain| query.name_under(&domain)),
-            is_first_as_given: false,
-        })
-        .collect::<Vec<_>>();
-    if dots >= conf.ndots {
-        domains.insert(0, as_given(true));
-    } else if dots > 0 || domains.is_empty() || !search.no_top_level {
-        domains.push(as_given(false));
+    match message::code(answer) {
+        Code::NoError if message::has_answers(answer) => Verdict::Positive,
+        Code::NoError => Verdict::NoData,
+        Code::NxDomain => Verdict::NotFound,
+        Code::ServFail => Verdict::ServerFailed,
+        // libc waits for another server, and there is none
+        Code::FormErr | Code::Other => Verdict::EndsDomains(NameFailure::TryAgain),
     }
-    domains
-}
-
-/// Which candidate is the answer, or why none is (`__res_context_search` in glibc).
-fn judge(candidates: &[Candidate], verdicts: impl Iterator<Item = Verdict>) -> Result<usize, NameFailure> {
-    let mut as_given_first = None;
-    let (mut no_data, mut server_failed, mut is_over) = (false, false, false);
-    let mut last = NameFailure::NotFound;
-    for (index, (candidate, verdict)) in candidates.iter().zip(verdicts).enumerate() {
-        let is_last_as_given = index + 1 == candidates.len() && index > 0;
-        if is_over && !is_last_as_given {
-            continue;
-        }
-        if verdict == Verdict::Positive {
-            return Ok(index);
-        }
-        last = verdict.failure();
-        if candidate.is_first_as_given {
-            as_given_first = Some(last);
-            continue;
-        }
-        match verdict {
-            Verdict::NoData => no_data = true,
-            Verdict::ServerFailed => server_failed = true,
-            Verdict::Final | Verdict::Impossible => is_over = true,
-            Verdict::NotFound | Verdict::Positive => {}
-        }
-    }
-    Err(match as_given_first {
-        Some(failure) => failure,
-        None if no_data => NameFailure::NoData,
-        None if server_failed => NameFailure::TryAgain,
-        None => last,
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::resolv_conf::ResolvConf;
 
     fn question(name: &str) -> Vec<u8> {
         let name = message::domain(name).unwrap();
@@ -230,13 +135,12 @@ mod tests {
         };
         let question = question(name);
         let query = Query::parse(&question).unwrap();
-        candidates(&query, &conf, search)
+        let dots = name.matches('.').count();
+        let questions = search_list::steps(&conf, dots, search)
             .into_iter()
-            .map(|candidate| {
-                Query::parse(&query.about(&candidate.name).unwrap())
-                    .unwrap()
-                    .name()
-            })
+            .map(|step| super::question(&query, step).unwrap());
+        questions
+            .map(|question| Query::parse(&question).unwrap().name())
             .collect()
     }
 
@@ -268,35 +172,6 @@ mod tests {
             ..search
         };
         assert_eq!(names("web", 5, search), ["web"]);
-    }
-
-    fn judged(first_as_given: bool, verdicts: &[Verdict]) -> Result<usize, NameFailure> {
-        let candidates: Vec<_> = (0..verdicts.len())
-            .map(|index| Candidate {
-                name: vec![0],
-                is_first_as_given: first_as_given && index == 0,
-            })
-            .collect();
-        judge(&candidates, verdicts.iter().copied())
-    }
-
-    #[test]
-    fn the_verdict_is_glibcs() {
-        use Verdict::{Final, NoData, NotFound, Positive, ServerFailed};
-        assert_eq!(judged(false, &[NotFound, Positive, Positive]), Ok(1));
-        assert_eq!(judged(false, &[NoData, NotFound]), Err(NameFailure::NoData));
-        assert_eq!(
-            judged(false, &[ServerFailed, NotFound]),
-            Err(NameFailure::TryAgain)
-        );
-        assert_eq!(judged(false, &[NotFound, NotFound]), Err(NameFailure::NotFound));
-        assert_eq!(judged(true, &[NotFound, NoData]), Err(NameFailure::NotFound));
-        // a server that refuses ends the search, but for the name as it was given
-        assert_eq!(
-            judged(false, &[Final, Positive, NotFound]),
-            Err(NameFailure::NotFound)
-        );
-        assert_eq!(judged(false, &[Final, NotFound, Positive]), Ok(2));
     }
 
     #[test]
