@@ -13,8 +13,8 @@ mod pod;
 pub(crate) use listeners::SessionListeners;
 pub(crate) use pod::{Pod, Transport};
 
-use crate::names::DNS_PORT;
 use ipnet::IpNet;
+use kinject_dns::PORT;
 use kinject_protocol::rules::{Egress, Rule};
 use learned_addresses::LearnedAddresses;
 use std::cell::LazyCell;
@@ -107,7 +107,7 @@ impl Routes {
 
     /// Whether the session itself answers there, over UDP and TCP.
     pub(crate) fn is_name_server(&self, target: SocketAddr) -> bool {
-        target.port() == DNS_PORT && self.name_servers.contains(&target.ip().to_canonical())
+        target.port() == PORT && self.name_servers.contains(&target.ip().to_canonical())
     }
 
     /// The pod that the agent stands in.

@@ -13,9 +13,9 @@
 
 mod row;
 
-use crate::names::message::Code;
 use crate::routes::{Cause, Routes, Transport};
 use crate::{log, words};
+use kinject_dns::message::Code;
 use kinject_protocol::control::{Purpose, Reply};
 use kinject_protocol::rules::Egress;
 use kinject_protocol::session;

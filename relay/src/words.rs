@@ -1,7 +1,7 @@
 //! What came of a call, in the words that its user knows: names of errors as libc's manual pages have them, and plain
 //! English for the rest. For the trace and the log.
 
-use crate::names::message::Code;
+use kinject_dns::message::Code;
 use kinject_protocol::control::Purpose;
 use kinject_protocol::{ConnectFailure, NameFailure};
 use kinject_tunnel::{DatagramsEnd, SpliceEnd, SpliceOutcome};

@@ -5,11 +5,10 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use kinject_dns::message::Outgoing;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
-
-use super::message::Query;
 
 /// Longest message.
 const MAX_MESSAGE: usize = 65_535;
@@ -35,7 +34,7 @@ impl From<io::Error> for ExchangeError {
 /// Over UDP, from a port the system chooses at random. What does not answer this query is ignored.
 pub(super) async fn udp(
     server: SocketAddr,
-    query: &Query,
+    query: &Outgoing<'_>,
     limit: Duration,
 ) -> Result<Vec<u8>, ExchangeError> {
     let exchange = async {
@@ -71,7 +70,7 @@ pub(super) async fn udp(
 /// Over TCP, for answers that do not fit.
 pub(super) async fn tcp(
     server: SocketAddr,
-    query: &Query,
+    query: &Outgoing<'_>,
     limit: Duration,
 ) -> Result<Vec<u8>, ExchangeError> {
     let exchange = async {

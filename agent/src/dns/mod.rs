@@ -7,7 +7,6 @@
 //! The relay makes names of what a program asked for, with the search list that it reads in [`Resolver::text`].
 
 mod exchange;
-mod message;
 
 use std::cmp::Ordering;
 use std::net::SocketAddr;
@@ -15,15 +14,15 @@ use std::sync::atomic::{AtomicUsize, Ordering as Memory};
 use std::time::Duration;
 
 use bytes::Bytes;
+use kinject_dns::message::{self, Outgoing, Query};
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::resolv_conf::ResolvConf;
+use crate::resolv_conf::PodConf;
 use exchange::ExchangeError;
-use message::{Query, Rcode};
 
 /// Asks the pod's nameservers.
 pub(crate) struct Resolver {
-    conf: ResolvConf,
+    conf: PodConf,
     next_server: AtomicUsize,
     random: SystemRandom,
 }
@@ -50,7 +49,7 @@ impl std::fmt::Display for ForwardError {
 }
 
 impl Resolver {
-    pub(crate) fn new(conf: ResolvConf) -> Self {
+    pub(crate) fn new(conf: PodConf) -> Self {
         Resolver {
             conf,
             next_server: AtomicUsize::new(0),
@@ -68,30 +67,28 @@ impl Resolver {
     /// A server that answers SERVFAIL, REFUSED or NOTIMP is passed over for the others; if none does better, its
     /// answer stands.
     pub(crate) async fn forward(&self, message: &[u8]) -> Result<Bytes, ForwardError> {
-        let mut query = Query::parse(message).ok_or(ForwardError::NotAQuery)?;
-        let id = query.replace_id(self.random_id()?);
+        let query = Query::parse(message).map_err(|_| ForwardError::NotAQuery)?;
+        let query = query.outgoing(self.random_id()?);
         let mut answer = self.ask_all(&query).await?;
-        message::set_id(&mut answer, id);
+        query.restore_id(&mut answer);
         Ok(answer.into())
     }
 
-    async fn ask_all(&self, query: &Query) -> Result<Vec<u8>, ForwardError> {
+    async fn ask_all(&self, query: &Outgoing<'_>) -> Result<Vec<u8>, ForwardError> {
         let servers = &self.conf.servers;
-        let first = match self.conf.rotate {
+        let first = match self.conf.file.rotate {
             true => self.next_server.fetch_add(1, Memory::Relaxed) % servers.len(),
             false => 0,
         };
         let mut last = ForwardError::TimedOut;
         let mut second_best = None;
-        for attempt in 0..self.conf.attempts {
+        for attempt in 0..self.conf.file.attempts {
             let limit = self.limit(attempt);
             for turn in 0..servers.len() {
                 let server = servers[(first + turn) % servers.len()];
                 match self.ask(server, query, limit).await {
-                    Ok(answer) => match message::rcode(&answer) {
-                        Rcode::ServerTrouble => second_best = Some(answer),
-                        Rcode::Final => return Ok(answer),
-                    },
+                    Ok(answer) if message::is_for_next_server(&answer) => second_best = Some(answer),
+                    Ok(answer) => return Ok(answer),
                     Err(ExchangeError::TimedOut) => {}
                     Err(ExchangeError::Io(error)) => last = ForwardError::Failed(error),
                 }
@@ -105,7 +102,7 @@ impl Resolver {
 
     /// glibc doubles the time with each attempt and shares it among the servers.
     fn limit(&self, attempt: u32) -> Duration {
-        let whole = self.conf.timeout * (1 << attempt);
+        let whole = self.conf.file.timeout * (1 << attempt);
         let shared = match attempt.cmp(&0) {
             Ordering::Greater => whole / self.conf.servers.len() as u32,
             _ => whole,
@@ -116,10 +113,10 @@ impl Resolver {
     async fn ask(
         &self,
         server: SocketAddr,
-        query: &Query,
+        query: &Outgoing<'_>,
         limit: Duration,
     ) -> Result<Vec<u8>, ExchangeError> {
-        if !self.conf.use_vc {
+        if !self.conf.file.use_vc {
             let answer = exchange::udp(server, query, limit).await?;
             if !message::is_truncated(&answer) {
                 return Ok(answer);

@@ -6,11 +6,13 @@
 
 use super::advice::{Advice, Withheld};
 use super::cluster_dns::ClusterDns;
+use super::cluster_names::{self, ClustersAlone};
 use super::hosts;
-use super::message::{self, Code, Query};
 use super::ptr;
 use super::query;
-use super::resolv_conf::{ClustersAlone, ResolvConf};
+use kinject_dns::message::{self, Code, Query};
+use kinject_dns::resolv_conf::ResolvConf;
+
 use crate::routes::Routes;
 use crate::trace::Traced;
 use hickory_proto::rr::RecordType;
@@ -79,7 +81,7 @@ impl AnswerPolicy {
     /// Whether this machine's name servers may see a name that the cluster does not have. The user is told of one that
     /// they may know.
     pub(super) async fn may_be_asked_here(&self, conf: &ResolvConf, name: &str) -> bool {
-        let why = match conf.clusters_alone(name) {
+        let why = match cluster_names::clusters_alone(conf, name) {
             None if !self.is_under_a_service(conf, name).await => return true,
             Some(ClustersAlone::Service) => None,
             Some(_) if hosts::is_own_name(name) => None,
@@ -140,13 +142,15 @@ impl AnswerPolicy {
         let conf = &up.names.conf;
         // the cluster's name servers know that name by themselves: if they tell it and not the other, the other question went
         // on to servers of somebody else's, and the address is not theirs
-        let control = conf
-            .cluster_domain()
+        let control = cluster_names::cluster_domain(conf)
             .and_then(|domain| query::question(&format!("{CONTROL}.{domain}"), RecordType::A));
         let (answer, control) =
             tokio::join!(self.ask_soon(Some(&question)), self.ask_soon(control.as_deref()));
         let verdict = match answer.as_deref().map(ptr::names) {
-            Some(Ok(names)) => match names.iter().find(|name| conf.is_under_cluster_domain(name)) {
+            Some(Ok(names)) => match names
+                .iter()
+                .find(|name| cluster_names::is_under_cluster_domain(conf, name))
+            {
                 Some(name) => {
                     self.routes.learned_from_cluster(name, &[address]);
                     true
@@ -168,7 +172,7 @@ impl AnswerPolicy {
         let Some((_, parent)) = name.trim_end_matches('.').split_once('.') else {
             return false;
         };
-        let asked = conf.service_domains().map(|domain| async move {
+        let asked = cluster_names::service_domains(conf).map(|domain| async move {
             let question = query::question(&format!("{parent}.{domain}"), RecordType::A);
             // what is no name of DNS is no Service's
             let Some(question) = question else {

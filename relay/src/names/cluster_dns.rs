@@ -1,12 +1,12 @@
 //! The cluster's name servers, asked through the tunnel, and their answers as long as they last.
 
 use super::cache::Cache;
-use super::message::{self, Code, Query};
 use super::query::{self, Answer, MAX_NEGATIVE_TTL, MAX_TTL, Outcome};
 use crate::log;
 use crate::uplink::{ActiveTunnel, Uplink};
 use bytes::Bytes;
 use hickory_proto::rr::RecordType;
+use kinject_dns::message::{self, Code, Query};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -128,7 +128,7 @@ impl ClusterDns {
             }
         };
         let ttl = match message::ttl(&answer) {
-            Some(_) if answer.len() > LARGEST_KEPT || message::is_cut(&answer) => Duration::ZERO,
+            Some(_) if answer.len() > LARGEST_KEPT || message::is_truncated(&answer) => Duration::ZERO,
             Some(ttl) if message::has_answers(&answer) => ttl.min(MAX_TTL),
             Some(ttl) => ttl.min(MAX_NEGATIVE_TTL),
             None => Duration::ZERO,

@@ -7,12 +7,12 @@
 
 use super::hosts;
 use super::local::Reason;
-use super::message::{self, Code, Fault, Query};
 use super::resolver::Resolver;
 use crate::log;
 use crate::routes::Cause;
 use crate::trace::Traced;
 use crate::words;
+use kinject_dns::message::{self, Code, Fault, Query};
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{DnsTransport, Reply};
 use kinject_protocol::rules;
@@ -77,7 +77,7 @@ impl Resolver {
     /// The same over UDP: an answer that is too long for a datagram is cut, and the program comes again over TCP.
     pub(crate) async fn exchange_datagram(&self, message: &[u8]) -> Option<Vec<u8>> {
         let answer = self.exchange(message).await?;
-        Some(message::cut(message, answer))
+        Some(message::truncate(message, answer))
     }
 
     /// The same for a program that asks by a function of libc.

@@ -10,10 +10,11 @@
 //! others: only one that does not answer a probe either is silent.
 
 use super::breaker::Breakers;
-use super::message::{self, Code, Query};
-use super::resolv_conf::ResolvConf;
-use super::{DNS_PORT, ptr};
+use super::ptr;
 use crate::{log, words};
+use kinject_dns::PORT;
+use kinject_dns::message::{self, Code, Outgoing, Query};
+use kinject_dns::resolv_conf::ResolvConf;
 use kinject_protocol::session::{Event, Report};
 use std::cell::RefCell;
 use std::future::Future;
@@ -131,9 +132,7 @@ impl LocalNames {
                 let question = query.with_id(query.id());
                 // goes on when its answer is too late for the question, for the server's sake
                 tokio::task::spawn_local(async move {
-                    let answer = names
-                        .ask_server(SocketAddr::new(server, DNS_PORT), &question)
-                        .await;
+                    let answer = names.ask_server(SocketAddr::new(server, PORT), &question).await;
                     let _too_late = answers.send(answer).await.is_err();
                 });
             } else if under_way == 0 {
@@ -309,41 +308,39 @@ fn with_place<T: 'static>(
     })
 }
 
-/// Whom the machine asks. One without the file, or without a server in it, has one of its own (resolv.conf(5)).
+/// Whom the machine asks. One without the file, or without a server in it, has one of its own (resolv.conf(5)). Servers on a
+/// link are libc's to ask.
 async fn name_servers() -> Vec<IpAddr> {
     let text = tokio::fs::read(RESOLV_CONF).await.unwrap_or_default();
-    let mut servers = ResolvConf::parse(&String::from_utf8_lossy(&text)).servers;
-    if servers.is_empty() {
-        servers.push(IpAddr::V4(Ipv4Addr::LOCALHOST));
-    }
-    servers
+    let conf = ResolvConf::parse(&String::from_utf8_lossy(&text));
+    let servers = conf.name_servers(|_link| None).into_iter();
+    servers.map(|server| server.ip()).collect()
 }
 
 async fn exchange(server: SocketAddr, query: &Query<'_>) -> io::Result<Vec<u8>> {
-    let id = random_id()?;
-    let question = query.with_id(id);
-    let mut answer = over_udp(server, query, id, &question).await?;
-    if message::is_cut(&answer) {
-        answer = over_tcp(server, query, id, &question).await?;
+    let question = query.outgoing(random_id()?);
+    let mut answer = over_udp(server, &question).await?;
+    if message::is_truncated(&answer) {
+        answer = over_tcp(server, &question).await?;
     }
-    message::set_id(&mut answer, query.id());
+    question.restore_id(&mut answer);
     Ok(answer)
 }
 
 /// What does not answer this question is passed over: anybody may send to the port.
-async fn over_udp(server: SocketAddr, query: &Query<'_>, id: u16, question: &[u8]) -> io::Result<Vec<u8>> {
+async fn over_udp(server: SocketAddr, question: &Outgoing<'_>) -> io::Result<Vec<u8>> {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
-    socket.send(question).await?;
+    socket.send(question.bytes()).await?;
     let mut buffer = vec![0; MAX_DATAGRAM];
     let mut answer = pin!(async {
         loop {
             let length = socket.recv(&mut buffer).await?;
-            if query.is_answered_by(id, &buffer[..length]) {
+            if question.is_answered_by(&buffer[..length]) {
                 return Ok(buffer[..length].to_vec());
             }
         }
@@ -351,22 +348,22 @@ async fn over_udp(server: SocketAddr, query: &Query<'_>, id: u16, question: &[u8
     match timeout(REPEAT, &mut answer).await {
         Ok(answer) => answer,
         Err(_) => {
-            socket.send(question).await?;
+            socket.send(question.bytes()).await?;
             answer.await
         }
     }
 }
 
-async fn over_tcp(server: SocketAddr, query: &Query<'_>, id: u16, question: &[u8]) -> io::Result<Vec<u8>> {
+async fn over_tcp(server: SocketAddr, question: &Outgoing<'_>) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server).await?;
-    let length = u16::try_from(question.len()).map_err(io::Error::other)?;
+    let length = u16::try_from(question.bytes().len()).map_err(io::Error::other)?;
     // in one segment: some servers read no further than the length
     stream
-        .write_all(&[&length.to_be_bytes(), question].concat())
+        .write_all(&[&length.to_be_bytes(), question.bytes()].concat())
         .await?;
     let mut answer = vec![0; usize::from(stream.read_u16().await?)];
     stream.read_exact(&mut answer).await?;
-    if query.is_answered_by(id, &answer) {
+    if question.is_answered_by(&answer) {
         Ok(answer)
     } else {
         Err(io::Error::other("it answers another question"))

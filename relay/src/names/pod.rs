@@ -1,8 +1,8 @@
 //! What the agent's pod knows about names, and which families of addresses it has.
 
 use super::order::Source;
-use super::resolv_conf::ResolvConf;
 use ipnet::IpNet;
+use kinject_dns::resolv_conf::ResolvConf;
 use kinject_protocol::control::Family;
 use kinject_tunnel::{AgentFacts, InterfaceAddress};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

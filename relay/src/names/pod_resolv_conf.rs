@@ -3,6 +3,7 @@
 //! It lies in the session's folder, where the preloaded library finds it. A name server on the pod's loopback could
 //! not be told from one on this machine's, so such a one is shown as an address that nobody else has.
 
+use kinject_dns::resolv_conf::{Directive, NameServer};
 use kinject_protocol::environment::RESOLV_CONF;
 use kinject_protocol::folder;
 use std::fs::File;
@@ -28,9 +29,9 @@ impl PodResolvConf {
         let mut shown = String::with_capacity(text.len());
         let mut servers = Vec::new();
         for line in text.split_inclusive('\n') {
-            let mut words = line.split_whitespace();
-            let server = match (words.next(), words.next()) {
-                (Some("nameserver"), Some(word)) => word.parse::<IpAddr>().ok(),
+            let server = match Directive::parse(line) {
+                // one on a link is of no use outside of it
+                Directive::NameServer(Some(NameServer { address, zone: None })) => Some(address),
                 _ => None,
             };
             match server {

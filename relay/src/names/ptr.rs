@@ -1,10 +1,10 @@
 //! The names of an address as DNS messages: PTR records (RFC 1035, 3.5).
 
 use super::host_name::{is_host_byte, is_host_name};
-use super::message::{self, Code};
 use super::records;
 use hickory_proto::op::Message;
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+use kinject_dns::message::{self, Code};
 use kinject_protocol::NameFailure;
 use std::net::IpAddr;
 
@@ -38,9 +38,9 @@ pub(super) fn names(answer: &[u8]) -> Result<Vec<String>, NameFailure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::message::Query;
     use hickory_proto::op::MessageType;
     use hickory_proto::rr::rdata;
+    use kinject_dns::message::Query;
     use proptest::prelude::*;
 
     fn answer(records: &[(&str, RData)]) -> Vec<u8> {

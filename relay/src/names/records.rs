@@ -1,7 +1,7 @@
 //! Records whose names matter, which hickory-proto reads and writes: questions of the relay's own, and their answers.
 //!
 //! An answer's names may point back into the message, in a circle too, and a chain of aliases leads from the question to
-//! what was asked for. What only passes through is looked at as bytes ([`super::message`]).
+//! what was asked for. What only passes through is looked at as bytes ([`kinject_dns::message`]).
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RData, Record, RecordType};

@@ -5,9 +5,9 @@
 //! address is known to be the cluster's.
 
 use super::hosts;
-use super::message::Query;
 use super::ptr;
 use super::resolver::Resolver;
+use kinject_dns::message::Query;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{MAX_NAME, Reply};
 use rustix::net::SocketAddrAny;

@@ -3,11 +3,11 @@
 //! All candidates are asked at once and judged in glibc's order. Only if none of them exists in the cluster are this
 //! machine's own name servers asked, for the name as it was given.
 
-use super::message::{self, Code, Query};
 use super::resolver::Resolver;
 use super::search_list::{self, Step, Verdict};
 use crate::trace::Traced;
 use crate::words;
+use kinject_dns::message::{self, Code, Query};
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{DnsTransport, Reply, Search};
 use kinject_protocol::rules;
@@ -17,7 +17,7 @@ impl Resolver {
     pub(crate) async fn search(&self, way: DnsTransport, message: &[u8], search: Search) -> Reply {
         match (self.try_search(message, search).await, way) {
             (Ok(answer), DnsTransport::Stream) => Reply::Answer(answer),
-            (Ok(answer), DnsTransport::Datagram) => Reply::Answer(message::cut(message, answer)),
+            (Ok(answer), DnsTransport::Datagram) => Reply::Answer(message::truncate(message, answer)),
             (Err(failure), _) => Reply::NameFailed(failure),
         }
     }
@@ -120,7 +120,7 @@ fn verdict(answer: Option<&[u8]>) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::resolv_conf::ResolvConf;
+    use kinject_dns::resolv_conf::ResolvConf;
 
     fn question(name: &str) -> Vec<u8> {
         let name = message::domain(name).unwrap();
@@ -131,7 +131,7 @@ mod tests {
         let conf = ResolvConf {
             search: vec!["a.test".into(), "b".into()],
             ndots,
-            servers: vec![],
+            ..ResolvConf::default()
         };
         let question = question(name);
         let query = Query::parse(&question).unwrap();

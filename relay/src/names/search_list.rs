@@ -5,7 +5,7 @@
 //! asked at once and judged in glibc's order, so that a walk costs one round trip. The agent walks none: the relay asks it
 //! for each name.
 
-use super::resolv_conf::ResolvConf;
+use kinject_dns::resolv_conf::ResolvConf;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::Search;
 

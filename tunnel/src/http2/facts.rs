@@ -1,15 +1,15 @@
 //! What an agent knows about its pod, and how much of it a relay takes.
 
 use std::net::IpAddr;
+use std::str::SplitAsciiWhitespace;
 
+use kinject_dns::resolv_conf::{Directive, MAX_SERVERS};
 use serde::{Deserialize, Serialize};
 
 /// Search domains that count, and the bytes of all of them with a separator each: as many as Kubernetes gives to a pod
 /// (<https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/>). Each costs a question for each lookup.
 const SEARCH_DOMAINS: usize = 32;
 const SEARCH_BYTES: usize = 2048;
-/// Name servers that count, as for glibc.
-const NAME_SERVERS: usize = 3;
 /// The longest resolver configuration, several times what all of that takes.
 const RESOLV_CONF_BYTES: usize = 16 * 1024;
 /// Addresses that count. A host of containers has hundreds.
@@ -69,33 +69,28 @@ impl AgentFacts {
         }
         let (mut kept, mut servers) = (String::new(), 0);
         for line in self.resolv_conf.lines() {
-            let mut words = line.split_whitespace();
-            let kept_line = match words.next() {
-                Some(word @ ("search" | "domain")) => {
-                    let domains = within_bounds(words.clone());
-                    match domains.len() == words.count() {
-                        true => line.to_owned(),
-                        false => {
-                            too_much.push("search domains");
-                            format!("{word} {}", domains.join(" "))
-                        }
-                    }
-                }
-                Some("nameserver") => {
+            let kept_line = match Directive::parse(line) {
+                Directive::Search(domains) => within_bounds("search", domains),
+                Directive::Domain(domains) => within_bounds("domain", domains),
+                Directive::NameServer(_) => {
                     servers += 1;
-                    if servers > NAME_SERVERS {
+                    if servers > MAX_SERVERS {
                         too_much.push("name servers");
                         continue;
                     }
-                    line.to_owned()
+                    None
                 }
-                _ => line.to_owned(),
+                Directive::Options(_) | Directive::Other => None,
             };
+            if kept_line.is_some() {
+                too_much.push("search domains");
+            }
+            let kept_line = kept_line.as_deref().unwrap_or(line);
             if kept.len() + kept_line.len() >= RESOLV_CONF_BYTES {
                 too_much.push("lines in its resolv.conf");
                 break;
             }
-            kept.push_str(&kept_line);
+            kept.push_str(kept_line);
             kept.push('\n');
         }
         too_much.sort_unstable();
@@ -107,14 +102,15 @@ impl AgentFacts {
     }
 }
 
-/// The first domains of a list, as many as count.
-fn within_bounds<'a>(domains: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+/// A line with the first domains of a list alone, as many as count; none if all of them do.
+fn within_bounds(directive: &str, domains: SplitAsciiWhitespace<'_>) -> Option<String> {
     let mut bytes = 0;
     let fits = |domain: &&str| {
         bytes += domain.len() + 1;
         bytes <= SEARCH_BYTES + 1
     };
-    domains.take(SEARCH_DOMAINS).take_while(fits).collect()
+    let kept: Vec<_> = domains.clone().take(SEARCH_DOMAINS).take_while(fits).collect();
+    (kept.len() < domains.count()).then(|| format!("{directive} {}", kept.join(" ")))
 }
 
 /// How far an address reaches.

@@ -75,13 +75,110 @@ fn only_an_answer_to_the_question_is_one() {
     assert!(!query.is_answered_by(0x1234, &question_bytes));
 }
 
+/// The question for the addresses of `web.default`.
+const WEB: &[u8] = b"\x00\x00\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x07default\x00\x00\x01\x00\x01";
+
+#[test]
+fn only_an_answer_to_the_same_question_with_the_same_id_counts() {
+    let query = Query::parse(WEB).unwrap();
+    assert_eq!(query.id(), 0);
+    let query = query.outgoing(7);
+    let mut good = query.bytes().to_vec();
+    good[2..4].copy_from_slice(&[0x81, 0x80]);
+    assert!(query.is_answered_by(&good));
+    let mut shouted = good.clone();
+    shouted[HEADER + 1..HEADER + 4].copy_from_slice(b"WEB");
+    assert!(query.is_answered_by(&shouted));
+
+    let mut other_id = good.clone();
+    set_id(&mut other_id, 8);
+    let mut other = good.clone();
+    other[HEADER + 1..HEADER + 4].copy_from_slice(b"api");
+    let mut no_question = good[..HEADER].to_vec();
+    no_question[5] = 0;
+    for bad in [
+        &other_id,
+        &other,
+        &good[..5].to_vec(),
+        &no_question,
+        &query.bytes().to_vec(),
+    ] {
+        assert!(!query.is_answered_by(bad), "{bad:?}");
+    }
+    no_question[3] |= 1;
+    assert!(
+        query.is_answered_by(&no_question),
+        "FORMERR may come without the question"
+    );
+    query.restore_id(&mut good);
+    assert_eq!(&good[..2], &WEB[..2]);
+}
+
+#[test]
+fn a_question_whose_name_is_broken_is_no_query() {
+    assert!(Query::parse(WEB).is_ok());
+    for length in 0..WEB.len() {
+        assert!(Query::parse(&WEB[..length]).is_err(), "{length}");
+    }
+    let mut pointer = WEB.to_vec();
+    pointer[HEADER] = 0xc0;
+    assert!(Query::parse(&pointer).is_err());
+    let endless = [&WEB[..HEADER], &b"\x01x".repeat(200), b"\x00\x00\x01\x00\x01"].concat();
+    assert!(Query::parse(&endless).is_err());
+}
+
+#[test]
+fn servfail_notimp_and_refused_are_for_the_next_server() {
+    let codes = (0..16).filter(|code| is_for_next_server(&[0, 0, 0x80, 0x80 | code]));
+    assert_eq!(codes.collect::<Vec<_>>(), [2, 4, 5]);
+    assert!(!is_for_next_server(&[0, 0, 0x80]));
+}
+
+#[test]
+fn a_message_that_was_looked_at_is_unchanged_but_for_its_identifier_and_ttls() {
+    // a type that nobody knows, a name that points back, an option of EDNS that nobody knows
+    let question = question("web.test", 65_280);
+    let mut original = answer(
+        &question,
+        &[(65_280, 30, b"\x00\xff anything"), (5, 40, &[0xc0, 0x10])],
+    );
+    original[11] += 1;
+    original.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 6, 0xff, 0xfe, 0, 2, 1, 2]);
+    let query = Query::parse(&question).unwrap().outgoing(7);
+    let mut passed = original.clone();
+    set_id(&mut passed, 7);
+    assert!(query.is_answered_by(&passed));
+    age(&mut passed, Duration::from_secs(1));
+    query.restore_id(&mut passed);
+    let changed: Vec<_> = (0..original.len())
+        .filter(|at| passed[*at] != original[*at])
+        .collect();
+    let ttls = [
+        records(&original).unwrap()[0].data.start - 3,
+        records(&original).unwrap()[1].data.start - 3,
+    ];
+    assert_eq!((changed, passed.len()), (ttls.to_vec(), original.len()));
+}
+
+#[test]
+fn an_answer_with_a_record_that_no_library_reads_still_passes() {
+    // the address of three bytes is nonsense, and the other one is not
+    let question = question("web.test", 1);
+    let answer = answer(&question, &[(1, 30, &[10, 0, 0]), (1, 30, &[10, 0, 0, 2])]);
+    assert!(hickory_proto::op::Message::from_vec(&answer).is_err());
+    assert!(Query::parse(&question).unwrap().is_answered_by(0x1234, &answer));
+    assert_eq!(addresses(&answer), ["10.0.0.2".parse::<IpAddr>().unwrap()]);
+    assert_eq!(ttl(&answer), Some(Duration::from_secs(30)));
+    assert_eq!(truncate(&question, answer.clone()), answer);
+}
+
 #[test]
 fn an_answer_that_is_too_long_for_a_datagram_is_cut_to_its_question() {
     let plain = question("web.test", 16);
     let text = [200; 201];
     let long = with_opt(answer(&plain, &[(16, 30, &text[..]); 5]), 1232);
-    let short = cut(&plain, long.clone());
-    assert!(is_cut(&short) && !has_answers(&short));
+    let short = truncate(&plain, long.clone());
+    assert!(is_truncated(&short) && !has_answers(&short));
     assert_eq!(
         records(&short).unwrap().len(),
         1,
@@ -89,7 +186,7 @@ fn an_answer_that_is_too_long_for_a_datagram_is_cut_to_its_question() {
     );
     assert!(short.len() <= 512);
     let large = with_opt(plain, 4096);
-    assert_eq!(cut(&large, long.clone()), long);
+    assert_eq!(truncate(&large, long.clone()), long);
 }
 
 #[test]
@@ -166,7 +263,42 @@ fn a_search_list_gives_names_of_a_legal_length_only() {
     assert_eq!(domain(&["abc"; 64].join(".")), None);
 }
 
+/// What a library reads of a message.
+fn by_library(message: &[u8]) -> hickory_proto::op::Message {
+    hickory_proto::op::Message::from_vec(message).unwrap()
+}
+
 proptest! {
+    #[test]
+    fn a_library_reads_the_same_in_a_message(
+        labels in prop::collection::vec("[a-zA-Z0-9_-]{1,63}", 1..4), id: u16, size: u16,
+        found in prop::collection::vec((any::<u32>(), prop_oneof![
+            any::<[u8; 4]>().prop_map(|v4| (TYPE_A, v4.to_vec())),
+            any::<[u8; 16]>().prop_map(|v6| (TYPE_AAAA, v6.to_vec())),
+            Just((5, vec![0xc0, 0x0c])),
+        ]), 0..20),
+    ) {
+        let mut asked = with_opt(question(&labels.join("."), TYPE_A), size);
+        set_id(&mut asked, id);
+        let query = Query::parse(&asked).unwrap();
+        let library = by_library(&asked);
+        prop_assert_eq!(query.id(), library.metadata.id);
+        prop_assert!(query.labels().eq(library.queries[0].name().iter()));
+        prop_assert_eq!(limit(&asked), usize::from(library.edns.as_ref().unwrap().max_payload().max(512)));
+
+        let bare = question(&labels.join("."), TYPE_A);
+        let found: Vec<_> = found.iter().map(|(ttl, (kind, data))| (*kind, *ttl, data.as_slice())).collect();
+        let whole = answer(&bare, &found);
+        let library = by_library(&whole);
+        let least = library.answers.iter().map(|record| u64::from(record.ttl)).min();
+        prop_assert_eq!(ttl(&whole).map(|ttl| ttl.as_secs()), least);
+        let in_library: Vec<_> = library.answers.iter().filter_map(|record| record.data.ip_addr()).collect();
+        prop_assert_eq!(addresses(&whole), in_library);
+        let short = by_library(&truncate(&bare, whole.clone()));
+        let is_short = whole.len() > 512;
+        prop_assert_eq!((short.metadata.truncation, short.answers.is_empty()), (is_short, is_short || found.is_empty()));
+    }
+
     #[test]
     fn any_bytes_are_read_without_a_panic(mut message in prop::collection::vec(any::<u8>(), 0..300)) {
         code(&message);
@@ -181,7 +313,7 @@ proptest! {
             query.reversed_address();
             query.is_common();
             query.is_answered_by(0, &message);
-            cut(&message, message.clone());
+            truncate(&message, message.clone());
         }
     }
 
@@ -197,6 +329,6 @@ proptest! {
         ttl(&message);
         addresses(&message);
         age(&mut message, Duration::from_secs(5));
-        prop_assert!(cut(&good, message).len() <= 512);
+        prop_assert!(truncate(&good, message).len() <= 512);
     }
 }

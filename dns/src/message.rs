@@ -1,8 +1,17 @@
 //! DNS messages as bytes (RFC 1035, 4.1): as much as passing them on needs.
 //!
-//! What goes through is not read into records and written again, so that every type and every extension survives.
+//! Relay and agent pass messages on. They look at one as bytes and do not read it into records with a library:
+//!
+//! - What a name server answers reaches the program byte for byte, with every type and every extension
+//!   (`a_message_that_was_looked_at_is_unchanged_but_for_its_identifier_and_ttls`).
+//! - An answer with a record that cannot be read is passed on all the same: the program may not care
+//!   (`an_answer_with_a_record_that_no_library_reads_still_passes`).
+//! - It is cheap: with hickory-proto to read and write messages, the relay would need 2.6 µs instead of 0.34 µs for each,
+//!   and the agent, which nothing else reads records for, would be a tenth larger.
+//!
 //! Whatever a message claims about lengths and counts is checked against its bytes, and no pointer of its names is
-//! followed.
+//! followed. Where the names in records matter (CNAME, PTR), the relay has hickory-proto read them; tests have it read
+//! the same messages as this module.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -27,9 +36,9 @@ const TYPE_AAAA: u16 = 28;
 const TYPE_OPT: u16 = 41;
 const CLASS_IN: u16 = 1;
 
-/// The code of an answer that matters here (4.1.1).
+/// The code of an answer (4.1.1), as far as it decides about the next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Code {
+pub enum Code {
     /// The name exists.
     NoError,
     /// The server could not read the question.
@@ -44,7 +53,7 @@ pub(crate) enum Code {
 
 /// A query with one question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Query<'a> {
+pub struct Query<'a> {
     message: &'a [u8],
     /// End of the question's name.
     name_end: usize,
@@ -52,7 +61,7 @@ pub(crate) struct Query<'a> {
 
 /// Why a message is no query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// It deserves no answer: noise, or itself an answer.
     Unanswerable,
     /// It has not exactly one question that can be read.
@@ -61,7 +70,7 @@ pub(crate) enum Fault {
 
 impl<'a> Query<'a> {
     /// Looks at a message.
-    pub(crate) fn parse(message: &'a [u8]) -> Result<Self, Fault> {
+    pub fn parse(message: &'a [u8]) -> Result<Self, Fault> {
         if message.len() < HEADER || message[2] & 0x80 != 0 {
             return Err(Fault::Unanswerable);
         }
@@ -73,7 +82,7 @@ impl<'a> Query<'a> {
     }
 
     /// Its labels, first first.
-    pub(crate) fn labels(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    pub fn labels(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         let mut rest = &self.message[HEADER..self.name_end];
         std::iter::from_fn(move || {
             let (length, behind) = rest.split_first()?;
@@ -84,13 +93,13 @@ impl<'a> Query<'a> {
     }
 
     /// Its name as text, for log lines and for telling whose name it is: bytes that are no text are replaced.
-    pub(crate) fn name(&self) -> String {
+    pub fn name(&self) -> String {
         let labels: Vec<_> = self.labels().map(String::from_utf8_lossy).collect();
         labels.join(".").replace(char::is_control, "?")
     }
 
     /// The address whose name it asks for, if it does (RFC 1035, 3.5; RFC 3596, 2.5).
-    pub(crate) fn reversed_address(&self) -> Option<IpAddr> {
+    pub fn reversed_address(&self) -> Option<IpAddr> {
         if u16_at(self.message, self.name_end) != Some(TYPE_PTR) {
             return None;
         }
@@ -114,41 +123,50 @@ impl<'a> Query<'a> {
     }
 
     /// The same question about another name, or none if the name becomes too long.
-    pub(crate) fn about(&self, name: &[u8]) -> Option<Vec<u8>> {
+    pub fn about(&self, name: &[u8]) -> Option<Vec<u8>> {
         let whole = [&self.message[..HEADER], name, &self.message[self.name_end..]].concat();
         (name.len() <= MAX_NAME).then_some(whole)
     }
 
     /// The question's name with a domain behind it, in the form of [`Self::about`].
-    pub(crate) fn name_under(&self, domain: &[u8]) -> Vec<u8> {
+    pub fn name_under(&self, domain: &[u8]) -> Vec<u8> {
         // the last byte is the root's
         [&self.message[HEADER..self.name_end - 1], domain].concat()
     }
 
     /// The question's own name, in the form of [`Self::about`].
-    pub(crate) fn own_name(&self) -> &'a [u8] {
+    pub fn own_name(&self) -> &'a [u8] {
         &self.message[HEADER..self.name_end]
     }
 
     /// Its identifier.
-    pub(crate) fn id(&self) -> u16 {
+    pub fn id(&self) -> u16 {
         u16::from_be_bytes([self.message[0], self.message[1]])
     }
 
     /// An answer of our own, where no server gives one.
-    pub(crate) fn refusal(&self, code: Code) -> Vec<u8> {
+    pub fn refusal(&self, code: Code) -> Vec<u8> {
         refusal(self.message, code)
     }
 
     /// The same with this identifier.
-    pub(crate) fn with_id(&self, id: u16) -> Vec<u8> {
+    pub fn with_id(&self, id: u16) -> Vec<u8> {
         let mut message = self.message.to_vec();
         set_id(&mut message, id);
         message
     }
 
+    /// The same on its way to a name server, under this identifier.
+    pub fn outgoing(self, id: u16) -> Outgoing<'a> {
+        Outgoing {
+            message: self.with_id(id),
+            query: self,
+            id,
+        }
+    }
+
     /// Whether the answer to it may be given to others who ask the same: a standard query that nobody signed.
-    pub(crate) fn is_common(&self) -> bool {
+    pub fn is_common(&self) -> bool {
         let is_standard = self.message[2] & 0x78 == 0;
         let is_opt = |record: &Record| record.kind == TYPE_OPT;
         is_standard && records(self.message).is_some_and(|records| records.iter().all(is_opt))
@@ -156,7 +174,7 @@ impl<'a> Query<'a> {
 
     /// Whether a message is an answer to this query under that identifier: one that repeats no question is only when
     /// it reports a fault.
-    pub(crate) fn is_answered_by(&self, id: u16, answer: &[u8]) -> bool {
+    pub fn is_answered_by(&self, id: u16, answer: &[u8]) -> bool {
         if answer.len() < HEADER || answer[..2] != id.to_be_bytes() || answer[2] & 0x80 == 0 {
             return false;
         }
@@ -170,8 +188,33 @@ impl<'a> Query<'a> {
     }
 }
 
-/// An answer of our own to a message that no server answers.
-pub(crate) fn refusal(message: &[u8], code: Code) -> Vec<u8> {
+/// A query on its way to a name server, under an identifier that nobody can guess.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing<'a> {
+    query: Query<'a>,
+    id: u16,
+    message: Vec<u8>,
+}
+
+impl Outgoing<'_> {
+    /// What is sent.
+    pub fn bytes(&self) -> &[u8] {
+        &self.message
+    }
+
+    /// Whether a message is the answer to it.
+    pub fn is_answered_by(&self, answer: &[u8]) -> bool {
+        self.query.is_answered_by(self.id, answer)
+    }
+
+    /// Makes an answer to it one to the query as it was asked.
+    pub fn restore_id(&self, answer: &mut [u8]) {
+        set_id(answer, self.query.id());
+    }
+}
+
+/// An answer of our own to a message that no server answers, and that has a header at least.
+pub fn refusal(message: &[u8], code: Code) -> Vec<u8> {
     let question = Query::parse(message).ok().map(|query| query.name_end + 4);
     let mut answer = message[..question.unwrap_or(HEADER)].to_vec();
     // an answer; opcode and "recursion desired" as they were; recursion is available
@@ -198,7 +241,7 @@ fn limit(question: &[u8]) -> usize {
 }
 
 /// Takes all records behind the answers away.
-pub(crate) fn keep_answers_alone(answer: &mut Vec<u8>) {
+pub fn keep_answers_alone(answer: &mut Vec<u8>) {
     let count = usize::from(u16_at(answer, 6).unwrap_or_default());
     let Some(records) = records(answer) else { return };
     let last = count.checked_sub(1).and_then(|last| records.get(last));
@@ -211,8 +254,8 @@ pub(crate) fn keep_answers_alone(answer: &mut Vec<u8>) {
     }
 }
 
-/// Cuts an answer that is too long for UDP to its question, and says so.
-pub(crate) fn cut(question: &[u8], mut answer: Vec<u8>) -> Vec<u8> {
+/// Truncates an answer that is too long for UDP to its question, and says so (TC).
+pub fn truncate(question: &[u8], mut answer: Vec<u8>) -> Vec<u8> {
     if answer.len() <= limit(question).max(HEADER) {
         return answer;
     }
@@ -236,7 +279,7 @@ pub(crate) fn cut(question: &[u8], mut answer: Vec<u8>) -> Vec<u8> {
 }
 
 /// The code of an answer.
-pub(crate) fn code(answer: &[u8]) -> Code {
+pub fn code(answer: &[u8]) -> Code {
     match answer.get(3).map(|flags| flags & 0x0f) {
         Some(0) => Code::NoError,
         Some(1) => Code::FormErr,
@@ -246,25 +289,32 @@ pub(crate) fn code(answer: &[u8]) -> Code {
     }
 }
 
+/// Whether the server could not or would not answer (SERVFAIL, NOTIMP, REFUSED), so that libc asks the next one.
+pub fn is_for_next_server(answer: &[u8]) -> bool {
+    answer
+        .get(3)
+        .is_some_and(|flags| matches!(flags & 0x0f, 2 | 4 | 5))
+}
+
 /// Whether the answer section holds anything.
-pub(crate) fn has_answers(answer: &[u8]) -> bool {
+pub fn has_answers(answer: &[u8]) -> bool {
     u16_at(answer, 6).is_some_and(|count| count > 0)
 }
 
-/// Whether the answer was cut.
-pub(crate) fn is_cut(answer: &[u8]) -> bool {
+/// Whether the answer was truncated (TC).
+pub fn is_truncated(answer: &[u8]) -> bool {
     answer.get(2).is_some_and(|flags| flags & 0x02 != 0)
 }
 
 /// Sets the identifier of a message.
-pub(crate) fn set_id(message: &mut [u8], id: u16) {
+pub fn set_id(message: &mut [u8], id: u16) {
     if let Some(place) = message.get_mut(..2) {
         place.copy_from_slice(&id.to_be_bytes());
     }
 }
 
 /// For how long an answer says that it may be believed; none if it does not say.
-pub(crate) fn ttl(answer: &[u8]) -> Option<Duration> {
+pub fn ttl(answer: &[u8]) -> Option<Duration> {
     let records = records(answer)?;
     let seconds = match (code(answer), has_answers(answer)) {
         (Code::NoError, true) => {
@@ -284,7 +334,7 @@ pub(crate) fn ttl(answer: &[u8]) -> Option<Duration> {
 }
 
 /// Takes the time that an answer was kept from what it says it may be kept.
-pub(crate) fn age(answer: &mut [u8], by: Duration) {
+pub fn age(answer: &mut [u8], by: Duration) {
     let seconds = u32::try_from(by.as_secs()).unwrap_or(u32::MAX);
     for record in records(answer).unwrap_or_default() {
         if record.kind != TYPE_OPT {
@@ -295,13 +345,13 @@ pub(crate) fn age(answer: &mut [u8], by: Duration) {
 }
 
 /// The addresses among the answers.
-pub(crate) fn addresses(answer: &[u8]) -> Vec<IpAddr> {
+pub fn addresses(answer: &[u8]) -> Vec<IpAddr> {
     let count = usize::from(u16_at(answer, 6).unwrap_or_default());
     addresses_in(answer, count)
 }
 
 /// The addresses in all sections.
-pub(crate) fn all_addresses(answer: &[u8]) -> Vec<IpAddr> {
+pub fn all_addresses(answer: &[u8]) -> Vec<IpAddr> {
     addresses_in(answer, usize::MAX)
 }
 
@@ -325,7 +375,7 @@ fn addresses_in(answer: &[u8], count: usize) -> Vec<IpAddr> {
 }
 
 /// A domain of a search list as bytes, or none if it is no name.
-pub(crate) fn domain(text: &str) -> Option<Vec<u8>> {
+pub fn domain(text: &str) -> Option<Vec<u8>> {
     let mut name = Vec::with_capacity(text.len() + 2);
     for label in text.split('.').filter(|_| !text.is_empty()) {
         if !(1..=MAX_LABEL).contains(&label.len()) {
