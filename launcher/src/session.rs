@@ -328,6 +328,12 @@ fn take_down(voices: &Receiver<SessionEvent>, relay: &mut Relay, quiet: bool) {
                     say(Severity::Warning, &report);
                 }
             }
+            Ok(SessionEvent::Relay(RelayEvent::Event(Event::Recovered(message)))) => {
+                deadline = deadline.max(begun + WIND_UP_PATIENCE);
+                if !quiet {
+                    message::say(Severity::Notice, &message, None);
+                }
+            }
             Ok(SessionEvent::Relay(RelayEvent::Event(Event::WoundUp))) => {
                 deadline = Instant::now() + TAKE_DOWN_PATIENCE
             }

@@ -2,7 +2,7 @@
 //! their system calls without libc.
 //!
 //! This is seen from the program's file before it runs, by the launcher for its first program and by the library for
-//! those that programs start: from the ELF headers ([`blocker`]), the file's mode and capabilities ([`Rights`]), and
+//! those that programs start: from the ELF headers ([`injection_blocker`]), the file's mode and capabilities ([`Rights`]), and
 //! for scripts from their first line ([`interpreter`]). A program that makes no network calls as far as its file
 //! shows is no matter of a session's, and has no blocker.
 //!
@@ -54,12 +54,12 @@ pub trait File {
     fn find(&self, haystack: &[u8], needle: &[u8]) -> Option<usize>;
 }
 
-/// The runtime library of a sanitizer that the program in this file wants to be loaded first; `head` as in [`blocker`].
+/// The runtime library of a sanitizer that the program in this file wants to be loaded first; `head` as in [`injection_blocker`].
 pub fn runtime(file: &impl File, head: &[u8]) -> Option<Runtime> {
     Runtime::of(&Image::read(file, head)?.ok()?)
 }
 
-/// Whether a library asks others for the network, as far as its file shows; `head` as in [`blocker`].
+/// Whether a library asks others for the network, as far as its file shows; `head` as in [`injection_blocker`].
 pub fn library_uses_network(file: &impl File, head: &[u8]) -> bool {
     match Image::read(file, head) {
         Some(Ok(image)) => network::is_asked_for(&image),

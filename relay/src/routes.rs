@@ -52,10 +52,10 @@ impl Networks {
     }
 }
 
-/// Which egress something goes, and why.
+/// Which egress something takes, and why.
 #[derive(Debug)]
 pub(crate) struct Decision<'a> {
-    /// The way.
+    /// Through the cluster or over this machine's network.
     pub(crate) egress: Egress,
     /// Why this one.
     pub(crate) cause: Cause<'a>,
@@ -167,7 +167,7 @@ impl Routes {
         self.learned.lock().is_remote(address) || self.networks.lock().contain(address)
     }
 
-    /// Which egress connections or datagrams to this target go.
+    /// Which egress connections or datagrams to this target take.
     ///
     /// An address that the cluster's name servers gave is the cluster's also where the agent says that it is its own: no answer of
     /// the cluster's leads to this machine.

@@ -38,7 +38,7 @@ enum Output {
     File(parking_lot::Mutex<File>),
 }
 
-/// A call that is under egress, if anybody wants to know.
+/// A call that is under way, if anybody wants to know.
 #[must_use]
 pub(crate) struct Traced<'a>(Option<UnderWay<'a>>);
 

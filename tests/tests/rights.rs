@@ -86,8 +86,8 @@ fn the_role_of_the_manual_is_enough_by_either_way() -> Result<()> {
     ])?;
     let user = cluster.service_account(name, "user")?;
 
-    assert_answered(&ask_web(&user, "proxy"), "through the API server's pod proxy");
-    assert_answered(&ask_web(&user, "port-forward"), "through port-forward");
+    assert_answered(&ask_web(&user, "proxy"), "(pod proxy)");
+    assert_answered(&ask_web(&user, "port-forward"), "(port-forward, no TLS inside)");
     assert_eq!(jobs(&cluster, name)?, 0);
     Ok(())
 }
@@ -98,8 +98,8 @@ fn one_way_of_the_two_is_enough() -> Result<()> {
         return Ok(());
     };
     for (only, way) in [
-        (PROXY, "through the API server's pod proxy"),
-        (PORT_FORWARD, "through port-forward"),
+        (PROXY, "(pod proxy)"),
+        (PORT_FORWARD, "(port-forward, no TLS inside)"),
     ] {
         let namespace = cluster.namespace("way", "restricted")?;
         let rules = [&SESSION[..], &[only]].concat();

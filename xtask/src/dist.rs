@@ -34,16 +34,18 @@ const OLDEST: Glibc = Glibc(2, 17);
 
 const PROGRAMS: [&str; 2] = ["kinject", "kinject-relay"];
 
-/// Beside the pages in [`PAGES`], to which they lead.
-const DOCUMENTS: [&str; 5] = [
+/// Beside the folders of [`PAGES`], to which they lead.
+const DOCUMENTS: [&str; 6] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
+    "CONTRIBUTING.md",
     "LICENSE-APACHE",
     "LICENSE-MIT",
 ];
 
-const PAGES: &str = "docs";
+/// Pages, and the manifests that they tell administrators to apply.
+const PAGES: [&str; 2] = ["docs", "deploy"];
 
 /// Build the folder that is distributed, for any glibc since 2.17
 #[derive(clap::Args)]
@@ -84,11 +86,13 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         for name in DOCUMENTS {
             copy(&workspace::root().join(name), &documents.join(name))?;
         }
-        let pages = workspace::root().join(PAGES);
-        for page in fs::read_dir(&pages).with_context(|| format!("reading {}", pages.display()))? {
-            let page = page?;
-            if page.path().extension().is_some_and(|kind| kind == "md") {
-                copy(&page.path(), &documents.join(PAGES).join(page.file_name()))?;
+        for name in PAGES {
+            let pages = workspace::root().join(name);
+            for page in fs::read_dir(&pages).with_context(|| format!("reading {}", pages.display()))? {
+                let page = page?;
+                if page.file_type()?.is_file() {
+                    copy(&page.path(), &documents.join(name).join(page.file_name()))?;
+                }
             }
         }
     }

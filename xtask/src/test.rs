@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Leave the real Kubernetes alone
     #[arg(long)]
     no_cluster: bool,
-    /// Run the tests of this package only; may be given several times
+    /// Run the tests of this package only, without the examples in its documentation; may be given several times
     #[arg(short, long = "package", value_name = "NAME")]
     packages: Vec<String>,
     /// Run only tests whose names contain this, and after `--` arguments for each test executable
@@ -179,7 +179,7 @@ fn test(args: &Args, skips: &Path, executables: &[Executable], interrupted: &Ato
     if args.packages.is_empty() && !interrupted.load(Ordering::Relaxed) {
         let mut cargo = cargo::command();
         cargo
-            .args(["test", "--quiet", "--workspace", "--doc", "--"])
+            .args(["test", "--quiet", "--workspace", "--doc", "--no-fail-fast", "--"])
             .args(&args.arguments);
         suites.run_documentation(cargo, &variables)?;
     }

@@ -26,7 +26,7 @@ pub(crate) enum Route {
     Failed(Errno),
 }
 
-/// The fate of what `socket` sends to `target`.
+/// The route of what `socket` sends to `target`.
 pub(crate) fn route(session: &Session, socket: c_int, target: SocketAddr) -> Route {
     let Some(cookie) = socket::cookie(socket) else {
         return Route::Native;

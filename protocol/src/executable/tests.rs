@@ -73,7 +73,7 @@ fn code(before: usize) -> (u32, u32, Vec<u8>) {
 }
 
 #[test]
-fn a_program_of_glibc_has_no_obstacle() {
+fn a_program_of_glibc_has_no_blocker() {
     assert_eq!(of(&elf(&[interp("/lib64/ld-linux-x86-64.so.2"), code(0)])), None);
     assert_eq!(
         of(&elf(&[interp("/nix/store/x/lib/ld-linux-aarch64.so.1"), code(0)])),
@@ -409,7 +409,7 @@ fn a_file_that_cannot_be_read_on_is_judged_by_its_beginning() {
 }
 
 #[test]
-fn this_machines_shell_has_no_obstacle() {
+fn this_machines_shell_has_no_blocker() {
     struct OnDisk(std::fs::File);
     impl File for OnDisk {
         fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Option<usize> {

@@ -127,9 +127,9 @@ fn of_api_error(error: &kube::Error, server: &str, what: &str) -> Failure {
         ),
         other => {
             let cause = chain(other);
-            let hint = match cause.contains("certificate") {
+            let hint = match cause.to_lowercase().contains("certificate") {
                 true => {
-                    "check certificate-authority in the kubeconfig, and that no proxy on the way shows its own certificate"
+                    "check the certificate's dates, certificate-authority in the kubeconfig, and that no proxy on the way shows its own"
                 }
                 false => "check that the cluster is up: run `kubectl get --raw /readyz` here",
             };

@@ -48,13 +48,13 @@ impl Unsuited {
 impl From<Unsuited> for Failure {
     fn from(unsuited: Unsuited) -> Self {
         let hint = match &unsuited {
-            Unsuited::NoHole(_) => "run `ip link set lo up` as root".to_owned(),
+            Unsuited::NoHole(_) => "check that the loopback interface is up: run `ip link show lo`".to_owned(),
             Unsuited::HighestHopLimit(setting) => {
-                format!("`sysctl {setting}=64` as root sets what kernels come with")
+                format!("run `sysctl {setting}=64` as root, which is what kernels come with")
             }
             Unsuited::HopLimitIgnored(_) => "kinject needs the network stack of Linux itself".to_owned(),
             Unsuited::NoSimultaneousOpen(_) => {
-                "does a packet filter drop connections on loopback? `nft list ruleset` and `iptables -S` as root tell"
+                "look for a packet filter that drops connections on loopback: run `nft list ruleset` and `iptables -S` as root"
                     .to_owned()
             }
         };

@@ -222,7 +222,7 @@ impl LocalNames {
                      know are looked up without it"
                 ),
                 hint: Some(
-                    "is a VPN down? the name servers of this machine are in /etc/resolv.conf".to_owned(),
+                    "check its VPN: the name servers of this machine are in /etc/resolv.conf".to_owned(),
                 ),
             };
             // a launcher that reads slowly, or is gone, misses a hint and nothing else

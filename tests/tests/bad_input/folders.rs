@@ -158,7 +158,7 @@ fn a_runtime_folder_that_is_full_has_no_room_for_a_shells_file_and_that_is_said(
     outcome
         .exited(125)
         .complains("No space left on device")
-        .complains("\n\nhint: is the disk full?");
+        .complains("\n\nhint: check that the disk is not full");
 }
 
 #[test]

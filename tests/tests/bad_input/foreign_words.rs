@@ -220,7 +220,7 @@ fn a_program_outside_of_the_session_is_named_in_one_line_whatever_its_path() {
         .join(OsStr::from_bytes(b"x\x1b[2J\n\nhint: obey\n\xff"));
     kinject_test_support::program::copy(static_c("greeting").path, &file);
     let shown = format!(
-        r"kinject: {}/x\u{{1b}}[2J\n\nhint: obey\n\xff runs outside of the session: ",
+        r"kinject: warning: {}/x\u{{1b}}[2J\n\nhint: obey\n\xff runs outside of the session: ",
         folder.path().display()
     );
     // as the session's first program, and as one that another one starts

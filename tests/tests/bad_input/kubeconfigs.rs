@@ -51,7 +51,7 @@ fn says(outcome: &Outcome, error: &str, hint: &str) {
     outcome.exited(125);
     assert_eq!(
         outcome.stderr,
-        format!("kinject: {error}\n\nhint: {hint}\n"),
+        format!("kinject: error: {error}\n\nhint: {hint}\n"),
         "{outcome}"
     );
 }
@@ -90,7 +90,7 @@ fn one_that_is_not_valid_is_named_with_line_and_column_and_none_of_its_text() {
         says(
             &desk.outcome(&[]),
             &format!("the kubeconfig {} is not valid{place}", desk.file().display()),
-            "is it indented and quoted right there, and is it a kubeconfig at all?",
+            "check indentation and quotes there, and that it is a kubeconfig",
         );
     }
 }
@@ -216,7 +216,7 @@ fn data_that_cannot_be_used_is_named_and_not_shown() {
         let outcome = desk.outcome(&[]);
         outcome
             .exited(125)
-            .complains(&format!("kinject: {words}"))
+            .complains(&format!("kinject: error: {words}"))
             .complains(&format!("{}", desk.file().display()))
             .complains("\n\nhint: ");
         assert!(!outcome.stderr.contains(SECRET), "{outcome}");

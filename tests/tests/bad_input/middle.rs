@@ -103,7 +103,7 @@ fn over_tcp_nothing_is_shown_and_a_byte_that_is_changed_breaks_the_connection_an
     outcome
         .succeeded()
         .prints("b'a-password'\nConnectionResetError\nb'again'\n")
-        .complains("directly, in TLS")
+        .complains("(direct, TLS)")
         .complains("the tunnel broke")
         .complains("connected to the agent again");
     assert!(!wish.exists(), "nothing was changed");

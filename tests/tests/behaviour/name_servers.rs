@@ -208,7 +208,7 @@ fn a_silent_name_server_of_this_machine_costs_one_name_a_second_and_is_not_asked
     let asked = played.asked(MUTE);
     assert!(asked.contains(&"name0.example") && asked.len() < 10, "{asked:?}");
     let told = "kinject: warning: this machine's name server 127.0.0.99 does not answer: until it does, names that the cluster does \
-        not know are looked up without it\n\nhint: is a VPN down?";
+        not know are looked up without it\n\nhint: check its VPN: ";
     assert_eq!(
         played.outcome.stderr.matches(told).count(),
         1,

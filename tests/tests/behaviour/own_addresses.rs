@@ -169,7 +169,7 @@ fn a_machine_whose_packets_have_the_highest_hop_limit_has_no_session_and_is_told
         .prints("")
         .complains(
             "kinject: error: cannot hold connects in progress: net.ipv4.ip_default_ttl is 255, and no hop limit is higher\n\n\
-             hint: `sysctl net.ipv4.ip_default_ttl=64` as root ",
+             hint: run `sysctl net.ipv4.ip_default_ttl=64` as root, ",
         );
 }
 
@@ -193,7 +193,7 @@ fn a_machine_whose_packet_filter_stops_simultaneous_opens_has_no_session_and_is_
     command.arg(kinject.get_program()).args(kinject.get_args());
     run(&mut command).exited(125).prints("").complains(
         "kinject: error: cannot hold connects in progress: no simultaneous open of TCP on loopback: timed out\n\n\
-         hint: does a packet filter drop connections on loopback? ",
+         hint: look for a packet filter that drops connections on loopback: ",
     );
 }
 

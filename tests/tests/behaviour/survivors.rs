@@ -29,7 +29,7 @@ fn a_program_that_outlives_the_command_is_named_in_one_line_with_what_to_do() {
     assert_eq!(
         outcome.stderr,
         format!(
-            "kinject: 1 program of the session still runs and no longer has the cluster: sleep (pid {pid})\n\n\
+            "kinject: warning: 1 program of the session still runs and no longer has the cluster: sleep (pid {pid})\n\n\
              hint: let the command wait for what it starts in the background, or start that by `kinject run`\n"
         )
     );

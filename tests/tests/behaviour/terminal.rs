@@ -67,7 +67,7 @@ fn ctrl_c_is_the_programs_to_mind() {
 #[test]
 fn ctrl_c_reaches_the_program_once() {
     let mut terminal = at_terminal(&python("signals.py"));
-    terminal.expect("ready");
+    terminal.expect("ready\r\n");
     terminal.type_in(CTRL_C);
     terminal.expect("SIGINT");
     terminal.type_in(CTRL_BACKSLASH);
@@ -147,16 +147,16 @@ fn a_stopped_program_goes_on_in_the_background() {
 fn a_pipeline_in_a_session_is_one_job() {
     let mut terminal = at_shell();
     terminal.enter("k cat | k sed s/a/b/");
-    terminal.expect("connected");
-    terminal.expect("connected");
+    terminal.expect(" ready in ");
+    terminal.expect(" ready in ");
     terminal.enter("banana");
     terminal.expect("banana\r\n");
     terminal.type_in(CTRL_D);
     terminal.expect("bbnana");
     terminal.expect("prompt> ");
     terminal.enter("k sleep 1000 | k sleep 1000");
-    terminal.expect("connected");
-    terminal.expect("connected");
+    terminal.expect(" ready in ");
+    terminal.expect(" ready in ");
     terminal.type_in(CTRL_C);
     terminal.expect("prompt> ");
     terminal.enter("echo statuses=${PIPESTATUS[*]}");

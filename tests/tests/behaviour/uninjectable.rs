@@ -26,7 +26,7 @@ fn a_static_program_is_named_with_the_reason_and_what_to_do() {
     let outcome = kinject(&[], &program);
     outcome.succeeded().prints("hello\n");
     let expected = format!(
-        "kinject: {} runs outside of the session: it is statically linked; use a dynamically linked build of it\n",
+        "kinject: warning: {} runs outside of the session: it is statically linked; use a dynamically linked build of it\n",
         program.path.display()
     );
     assert_eq!(outcome.stderr, expected);
@@ -111,7 +111,7 @@ fn a_program_that_does_not_see_the_library_is_named_with_the_folder_to_bind() {
     let outcome = kinject(&[], &program);
     let folder = binaries::folder();
     outcome.succeeded().prints("ran\n").complains(&format!(
-        "kinject: /bin/sh runs outside of the session: kinject's library is not to be seen where it runs; let it see the \
+        "kinject: warning: /bin/sh runs outside of the session: kinject's library is not to be seen where it runs; let it see the \
          library's folder, as `bwrap --ro-bind {0} {0}` does\n",
         folder.display()
     ));

@@ -243,9 +243,9 @@ fn an_image_that_is_no_agent_is_said() {
         .exited(125)
         .complains("the agent ended with status")
         .complains(concat!(
-            "kinject-samples:1 an image of kinject-agent ",
+            "kinject-samples:1 is an image of kinject-agent ",
             env!("CARGO_PKG_VERSION"),
-            "?"
+            ": "
         ))
         .complains("\n\nhint: ");
     home.is_clean();
@@ -267,7 +267,7 @@ fn a_namespace_that_does_not_exist_is_said() {
     outcome
         .exited(125)
         .complains("namespaces \"no-such-namespace\" not found")
-        .complains("\n\nhint: is the namespace right?");
+        .complains("\n\nhint: check the namespace: ");
     let outcome = home.try_session(&["--namespace", "Not_A_Namespace"]);
     outcome.exited(125).complains("\n\nhint: ");
 }

@@ -63,12 +63,12 @@ fn answered(outcome: &Outcome, through: &str) {
     outcome
         .succeeded()
         .prints("hello from web\n")
-        .complains(&format!("through {through}"));
+        .complains(&format!(" s ({through})\n"));
     assert!(!outcome.stderr.contains("small writes"), "{outcome}");
 }
 
-const BY_PROXY: &str = "the API server's pod proxy";
-const BY_PORT_FORWARD: &str = "port-forward, without TLS inside of it";
+const BY_PROXY: &str = "pod proxy";
+const BY_PORT_FORWARD: &str = "port-forward, no TLS inside";
 
 /// The cluster reports a pod several times before it runs.
 #[test]
@@ -181,7 +181,7 @@ fn without_the_right_to_proxy_port_forward_serves_and_the_greeting_says_why_and_
     let Some(home) = Home::new() else { return };
     answered(
         &asking_as(&home, &[JOBS, SECRETS, PODS, PORT_FORWARD], &["-v"]),
-        "port-forward (the pod proxy may not be used), without TLS inside of it",
+        "port-forward, no TLS inside; the pod proxy may not be used",
     );
     home.is_clean();
 }

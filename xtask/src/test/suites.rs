@@ -1,13 +1,21 @@
 //! Runs test executables one after the other, and counts what came of their tests.
 
-use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::io::{self, BufRead, BufReader, IsTerminal, PipeReader};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 use super::executables::Executable;
 use super::output;
+
+/// How often to look whether a suite that says nothing has ended.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long what a suite left behind may hold its output open, as agents of a test that crashed do.
+const LEFTOVERS: Duration = Duration::from_secs(5);
 
 /// One suite's result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,12 +50,24 @@ impl Suites {
             "never"
         };
         command.args(["--color", color]).args(arguments);
-        self.count(&executable.suite, command, variables, Prints::OneResult)
+        self.count(
+            &executable.suite,
+            command,
+            variables,
+            Prints::OneResult,
+            output::show,
+        )
     }
 
     /// Runs the examples in the documentation by this command of cargo.
     pub(crate) fn run_documentation(&mut self, command: Command, variables: &[(&str, &str)]) -> Result<()> {
-        self.count("documentation", command, variables, Prints::ManyResults)
+        self.count(
+            "documentation",
+            command,
+            variables,
+            Prints::ManyResults,
+            output::show,
+        )
     }
 
     fn count(
@@ -56,8 +76,9 @@ impl Suites {
         mut command: Command,
         variables: &[(&str, &str)],
         prints: Prints,
+        show: impl Fn(&[u8]),
     ) -> Result<()> {
-        output::show(format!("\n== {suite}\n").as_bytes());
+        show(format!("\n== {suite}\n").as_bytes());
         let began = Instant::now();
         let (reader, writer) = io::pipe()?;
         command
@@ -71,17 +92,30 @@ impl Suites {
         // it holds this process's copies of the pipe's other end
         drop(command);
         let mut results = Results::default();
-        let mut reader = BufReader::new(reader);
-        let mut line = Vec::new();
-        while reader.read_until(b'\n', &mut line)? > 0 {
-            output::show(&line);
-            results.line(&String::from_utf8_lossy(&line), prints);
-            line.clear();
-        }
-        let status = child.wait()?;
+        let lines = lines(reader);
+        let mut ended: Option<(ExitStatus, Instant)> = None;
+        let status = loop {
+            match lines.recv_timeout(LOOK) {
+                Ok(line) => {
+                    show(&line);
+                    results.line(&String::from_utf8_lossy(&line), prints);
+                }
+                Err(RecvTimeoutError::Disconnected) => break child.wait()?,
+                Err(RecvTimeoutError::Timeout) => match ended {
+                    Some((status, at)) if at.elapsed() > LEFTOVERS => {
+                        show(
+                            format!("what the tests of {suite} started holds their output open\n").as_bytes(),
+                        );
+                        break status;
+                    }
+                    Some(_) => {}
+                    None => ended = child.try_wait()?.map(|status| (status, Instant::now())),
+                },
+            }
+        };
         let crashed = results.disagrees_with(status);
         if crashed {
-            output::show(format!("the tests of {suite} ended with {status}\n").as_bytes());
+            show(format!("the tests of {suite} ended with {status}\n").as_bytes());
         }
         self.add(Suite {
             name: suite.to_owned(),
@@ -118,6 +152,21 @@ impl Suites {
             None => self.0.push(suite),
         }
     }
+}
+
+/// What comes out of a pipe, line by line, until its end.
+fn lines(pipe: PipeReader) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut reader = BufReader::new(pipe);
+        let mut line = Vec::new();
+        while reader.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+            if sender.send(std::mem::take(&mut line)).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 /// Which of the lines of that form are results.
@@ -176,7 +225,9 @@ mod tests {
         let mut suites = Suites::default();
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        suites.count("suite", command, &[("WORD", "ok")], prints).unwrap();
+        suites
+            .count("suite", command, &[("WORD", "ok")], prints, |_| {})
+            .unwrap();
         suites
     }
 

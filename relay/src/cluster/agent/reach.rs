@@ -127,11 +127,11 @@ impl ClusterAgent {
                 }
                 Ok(Err(error)) => Failure::passing(
                     format!("the agent cannot be reached through the pod proxy: {error}"),
-                    "does the API server reach pods? --transport port-forward goes another way",
+                    "check that the API server reaches pods, or use --transport port-forward",
                 ),
                 Err(_) => Failure::passing(
                     "the agent does not answer through the pod proxy",
-                    "does the API server reach pods? --transport port-forward goes another way",
+                    "check that the API server reaches pods, or use --transport port-forward",
                 ),
             };
             if failure.lasting || Instant::now() >= deadline {
