@@ -12,6 +12,7 @@ mod idn;
 mod list;
 mod name;
 mod nameinfo;
+mod numeric;
 mod reverse;
 
 pub(crate) use addrinfo_a::Gaicb;

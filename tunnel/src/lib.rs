@@ -42,6 +42,7 @@ pub mod transport;
 
 mod coop;
 mod hello;
+mod open_error;
 mod payload;
 mod send_scheduler;
 pub use datagrams::{DatagramsEnd, carry};

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::hello::{HELLO_BYTES, Hello, SessionId, Version, fill_random};
 use crate::keys::{AgentIdentity, RelayIdentity};
-use crate::link::{OpenError, read_hello};
+use crate::open_error::{OpenError, read_hello};
 use crate::transport::Stream;
 
 const NONCE_BYTES: usize = 32;

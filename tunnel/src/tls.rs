@@ -26,7 +26,7 @@ use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::link::OpenError;
+use crate::open_error::OpenError;
 use crate::transport::Stream;
 
 /// The first byte of a handshake (RFC 8446, 5.1), which no other opening of a link begins with.

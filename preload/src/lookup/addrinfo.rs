@@ -8,6 +8,7 @@
 
 use super::idn::{self, AI_CANONIDN, AI_IDN, Converted};
 use super::list::{self, AddressText, List};
+use super::numeric::numeric_hints;
 use super::{Allocation, NotFound, ask, name};
 use crate::control::AskError;
 use crate::errno::{self, Errno};
@@ -144,15 +145,6 @@ fn as_number(native: Native, node: *const c_char, flags: c_int) -> c_int {
         unsafe { libc::freeaddrinfo(found) };
     }
     code
-}
-
-/// Hints for a number of this family.
-pub(super) fn numeric_hints(family: c_int) -> addrinfo {
-    // SAFETY: an addrinfo of zeros is what programs begin their hints with
-    let mut hints: addrinfo = unsafe { core::mem::zeroed() };
-    hints.ai_family = family;
-    hints.ai_flags = libc::AI_NUMERICHOST;
-    hints
 }
 
 /// Why there is no list.

@@ -7,7 +7,7 @@
 //! libc loads it in a way of its own that dlerror(3) does not tell of. dlopen(3), whether it finds the library or not, would end
 //! what the program has yet to read there. So it is always libc that loads the library, and we find it where it is then.
 
-use super::addrinfo::numeric_hints;
+use super::numeric::numeric_hints;
 use crate::{link_map, real};
 use core::ffi::CStr;
 use core::mem;

@@ -7,16 +7,17 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use h2::SendStream;
 use h2::client::{Connection, ResponseFuture, SendRequest};
-use h2::{RecvStream, SendStream};
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
-use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderValue, Method, Request, Uri};
 
 use super::busy_poll::BusyPoll;
 use super::common::Common;
 use super::datagrams::{self, DatagramStream};
+use super::exchange::{RequestError, answered, body, uri, verdict};
 use super::heartbeat::Heartbeat;
 use super::overflow::{OverflowControl, OverflowTransport};
 use super::stream::TunnelStream;
@@ -26,7 +27,7 @@ use super::{
     AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, FACTS_BYTES, FACTS_PATH, configure,
 };
 use crate::coop::YieldOnce;
-use crate::dial_error::{DialError, PROXY_STATUS};
+use crate::dial_error::DialError;
 use crate::hello::Hello;
 use crate::keys::RelayIdentity;
 use crate::link::{self, OpenError, Security};
@@ -47,28 +48,6 @@ pub struct Tunnel {
 /// Dropping it breaks the tunnel.
 #[must_use = "nothing moves through the tunnel unless its driver is polled"]
 pub struct Driver(Pin<Box<dyn Future<Output = CloseReason> + Send>>);
-
-/// A request that got no answer of use.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RequestError {
-    /// The tunnel broke.
-    #[error("the tunnel to the cluster was lost")]
-    TunnelLost,
-    /// No nameserver answered in time.
-    #[error("the cluster's nameservers did not answer in time")]
-    TimedOut,
-    /// The agent refused or failed.
-    #[error("the agent answered {status}: {reason}")]
-    Failed {
-        /// HTTP status.
-        status: u16,
-        /// What the agent said.
-        reason: String,
-    },
-    /// The answer is not what was asked for.
-    #[error("the agent's answer is unusable: {0}")]
-    BadAnswer(String),
-}
 
 impl Tunnel {
     /// Opens a tunnel on a transport: proves both ends, then begins HTTP/2. The driver has to be polled from there
@@ -287,65 +266,4 @@ async fn drive(
         heartbeat.poll_silent(cx).map(|()| CloseReason::Silent)
     })
     .await
-}
-
-/// What stands for a whole connection, if the agent made it.
-pub(super) fn verdict(response: Response<RecvStream>) -> Result<RecvStream, DialError> {
-    if response.status() == StatusCode::OK {
-        return Ok(response.into_body());
-    }
-    Err(match response.headers().get(PROXY_STATUS) {
-        Some(status) => DialError::from_proxy_status(status),
-        None => DialError::Other(format!("the agent answered {}", response.status())),
-    })
-}
-
-pub(super) fn uri(path: PathAndQuery) -> Uri {
-    let mut parts = http::uri::Parts::default();
-    parts.scheme = Some(Scheme::HTTP);
-    parts.authority = Some(Authority::from_static("agent"));
-    parts.path_and_query = Some(path);
-    // Scheme and authority are constants that make a URI with any path.
-    Uri::from_parts(parts).unwrap_or_default()
-}
-
-async fn answered(
-    response: Result<Response<RecvStream>, h2::Error>,
-) -> Result<Response<RecvStream>, RequestError> {
-    let response = response.map_err(lost)?;
-    match response.status() {
-        StatusCode::OK => Ok(response),
-        StatusCode::GATEWAY_TIMEOUT => Err(RequestError::TimedOut),
-        status => {
-            let reason = body(&mut response.into_body(), FACTS_BYTES).await?;
-            let reason = String::from_utf8_lossy(&reason).trim().to_owned();
-            Err(RequestError::Failed {
-                status: status.as_u16(),
-                reason,
-            })
-        }
-    }
-}
-
-fn lost(error: h2::Error) -> RequestError {
-    match error.is_reset() && error.is_remote() {
-        true => RequestError::BadAnswer(error.to_string()),
-        false => RequestError::TunnelLost,
-    }
-}
-
-/// Reads a whole body of bounded length.
-pub(super) async fn body(recv: &mut RecvStream, limit: usize) -> Result<Bytes, RequestError> {
-    let mut whole = BytesMut::new();
-    while let Some(part) = recv.data().await {
-        let part = part.map_err(lost)?;
-        if whole.len() + part.len() > limit {
-            return Err(RequestError::BadAnswer(format!(
-                "it is longer than {limit} bytes"
-            )));
-        }
-        whole.extend_from_slice(&part);
-        recv.flow_control().release_capacity(part.len()).map_err(lost)?;
-    }
-    Ok(whole.freeze())
 }

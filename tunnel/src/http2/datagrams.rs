@@ -14,9 +14,8 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use tokio::time::timeout;
 
-use super::client::verdict;
+use super::exchange::{self, verdict};
 use super::receivers::{Receiver, Receivers};
-use super::{client, server};
 use crate::dial_error::DialError;
 use crate::payload::{InFlight, Payload};
 
@@ -141,7 +140,7 @@ impl DatagramRequest {
 
     /// Says why there is no socket.
     pub fn refuse(self, error: &DialError) {
-        server::refuse(self.respond, error);
+        exchange::refuse(self.respond, error);
     }
 
     /// Reads the target from an extended CONNECT; gives the response back with what is wrong with it.
@@ -185,7 +184,7 @@ fn uri(target: SocketAddr) -> Uri {
     let host = target.ip().to_string().replace(':', "%3A");
     let path = format!("{PATH}{host}/{}/", target.port());
     match PathAndQuery::try_from(path) {
-        Ok(path) => client::uri(path),
+        Ok(path) => exchange::uri(path),
         // digits, dots and escaped colons make a path
         Err(_) => Uri::default(),
     }

@@ -12,9 +12,9 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::client::{RequestError, body};
 use super::common::Common;
 use super::datagrams::DatagramRequest;
+use super::exchange::{RequestError, body, refuse};
 use super::heartbeat::Heartbeat;
 use super::overflow::{OverflowControl, OverflowTransport};
 use super::stream::TunnelStream;
@@ -22,14 +22,11 @@ use super::traffic::Metered;
 use super::windows::Windows;
 use super::{AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, FACTS_PATH, configure};
 use crate::coop::YieldOnce;
-use crate::dial_error::{DialError, PROXY_STATUS};
+use crate::dial_error::DialError;
 use crate::link::{OpenError, PROVE_DEADLINE};
 use crate::payload::Payload;
 use crate::send_scheduler::SchedulerDriver;
 use crate::transport::Stream;
-
-/// What the agent calls itself in `Proxy-Status`.
-const PROXY_NAME: &str = "kinject-agent";
 
 /// A tunnel at the agent's end.
 pub struct Server {
@@ -270,17 +267,6 @@ fn sort(request: Request<RecvStream>, respond: SendResponse<Payload>, common: &C
         (DNS_PATH | FACTS_PATH, _) => refuse(respond, StatusCode::METHOD_NOT_ALLOWED),
         _ => refuse(respond, StatusCode::NOT_FOUND),
     }
-}
-
-/// Says why a CONNECT of either kind failed.
-pub(super) fn refuse(mut respond: SendResponse<Payload>, error: &DialError) {
-    let mut response = Response::new(());
-    *response.status_mut() = error.status();
-    response
-        .headers_mut()
-        .insert(PROXY_STATUS, error.to_proxy_status(PROXY_NAME));
-    // It fails only when the relay has given up, and then nobody wants to know.
-    let _ = respond.send_response(response, true);
 }
 
 fn answer(mut respond: SendResponse<Payload>, status: StatusCode, media_type: &'static str, body: Bytes) {

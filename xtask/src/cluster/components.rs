@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::config::{NODE_ADDRESS, NODE_NAME, SERVICES};
-use super::pki::component_kubeconfig;
 use super::state::State;
 
 /// A program of the node.
@@ -84,7 +83,7 @@ fn controllers(state: &State) -> Component {
     let pki = state.path("pki");
     let pki = pki.display();
     let flags = vec![
-        kubeconfig_flag(&component_kubeconfig(state, "controllers")),
+        kubeconfig_flag(&state.kubeconfig_of("controllers")),
         format!("--service-account-private-key-file={pki}/tokens.key"),
         format!("--root-ca-file={pki}/ca.crt"),
         "--bind-address=127.0.0.1".to_owned(),
@@ -99,7 +98,7 @@ fn controllers(state: &State) -> Component {
 
 fn scheduler(state: &State) -> Component {
     let flags = vec![
-        kubeconfig_flag(&component_kubeconfig(state, "scheduler")),
+        kubeconfig_flag(&state.kubeconfig_of("scheduler")),
         "--bind-address=127.0.0.1".to_owned(),
         "--cert-dir=/run/kube-scheduler".to_owned(),
         "--leader-elect=false".to_owned(),
@@ -110,7 +109,7 @@ fn scheduler(state: &State) -> Component {
 
 fn kubelet(state: &State) -> Component {
     let flags = vec![
-        kubeconfig_flag(&component_kubeconfig(state, "kubelet")),
+        kubeconfig_flag(&state.kubeconfig_of("kubelet")),
         format!("--config={}", state.path("kubelet.yaml").display()),
         format!("--root-dir={}", state.path("kubelet").display()),
         format!("--hostname-override={NODE_NAME}"),

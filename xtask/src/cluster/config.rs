@@ -135,7 +135,7 @@ serializeImagePulls: false
 
 /// The connection tracking table belongs to the machine: its size and its times stay as they are.
 fn proxy(state: &State) -> String {
-    let kubeconfig = super::pki::component_kubeconfig(state, "proxy");
+    let kubeconfig = state.kubeconfig_of("proxy");
     let kubeconfig = kubeconfig.display();
     format!(
         "\

@@ -4,8 +4,6 @@
 //! Leaves are never their own authority, which rustls would refuse. Authorisation is by the names in the
 //! clients' certificates, as kubeadm has them, so RBAC means the same as on other clusters.
 
-use std::path::PathBuf;
-
 use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -60,21 +58,12 @@ pub(crate) fn write(state: &State) -> Result<()> {
 
     for (name, user, group) in CLIENTS {
         let signed = Leaf::client(user, group)?.signed(&issuer)?;
-        state.write_secret(&kubeconfig_name(name), &kubeconfig(&authority_pem, user, &signed))?;
+        state.write_secret(
+            &State::kubeconfig_name(name),
+            &kubeconfig(&authority_pem, user, &signed),
+        )?;
     }
     state.give_to_caller(&state.kubeconfig())
-}
-
-/// The kubeconfig of a component.
-pub(crate) fn component_kubeconfig(state: &State, name: &str) -> PathBuf {
-    state.path(&kubeconfig_name(name))
-}
-
-fn kubeconfig_name(name: &str) -> String {
-    match name {
-        "admin" => "kubeconfig".to_owned(),
-        other => format!("pki/{other}.kubeconfig"),
-    }
 }
 
 fn authority() -> Result<CertificateParams> {

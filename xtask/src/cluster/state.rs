@@ -38,6 +38,19 @@ impl State {
         self.folder.join(name)
     }
 
+    /// The kubeconfig of a component.
+    pub(crate) fn kubeconfig_of(&self, component: &str) -> PathBuf {
+        self.path(&Self::kubeconfig_name(component))
+    }
+
+    /// Its file's name.
+    pub(crate) fn kubeconfig_name(component: &str) -> String {
+        match component {
+            "admin" => "kubeconfig".to_owned(),
+            other => format!("pki/{other}.kubeconfig"),
+        }
+    }
+
     /// Credentials of the cluster's administrator, with everything in one file.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.path("kubeconfig")

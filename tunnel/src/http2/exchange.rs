@@ -1,0 +1,108 @@
+//! Requests and responses, as connections and datagrams make and read them at either end.
+
+use bytes::{Bytes, BytesMut};
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Response, StatusCode, Uri};
+
+use super::FACTS_BYTES;
+use crate::dial_error::{DialError, PROXY_STATUS};
+use crate::payload::Payload;
+
+/// What the agent calls itself in `Proxy-Status`.
+const PROXY_NAME: &str = "kinject-agent";
+
+/// A request that got no answer of use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The tunnel broke.
+    #[error("the tunnel to the cluster was lost")]
+    TunnelLost,
+    /// No nameserver answered in time.
+    #[error("the cluster's nameservers did not answer in time")]
+    TimedOut,
+    /// The agent refused or failed.
+    #[error("the agent answered {status}: {reason}")]
+    Failed {
+        /// HTTP status.
+        status: u16,
+        /// What the agent said.
+        reason: String,
+    },
+    /// The answer is not what was asked for.
+    #[error("the agent's answer is unusable: {0}")]
+    BadAnswer(String),
+}
+
+/// What stands for a whole connection, if the agent made it.
+pub(super) fn verdict(response: Response<RecvStream>) -> Result<RecvStream, DialError> {
+    if response.status() == StatusCode::OK {
+        return Ok(response.into_body());
+    }
+    Err(match response.headers().get(PROXY_STATUS) {
+        Some(status) => DialError::from_proxy_status(status),
+        None => DialError::Other(format!("the agent answered {}", response.status())),
+    })
+}
+
+pub(super) fn uri(path: PathAndQuery) -> Uri {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(Scheme::HTTP);
+    parts.authority = Some(Authority::from_static("agent"));
+    parts.path_and_query = Some(path);
+    // Scheme and authority are constants that make a URI with any path.
+    Uri::from_parts(parts).unwrap_or_default()
+}
+
+pub(super) async fn answered(
+    response: Result<Response<RecvStream>, h2::Error>,
+) -> Result<Response<RecvStream>, RequestError> {
+    let response = response.map_err(lost)?;
+    match response.status() {
+        StatusCode::OK => Ok(response),
+        StatusCode::GATEWAY_TIMEOUT => Err(RequestError::TimedOut),
+        status => {
+            let reason = body(&mut response.into_body(), FACTS_BYTES).await?;
+            let reason = String::from_utf8_lossy(&reason).trim().to_owned();
+            Err(RequestError::Failed {
+                status: status.as_u16(),
+                reason,
+            })
+        }
+    }
+}
+
+fn lost(error: h2::Error) -> RequestError {
+    match error.is_reset() && error.is_remote() {
+        true => RequestError::BadAnswer(error.to_string()),
+        false => RequestError::TunnelLost,
+    }
+}
+
+/// Reads a whole body of bounded length.
+pub(super) async fn body(recv: &mut RecvStream, limit: usize) -> Result<Bytes, RequestError> {
+    let mut whole = BytesMut::new();
+    while let Some(part) = recv.data().await {
+        let part = part.map_err(lost)?;
+        if whole.len() + part.len() > limit {
+            return Err(RequestError::BadAnswer(format!(
+                "it is longer than {limit} bytes"
+            )));
+        }
+        whole.extend_from_slice(&part);
+        recv.flow_control().release_capacity(part.len()).map_err(lost)?;
+    }
+    Ok(whole.freeze())
+}
+
+/// Says why a CONNECT of either kind failed.
+pub(super) fn refuse(mut respond: SendResponse<Payload>, error: &DialError) {
+    let mut response = Response::new(());
+    *response.status_mut() = error.status();
+    response
+        .headers_mut()
+        .insert(PROXY_STATUS, error.to_proxy_status(PROXY_NAME));
+    // It fails only when the relay has given up, and then nobody wants to know.
+    let _ = respond.send_response(response, true);
+}
