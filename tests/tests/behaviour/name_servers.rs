@@ -168,8 +168,8 @@ fn an_address_in_a_network_of_the_clusters_is_never_local_by_an_answer() {
     outcome(&[])
         .succeeded()
         .prints("-2 -2 ['10.20.0.1']\n")
-        .complains("hint: --local service.example ")
-        .complains("hint: --local pod.example ");
+        .complains("hint: add --local service.example ")
+        .complains("hint: add --local pod.example ");
     let expected = format!("['10.96.250.250'] ['{network}.250'] ['10.20.0.1']\n");
     outcome(&["--local", "*.example"]).succeeded().prints(&expected);
 }
