@@ -99,7 +99,7 @@ fn one_way_of_the_two_is_enough() -> Result<()> {
     };
     for (only, way) in [
         (PROXY, "(pod proxy)"),
-        (PORT_FORWARD, "(port-forward, no TLS inside)"),
+        (PORT_FORWARD, "(port-forward, no TLS inside; "),
     ] {
         let namespace = cluster.namespace("way", "restricted")?;
         let rules = [&SESSION[..], &[only]].concat();

@@ -133,7 +133,7 @@ fn with_port_forward_nobody_is_let_in_at_the_pods_address() {
 fn tls_can_be_demanded_inside_of_port_forward() {
     let Some(home) = Home::new() else { return };
     let flags = ["-v", "--transport", "port-forward", "--tls", "always"];
-    answered(&asking(&home, &flags), "port-forward, in TLS");
+    answered(&asking(&home, &flags), "port-forward, TLS");
     home.is_clean();
 }
 
