@@ -85,7 +85,19 @@ impl Everywhere {
     }
 
     async fn connect(&self, way: EndpointKind) -> Stream {
-        soon(self.endpoints[way as usize].connect()).await.unwrap()
+        let endpoint = &self.endpoints[way as usize];
+        soon(async {
+            loop {
+                match endpoint.connect().await {
+                    // the agent's queue is full, for which a Unix socket that does not block makes nobody wait (connect(2))
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                        tokio::task::yield_now().await
+                    }
+                    connected => return connected.unwrap(),
+                }
+            }
+        })
+        .await
     }
 
     /// A stranger who gets as far as one can without a key, and stops.
