@@ -134,10 +134,11 @@ fn in_pod(scene: &Scene, pod: Option<&BarePod>, program: &Program) -> Command {
     command
 }
 
-/// A port that nothing in the world of the places uses, another one for each server.
+/// A port that nothing in the world of the places uses, another one for each server, and below those that a kernel gives to
+/// sockets which ask for none (ip(7), `ip_local_port_range`): the agent's connections have them there.
 fn some_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let own = u16::try_from(std::process::id() % 1000).unwrap_or_default();
+    let own = u16::try_from(std::process::id() % 600).unwrap_or_default();
     20_000 + own * 20 + NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
