@@ -12,7 +12,7 @@ use netlink_packet_sock_diag::constants::{IPPROTO_TCP, IPPROTO_UDP};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -57,14 +57,13 @@ impl SessionListeners {
             Transport::Tcp => IPPROTO_TCP,
             Transport::Udp => IPPROTO_UDP,
         };
-        let nobody = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
         let found = self
             .inquiry()
-            .and_then(|inquiry| inquiry.socket(protocol, address, nobody));
+            .and_then(|inquiry| inquiry.receiver(protocol, address));
         match found {
-            Ok(found) if found.socket_id.source_address.to_canonical() == address.ip() => true,
-            Ok(found) => self.is_ours(found.inode),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Ok(None) => false,
+            Ok(Some(found)) if found.socket_id.source_address.to_canonical() == address.ip() => true,
+            Ok(Some(found)) => self.is_ours(found.inode),
             Err(error) => {
                 log::info!("the kernel does not tell who listens at {address}: {error}");
                 false
@@ -117,6 +116,7 @@ mod tests {
     use super::*;
     use kinject_protocol::environment;
     use std::io::{BufRead, BufReader};
+    use std::net::Ipv4Addr;
     use std::process::{Child, Command, Stdio};
 
     const STAND_IN: Ipv4Addr = Ipv4Addr::new(127, 106, 3, 4);

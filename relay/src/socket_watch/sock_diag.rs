@@ -42,12 +42,7 @@ pub(crate) fn read(message: &[u8]) -> io::Result<InetResponseHeader> {
 
 /// Whether somebody listens at this address, as far as the kernel tells.
 pub(crate) fn is_listened_at(address: SocketAddr) -> io::Result<bool> {
-    let nobody = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-    match Inquiry::open()?.inode(IPPROTO_TCP, address, nobody) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+    Ok(Inquiry::open()?.receiver(IPPROTO_TCP, address)?.is_some())
 }
 
 /// A socket for questions; each has a number of its own, which its answer repeats (netlink(7)).
@@ -70,13 +65,23 @@ impl Inquiry {
         self.socket(protocol, local, peer).map(|found| found.inode)
     }
 
-    /// The socket of this protocol that gets what `peer` sends to the address `local`.
-    pub(crate) fn socket(
+    /// The socket of this protocol that gets what comes to an address from whomever it is not connected to: one that listens, or
+    /// a datagram socket without a peer. None if nobody has such a one.
+    pub(crate) fn receiver(
         &self,
         protocol: u8,
-        local: SocketAddr,
-        peer: SocketAddr,
-    ) -> io::Result<InetResponseHeader> {
+        address: SocketAddr,
+    ) -> io::Result<Option<InetResponseHeader>> {
+        let nobody = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        match self.socket(protocol, address, nobody) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The socket of this protocol that gets what `peer` sends to the address `local`.
+    fn socket(&self, protocol: u8, local: SocketAddr, peer: SocketAddr) -> io::Result<InetResponseHeader> {
         let number = self.ask(protocol, local, peer)?;
         let mut answer = [0; MESSAGE];
         loop {
