@@ -78,10 +78,10 @@ impl Access {
         of_api_error(error, &self.server, what)
     }
 
-    /// The failure of a request that is not answered; `what` completes "does not say".
+    /// The failure of a request that is not answered; `what` completes "when asked".
     pub(crate) fn silence(&self, what: &str) -> Failure {
         Failure::passing(
-            format!("the cluster at {} does not say {what}", self.server),
+            format!("the cluster at {} does not answer when asked {what}", self.server),
             "check the way to it: run `kubectl get --raw /readyz` here",
         )
     }

@@ -97,7 +97,7 @@ async fn create_job(access: &Access, job: &Job, made: &Made) -> Result<AgentJob,
         made.borrow_mut().take();
     }
     let created = answer
-        .map_err(|_| does_not_answer(access, "Job"))?
+        .map_err(|_| access.silence("to create the agent's Job"))?
         .map_err(|error| match names_namespace_as_going(&error) {
             true => namespace_is_deleted(access),
             false => access.failure(&error, "create the agent's Job"),
@@ -211,19 +211,9 @@ async fn create_secret(
     let secrets: Api<Secret> = Api::namespaced(access.client.clone(), &access.namespace);
     timeout(CREATE_PATIENCE, secrets.create(&PostParams::default(), &secret))
         .await
-        .map_err(|_| does_not_answer(access, "Secret"))?
+        .map_err(|_| access.silence("to create the agent's Secret"))?
         .map_err(|error| access.failure(&error, "create the Secret with the agent's keys"))?;
     Ok(())
-}
-
-fn does_not_answer(access: &Access, kind: &str) -> Failure {
-    Failure::passing(
-        format!(
-            "the cluster at {} does not answer when asked to create the agent's {kind}",
-            access.server
-        ),
-        "check the way to it: run `kubectl get --raw /readyz` here",
-    )
 }
 
 fn was_cut_short(kind: &str) -> Failure {
