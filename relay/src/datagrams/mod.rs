@@ -200,9 +200,6 @@ impl Flows {
         if !is_carried(target.ip()) {
             return Ok(Reply::Failed(ConnectFailure::NetworkUnreachable));
         }
-        if !connect && target.port() == 0 {
-            return Ok(Reply::Failed(ConnectFailure::Invalid));
-        }
         let program = ProgramDatagrams::inspect_at(socket, None)?;
         let flow = match self.find(program.cookie, target) {
             Some(flow) => flow,
