@@ -155,14 +155,7 @@ fn spelt_as_asked(mut outcome: Outcome, name: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn found(addresses: &[&str]) -> Outcome {
-        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        Outcome::Found {
-            canonical: "web".into(),
-            addresses,
-        }
-    }
+    use crate::names::query::found_for_tests as found;
 
     #[test]
     fn a_kept_answer_is_spelt_as_the_question() {

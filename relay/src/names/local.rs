@@ -9,32 +9,27 @@
 //! that meanwhile libc is not asked at all. A server that passes questions on may be slow with one name and not with
 //! others: only one that does not answer a probe either is silent.
 
+mod name_server;
+
 use super::breaker::Breakers;
 use super::ptr;
 use crate::{log, words};
 use kinject_dns::PORT;
-use kinject_dns::message::{self, Code, Outgoing, Query};
+use kinject_dns::message::{self, Code, Query};
 use kinject_dns::resolv_conf::ResolvConf;
 use kinject_protocol::session::{Event, Report};
 use std::cell::RefCell;
 use std::future::Future;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::pin;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UdpSocket};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// The machine's resolver configuration.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-
-/// The longest datagram.
-const MAX_DATAGRAM: usize = 65_535;
 
 /// How long the cluster's "no" waits for this machine.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -57,9 +52,6 @@ const HEAD_START: Duration = Duration::from_millis(300);
 
 /// The same after libc's own: the first server has had that time already.
 const SHORT_HEAD_START: Duration = Duration::from_millis(100);
-
-/// When a question is asked once more, since datagrams get lost.
-const REPEAT: Duration = Duration::from_millis(400);
 
 /// How long libc may wait before the name servers are asked without it.
 const LIBCS_HEAD_START: Duration = Duration::from_millis(300);
@@ -156,13 +148,13 @@ impl LocalNames {
         let (server, asked) = (address.ip(), Instant::now());
         let query = Query::parse(question).ok()?;
         let answer = tokio::select! {
-            answer = exchange(address, &query) => answer,
+            answer = name_server::ask(address, &query) => answer,
             () = self.watch(address) => return None,
         };
         match &answer {
             Ok(_) => self.breakers.borrow_mut().answered(server, Instant::now()),
             // it costs whoever asks as little as an answer
-            Err(error) if is_of_the_server(error) && asked.elapsed() < SILENT => {
+            Err(error) if name_server::is_of_it(error) && asked.elapsed() < SILENT => {
                 self.breakers.borrow_mut().answered(server, Instant::now());
             }
             Err(_) => self.breakers.borrow_mut().failed(server, asked, Instant::now()),
@@ -193,7 +185,8 @@ impl LocalNames {
             let Ok(query) = Query::parse(&question) else {
                 return;
             };
-            if let Ok(Ok(_)) = timeout(LATEST.saturating_sub(PROBE), exchange(address, &query)).await {
+            if let Ok(Ok(_)) = timeout(LATEST.saturating_sub(PROBE), name_server::ask(address, &query)).await
+            {
                 self.breakers.borrow_mut().answered(server, Instant::now());
             }
         };
@@ -317,78 +310,12 @@ async fn name_servers() -> Vec<IpAddr> {
     servers.map(|server| server.ip()).collect()
 }
 
-async fn exchange(server: SocketAddr, query: &Query<'_>) -> io::Result<Vec<u8>> {
-    let question = query.outgoing(random_id()?);
-    let mut answer = over_udp(server, &question).await?;
-    if message::is_truncated(&answer) {
-        answer = over_tcp(server, &question).await?;
-    }
-    question.restore_id(&mut answer);
-    Ok(answer)
-}
-
-/// What does not answer this question is passed over: anybody may send to the port.
-async fn over_udp(server: SocketAddr, question: &Outgoing<'_>) -> io::Result<Vec<u8>> {
-    let any: IpAddr = match server {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).await?;
-    socket.connect(server).await?;
-    socket.send(question.bytes()).await?;
-    let mut buffer = vec![0; MAX_DATAGRAM];
-    let mut answer = pin!(async {
-        loop {
-            let length = socket.recv(&mut buffer).await?;
-            if question.is_answered_by(&buffer[..length]) {
-                return Ok(buffer[..length].to_vec());
-            }
-        }
-    });
-    match timeout(REPEAT, &mut answer).await {
-        Ok(answer) => answer,
-        Err(_) => {
-            socket.send(question.bytes()).await?;
-            answer.await
-        }
-    }
-}
-
-async fn over_tcp(server: SocketAddr, question: &Outgoing<'_>) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect(server).await?;
-    let length = u16::try_from(question.bytes().len()).map_err(io::Error::other)?;
-    // in one segment: some servers read no further than the length
-    stream
-        .write_all(&[&length.to_be_bytes(), question.bytes()].concat())
-        .await?;
-    let mut answer = vec![0; usize::from(stream.read_u16().await?)];
-    stream.read_exact(&mut answer).await?;
-    if question.is_answered_by(&answer) {
-        Ok(answer)
-    } else {
-        Err(io::Error::other("it answers another question"))
-    }
-}
-
-/// Whether an error comes from the machine that the server should be on (a port that nobody has, a connection that was reset), and
-/// not from this machine or a router, which have no way there.
-fn is_of_the_server(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof
-    )
-}
-
-/// An identifier that nobody can guess, as the source port.
-fn random_id() -> io::Result<u16> {
-    let mut id = [0; 2];
-    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
-    Ok(u16::from_be_bytes(id))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::name_server::REPEAT;
     use super::*;
+    use std::pin::pin;
+    use tokio::net::UdpSocket;
     use tokio::task::LocalSet;
 
     fn names() -> (LocalNames, mpsc::Receiver<Event>) {
@@ -432,24 +359,6 @@ mod tests {
             )
         };
         assert_eq!(LocalSet::new().run_until(both).await, (false, true));
-    }
-
-    /// The kernel says so at once, or after it has looked for a machine that is not there.
-    #[test]
-    fn an_error_on_the_way_to_a_server_is_no_word_of_it() {
-        for (error, expected) in [
-            (libc::ECONNREFUSED, true),
-            (libc::ECONNRESET, true),
-            (libc::EHOSTUNREACH, false),
-            (libc::ENETUNREACH, false),
-            (libc::ENETDOWN, false),
-            (libc::ETIMEDOUT, false),
-            (libc::EPERM, false),
-            (libc::EMFILE, false),
-        ] {
-            let error = io::Error::from_raw_os_error(error);
-            assert_eq!(is_of_the_server(&error), expected, "{error}");
-        }
     }
 
     /// A server that rests, after one more question was asked at this address.

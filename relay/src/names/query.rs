@@ -116,6 +116,16 @@ fn negative_ttl(message: &Message) -> Duration {
     soa.map_or(DEFAULT_TTL, |ttl| Duration::from_secs(ttl.into()))
 }
 
+/// Addresses of the name `web`.
+#[cfg(test)]
+pub(crate) fn found_for_tests(addresses: &[&str]) -> Outcome {
+    let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+    Outcome::Found {
+        canonical: "web".into(),
+        addresses,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -277,14 +277,7 @@ async fn look_up_by_libc(name: String) -> Option<Vec<IpAddr>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn found(addresses: &[&str]) -> Outcome {
-        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
-        Outcome::Found {
-            canonical: "web".into(),
-            addresses,
-        }
-    }
+    use crate::names::query::found_for_tests as found;
 
     #[test]
     fn one_familys_addresses_win_over_the_others_failure() {

@@ -1,0 +1,109 @@
+//! One question to one name server of this machine.
+
+use kinject_dns::message::{self, Outgoing, Query};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UdpSocket};
+use tokio::time::timeout;
+
+/// The longest datagram.
+const MAX_DATAGRAM: usize = 65_535;
+
+/// When a question is asked once more, since datagrams get lost.
+pub(super) const REPEAT: Duration = Duration::from_millis(400);
+
+/// Asks it over UDP, and over TCP where the answer was cut.
+pub(super) async fn ask(server: SocketAddr, query: &Query<'_>) -> io::Result<Vec<u8>> {
+    let question = query.outgoing(random_id()?);
+    let mut answer = over_udp(server, &question).await?;
+    if message::is_truncated(&answer) {
+        answer = over_tcp(server, &question).await?;
+    }
+    question.restore_id(&mut answer);
+    Ok(answer)
+}
+
+/// What does not answer this question is passed over: anybody may send to the port.
+async fn over_udp(server: SocketAddr, question: &Outgoing<'_>) -> io::Result<Vec<u8>> {
+    let any: IpAddr = match server {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).await?;
+    socket.connect(server).await?;
+    socket.send(question.bytes()).await?;
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    let mut answer = pin!(async {
+        loop {
+            let length = socket.recv(&mut buffer).await?;
+            if question.is_answered_by(&buffer[..length]) {
+                return Ok(buffer[..length].to_vec());
+            }
+        }
+    });
+    match timeout(REPEAT, &mut answer).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            socket.send(question.bytes()).await?;
+            answer.await
+        }
+    }
+}
+
+async fn over_tcp(server: SocketAddr, question: &Outgoing<'_>) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(server).await?;
+    let length = u16::try_from(question.bytes().len()).map_err(io::Error::other)?;
+    // in one segment: some servers read no further than the length
+    stream
+        .write_all(&[&length.to_be_bytes(), question.bytes()].concat())
+        .await?;
+    let mut answer = vec![0; usize::from(stream.read_u16().await?)];
+    stream.read_exact(&mut answer).await?;
+    if question.is_answered_by(&answer) {
+        Ok(answer)
+    } else {
+        Err(io::Error::other("it answers another question"))
+    }
+}
+
+/// Whether an error comes from the machine that the server should be on (a port that nobody has, a connection that was reset), and
+/// not from this machine or a router, which have no way there.
+pub(super) fn is_of_it(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof
+    )
+}
+
+/// An identifier that nobody can guess, as the source port.
+fn random_id() -> io::Result<u16> {
+    let mut id = [0; 2];
+    rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
+    Ok(u16::from_be_bytes(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel says so at once, or after it has looked for a machine that is not there.
+    #[test]
+    fn an_error_on_the_way_to_a_server_is_no_word_of_it() {
+        for (error, expected) in [
+            (libc::ECONNREFUSED, true),
+            (libc::ECONNRESET, true),
+            (libc::EHOSTUNREACH, false),
+            (libc::ENETUNREACH, false),
+            (libc::ENETDOWN, false),
+            (libc::ETIMEDOUT, false),
+            (libc::EPERM, false),
+            (libc::EMFILE, false),
+        ] {
+            let error = io::Error::from_raw_os_error(error);
+            assert_eq!(is_of_it(&error), expected, "{error}");
+        }
+    }
+}
