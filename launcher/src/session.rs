@@ -377,17 +377,16 @@ fn greeting(ready: &Ready, took: Duration) -> String {
 
 /// How the agent is reached, and what may surprise about it.
 fn transport(ready: &Ready) -> String {
-    let mut parts = vec![match ready.transport.as_str() {
+    let name = match ready.transport.as_str() {
         "proxy" => "pod proxy",
-        "direct" => "direct",
         other => other,
-    }];
-    match (ready.transport.as_str(), ready.tls) {
-        ("proxy", _) | ("direct", false) => {}
-        (_, true) => parts.push("TLS"),
-        (_, false) => parts.push("no TLS inside"),
-    }
-    let transport = parts.join(", ");
+    };
+    let tls = match (ready.transport.as_str(), ready.tls) {
+        ("proxy", _) | ("direct", false) => "",
+        (_, true) => ", TLS",
+        (_, false) => ", no TLS inside",
+    };
+    let transport = format!("{name}{tls}");
     match &ready.not_by_proxy {
         Some(reason) => format!("{transport}; {reason}"),
         None => transport,
