@@ -197,18 +197,15 @@ fn a_machine_whose_packet_filter_stops_simultaneous_opens_has_no_session_and_is_
     );
 }
 
-/// A server at its pod's address that is told to connect to itself.
-struct PodServer {
+/// A server that lives as long as its standard input, and ends well.
+struct Server {
     child: Child,
     input: Option<ChildStdin>,
     output: Lines<BufReader<ChildStdout>>,
 }
 
-impl PodServer {
-    fn start(session: &Session, name: &str) -> Self {
-        let program = python("pod_server.py").args(["10.96.0.10", "18080", name]);
-        let mut command = session.command(&program.path);
-        command.args(&program.arguments);
+impl Server {
+    fn start(command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -216,22 +213,15 @@ impl PodServer {
             .unwrap();
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut server = Self { child, input, output };
-        assert_eq!(server.says(), "listens True");
-        server
+        Self { child, input, output }
     }
 
     fn says(&mut self) -> String {
         self.output.next().unwrap().unwrap()
     }
-
-    fn asks_itself(&mut self) -> String {
-        write_line(self.input.as_mut().unwrap(), "");
-        self.says()
-    }
 }
 
-impl Drop for PodServer {
+impl Drop for Server {
     fn drop(&mut self) {
         drop(self.input.take());
         let status = self.child.wait();
@@ -239,6 +229,23 @@ impl Drop for PodServer {
             std::thread::panicking() || status.is_ok_and(|status| status.success()),
             "a server failed"
         );
+    }
+}
+
+/// A server at its pod's address that is told to connect to itself.
+struct PodServer(Server);
+
+impl PodServer {
+    fn start(session: &Session, name: &str) -> Self {
+        let program = python("pod_server.py").args(["10.96.0.10", "18080", name]);
+        let mut server = Server::start(session.command(&program.path).args(&program.arguments));
+        assert_eq!(server.says(), "listens True");
+        Self(server)
+    }
+
+    fn asks_itself(&mut self) -> String {
+        write_line(self.0.input.as_mut().unwrap(), "");
+        self.0.says()
     }
 }
 
@@ -263,35 +270,18 @@ sys.stdin.read()
 ";
 
 struct Host {
-    child: Child,
+    _server: Server,
     port: u16,
 }
 
 impl Host {
     fn start(mut command: Command, answer: &str, port: u16) -> Self {
-        let mut child = command
-            .args(["-SEc", HOST, answer, &port.to_string()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let port = line.trim_end().parse().unwrap();
-        Self { child, port }
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let status = self.child.wait();
-        assert!(
-            std::thread::panicking() || status.is_ok_and(|status| status.success()),
-            "a server failed"
-        );
+        let mut server = Server::start(command.args(["-SEc", HOST, answer, &port.to_string()]));
+        let port = server.says().parse().unwrap();
+        Self {
+            _server: server,
+            port,
+        }
     }
 }
 
