@@ -88,11 +88,6 @@ impl Connects {
         }
     }
 
-    /// Beats for the connects that wait, for as long as the session lives.
-    pub(crate) async fn tick(&self) -> Infallible {
-        self.handshakes.tick().await
-    }
-
     /// Looks for sockets that programs have closed meanwhile, for as long as the session lives.
     pub(crate) async fn watch(&self) -> Infallible {
         self.handshakes.watch().await

@@ -24,7 +24,6 @@ mod shutdown;
 mod socket_watch;
 #[cfg(test)]
 mod test_agent;
-mod ticker;
 mod trace;
 mod uninjectable;
 mod uplink;

@@ -260,8 +260,6 @@ async fn bring_up(
     });
     let watched = Rc::clone(&connects);
     tasks.spawn_local(async move { watched.watch().await });
-    let ticking = Rc::clone(&connects);
-    tasks.spawn_local(async move { ticking.tick().await });
     tasks.spawn_local(async move { flows.watch().await });
     for listener in control.listeners {
         tasks.spawn_local(Rc::clone(&dispatch).serve(listener));

@@ -10,7 +10,6 @@ use crate::dialer::Dialer;
 use crate::log;
 use crate::registry::{Connected, Registry, Waiter};
 use crate::socket_watch::connecting::ConnectingSockets;
-use crate::ticker::Ticker;
 use crate::words;
 use futures::FutureExt;
 use futures::future::LocalBoxFuture;
@@ -24,9 +23,9 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// How long a blocking connect waits for its answer at least; twice this time is the most. A signal that interrupts
-/// the program's connect is answered by then.
-const QUICK: Duration = Duration::from_millis(10);
+/// How long the relay keeps a blocking connect waiting for the far end's answer. A signal that interrupts the program's
+/// connect is answered by then.
+const QUICK: Duration = Duration::from_millis(20);
 
 /// The connects that wait for the agent, and what they need.
 pub(super) struct Handshakes {
@@ -36,8 +35,6 @@ pub(super) struct Handshakes {
     ports: DataPorts,
     /// The connects that programs may give up.
     connecting: ConnectingSockets,
-    /// Bounds how long a blocking connect waits for its answer.
-    ticker: Ticker,
 }
 
 /// What a program is told that waits for its call's answer.
@@ -75,13 +72,7 @@ impl Handshakes {
             registry,
             ports,
             connecting: ConnectingSockets::default(),
-            ticker: Ticker::new(QUICK),
         }
-    }
-
-    /// Beats for the connects that wait, for as long as the session lives.
-    pub(super) async fn tick(&self) -> Infallible {
-        self.ticker.run().await
     }
 
     /// Looks for sockets that programs have closed meanwhile, for as long as the session lives.
@@ -122,7 +113,7 @@ impl Handshakes {
             early = tokio::select! {
                 biased;
                 outcome = &mut dial => Poll::Ready(outcome),
-                () = self.ticker.wait() => Poll::Pending,
+                () = tokio::time::sleep(QUICK) => Poll::Pending,
             };
         }
         if let Poll::Ready(outcome) = early {
