@@ -3,6 +3,10 @@
 //! The Kubernetes client leaves Nagle's algorithm on (RFC 896; `TCP_NODELAY`, tcp(7)): a small write waits until the other
 //! end has acknowledged the one before, which it may put off for 40 ms. A tunnel is made of small writes. The client shows
 //! no socket, but it tells the addresses of a response's connection, by which the socket is found.
+//!
+//! For connects through an API server: without it a program makes 0.01 × as many connections with an echo by pod proxy,
+//! and 0.03 × by port-forward (22 in a second instead of 1,800 and 820). It costs a look through `/proc/self/fd` for each
+//! connection to the API server.
 
 use crate::log;
 use hyper_util::client::legacy::connect::HttpInfo;

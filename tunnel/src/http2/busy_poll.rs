@@ -6,6 +6,11 @@
 //! says to them. Where answers take longer, as from any cluster elsewhere, it stops after [`MAX_MISSES`] attempts in
 //! a row and then tries one of [`PROBE_INTERVAL`] occasions. Bulk transfers do not poll.
 //!
+//! For round trips and connects. Without it, by turns on an idle machine: a 1-byte round trip takes 1.75 × as long by pod
+//! proxy, 1.9 × by port-forward, 1.6 × over TCP and 1.5 × over a Unix socket, and a program makes 0.71, 0.88, 0.74 and
+//! 0.70 × as many connections with an echo in a second. It costs processor time: a program that exchanges bytes without a
+//! pause keeps the relay at 85 % of a processor instead of 20 to 40 %.
+//!
 //! Between two polls it calls `sched_yield(2)`, since the process that it waits for may need its processor: without that a
 //! program waited up to 45 µs for the relay that had just answered it.
 
