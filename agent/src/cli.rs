@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_with_a_key_serves_until_it_is_stopped() {
+    fn agent_with_a_key_has_no_grace_period() {
         let options = options("--listen unix:/run/a --listen=tcp:127.0.0.1:7 --key k");
         assert_eq!(options.listen.len(), 2);
         assert_eq!(options.grace, None);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_in_a_pod_leaves_after_the_grace() {
+    fn agent_with_a_session_identity_has_a_grace_period() {
         let line =
             "--listen-forward 127.0.0.1:7 --listen-proxy 0.0.0.0:8 --identity i --grace 5 --resolv-conf /r";
         let options = options(line);
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_named() {
+    fn missing_or_invalid_arguments_are_named_in_the_error() {
         assert_eq!(fault("--key k"), "it needs an endpoint to listen on");
         assert!(fault("--listen tcp:127.0.0.1:7").starts_with("it needs --key FILE"));
         assert_eq!(fault("--listen"), "--listen needs a value after it");

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_whose_fin_was_not_acknowledged_are_counted() {
+    fn sockets_with_an_unacknowledged_fin_are_counted() {
         let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
         let line = |state| {
             format!(

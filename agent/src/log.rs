@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_peers_words_are_one_line_that_no_terminal_obeys() {
+    fn peer_text_is_escaped_to_one_log_line() {
         let peer = "a\x1b]0;x\x07\nkinject-agent: listening on all\n";
         assert_eq!(
             said(format_args!("refused {peer}")),
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_counted_anew_after_a_while() {
+    fn log_line_count_restarts_after_the_period() {
         let (mut log, start) = (BoundedLog::default(), Instant::now());
         let counts: Vec<u32> = (0..1000).map(|_| log.count(start)).collect();
         assert_eq!((counts[0], counts[999]), (1, 1000));

@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     #[cfg(target_endian = "little")]
-    fn routes_of_ipv4_are_read_as_the_kernel_writes_them() {
+    fn ipv4_route_table_lines_are_parsed() {
         for (line, expected) in [
             (
                 "eth0\t00000000\t0100F40A\t0003\t0\t0\t0\t00000000\t0\t0\t0",
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_of_ipv6_are_read_as_the_kernel_writes_them() {
+    fn ipv6_route_table_lines_are_parsed() {
         let zero = "0".repeat(32);
         let route = |destination: &str, prefix: &str, flags: &str| {
             format!("{destination} {prefix} {zero} 00 {zero} 00000100 00000001 00000000 {flags}     eth0")
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_everywhere_or_nowhere_else_is_of_no_interest() {
+    fn default_loopback_link_local_and_multicast_routes_are_skipped() {
         for (address, prefix_length, expected) in [
             ("0.0.0.0", 0, false),
             ("127.0.0.0", 8, false),

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_counts_as_one_source_however_it_is_written() {
+    fn mapped_address_and_ipv6_prefix_count_as_one_source() {
         assert_eq!(source("10.0.0.7"), source("[::ffff:10.0.0.7]"));
         assert_ne!(source("10.0.0.7"), source("10.0.0.8"));
         assert_eq!(source("[2001:db8::1]"), source("[2001:db8::ffff:0:0:1]"));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_holds_all_it_may_displaces_its_own_oldest_and_nobody_else() {
+    fn source_at_its_limit_evicts_its_own_oldest_connection() {
         let unproven = Unproven::default();
         let mut relay = unproven.enter(source("10.0.0.1")).0;
         let mut strangers = fill(&unproven, source("10.0.0.2"), SLOTS_OF_A_SOURCE);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_may_hold_every_place_and_one_from_elsewhere_is_still_let_in() {
+    fn loopback_may_hold_every_slot_and_other_sources_still_enter() {
         let unproven = Unproven::default();
         let mut strangers = fill(&unproven, Source::Loopback, SLOTS);
         assert!(!strangers.iter_mut().any(evicted));
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_that_is_given_back_is_free_and_leaves_nothing() {
+    fn dropped_slot_is_freed_once() {
         let unproven = Unproven::default();
         for _ in 0..3 {
             let slots = fill(&unproven, source("10.0.0.1"), SLOTS_OF_A_SOURCE);

@@ -85,14 +85,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_upgrade_to_kinject_is_recognised_in_any_spelling() {
+    fn upgrade_to_kinject_is_recognised_in_any_case() {
         let head =
             "GET /x?y HTTP/1.1\r\nHost: a\r\nconnection: keep-alive, upgrade\r\nUPGRADE:kinject \r\n\r\n";
         assert!(asks_for_upgrade(head.as_bytes()));
     }
 
     #[test]
-    fn other_requests_are_not() {
+    fn requests_without_the_upgrade_are_refused() {
         for head in [
             "",
             "\r\n\r\n",
@@ -109,7 +109,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_head_is_judged_without_a_panic(head in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn any_request_head_is_parsed_without_a_panic(head in prop::collection::vec(any::<u8>(), 0..300)) {
             asks_for_upgrade(&head);
         }
     }
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_in_pieces_is_answered_with_101() {
+    async fn head_split_over_two_reads_is_answered_with_101() {
         let (result, answer) = upgraded(&[
             b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r",
             b"\n",
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn garbage_oversize_and_haste_are_closed_without_a_word() {
+    async fn garbage_oversize_or_early_data_is_closed_without_a_response() {
         let long = vec![b'a'; MAX_HEAD + 2000];
         let hasty = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r\nmore";
         for garbage in [b"\x16\x03\x01\r\n\r\n".as_slice(), &long, hasty, b"GET /"] {
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_head_is_closed_at_the_deadline() {
+    async fn incomplete_head_is_closed_at_the_deadline() {
         let (_ours, theirs) = tokio::io::duplex(1024);
         assert!(matches!(accept(Box::new(theirs)).await, Err(OpenError::TimedOut)));
     }

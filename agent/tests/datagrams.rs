@@ -38,7 +38,7 @@ async fn flow(tunnel: &Tunnel, target: SocketAddr) -> (UdpSocket, JoinHandle<Dat
 }
 
 #[tokio::test]
-async fn datagrams_keep_their_bounds_and_their_order_both_ways() {
+async fn datagrams_keep_boundaries_and_order_in_both_directions() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -66,7 +66,7 @@ async fn datagrams_keep_their_bounds_and_their_order_both_ways() {
 }
 
 #[tokio::test]
-async fn a_refusal_ends_the_stream_and_the_next_one_works() {
+async fn refused_datagram_ends_the_stream_and_the_next_stream_works() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -89,7 +89,7 @@ async fn a_refusal_ends_the_stream_and_the_next_one_works() {
 }
 
 #[tokio::test]
-async fn a_target_without_a_route_is_told_in_the_answer() {
+async fn broadcast_target_is_refused_with_permission_denied() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     // a broadcast needs a permission that the agent's socket does not have
@@ -100,7 +100,7 @@ async fn a_target_without_a_route_is_told_in_the_answer() {
 }
 
 #[tokio::test]
-async fn a_flow_that_is_given_up_closes_the_agents_socket() {
+async fn cancelled_flow_closes_the_agents_socket() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -120,7 +120,7 @@ async fn a_flow_that_is_given_up_closes_the_agents_socket() {
 }
 
 #[tokio::test]
-async fn a_flow_ends_when_nothing_has_moved_for_long() {
+async fn idle_flow_ends_after_its_timeout() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -133,7 +133,7 @@ async fn a_flow_ends_when_nothing_has_moved_for_long() {
 }
 
 #[tokio::test]
-async fn a_stalled_flow_holds_back_no_other() {
+async fn stalled_flow_does_not_block_other_flows() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -166,7 +166,7 @@ async fn a_stalled_flow_holds_back_no_other() {
 
 /// What the relay's end knows of a flow's window, and the agent does not, must not be all that is left of it.
 #[tokio::test]
-async fn a_flow_goes_on_when_many_connections_that_are_not_read_have_lowered_all_windows() {
+async fn flow_continues_after_unread_connections_lowered_all_windows() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let target = UdpSocket::bind("127.0.0.1:0").await.unwrap();

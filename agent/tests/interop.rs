@@ -32,7 +32,7 @@ fn connect(authority: &str) -> Request<()> {
 }
 
 #[tokio::test]
-async fn a_plain_client_connects_through_it() {
+async fn plain_http2_client_connects_through_the_agent() {
     let agent = Agent::start(&[]);
     let mut client = soon(client(&agent.socket(), &relay(&agent.key()))).await;
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -58,7 +58,7 @@ async fn a_plain_client_connects_through_it() {
 }
 
 #[tokio::test]
-async fn a_plain_client_is_told_why_by_proxy_status() {
+async fn refused_connect_returns_502_with_proxy_status() {
     let agent = Agent::start(&[]);
     let mut client = soon(client(&agent.socket(), &relay(&agent.key()))).await;
     let closed = TcpListener::bind("127.0.0.1:0")
@@ -76,7 +76,7 @@ async fn a_plain_client_is_told_why_by_proxy_status() {
 }
 
 #[tokio::test]
-async fn other_paths_and_methods_get_the_status_of_the_standard() {
+async fn unknown_paths_methods_and_media_types_return_their_http_status() {
     let agent = Agent::start(&[]);
     let mut client = soon(client(&agent.socket(), &relay(&agent.key()))).await;
     for (method, path, media_type, expected) in [

@@ -37,7 +37,7 @@ async fn until(what: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn a_dial_that_is_given_up_ends_at_the_agent_at_once() {
+async fn cancelled_dial_ends_at_the_agent_at_once() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     // A listener that takes no more: with its backlog full, further attempts get no answer.
@@ -68,7 +68,7 @@ async fn several_relays_are_served_at_once() {
 }
 
 #[tokio::test]
-async fn garbage_after_the_proof_ends_that_tunnel_alone() {
+async fn garbage_after_the_proof_ends_only_that_tunnel() {
     let agent = Agent::start(&[]);
     let (endpoint, identity) = (agent.socket(), relay(&agent.key()));
     let (good, _driver) = open(&endpoint, &identity).await;
@@ -87,7 +87,7 @@ async fn garbage_after_the_proof_ends_that_tunnel_alone() {
 }
 
 #[tokio::test]
-async fn sigterm_ends_it_cleanly_and_resets_what_is_open() {
+async fn sigterm_ends_the_agent_and_resets_open_connections() {
     if !support::enters_own_network() {
         return;
     }
@@ -105,7 +105,7 @@ async fn sigterm_ends_it_cleanly_and_resets_what_is_open() {
 }
 
 #[tokio::test]
-async fn what_programs_said_before_they_closed_is_delivered_though_relay_and_agent_end() {
+async fn bytes_before_close_are_delivered_after_relay_and_agent_end() {
     const MUCH: usize = 6_000_000;
     if !support::enters_own_network() {
         return;
@@ -139,7 +139,7 @@ async fn what_programs_said_before_they_closed_is_delivered_though_relay_and_age
 
 /// Who asks twice does not want to wait.
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once() {
+async fn second_signal_ends_the_agent_at_once() {
     if !support::enters_own_network() {
         return;
     }
@@ -186,7 +186,7 @@ fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn faults_at_the_start_are_named() {
+fn startup_errors_name_their_cause() {
     let (code, _, said) = run(&["--listen", "nowhere"]);
     assert_eq!(code, Some(2));
     assert!(
@@ -209,7 +209,7 @@ fn faults_at_the_start_are_named() {
 }
 
 #[test]
-fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+fn key_readable_by_others_is_refused_with_a_chmod_hint() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");
     support::write_key(&key);
@@ -227,7 +227,7 @@ fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
 }
 
 #[test]
-fn others_of_its_user_cannot_look_into_it() {
+fn same_user_processes_cannot_read_the_agents_memory() {
     let folder = tempfile::tempdir().unwrap();
     let (program, key) = (folder.path().join("kinject-agent"), folder.path().join("key"));
     kinject_test_support::program::copy(env!("CARGO_BIN_EXE_kinject-agent"), &program);
@@ -251,7 +251,7 @@ fn others_of_its_user_cannot_look_into_it() {
 }
 
 #[test]
-fn version_and_help_are_told() {
+fn version_and_help_are_printed_on_stdout() {
     let (code, said, _) = run(&["--version"]);
     assert_eq!(code, Some(0));
     assert!(

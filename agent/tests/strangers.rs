@@ -163,7 +163,7 @@ async fn at_once<T>(way: EndpointKind, what: impl Future<Output = T>) -> T {
 }
 
 #[tokio::test]
-async fn hundreds_of_idle_strangers_at_every_listener_do_not_keep_a_relay_out() {
+async fn relay_gets_in_while_idle_connections_fill_every_listener() {
     let everywhere = Everywhere::start();
     let mut strangers = Vec::new();
     for way in ENDPOINT_KINDS {
@@ -177,7 +177,7 @@ async fn hundreds_of_idle_strangers_at_every_listener_do_not_keep_a_relay_out() 
 }
 
 #[tokio::test]
-async fn strangers_who_stop_half_way_do_not_keep_a_relay_out() {
+async fn relay_gets_in_while_unfinished_handshakes_fill_every_listener() {
     let everywhere = Everywhere::start();
     let mut strangers = Vec::new();
     for way in ENDPOINT_KINDS {
@@ -192,7 +192,7 @@ async fn strangers_who_stop_half_way_do_not_keep_a_relay_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_that_goes_on_does_not_keep_a_relay_out() {
+async fn relay_gets_in_during_a_continuous_connection_flood() {
     let everywhere = Everywhere::start();
     for way in ENDPOINT_KINDS {
         let endpoint = everywhere.endpoints[way as usize].clone();
@@ -219,7 +219,7 @@ async fn a_flood_that_goes_on_does_not_keep_a_relay_out() {
 }
 
 #[tokio::test]
-async fn strangers_at_one_listener_displace_nobody_at_another() {
+async fn flood_at_one_listener_evicts_no_connection_of_another() {
     let everywhere = Everywhere::start();
     for way in ENDPOINT_KINDS {
         // it has not said a word when the flood begins elsewhere
@@ -236,7 +236,7 @@ async fn strangers_at_one_listener_displace_nobody_at_another() {
 }
 
 #[tokio::test]
-async fn the_oldest_stranger_gives_way_to_a_newcomer() {
+async fn new_connection_evicts_the_oldest_unproven_one() {
     let everywhere = Everywhere::start();
     let mut strangers = VecDeque::new();
     for _ in 0..STRANGERS {
@@ -253,7 +253,7 @@ async fn the_oldest_stranger_gives_way_to_a_newcomer() {
 }
 
 #[tokio::test]
-async fn a_flood_is_one_line_in_the_log_and_refusals_are_few() {
+async fn connection_flood_is_logged_once_and_refusals_are_limited() {
     let everywhere = Everywhere::start();
     for _ in 0..300 {
         let mut stream = everywhere.connect(EndpointKind::Tcp).await;

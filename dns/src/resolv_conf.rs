@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_on_a_link_is_asked_where_its_interface_is_known_and_does_not_count_elsewhere() {
+    fn link_local_server_is_used_only_where_its_interface_is_known() {
         let conf = ResolvConf::parse(
             "nameserver fe80::1%eth0\nnameserver 1.1.1.1\nnameserver ::1\nnameserver 2.2.2.2\nnameserver 127.0.0.1%lo\n",
         );
@@ -214,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_says_nothing_whatever_is_in_it() {
+    fn comment_lines_are_ignored() {
         let text = "#search a\n; options ndots:3\n#nameserver 1.1.1.1\n  # nameserver 1.1.1.1\n";
         assert_eq!(ResolvConf::parse(text), ResolvConf::default());
     }
 
     proptest! {
         #[test]
-        fn any_file_is_read_within_glibcs_limits(text in "((search|domain|nameserver|options)[ :%.a-z0-9]{0,40}\n?|.{0,20}\n){0,20}") {
+        fn any_file_is_parsed_within_glibcs_limits(text in "((search|domain|nameserver|options)[ :%.a-z0-9]{0,40}\n?|.{0,20}\n){0,20}") {
             let conf = ResolvConf::parse(&text);
             prop_assert!(conf.ndots <= MAX_NDOTS && (1..=5).contains(&conf.attempts));
             prop_assert!((1..=MAX_SERVERS).contains(&conf.name_servers(|_| None).len()));

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn every_character_that_is_obeyed_or_not_seen_is_escaped() {
+    fn control_and_invisible_characters_are_escaped() {
         for c in (0..=u32::from(char::MAX)).filter_map(char::from_u32) {
             let shown = line(c);
             assert!(!shown.contains(is_dangerous), "{:x}: {shown:?}", u32::from(c));
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_any_script_is_shown_as_it_is() {
+    fn printable_text_of_any_script_is_unchanged() {
         for text in [
             r#"jobs.batch is forbidden: User "a" cannot create resource "jobs" \ 'x'"#,
             "Erreur\u{a0}: accès refusé",
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_can_be_read_from_what_is_shown() {
+    fn escaped_text_shows_every_character_of_the_original() {
         assert_eq!(
             line("no\r\n\n\thint: \x1b[31mobey\x1b]0;me\x07\u{9b}2J\u{202e}"),
             r"no\r\n\n\thint: \u{1b}[31mobey\u{1b}]0;me\u{7}\u{9b}2J\u{202e}"
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_megabytes_is_cut_and_no_escape_in_the_middle() {
+    fn long_text_is_cut_between_characters_and_escapes() {
         let shown = line("e".repeat(5 << 20));
         assert_eq!(shown, format!("{}...", "e".repeat(LONGEST - 3)));
         let shown = line("\x1b".repeat(LONGEST));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_in_a_command_is_one_word_whatever_it_holds() {
+    fn name_with_special_characters_is_quoted_as_one_shell_word() {
         assert_eq!(word("kinject-agent-0123abcd"), "kinject-agent-0123abcd");
         assert_eq!(word("x; reboot"), "'x; reboot'");
         assert_eq!(word("x'$(reboot)\n"), r"'x'\''$(reboot)\n'");
@@ -228,7 +228,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_gets_a_control_character_or_a_second_line_through(
+        fn any_text_becomes_one_line_without_control_characters(
             text in "(?s).*",
             more in any::<Vec<u8>>(),
         ) {
@@ -239,7 +239,7 @@ mod tests {
         }
 
         #[test]
-        fn what_one_process_escaped_another_prints_as_it_is(text in "(?s).*") {
+        fn escaped_text_is_unchanged_when_escaped_again(text in "(?s).*") {
             let once = line(&text);
             prop_assert_eq!(line(&once), once.clone());
             prop_assert_eq!(bytes(once.as_bytes()), once);

@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connect_in_progress_is_known_from_its_answer_to_its_end() {
+    async fn connect_in_progress_is_registered_until_it_is_dropped() {
         run(async {
             let (connects, _reconnector) = without_a_tunnel(Vec::new()).await;
             // not blocking
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn failed_connect_leaves_nothing_to_go_on() {
+    async fn failed_connect_returns_no_connection() {
         run(async {
             let (connects, reconnector) = without_a_tunnel(Vec::new()).await;
             // the session ends
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connect_that_a_rule_makes_local_is_left_to_this_machine() {
+    async fn connect_covered_by_a_local_rule_is_left_to_this_machine() {
         run(async {
             let rule = Rule::new(Egress::Local, "10.96.0.0/16", None).unwrap();
             let (connects, _reconnector) = without_a_tunnel(vec![rule]).await;

@@ -90,8 +90,7 @@ mod tests {
     use tokio::task::LocalSet;
 
     #[tokio::test]
-    async fn a_dial_of_a_program_that_outlives_the_session_fails_instead_of_asking_the_closed_tunnel_for_ever()
-     {
+    async fn dial_after_the_session_ended_returns_tunnel_lost() {
         let test = async {
             let agent = TestAgent::start().await;
             let (events, _unheard) = mpsc::channel(8);

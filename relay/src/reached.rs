@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_notice_says_whether_it_is_the_same_agent_and_why_it_is_not() {
+    fn reconnect_notice_names_the_pod_and_why_it_changed() {
         let same = Reached::SamePod("agent-x".to_owned()).again_after(3.12);
         assert_eq!(
             same,

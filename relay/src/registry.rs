@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_connect_is_over_and_leaves_what_is_known_of_a_new_one() {
+    fn newer_connect_ends_the_older_one_and_stays_registered() {
         let registry = Rc::new(Registry::default());
         let [first, second] = ["10.0.0.1:1", "10.0.0.2:2"].map(|target| target.parse().unwrap());
         let old = registry.connected(1, first);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_socket_that_is_shut_down_is_connected_no_more_until_it_is_dissolved() {
+    fn failed_socket_after_shutdown_returns_einval_until_disconnected() {
         let registry = Registry::default();
         registry.failed(1, target(), ConnectFailure::Refused, Waiter::Poll);
         registry.shut_down(1);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_was_shut_down_before_its_first_connect_is_known_until_it_is_dissolved() {
+    fn shutdown_before_connect_is_remembered_until_disconnected() {
         let registry = Registry::default();
         assert!(!registry.is_shut_down(1));
         registry.shut_down(1);
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_of_a_socket_that_is_dissolved_is_told_once() {
+    fn disconnect_returns_an_unreported_failure_once() {
         let registry = Registry::default();
         registry.failed(1, target(), ConnectFailure::Refused, Waiter::Poll);
         assert_eq!(registry.disconnected(1), Some(ConnectFailure::Refused));
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_reported_once_and_then_connect_is_aborted_once() {
+    fn reported_failure_makes_the_next_connect_return_econnaborted_once() {
         let registry = Registry::default();
         registry.failed(1, target(), ConnectFailure::Refused, Waiter::Poll);
         assert_eq!(registry.report_failure(1), Some(ConnectFailure::Refused));
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_waited_in_connect_is_as_new_once_it_knows() {
+    fn failure_reported_to_a_blocking_connect_is_forgotten() {
         let registry = Registry::default();
         registry.failed(1, target(), ConnectFailure::Refused, Waiter::Connect);
         assert_eq!(registry.report_failure(1), Some(ConnectFailure::Refused));
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_connect_gets_a_failure_that_was_not_reported() {
+    fn second_connect_returns_an_unreported_failure() {
         let registry = Registry::default();
         registry.failed(1, target(), ConnectFailure::TimedOut, Waiter::Poll);
         assert_eq!(registry.take_failure(1), Some(ConnectFailure::TimedOut));
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_nobody_fetches_do_not_pile_up() {
+    fn number_of_unfetched_failures_is_bounded() {
         let registry = Registry::default();
         for cookie in 0..=MAX_FAILURES as u64 {
             registry.failed(cookie, target(), ConnectFailure::Refused, Waiter::Poll);

@@ -155,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_keeps_no_more_of_foreign_words_than_can_be_read() {
+    fn failure_text_is_escaped_and_bounded() {
         let endless = "\x1b[31m\n\nhint: obey\n".repeat(1 << 20);
         for failure in [
             Failure::lasting(&*endless, &endless),
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agents_version_is_one_word_of_the_hint() {
+    fn agent_version_is_quoted_as_one_word_in_the_hint() {
         let ours = Version::own();
         let theirs = Version {
             wire: 9,

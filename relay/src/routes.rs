@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_follows_its_name_until_the_cluster_gives_the_address() {
+    fn locally_learned_address_is_local_until_the_cluster_returns_it() {
         let routes = Routes::default();
         let address: IpAddr = "192.0.2.7".parse().unwrap();
         assert!(!routes.is_local(address));
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_in_a_network_of_the_clusters_is_local_by_a_rule_alone() {
+    fn address_in_a_cluster_network_is_local_only_by_a_rule() {
         let routes = routes(&[(Egress::Local, "10.96.0.7")]);
         let networks =
             |list: &[&str]| -> Vec<IpNet> { list.iter().map(|network| network.parse().unwrap()).collect() };
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_for_a_name_holds_for_the_addresses_that_it_was_found_to_have() {
+    fn name_rule_covers_the_addresses_learned_for_the_name() {
         let routes = routes(&[
             (Egress::Local, "*.office.test"),
             (Egress::Remote, "db.test:5432"),
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_this_machines_is_local_unless_a_rule_says_otherwise_or_the_cluster_gave_it() {
+    fn interface_address_is_local_unless_a_rule_or_the_cluster_claims_it() {
         // loopback never comes here, and is the one address that is every machine's
         let own = "127.0.0.1:80";
         let decided = |routes: &Routes| {
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pods_address_means_the_sessions_programs_and_its_name_is_the_clusters() {
+    fn pod_address_leads_to_the_session_and_its_name_to_the_cluster() {
         let routes = routes(&[(Egress::Remote, "10.244.0.5:443")]);
         let [v4, v6] = ["10.244.0.5", "fd00::5"].map(|address| address.parse().unwrap());
         let session = SessionAddresses::of(5);
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn where_others_stand_beside_an_agent_its_address_is_theirs_unless_the_session_listens_there() {
+    fn shared_agent_address_is_remote_unless_the_session_listens_there() {
         let routes = beside_others();
         let cause = |listener: &std::net::TcpListener, transport| {
             let port = listener.local_addr().unwrap().port();
@@ -452,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_session_answers_questions_for_names_no_program_does() {
+    fn name_server_address_is_never_taken_for_a_programs() {
         let routes = beside_others();
         let by_rule = self::routes(&[(Egress::Local, "10.0.0.0/8")]);
         let by_rule = by_rule.with_name_servers(vec!["10.244.0.5".parse().unwrap()]);
@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_wins_over_what_was_learnt() {
+    fn rule_wins_over_a_learned_address() {
         let routes = routes(&[(Egress::Remote, "192.0.2.0/24")]);
         routes.learned_locally(
             "a",

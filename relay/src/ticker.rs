@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_beats_while_nobody_waits() {
+    async fn ticker_without_waiters_does_not_tick() {
         let ticker = Ticker::new(Duration::from_millis(10));
         tokio::select! {
             ended = ticker.run() => match ended {},

@@ -233,7 +233,7 @@ mod tests {
     use kinject_protocol::rules::Rule;
 
     #[test]
-    fn a_line_tells_all_of_a_call() {
+    fn trace_line_holds_call_target_rule_egress_and_result() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let rule = Rule::new(Egress::Local, "*.office.test", None).unwrap();
         let routes = Rc::new(Routes::new(vec![rule]));
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_any_bytes_is_one_column_of_one_line() {
+    fn name_of_any_bytes_is_escaped_to_one_column() {
         let file = tempfile::NamedTempFile::new().unwrap();
         // names are kept for the sake of rules
         let rule = Rule::new(Egress::Remote, "10.96.0.0/16", None).unwrap();
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_wish_nothing_is_traced() {
+    fn disabled_trace_records_nothing() {
         let trace = Trace::open(None, Rc::default()).unwrap();
         assert!(trace.lookup(b"web").0.is_none());
         trace

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_told_of_once_for_each_reason() {
+    fn program_is_reported_once_for_each_blocker() {
         let (events, mut heard) = mpsc::channel(MOST);
         let reports = UninjectableReports::new(events, Path::new("/opt/with space/libkinject_preload.so"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_any_bytes_is_told_of_in_one_line() {
+    fn path_of_any_bytes_is_reported_in_one_line() {
         let (events, mut heard) = mpsc::channel(1);
         let reports = UninjectableReports::new(events, Path::new("/opt/with space/libkinject_preload.so"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

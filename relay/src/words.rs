@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_cannot_be_found_fail_with_the_word_of_the_function_that_asked() {
+    fn name_failure_is_named_as_the_calling_function_returns_it() {
         for failure in NameFailure::ALL {
             assert!(name_failure(failure, Purpose::AddressInfo).starts_with("EAI_"));
             assert_eq!(name_failure(failure, Purpose::HostEntry), h_errno(failure));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_connection_is_a_sentence() {
+    fn connection_end_names_its_cause_and_byte_counts() {
         let ended = |end| {
             connection_end(&SpliceOutcome {
                 sent: 5,

@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_heavy_connection_left_between_other_blocks_goes_back() {
+    async fn end_of_a_heavy_connection_returns_memory_to_the_kernel() {
         let resident_kib = || -> u64 {
             let status = std::fs::read_to_string("/proc/self/status").unwrap();
             let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -48,7 +48,7 @@ mod tests {
     use std::rc::Rc;
 
     #[tokio::test]
-    async fn who_steps_back_comes_after_those_that_are_ready() {
+    async fn yield_to_ready_runs_ready_tasks_first() {
         let order = Rc::new(RefCell::new(Vec::new()));
         let local = tokio::task::LocalSet::new();
         let (first, second) = (Rc::clone(&order), Rc::clone(&order));

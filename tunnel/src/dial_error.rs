@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_crosses_the_tunnel_unchanged() {
+    fn dial_errors_survive_the_proxy_status_round_trip() {
         for error in every_error() {
             let value = error.to_proxy_status("kinject-agent");
             assert_eq!(DialError::from_proxy_status(&value), error, "{value:?}");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_are_those_of_the_standard() {
+    fn dial_errors_use_the_tokens_of_rfc_9209() {
         let written = |error: DialError| {
             error
                 .to_proxy_status("kinject-agent")
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_other_proxies_are_understood() {
+    fn proxy_status_of_other_proxies_is_parsed() {
         let read = |value: &'static str| DialError::from_proxy_status(&HeaderValue::from_static(value));
         assert_eq!(
             read("a; error=dns_timeout"),
@@ -277,14 +277,14 @@ mod tests {
     }
 
     #[test]
-    fn no_agent_can_claim_that_the_tunnel_is_lost() {
+    fn tunnel_lost_claimed_by_an_agent_becomes_other() {
         let claimed = DialError::TunnelLost.to_proxy_status("kinject-agent");
         let read = DialError::from_proxy_status(&claimed);
         assert_eq!(read, DialError::Other(DialError::TunnelLost.to_string()));
     }
 
     #[test]
-    fn every_errno_of_connect_becomes_the_error_of_that_name() {
+    fn connect_errno_maps_to_its_dial_error() {
         for (errno, expected) in [
             (libc::ECONNREFUSED, DialError::Refused),
             (libc::ETIMEDOUT, DialError::TimedOut),
@@ -314,7 +314,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_can_be_sent(text in ".{0,400}") {
+        fn any_error_text_is_a_valid_header_value(text in ".{0,400}") {
             let value = DialError::Other(text).to_proxy_status("kinject-agent");
             prop_assert!(DialError::from_proxy_status(&value) != DialError::Refused);
         }

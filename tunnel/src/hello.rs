@@ -149,20 +149,20 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_hello_survives_the_wire() {
+    fn hello_decodes_to_what_was_encoded() {
         let hello = Hello::new(SessionId::random());
         assert_eq!(Hello::decode(&hello.encode()), Some(hello));
     }
 
     #[test]
-    fn a_hello_of_a_later_wire_version_is_still_read() {
+    fn hello_of_a_later_wire_version_is_decoded() {
         let mut bytes = Hello::new(SessionId::random()).encode();
         bytes[8..10].copy_from_slice(&999_u16.to_be_bytes());
         assert_eq!(Hello::decode(&bytes).unwrap().version.wire, 999);
     }
 
     #[test]
-    fn a_wrong_magic_length_padding_or_control_character_is_no_hello() {
+    fn wrong_magic_length_padding_or_control_character_is_not_a_hello() {
         let good = Hello::new(SessionId::random()).encode();
         for (at, value) in [(0, b'K'), (7, 1), (10, 1), (11, 33), (12, 0x1b), (43, 1)] {
             let mut bad = good;
@@ -173,7 +173,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_decodes_encodes_to_the_same_bytes(tail in prop::collection::vec(any::<u8>(), HELLO_BYTES)) {
+        fn decoded_hello_encodes_to_the_same_bytes(tail in prop::collection::vec(any::<u8>(), HELLO_BYTES)) {
             let mut bytes: [u8; HELLO_BYTES] = tail.try_into().unwrap();
             bytes[..8].copy_from_slice(MAGIC);
             bytes[10] = 0;

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_third_large_block_waits_until_the_transport_has_taken_one() {
+    fn third_large_block_waits_until_the_transport_has_taken_one() {
         let driver = SchedulerDriver::new();
         let mut waiters = [(); 4].map(|()| driver.scheduler().waiter());
         let [first, second, third, fourth] = &mut waiters;
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_without_stream_window_returns_its_permit_when_the_transport_is_flushed() {
+    fn block_without_stream_window_returns_its_permit_at_the_next_flush() {
         let mut driver = SchedulerDriver::new();
         let mut waiters = [(); 5].map(|()| driver.scheduler().waiter());
         // Uses every permit that there is, and tells which waiters got them.
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unused_permit_goes_to_the_next_waiter_and_is_returned_once() {
+    fn unused_permit_goes_to_the_next_waiter_and_is_returned_once() {
         let mut driver = SchedulerDriver::new();
         let mut waiters = [(); 4].map(|()| driver.scheduler().waiter());
         let [first, second, third, fourth] = &mut waiters;

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_record_is_what_the_api_servers_tls_carries_in_one_record() {
+    async fn full_tls_record_takes_16_kib_on_the_wire() {
         let whole = 16 * 1024;
         assert_eq!(records_of(4 * RECORD_BYTES).await, [whole; 4]);
         assert_eq!(records_of(WRITE_BYTES).await, [whole; WRITE_BYTES / RECORD_BYTES]);

@@ -102,7 +102,7 @@ async fn send(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn in_tls_nothing_that_is_said_can_be_read_on_the_way() {
+async fn tls_bytes_cannot_be_read_in_transit() {
     let (ours, theirs, middle) = Middle::new();
     let world = World::secured(Box::new(ours), Box::new(theirs), Security::Tls).await;
     let (mut program, mut service, _relay) = world.connection().await;
@@ -112,7 +112,7 @@ async fn in_tls_nothing_that_is_said_can_be_read_on_the_way() {
 }
 
 #[tokio::test]
-async fn in_tls_a_byte_that_is_changed_or_inserted_breaks_the_tunnel_and_reaches_nobody() {
+async fn modified_or_injected_tls_byte_breaks_the_tunnel_and_is_not_delivered() {
     for deed in [Deed::Change, Deed::Inject] {
         for upwards in [true, false] {
             let (ours, theirs, middle) = Middle::new();
@@ -137,7 +137,7 @@ async fn in_tls_a_byte_that_is_changed_or_inserted_breaks_the_tunnel_and_reaches
 
 /// Why networks need TLS, and what shows that the man in the middle of these tests is one.
 #[tokio::test]
-async fn behind_a_proof_bytes_can_be_read_and_inserted_on_the_way() {
+async fn bytes_after_a_proof_can_be_read_and_injected_in_transit() {
     let (ours, theirs, middle) = Middle::new();
     let world = World::secured(Box::new(ours), Box::new(theirs), Security::Proof).await;
     let (mut program, mut service, _relay) = world.connection().await;

@@ -38,13 +38,13 @@ async fn transfer_both_ways(world: &World, bytes: u32) {
 }
 
 #[tokio::test]
-async fn a_large_transfer_both_ways_arrives_whole() {
+async fn large_transfer_in_both_directions_arrives_complete() {
     transfer_both_ways(&World::new().await, 20_000_003).await;
 }
 
 /// Neither end can write what it has to say about the transfer, and each has to read meanwhile.
 #[tokio::test]
-async fn a_transfer_both_ways_survives_a_transport_that_holds_little() {
+async fn transfer_in_both_directions_completes_over_a_small_transport_buffer() {
     for held in [512, 4096, 70_000, 600_000] {
         let (ours, theirs) = tokio::io::duplex(held);
         let world = World::between(Box::new(ours), Box::new(theirs)).await;
@@ -53,7 +53,7 @@ async fn a_transfer_both_ways_survives_a_transport_that_holds_little() {
 }
 
 #[tokio::test]
-async fn a_reader_that_stalls_holds_back_its_own_writer_and_nobody_else() {
+async fn stalled_reader_blocks_only_its_own_writer() {
     let world = World::new().await;
     let (_stalled, mut writer, _relay) = world.connection().await;
     let taken = fill(&mut writer).await;
@@ -89,7 +89,7 @@ async fn transfer(writer: &mut TcpStream, reader: &mut TcpStream, bytes: usize) 
 }
 
 #[tokio::test]
-async fn readers_that_stall_among_fast_ones_take_bounded_memory_and_cost_the_others_nothing() {
+async fn stalled_readers_use_bounded_memory_and_do_not_slow_others() {
     const STALLED: u64 = 8;
     // so that the bytes taken differ by what is ours
     let world = World::with_buffers(Buffers::Fixed).await;
@@ -140,7 +140,7 @@ async fn stalled(world: &World, count: usize) -> (Vec<TcpStream>, Vec<TcpStream>
 }
 
 #[tokio::test]
-async fn what_hundreds_of_programs_do_not_read_is_bounded_and_costs_another_nothing() {
+async fn unread_bytes_of_hundreds_of_programs_are_bounded_and_slow_no_other() {
     const STALLED: usize = 200;
     let world = World::with_buffers(Buffers::Small).await;
     let (programs, services, all) = stalled(&world, STALLED).await;
@@ -165,7 +165,7 @@ async fn what_hundreds_of_programs_do_not_read_is_bounded_and_costs_another_noth
 
 /// The other end knows of no more than two thirds of such a connection's window, which is more than is left of it.
 #[tokio::test]
-async fn connections_that_rested_while_windows_were_lowered_far_go_on() {
+async fn idle_connections_continue_after_all_windows_were_lowered() {
     let world = World::with_buffers(Buffers::Small).await;
     let mut resting = Vec::new();
     for mib in [0, 1, 2, 3] {
@@ -184,7 +184,7 @@ async fn connections_that_rested_while_windows_were_lowered_far_go_on() {
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_on_gets_everything() {
+async fn reader_that_resumes_receives_every_byte() {
     let world = World::new().await;
     let (mut program, mut service, _relay) = world.connection().await;
     let written = fill(&mut service).await;
@@ -201,7 +201,7 @@ async fn a_reader_that_goes_on_gets_everything() {
 }
 
 #[tokio::test]
-async fn tiny_writes_to_a_reader_that_stalls_arrive_whole() {
+async fn tiny_writes_to_a_stalled_reader_arrive_complete() {
     let world = World::new().await;
     let (mut program, mut service, _relay) = world.connection().await;
     fill(&mut service).await;

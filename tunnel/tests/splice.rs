@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 #[tokio::test]
-async fn each_direction_ends_by_itself() {
+async fn half_close_ends_each_direction_independently() {
     let mut world = World::new().await;
     let (mut program, mut service, relay) = world.connection().await;
     program.write_all(b"question").await.unwrap();
@@ -39,7 +39,7 @@ async fn each_direction_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn a_program_that_has_closed_is_a_fin_to_the_service() {
+async fn closed_program_sends_a_fin_to_the_service() {
     closed_program(World::new().await).await;
     let world = World::new().await;
     world.tunnel.coalesce_closes();
@@ -80,7 +80,7 @@ async fn closed_program(mut world: World) {
 }
 
 #[tokio::test]
-async fn what_a_program_said_before_it_closed_arrives_also_at_a_service_that_takes_its_time() {
+async fn bytes_before_close_arrive_at_a_slow_service() {
     // as much as is under way at once, and more
     for said in [100, 3_000_000, 30_000_000] {
         let mut world = World::new().await;
@@ -103,7 +103,7 @@ async fn what_a_program_said_before_it_closed_arrives_also_at_a_service_that_tak
 
 /// Whoever waits for a relay's connections to end waits for what programs said, and not for services to close.
 #[tokio::test]
-async fn a_connection_whose_program_has_closed_is_over_when_everything_has_left() {
+async fn connection_of_a_closed_program_ends_when_all_bytes_have_left() {
     for (said, gathers) in [
         (100, false),
         (100, true),
@@ -128,7 +128,7 @@ async fn a_connection_whose_program_has_closed_is_over_when_everything_has_left(
 
 /// Half-closed at first, and closed when the session ends: nobody waits for the service then.
 #[tokio::test]
-async fn a_connection_that_is_found_closed_at_last_is_over_though_its_service_says_nothing() {
+async fn half_closed_connection_ends_when_the_last_check_finds_it_closed() {
     let world = World::new().await;
     let service = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = service.local_addr().unwrap().to_string();
@@ -207,7 +207,7 @@ async fn bytes_before_a_reset_arrive_before_it() {
 }
 
 #[tokio::test]
-async fn an_answer_to_a_request_that_is_not_read_arrives_before_the_reset() {
+async fn answer_to_an_unread_request_arrives_before_the_reset() {
     let world = World::new().await;
     let (mut program, mut service, _relay) = world.connection().await;
     // The service answers early and closes with the request unread, which makes its kernel send a reset.
@@ -297,7 +297,7 @@ async fn a_reset_is_noticed_while_others_have_much_to_send() {
 }
 
 #[tokio::test]
-async fn what_came_before_a_reset_is_delivered_also_where_the_other_direction_waits_for_others() {
+async fn bytes_before_a_reset_arrive_while_the_other_direction_is_blocked() {
     // here it is the agent that is not listened to
     let (agents, relays, gate) = with_gate();
     let mut world = World::between(Box::new(relays), Box::new(agents)).await;
@@ -353,7 +353,7 @@ async fn orphaned(world: &World, bytes: usize) -> TcpStream {
 const MUCH: usize = 4 << 20;
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_takes_nothing_from_a_program_that_is_gone_is_given_up_after_minutes() {
+async fn stalled_reader_of_a_closed_program_is_reset_after_five_minutes() {
     let mut world = World::new().await;
     let mut service = orphaned(&world, MUCH).await;
     let start = Instant::now();
@@ -369,7 +369,7 @@ async fn a_reader_that_takes_nothing_from_a_program_that_is_gone_is_given_up_aft
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_gets_everything_from_a_program_that_is_gone() {
+async fn slow_reader_receives_everything_from_a_closed_program() {
     let mut world = World::new().await;
     let mut service = orphaned(&world, MUCH).await;
     let (mut block, mut read) = (vec![0; 64 * 1024], 0);
@@ -402,7 +402,7 @@ async fn a_lost_tunnel_resets_both_sockets() {
 }
 
 #[tokio::test]
-async fn an_agent_that_is_gone_ends_the_driver_and_every_connection() {
+async fn lost_agent_ends_the_driver_and_every_connection() {
     let world = World::new().await;
     let (mut program, _service, _relay) = world.connection().await;
     world.agent.abort();

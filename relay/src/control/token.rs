@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_tokens_are_the_same_and_each_is_right_for_itself_alone() {
+    fn random_tokens_differ_and_match_only_themselves() {
         let (one, other) = (random().unwrap(), random().unwrap());
         assert_ne!(one, other);
         assert!(one.iter().all(u8::is_ascii_hexdigit));

@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_stays_in_progress_and_then_carries_data() {
+    fn connect_stays_in_progress_until_finished_and_then_carries_data() {
         runtime().block_on(async {
             let ports = DataPorts::open(ADDRESS).await.unwrap();
             for family in [AddressFamily::INET, AddressFamily::INET6] {
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_v6only_socket_has_no_address_to_connect_from_where_v6_loopback_does_not_work() {
+    fn v6only_socket_without_v6_loopback_fails_with_eaddrnotavail() {
         runtime().block_on(async {
             let mut ports = DataPorts::open(ADDRESS).await.unwrap();
             ports.v6 = None;
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_connect_wakes_the_program_with_a_reset() {
+    fn cancelled_connect_wakes_the_program_with_econnreset() {
         runtime().block_on(async {
             let ports = DataPorts::open(ADDRESS).await.unwrap();
             let (theirs, program) = program(AddressFamily::INET);
@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_that_the_program_has_left_for_another_is_not_cancelled() {
+    fn connect_replaced_by_another_is_not_cancelled() {
         runtime().block_on(async {
             let ports = DataPorts::open(ADDRESS).await.unwrap();
             let (theirs, program) = program(AddressFamily::INET);
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_whose_packets_reach_through_the_hole_is_taken_and_a_stranger_is_not() {
+    fn socket_with_hop_limit_255_is_accepted_and_a_stranger_is_closed() {
         runtime().block_on(async {
             let ports = DataPorts::open(ADDRESS).await.unwrap();
             let stranger = tcp_socket(AddressFamily::INET).unwrap();
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_of_multipath_tcp_is_connected_by_a_lifted_hole() {
+    fn multipath_tcp_socket_is_connected_by_an_ordinary_handshake() {
         if multipath().is_none() {
             return;
         }
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_was_shut_down_before_is_connected_without_a_word_of_that_to_its_peer() {
+    fn socket_shut_down_before_connect_is_connected_by_an_ordinary_handshake() {
         runtime().block_on(is_connected_by_a_lifted_hole(|| {
             let socket = tcp_socket(AddressFamily::INET).unwrap();
             let refused = rustix::net::shutdown(&socket, rustix::net::Shutdown::Write);

@@ -203,7 +203,7 @@ mod tests {
     use std::net::TcpListener;
 
     #[test]
-    fn a_socket_that_another_thread_connects_meanwhile_is_left_to_it() {
+    fn start_connect_on_a_connected_socket_returns_ealready() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let theirs = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let program = ProgramSocket::inspect(theirs.try_clone().unwrap().into()).unwrap();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_that_the_program_changes_meanwhile_stay_changed() {
+    fn flags_changed_by_the_program_survive_start_connect() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let flags = rustix::net::SocketFlags::empty();
         let socket =

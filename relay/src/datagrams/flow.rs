@@ -285,7 +285,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_takes_the_port_of_a_closed_socket_is_not_the_program() {
+    async fn datagrams_from_the_reused_port_of_a_closed_socket_are_dropped() {
         for (ip, own) in [("127.0.0.1", "127.0.0.1:0"), ("::1", "[::1]:0")] {
             let program = std::net::UdpSocket::bind(own).unwrap();
             let address = program.local_addr().unwrap();

@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_wakes_the_program_and_the_flow_goes_on() {
+    fn port_unreachable_wakes_the_program_and_the_flow_continues() {
         refused("0.0.0.0:0", "127.107.0.1:0");
         refused("127.0.0.1:0", "127.107.0.1:0");
         refused("[::]:0", "127.107.0.1:0");

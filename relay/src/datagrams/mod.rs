@@ -388,7 +388,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_meant_for_a_whole_network_or_one_link_is_not_carried() {
+    fn multicast_broadcast_and_ipv6_link_local_targets_are_not_carried() {
         for (address, expected) in [
             ("10.96.0.10", true),
             // the name servers and metadata of many clusters are at link-local addresses

@@ -131,7 +131,7 @@ mod tests {
     use std::net::UdpSocket;
 
     #[test]
-    fn a_socket_without_a_port_gets_one_and_sends_from_loopback() {
+    fn unbound_socket_is_bound_and_sends_from_loopback() {
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap();
         let program = ProgramDatagrams::inspect(socket.try_clone().unwrap()).unwrap();
         assert_ne!(program.address.port(), 0);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn sockets_of_ipv6_speak_with_the_loopback_that_they_reach() {
+    fn ipv6_socket_uses_the_loopback_family_that_it_reaches() {
         let dual = UdpSocket::bind("[::]:0").unwrap();
         let dual = ProgramDatagrams::inspect(dual.into()).unwrap();
         assert_eq!(dual.address.ip(), Ipv4Addr::LOCALHOST);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn other_sockets_are_refused() {
+    fn sockets_other_than_udp_are_refused() {
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(ProgramDatagrams::inspect(tcp.into()).is_err());
         let (unix, _other) = std::os::unix::net::UnixDatagram::pair().unwrap();

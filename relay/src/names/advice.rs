@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_name_is_told_of_once_and_few_in_all() {
+    fn each_name_is_reported_once_up_to_the_limit() {
         let (events, mut heard) = mpsc::channel(100);
         let advice = Advice::new(events);
         for _ in 0..3 {

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_server_rests_and_each_trial_that_fails_doubles_the_rest_up_to_a_minute() {
+    fn silent_server_opens_its_breaker_and_failed_trials_double_the_cooldown() {
         let (mut breakers, mut now) = (Breakers::default(), Instant::now());
         assert!(breakers.may_ask(server(1), now));
         breakers.was_silent(server(1), now, now + SECOND);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn one_answer_restores_a_server() {
+    fn one_answer_closes_the_breaker() {
         let (mut breakers, now) = (Breakers::default(), Instant::now());
         breakers.was_silent(server(1), now, now + SECOND);
         breakers.was_silent(server(1), now + 6 * SECOND, now + 7 * SECOND);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_that_does_not_get_to_its_server_doubles_the_rest() {
+    fn unreachable_server_on_trial_doubles_the_cooldown() {
         let (mut breakers, now) = (Breakers::default(), Instant::now());
         breakers.was_silent(server(1), now, now + SECOND);
         // the question whose silence began the rest, and which the kernel gives up later
@@ -182,14 +182,14 @@ mod tests {
     }
 
     #[test]
-    fn a_question_that_fails_at_once_is_no_silence() {
+    fn question_that_fails_at_once_does_not_open_the_breaker() {
         let (mut breakers, now) = (Breakers::default(), Instant::now());
         breakers.failed(server(1), now, now);
         assert!(!breakers.rests(server(1)) && breakers.may_ask(server(1), now));
     }
 
     #[test]
-    fn a_server_that_answered_another_question_since_is_not_silent() {
+    fn server_that_answered_another_question_meanwhile_is_not_silent() {
         let (mut breakers, now) = (Breakers::default(), Instant::now());
         breakers.answered(server(1), now + SECOND / 2);
         breakers.answered(server(2), now + SECOND / 2);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn many_questions_at_once_are_one_silence() {
+    fn concurrent_unanswered_questions_open_the_breaker_once() {
         let (mut breakers, now) = (Breakers::default(), Instant::now());
         for late in 0..50 {
             breakers.was_silent(server(1), now, now + SECOND + late * SECOND / 100);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_user_hears_of_each_server_once() {
+    fn each_silent_server_is_reported_once() {
         let (mut breakers, now) = (Breakers::default(), Instant::now());
         assert!(breakers.is_news(server(1)) && breakers.is_news(server(2)));
         breakers.was_silent(server(1), now, now + SECOND);

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_kept_for_its_ttl_and_no_longer() {
+    fn answer_is_cached_for_its_ttl_and_no_longer() {
         block_on(async {
             let cache = Cache::default();
             let asked = Cell::new(0);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_under_way_are_joined() {
+    fn concurrent_equal_questions_are_asked_once() {
         block_on(async {
             let cache = Cache::default();
             let asked = Cell::new(0);

@@ -158,7 +158,7 @@ mod tests {
     use crate::names::query::found_for_tests as found;
 
     #[test]
-    fn a_kept_answer_is_spelt_as_the_question() {
+    fn cached_answer_has_the_questions_spelling() {
         let Outcome::Found { canonical, .. } = spelt_as_asked(found(&["10.0.0.1"]), "WEB.") else {
             panic!("found stays found")
         };

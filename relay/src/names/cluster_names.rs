@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn short_names_and_names_under_the_search_list_are_the_clusters_alone() {
+    fn short_names_and_names_under_search_domains_are_cluster_only() {
         use ClustersAlone::{SearchedDomain, Service, ShortName};
         let conf = ResolvConf::parse(
             "search default.svc.cluster.local svc.cluster.local cluster.local nodes.example\nnameserver 10.96.0.10\n",

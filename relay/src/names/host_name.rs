@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_no_dns_message_can_carry_are_not_asked() {
+    fn names_beyond_the_limits_of_dns_are_not_host_names() {
         assert!(is_host_name("web.default.svc.cluster.local."));
         assert!(is_host_name("_http._tcp.web"));
         for bad in [

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_that_has_the_name_gives_its_address() {
+    fn every_hosts_line_with_the_name_yields_its_address() {
         let text = "# 10.0.0.9 web\n127.0.0.1\tlocalhost\n10.0.0.1 web.office.test Web # web2\n\n\
             fd00::1 web\nfe80::1%eth0 web\n300.0.0.1 web\n10.0.0.2 webster\n10.0.0.3";
         let found =
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machines_own_name_is_known() {
+    fn own_host_name_is_recognised() {
         let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
         assert!(is_own_name(&own) && is_own_name(&format!("{own}.").to_uppercase()));
         assert!(!is_own_name("") && !is_own_name(&format!("{own}x")));

@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_is_slow_does_not_make_its_server_silent() {
+    async fn slow_name_at_a_server_that_answers_the_probe_opens_no_breaker() {
         let question =
             crate::names::query::question("slow.example", hickory_proto::rr::RecordType::A).unwrap();
         let rests_after = async |known| {
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_to_which_there_is_no_way_goes_on_resting() {
+    async fn unreachable_server_keeps_its_breaker_open() {
         // of no interface in particular, to which the kernel sends nothing
         let nowhere = "[fe80::1]:53".parse().unwrap();
         let rests = rests_after_a_trial(nowhere);
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_whose_machine_refuses_at_once_rests_no_more() {
+    async fn refused_question_closes_the_breaker() {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let nobody = socket.local_addr().unwrap();
         drop(socket);
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_libc_alone_knows_waits_for_a_free_place() {
+    async fn libc_only_lookup_waits_for_a_free_slot() {
         let (names, _told) = names();
         let waits_then_finds = async {
             let all = u32::try_from(MOST_IN_LIBC).unwrap();
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lookups_of_rules_that_hang_leave_threads_to_everything_else() {
+    async fn hanging_rule_lookups_leave_threads_to_other_lookups() {
         let (names, _told) = names();
         let calls = Rc::new(std::cell::Cell::new(0));
         let hangs = || {

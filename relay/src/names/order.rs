@@ -148,19 +148,19 @@ mod tests {
     const POD: &[(&str, u8)] = &[("127.0.0.1", 8), ("10.244.0.5", 24)];
 
     #[test]
-    fn pods_of_the_same_subnet_are_sorted_by_their_common_bits() {
+    fn addresses_in_the_pods_subnet_are_sorted_by_common_prefix() {
         let order = sorted(&["10.244.0.200", "10.244.0.4", "10.244.0.7"], POD);
         assert_eq!(order, ["10.244.0.4", "10.244.0.7", "10.244.0.200"]);
     }
 
     #[test]
-    fn addresses_of_other_subnets_keep_the_answers_order() {
+    fn addresses_outside_the_pods_subnet_keep_their_order() {
         let order = ["10.96.0.9", "10.96.0.1", "203.0.113.1"];
         assert_eq!(sorted(&order, POD), order);
     }
 
     #[test]
-    fn a_family_that_the_pod_does_not_have_comes_last() {
+    fn family_without_a_pod_address_comes_last() {
         assert_eq!(
             sorted(&["2001:db8::1", "10.96.0.1"], POD),
             ["10.96.0.1", "2001:db8::1"]
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_comes_first_where_the_pod_has_both() {
+    fn ipv6_comes_first_when_the_pod_has_both_families() {
         let pod = &[("10.244.0.5", 24), ("2001:db8::5", 64)];
         assert_eq!(
             sorted(&["10.96.0.1", "2001:db8::1"], pod),

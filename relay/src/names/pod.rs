@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_networks_around_the_pod_are_the_clusters() {
+    fn cluster_networks_exclude_loopback_link_local_and_default() {
         for (address, prefix, expected) in [
             ("10.244.1.7", 24, Some("10.244.1.0/24")),
             ("10.244.1.7", 32, Some("10.244.1.7/32")),
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_counts_as_configured_where_the_pod_has_an_address_of_it() {
+    fn family_is_configured_when_the_pod_has_an_address_of_it() {
         let pod = |addresses: &[&str]| PodNames {
             conf: ResolvConf::parse(""),
             sources: addresses

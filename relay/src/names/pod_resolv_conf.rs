@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pods_file_is_shown_word_for_word() {
+    fn pod_resolv_conf_is_shown_unchanged() {
         let text =
             "search default.svc.cluster.local\nnameserver 10.96.0.10\nnameserver fd00::a\noptions ndots:5";
         let shown = PodResolvConf::of_pod(text);
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_on_the_pods_loopback_gets_an_address_of_its_own() {
+    fn name_server_on_the_pods_loopback_gets_the_stand_in_address() {
         for text in [
             "nameserver 127.0.0.11\noptions edns0\n",
             "nameserver ::1\noptions edns0\n",
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_nothing_in_it_leads_to_the_pod_too() {
+    fn resolv_conf_without_name_servers_gets_the_stand_in_address() {
         for text in ["", "# nothing\n", "nameserver nonsense\n"] {
             let shown = PodResolvConf::of_pod(text);
             assert_eq!(shown.text, format!("{text}nameserver 192.0.0.8\n"));

@@ -60,13 +60,13 @@ mod tests {
     const OWNER: &str = "1.0.0.10.in-addr.arpa.";
 
     #[test]
-    fn all_names_of_an_address_come_in_their_order() {
+    fn all_ptr_names_are_returned_in_order() {
         let answer = answer(&[(OWNER, ptr("web.test.")), (OWNER, ptr("alias.test."))]);
         assert_eq!(names(&answer), Ok(vec!["web.test".into(), "alias.test".into()]));
     }
 
     #[test]
-    fn a_delegated_address_has_the_name_at_the_end_of_its_aliases() {
+    fn ptr_name_is_read_at_the_end_of_a_cname_chain() {
         let alias = "1.0-7.0.0.10.in-addr.arpa.";
         let to = RData::CNAME(rdata::CNAME(Name::from_ascii(alias).unwrap()));
         assert_eq!(
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_no_host_can_have_is_none() {
+    fn ptr_name_that_is_no_host_name_is_skipped() {
         let mut odd = Name::from_labels(vec![b"bad\nname".as_slice(), b"test"]).unwrap();
         odd.set_fqdn(true);
         assert_eq!(
@@ -91,14 +91,14 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_asked_for_in_reverse() {
+    fn ptr_question_names_the_reversed_address() {
         let question = question("2001:db8::1".parse().unwrap()).unwrap();
         let query = Query::parse(&question).unwrap();
         assert_eq!(query.reversed_address(), Some("2001:db8::1".parse().unwrap()));
     }
 
     #[test]
-    fn a_name_that_points_at_itself_is_a_broken_answer() {
+    fn ptr_name_that_points_at_itself_returns_no_recovery() {
         let mut looped = answer(&[(OWNER, ptr("web.test."))]);
         // the target, which is the last thing in the message, becomes a pointer to itself
         let target = looped.len() - "web.test".len() - 2;
@@ -109,7 +109,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_answer_is_read_without_a_panic(at in 0..80_usize, bytes in prop::collection::vec(any::<u8>(), 1..40)) {
+        fn any_ptr_answer_is_read_without_a_panic(at in 0..80_usize, bytes in prop::collection::vec(any::<u8>(), 1..40)) {
             let mut message = answer(&[(OWNER, ptr("web.test.")), (OWNER, ptr("alias.test."))]);
             for (place, byte) in message.iter_mut().skip(at).zip(bytes) {
                 *place = byte;

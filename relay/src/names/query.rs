@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_of_cnames_is_followed_to_its_addresses() {
+    fn cname_chain_is_followed_to_its_addresses() {
         let address = RData::A(rdata::A::new(10, 0, 0, 1));
         let records = [
             ("web.test.", 30, cname("a.test.")),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_of_cnames_ends_without_data() {
+    fn cname_loop_returns_no_data() {
         let records = [
             ("web.test.", 30, cname("a.test.")),
             ("a.test.", 30, cname("web.test.")),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn each_response_code_has_its_outcome() {
+    fn response_codes_map_to_their_outcomes() {
         let outcome = |code| answer(&reply(&[], code), RecordType::A).outcome;
         assert_eq!(outcome(ResponseCode::NoError), Outcome::NoData);
         assert_eq!(outcome(ResponseCode::NXDomain), Outcome::NotFound);

@@ -280,7 +280,7 @@ mod tests {
     use crate::names::query::found_for_tests as found;
 
     #[test]
-    fn one_familys_addresses_win_over_the_others_failure() {
+    fn addresses_of_one_family_win_over_a_failure_of_the_other() {
         assert_eq!(
             both(found(&["10.0.0.1"]), Outcome::ServerFailed),
             found(&["10.0.0.1"])
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_wins_over_a_missing_record() {
+    fn server_failure_wins_over_a_missing_record() {
         assert_eq!(
             both(Outcome::NoData, Outcome::ServerFailed),
             Outcome::ServerFailed

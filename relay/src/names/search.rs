@@ -151,7 +151,7 @@ mod tests {
     };
 
     #[test]
-    fn the_options_say_which_names_are_asked() {
+    fn search_options_select_the_candidate_names() {
         assert_eq!(names("web", 5, USUAL), ["web.a.test", "web.b", "web"]);
         assert_eq!(names("web.x", 1, USUAL), ["web.x", "web.x.a.test", "web.x.b"]);
         assert_eq!(names("web", 0, USUAL), ["web", "web.a.test", "web.b"]);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_the_search_list_makes_too_long_is_passed_over() {
+    fn candidate_longer_than_a_dns_name_is_skipped() {
         let long = ["a"; 126].join(".");
         let question = question(&long);
         let query = Query::parse(&question).unwrap();

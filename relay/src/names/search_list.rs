@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_name_walks_the_search_list_before_it_stands_alone() {
+    fn name_with_few_dots_is_searched_before_it_is_tried_as_given() {
         let conf = ResolvConf::parse(POD);
         let expected = [
             "web.default.svc.cluster.local",
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_enough_dots_is_tried_as_given_first() {
+    fn name_with_enough_dots_is_tried_as_given_first() {
         let conf = ResolvConf {
             ndots: 1,
             ..ResolvConf::parse(POD)
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_final_dot_means_that_name_alone() {
+    fn name_with_a_final_dot_is_not_searched() {
         assert_eq!(names(&ResolvConf::parse(POD), "web."), ["web"]);
     }
 
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_verdict_is_glibcs() {
+    fn selected_candidate_or_failure_is_glibcs() {
         use Verdict::{EndsDomains, EndsWalk, NoData, NotFound, Positive, ServerFailed};
         assert_eq!(judged(false, &[NotFound, Positive, Positive]), Ok(1));
         assert_eq!(judged(false, &[NoData, NotFound]), Err(NameFailure::NoData));

@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_interface_has_is_not_of_this_machine() {
+    fn address_of_no_interface_is_not_of_this_machine() {
         for ip in [
             "203.0.113.7",
             "224.0.0.1",
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn every_address_that_an_interface_has_is_of_this_machine() {
+    fn interface_addresses_are_of_this_machine() {
         for ip in ["127.0.0.1", "::1"] {
             assert!(is_here(ip), "{ip}");
         }

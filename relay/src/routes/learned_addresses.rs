@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_address_is_forgotten_first() {
+    fn oldest_address_is_forgotten_first() {
         let mut learned = LearnedAddresses::default();
         for index in 0..=MOST_LOCAL {
             learned.learn(address(index), Egress::Local, None);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_is_told_again_and_again_is_not_forgotten_and_takes_one_place() {
+    fn relearned_address_is_kept_and_counts_once() {
         let mut learned = LearnedAddresses::default();
         for index in 1..4 * MOST_LOCAL {
             learned.learn(address(0), Egress::Local, None);
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number_of_local_answers_takes_an_address_from_the_cluster() {
+    fn local_answers_never_evict_an_address_of_the_cluster() {
         let mut learned = LearnedAddresses::default();
         let services = 1_000_000;
         learned.learn(address(services), Egress::Remote, None);

@@ -150,7 +150,7 @@ sys.stdin.read()"
     }
 
     #[test]
-    fn a_socket_for_all_addresses_counts_if_a_program_of_the_session_has_it() {
+    fn wildcard_socket_counts_only_when_the_session_owns_it() {
         let sockets = SessionListeners::of("a:b:listeners-test", Path::new("/no/such/library"));
         for transport in [Transport::Tcp, Transport::Udp] {
             for (control, is_ours) in [("a:b:listeners-test", true), ("a:b:another", false)] {
@@ -168,7 +168,7 @@ sys.stdin.read()"
     }
 
     #[test]
-    fn a_socket_for_the_sessions_own_address_is_the_sessions() {
+    fn socket_bound_to_the_sessions_address_counts() {
         let sockets = SessionListeners::of("a:b:listeners-test", Path::new("/no/such/library"));
         let listener = std::net::TcpListener::bind((STAND_IN, 0)).unwrap();
         let there = listener.local_addr().unwrap();

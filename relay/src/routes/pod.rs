@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_of_the_pods_has_a_stand_in_of_its_family_and_back() {
+    fn pod_address_maps_to_a_stand_in_of_its_family_and_back() {
         for (own, stand_in) in [
             ("10.244.0.5:80", "127.106.3.4:80"),
             ("[::ffff:10.244.0.5]:80", "127.106.3.4:80"),
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_in_this_machines_own_network_has_no_address_that_is_not_this_machines() {
+    fn shared_agent_address_of_this_machine_has_no_stand_in() {
         let own: SocketAddr = "10.244.0.5:80".parse().unwrap();
         let shared = pod(Some(Rc::new(SessionListeners::of(
             "a:b:c",

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_is_closed_when_its_last_descriptor_is() {
+    async fn socket_counts_as_closed_after_its_last_descriptor() {
         let closed = ClosedSockets::new();
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let (program, mut ours) = connection(address).await;
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_of_both_families_is_known_by_its_ipv4_address() {
+    async fn dual_stack_socket_is_found_by_its_ipv4_address() {
         let closed = ClosedSockets::new();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_to_an_earlier_question_is_not_taken_for_this_ones() {
+    async fn unread_answer_to_an_earlier_question_is_skipped() {
         let closed = ClosedSockets::new();
         let inquiry = closed.0.as_ref().unwrap();
         let (program, ours) = connection("127.0.0.1:0").await;
@@ -124,13 +124,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_kernel_that_does_not_tell_knows_of_no_closed_socket() {
+    async fn socket_is_not_closed_when_sock_diag_is_unavailable() {
         let (_program, ours) = connection("127.0.0.1:0").await;
         assert!(!ClosedSockets(None).peer_of(&ours));
     }
 
     #[tokio::test]
-    async fn a_socket_that_the_kernel_has_forgotten_is_closed() {
+    async fn socket_unknown_to_the_kernel_counts_as_closed() {
         let nobody = "127.0.0.1:1".parse().unwrap();
         assert!(ClosedSockets::new().is_closed(nobody, nobody));
     }

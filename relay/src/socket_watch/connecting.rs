@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_that_no_other_process_holds_is_abandoned() {
+    fn socket_held_by_no_other_process_ends_the_wait() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -109,7 +109,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     #[tokio::test]
-    async fn those_that_programs_have_closed_are_waited_for_and_no_others() {
+    async fn session_end_waits_only_for_connections_closed_by_programs() {
         let (connections, closed) = (OpenConnections::default(), ClosedSockets::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut opened = Vec::new();

@@ -60,7 +60,7 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn a_socket_is_told_of_when_its_last_descriptor_is_closed() {
+    async fn destroy_event_arrives_after_the_last_descriptor_is_closed() {
         let events = match DestroyEvents::listen() {
             Ok(events) => events,
             Err(error) => {

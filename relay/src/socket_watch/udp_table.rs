@@ -38,7 +38,7 @@ mod tests {
     use std::net::UdpSocket;
 
     #[test]
-    fn a_socket_is_there_with_its_peer_until_it_is_closed() {
+    fn open_socket_is_listed_with_its_peers_port_until_closed() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let socket = UdpSocket::bind(address).unwrap();
             let peer = UdpSocket::bind(address).unwrap();

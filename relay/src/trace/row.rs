@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_for_a_file_is_whole() {
+    fn line_without_a_window_is_not_cut() {
         assert_eq!(
             row("10.96.10.3:7005", "default", "connected").line(None),
             "connect  10.96.10.3:7005                          default                  cluster  connected                0.9 ms"
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_below_each_other_in_a_window_and_long_texts_take_room_from_the_next_ones() {
+    fn long_texts_take_room_from_the_next_columns_before_they_are_cut() {
         for (target, rule, result, expected) in [
             (
                 "10.96.10.3:7005",
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_any_length_is_looked_at_a_few_times_to_fit_a_window() {
+    fn row_layout_counts_each_character_a_bounded_number_of_times() {
         let addresses = vec!["10.96.10.100"; 10_000].join(",");
         let row = row(&addresses, "default", &addresses);
         COUNTED.set(0);

@@ -38,7 +38,7 @@ async fn told_of_an_outage(shut: bool) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_outage_is_told_when_it_lasts_and_so_is_its_end() {
+async fn lasting_outage_and_its_end_are_reported() {
     let test = async {
         let told = told_of_an_outage(true).await;
         let [lost, again] = told.as_slice() else {
@@ -60,7 +60,7 @@ async fn an_outage_is_told_when_it_lasts_and_so_is_its_end() {
 
 /// Where the machine is so busy that it takes longer, both lines are right.
 #[tokio::test]
-async fn an_outage_that_is_over_soon_is_no_news() {
+async fn short_outage_is_not_reported() {
     let test = async {
         let told = told_of_an_outage(false).await;
         let seconds = |line: &String| line.split_whitespace().rev().nth(1).unwrap().parse::<f32>();

@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_written_as_the_standard_has_them() {
+    fn varints_match_the_examples_of_rfc_9000() {
         for (value, bytes) in [
             (37, &[0x25][..]),
             (15_293, &[0x7b, 0xbd]),
@@ -135,14 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn the_header_fits_the_room_that_is_left_for_it() {
+    fn capsule_header_fits_the_reserved_bytes() {
         let mut buffer = BytesMut::new();
         put(&mut buffer, &vec![7; MOST_PAYLOAD]);
         assert_eq!(buffer.len(), MOST_PAYLOAD + MOST_HEADER);
     }
 
     #[test]
-    fn what_is_unknown_is_skipped() {
+    fn unknown_capsule_types_and_contexts_are_skipped() {
         let mut decoder = Decoder::default();
         let mut stream = vec![0x40, 0x99, 3, 1, 2, 3];
         stream.extend([0, 3, 2, b'n', b'o']);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_that_udp_cannot_carry_is_malformed() {
+    fn capsule_that_udp_cannot_carry_is_malformed() {
         let mut decoder = Decoder::default();
         let mut buffer = BytesMut::new();
         put(&mut buffer, &vec![0; MOST_PAYLOAD + 1]);
@@ -167,7 +167,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn datagrams_keep_their_bounds_however_the_stream_is_cut(
+        fn datagrams_keep_boundaries_however_the_stream_is_split(
             sizes in prop::collection::vec(0_usize..20_000, 1..6),
             cuts in prop::collection::vec(1_usize..9_000, 1..40),
         ) {

@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_survives_its_way_through_a_path() {
+    fn target_encoded_in_a_uri_path_is_decoded_unchanged() {
         for text in ["10.96.0.10:53", "[2001:db8::42]:443", "[::ffff:192.0.2.1]:1"] {
             let address: SocketAddr = text.parse().unwrap();
             let uri = uri(address);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_a_target_and_anything_else_is_none() {
+    fn uri_path_without_a_valid_target_is_rejected() {
         let found = target("/.well-known/masque/udp/echo.default/7000/");
         assert_eq!(found, Some(("echo.default".to_owned(), 7000)));
         for wrong in [

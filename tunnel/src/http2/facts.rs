@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kubernetes_gives_to_a_pod_is_kept_word_for_word() {
+    fn resolv_conf_within_kubernetes_limits_is_unchanged() {
         let text = format!(
             "# a pod's\nnameserver 10.96.0.10\nnameserver ::1\n nameserver 10.0.0.1\nsearch{}\noptions ndots:5",
             domains(32, 63)
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn search_domains_beyond_the_bounds_are_left_out() {
+    fn search_domains_beyond_the_bounds_are_dropped() {
         for (text, expected) in [
             (
                 format!("search{}\n", domains(20_000, 5)),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn name_servers_lines_addresses_and_networks_beyond_the_bounds_are_left_out() {
+    fn servers_lines_addresses_and_networks_beyond_the_bounds_are_dropped() {
         let (text, too_much) = kept(&"nameserver 10.0.0.1\n".repeat(1000));
         assert_eq!(
             (text, too_much),
@@ -227,7 +227,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_an_agent_tells_is_within_the_bounds_afterwards(
+        fn any_agent_facts_are_within_the_bounds_after_trimming(
             lines in prop::collection::vec((0..5_usize, 0..60_usize, 0..300_usize), 0..40),
         ) {
             let words = ["search", "domain", "nameserver", "options", ""];

@@ -223,20 +223,20 @@ mod tests {
     }
 
     #[test]
-    fn windows_are_raised_where_much_arrives_and_is_taken() {
+    fn windows_are_raised_when_much_arrives_and_is_read() {
         let mut state = State::default();
         assert_eq!(state.next(MUCH - 1, 0, no_clock), None);
         assert_eq!(hears(&mut state, 2, PERIOD / 2, 0), Some(WIDE));
     }
 
     #[test]
-    fn windows_stay_where_little_arrives_or_much_of_it_waits() {
+    fn windows_stay_when_little_arrives_or_much_is_unread() {
         assert_eq!(hears(&mut State::default(), 10, PERIOD * 2, 0), None);
         assert_eq!(hears(&mut State::default(), 10, PERIOD / 10, LITTLE + 1), None);
     }
 
     #[test]
-    fn windows_are_lowered_when_too_much_waits_and_raised_when_it_has_been_taken() {
+    fn windows_are_lowered_when_too_much_is_unread_and_raised_after_it_is_read() {
         let mut state = State {
             window: WIDE,
             ..State::default()
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn the_more_waits_the_smaller_windows_are_and_half_of_it_raises_them_again() {
+    fn windows_shrink_with_unread_bytes_and_grow_at_half_of_the_bound() {
         let mut state = State::default();
         for (waiting, expected) in [
             (96 * MIB, None),
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn after_windows_were_lowered_nothing_is_asked_until_the_other_end_has_heard() {
+    fn lowered_windows_are_acknowledged_before_they_change_again() {
         let mut windows = Windows::new(Traffic::default());
         let mut share = windows.waiting().share();
         share.set(200 * MIB);
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_the_sum_of_all_shares() {
+    fn unread_bytes_are_the_sum_of_all_shares() {
         let waiting = Waiting::default();
         let (mut one, mut other) = (waiting.share(), waiting.share());
         one.set(10);

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ends_of_one_secret_know_each_other() {
+    fn identities_from_one_secret_verify_each_other() {
         let (relay, agent) = (
             RelayIdentity::from_secret(&secret(1)).unwrap(),
             AgentIdentity::from_secret(&secret(1)).unwrap(),
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn the_agents_identity_travels_as_one_line_of_text() {
+    fn agent_identity_is_one_line_of_text_that_parses_back() {
         let keys = SessionKeys::generate().unwrap();
         assert!(!keys.agent.contains('\n'));
         let agent: AgentIdentity = keys.agent.parse().unwrap();
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_identity_is_refused_without_repeating_it() {
+    fn broken_identity_is_refused_without_quoting_it() {
         let keys = SessionKeys::generate().unwrap();
         let (head, _) = keys.agent.split_at(keys.agent.len() / 2);
         let error = head.parse::<AgentIdentity>().unwrap_err().to_string();
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn printing_an_identity_shows_no_key() {
+    fn debug_output_of_an_identity_shows_no_key() {
         let keys = SessionKeys::generate().unwrap();
         let agent: AgentIdentity = keys.agent.parse().unwrap();
         let shown = format!("{:?} {:?}", keys.relay, agent);

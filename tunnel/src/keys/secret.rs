@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_can_read_or_write_is_refused_with_the_command_that_mends_it() {
+    fn key_file_accessible_by_others_is_refused_with_a_chmod_hint() {
         for mode in [0o644, 0o640, 0o604, 0o620, 0o602, 0o666, 0o601] {
             let error = read_after(&[7; 32], |path| {
                 fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_user_is_refused() {
+    fn key_file_of_another_user_is_refused() {
         // SAFETY: the call has no preconditions and cannot fail
         if unsafe { libc::geteuid() } != 0 {
             return kinject_test_support::skip::not_run(
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_of_ones_own_is_read_and_one_that_is_open_to_others_is_not() {
+    fn private_pipe_is_read_and_a_pipe_open_to_others_is_refused() {
         let (reader, mut writer) = io::pipe().unwrap();
         io::Write::write_all(&mut writer, &[7; 32]).unwrap();
         drop(writer);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_of_32_bytes_is_read_and_a_shorter_one_says_how_short() {
+    fn secret_below_32_bytes_is_refused_with_its_length() {
         assert!(read(&[7; 32]).is_ok());
         let error = read(&[7; 31]).err().unwrap().to_string();
         assert!(
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_and_an_endless_one_are_named() {
+    fn missing_or_endless_key_file_is_named_in_the_error() {
         let missing = Secret::read(Path::new("/nonexistent/key"))
             .err()
             .unwrap()
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newline_at_the_end_is_part_of_the_secret() {
+    fn trailing_newline_is_part_of_the_secret() {
         let bare = read(&[b'x'; 32]).unwrap();
         let mut with_newline = vec![b'x'; 32];
         with_newline.push(b'\n');
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn each_purpose_gets_a_key_of_its_own_and_always_the_same() {
+    fn derived_keys_differ_by_purpose_and_are_deterministic() {
         let secret = read(&[9; 40]).unwrap();
         assert_ne!(secret.derive(b"relay"), secret.derive(b"agent"));
         assert_eq!(secret.derive(b"relay"), read(&[9; 40]).unwrap().derive(b"relay"));

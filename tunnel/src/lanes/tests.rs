@@ -55,7 +55,7 @@ async fn carry(mut from: Stream, mut to: Stream, lengths: &[usize], read: usize)
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn bytes_come_in_their_order_however_they_are_cut(
+    fn bytes_arrive_in_order_however_pieces_are_split(
         lengths in prop::collection::vec(prop_oneof![1_usize..300, SHORT - 5..SHORT + 5, 1..200_000_usize], 1..30),
         buffers in (1_usize..100_000, 1_usize..100_000),
         read in 1_usize..100_000,
@@ -70,7 +70,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn a_second_lane_joins_in_the_middle() {
+async fn second_lane_joins_a_stream_in_use() {
     let (mut relay, second, mut agent, meetings) = pair(1000).await;
     let mut word = [0; 5];
     relay.write_all(b"first").await.unwrap();
@@ -103,7 +103,7 @@ fn piece(position: u64, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_is_short_goes_by_the_one_lane_and_what_is_long_by_the_other() {
+async fn short_writes_use_the_interactive_lane_and_long_ones_the_bulk_lane() {
     let (mut lanes, mut haste, mut bulk) = lanes();
     let long = vec![1; SHORT + 1];
     lanes.write_all(&[2; SHORT]).await.unwrap();
@@ -119,7 +119,7 @@ async fn what_is_short_goes_by_the_one_lane_and_what_is_long_by_the_other() {
 }
 
 #[tokio::test]
-async fn a_piece_waits_for_those_before_it() {
+async fn piece_is_delivered_after_all_earlier_pieces() {
     let (mut lanes, mut haste, mut bulk) = lanes();
     haste.write_all(&piece(3, b"def")).await.unwrap();
     let mut word = [0; 6];
@@ -131,7 +131,7 @@ async fn a_piece_waits_for_those_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn signs_of_life_go_by_each_lane_in_turn() {
+async fn heartbeats_alternate_between_the_lanes() {
     let (lanes, _haste, _bulk) = lanes();
     let mut lanes = lanes;
     let mut taken = Vec::new();
@@ -146,7 +146,7 @@ async fn signs_of_life_go_by_each_lane_in_turn() {
 }
 
 #[tokio::test]
-async fn nonsense_ends_the_stream() {
+async fn malformed_piece_ends_the_stream_with_invalid_data() {
     let too_long = [0_u64.to_be_bytes().as_slice(), &[0xff; 4], b"x"].concat();
     for nonsense in [
         piece(0, b""),
@@ -161,7 +161,7 @@ async fn nonsense_ends_the_stream() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_lane_is_the_streams() {
+async fn end_of_either_lane_ends_the_stream() {
     for ends in [Which::Haste, Which::Bulk] {
         let (mut lanes, haste, bulk) = lanes();
         let _other = match ends {
@@ -189,7 +189,7 @@ async fn the_end_of_a_lane_is_the_streams() {
 }
 
 #[tokio::test]
-async fn a_lane_joins_only_a_stream_that_is_there_and_only_once() {
+async fn lane_joining_an_unknown_or_ended_stream_is_refused() {
     let (relay, second, agent, meetings) = pair(1000).await;
     // of another agent's stream
     let (_, stranger, ..) = pair(1000).await;
@@ -204,7 +204,7 @@ async fn a_lane_joins_only_a_stream_that_is_there_and_only_once() {
 }
 
 #[tokio::test]
-async fn who_begins_with_something_else_is_refused() {
+async fn unknown_kind_of_opening_is_refused() {
     let (mut ours, theirs) = duplex(1000);
     ours.write_all(&[9; 17]).await.unwrap();
     let error = Meetings::default().accept(Box::new(theirs)).await.err().unwrap();

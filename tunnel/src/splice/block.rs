@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fast_connection_is_read_in_blocks_as_large_as_it_asks_for() {
+    async fn read_returns_up_to_the_requested_limit_in_one_block() {
         assert_eq!(read_of(READ_BYTES, 3 * READ_BYTES).await, READ_BYTES);
         assert_eq!(read_of(2 * READ_BYTES, 3 * READ_BYTES).await, 2 * READ_BYTES);
         assert_eq!(read_of(MOST_READ_BYTES, 100).await, 100);

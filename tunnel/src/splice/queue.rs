@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_tiny_pieces_is_stored_in_few() {
+    fn many_tiny_pieces_are_packed_into_few() {
         let mut queue = Queue::default();
         queue.pack();
         for _ in 0..100_000 {
@@ -148,7 +148,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_leave_in_the_order_they_came(
+        fn bytes_leave_in_the_order_in_which_they_came(
             steps in prop::collection::vec((0..3_u8, 0..9000_usize), 1..60),
         ) {
             let (mut queue, mut expected, mut got) = (Queue::default(), Vec::new(), Vec::new());

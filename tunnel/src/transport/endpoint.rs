@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_parses_and_prints_the_same() {
+    fn endpoint_parses_and_prints_unchanged() {
         for text in [
             "unix:/run/a b.sock",
             "tcp:agent.example:7000",
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_may_be_any_bytes_and_is_named_by_them() {
+    fn unix_path_of_any_bytes_is_parsed_and_printed_escaped() {
         let parse = |text: &'static [u8]| Endpoint::try_from(OsStr::from_bytes(text));
         let odd = parse(b"unix:/run/\xff\xfe.sock").unwrap();
         assert_eq!(
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_endpoint_says_why() {
+    fn invalid_endpoint_returns_its_reason() {
         let parse = |text: &str| text.parse::<Endpoint>().unwrap_err();
         assert_eq!(
             parse("/run/agent.sock"),

@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_kinds_of_endpoint_carry_bytes() {
+    async fn unix_and_tcp_endpoints_carry_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let unix = Endpoint::Unix(folder.path().join("agent.sock"));
         let tcp = "tcp:127.0.0.1:0".parse().unwrap();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_unix_socket_is_private_and_disappears_with_its_listener() {
+    async fn unix_socket_has_mode_0600_and_is_removed_with_its_listener() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");
         let listener = Listener::bind(&Endpoint::Unix(path.clone())).unwrap();
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    async fn stale_socket_file_is_replaced_and_a_live_one_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_not_a_socket_is_left_alone() {
+    async fn file_that_is_not_a_socket_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.txt");
         fs::write(&path, "keep").unwrap();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_made_by_another_in_the_meantime_stays() {
+    async fn dropped_listener_keeps_the_socket_file_of_another() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");
         let listener = Listener::bind(&Endpoint::Unix(path.clone())).unwrap();

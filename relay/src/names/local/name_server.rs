@@ -91,7 +91,7 @@ mod tests {
 
     /// The kernel says so at once, or after it has looked for a machine that is not there.
     #[test]
-    fn an_error_on_the_way_to_a_server_is_no_word_of_it() {
+    fn routing_errors_are_not_attributed_to_the_server() {
         for (error, expected) in [
             (libc::ECONNREFUSED, true),
             (libc::ECONNRESET, true),
