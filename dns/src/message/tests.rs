@@ -1,4 +1,4 @@
-//! Messages of every kind, and bytes that are none.
+//! Valid and malformed messages.
 
 use super::*;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ fn question(name: &str, kind: u16) -> Vec<u8> {
     message
 }
 
-/// An OPT record that takes datagrams of this size.
+/// Adds an OPT record for datagrams of this size.
 fn with_opt(mut message: Vec<u8>, size: u16) -> Vec<u8> {
     message[11] += 1;
     message.extend([0, 0, 41]);
@@ -86,9 +86,9 @@ fn outgoing_query_accepts_only_its_own_id_and_question() {
     let mut good = query.bytes().to_vec();
     good[2..4].copy_from_slice(&[0x81, 0x80]);
     assert!(query.is_answered_by(&good));
-    let mut shouted = good.clone();
-    shouted[HEADER + 1..HEADER + 4].copy_from_slice(b"WEB");
-    assert!(query.is_answered_by(&shouted));
+    let mut other_case = good.clone();
+    other_case[HEADER + 1..HEADER + 4].copy_from_slice(b"WEB");
+    assert!(query.is_answered_by(&other_case));
 
     let mut other_id = good.clone();
     set_id(&mut other_id, 8);
@@ -136,7 +136,7 @@ fn servfail_notimp_and_refused_go_to_the_next_server() {
 
 #[test]
 fn forwarded_message_changes_only_in_its_id_and_ttls() {
-    // a type that nobody knows, a name that points back, an option of EDNS that nobody knows
+    // an unknown record type, a name with a compression pointer, an unknown EDNS option
     let question = question("web.test", 65_280);
     let mut original = answer(
         &question,
@@ -145,24 +145,24 @@ fn forwarded_message_changes_only_in_its_id_and_ttls() {
     original[11] += 1;
     original.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 6, 0xff, 0xfe, 0, 2, 1, 2]);
     let query = Query::parse(&question).unwrap().outgoing(7);
-    let mut passed = original.clone();
-    set_id(&mut passed, 7);
-    assert!(query.is_answered_by(&passed));
-    age(&mut passed, Duration::from_secs(1));
-    query.restore_id(&mut passed);
+    let mut forwarded = original.clone();
+    set_id(&mut forwarded, 7);
+    assert!(query.is_answered_by(&forwarded));
+    age(&mut forwarded, Duration::from_secs(1));
+    query.restore_id(&mut forwarded);
     let changed: Vec<_> = (0..original.len())
-        .filter(|at| passed[*at] != original[*at])
+        .filter(|at| forwarded[*at] != original[*at])
         .collect();
     let ttls = [
         records(&original).unwrap()[0].data.start - 3,
         records(&original).unwrap()[1].data.start - 3,
     ];
-    assert_eq!((changed, passed.len()), (ttls.to_vec(), original.len()));
+    assert_eq!((changed, forwarded.len()), (ttls.to_vec(), original.len()));
 }
 
 #[test]
 fn answer_with_an_unparsable_record_is_still_forwarded() {
-    // the address of three bytes is nonsense, and the other one is not
+    // the A record of three bytes is invalid, the other one is valid
     let question = question("web.test", 1);
     let answer = answer(&question, &[(1, 30, &[10, 0, 0]), (1, 30, &[10, 0, 0, 2])]);
     assert!(hickory_proto::op::Message::from_vec(&answer).is_err());
@@ -179,11 +179,7 @@ fn answer_too_long_for_udp_is_truncated_to_its_question() {
     let long = with_opt(answer(&plain, &[(16, 30, &text[..]); 5]), 1232);
     let short = truncate(&plain, long.clone());
     assert!(is_truncated(&short) && !has_answers(&short));
-    assert_eq!(
-        records(&short).unwrap().len(),
-        1,
-        "what the server said of itself stays"
-    );
+    assert_eq!(records(&short).unwrap().len(), 1, "the OPT record is kept");
     assert!(short.len() <= 512);
     let large = with_opt(plain, 4096);
     assert_eq!(truncate(&large, long.clone()), long);
@@ -211,14 +207,14 @@ fn nxdomain_ttl_is_taken_from_the_soa_record() {
     let mut soa = vec![0, 0];
     soa.extend([0; 16]);
     soa.extend(9_u32.to_be_bytes());
-    let mut no = answer(&question("web.test", 1), &[(TYPE_SOA, 30, &soa)]);
-    no[3] |= 3;
-    no.swap(7, 9);
-    assert_eq!(code(&no), Code::NxDomain);
-    assert_eq!(ttl(&no), Some(Duration::from_secs(9)));
-    no[9] = 0;
-    no.truncate(question("web.test", 1).len());
-    assert_eq!(ttl(&no), None);
+    let mut nxdomain = answer(&question("web.test", 1), &[(TYPE_SOA, 30, &soa)]);
+    nxdomain[3] |= 3;
+    nxdomain.swap(7, 9);
+    assert_eq!(code(&nxdomain), Code::NxDomain);
+    assert_eq!(ttl(&nxdomain), Some(Duration::from_secs(9)));
+    nxdomain[9] = 0;
+    nxdomain.truncate(question("web.test", 1).len());
+    assert_eq!(ttl(&nxdomain), None);
 }
 
 #[test]
@@ -263,7 +259,7 @@ fn search_domain_with_an_illegal_length_is_rejected() {
     assert_eq!(domain(&["abc"; 64].join(".")), None);
 }
 
-/// What a library reads of a message.
+/// The message as hickory-proto parses it.
 fn by_library(message: &[u8]) -> hickory_proto::op::Message {
     hickory_proto::op::Message::from_vec(message).unwrap()
 }
