@@ -1,4 +1,5 @@
-//! The resolver configuration of the pod: its text, which the relay reads too, and whom it has the agent ask.
+//! The resolver configuration of the pod: its text, which the relay reads as well, and the name servers that the agent
+//! asks.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,15 +12,15 @@ use crate::log::log;
 /// The pod's resolv.conf.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PodConf {
-    /// The file, word for word.
+    /// The file's text, unchanged.
     pub(crate) text: String,
-    /// What it says. The search list is the relay's to read, in the text.
+    /// The parsed file. The relay reads the search list, from the text.
     pub(crate) file: ResolvConf,
     /// The name servers that are asked.
     pub(crate) servers: Vec<SocketAddr>,
 }
 
-/// Reads the file. Without one, the resolver is on this host, as for glibc.
+/// Reads the file. Without one, the name server is on this host, as for glibc.
 pub(crate) fn read(path: &Path) -> PodConf {
     let text = fs::read(path).unwrap_or_else(|error| {
         log(format_args!("cannot read {}: {error}", path.display()));

@@ -1,4 +1,4 @@
-//! An agent as it runs in a pod: its session's keys in a file, TLS behind an upgrade, and an end of its own.
+//! An agent as in a pod: its session's keys in a file, TLS behind an upgrade, and an exit after the grace period.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -26,7 +26,7 @@ struct Pod {
     forward: Endpoint,
 }
 
-/// An agent whose identity file says this, and the folder that the file is in.
+/// The command of an agent with this identity file, and the file's folder.
 fn with_identity(text: &str) -> (Command, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("identity");
@@ -176,8 +176,8 @@ async fn agent_exits_a_grace_period_after_its_last_tunnel_closes() {
     let keys = SessionKeys::generate().unwrap();
     let mut pod = pod(&keys, "1");
     let (tunnel, driver) = soon(tls(&pod, &keys.relay)).await.unwrap();
-    let still_there = tokio::time::timeout(Duration::from_secs(2), std::future::pending::<()>()).await;
-    assert!(still_there.is_err() && pod.agent.process.try_wait().unwrap().is_none());
+    let timed_out = tokio::time::timeout(Duration::from_secs(2), std::future::pending::<()>()).await;
+    assert!(timed_out.is_err() && pod.agent.process.try_wait().unwrap().is_none());
     soon(tunnel.facts()).await.unwrap();
     drop(tunnel);
     assert_eq!(soon(driver).await.unwrap(), CloseReason::Finished);

@@ -1,4 +1,4 @@
-//! Independent HTTP/2 clients against the agent, behind the proof: what it speaks is the standard, not our dialect.
+//! Independent HTTP/2 clients, behind the proof: the agent conforms to the standards.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -14,7 +14,7 @@ use support::{Agent, relay, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, UnixListener};
 
-/// A plain HTTP/2 client with its own default settings.
+/// A plain HTTP/2 client with default settings.
 async fn client(endpoint: &Endpoint, identity: &RelayIdentity) -> SendRequest<Bytes> {
     let stream = endpoint.connect().await.unwrap();
     let (stream, _) = link::open(stream, identity, Security::Proof).await.unwrap();
@@ -149,7 +149,7 @@ async fn curl_reads_the_facts() {
         .output();
     let output = match soon(curl).await {
         Ok(output) => output,
-        // The test needs the program.
+        // The test needs curl.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return eprintln!("no curl here: not tested");
         }

@@ -1,4 +1,4 @@
-//! How an agent that is started by hand begins, defends itself and ends.
+//! The start, the protection and the end of an agent that is run by hand.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -15,7 +15,7 @@ use support::{Agent, open, pair, relay, soon, through};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Sockets of this machine that try to connect to the port.
+/// The number of this machine's sockets that are connecting to the port.
 fn dials_under_way(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let (remote, syn_sent) = (format!(":{port:04X}"), "02");
@@ -27,9 +27,9 @@ fn dials_under_way(port: u16) -> usize {
         .count()
 }
 
-async fn until(what: impl Fn() -> bool) {
+async fn until(condition: impl Fn() -> bool) {
     soon(async {
-        while !what() {
+        while !condition() {
             tokio::task::yield_now().await;
         }
     })
@@ -40,7 +40,7 @@ async fn until(what: impl Fn() -> bool) {
 async fn cancelled_dial_ends_at_the_agent_at_once() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
-    // A listener that takes no more: with its backlog full, further attempts get no answer.
+    // A listener with a full backlog: further attempts get no answer.
     let full = TcpSocket::new_v4().unwrap();
     full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let full = full.listen(0).unwrap();
@@ -106,7 +106,7 @@ async fn sigterm_ends_the_agent_and_resets_open_connections() {
 
 #[tokio::test]
 async fn bytes_before_close_are_delivered_after_relay_and_agent_end() {
-    const MUCH: usize = 6_000_000;
+    const MANY_BYTES: usize = 6_000_000;
     if !support::enters_own_network() {
         return;
     }
@@ -120,7 +120,7 @@ async fn bytes_before_close_are_delivered_after_relay_and_agent_end() {
     let (mut program, relay) = pair().await;
     let connection = tokio::spawn(kinject_tunnel::splice(relay, stream, || true));
     let (mut service, _) = service.accept().await.unwrap();
-    soon(program.write_all(&vec![b's'; MUCH])).await.unwrap();
+    soon(program.write_all(&vec![b's'; MANY_BYTES])).await.unwrap();
     drop(program);
     assert_eq!(soon(connection).await.unwrap().end, SpliceEnd::Finished);
     soon(tunnel.facts()).await.unwrap();
@@ -128,16 +128,16 @@ async fn bytes_before_close_are_delivered_after_relay_and_agent_end() {
     assert_eq!(soon(driver).await.unwrap(), CloseReason::Finished);
     agent.line("tunnel closed");
     agent.signal("-TERM");
-    let still_there = tokio::time::timeout(Duration::from_secs(2), std::future::pending::<()>()).await;
-    assert!(still_there.is_err() && agent.process.try_wait().unwrap().is_none());
-    let mut heard = Vec::new();
-    soon(service.read_to_end(&mut heard)).await.unwrap();
-    assert_eq!(heard.len(), MUCH);
+    let timed_out = tokio::time::timeout(Duration::from_secs(2), std::future::pending::<()>()).await;
+    assert!(timed_out.is_err() && agent.process.try_wait().unwrap().is_none());
+    let mut received = Vec::new();
+    soon(service.read_to_end(&mut received)).await.unwrap();
+    assert_eq!(received.len(), MANY_BYTES);
     drop(service);
     assert!(agent.ended().success());
 }
 
-/// Who asks twice does not want to wait.
+/// A user who sends the signal twice does not want to wait.
 #[tokio::test]
 async fn second_signal_ends_the_agent_at_once() {
     if !support::enters_own_network() {
@@ -169,7 +169,7 @@ async fn two_thousand_connections_are_open_at_once() {
     let address = service.local_addr().unwrap().to_string();
     let mut open = Vec::new();
     for _ in 0..2000 {
-        // The stream alone: a pair of sockets for each would need this test's limit raised.
+        // Only the stream is kept: a pair of sockets for each would exceed this test's limit of descriptors.
         let stream = soon(tunnel.connect(&address)).await.unwrap();
         let (accepted, _) = soon(service.accept()).await.unwrap();
         drop(accepted);
@@ -187,25 +187,29 @@ fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
 
 #[test]
 fn startup_errors_name_their_cause() {
-    let (code, _, said) = run(&["--listen", "nowhere"]);
+    let (code, _, output) = run(&["--listen", "nowhere"]);
     assert_eq!(code, Some(2));
     assert!(
-        said.starts_with("kinject-agent: error: `nowhere` is not an address") && said.contains("\n\nhint: "),
-        "{said}"
+        output.starts_with("kinject-agent: error: `nowhere` is not an address")
+            && output.contains("\n\nhint: "),
+        "{output}"
     );
 
-    let (code, _, said) = run(&["--listen", "tcp:127.0.0.1:0", "--key", "/nonexistent"]);
+    let (code, _, output) = run(&["--listen", "tcp:127.0.0.1:0", "--key", "/nonexistent"]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("cannot read the key file /nonexistent: "), "{said}");
+    assert!(
+        output.contains("cannot read the key file /nonexistent: "),
+        "{output}"
+    );
 
     let agent = Agent::start(&[]);
     let Endpoint::Unix(path) = agent.socket() else {
         panic!("not a Unix socket")
     };
     let (listen, key) = (format!("unix:{}", path.display()), agent.key());
-    let (code, _, said) = run(&["--listen", &listen, "--key", key.to_str().unwrap()]);
+    let (code, _, output) = run(&["--listen", &listen, "--key", key.to_str().unwrap()]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("another process listens on"), "{said}");
+    assert!(output.contains("another process listens on"), "{output}");
 }
 
 #[test]
@@ -214,16 +218,19 @@ fn key_readable_by_others_is_refused_with_a_chmod_hint() {
     let key = folder.path().join("key");
     support::write_key(&key);
     std::fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
-    let (code, _, said) = run(&["--listen", "tcp:127.0.0.1:0", "--key", key.to_str().unwrap()]);
+    let (code, _, output) = run(&["--listen", "tcp:127.0.0.1:0", "--key", key.to_str().unwrap()]);
     assert_eq!(code, Some(1));
     let key = key.display();
     assert!(
-        said.contains(&format!(
+        output.contains(&format!(
             "the key file {key} can be read or written by others (mode 0644)"
         )),
-        "{said}"
+        "{output}"
     );
-    assert!(said.contains(&format!("\n\nhint: `chmod 600 {key}`")), "{said}");
+    assert!(
+        output.contains(&format!("\n\nhint: `chmod 600 {key}`")),
+        "{output}"
+    );
 }
 
 #[test]
@@ -235,7 +242,7 @@ fn same_user_processes_cannot_read_the_agents_memory() {
     let mut command = std::process::Command::new(&program);
     command.args(["--listen", "tcp:127.0.0.1:0", "--key"]).arg(&key);
     if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
-        // whose files belong to root anyway
+        // files of root's processes belong to root in any case
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         chown(&key, Some(12345), None).unwrap();
         command.uid(12345).gid(12345);
@@ -252,13 +259,13 @@ fn same_user_processes_cannot_read_the_agents_memory() {
 
 #[test]
 fn version_and_help_are_printed_on_stdout() {
-    let (code, said, _) = run(&["--version"]);
+    let (code, output, _) = run(&["--version"]);
     assert_eq!(code, Some(0));
     assert!(
-        said.starts_with(&format!("kinject-agent {}", env!("CARGO_PKG_VERSION"))),
-        "{said}"
+        output.starts_with(&format!("kinject-agent {}", env!("CARGO_PKG_VERSION"))),
+        "{output}"
     );
-    let (code, said, _) = run(&["--help"]);
+    let (code, output, _) = run(&["--help"]);
     assert_eq!(code, Some(0));
-    assert!(said.contains("--listen ENDPOINT"), "{said}");
+    assert!(output.contains("--listen ENDPOINT"), "{output}");
 }

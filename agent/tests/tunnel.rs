@@ -1,4 +1,4 @@
-//! Requests through a real agent.
+//! Requests through an agent process.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -44,7 +44,7 @@ async fn connect_to_a_closed_port_returns_refused() {
     assert_eq!(error, DialError::Refused);
 }
 
-/// The relay resolves names, since it has to tell an address that it found from one that it did not.
+/// The relay resolves names, so the agent accepts addresses only.
 #[tokio::test]
 async fn connect_to_a_host_name_is_rejected() {
     let agent = Agent::start(&[]);

@@ -54,10 +54,10 @@ mod tests {
         let (first, second) = (Rc::clone(&order), Rc::clone(&order));
         local.spawn_local(async move {
             yield_to_ready().await;
-            first.borrow_mut().push("stepped back");
+            first.borrow_mut().push("yielded");
         });
         local.spawn_local(async move { second.borrow_mut().push("ready") });
         local.await;
-        assert_eq!(*order.borrow(), ["ready", "stepped back"]);
+        assert_eq!(*order.borrow(), ["ready", "yielded"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Opening a tunnel: proof of the key, versions, and what strangers get.
+//! Opening a tunnel: proof of the key, versions, and what an unauthenticated peer receives.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -102,7 +102,7 @@ async fn certificate_of_another_session_is_refused_at_both_ends() {
     );
 }
 
-/// Opens in one way where the agent demands another; what either end says of it.
+/// Opens with `security` at an agent that requires `least`; the results of both ends.
 async fn opening(security: Security, least: Security) -> (Result<(), OpenError>, Result<(), OpenError>) {
     let (relay, agent) = (
         RelayIdentity::from_secret(&secret(1)).unwrap(),
@@ -128,7 +128,7 @@ async fn proof_is_refused_where_tls_is_required() {
     assert!(matches!(accepted, Err(OpenError::WithoutTls)), "{accepted:?}");
 }
 
-/// Somebody in between would have the relay speak in clear, and says what an agent says there.
+/// A man in the middle answers as an agent without TLS does, to downgrade the relay.
 #[tokio::test]
 async fn relay_asking_for_tls_accepts_no_clear_text_answer() {
     let keys = SessionKeys::generate().unwrap();
@@ -142,10 +142,10 @@ async fn relay_asking_for_tls_accepts_no_clear_text_answer() {
             .map(drop)
             .unwrap_err();
         assert!(matches!(error, OpenError::NotKinject), "{error:?}");
-        let mut said = Vec::new();
-        soon(theirs.read_to_end(&mut said)).await.unwrap();
-        let hello = said.windows(8).any(|bytes| bytes == b"kinject\0");
-        assert!(!hello, "it went on in clear");
+        let mut sent = Vec::new();
+        soon(theirs.read_to_end(&mut sent)).await.unwrap();
+        let hello = sent.windows(8).any(|bytes| bytes == b"kinject\0");
+        assert!(!hello, "the relay went on in clear");
     }
 }
 
@@ -169,20 +169,20 @@ async fn clear_text_hello_is_used_only_to_learn_another_wire_version() {
     let relay = RelayIdentity::from_secret(&secret(1)).unwrap();
     let mut same = foreign_hello();
     same[8..10].copy_from_slice(&WIRE_VERSION.to_be_bytes());
-    for (answer, is_told) in [
+    for (answer, is_reported) in [
         (&foreign_hello()[..], true),
         (&same, false),
         (&[b'x'; 100], false),
     ] {
         let (ours, mut theirs) = streams();
         theirs.write_all(answer).await.unwrap();
-        let told = soon(link::other_version(boxed(ours), &relay)).await;
+        let reported = soon(link::other_version(boxed(ours), &relay)).await;
         assert_eq!(
-            matches!(&told, Some(OpenError::Version { theirs, .. }) if theirs.software == "99.0.1"),
-            is_told,
-            "{told:?}"
+            matches!(&reported, Some(OpenError::Version { theirs, .. }) if theirs.software == "99.0.1"),
+            is_reported,
+            "{reported:?}"
         );
-        assert!(is_told || told.is_none());
+        assert!(is_reported || reported.is_none());
     }
 }
 
@@ -208,11 +208,11 @@ async fn wire_version_mismatch_is_reported_at_both_ends() {
         .await
         .map(drop)
         .unwrap_err();
-    let said = error.to_string();
+    let message = error.to_string();
     assert!(
-        said.contains(&format!("99.0.1 (wire {})", WIRE_VERSION + 1))
-            && said.contains(&format!("wire {WIRE_VERSION}")),
-        "{said}"
+        message.contains(&format!("99.0.1 (wire {})", WIRE_VERSION + 1))
+            && message.contains(&format!("wire {WIRE_VERSION}")),
+        "{message}"
     );
     let mut answer = Vec::new();
     soon(ours.read_to_end(&mut answer)).await.unwrap();
@@ -316,7 +316,7 @@ async fn replayed_proof_is_refused() {
         RelayIdentity::from_secret(&secret(1)).unwrap(),
         AgentIdentity::from_secret(&secret(1)).unwrap(),
     );
-    // A man in the middle writes down what the relay says.
+    // A man in the middle records the relay's messages.
     let (ours, mut middle_relay) = streams();
     let (mut middle_agent, theirs) = streams();
     let open = tokio::spawn(async move { link::open(boxed(ours), &relay, Security::Proof).await.map(drop) });
@@ -364,7 +364,7 @@ async fn reflected_agent_signature_is_refused() {
     ours.write_all(&opening).await.unwrap();
     let mut answer = [0; HELLO_BYTES + 96];
     soon(ours.read_exact(&mut answer)).await.unwrap();
-    // Its own signature, sent back.
+    // The agent's own signature, sent back.
     ours.write_all(&answer[HELLO_BYTES + 32..]).await.unwrap();
     let error = soon(accept).await.unwrap().unwrap_err();
     assert!(matches!(error, OpenError::NotProven), "{error:?}");

@@ -1,4 +1,4 @@
-//! Requests and their answers, one by one: the agent's end is written out in each test.
+//! Requests and their answers: each test plays the agent's end.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -26,13 +26,13 @@ struct Ends {
     agent: JoinHandle<CloseReason>,
 }
 
-/// A tunnel whose requests come out here.
+/// A tunnel, and the requests that arrive at its agent's end.
 async fn ends() -> Ends {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     ends_of(ours, theirs).await
 }
 
-/// The same over a transport that falls silent when it is told to, and stays open.
+/// The same over a transport that stops carrying bytes on notification, and stays open.
 async fn ends_to_be_cut() -> (Ends, Arc<Notify>) {
     let (ours, mut near) = tokio::io::duplex(1 << 20);
     let (mut far, theirs) = tokio::io::duplex(1 << 20);
@@ -268,7 +268,7 @@ async fn silent_peer_closes_the_tunnel_after_three_heartbeats() {
                 .unwrap()
         }
     );
-    // The transport stays open, but nobody speaks.
+    // The transport stays open, but carries nothing.
     let (_held, (_tunnel, driver)) = (accepted, opened);
     let start = tokio::time::Instant::now();
     assert_eq!(driver.await, CloseReason::Silent);
@@ -289,9 +289,9 @@ async fn tunnel_that_falls_silent_is_closed_after_thirty_seconds() {
                 reason.to_string(),
                 "nothing was heard from the other end for 30 seconds"
             );
-            // the last sign of life was an answer to a PING, of which there is one every ten seconds
+            // the last received bytes were the answer to a PING, of which there is one every ten seconds
             let silent = start.elapsed().as_secs() - lived / 10 * 10;
-            assert_eq!(silent, 30, "it lived for {lived} seconds");
+            assert_eq!(silent, 30, "cut after {lived} seconds");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The forwarder against nameservers of our own on loopback.
+//! The forwarder with test name servers on loopback.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize as Count;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::resolv_conf;
 
-/// What a nameserver does with a query over UDP; none is silence.
+/// The datagrams with which a name server answers a query over UDP.
 type Answer = fn(&[u8]) -> Vec<Vec<u8>>;
 
 struct Nameserver {
@@ -18,11 +18,11 @@ struct Nameserver {
     queries: Arc<Count>,
 }
 
-/// Answers over UDP as told, and over TCP with a large answer.
+/// Answers over UDP by `answer`, and over TCP with 3000 bytes.
 async fn nameserver(answer: Answer) -> Nameserver {
     let (udp, tcp) = loop {
         let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        // The same port for TCP may be taken.
+        // The same TCP port may be in use.
         if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
             break (udp, tcp);
         }
@@ -110,7 +110,7 @@ async fn answer_is_forwarded_unchanged_with_the_relays_id() {
     let server = nameserver(nxdomain).await;
     let mut asked = query("missing.external.test");
     message::set_id(&mut asked, 0xbeef);
-    // An extension that we do not know.
+    // An EDNS OPT record, which the forwarder does not parse.
     asked.extend_from_slice(b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00");
     asked[11] = 1;
     let answer = resolver(&[server.address], "").forward(&asked).await.unwrap();

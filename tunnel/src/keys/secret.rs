@@ -1,4 +1,4 @@
-//! A secret that both ends read from a file, which is to be its owner's alone.
+//! A secret that both ends read from a file that only its owner may access.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -9,13 +9,13 @@ use ring::hkdf::{HKDF_SHA256, Salt};
 
 /// Fewest bytes of a secret.
 const MIN_BYTES: usize = 32;
-/// Most bytes of a secret; a file that is larger was not meant.
+/// Most bytes of a secret; a larger file is taken for a mistake.
 const MAX_BYTES: usize = 64 * 1024;
 
 /// The content of a secret file.
 ///
-/// The bytes count as they are, a newline at the end included: both ends read copies of one file, and a random
-/// file may well end in a byte that looks like white space.
+/// All bytes belong to it, a newline at the end included: both ends read copies of one file, and a random file may end
+/// in a byte that looks like white space.
 pub struct Secret(Vec<u8>);
 
 /// A secret file that cannot be used.
@@ -37,7 +37,7 @@ pub enum SecretError {
         /// Its permissions.
         mode: u32,
     },
-    /// The file belongs to a user who could give it another content.
+    /// The file belongs to another user, who could change its content.
     #[error("the key file {} belongs to user {owner}, neither to this user nor to root", path.display())]
     Foreign {
         /// The file.
@@ -86,10 +86,10 @@ impl SecretError {
 }
 
 impl Secret {
-    /// Reads a file of 32 bytes to 64 KiB that its owner alone can read, who is this user or root.
+    /// Reads a file of 32 bytes to 64 KiB that only its owner can read, who is this user or root.
     ///
-    /// The opened file is judged, so that it cannot be exchanged meanwhile. A pipe does as well, as of `<(COMMAND)`, if it is
-    /// this user's alone.
+    /// The opened file is checked, so that it cannot be replaced after the check. A pipe, as of `<(COMMAND)`, is
+    /// accepted if only this user can read it.
     pub fn read(path: &Path) -> Result<Secret, SecretError> {
         let failed = |source| SecretError::Read {
             path: path.to_owned(),
@@ -98,7 +98,7 @@ impl Secret {
         let file = File::open(path).map_err(failed)?;
         check_access(path, &file.metadata().map_err(failed)?)?;
         let mut bytes = Vec::new();
-        // One byte more than allowed shows that there is more, also where a device never ends.
+        // Reading one byte more than allowed detects a longer file, also an endless device.
         file.take(MAX_BYTES as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(failed)?;
@@ -127,7 +127,7 @@ impl Secret {
     }
 }
 
-/// Folders cannot be read, and devices are nobody's to keep.
+/// Checks files and pipes. Folders cannot be read, and devices such as /dev/zero have no private content.
 fn check_access(path: &Path, found: &Metadata) -> Result<(), SecretError> {
     if !found.is_file() && !found.file_type().is_fifo() {
         return Ok(());
@@ -145,7 +145,7 @@ fn check_access(path: &Path, found: &Metadata) -> Result<(), SecretError> {
 impl TryFrom<&[u8]> for Secret {
     type Error = SecretError;
 
-    /// A secret that comes from elsewhere than a file.
+    /// A secret from another source than a file.
     fn try_from(bytes: &[u8]) -> Result<Self, SecretError> {
         let path = PathBuf::from("-");
         match bytes.len() {
@@ -164,7 +164,7 @@ mod tests {
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::{PermissionsExt, chown};
 
-    /// Reads a file with this content, after `prepare` has had it.
+    /// Reads a file with this content, after `prepare` was called with its path.
     fn read_after(content: &[u8], prepare: impl FnOnce(&Path)) -> Result<Secret, SecretError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
@@ -239,7 +239,7 @@ mod tests {
         // SAFETY: the name is a string that ends with a zero and outlives the call
         assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        // so that neither end waits for the other
+        // so that opening the pipe does not wait for a writer
         let _held = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let error = Secret::read(&path).err().unwrap();
         assert!(

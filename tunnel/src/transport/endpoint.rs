@@ -1,4 +1,4 @@
-//! Where a direct transport leads: `unix:PATH` or `tcp:HOST:PORT`.
+//! The address of a direct transport: `unix:PATH` or `tcp:HOST:PORT`.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -28,7 +28,7 @@ pub enum Endpoint {
 /// A text that is not an [`Endpoint`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// Neither `unix:` nor `tcp:` stands in front.
+    /// The text begins neither with `unix:` nor with `tcp:`.
     #[error("`{0}` is not an address of the form unix:PATH or tcp:HOST:PORT")]
     Scheme(String),
     /// `unix:` without a path.
@@ -46,7 +46,7 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
-    /// Connects. A TCP stream sends small writes at once (TCP_NODELAY): the frames of many connections share it.
+    /// Connects. TCP_NODELAY is set on a TCP stream, since it carries the frames of many connections.
     pub async fn connect(&self) -> io::Result<Stream> {
         match self {
             Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
@@ -62,7 +62,7 @@ impl Endpoint {
 impl TryFrom<&OsStr> for Endpoint {
     type Error = EndpointError;
 
-    /// Like [`Endpoint::from_str`], for paths that may be any bytes.
+    /// Like [`Endpoint::from_str`], for paths of any bytes.
     fn try_from(text: &OsStr) -> Result<Self, EndpointError> {
         match (text.to_str(), text.as_bytes().strip_prefix(b"unix:")) {
             (Some(text), _) => text.parse(),
