@@ -1,10 +1,10 @@
 //! connect(2) of programs' TCP sockets, from the request to the end of the connection.
 //!
-//! [`Connects::connect`] serves a request, wherever its socket came from: it gives back what the program is told, and
-//! what goes on after that. The caller tells the program before it runs the rest.
+//! [`Connects::connect`] serves a request, wherever its socket came from. It returns the reply for the program, and the
+//! connection to run after that. The caller sends the reply before it runs the connection.
 //!
-//! This is where a connect is decided, as [`Routes`] says: it is left to this machine, connected to the session itself
-//! (the pod's own address, the session's name server), or dialled by the agent ([`handshake`]).
+//! A connect is handled as [`Routes`] decides: it is left to this machine, connected to the session itself (the pod's
+//! own address, the session's name server), or dialled by the agent ([`handshake`]).
 
 mod handshake;
 
@@ -38,9 +38,9 @@ pub(crate) struct Connects {
     handshakes: Handshakes,
     routes: Rc<Routes>,
     trace: Rc<Trace>,
-    /// What is known of programs' sockets.
+    /// The state of programs' sockets.
     registry: Rc<Registry>,
-    /// Answers at the session's name server.
+    /// Answers the questions to the session's name server.
     resolver: Rc<Resolver>,
     /// The connections that programs have open.
     connections: OpenConnections,
@@ -50,7 +50,7 @@ pub(crate) struct Connects {
     network: Option<u64>,
 }
 
-/// What goes on once the program has its answer.
+/// A connection to run once the program has its reply.
 pub(crate) struct Connection {
     connects: Rc<Connects>,
     target: SocketAddr,
@@ -58,11 +58,12 @@ pub(crate) struct Connection {
 }
 
 enum State {
-    /// With the session's name server.
+    /// To the session's name server.
     NameServer(TcpStream, Connected),
-    /// With a far end that answered in time. The program's socket is closed here once the program has its answer.
+    /// To a target that answered in time. The duplicate of the program's socket is closed once the program has its
+    /// reply.
     Connected(Established, ProgramSocket),
-    /// With a far end that has not answered yet.
+    /// To a target that has not answered yet.
     InProgress(InProgress),
 }
 
@@ -88,17 +89,17 @@ impl Connects {
         }
     }
 
-    /// Beats for the connects that wait, for as long as the session lives.
+    /// Runs the timer of waiting connects, for as long as the session lives.
     pub(crate) async fn tick(&self) -> Infallible {
         self.handshakes.tick().await
     }
 
-    /// Looks for sockets that programs have closed meanwhile, for as long as the session lives.
+    /// Detects sockets that programs close while their connect is in progress, for as long as the session lives.
     pub(crate) async fn watch(&self) -> Infallible {
         self.handshakes.watch().await
     }
 
-    /// Connects a program's socket: the answer for the program, and what goes on after it.
+    /// Connects a program's socket; returns the reply for the program, and the connection to run after it.
     pub(crate) async fn connect(
         self: &Rc<Self>,
         socket: Option<OwnedFd>,
@@ -107,7 +108,7 @@ impl Connects {
         if let Some(socket) = &socket
             && network_namespace::is_another(self.network, socket)
         {
-            log::debug!("connect to {target}: of another network namespace");
+            log::debug!("connect to {target}: the socket is of another network namespace");
             return (Reply::Local, None);
         }
         let mut program = match socket
@@ -116,20 +117,20 @@ impl Connects {
         {
             Ok(program) => program,
             Err(error) => {
-                log::warn!("connect to {target}: the attached socket is of no use: {error}");
+                log::warn!("connect to {target}: the attached socket cannot be used: {error}");
                 return (Reply::Failed(ConnectFailure::Exhausted), None);
             }
         };
         if let Some(failure) = self.registry.take_failure(program.cookie) {
-            // as the kernel does when it tells the failure in connect(2)
+            // as the kernel does when connect(2) returns the failure
             if failure != ConnectFailure::Invalid
                 && let Err(error) = program.withdraw()
             {
-                log::warn!("connect to {target}: the socket keeps a failure that was told: {error}");
+                log::warn!("connect to {target}: the socket keeps a failure that was reported: {error}");
             }
             return (Reply::Failed(failure), None);
         }
-        program.needs_lift |= self.registry.is_shut_down(program.cookie);
+        program.needs_listener |= self.registry.is_shut_down(program.cookie);
         let decision = self.routes.decide(target, Transport::Tcp);
         if let Cause::Pod(stand_in) = decision.cause {
             return (self.bind_to_stand_in(&program, target, stand_in), None);
@@ -158,10 +159,10 @@ impl Connects {
         }
     }
 
-    /// A program that connects to the pod's own address connects to what stands for that, from what stands for it.
+    /// A connect to the pod's own address: binds the program's socket to the stand-in address and has it connect there.
     ///
-    /// A socket keeps an address that it was bound to for as long as it lives (`SOCK_BINDADDR_LOCK`), but one that the kernel has
-    /// chosen only until its connect fails. So it is bound only if there is a peer to see the address.
+    /// A socket keeps an address that it was bound to for its lifetime (`SOCK_BINDADDR_LOCK`), but one that the kernel
+    /// has chosen only until its connect fails. So it is bound only if there is a peer to see the address.
     fn bind_to_stand_in(&self, program: &ProgramSocket, target: SocketAddr, stand_in: SocketAddr) -> Reply {
         log::debug!("connect to {target}: to the pod itself, {stand_in}");
         self.trace
@@ -169,26 +170,26 @@ impl Connects {
             .ended("left to this machine");
         let is_refused = sock_diag::is_listened_at(stand_in).is_ok_and(|is_listened_at| !is_listened_at);
         let prepared = match is_refused {
-            true => program.take_mapped_addresses(),
+            true => program.allow_mapped_addresses(),
             false => program.bind_at(stand_in.ip()),
         };
         match prepared {
             Ok(()) => Reply::StandIn(stand_in),
-            Err(error) => Reply::Failed(handshake::refusal(target, &error)),
+            Err(error) => Reply::Failed(handshake::socket_failure(target, &error)),
         }
     }
 
-    /// The session's name server is the relay itself.
+    /// Connects to the session's name server, which is the relay itself.
     async fn connect_to_name_server(
         &self,
         program: &ProgramSocket,
         target: SocketAddr,
     ) -> Result<(Reply, State), ConnectFailure> {
         let (ours, connected) = self.handshakes.connect_here(program, target).await?;
-        Ok((done(program), State::NameServer(ours, connected)))
+        Ok((connected_reply(program), State::NameServer(ours, connected)))
     }
 
-    /// Everything else is dialled by the agent.
+    /// Has the agent dial any other target.
     async fn dial(
         &self,
         program: ProgramSocket,
@@ -196,39 +197,43 @@ impl Connects {
     ) -> Result<(Reply, State), ConnectFailure> {
         Ok(match self.handshakes.start(program, target).await? {
             Started::Connected(established, program) => {
-                (done(&program), State::Connected(established, program))
+                (connected_reply(&program), State::Connected(established, program))
             }
             Started::InProgress(in_progress) => (Reply::InProgress, State::InProgress(in_progress)),
         })
     }
 
-    /// Copies bytes between both ends until their connection has ended.
+    /// Copies bytes between both ends until the connection has ended.
     async fn carry(&self, established: Established, target: SocketAddr) {
         let Established {
             ours,
             stream,
             connected: _connected,
         } = established;
-        // a socket without addresses is one that was reset, which the splice finds out
-        let open = self.connections.note(&ours).ok();
-        let is_closed = || open.as_ref().is_some_and(|open| open.is_left(&self.closed));
-        let outcome = kinject_tunnel::splice_until(ours, stream, is_closed, self.connections.last()).await;
+        // a socket without addresses was reset, which the splice notices
+        let open = self.connections.register(&ours).ok();
+        let is_closed = || {
+            open.as_ref()
+                .is_some_and(|open| open.is_closed_by_program(&self.closed))
+        };
+        let outcome =
+            kinject_tunnel::splice_until(ours, stream, is_closed, self.connections.session_end()).await;
         log::debug!("{target} {}", words::connection_end(&outcome));
     }
 
-    /// At the session's end: the connections whose programs have closed them.
-    pub(crate) fn left_behind(&self) -> Vec<u64> {
-        self.connections.left_behind(&self.closed)
+    /// At the session's end: the open connections that programs have closed.
+    pub(crate) fn closed_by_programs(&self) -> Vec<u64> {
+        self.connections.closed_by_programs(&self.closed)
     }
 
-    /// Waits until none of these connections is open any more.
-    pub(crate) async fn until_over(&self, connections: &[u64]) {
-        self.connections.until_over(connections).await;
+    /// Waits until these connections have ended.
+    pub(crate) async fn wait_until_ended(&self, connections: &[u64]) {
+        self.connections.wait_until_ended(connections).await;
     }
 }
 
 impl Connection {
-    /// Goes on until the connection has ended.
+    /// Runs until the connection has ended.
     pub(crate) async fn run(self) {
         let Self {
             connects,
@@ -251,8 +256,8 @@ impl Connection {
     }
 }
 
-/// What a program hears of a connect that is done. One that does not block learns it from poll(2), as ever.
-fn done(program: &ProgramSocket) -> Reply {
+/// The reply for a finished connect. A non-blocking program learns of it from poll(2).
+fn connected_reply(program: &ProgramSocket) -> Reply {
     if program.nonblocking {
         Reply::InProgress
     } else {
@@ -279,7 +284,7 @@ mod tests {
 
     /// Connects of a session that has no tunnel yet, for as long as its reconnector lives.
     async fn without_a_tunnel(rules: Vec<Rule>) -> (Rc<Connects>, Reconnector) {
-        let (events, _unheard) = mpsc::channel(8);
+        let (events, _receiver) = mpsc::channel(8);
         let agent = TestAgent::start().await;
         let (reconnector, uplink) = Reconnector::new(agent.connector(), events.clone());
         let trace = Rc::new(Trace::open(None, Rc::new(Routes::new(rules))).unwrap());
@@ -314,7 +319,7 @@ mod tests {
     async fn connect_in_progress_is_registered_until_it_is_dropped() {
         run(async {
             let (connects, _reconnector) = without_a_tunnel(Vec::new()).await;
-            // not blocking
+            // non-blocking, as tokio's sockets are
             let socket = TcpSocket::new_v4().unwrap();
             let (cookie, target) = (socket_cookie(&socket).unwrap(), TARGET.parse().unwrap());
             let (reply, connection) = connects.connect(Some(duplicate(&socket)), target).await;

@@ -1,8 +1,8 @@
 //! The order in which getaddrinfo(3) gives a name's addresses: RFC 6724, section 6, as glibc applies it, seen from
 //! the agent's pod.
 //!
-//! The rules on deprecated and home addresses and on native transport (3, 4, 7) have nothing to tell apart here: a
-//! pod's addresses are neither. As in glibc, rule 9 compares IPv4 addresses only inside the source's own subnet.
+//! The rules on deprecated and home addresses and on native transport (3, 4, 7) do not apply: a pod has no such
+//! addresses. As in glibc, rule 9 compares IPv4 addresses only inside the source's own subnet.
 
 use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,12 +16,12 @@ pub(crate) struct Source {
     pub(crate) prefix: u8,
 }
 
-/// Sorts best first; addresses that are equally good keep their order (rule 10).
+/// Sorts the best address first; equal ones keep their order (rule 10).
 pub(crate) fn sort(addresses: &mut [IpAddr], sources: &[Source]) {
     addresses.sort_by(|a, b| compare(*a, source_for(*a, sources), *b, source_for(*b, sources)));
 }
 
-/// The address that a connection to `destination` would come from.
+/// The source address of a connection to `destination`.
 pub(crate) fn source_for(destination: IpAddr, sources: &[Source]) -> Option<Source> {
     let usable = |source: &&Source| {
         source.address.is_ipv4() == destination.is_ipv4()

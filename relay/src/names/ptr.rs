@@ -1,4 +1,4 @@
-//! The names of an address as DNS messages: PTR records (RFC 1035, 3.5).
+//! Questions for the names of an address, and their answers: PTR records (RFC 1035, 3.5).
 
 use super::host_name::{is_host_byte, is_host_name};
 use super::records;
@@ -13,7 +13,7 @@ pub(super) fn question(address: IpAddr) -> Option<Vec<u8>> {
     records::question(Name::from(address), RecordType::PTR)
 }
 
-/// The names in an answer; those that no host can have are passed over, as libc does.
+/// The names in an answer; those that are not valid host names are skipped, as in libc.
 pub(super) fn names(answer: &[u8]) -> Result<Vec<String>, NameFailure> {
     match message::code(answer) {
         Code::NoError => {}
@@ -30,7 +30,7 @@ pub(super) fn names(answer: &[u8]) -> Result<Vec<String>, NameFailure> {
             .filter(|name| is_host_name(name) && name.bytes().all(is_host_byte)),
         _ => None,
     };
-    // a network that is smaller than a byte's is delegated by aliases (RFC 2317)
+    // networks smaller than a /24 are delegated by aliases (RFC 2317)
     let found = records::at_end_of_chain(&message, query.name(), host);
     found.map(|(_, names)| names).ok_or(NameFailure::NoData)
 }
@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn ptr_name_that_points_at_itself_returns_no_recovery() {
         let mut looped = answer(&[(OWNER, ptr("web.test."))]);
-        // the target, which is the last thing in the message, becomes a pointer to itself
+        // the target, at the end of the message, becomes a pointer to itself
         let target = looped.len() - "web.test".len() - 2;
         let [high, low] = (target as u16).to_be_bytes();
         looped[target..target + 2].copy_from_slice(&[0xc0 | high, low]);
@@ -111,8 +111,8 @@ mod tests {
         #[test]
         fn any_ptr_answer_is_read_without_a_panic(at in 0..80_usize, bytes in prop::collection::vec(any::<u8>(), 1..40)) {
             let mut message = answer(&[(OWNER, ptr("web.test.")), (OWNER, ptr("alias.test."))]);
-            for (place, byte) in message.iter_mut().skip(at).zip(bytes) {
-                *place = byte;
+            for (old, byte) in message.iter_mut().skip(at).zip(bytes) {
+                *old = byte;
             }
             let found = names(&message).unwrap_or_default();
             prop_assert!(found.iter().all(|name| name.bytes().all(is_host_byte)));

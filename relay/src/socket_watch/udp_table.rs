@@ -1,12 +1,12 @@
-//! Which UDP sockets of this machine there are, from `/proc/net/udp` and `/proc/net/udp6` (proc(5)).
+//! The UDP sockets of this machine, from `/proc/net/udp` and `/proc/net/udp6` (proc(5)).
 //!
-//! A program's socket is the program's alone: the relay holds no duplicate of it that would keep its port taken. So
-//! nobody tells the relay when it is closed, and it looks.
+//! The relay holds no duplicate of a program's UDP socket, which would keep its port bound after the program has closed
+//! it. So it has to detect closed sockets.
 
 use std::collections::HashMap;
 use std::io;
 
-/// The ports that sockets are connected to, 0 for none, by the sockets' inodes.
+/// The ports to which sockets are connected, 0 for none, by the sockets' inodes.
 pub(crate) fn sockets() -> io::Result<HashMap<u64, u16>> {
     let mut found = HashMap::new();
     read(&std::fs::read_to_string("/proc/net/udp")?, &mut found);
