@@ -110,7 +110,7 @@ pub(super) fn select_answer(
     let (mut no_data, mut server_failed, mut domains_ended) = (false, false, false);
     let mut last_failure = NameFailure::NotFound;
     for (index, (candidate, outcome)) in candidates.iter().zip(outcomes).enumerate() {
-        if domains_ended && index + 1 < candidates.len() {
+        if domains_ended && matches!(candidate, Candidate::Under(_)) {
             continue;
         }
         if outcome == CandidateOutcome::Positive {
@@ -213,6 +213,11 @@ mod tests {
             Err(NameFailure::NotFound)
         );
         assert_eq!(as_given_last(&[refused, NotFound, Positive]), Ok(2));
+        // without the name as given at the end, no later candidate is tried
+        assert_eq!(
+            as_given_first(&[NotFound, refused, Positive]),
+            Err(NameFailure::NotFound)
+        );
         // for a host, a refusal ends the search
         let refused = EndsSearch(NameFailure::NoRecovery);
         assert_eq!(
