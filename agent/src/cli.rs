@@ -30,7 +30,7 @@ Options:
   -h, --help                print this help
 ";
 
-/// What the command line asks for.
+/// The command that was requested.
 #[derive(Debug)]
 pub(crate) enum Command {
     Serve(Options),
@@ -39,18 +39,18 @@ pub(crate) enum Command {
 
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// Where to listen, and for whom.
+    /// The endpoints to listen on, by kind.
     pub(crate) listen: Vec<(ListenerKind, Endpoint)>,
     pub(crate) identity: Identity,
     pub(crate) resolv_conf: PathBuf,
-    /// How long to stay without a relay; `None` is for ever.
+    /// How long to run without a relay; `None` is without a limit.
     pub(crate) grace: Option<Duration>,
 }
 
-/// Who the agent is.
+/// Where the agent's keys come from.
 #[derive(Debug)]
 pub(crate) enum Identity {
-    /// A secret in this file, which relays know, too.
+    /// A secret in this file, which relays read as well.
     Key(PathBuf),
     /// The keys of one session's agent in this file.
     Session(PathBuf),
@@ -125,7 +125,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     }
     let (identity, grace) = match (key, session) {
         (Some(_), Some(_)) => bail!("it takes --key FILE or --identity FILE, not both"),
-        (Some(_), None) if listen.iter().any(|(way, _)| matches!(way, ListenerKind::Proxy)) => {
+        (Some(_), None) if listen.iter().any(|(kind, _)| matches!(kind, ListenerKind::Proxy)) => {
             bail!(
                 "--listen-proxy and --key exclude each other: through the API server's proxy come relays of pods alone"
             );
@@ -157,12 +157,12 @@ mod tests {
         }
     }
 
-    fn fault(line: &str) -> String {
+    fn error_of(line: &str) -> String {
         parsed(line).unwrap_err().to_string()
     }
 
     #[test]
-    fn an_agent_with_a_key_serves_until_it_is_stopped() {
+    fn agent_with_a_key_has_no_grace_period() {
         let options = options("--listen unix:/run/a --listen=tcp:127.0.0.1:7 --key k");
         assert_eq!(options.listen.len(), 2);
         assert_eq!(options.grace, None);
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_in_a_pod_leaves_after_the_grace() {
+    fn agent_with_a_session_identity_has_a_grace_period() {
         let line =
             "--listen-forward 127.0.0.1:7 --listen-proxy 0.0.0.0:8 --identity i --grace 5 --resolv-conf /r";
         let options = options(line);
@@ -189,15 +189,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_wrong_is_named() {
-        assert_eq!(fault("--key k"), "it needs an endpoint to listen on");
-        assert!(fault("--listen tcp:127.0.0.1:7").starts_with("it needs --key FILE"));
-        assert_eq!(fault("--listen"), "--listen needs a value after it");
-        assert_eq!(fault("serve"), "unknown argument `serve`");
-        assert_eq!(fault("--grace soon"), "`soon` is not a number of seconds");
-        assert!(fault("--listen /run/a --key k").contains("unix:PATH"));
-        assert!(fault("--listen-proxy 0.0.0.0:8 --key k").contains("exclude each other"));
-        assert!(fault("--listen tcp:127.0.0.1:7 --key k --identity i").ends_with("not both"));
+    fn missing_or_invalid_arguments_are_named_in_the_error() {
+        assert_eq!(error_of("--key k"), "it needs an endpoint to listen on");
+        assert!(error_of("--listen tcp:127.0.0.1:7").starts_with("it needs --key FILE"));
+        assert_eq!(error_of("--listen"), "--listen needs a value after it");
+        assert_eq!(error_of("serve"), "unknown argument `serve`");
+        assert_eq!(error_of("--grace soon"), "`soon` is not a number of seconds");
+        assert!(error_of("--listen /run/a --key k").contains("unix:PATH"));
+        assert!(error_of("--listen-proxy 0.0.0.0:8 --key k").contains("exclude each other"));
+        assert!(error_of("--listen tcp:127.0.0.1:7 --key k --identity i").ends_with("not both"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Flows of datagrams: one UDP socket for each, connected to its target.
 //!
-//! A socket of its own for each flow is what RFC 9298 demands, and what tells a refusal of one target from another's.
+//! RFC 9298 requires a socket for each flow. It also attributes a refusal to one target.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,11 +13,11 @@ use tokio::net::UdpSocket;
 
 use crate::log::log;
 
-/// How long a flow may be idle: RFC 9298, 3.1 asks for two minutes at least, RFC 4787 recommends five.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a flow may be idle: RFC 9298, 3.1 requires at least two minutes, RFC 4787 recommends five.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What waits in a socket while the agent is busy, as far as the machine allows.
-const BUFFER: usize = 4 * 1024 * 1024;
+/// Receive buffer of a socket, for datagrams that arrive while the agent is busy; the kernel's limit applies.
+const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 
 /// Serves one flow until it ends.
 pub(crate) async fn serve(request: DatagramRequest) {
@@ -29,7 +29,7 @@ pub(crate) async fn serve(request: DatagramRequest) {
     let Some(mut stream) = request.accept() else {
         return;
     };
-    match carry(&socket, &mut stream, PATIENCE).await {
+    match carry(&socket, &mut stream, IDLE_TIMEOUT).await {
         DatagramsEnd::SocketFailed(error) => {
             if error.kind() != io::ErrorKind::ConnectionRefused {
                 log(format_args!("datagrams to {host}, port {port}: {error}"));
@@ -41,7 +41,7 @@ pub(crate) async fn serve(request: DatagramRequest) {
     }
 }
 
-/// A socket that is connected to the target, whose name the relay has resolved, if there was one.
+/// Opens a socket that is connected to the target, an address: the relay resolves names.
 fn open(host: &str, port: u16) -> Result<UdpSocket, DialError> {
     let address: IpAddr = host
         .parse()
@@ -52,8 +52,8 @@ fn open(host: &str, port: u16) -> Result<UdpSocket, DialError> {
 fn connect(target: SocketAddr) -> io::Result<UdpSocket> {
     let kind = Type::DGRAM.nonblocking().cloexec();
     let socket = Socket::new(Domain::for_address(target), kind, Some(Protocol::UDP))?;
-    // the kernel cuts the size to what it allows
-    socket.set_recv_buffer_size(BUFFER)?;
+    // the kernel reduces the size to its limit
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.connect(&SockAddr::from(target))?;
     UdpSocket::from_std(socket.into())
 }

@@ -1,12 +1,12 @@
-//! Makes the connections a relay asks for.
+//! Makes the connections that a relay requests.
 
 use std::net::SocketAddr;
 
 use kinject_tunnel::DialError;
 use tokio::net::TcpStream;
 
-/// Connects to `ADDRESS:PORT` or `[v6]:PORT`. The relay has resolved the name, if there was one. The only deadline is the
-/// kernel's own; whoever drops the future gives the attempt up at once.
+/// Connects to `ADDRESS:PORT` or `[v6]:PORT`: the relay resolves names. The only deadline is the kernel's own; dropping
+/// the future cancels the attempt at once.
 pub(crate) async fn dial(authority: &str) -> Result<TcpStream, DialError> {
     let address: SocketAddr = authority
         .parse()
@@ -14,7 +14,7 @@ pub(crate) async fn dial(authority: &str) -> Result<TcpStream, DialError> {
     let tcp = TcpStream::connect(address)
         .await
         .map_err(|error| DialError::from(&error))?;
-    // The frames come with the delay the program wanted, and not with another one on top.
+    // The program's own kernel has applied Nagle's algorithm if the program wants it.
     tcp.set_nodelay(true).map_err(|error| DialError::from(&error))?;
     Ok(tcp)
 }

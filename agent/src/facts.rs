@@ -1,4 +1,4 @@
-//! What the agent knows about its pod.
+//! Collects the facts about the agent's pod.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use nix::sys::socket::SockaddrStorage;
 use crate::log::log;
 use crate::routes;
 
-/// Tells facts as they are when asked: addresses may change.
+/// Collects facts for each request, since addresses may change.
 pub(crate) struct Facts {
     resolv_conf: String,
 }

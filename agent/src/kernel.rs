@@ -1,8 +1,8 @@
-//! What the kernel still has to deliver after an agent's last connection was closed.
+//! Waits until the kernel has delivered the data of closed sockets.
 //!
-//! A kernel goes on for a socket that a process has closed. But with its last process a pod loses its network, and the
-//! kernel whatever was on its way there. So an agent that is alone in its network stays until that has arrived. No call
-//! tells of that moment: the kernel's tables are read until it has come.
+//! A kernel goes on delivering the data of a socket after its process has closed it. But a pod's network namespace ends
+//! with its last process, and unacknowledged data with it. So an agent that is the only process of its network runs
+//! until all data is acknowledged. No system call waits for that, so the kernel's socket tables are polled.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use tokio::time::sleep;
 
 use crate::log::log;
 
-/// The sockets of the agent's network (proc_pid_net(5)).
+/// The sockets of the agent's network namespace (proc_pid_net(5)).
 const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
 
-/// States of a socket that was closed and whose FIN, with all before it, was not acknowledged yet: `FIN_WAIT1`,
-/// `LAST_ACK` and `CLOSING` of `net/tcp_states.h`, as the tables have them.
+/// States of a closed socket whose FIN is not acknowledged yet: `FIN_WAIT1`, `LAST_ACK` and `CLOSING` of
+/// `net/tcp_states.h`, as the tables show them.
 const UNDELIVERED: [&str; 3] = ["04", "09", "0B"];
 
-/// Between two looks.
+/// The pause between two reads of the tables.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Waits until everything is delivered. Without tables it does not wait.
+/// Waits until all data is acknowledged. Without the tables it does not wait.
 pub(crate) async fn delivered() {
     while undelivered() > 0 {
         sleep(PAUSE).await;
@@ -43,7 +43,7 @@ fn undelivered() -> usize {
         .sum()
 }
 
-/// Sockets in those states; the first line of a table is its head.
+/// Counts sockets in these states; the first line of a table is its header.
 fn count(table: &str) -> usize {
     let states = table
         .lines()
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_whose_fin_was_not_acknowledged_are_counted() {
+    fn sockets_with_an_unacknowledged_fin_are_counted() {
         let head = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n";
         let line = |state| {
             format!(

@@ -1,14 +1,13 @@
-//! The listeners, and what happens to whoever connects.
+//! The listeners: accepts and authenticates relays, then serves their tunnels.
 //!
-//! Until a relay has proven itself it costs little and not for long: there are deadlines for each step, and a bound on how many
-//! may be under way at once, at each listener for itself ([`crate::unproven`]). Nothing it sends can end the agent, and what
-//! the log says of it is bounded.
+//! An unauthenticated connection costs little: each step has a deadline, and each listener bounds the number of such
+//! connections ([`crate::unproven`]). Nothing that it sends can end the agent, and its log lines are limited.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kinject_tunnel::http2::Server;
-use kinject_tunnel::lanes::Meetings;
+use kinject_tunnel::lanes::JoinableStreams;
 use kinject_tunnel::link::PROVE_DEADLINE;
 use kinject_tunnel::transport::Peer;
 use kinject_tunnel::{AgentIdentity, Listener, OpenError, Security, Stream, link};
@@ -21,18 +20,18 @@ use crate::facts::Facts;
 use crate::log::{BoundedLog, log};
 use crate::tunnel::{self, Services};
 use crate::tunnel_count::TunnelCount;
-use crate::unproven::{SLOTS, SLOTS_OF_A_SOURCE, Source, Unproven};
+use crate::unproven::{SLOTS, SLOTS_PER_SOURCE, Source, Unproven};
 use crate::upgrade;
 
-/// Pause after a failed accept, which is usually a lack of descriptors that passes.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// Connections that give way to others within less than this of each other are one flood, and one line in the log.
+/// Pause after a failed accept, usually for a temporary lack of descriptors.
+const ACCEPT_RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Evictions less than this apart belong to one flood, which is one line in the log.
 const FLOOD: Duration = Duration::from_secs(60);
 
-/// What a listener is for, and so which layers stand before HTTP/2 there.
+/// The purpose of a listener, which determines the layers below HTTP/2.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum ListenerKind {
-    /// Over a network: TLS. Over a Unix socket: a proof, or TLS.
+    /// Direct: TLS over TCP; a proof or TLS over a Unix socket.
     Direct,
     /// Through port-forward: TLS or a proof, then the lanes of a stream.
     PortForward,
@@ -44,9 +43,9 @@ pub(crate) enum ListenerKind {
 pub(crate) struct Acceptor {
     identity: AgentIdentity,
     open: TunnelCount,
-    /// Tunnels that are closed, and whose connections still deliver what they hold.
+    /// Closed tunnels whose connections still deliver data.
     draining: TunnelCount,
-    meetings: Meetings,
+    joinable: JoinableStreams,
     services: Arc<Services>,
     stopping: watch::Receiver<bool>,
 }
@@ -64,13 +63,13 @@ impl Acceptor {
             identity,
             open,
             draining,
-            meetings: Meetings::default(),
+            joinable: JoinableStreams::default(),
             services: Arc::new(Services { resolver, facts }),
             stopping,
         }
     }
 
-    /// Accepts relays for ever.
+    /// Accepts relays until it is dropped.
     pub(crate) async fn run(self: Arc<Self>, listener: Listener, kind: ListenerKind) {
         let least = match (kind, &listener) {
             (ListenerKind::Direct, Listener::Tcp(_)) => Security::Tls,
@@ -78,16 +77,16 @@ impl Acceptor {
             | (ListenerKind::PortForward | ListenerKind::Proxy, _) => Security::Proof,
         };
         let unproven = Unproven::default();
-        let strangers = Arc::new(Mutex::new(BoundedLog::default()));
+        let unproven_log = Arc::new(Mutex::new(BoundedLog::default()));
         let mut last_eviction: Option<Instant> = None;
         loop {
             let (stream, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    strangers
+                    unproven_log
                         .lock()
                         .log(format_args!("cannot accept a connection: {error}"));
-                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                    tokio::time::sleep(ACCEPT_RETRY_PAUSE).await;
                     continue;
                 }
             };
@@ -96,18 +95,19 @@ impl Acceptor {
                 let now = Instant::now();
                 if last_eviction.is_none_or(|last| now - last >= FLOOD) {
                     log(format_args!(
-                        "too many connections have not proven themselves, {SLOTS} or {SLOTS_OF_A_SOURCE} of one source: \
+                        "too many connections have not proven themselves, {SLOTS} or {SLOTS_PER_SOURCE} of one source: \
                          the oldest are closed, the last came from {peer}"
                     ));
                 }
                 last_eviction = Some(now);
             }
-            let (acceptor, strangers) = (Arc::clone(&self), Arc::clone(&strangers));
-            // It owns itself: its tunnel ends with `stopping`, and what is left of it is bounded by its readers.
+            let (acceptor, unproven_log) = (Arc::clone(&self), Arc::clone(&unproven_log));
+            // The task is not joined: its tunnel ends with `stopping`, and its remaining connections end with their
+            // readers.
             tokio::task::spawn(async move {
                 let proven = tokio::select! {
                     biased;
-                    // a flood is one line
+                    // a flood is logged once
                     () = slot.evicted() => return,
                     proven = acceptor.prove(stream, kind, least) => proven,
                 };
@@ -119,13 +119,13 @@ impl Acceptor {
                 match server {
                     Ok(Some(server)) => acceptor.serve(server, peer).await,
                     Ok(None) => log(format_args!("second lane of a tunnel: {peer}")),
-                    Err(error) => strangers.lock().log(format_args!("refused {peer}: {error}")),
+                    Err(error) => unproven_log.lock().log(format_args!("refused {peer}: {error}")),
                 }
             });
         }
     }
 
-    /// The stream of whoever proves himself.
+    /// Authenticates the relay; returns the stream behind the proof or TLS.
     async fn prove(&self, stream: Stream, kind: ListenerKind, least: Security) -> Result<Stream, OpenError> {
         let proven = match kind {
             ListenerKind::Proxy => link::accept_tls(upgrade::accept(stream).await?, &self.identity).await,
@@ -136,10 +136,10 @@ impl Acceptor {
         proven.map(|(stream, _)| stream)
     }
 
-    /// A tunnel on a stream whose ends have proven themselves; none if it is a part of another one.
+    /// Starts a tunnel on an authenticated stream; none if it is the second lane of another one.
     async fn begin(&self, stream: Stream, kind: ListenerKind) -> Result<Option<Server>, OpenError> {
         let stream = match kind {
-            ListenerKind::PortForward => timeout(PROVE_DEADLINE, self.meetings.accept(stream))
+            ListenerKind::PortForward => timeout(PROVE_DEADLINE, self.joinable.accept(stream))
                 .await
                 .map_err(|_| OpenError::TimedOut)??,
             ListenerKind::Direct | ListenerKind::Proxy => Some(stream),
@@ -150,17 +150,17 @@ impl Acceptor {
         }
     }
 
-    /// Serves a tunnel until it is closed and its connections have delivered what they hold.
+    /// Serves a tunnel until it is closed and its connections have delivered their data.
     async fn serve(&self, server: Server, peer: Peer) {
         let open = self.open.increment();
         log(format_args!("tunnel open: {peer}"));
         let services = Arc::clone(&self.services);
-        let (reason, mut rest) = tunnel::run(server, services, self.stopping.clone()).await;
+        let (reason, mut connections) = tunnel::run(server, services, self.stopping.clone()).await;
         log(format_args!("tunnel closed: {peer}: {reason}"));
         let draining = self.draining.increment();
         drop(open);
-        while let Some(ended) = rest.join_next().await {
-            tunnel::note_end(ended);
+        while let Some(ended) = connections.join_next().await {
+            tunnel::log_panic(ended);
         }
         drop(draining);
     }

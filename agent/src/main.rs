@@ -1,10 +1,10 @@
-//! `kinject-agent`: stands in the cluster and dials, asks name servers and tells for a session.
+//! `kinject-agent`: runs in the cluster; dials targets, forwards DNS queries and reports facts for a session.
 //!
-//! It is one small process with one thread. Nobody is served before he has proven that he holds the session's key;
-//! then each tunnel carries requests of one relay: connections to make, DNS messages to forward, facts to tell.
+//! It is one small process with one thread. It serves only relays that have proven that they hold the session's key.
+//! Each tunnel carries the requests of one relay: connections, DNS messages, facts.
 //!
-//! It runs in one of two ways: by hand, on sockets of the user's choice, with a key file both ends read; or in a pod
-//! that kinject made, with its session's keys in a file, where it ends by itself when its relay is gone.
+//! It runs in one of two modes: by hand, on sockets of the user's choice, with a key file that both ends read; or in a
+//! pod that kinject created, with its session's keys in a file, where it exits a grace period after its relay is gone.
 
 mod cli;
 mod datagrams;
@@ -41,15 +41,13 @@ use listen::{Acceptor, ListenerKind};
 use log::log;
 use tunnel_count::TunnelCount;
 
-/// How long an agent that stops may go on delivering what programs have left behind: somewhat less than its pod has.
+/// How long a stopping agent may deliver the data of closed programs: somewhat less than its pod's grace period.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 
 fn main() -> ExitCode {
-    // Others that run as the same user, in a workload's image for example, find no key in its memory or environment.
+    // Processes of the same user, as in a workload's image, cannot read keys from its memory or environment.
     if let Err(error) = prctl::set_dumpable(false) {
-        log(format_args!(
-            "cannot keep others of this user out of this process: {error}"
-        ));
+        log(format_args!("cannot make this process non-dumpable: {error}"));
         return ExitCode::FAILURE;
     }
     kinject_tunnel::allocator::tune();
@@ -59,8 +57,8 @@ fn main() -> ExitCode {
             print!("{text}");
             return ExitCode::SUCCESS;
         }
-        Err(fault) => {
-            log::fault(&fault);
+        Err(error) => {
+            log::usage_error(&error);
             return ExitCode::from(2);
         }
     };
@@ -97,12 +95,12 @@ async fn serve(options: Options) -> Result<()> {
     let mut listeners = tokio::task::JoinSet::new();
     for (kind, endpoint) in &options.listen {
         let listener = Listener::bind(endpoint).with_context(|| format!("cannot listen on {endpoint}"))?;
-        let whom = match kind {
+        let purpose = match kind {
             ListenerKind::Direct => "",
             ListenerKind::PortForward => " for port-forward",
             ListenerKind::Proxy => " for the API server's proxy",
         };
-        log(format_args!("listening on {}{whom}", listener.endpoint()?));
+        log(format_args!("listening on {}{purpose}", listener.endpoint()?));
         listeners.spawn(Arc::clone(&acceptor).run(listener, *kind));
     }
 
@@ -114,12 +112,12 @@ async fn serve(options: Options) -> Result<()> {
         }
     }
     listeners.shutdown().await;
-    // Nobody listens any more when every tunnel has ended.
+    // Sending fails if no receiver is left because all tunnels have ended.
     let _ = stop.send(true);
     let delivered = async {
         tunnels.wait_for_zero().await;
         draining.wait_for_zero().await;
-        // other agents share a network that outlives them
+        // an agent by hand shares a network that outlives it
         if matches!(options.identity, Identity::Session(_)) {
             kernel::delivered().await;
         }
@@ -127,7 +125,7 @@ async fn serve(options: Options) -> Result<()> {
     tokio::select! {
         ended = timeout(DRAIN_TIMEOUT, delivered) => {
             if ended.is_err() {
-                log(format_args!("not everything was taken within {} seconds", DRAIN_TIMEOUT.as_secs()));
+                log(format_args!("not all data was delivered within {} seconds", DRAIN_TIMEOUT.as_secs()));
             }
         }
         name = signals.next() => log(format_args!("not waiting any longer: {name}")),
@@ -135,7 +133,7 @@ async fn serve(options: Options) -> Result<()> {
     Ok(())
 }
 
-/// The keys that kinject made for one agent.
+/// The keys that kinject created for this agent.
 fn session_identity(path: &Path) -> Result<AgentIdentity> {
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("cannot read --identity {}", path.display()))?;
@@ -166,7 +164,7 @@ impl Signals {
     }
 }
 
-/// Each connection is a descriptor; the usual soft limit of 1024 is not meant for us.
+/// Raises the soft limit of descriptors, usually 1024, since each connection takes one.
 fn raise_file_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));

@@ -1,4 +1,5 @@
-//! The resolver configuration of the pod: its text, which the relay reads too, and whom it has the agent ask.
+//! The resolver configuration of the pod: its text, which the relay reads as well, and the name servers that the agent
+//! asks.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -11,15 +12,15 @@ use crate::log::log;
 /// The pod's resolv.conf.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PodConf {
-    /// The file, word for word.
+    /// The file's text, unchanged.
     pub(crate) text: String,
-    /// What it says. The search list is the relay's to read, in the text.
+    /// The parsed file. The relay reads the search list, from the text.
     pub(crate) file: ResolvConf,
     /// The name servers that are asked.
     pub(crate) servers: Vec<SocketAddr>,
 }
 
-/// Reads the file. Without one, the resolver is on this host, as for glibc.
+/// Reads the file. Without one, the name server is on this host, as for glibc.
 pub(crate) fn read(path: &Path) -> PodConf {
     let text = fs::read(path).unwrap_or_else(|error| {
         log(format_args!("cannot read {}: {error}", path.display()));
@@ -48,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pods_file_is_read() {
+    fn pod_resolv_conf_is_parsed() {
         let text = "search default.svc.cluster.local svc.cluster.local cluster.local.\n\
                     nameserver 10.96.0.10\noptions ndots:5 timeout:2 attempts:3 rotate edns0\n";
         let conf = parse(text.into());
@@ -61,14 +62,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_file_means_the_resolver_on_this_host() {
+    fn empty_resolv_conf_uses_the_local_resolver() {
         let conf = parse(String::new());
         assert_eq!(conf.servers, ["127.0.0.1:53".parse().unwrap()]);
         assert_eq!((conf.file.timeout.as_secs(), conf.file.attempts), (5, 2));
     }
 
     #[test]
-    fn the_fourth_server_and_what_makes_no_sense_are_ignored() {
+    fn fourth_server_and_invalid_values_are_ignored() {
         let conf = parse(
             "# nameserver 9.9.9.9\n; nameserver 9.9.9.9\nnameserver 1.1.1.1\nnameserver bad\n\
              nameserver ::1\nnameserver fe80::1%1\nnameserver 4.4.4.4\noptions timeout:99 attempts:0 attempts:x"

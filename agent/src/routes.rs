@@ -1,7 +1,7 @@
-//! The networks that the pod has routes to, from the kernel's tables in /proc/net (proc_net(5)).
+//! The networks that the pod has routes to, from the kernel's route tables in /proc/net (proc_net(5)).
 //!
-//! A pod's network plug-in often sets a route to all pods, and always one to those of its own node. The default route leads
-//! everywhere, and so tells nothing.
+//! A pod's network plug-in often sets a route to all pods, and always one to those of its own node. The default route
+//! covers every address and is skipped.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -11,10 +11,10 @@ use kinject_tunnel::{Network, Scope};
 
 use crate::log::log;
 
-/// `RTF_REJECT` of linux/route.h: a route that leads nowhere.
+/// `RTF_REJECT` of linux/route.h: an unreachable route.
 const REJECT: u32 = 0x200;
 
-/// All networks behind routes but default, loopback, link-local and multicast ones.
+/// The destinations of all routes except default, loopback, link-local and multicast ones.
 pub(crate) fn networks() -> Vec<Network> {
     let table = |path: &str, parse: fn(&str) -> Option<Network>| -> Vec<Network> {
         let text = match fs::read_to_string(path) {
@@ -26,7 +26,10 @@ pub(crate) fn networks() -> Vec<Network> {
                 String::new()
             }
         };
-        text.lines().filter_map(parse).filter(is_of_interest).collect()
+        text.lines()
+            .filter_map(parse)
+            .filter(is_cluster_network)
+            .collect()
     };
     let mut networks = table("/proc/net/route", parse_v4);
     networks.extend(table("/proc/net/ipv6_route", parse_v6));
@@ -35,7 +38,7 @@ pub(crate) fn networks() -> Vec<Network> {
     networks
 }
 
-fn is_of_interest(network: &Network) -> bool {
+fn is_cluster_network(network: &Network) -> bool {
     network.prefix_length > 0
         && Scope::of(&network.address) == Scope::Global
         && !network.address.is_multicast()
@@ -81,7 +84,7 @@ mod tests {
 
     #[test]
     #[cfg(target_endian = "little")]
-    fn routes_of_ipv4_are_read_as_the_kernel_writes_them() {
+    fn ipv4_route_table_lines_are_parsed() {
         for (line, expected) in [
             (
                 "eth0\t00000000\t0100F40A\t0003\t0\t0\t0\t00000000\t0\t0\t0",
@@ -103,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn routes_of_ipv6_are_read_as_the_kernel_writes_them() {
+    fn ipv6_route_table_lines_are_parsed() {
         let zero = "0".repeat(32);
         let route = |destination: &str, prefix: &str, flags: &str| {
             format!("{destination} {prefix} {zero} 00 {zero} 00000100 00000001 00000000 {flags}     eth0")
@@ -115,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leads_everywhere_or_nowhere_else_is_of_no_interest() {
+    fn default_loopback_link_local_and_multicast_routes_are_skipped() {
         for (address, prefix_length, expected) in [
             ("0.0.0.0", 0, false),
             ("127.0.0.0", 8, false),
@@ -129,7 +132,7 @@ mod tests {
                 address: address.parse().unwrap(),
                 prefix_length,
             };
-            assert_eq!(is_of_interest(&network), expected, "{address}");
+            assert_eq!(is_cluster_network(&network), expected, "{address}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One tunnel: takes requests and answers each in a task of its own.
+//! One tunnel: answers each request in a task of its own.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,17 +19,17 @@ use crate::log::log;
 /// How long a tunnel may take to end when the agent stops.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// What requests are answered with.
+/// The services that answer requests.
 pub(crate) struct Services {
     pub(crate) resolver: Resolver,
     pub(crate) facts: Facts,
 }
 
-/// Serves until the tunnel ends. When the agent stops, no further request is taken and what is under way gets a moment
-/// to end.
+/// Serves until the tunnel ends. When the agent stops, no further request is accepted, and open ones get [`DRAIN`] to
+/// end.
 ///
-/// With the tunnel its connections end, by a reset, but for those that their programs had closed before: what they said
-/// is still delivered. The second result does that.
+/// When the tunnel ends, its connections are reset, except those that their programs had closed before: their data is
+/// still delivered. The returned tasks do that.
 pub(crate) async fn run(
     mut server: Server,
     services: Arc<Services>,
@@ -37,7 +37,7 @@ pub(crate) async fn run(
 ) -> (CloseReason, JoinSet<()>) {
     let mut streams = JoinSet::new();
     let mut draining = false;
-    let mut patience = pin!({
+    let mut drain_timeout = pin!({
         let mut stopping = stopping.clone();
         async move {
             let _ = stopping.wait_for(|stopping| *stopping).await;
@@ -52,21 +52,21 @@ pub(crate) async fn run(
                 }
                 Err(reason) => break reason,
             },
-            Some(ended) = streams.join_next() => note_end(ended),
+            Some(ended) = streams.join_next() => log_panic(ended),
             _ = stopping.wait_for(|stopping| *stopping), if !draining => {
                 draining = true;
                 server.drain();
             }
-            () = &mut patience => break CloseReason::Finished,
+            () = &mut drain_timeout => break CloseReason::Finished,
         }
     };
-    // Without the server every stream fails.
+    // Dropping the server ends every stream.
     drop(server);
     (reason, streams)
 }
 
-/// A request was answered, and what came of it is over.
-pub(crate) fn note_end(ended: Result<(), JoinError>) {
+/// Logs the panic of a request's task, if it ended by one.
+pub(crate) fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended
         && error.is_panic()
     {
@@ -93,14 +93,14 @@ async fn connect(mut request: ConnectRequest) {
     match dialled {
         Ok(tcp) => {
             let Some(stream) = request.accept() else { return };
-            // The answer is on its way before the connection is set up for the long run.
+            // Sends the answer before the socket's options are set.
             tokio::task::yield_now().await;
             if let Err(error) = splice::keep_alive(&tcp) {
                 log(format_args!(
-                    "connection to {authority}: cannot watch over it: {error}"
+                    "connection to {authority}: cannot enable keepalive: {error}"
                 ));
             }
-            // A service's FIN does not tell whether it still reads.
+            // A service's FIN does not show whether it still reads.
             splice(tcp, stream, || false).await;
         }
         Err(error) => request.refuse(&error),

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 #[derive(Clone)]
 pub(crate) struct TunnelCount(watch::Sender<usize>);
 
-/// One open tunnel, until it is dropped.
+/// Counts one tunnel until it is dropped.
 pub(crate) struct CountGuard(watch::Sender<usize>);
 
 impl Default for TunnelCount {
@@ -25,7 +25,8 @@ impl TunnelCount {
         CountGuard(self.0.clone())
     }
 
-    /// Waits until there has been no tunnel for the whole grace period, which it returns. Without one it waits for ever.
+    /// Waits until there has been no tunnel for the whole grace period, which it returns. Without one it waits for
+    /// ever.
     pub(crate) async fn idle_for(&self, grace: Option<Duration>) -> Duration {
         let Some(grace) = grace else {
             return std::future::pending().await;

@@ -1,10 +1,10 @@
-//! Those at one listener who have not proven that they hold the session's key.
+//! The connections at one listener that have not yet proven that they hold the session's key.
 //!
-//! Anyone who reaches a listener can open connections there and say nothing. Each takes a slot until it has proven itself or
-//! its time is up, and slots are bounded, for each source and for the listener. A newcomer is always let in: where there
-//! is no slot left, the oldest connection of those that hold most gives way. So a stranger displaces strangers, and a relay
-//! has the time in which as many newcomers arrive as there are slots; a proof takes a few milliseconds. Where that is not
-//! enough, the relay tries again.
+//! Any host that reaches a listener can open connections there and send nothing. Each takes a slot until it has proven
+//! itself or timed out, and slots are bounded, for each source and for the listener. A new connection is always
+//! accepted: if no slot is free, the oldest connection of the source with the most slots is evicted. So unproven
+//! connections evict each other, and a relay has the time in which as many new connections arrive as there are slots; a
+//! proof takes a few milliseconds. If it is evicted all the same, the relay tries again.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
@@ -18,16 +18,16 @@ use tokio::sync::oneshot;
 /// Slots at a listener.
 pub(crate) const SLOTS: usize = 512;
 /// Slots for one source.
-pub(crate) const SLOTS_OF_A_SOURCE: usize = 128;
+pub(crate) const SLOTS_PER_SOURCE: usize = 128;
 
-/// Who counts as one.
+/// The source of a connection, for the limit of slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Source {
-    /// Everybody on this machine, and through port-forward everybody at all: loopback does not tell them apart.
+    /// All processes of this machine, and all users of port-forward: their connections come from loopback alike.
     Loopback,
     /// An IPv4 address.
     V4(Ipv4Addr),
-    /// The first half of an IPv6 address: a host usually may choose the other one.
+    /// The first 64 bits of an IPv6 address: a host usually may choose the others.
     V6([u16; 4]),
     /// A user of this machine, at a Unix socket.
     User(u32),
@@ -54,9 +54,9 @@ impl Source {
     /// Slots it may hold.
     fn limit(self) -> usize {
         match self {
-            // the relay may be one of them, and often nobody else can come
+            // the relay may be one of them, and is often the only possible peer
             Source::Loopback | Source::User(_) => SLOTS,
-            Source::V4(_) | Source::V6(_) => SLOTS_OF_A_SOURCE,
+            Source::V4(_) | Source::V6(_) => SLOTS_PER_SOURCE,
         }
     }
 }
@@ -67,7 +67,7 @@ pub(crate) struct Unproven(Arc<Mutex<Slots>>);
 
 #[derive(Default)]
 struct Slots {
-    /// Those of each source that has any, oldest first.
+    /// The slots of each source that has any, oldest first.
     taken: HashMap<Source, VecDeque<Taken>>,
     count: usize,
     /// The number of the next connection.
@@ -76,8 +76,8 @@ struct Slots {
 
 struct Taken {
     number: u64,
-    /// Its end tells the connection to give way.
-    _stay: oneshot::Sender<Infallible>,
+    /// Dropping it evicts the connection.
+    _keep_alive: oneshot::Sender<Infallible>,
 }
 
 /// The slot of one connection, given back when it is dropped.
@@ -89,7 +89,7 @@ pub(crate) struct Slot {
 }
 
 impl Unproven {
-    /// A slot for a newcomer, and whether somebody gave way to it.
+    /// Takes a slot for a new connection; returns whether another one was evicted for it.
     pub(crate) fn enter(&self, source: Source) -> (Slot, bool) {
         let mut slots = self.0.lock();
         let own = slots.taken.get(&source).map_or(0, VecDeque::len);
@@ -104,8 +104,11 @@ impl Unproven {
         let number = slots.next;
         slots.next += 1;
         slots.count += 1;
-        let (stay, eviction) = oneshot::channel();
-        let taken = Taken { number, _stay: stay };
+        let (keep_alive, eviction) = oneshot::channel();
+        let taken = Taken {
+            number,
+            _keep_alive: keep_alive,
+        };
         slots.taken.entry(source).or_default().push_back(taken);
         let slot = Slot {
             all: self.clone(),
@@ -118,7 +121,7 @@ impl Unproven {
 }
 
 impl Slots {
-    /// The source that holds most; of several the one that has held a slot for longest.
+    /// The source with the most slots; of several, the one with the oldest connection.
     fn heaviest(&self) -> Option<Source> {
         let oldest = |taken: &VecDeque<Taken>| taken.front().map(|taken| taken.number);
         let heaviest = self
@@ -149,7 +152,7 @@ impl Slots {
 }
 
 impl Slot {
-    /// Waits until the slot is somebody else's. Cancel-safe.
+    /// Waits until the connection is evicted. Cancel-safe.
     pub(crate) async fn evicted(&mut self) {
         let _never = (&mut self.eviction).await;
     }
@@ -178,13 +181,13 @@ mod tests {
         }
     }
 
-    /// So many newcomers, oldest first.
+    /// Takes so many slots; the oldest first.
     fn fill(unproven: &Unproven, source: Source, count: usize) -> Vec<Slot> {
         (0..count).map(|_| unproven.enter(source).0).collect()
     }
 
     #[test]
-    fn an_address_counts_as_one_source_however_it_is_written() {
+    fn mapped_address_and_ipv6_prefix_count_as_one_source() {
         assert_eq!(source("10.0.0.7"), source("[::ffff:10.0.0.7]"));
         assert_ne!(source("10.0.0.7"), source("10.0.0.8"));
         assert_eq!(source("[2001:db8::1]"), source("[2001:db8::ffff:0:0:1]"));
@@ -196,24 +199,24 @@ mod tests {
     }
 
     #[test]
-    fn a_source_that_holds_all_it_may_displaces_its_own_oldest_and_nobody_else() {
+    fn source_at_its_limit_evicts_its_own_oldest_connection() {
         let unproven = Unproven::default();
         let mut relay = unproven.enter(source("10.0.0.1")).0;
-        let mut strangers = fill(&unproven, source("10.0.0.2"), SLOTS_OF_A_SOURCE);
-        let (mut newcomer, has_evicted) = unproven.enter(source("10.0.0.2"));
+        let mut connections = fill(&unproven, source("10.0.0.2"), SLOTS_PER_SOURCE);
+        let (mut new_connection, has_evicted) = unproven.enter(source("10.0.0.2"));
         assert!(has_evicted);
-        assert!(evicted(&mut strangers[0]));
-        assert!(!strangers[1..].iter_mut().any(evicted));
-        assert!(!evicted(&mut relay) && !evicted(&mut newcomer));
+        assert!(evicted(&mut connections[0]));
+        assert!(!connections[1..].iter_mut().any(evicted));
+        assert!(!evicted(&mut relay) && !evicted(&mut new_connection));
     }
 
     #[test]
     fn full_listener_evicts_the_oldest_connection_of_the_heaviest_source() {
         let unproven = Unproven::default();
         let mut relay = unproven.enter(source("10.0.1.1")).0;
-        let mut light = fill(&unproven, source("10.0.0.1"), SLOTS_OF_A_SOURCE - 1);
+        let mut light = fill(&unproven, source("10.0.0.1"), SLOTS_PER_SOURCE - 1);
         let mut heavy: Vec<Slot> = (2..5)
-            .flat_map(|host| fill(&unproven, source(&format!("10.0.0.{host}")), SLOTS_OF_A_SOURCE))
+            .flat_map(|host| fill(&unproven, source(&format!("10.0.0.{host}")), SLOTS_PER_SOURCE))
             .collect();
         assert!(unproven.enter(source("10.0.2.1")).1);
         assert!(evicted(&mut heavy[0]));
@@ -226,32 +229,32 @@ mod tests {
         let unproven = Unproven::default();
         let slot = |n: usize| unproven.enter(source(&format!("[2001:db8:{n:x}::1]"))).0;
         let mut slots: Vec<Slot> = (0..SLOTS).map(slot).collect();
-        let mut newcomer = slot(SLOTS);
+        let mut new_connection = slot(SLOTS);
         assert!(evicted(&mut slots[0]));
-        assert!(!slots[1..].iter_mut().any(evicted) && !evicted(&mut newcomer));
+        assert!(!slots[1..].iter_mut().any(evicted) && !evicted(&mut new_connection));
     }
 
     #[test]
-    fn loopback_may_hold_every_place_and_one_from_elsewhere_is_still_let_in() {
+    fn loopback_may_hold_every_slot_and_other_sources_still_enter() {
         let unproven = Unproven::default();
-        let mut strangers = fill(&unproven, Source::Loopback, SLOTS);
-        assert!(!strangers.iter_mut().any(evicted));
+        let mut connections = fill(&unproven, Source::Loopback, SLOTS);
+        assert!(!connections.iter_mut().any(evicted));
         let (mut relay, has_evicted) = unproven.enter(source("10.0.0.1"));
-        assert!(has_evicted && evicted(&mut strangers[0]));
+        assert!(has_evicted && evicted(&mut connections[0]));
         let _more = fill(&unproven, Source::Loopback, SLOTS);
         assert!(!evicted(&mut relay));
     }
 
     #[test]
-    fn a_place_that_is_given_back_is_free_and_leaves_nothing() {
+    fn dropped_slot_is_freed_once() {
         let unproven = Unproven::default();
         for _ in 0..3 {
-            let slots = fill(&unproven, source("10.0.0.1"), SLOTS_OF_A_SOURCE);
+            let slots = fill(&unproven, source("10.0.0.1"), SLOTS_PER_SOURCE);
             assert!(!unproven.enter(source("10.0.0.2")).1);
             drop(slots);
         }
-        // a slot that was lost is not given back twice
-        let slots = fill(&unproven, source("10.0.0.1"), SLOTS_OF_A_SOURCE + 1);
+        // the slot of an evicted connection is not freed twice
+        let slots = fill(&unproven, source("10.0.0.1"), SLOTS_PER_SOURCE + 1);
         drop(slots);
         let left = unproven.0.lock();
         assert!(left.taken.is_empty() && left.count == 0);

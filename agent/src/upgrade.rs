@@ -1,8 +1,8 @@
 //! The API server's proxy: an HTTP/1.1 upgrade in front of the tunnel.
 //!
-//! `GET /anything HTTP/1.1` with `Connection: Upgrade` and `Upgrade: kinject` is answered with 101, and from there on
-//! the bytes are the relay's. Anything else is closed without a word. The parser knows just this and is bounded in
-//! time and size: it stands on the pod's address, where every other pod can knock.
+//! `GET /anything HTTP/1.1` with `Connection: Upgrade` and `Upgrade: kinject` is answered with 101, and the bytes after
+//! that are the relay's. Any other connection is closed without an answer. The parser accepts only this request and is
+//! bounded in time and size: it listens on the pod's address, which every other pod can reach.
 
 use std::io;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 const DEADLINE: Duration = Duration::from_secs(5);
-/// The API server adds its own fields and the user's name and groups may be among them.
+/// Maximum size of the request head: the API server adds fields, which may include the user's name and groups.
 const MAX_HEAD: usize = 16 * 1024;
 const PROTOCOL: &str = "kinject";
 const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r\n";
@@ -20,7 +20,7 @@ const ANSWER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\
 /// Answers the upgrade and returns the stream behind it.
 pub(crate) async fn accept(mut stream: Stream) -> Result<Stream, OpenError> {
     let upgraded = async {
-        if !asks_for_upgrade(&read_head(&mut stream).await?) {
+        if !requests_upgrade(&read_head(&mut stream).await?) {
             return Err(OpenError::NotKinject);
         }
         stream.write_all(ANSWER).await.map_err(OpenError::from)?;
@@ -32,7 +32,7 @@ pub(crate) async fn accept(mut stream: Stream) -> Result<Stream, OpenError> {
         .unwrap_or(Err(OpenError::TimedOut))
 }
 
-/// Reads up to the empty line. Whoever sends more than that before our answer does not wait for it, and is not ours.
+/// Reads up to the empty line. A peer that sends more than that before our answer is not a relay.
 async fn read_head(stream: &mut Stream) -> Result<Vec<u8>, OpenError> {
     let mut head = Vec::with_capacity(1024);
     loop {
@@ -43,7 +43,7 @@ async fn read_head(stream: &mut Stream) -> Result<Vec<u8>, OpenError> {
         if stream.read_buf(&mut head).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        // The end may stand across two reads.
+        // The end may be split over two reads.
         let from = before.saturating_sub(3);
         if let Some(at) = head[from..].windows(4).position(|four| four == b"\r\n\r\n") {
             return match from + at + 4 == head.len() {
@@ -54,14 +54,14 @@ async fn read_head(stream: &mut Stream) -> Result<Vec<u8>, OpenError> {
     }
 }
 
-fn asks_for_upgrade(head: &[u8]) -> bool {
+fn requests_upgrade(head: &[u8]) -> bool {
     let Ok(head) = std::str::from_utf8(head) else {
         return false;
     };
     let mut lines = head.split("\r\n");
     let request = lines.next().unwrap_or_default();
-    let mut words = request.split(' ');
-    let request = (words.next(), words.next(), words.next(), words.next());
+    let mut parts = request.split(' ');
+    let request = (parts.next(), parts.next(), parts.next(), parts.next());
     let (Some("GET"), Some(path), Some("HTTP/1.1"), None) = request else {
         return false;
     };
@@ -85,14 +85,14 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_upgrade_to_kinject_is_recognised_in_any_spelling() {
+    fn upgrade_to_kinject_is_recognised_in_any_case() {
         let head =
             "GET /x?y HTTP/1.1\r\nHost: a\r\nconnection: keep-alive, upgrade\r\nUPGRADE:kinject \r\n\r\n";
-        assert!(asks_for_upgrade(head.as_bytes()));
+        assert!(requests_upgrade(head.as_bytes()));
     }
 
     #[test]
-    fn other_requests_are_not() {
+    fn requests_without_the_upgrade_are_refused() {
         for head in [
             "",
             "\r\n\r\n",
@@ -103,14 +103,14 @@ mod tests {
             "GET / HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r\n",
             "GET x HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r\n",
         ] {
-            assert!(!asks_for_upgrade(head.as_bytes()), "{head}");
+            assert!(!requests_upgrade(head.as_bytes()), "{head}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_head_is_judged_without_a_panic(head in prop::collection::vec(any::<u8>(), 0..300)) {
-            asks_for_upgrade(&head);
+        fn any_request_head_is_parsed_without_a_panic(head in prop::collection::vec(any::<u8>(), 0..300)) {
+            requests_upgrade(&head);
         }
     }
 
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_head_in_pieces_is_answered_with_101() {
+    async fn head_split_over_two_reads_is_answered_with_101() {
         let (result, answer) = upgraded(&[
             b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r",
             b"\n",
@@ -144,10 +144,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn garbage_oversize_and_haste_are_closed_without_a_word() {
+    async fn garbage_oversize_or_early_data_is_closed_without_a_response() {
         let long = vec![b'a'; MAX_HEAD + 2000];
-        let hasty = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r\nmore";
-        for garbage in [b"\x16\x03\x01\r\n\r\n".as_slice(), &long, hasty, b"GET /"] {
+        let early_data = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r\nmore";
+        for garbage in [b"\x16\x03\x01\r\n\r\n".as_slice(), &long, early_data, b"GET /"] {
             let (result, answer) = upgraded(&[garbage]).await;
             assert!(result.is_err());
             assert!(answer.is_empty());
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_slow_head_is_closed_at_the_deadline() {
+    async fn incomplete_head_is_closed_at_the_deadline() {
         let (_ours, theirs) = tokio::io::duplex(1024);
         assert!(matches!(accept(Box::new(theirs)).await, Err(OpenError::TimedOut)));
     }

@@ -1,4 +1,4 @@
-//! An agent as it runs in a pod: its session's keys in a file, TLS behind an upgrade, and an end of its own.
+//! An agent as in a pod: its session's keys in a file, TLS behind an upgrade, and an exit after the grace period.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -26,7 +26,7 @@ struct Pod {
     forward: Endpoint,
 }
 
-/// An agent whose identity file says this, and the folder that the file is in.
+/// The command of an agent with this identity file, and the file's folder.
 fn with_identity(text: &str) -> (Command, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("identity");
@@ -78,7 +78,7 @@ async fn tls(pod: &Pod, identity: &RelayIdentity) -> Result<(Tunnel, JoinHandle<
 }
 
 #[tokio::test]
-async fn bytes_go_through_the_upgrade_and_tls() {
+async fn bytes_pass_through_the_upgrade_and_tls() {
     let keys = SessionKeys::generate().unwrap();
     let pod = pod(&keys, "60");
     let (tunnel, _driver) = soon(tls(&pod, &keys.relay)).await.unwrap();
@@ -102,7 +102,7 @@ async fn bytes_go_through_the_upgrade_and_tls() {
 }
 
 #[tokio::test]
-async fn port_forward_leads_to_the_same_agent_by_two_lanes_with_and_without_tls() {
+async fn port_forward_carries_two_lanes_with_and_without_tls() {
     let keys = SessionKeys::generate().unwrap();
     let pod = pod(&keys, "60");
     for security in [Security::Proof, Security::Tls] {
@@ -124,7 +124,7 @@ async fn port_forward_leads_to_the_same_agent_by_two_lanes_with_and_without_tls(
 }
 
 #[tokio::test]
-async fn another_sessions_keys_are_worth_nothing() {
+async fn keys_of_another_session_are_refused() {
     let (keys, others) = (SessionKeys::generate().unwrap(), SessionKeys::generate().unwrap());
     let pod = pod(&keys, "60");
     let error = soon(tls(&pod, &others.relay)).await.unwrap_err();
@@ -158,7 +158,7 @@ async fn garbage_at_the_pods_address_is_closed_without_an_answer() {
 }
 
 #[tokio::test]
-async fn without_a_relay_it_ends_after_the_grace() {
+async fn agent_without_a_relay_exits_after_the_grace_period() {
     if !support::enters_own_network() {
         return;
     }
@@ -169,15 +169,15 @@ async fn without_a_relay_it_ends_after_the_grace() {
 }
 
 #[tokio::test]
-async fn a_relay_keeps_it_alive_and_its_leaving_begins_the_grace() {
+async fn agent_exits_a_grace_period_after_its_last_tunnel_closes() {
     if !support::enters_own_network() {
         return;
     }
     let keys = SessionKeys::generate().unwrap();
     let mut pod = pod(&keys, "1");
     let (tunnel, driver) = soon(tls(&pod, &keys.relay)).await.unwrap();
-    let still_there = tokio::time::timeout(Duration::from_secs(2), std::future::pending::<()>()).await;
-    assert!(still_there.is_err() && pod.agent.process.try_wait().unwrap().is_none());
+    let timed_out = tokio::time::timeout(Duration::from_secs(2), std::future::pending::<()>()).await;
+    assert!(timed_out.is_err() && pod.agent.process.try_wait().unwrap().is_none());
     soon(tunnel.facts()).await.unwrap();
     drop(tunnel);
     assert_eq!(soon(driver).await.unwrap(), CloseReason::Finished);
@@ -186,7 +186,7 @@ async fn a_relay_keeps_it_alive_and_its_leaving_begins_the_grace() {
 }
 
 #[tokio::test]
-async fn an_unreadable_identity_ends_it_with_a_reason() {
+async fn unreadable_identity_exits_1_with_the_reason() {
     let (mut command, folder) = with_identity("{}");
     command.args(["--listen", "tcp:127.0.0.1:0"]);
     let mut agent = Agent::run(command, folder);
@@ -195,7 +195,7 @@ async fn an_unreadable_identity_ends_it_with_a_reason() {
 }
 
 #[tokio::test]
-async fn an_identity_file_that_is_missing_is_named() {
+async fn missing_identity_file_is_named_in_the_error() {
     let mut command = Agent::command();
     command.args(["--listen", "tcp:127.0.0.1:0", "--identity", "/no/such/identity"]);
     let mut agent = Agent::run(command, tempfile::tempdir().unwrap());
@@ -204,7 +204,7 @@ async fn an_identity_file_that_is_missing_is_named() {
 }
 
 #[tokio::test]
-async fn an_identity_in_the_environment_is_no_identity() {
+async fn identity_in_the_environment_is_not_read() {
     let keys = SessionKeys::generate().unwrap();
     let mut command = Agent::command();
     command

@@ -13,14 +13,14 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Longer than any of these tests.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// An idle timeout longer than any of these tests.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn soon<T>(what: impl Future<Output = T>) -> T {
-    timeout(DEADLINE, what).await.expect("it did not happen in time")
+    timeout(DEADLINE, what).await.expect("not within the deadline")
 }
 
-/// Two sockets that are connected with each other.
+/// Two sockets that are connected to each other.
 async fn pair() -> (UdpSocket, UdpSocket) {
     let ours = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let theirs = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -29,16 +29,16 @@ async fn pair() -> (UdpSocket, UdpSocket) {
     (ours, theirs)
 }
 
-/// A program's socket whose datagrams go to `target`, and how its flow ends.
+/// A program's socket whose datagrams are sent to `target`, and the end of its flow.
 async fn flow(tunnel: &Tunnel, target: SocketAddr) -> (UdpSocket, JoinHandle<DatagramsEnd>) {
     let (program, relay) = pair().await;
     let mut stream = soon(tunnel.datagrams(target)).await.unwrap();
-    let carried = tokio::spawn(async move { carry(&relay, &mut stream, PATIENCE).await });
+    let carried = tokio::spawn(async move { carry(&relay, &mut stream, IDLE_TIMEOUT).await });
     (program, carried)
 }
 
 #[tokio::test]
-async fn datagrams_keep_their_bounds_and_their_order_both_ways() {
+async fn datagrams_keep_boundaries_and_order_in_both_directions() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -66,7 +66,7 @@ async fn datagrams_keep_their_bounds_and_their_order_both_ways() {
 }
 
 #[tokio::test]
-async fn a_refusal_ends_the_stream_and_the_next_one_works() {
+async fn refused_datagram_ends_the_stream_and_the_next_stream_works() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -89,10 +89,10 @@ async fn a_refusal_ends_the_stream_and_the_next_one_works() {
 }
 
 #[tokio::test]
-async fn a_target_without_a_route_is_told_in_the_answer() {
+async fn broadcast_target_is_refused_with_permission_denied() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
-    // a broadcast needs a permission that the agent's socket does not have
+    // broadcasting needs SO_BROADCAST, which the agent's socket does not have
     let mut stream = soon(tunnel.datagrams("255.255.255.255:9".parse().unwrap()))
         .await
         .unwrap();
@@ -100,7 +100,7 @@ async fn a_target_without_a_route_is_told_in_the_answer() {
 }
 
 #[tokio::test]
-async fn a_flow_that_is_given_up_closes_the_agents_socket() {
+async fn cancelled_flow_closes_the_agents_socket() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -111,7 +111,7 @@ async fn a_flow_that_is_given_up_closes_the_agents_socket() {
     carried.abort();
     service.connect(peer).await.unwrap();
     soon(async {
-        // a closed socket answers with a refusal
+        // a closed socket is answered with ICMP port unreachable
         while service.send(b"still there?").await.is_ok() {
             tokio::task::yield_now().await;
         }
@@ -120,7 +120,7 @@ async fn a_flow_that_is_given_up_closes_the_agents_socket() {
 }
 
 #[tokio::test]
-async fn a_flow_ends_when_nothing_has_moved_for_long() {
+async fn idle_flow_ends_after_its_timeout() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -133,17 +133,17 @@ async fn a_flow_ends_when_nothing_has_moved_for_long() {
 }
 
 #[tokio::test]
-async fn a_stalled_flow_holds_back_no_other() {
+async fn stalled_flow_does_not_block_other_flows() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let target = service.local_addr().unwrap();
-    // a stream that nobody reads at this end: its window fills up
+    // a stream that is not read at this end: its window is used up
     let mut stalled = soon(tunnel.datagrams(target)).await.unwrap();
     soon(stalled.opened()).await.unwrap();
     let (feeding, relay) = pair().await;
     let mut fed = soon(tunnel.datagrams(target)).await.unwrap();
-    let feeder = tokio::spawn(async move { carry(&relay, &mut fed, PATIENCE).await });
+    let feeder = tokio::spawn(async move { carry(&relay, &mut fed, IDLE_TIMEOUT).await });
     feeding.send(b"first").await.unwrap();
     let mut buffer = vec![0; 65_536];
     soon(service.recv_from(&mut buffer)).await.unwrap();
@@ -164,9 +164,9 @@ async fn a_stalled_flow_holds_back_no_other() {
     feeder.abort();
 }
 
-/// What the relay's end knows of a flow's window, and the agent does not, must not be all that is left of it.
+/// The remaining window of the flow must be announced to the agent after all windows were lowered.
 #[tokio::test]
-async fn a_flow_goes_on_when_many_connections_that_are_not_read_have_lowered_all_windows() {
+async fn flow_continues_after_unread_connections_lowered_all_windows() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let target = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -180,7 +180,7 @@ async fn a_flow_goes_on_when_many_connections_that_are_not_read_have_lowered_all
             assert_eq!(soon(program.recv(&mut datagram)).await.unwrap(), 60_000);
         }
     };
-    // not so much that the agent would have been told of room for more
+    // fewer bytes than lead to a WINDOW_UPDATE
     exchange(32).await;
 
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -191,7 +191,7 @@ async fn a_flow_goes_on_when_many_connections_that_are_not_read_have_lowered_all
         let (mut accepted, _) = soon(service.accept()).await.unwrap();
         filling.push(tokio::spawn(async move {
             let (block, mut written) = (vec![0; 64 * 1024], 0);
-            // until nothing more is taken
+            // until no more bytes are accepted
             while let Ok(taken) = timeout(Duration::from_millis(500), accepted.write(&block)).await {
                 written += taken.unwrap();
             }

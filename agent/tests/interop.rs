@@ -1,4 +1,4 @@
-//! Independent HTTP/2 clients against the agent, behind the proof: what it speaks is the standard, not our dialect.
+//! Independent HTTP/2 clients, behind the proof: the agent conforms to the standards.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -14,7 +14,7 @@ use support::{Agent, relay, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, UnixListener};
 
-/// A plain HTTP/2 client with its own default settings.
+/// A plain HTTP/2 client with default settings.
 async fn client(endpoint: &Endpoint, identity: &RelayIdentity) -> SendRequest<Bytes> {
     let stream = endpoint.connect().await.unwrap();
     let (stream, _) = link::open(stream, identity, Security::Proof).await.unwrap();
@@ -32,7 +32,7 @@ fn connect(authority: &str) -> Request<()> {
 }
 
 #[tokio::test]
-async fn a_plain_client_connects_through_it() {
+async fn plain_http2_client_connects_through_the_agent() {
     let agent = Agent::start(&[]);
     let mut client = soon(client(&agent.socket(), &relay(&agent.key()))).await;
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -58,7 +58,7 @@ async fn a_plain_client_connects_through_it() {
 }
 
 #[tokio::test]
-async fn a_plain_client_is_told_why_by_proxy_status() {
+async fn refused_connect_returns_502_with_proxy_status() {
     let agent = Agent::start(&[]);
     let mut client = soon(client(&agent.socket(), &relay(&agent.key()))).await;
     let closed = TcpListener::bind("127.0.0.1:0")
@@ -76,7 +76,7 @@ async fn a_plain_client_is_told_why_by_proxy_status() {
 }
 
 #[tokio::test]
-async fn other_paths_and_methods_get_the_status_of_the_standard() {
+async fn unknown_paths_methods_and_media_types_return_their_http_status() {
     let agent = Agent::start(&[]);
     let mut client = soon(client(&agent.socket(), &relay(&agent.key()))).await;
     for (method, path, media_type, expected) in [
@@ -149,7 +149,7 @@ async fn curl_reads_the_facts() {
         .output();
     let output = match soon(curl).await {
         Ok(output) => output,
-        // The test needs the program.
+        // The test needs curl.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return eprintln!("no curl here: not tested");
         }

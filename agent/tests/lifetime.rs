@@ -1,4 +1,4 @@
-//! How an agent that is started by hand begins, defends itself and ends.
+//! The start, the protection and the end of an agent that is run by hand.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -15,7 +15,7 @@ use support::{Agent, open, pair, relay, soon, through};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Sockets of this machine that try to connect to the port.
+/// The number of this machine's sockets that are connecting to the port.
 fn dials_under_way(port: u16) -> usize {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let (remote, syn_sent) = (format!(":{port:04X}"), "02");
@@ -27,9 +27,9 @@ fn dials_under_way(port: u16) -> usize {
         .count()
 }
 
-async fn until(what: impl Fn() -> bool) {
+async fn until(condition: impl Fn() -> bool) {
     soon(async {
-        while !what() {
+        while !condition() {
             tokio::task::yield_now().await;
         }
     })
@@ -37,10 +37,10 @@ async fn until(what: impl Fn() -> bool) {
 }
 
 #[tokio::test]
-async fn a_dial_that_is_given_up_ends_at_the_agent_at_once() {
+async fn cancelled_dial_ends_at_the_agent_at_once() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
-    // A listener that takes no more: with its backlog full, further attempts get no answer.
+    // A listener with a full backlog: further attempts get no answer.
     let full = TcpSocket::new_v4().unwrap();
     full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let full = full.listen(0).unwrap();
@@ -68,7 +68,7 @@ async fn several_relays_are_served_at_once() {
 }
 
 #[tokio::test]
-async fn garbage_after_the_proof_ends_that_tunnel_alone() {
+async fn garbage_after_the_proof_ends_only_that_tunnel() {
     let agent = Agent::start(&[]);
     let (endpoint, identity) = (agent.socket(), relay(&agent.key()));
     let (good, _driver) = open(&endpoint, &identity).await;
@@ -87,7 +87,7 @@ async fn garbage_after_the_proof_ends_that_tunnel_alone() {
 }
 
 #[tokio::test]
-async fn sigterm_ends_it_cleanly_and_resets_what_is_open() {
+async fn sigterm_ends_the_agent_and_resets_open_connections() {
     if !support::enters_own_network() {
         return;
     }
@@ -105,8 +105,8 @@ async fn sigterm_ends_it_cleanly_and_resets_what_is_open() {
 }
 
 #[tokio::test]
-async fn what_programs_said_before_they_closed_is_delivered_though_relay_and_agent_end() {
-    const MUCH: usize = 6_000_000;
+async fn bytes_before_close_are_delivered_after_relay_and_agent_end() {
+    const MANY_BYTES: usize = 6_000_000;
     if !support::enters_own_network() {
         return;
     }
@@ -120,7 +120,7 @@ async fn what_programs_said_before_they_closed_is_delivered_though_relay_and_age
     let (mut program, relay) = pair().await;
     let connection = tokio::spawn(kinject_tunnel::splice(relay, stream, || true));
     let (mut service, _) = service.accept().await.unwrap();
-    soon(program.write_all(&vec![b's'; MUCH])).await.unwrap();
+    soon(program.write_all(&vec![b's'; MANY_BYTES])).await.unwrap();
     drop(program);
     assert_eq!(soon(connection).await.unwrap().end, SpliceEnd::Finished);
     soon(tunnel.facts()).await.unwrap();
@@ -128,18 +128,18 @@ async fn what_programs_said_before_they_closed_is_delivered_though_relay_and_age
     assert_eq!(soon(driver).await.unwrap(), CloseReason::Finished);
     agent.line("tunnel closed");
     agent.signal("-TERM");
-    let still_there = tokio::time::timeout(Duration::from_secs(2), std::future::pending::<()>()).await;
-    assert!(still_there.is_err() && agent.process.try_wait().unwrap().is_none());
-    let mut heard = Vec::new();
-    soon(service.read_to_end(&mut heard)).await.unwrap();
-    assert_eq!(heard.len(), MUCH);
+    let timed_out = tokio::time::timeout(Duration::from_secs(2), std::future::pending::<()>()).await;
+    assert!(timed_out.is_err() && agent.process.try_wait().unwrap().is_none());
+    let mut received = Vec::new();
+    soon(service.read_to_end(&mut received)).await.unwrap();
+    assert_eq!(received.len(), MANY_BYTES);
     drop(service);
     assert!(agent.ended().success());
 }
 
-/// Who asks twice does not want to wait.
+/// A user who sends the signal twice does not want to wait.
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once() {
+async fn second_signal_ends_the_agent_at_once() {
     if !support::enters_own_network() {
         return;
     }
@@ -169,7 +169,7 @@ async fn two_thousand_connections_are_open_at_once() {
     let address = service.local_addr().unwrap().to_string();
     let mut open = Vec::new();
     for _ in 0..2000 {
-        // The stream alone: a pair of sockets for each would need this test's limit raised.
+        // Only the stream is kept: a pair of sockets for each would exceed this test's limit of descriptors.
         let stream = soon(tunnel.connect(&address)).await.unwrap();
         let (accepted, _) = soon(service.accept()).await.unwrap();
         drop(accepted);
@@ -186,48 +186,55 @@ fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 #[test]
-fn faults_at_the_start_are_named() {
-    let (code, _, said) = run(&["--listen", "nowhere"]);
+fn startup_errors_name_their_cause() {
+    let (code, _, output) = run(&["--listen", "nowhere"]);
     assert_eq!(code, Some(2));
     assert!(
-        said.starts_with("kinject-agent: error: `nowhere` is not an address") && said.contains("\n\nhint: "),
-        "{said}"
+        output.starts_with("kinject-agent: error: `nowhere` is not an address")
+            && output.contains("\n\nhint: "),
+        "{output}"
     );
 
-    let (code, _, said) = run(&["--listen", "tcp:127.0.0.1:0", "--key", "/nonexistent"]);
+    let (code, _, output) = run(&["--listen", "tcp:127.0.0.1:0", "--key", "/nonexistent"]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("cannot read the key file /nonexistent: "), "{said}");
+    assert!(
+        output.contains("cannot read the key file /nonexistent: "),
+        "{output}"
+    );
 
     let agent = Agent::start(&[]);
     let Endpoint::Unix(path) = agent.socket() else {
         panic!("not a Unix socket")
     };
     let (listen, key) = (format!("unix:{}", path.display()), agent.key());
-    let (code, _, said) = run(&["--listen", &listen, "--key", key.to_str().unwrap()]);
+    let (code, _, output) = run(&["--listen", &listen, "--key", key.to_str().unwrap()]);
     assert_eq!(code, Some(1));
-    assert!(said.contains("another process listens on"), "{said}");
+    assert!(output.contains("another process listens on"), "{output}");
 }
 
 #[test]
-fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
+fn key_readable_by_others_is_refused_with_a_chmod_hint() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("key");
     support::write_key(&key);
     std::fs::set_permissions(&key, Permissions::from_mode(0o644)).unwrap();
-    let (code, _, said) = run(&["--listen", "tcp:127.0.0.1:0", "--key", key.to_str().unwrap()]);
+    let (code, _, output) = run(&["--listen", "tcp:127.0.0.1:0", "--key", key.to_str().unwrap()]);
     assert_eq!(code, Some(1));
     let key = key.display();
     assert!(
-        said.contains(&format!(
+        output.contains(&format!(
             "the key file {key} can be read or written by others (mode 0644)"
         )),
-        "{said}"
+        "{output}"
     );
-    assert!(said.contains(&format!("\n\nhint: `chmod 600 {key}`")), "{said}");
+    assert!(
+        output.contains(&format!("\n\nhint: `chmod 600 {key}`")),
+        "{output}"
+    );
 }
 
 #[test]
-fn others_of_its_user_cannot_look_into_it() {
+fn same_user_processes_cannot_read_the_agents_memory() {
     let folder = tempfile::tempdir().unwrap();
     let (program, key) = (folder.path().join("kinject-agent"), folder.path().join("key"));
     kinject_test_support::program::copy(env!("CARGO_BIN_EXE_kinject-agent"), &program);
@@ -235,7 +242,7 @@ fn others_of_its_user_cannot_look_into_it() {
     let mut command = std::process::Command::new(&program);
     command.args(["--listen", "tcp:127.0.0.1:0", "--key"]).arg(&key);
     if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
-        // whose files belong to root anyway
+        // files of root's processes belong to root in any case
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         chown(&key, Some(12345), None).unwrap();
         command.uid(12345).gid(12345);
@@ -251,14 +258,14 @@ fn others_of_its_user_cannot_look_into_it() {
 }
 
 #[test]
-fn version_and_help_are_told() {
-    let (code, said, _) = run(&["--version"]);
+fn version_and_help_are_printed_on_stdout() {
+    let (code, output, _) = run(&["--version"]);
     assert_eq!(code, Some(0));
     assert!(
-        said.starts_with(&format!("kinject-agent {}", env!("CARGO_PKG_VERSION"))),
-        "{said}"
+        output.starts_with(&format!("kinject-agent {}", env!("CARGO_PKG_VERSION"))),
+        "{output}"
     );
-    let (code, said, _) = run(&["--help"]);
+    let (code, output, _) = run(&["--help"]);
     assert_eq!(code, Some(0));
-    assert!(said.contains("--listen ENDPOINT"), "{said}");
+    assert!(output.contains("--listen ENDPOINT"), "{output}");
 }

@@ -1,4 +1,4 @@
-//! Requests through a real agent.
+//! Requests through an agent process.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 #[tokio::test]
-async fn bytes_go_both_ways_and_each_end_is_heard() {
+async fn bytes_and_half_close_pass_in_both_directions() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -32,7 +32,7 @@ async fn bytes_go_both_ways_and_each_end_is_heard() {
 }
 
 #[tokio::test]
-async fn a_closed_port_is_refused() {
+async fn connect_to_a_closed_port_returns_refused() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let closed = TcpListener::bind("127.0.0.1:0")
@@ -44,9 +44,9 @@ async fn a_closed_port_is_refused() {
     assert_eq!(error, DialError::Refused);
 }
 
-/// The relay resolves names, since it has to tell an address that it found from one that it did not.
+/// The relay resolves names, so the agent accepts addresses only.
 #[tokio::test]
-async fn a_name_is_no_target() {
+async fn connect_to_a_host_name_is_rejected() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -59,7 +59,7 @@ async fn a_name_is_no_target() {
 }
 
 #[tokio::test]
-async fn facts_tell_version_and_addresses() {
+async fn facts_contain_version_and_addresses() {
     let agent = Agent::start(&[]);
     let (tunnel, _driver) = agent.tunnel().await;
     let facts = soon(tunnel.facts()).await.unwrap();

@@ -1,13 +1,13 @@
-//! What relay, agent and tunnel read of names: DNS messages that pass through, and resolv.conf.
+//! DNS messages that are forwarded, and resolv.conf, for relay, agent and tunnel.
 //!
-//! - [`message`] looks at DNS messages as bytes: question, code, addresses, TTL, what fits into a datagram.
+//! - [`message`] reads DNS messages as bytes: question, response code, addresses, TTL, truncation for UDP.
 //! - [`resolv_conf`] is the one parser of resolv.conf(5): of the pod's and of this machine's.
 //!
-//! Both are pure: sockets, files and clocks are their callers'. The preloaded library uses neither, since it may not
-//! allocate; it looks at the header of an answer and at the OPT record of a question alone (`preload/src/resolver`).
+//! Both are pure: their callers own sockets, files and clocks. The preloaded library uses neither, since it may not
+//! allocate; it reads only the header of an answer and the OPT record of a question (`preload/src/resolver`).
 
 pub mod message;
 pub mod resolv_conf;
 
-/// Where name servers listen.
+/// The port of name servers.
 pub const PORT: u16 = 53;

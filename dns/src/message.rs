@@ -1,17 +1,17 @@
-//! DNS messages as bytes (RFC 1035, 4.1): as much as passing them on needs.
+//! DNS messages as bytes (RFC 1035, 4.1): what forwarding them needs.
 //!
-//! Relay and agent pass messages on. They look at one as bytes and do not read it into records with a library:
+//! Relay and agent forward messages. They read them as bytes and do not parse them into records with a library:
 //!
-//! - What a name server answers reaches the program byte for byte, with every type and every extension
-//!   (`a_message_that_was_looked_at_is_unchanged_but_for_its_identifier_and_ttls`).
-//! - An answer with a record that cannot be read is passed on all the same: the program may not care
-//!   (`an_answer_with_a_record_that_no_library_reads_still_passes`).
-//! - It is cheap: with hickory-proto to read and write messages, the relay would need 2.6 µs instead of 0.34 µs for each,
-//!   and the agent, which nothing else reads records for, would be a tenth larger.
+//! - A name server's answer reaches the program unchanged, with every type and every extension
+//!   (`forwarded_message_changes_only_in_its_id_and_ttls`).
+//! - An answer with a record that cannot be parsed is forwarded as well: the program may not need that record
+//!   (`answer_with_an_unparsable_record_is_still_forwarded`).
+//! - It is cheap: with hickory-proto the relay would need 2.6 µs instead of 0.34 µs for each message, and the agent,
+//!   which uses it for nothing else, would be a tenth larger.
 //!
-//! Whatever a message claims about lengths and counts is checked against its bytes, and no pointer of its names is
-//! followed. Where the names in records matter (CNAME, PTR), the relay has hickory-proto read them; tests have it read
-//! the same messages as this module.
+//! A message's lengths and counts are checked against its bytes, and compression pointers in names are not followed.
+//! Where the names in records matter (CNAME, PTR), the relay parses them with hickory-proto; tests compare it with this
+//! module.
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -26,7 +26,7 @@ const MAX_NAME: usize = 255;
 /// The longest label (2.3.4).
 const MAX_LABEL: usize = 63;
 
-/// The longest answer over UDP to a question that does not say that it takes more (2.3.4).
+/// The longest answer over UDP to a question without an OPT record (2.3.4).
 const SMALLEST_LIMIT: u16 = 512;
 
 const TYPE_A: u16 = 1;
@@ -36,18 +36,18 @@ const TYPE_AAAA: u16 = 28;
 const TYPE_OPT: u16 = 41;
 const CLASS_IN: u16 = 1;
 
-/// The code of an answer (4.1.1), as far as it decides about the next step.
+/// The response code of an answer (4.1.1), as far as callers distinguish it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Code {
     /// The name exists.
     NoError,
-    /// The server could not read the question.
+    /// The server could not parse the question.
     FormErr,
     /// The server failed.
     ServFail,
     /// The name does not exist.
     NxDomain,
-    /// Something else: the server would not.
+    /// Any other code, such as REFUSED.
     Other,
 }
 
@@ -59,17 +59,17 @@ pub struct Query<'a> {
     name_end: usize,
 }
 
-/// Why a message is no query.
+/// Why a message is not a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It deserves no answer: noise, or itself an answer.
+    /// It gets no answer: noise, or itself an answer.
     Unanswerable,
-    /// It has not exactly one question that can be read.
+    /// It does not have exactly one question that can be parsed.
     Malformed,
 }
 
 impl<'a> Query<'a> {
-    /// Looks at a message.
+    /// Parses a message.
     pub fn parse(message: &'a [u8]) -> Result<Self, Fault> {
         if message.len() < HEADER || message[2] & 0x80 != 0 {
             return Err(Fault::Unanswerable);
@@ -92,13 +92,13 @@ impl<'a> Query<'a> {
         })
     }
 
-    /// Its name as text, for log lines and for telling whose name it is: bytes that are no text are replaced.
+    /// Its name as text, for log lines and for comparing it with domains: bytes that are not text are replaced.
     pub fn name(&self) -> String {
         let labels: Vec<_> = self.labels().map(String::from_utf8_lossy).collect();
         labels.join(".").replace(char::is_control, "?")
     }
 
-    /// The address whose name it asks for, if it does (RFC 1035, 3.5; RFC 3596, 2.5).
+    /// The address whose name it asks for, if it is a PTR question (RFC 1035, 3.5; RFC 3596, 2.5).
     pub fn reversed_address(&self) -> Option<IpAddr> {
         if u16_at(self.message, self.name_end) != Some(TYPE_PTR) {
             return None;
@@ -108,7 +108,10 @@ impl<'a> Query<'a> {
             .map(std::str::from_utf8)
             .collect::<Result<_, _>>()
             .ok()?;
-        let is_under = |labels: &[&str], zone: &str| matches!(labels, [.., parent, arpa] if parent.eq_ignore_ascii_case(zone) && arpa.eq_ignore_ascii_case("arpa"));
+        let is_under = |labels: &[&str], zone: &str| match labels {
+            [.., parent, arpa] => parent.eq_ignore_ascii_case(zone) && arpa.eq_ignore_ascii_case("arpa"),
+            _ => false,
+        };
         let (v4, v6) = (is_under(&labels, "in-addr"), is_under(&labels, "ip6"));
         labels.truncate(labels.len().saturating_sub(2));
         labels.reverse();
@@ -122,15 +125,15 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// The same question about another name, or none if the name becomes too long.
+    /// The same question about another name; none if the name is too long.
     pub fn about(&self, name: &[u8]) -> Option<Vec<u8>> {
         let whole = [&self.message[..HEADER], name, &self.message[self.name_end..]].concat();
         (name.len() <= MAX_NAME).then_some(whole)
     }
 
-    /// The question's name with a domain behind it, in the form of [`Self::about`].
+    /// The question's name with a domain appended, in the form of [`Self::about`].
     pub fn name_under(&self, domain: &[u8]) -> Vec<u8> {
-        // the last byte is the root's
+        // the last byte is the root label
         [&self.message[HEADER..self.name_end - 1], domain].concat()
     }
 
@@ -144,7 +147,7 @@ impl<'a> Query<'a> {
         u16::from_be_bytes([self.message[0], self.message[1]])
     }
 
-    /// An answer of our own, where no server gives one.
+    /// An answer with this code, for a query that no server answers.
     pub fn refusal(&self, code: Code) -> Vec<u8> {
         refusal(self.message, code)
     }
@@ -156,7 +159,7 @@ impl<'a> Query<'a> {
         message
     }
 
-    /// The same on its way to a name server, under this identifier.
+    /// The same query for a name server, under this identifier.
     pub fn outgoing(self, id: u16) -> Outgoing<'a> {
         Outgoing {
             message: self.with_id(id),
@@ -165,15 +168,15 @@ impl<'a> Query<'a> {
         }
     }
 
-    /// Whether the answer to it may be given to others who ask the same: a standard query that nobody signed.
+    /// Whether its answer may be cached for other programs: a standard query without a signature.
     pub fn is_common(&self) -> bool {
         let is_standard = self.message[2] & 0x78 == 0;
         let is_opt = |record: &Record| record.kind == TYPE_OPT;
         is_standard && records(self.message).is_some_and(|records| records.iter().all(is_opt))
     }
 
-    /// Whether a message is an answer to this query under that identifier: one that repeats no question is only when
-    /// it reports a fault.
+    /// Whether a message answers this query under that identifier. An answer without the question is accepted only with
+    /// an error code.
     pub fn is_answered_by(&self, id: u16, answer: &[u8]) -> bool {
         if answer.len() < HEADER || answer[..2] != id.to_be_bytes() || answer[2] & 0x80 == 0 {
             return false;
@@ -188,7 +191,7 @@ impl<'a> Query<'a> {
     }
 }
 
-/// A query on its way to a name server, under an identifier that nobody can guess.
+/// A query for a name server, under a random identifier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing<'a> {
     query: Query<'a>,
@@ -207,13 +210,13 @@ impl Outgoing<'_> {
         self.query.is_answered_by(self.id, answer)
     }
 
-    /// Makes an answer to it one to the query as it was asked.
+    /// Replaces the identifier of its answer by that of the original query.
     pub fn restore_id(&self, answer: &mut [u8]) {
         set_id(answer, self.query.id());
     }
 }
 
-/// An answer of our own to a message that no server answers, and that has a header at least.
+/// An answer with this code to a message that no server answers; the message has at least a header.
 pub fn refusal(message: &[u8], code: Code) -> Vec<u8> {
     let question = Query::parse(message).ok().map(|query| query.name_end + 4);
     let mut answer = message[..question.unwrap_or(HEADER)].to_vec();
@@ -232,7 +235,7 @@ pub fn refusal(message: &[u8], code: Code) -> Vec<u8> {
     answer
 }
 
-/// How long an answer over UDP may be: what the question says (RFC 6891, 6.2.3), or the standard's 512 bytes.
+/// The longest answer over UDP: the size in the question's OPT record (RFC 6891, 6.2.3), or 512 bytes.
 fn limit(question: &[u8]) -> usize {
     let edns = records(question)
         .and_then(|records| records.into_iter().find(|record| record.kind == TYPE_OPT))
@@ -240,7 +243,7 @@ fn limit(question: &[u8]) -> usize {
     usize::from(edns.max(SMALLEST_LIMIT))
 }
 
-/// Takes all records behind the answers away.
+/// Removes all records after the answer section.
 pub fn keep_answers_alone(answer: &mut Vec<u8>) {
     let count = usize::from(u16_at(answer, 6).unwrap_or_default());
     let Some(records) = records(answer) else { return };
@@ -254,7 +257,7 @@ pub fn keep_answers_alone(answer: &mut Vec<u8>) {
     }
 }
 
-/// Truncates an answer that is too long for UDP to its question, and says so (TC).
+/// Truncates an answer that is too long for UDP to its question, and sets TC.
 pub fn truncate(question: &[u8], mut answer: Vec<u8>) -> Vec<u8> {
     if answer.len() <= limit(question).max(HEADER) {
         return answer;
@@ -289,14 +292,14 @@ pub fn code(answer: &[u8]) -> Code {
     }
 }
 
-/// Whether the server could not or would not answer (SERVFAIL, NOTIMP, REFUSED), so that libc asks the next one.
+/// Whether the answer is SERVFAIL, NOTIMP or REFUSED, after which libc asks the next server.
 pub fn is_for_next_server(answer: &[u8]) -> bool {
     answer
         .get(3)
         .is_some_and(|flags| matches!(flags & 0x0f, 2 | 4 | 5))
 }
 
-/// Whether the answer section holds anything.
+/// Whether the answer section has records.
 pub fn has_answers(answer: &[u8]) -> bool {
     u16_at(answer, 6).is_some_and(|count| count > 0)
 }
@@ -308,12 +311,12 @@ pub fn is_truncated(answer: &[u8]) -> bool {
 
 /// Sets the identifier of a message.
 pub fn set_id(message: &mut [u8], id: u16) {
-    if let Some(place) = message.get_mut(..2) {
-        place.copy_from_slice(&id.to_be_bytes());
+    if let Some(field) = message.get_mut(..2) {
+        field.copy_from_slice(&id.to_be_bytes());
     }
 }
 
-/// For how long an answer says that it may be believed; none if it does not say.
+/// The TTL of an answer; none if it has none.
 pub fn ttl(answer: &[u8]) -> Option<Duration> {
     let records = records(answer)?;
     let seconds = match (code(answer), has_answers(answer)) {
@@ -333,7 +336,7 @@ pub fn ttl(answer: &[u8]) -> Option<Duration> {
     Some(Duration::from_secs(seconds.into()))
 }
 
-/// Takes the time that an answer was kept from what it says it may be kept.
+/// Reduces the TTLs of an answer by the time that it was cached.
 pub fn age(answer: &mut [u8], by: Duration) {
     let seconds = u32::try_from(by.as_secs()).unwrap_or(u32::MAX);
     for record in records(answer).unwrap_or_default() {
@@ -344,7 +347,7 @@ pub fn age(answer: &mut [u8], by: Duration) {
     }
 }
 
-/// The addresses among the answers.
+/// The addresses in the answer section.
 pub fn addresses(answer: &[u8]) -> Vec<IpAddr> {
     let count = usize::from(u16_at(answer, 6).unwrap_or_default());
     addresses_in(answer, count)
@@ -355,7 +358,7 @@ pub fn all_addresses(answer: &[u8]) -> Vec<IpAddr> {
     addresses_in(answer, usize::MAX)
 }
 
-/// The addresses in the first records.
+/// The addresses in the first `count` records.
 fn addresses_in(answer: &[u8], count: usize) -> Vec<IpAddr> {
     let records = records(answer).unwrap_or_default();
     let records = records
@@ -374,7 +377,7 @@ fn addresses_in(answer: &[u8], count: usize) -> Vec<IpAddr> {
         .collect()
 }
 
-/// A domain of a search list as bytes, or none if it is no name.
+/// A domain of a search list in wire format; none if it is not a valid name.
 pub fn domain(text: &str) -> Option<Vec<u8>> {
     let mut name = Vec::with_capacity(text.len() + 2);
     for label in text.split('.').filter(|_| !text.is_empty()) {
@@ -392,21 +395,21 @@ pub fn domain(text: &str) -> Option<Vec<u8>> {
 #[derive(Debug)]
 struct Record {
     kind: u16,
-    /// For an OPT record: how long a datagram its sender takes.
+    /// For an OPT record: the longest datagram that its sender accepts.
     class: u16,
     ttl: u32,
     data: Range<usize>,
     whole: Range<usize>,
 }
 
-/// All records in their order; none for a message that is broken.
+/// All records in order; none for a malformed message.
 fn records(message: &[u8]) -> Option<Vec<Record>> {
     let mut at = question_end(message)?;
     let count: usize = [6, 8, 10]
         .into_iter()
-        .map(|place| u16_at(message, place).map(usize::from))
+        .map(|offset| u16_at(message, offset).map(usize::from))
         .sum::<Option<usize>>()?;
-    // each takes at least eleven bytes, whatever the message claims
+    // a record takes at least eleven bytes, which bounds the claimed count
     let mut records = Vec::with_capacity(count.min(message.len() / 11));
     for _ in 0..count {
         let start = at;
@@ -427,7 +430,7 @@ fn records(message: &[u8]) -> Option<Vec<Record>> {
     Some(records)
 }
 
-/// Where the questions end.
+/// The end of the question section.
 fn question_end(message: &[u8]) -> Option<usize> {
     let mut at = HEADER;
     for _ in 0..u16_at(message, 4)? {
@@ -436,7 +439,7 @@ fn question_end(message: &[u8]) -> Option<usize> {
     (at <= message.len()).then_some(at)
 }
 
-/// Where a name ends where it stands; a pointer ends it.
+/// The end of a name in place; a compression pointer ends it.
 fn name_end(message: &[u8], mut at: usize) -> Option<usize> {
     loop {
         let length = *message.get(at)?;
@@ -449,7 +452,7 @@ fn name_end(message: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// Where a name without pointers ends, as a question's has to be.
+/// The end of a name without compression pointers, as in a question.
 fn plain_name_end(message: &[u8], start: usize) -> Option<usize> {
     let mut at = start;
     loop {

@@ -1,35 +1,35 @@
 //! resolv.conf(5) as glibc reads it.
 //!
-//! A line is a directive with its words; what is not known is passed over. [`Directive`] reads one line, for those who
-//! keep the text, and [`ResolvConf`] the whole file.
+//! A line is a directive and its words; unknown ones are skipped. [`Directive`] parses one line, for callers that keep
+//! the text, and [`ResolvConf`] the whole file.
 
 use crate::PORT;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::str::SplitAsciiWhitespace;
 use std::time::Duration;
 
-/// glibc asks three name servers and passes over the rest.
+/// glibc asks at most three name servers.
 pub const MAX_SERVERS: usize = 3;
 
 /// glibc's limit for `ndots`.
 const MAX_NDOTS: usize = 15;
 
-/// glibc's limits for `timeout`, in seconds, and for `attempts`. None of a time-out or of attempts makes no sense.
+/// glibc's limits for `timeout`, in seconds, and for `attempts`; zero is raised to one.
 const TIMEOUTS: (u32, u32) = (1, 30);
 const ATTEMPTS: (u32, u32) = (1, 5);
 
-/// What one line says.
+/// One line of the file.
 #[derive(Clone, Debug)]
 pub enum Directive<'a> {
-    /// `nameserver`; none if its address cannot be read.
+    /// `nameserver`; none if its address cannot be parsed.
     NameServer(Option<NameServer>),
-    /// `search`, with its domains as they are written.
+    /// `search`, with its domains unchanged.
     Search(SplitAsciiWhitespace<'a>),
-    /// `domain`, of whose words the first one counts.
+    /// `domain`, of whose words the first one is used.
     Domain(SplitAsciiWhitespace<'a>),
     /// `options`.
     Options(SplitAsciiWhitespace<'a>),
-    /// A comment, or a directive that is not known.
+    /// A comment, or an unknown directive.
     Other,
 }
 
@@ -42,14 +42,14 @@ pub struct NameServer {
     pub zone: Option<String>,
 }
 
-/// What a whole file says. Of a directive that comes more than once the last one counts, but for `nameserver`.
+/// The parsed file. Of a repeated directive other than `nameserver` the last one is used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvConf {
-    /// All name servers that can be read, first first; [`Self::name_servers`] are those that are asked.
+    /// All name servers that can be parsed, in order; [`Self::name_servers`] are those that are asked.
     pub servers: Vec<NameServer>,
-    /// The domains to append, first first, in small letters and without a final dot.
+    /// The domains to append, in order, in lower case and without a final dot.
     pub search: Vec<String>,
-    /// A name with at least so many dots is tried as it is first.
+    /// A name with at least so many dots is first tried as given.
     pub ndots: usize,
     /// How long the first attempt waits for a server.
     pub timeout: Duration,
@@ -62,7 +62,7 @@ pub struct ResolvConf {
 }
 
 impl<'a> Directive<'a> {
-    /// Reads one line, with or without its end.
+    /// Parses one line, with or without its newline.
     pub fn parse(line: &'a str) -> Self {
         let mut words = line.split_ascii_whitespace();
         match words.next() {
@@ -100,7 +100,7 @@ impl NameServer {
 }
 
 impl Default for ResolvConf {
-    /// What an empty file means.
+    /// The settings of an empty file.
     fn default() -> Self {
         Self {
             servers: Vec::new(),
@@ -115,7 +115,7 @@ impl Default for ResolvConf {
 }
 
 impl ResolvConf {
-    /// Reads a file; what it does not know it passes over, as libc does.
+    /// Parses a file; unknown directives and options are skipped, as in libc.
     pub fn parse(text: &str) -> Self {
         let mut conf = Self::default();
         for line in text.lines() {
@@ -134,8 +134,8 @@ impl ResolvConf {
 
     /// The name servers that are asked: the first three, or the one on this host where the file names none.
     ///
-    /// `interface` gives the index of an interface by its name or number. A server on a link whose interface it does not
-    /// know is passed over.
+    /// `interface` returns the index of an interface by its name or number. A link-local server of an unknown interface
+    /// is skipped.
     pub fn name_servers(&self, interface: impl Fn(&str) -> Option<u32>) -> Vec<SocketAddr> {
         let known = self
             .servers
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_on_a_link_is_asked_where_its_interface_is_known_and_does_not_count_elsewhere() {
+    fn link_local_server_is_used_only_where_its_interface_is_known() {
         let conf = ResolvConf::parse(
             "nameserver fe80::1%eth0\nnameserver 1.1.1.1\nnameserver ::1\nnameserver 2.2.2.2\nnameserver 127.0.0.1%lo\n",
         );
@@ -214,14 +214,14 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_says_nothing_whatever_is_in_it() {
+    fn comment_lines_are_ignored() {
         let text = "#search a\n; options ndots:3\n#nameserver 1.1.1.1\n  # nameserver 1.1.1.1\n";
         assert_eq!(ResolvConf::parse(text), ResolvConf::default());
     }
 
     proptest! {
         #[test]
-        fn any_file_is_read_within_glibcs_limits(text in "((search|domain|nameserver|options)[ :%.a-z0-9]{0,40}\n?|.{0,20}\n){0,20}") {
+        fn any_file_is_parsed_within_glibcs_limits(text in "((search|domain|nameserver|options)[ :%.a-z0-9]{0,40}\n?|.{0,20}\n){0,20}") {
             let conf = ResolvConf::parse(&text);
             prop_assert!(conf.ndots <= MAX_NDOTS && (1..=5).contains(&conf.attempts));
             prop_assert!((1..=MAX_SERVERS).contains(&conf.name_servers(|_| None).len()));

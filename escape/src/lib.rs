@@ -1,56 +1,56 @@
-//! Text of others, made fit for one line of a terminal or a log.
+//! Escapes foreign text for one line of a terminal or a log.
 //!
-//! Whoever may write an event, a pod's status, a host name or a file name chooses what kinject repeats to its user. A
-//! terminal obeys escape sequences in it, a newline begins what looks like a line of kinject's own, and characters that
-//! show nothing or turn the direction of writing make one thing look like another. So every process of kinject prints
-//! through this crate, whatever the origin of the text:
+//! Events, a pod's status, host names and file names are written by others, and kinject prints them to its user. A
+//! terminal executes escape sequences in them, text after a newline looks like a line of kinject's own, and invisible
+//! characters or marks of direction disguise text. So every process of kinject prints through this crate, whatever the
+//! text's origin:
 //!
-//! | of the text | what is printed |
+//! | in the text | printed |
 //! |---|---|
 //! | control characters (C0, DEL, C1) | `\n`, `\t`, `\r`, `\0`, otherwise `\u{1b}` |
-//! | line and paragraph separators, marks of direction, characters without a glyph or not assigned | `\u{202e}` |
-//! | bytes that are no UTF-8 | `\xff` |
-//! | all other characters, of any script, and the backslash | as they are |
+//! | line and paragraph separators, marks of direction, characters without a glyph, unassigned ones | `\u{202e}` |
+//! | bytes that are not UTF-8 | `\xff` |
+//! | all other characters, of any script, and the backslash | unchanged |
 //!
-//! The backslash stands as it is because the text is for people: a path with one stays a path, and text that was escaped
-//! by one process stays the same when another one prints it. The other side of it is that `\n` in a line may have been
-//! a newline or these two characters.
+//! The backslash is not escaped because the text is for people: a path with one stays a path, and text that one process
+//! has escaped is unchanged when another one prints it. The drawback is that `\n` in a line may have been a newline or
+//! these two characters.
 
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 
-/// The most characters of a [`line()`].
+/// The maximum number of characters of a [`line()`].
 pub const LONGEST: usize = 2000;
 
-/// What stands at the end of a line that was cut.
+/// The end of a line that was cut.
 const ELLIPSIS: &str = "...";
 
-/// One line of at most [`LONGEST`] characters, with nothing in it that a terminal obeys.
+/// One line of at most [`LONGEST`] characters, without anything that a terminal executes.
 pub fn line(text: impl Display) -> String {
     let mut line = Line::default();
-    // the line takes everything: an error is that of a value which cannot show itself
+    // the line accepts all text: an error is that of the value's own `Display`
     let _unfinished = write!(line, "{text}").is_err();
     line.text
 }
 
-/// The same of bytes that need not be UTF-8, as paths and names of programs.
+/// The same for bytes that need not be UTF-8, such as paths and names of programs.
 pub fn bytes(text: &[u8]) -> String {
     let mut line = Line::default();
     for chunk in text.utf8_chunks() {
-        line.take(chunk.valid());
+        line.push_str(chunk.valid());
         for byte in chunk.invalid() {
-            line.put(&format!("\\x{byte:02x}"));
+            line.push_form(&format!("\\x{byte:02x}"));
         }
     }
     line.text
 }
 
-/// The same of a path.
+/// The same for a path.
 pub fn path(path: &Path) -> String {
     bytes(path.as_os_str().as_encoded_bytes())
 }
 
-/// The same of a text whose own lines are wanted, as a contributor wants those of a tool that failed.
+/// The same for each line of a text, such as the output of a tool that failed.
 pub fn lines(text: impl Display) -> String {
     let text = text.to_string();
     let lines: Vec<String> = text.split('\n').map(line).collect();
@@ -67,35 +67,35 @@ pub fn word(name: &str) -> String {
     }
 }
 
-/// A line that is being put together.
+/// A line that is being built.
 #[derive(Default)]
 struct Line {
     text: String,
     characters: usize,
-    /// How many bytes of the text leave room for an ellipsis.
+    /// How many bytes of the text can be kept if an ellipsis has to follow.
     room: usize,
     is_cut: bool,
 }
 
 impl Line {
-    fn take(&mut self, text: &str) {
+    fn push_str(&mut self, text: &str) {
         for c in text.chars() {
             if self.is_cut {
                 return;
             }
             if is_shown(c) {
-                self.put(c.encode_utf8(&mut [0; 4]));
+                self.push_form(c.encode_utf8(&mut [0; 4]));
             } else if c.is_control() {
                 // the short forms of the common ones
-                self.put(&c.escape_debug().to_string());
+                self.push_form(&c.escape_debug().to_string());
             } else {
-                self.put(&c.escape_unicode().to_string());
+                self.push_form(&c.escape_unicode().to_string());
             }
         }
     }
 
-    /// Takes what stands for one character, or none of it.
-    fn put(&mut self, piece: &str) {
+    /// Appends the form of one character, as a whole or not at all.
+    fn push_form(&mut self, piece: &str) {
         if self.is_cut {
             return;
         }
@@ -115,12 +115,12 @@ impl Line {
 
 impl Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.take(text);
+        self.push_str(text);
         Ok(())
     }
 }
 
-/// Whether a character is seen for what it is.
+/// Whether a character is printed unchanged.
 fn is_shown(c: char) -> bool {
     match c {
         ' '..='~' => true,
@@ -142,9 +142,9 @@ fn is_shown(c: char) -> bool {
     }
 }
 
-/// What the standard library's table says: format characters, private and unassigned ones are not.
+/// By the standard library's table: format characters, private and unassigned ones are not printable.
 fn is_printable(c: char) -> bool {
-    // marks are escaped where they have nothing to stand on, at the beginning of a text
+    // combining marks are escaped only at the beginning of a text, so a letter is put before the character
     let mut text = [b'o', 0, 0, 0, 0];
     let [_, rest @ ..] = &mut text;
     let length = 1 + c.encode_utf8(rest).len();
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a line must not hold: it is obeyed, or not seen.
+    /// Characters that a line must not contain: a terminal executes them, or they are invisible.
     fn is_dangerous(c: char) -> bool {
         c.is_control()
             || matches!(c,
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn every_character_that_is_obeyed_or_not_seen_is_escaped() {
+    fn control_and_invisible_characters_are_escaped() {
         for c in (0..=u32::from(char::MAX)).filter_map(char::from_u32) {
             let shown = line(c);
             assert!(!shown.contains(is_dangerous), "{:x}: {shown:?}", u32::from(c));
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn text_of_any_script_is_shown_as_it_is() {
+    fn printable_text_of_any_script_is_unchanged() {
         for text in [
             r#"jobs.batch is forbidden: User "a" cannot create resource "jobs" \ 'x'"#,
             "Erreur\u{a0}: accès refusé",
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_said_can_be_read_from_what_is_shown() {
+    fn escaped_text_shows_every_character_of_the_original() {
         assert_eq!(
             line("no\r\n\n\thint: \x1b[31mobey\x1b]0;me\x07\u{9b}2J\u{202e}"),
             r"no\r\n\n\thint: \u{1b}[31mobey\u{1b}]0;me\u{7}\u{9b}2J\u{202e}"
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_megabytes_is_cut_and_no_escape_in_the_middle() {
+    fn long_text_is_cut_between_characters_and_escapes() {
         let shown = line("e".repeat(5 << 20));
         assert_eq!(shown, format!("{}...", "e".repeat(LONGEST - 3)));
         let shown = line("\x1b".repeat(LONGEST));
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_in_a_command_is_one_word_whatever_it_holds() {
+    fn name_with_special_characters_is_quoted_as_one_shell_word() {
         assert_eq!(word("kinject-agent-0123abcd"), "kinject-agent-0123abcd");
         assert_eq!(word("x; reboot"), "'x; reboot'");
         assert_eq!(word("x'$(reboot)\n"), r"'x'\''$(reboot)\n'");
@@ -228,7 +228,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_gets_a_control_character_or_a_second_line_through(
+        fn any_text_becomes_one_line_without_control_characters(
             text in "(?s).*",
             more in any::<Vec<u8>>(),
         ) {
@@ -239,7 +239,7 @@ mod tests {
         }
 
         #[test]
-        fn what_one_process_escaped_another_prints_as_it_is(text in "(?s).*") {
+        fn escaped_text_is_unchanged_when_escaped_again(text in "(?s).*") {
             let once = line(&text);
             prop_assert_eq!(line(&once), once.clone());
             prop_assert_eq!(bytes(once.as_bytes()), once);

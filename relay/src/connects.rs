@@ -1,10 +1,10 @@
 //! connect(2) of programs' TCP sockets, from the request to the end of the connection.
 //!
-//! [`Connects::connect`] serves a request, wherever its socket came from: it gives back what the program is told, and
-//! what goes on after that. The caller tells the program before it runs the rest.
+//! [`Connects::connect`] serves a request, wherever its socket came from. It returns the reply for the program, and the
+//! connection to run after that. The caller sends the reply before it runs the connection.
 //!
-//! This is where a connect is decided, as [`Routes`] says: it is left to this machine, connected to the session itself
-//! (the pod's own address, the session's name server), or dialled by the agent ([`handshake`]).
+//! A connect is handled as [`Routes`] decides: it is left to this machine, connected to the session itself (the pod's
+//! own address, the session's name server), or dialled by the agent ([`handshake`]).
 
 mod handshake;
 
@@ -38,9 +38,9 @@ pub(crate) struct Connects {
     handshakes: Handshakes,
     routes: Rc<Routes>,
     trace: Rc<Trace>,
-    /// What is known of programs' sockets.
+    /// The state of programs' sockets.
     registry: Rc<Registry>,
-    /// Answers at the session's name server.
+    /// Answers the questions to the session's name server.
     resolver: Rc<Resolver>,
     /// The connections that programs have open.
     connections: OpenConnections,
@@ -50,7 +50,7 @@ pub(crate) struct Connects {
     network: Option<u64>,
 }
 
-/// What goes on once the program has its answer.
+/// A connection to run once the program has its reply.
 pub(crate) struct Connection {
     connects: Rc<Connects>,
     target: SocketAddr,
@@ -58,11 +58,12 @@ pub(crate) struct Connection {
 }
 
 enum State {
-    /// With the session's name server.
+    /// To the session's name server.
     NameServer(TcpStream, Connected),
-    /// With a far end that answered in time. The program's socket is closed here once the program has its answer.
+    /// To a target that answered in time. The duplicate of the program's socket is closed once the program has its
+    /// reply.
     Connected(Established, ProgramSocket),
-    /// With a far end that has not answered yet.
+    /// To a target that has not answered yet.
     InProgress(InProgress),
 }
 
@@ -88,12 +89,17 @@ impl Connects {
         }
     }
 
-    /// Looks for sockets that programs have closed meanwhile, for as long as the session lives.
+    /// Detects sockets that programs close while their connect is in progress, for as long as the session lives.
     pub(crate) async fn watch(&self) -> Infallible {
         self.handshakes.watch().await
     }
 
-    /// Connects a program's socket: the answer for the program, and what goes on after it.
+    /// At the session's end: gives up the connects in progress whose sockets their programs have closed.
+    pub(crate) fn give_up_closed(&self) {
+        self.handshakes.give_up_closed();
+    }
+
+    /// Connects a program's socket; returns the reply for the program, and the connection to run after it.
     pub(crate) async fn connect(
         self: &Rc<Self>,
         socket: Option<OwnedFd>,
@@ -102,7 +108,7 @@ impl Connects {
         if let Some(socket) = &socket
             && network_namespace::is_another(self.network, socket)
         {
-            log::debug!("connect to {target}: of another network namespace");
+            log::debug!("connect to {target}: the socket is of another network namespace");
             return (Reply::Local, None);
         }
         let mut program = match socket
@@ -111,20 +117,20 @@ impl Connects {
         {
             Ok(program) => program,
             Err(error) => {
-                log::warn!("connect to {target}: the attached socket is of no use: {error}");
+                log::warn!("connect to {target}: the attached socket cannot be used: {error}");
                 return (Reply::Failed(ConnectFailure::Exhausted), None);
             }
         };
         if let Some(failure) = self.registry.take_failure(program.cookie) {
-            // as the kernel does when it tells the failure in connect(2)
+            // as the kernel does when connect(2) returns the failure
             if failure != ConnectFailure::Invalid
                 && let Err(error) = program.withdraw()
             {
-                log::warn!("connect to {target}: the socket keeps a failure that was told: {error}");
+                log::warn!("connect to {target}: the socket keeps a failure that was reported: {error}");
             }
             return (Reply::Failed(failure), None);
         }
-        program.needs_lift |= self.registry.is_shut_down(program.cookie);
+        program.needs_listener |= self.registry.is_shut_down(program.cookie);
         let decision = self.routes.decide(target, Transport::Tcp);
         if let Cause::Pod(stand_in) = decision.cause {
             return (self.bind_to_stand_in(&program, target, stand_in), None);
@@ -153,10 +159,10 @@ impl Connects {
         }
     }
 
-    /// A program that connects to the pod's own address connects to what stands for that, from what stands for it.
+    /// A connect to the pod's own address: binds the program's socket to the stand-in address and has it connect there.
     ///
-    /// A socket keeps an address that it was bound to for as long as it lives (`SOCK_BINDADDR_LOCK`), but one that the kernel has
-    /// chosen only until its connect fails. So it is bound only if there is a peer to see the address.
+    /// A socket keeps an address that it was bound to for its lifetime (`SOCK_BINDADDR_LOCK`), but one that the kernel
+    /// has chosen only until its connect fails. So it is bound only if there is a peer to see the address.
     fn bind_to_stand_in(&self, program: &ProgramSocket, target: SocketAddr, stand_in: SocketAddr) -> Reply {
         log::debug!("connect to {target}: to the pod itself, {stand_in}");
         self.trace
@@ -164,26 +170,26 @@ impl Connects {
             .ended("left to this machine");
         let is_refused = sock_diag::is_listened_at(stand_in).is_ok_and(|is_listened_at| !is_listened_at);
         let prepared = match is_refused {
-            true => program.take_mapped_addresses(),
+            true => program.allow_mapped_addresses(),
             false => program.bind_at(stand_in.ip()),
         };
         match prepared {
             Ok(()) => Reply::StandIn(stand_in),
-            Err(error) => Reply::Failed(handshake::refusal(target, &error)),
+            Err(error) => Reply::Failed(handshake::socket_failure(target, &error)),
         }
     }
 
-    /// The session's name server is the relay itself.
+    /// Connects to the session's name server, which is the relay itself.
     async fn connect_to_name_server(
         &self,
         program: &ProgramSocket,
         target: SocketAddr,
     ) -> Result<(Reply, State), ConnectFailure> {
         let (ours, connected) = self.handshakes.connect_here(program, target).await?;
-        Ok((done(program), State::NameServer(ours, connected)))
+        Ok((connected_reply(program), State::NameServer(ours, connected)))
     }
 
-    /// Everything else is dialled by the agent.
+    /// Has the agent dial any other target.
     async fn dial(
         &self,
         program: ProgramSocket,
@@ -191,39 +197,43 @@ impl Connects {
     ) -> Result<(Reply, State), ConnectFailure> {
         Ok(match self.handshakes.start(program, target).await? {
             Started::Connected(established, program) => {
-                (done(&program), State::Connected(established, program))
+                (connected_reply(&program), State::Connected(established, program))
             }
             Started::InProgress(in_progress) => (Reply::InProgress, State::InProgress(in_progress)),
         })
     }
 
-    /// Copies bytes between both ends until their connection has ended.
+    /// Copies bytes between both ends until the connection has ended.
     async fn carry(&self, established: Established, target: SocketAddr) {
         let Established {
             ours,
             stream,
             connected: _connected,
         } = established;
-        // a socket without addresses is one that was reset, which the splice finds out
-        let open = self.connections.note(&ours).ok();
-        let is_closed = || open.as_ref().is_some_and(|open| open.is_left(&self.closed));
-        let outcome = kinject_tunnel::splice_until(ours, stream, is_closed, self.connections.last()).await;
+        // a socket without addresses was reset, which the splice notices
+        let open = self.connections.register(&ours).ok();
+        let is_closed = || {
+            open.as_ref()
+                .is_some_and(|open| open.is_closed_by_program(&self.closed))
+        };
+        let outcome =
+            kinject_tunnel::splice_until(ours, stream, is_closed, self.connections.session_end()).await;
         log::debug!("{target} {}", words::connection_end(&outcome));
     }
 
-    /// At the session's end: the connections whose programs have closed them.
-    pub(crate) fn left_behind(&self) -> Vec<u64> {
-        self.connections.left_behind(&self.closed)
+    /// At the session's end: the open connections that programs have closed.
+    pub(crate) fn closed_by_programs(&self) -> Vec<u64> {
+        self.connections.closed_by_programs(&self.closed)
     }
 
-    /// Waits until none of these connections is open any more.
-    pub(crate) async fn until_over(&self, connections: &[u64]) {
-        self.connections.until_over(connections).await;
+    /// Waits until these connections have ended.
+    pub(crate) async fn wait_until_ended(&self, connections: &[u64]) {
+        self.connections.wait_until_ended(connections).await;
     }
 }
 
 impl Connection {
-    /// Goes on until the connection has ended.
+    /// Runs until the connection has ended.
     pub(crate) async fn run(self) {
         let Self {
             connects,
@@ -246,8 +256,8 @@ impl Connection {
     }
 }
 
-/// What a program hears of a connect that is done. One that does not block learns it from poll(2), as ever.
-fn done(program: &ProgramSocket) -> Reply {
+/// The reply for a finished connect. A non-blocking program learns of it from poll(2).
+fn connected_reply(program: &ProgramSocket) -> Reply {
     if program.nonblocking {
         Reply::InProgress
     } else {
@@ -263,6 +273,7 @@ mod tests {
     use crate::test_agent::{DEADLINE, TestAgent};
     use crate::uplink::Reconnector;
     use kinject_protocol::rules::Rule;
+    use kinject_protocol::session;
     use rustix::net::sockopt::socket_cookie;
     use std::net::Ipv4Addr;
     use std::os::fd::AsFd;
@@ -272,12 +283,15 @@ mod tests {
 
     const TARGET: &str = "10.96.10.1:80";
 
-    /// Connects of a session that has no tunnel yet, for as long as its reconnector lives.
-    async fn without_a_tunnel(rules: Vec<Rule>) -> (Rc<Connects>, Reconnector) {
-        let (events, _unheard) = mpsc::channel(8);
+    /// Connects of a session that has no tunnel yet, for as long as its reconnector lives, with this trace.
+    async fn without_a_tunnel(
+        rules: Vec<Rule>,
+        trace: Option<&session::Trace>,
+    ) -> (Rc<Connects>, Reconnector) {
+        let (events, _receiver) = mpsc::channel(8);
         let agent = TestAgent::start().await;
         let (reconnector, uplink) = Reconnector::new(agent.connector(), events.clone());
-        let trace = Rc::new(Trace::open(None, Rc::new(Routes::new(rules))).unwrap());
+        let trace = Rc::new(Trace::open(trace, Rc::new(Routes::new(rules))).unwrap());
         let resolver = Resolver::new(
             Rc::clone(&uplink),
             Rc::clone(&trace),
@@ -306,10 +320,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connect_in_progress_is_known_from_its_answer_to_its_end() {
+    async fn connect_in_progress_is_registered_until_it_is_dropped() {
         run(async {
-            let (connects, _reconnector) = without_a_tunnel(Vec::new()).await;
-            // not blocking
+            let (connects, _reconnector) = without_a_tunnel(Vec::new(), None).await;
+            // non-blocking, as tokio's sockets are
             let socket = TcpSocket::new_v4().unwrap();
             let (cookie, target) = (socket_cookie(&socket).unwrap(), TARGET.parse().unwrap());
             let (reply, connection) = connects.connect(Some(duplicate(&socket)), target).await;
@@ -323,9 +337,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn failed_connect_leaves_nothing_to_go_on() {
+    async fn failed_connect_returns_no_connection() {
         run(async {
-            let (connects, reconnector) = without_a_tunnel(Vec::new()).await;
+            let (connects, reconnector) = without_a_tunnel(Vec::new(), None).await;
             // the session ends
             drop(reconnector);
             let socket = TcpSocket::new_v4().unwrap();
@@ -339,10 +353,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn connect_that_a_rule_makes_local_is_left_to_this_machine() {
+    async fn connect_covered_by_a_local_rule_is_left_to_this_machine() {
         run(async {
             let rule = Rule::new(Egress::Local, "10.96.0.0/16", None).unwrap();
-            let (connects, _reconnector) = without_a_tunnel(vec![rule]).await;
+            let (connects, _reconnector) = without_a_tunnel(vec![rule], None).await;
             let socket = TcpSocket::new_v4().unwrap();
             let target = TARGET.parse().unwrap();
             let (reply, connection) = connects.connect(Some(duplicate(&socket)), target).await;
@@ -350,5 +364,62 @@ mod tests {
             assert!(connection.is_none());
         })
         .await;
+    }
+
+    /// The result in the trace of a connect that was in progress when the session ended; `hold` decides what becomes of
+    /// the program's socket.
+    async fn traced_at_session_end<T>(hold: impl FnOnce(TcpSocket) -> T) -> String {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let trace = session::Trace::File(file.path().to_owned());
+        let (connects, reconnector) = without_a_tunnel(Vec::new(), Some(&trace)).await;
+        let socket = TcpSocket::new_v4().unwrap();
+        let target = TARGET.parse().unwrap();
+        let (_, connection) = connects.connect(Some(duplicate(&socket)), target).await;
+        let connection = tokio::task::spawn_local(connection.unwrap().run());
+        // lets the connection begin to watch its socket
+        tokio::task::yield_now().await;
+        let _held = hold(socket);
+        connects.give_up_closed();
+        tokio::task::yield_now().await;
+        drop(reconnector);
+        connection.await.unwrap();
+        std::fs::read_to_string(file.path()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn connect_of_a_closed_socket_is_traced_as_given_up_at_session_end() {
+        run(async {
+            let line = traced_at_session_end(drop).await;
+            assert!(line.contains(" given up "), "{line}");
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn connect_of_an_open_socket_is_traced_as_session_over_at_session_end() {
+        run(async {
+            let line = traced_at_session_end(|socket| {
+                // another process that has the socket open
+                std::process::Command::new("sleep")
+                    .arg("60")
+                    .stdin(duplicate(&socket))
+                    .spawn()
+                    .map(Holder)
+                    .unwrap()
+            })
+            .await;
+            assert!(line.contains("ENETUNREACH: the session is over"), "{line}");
+        })
+        .await;
+    }
+
+    /// A process that is ended with its owner.
+    struct Holder(std::process::Child);
+
+    impl Drop for Holder {
+        fn drop(&mut self) {
+            self.0.kill().unwrap();
+            self.0.wait().unwrap();
+        }
     }
 }

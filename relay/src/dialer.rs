@@ -1,5 +1,5 @@
-//! Dials targets from the agent's pod, for connects and for flows: through the tunnel that is up, and through the next
-//! one if that one is lost meanwhile.
+//! Dials targets from the agent's pod, for connects and for flows: through the current tunnel, and through the next one
+//! if it is lost meanwhile.
 
 use crate::log;
 use crate::routes::Transport;
@@ -37,8 +37,8 @@ impl Dialer {
         outcome
     }
 
-    /// Dials through the tunnel, and once more through the next one each time that the tunnel is lost meanwhile. The
-    /// program's own patience is the limit; [`DialError::TunnelLost`] says that the session has ended.
+    /// Dials through the tunnel, and again through the next one each time that the tunnel is lost meanwhile. The
+    /// program's own time-out is the limit; [`DialError::TunnelLost`] means that the session has ended.
     pub(crate) async fn dial<T>(
         &self,
         mut dial: impl AsyncFnMut(&Rc<ActiveTunnel>) -> Result<T, DialError>,
@@ -63,7 +63,7 @@ impl Dialer {
     }
 }
 
-/// The failure in the words of the control conversation.
+/// The failure as the control protocol has it.
 pub(crate) fn failure_of(error: &DialError) -> ConnectFailure {
     match error {
         DialError::Refused => ConnectFailure::Refused,
@@ -90,11 +90,10 @@ mod tests {
     use tokio::task::LocalSet;
 
     #[tokio::test]
-    async fn a_dial_of_a_program_that_outlives_the_session_fails_instead_of_asking_the_closed_tunnel_for_ever()
-     {
+    async fn dial_after_the_session_ended_returns_tunnel_lost() {
         let test = async {
             let agent = TestAgent::start().await;
-            let (events, _unheard) = mpsc::channel(8);
+            let (events, _receiver) = mpsc::channel(8);
             let (reconnector, uplink) = Reconnector::new(agent.connector(), events);
             let established = reconnector.connect().await.unwrap();
             let session = tokio::task::spawn_local(reconnector.run(established, |_| {}));
@@ -104,9 +103,9 @@ mod tests {
             let mut attempts = 0;
             let dial = dialer.dial(async |up| {
                 attempts += 1;
-                assert!(attempts < 10, "the tunnel is closed and is asked again and again");
+                assert!(attempts < 10, "the closed tunnel is used again and again");
                 if attempts == 1 {
-                    // the session ends while the agent is asked
+                    // the session ends while the agent dials
                     session.abort();
                     while !session.is_finished() {
                         tokio::task::yield_now().await;

@@ -1,5 +1,5 @@
-//! The session's log: lines on stderr, which the launcher points to a file in the session's folder, or leaves at the terminal
-//! with `-v`. Names, peers' words and errors in it come from elsewhere: a line is escaped before it is written.
+//! The session's log: lines on stderr, which the launcher redirects to a file in the session's folder, or leaves at the
+//! terminal with `-v`. Names, peers' texts and errors in it are foreign text: a line is escaped before it is written.
 
 use kinject_protocol::session::LogLevel;
 use std::io::Write;
@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 static LEVEL: AtomicU8 = AtomicU8::new(0);
 
-/// Lets messages up to this level through.
+/// Enables messages up to this level.
 pub(crate) fn set_level(level: LogLevel) {
     LEVEL.store(level as u8, Ordering::Relaxed);
 }
 
-/// Whether messages of this level are wanted.
+/// Whether messages of this level are enabled.
 pub(crate) fn enabled(level: LogLevel) -> bool {
     level as u8 <= LEVEL.load(Ordering::Relaxed)
 }
@@ -23,7 +23,7 @@ pub(crate) fn line(word: &str, message: std::fmt::Arguments<'_>) {
     let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }
 
-/// Writes one line if its level is wanted.
+/// Writes one line if its level is enabled.
 macro_rules! at {
     ($level:expr, $word:literal, $($arguments:tt)*) => {
         if $crate::log::enabled($level) {
@@ -32,17 +32,17 @@ macro_rules! at {
     };
 }
 
-/// What went wrong.
+/// Logs an error.
 macro_rules! warning {
     ($($arguments:tt)*) => { $crate::log::at!(kinject_protocol::session::LogLevel::Warn, "warn", $($arguments)*) };
 }
 
-/// What happened to the session.
+/// Logs an event of the session.
 macro_rules! info {
     ($($arguments:tt)*) => { $crate::log::at!(kinject_protocol::session::LogLevel::Info, "info", $($arguments)*) };
 }
 
-/// What happened to one call.
+/// Logs an event of one call.
 macro_rules! debug {
     ($($arguments:tt)*) => { $crate::log::at!(kinject_protocol::session::LogLevel::Debug, "debug", $($arguments)*) };
 }

@@ -1,9 +1,9 @@
-//! `kinject-relay`: one session's policy, names and sockets.
+//! `kinject-relay`: the policy, the names and the sockets of one session.
 //!
-//! Started by the launcher, never by a user: it takes its orders from standard input, one end of a socket pair, and
-//! reports there too (`kinject_protocol::session`). It outlives its launcher just long enough to deliver what programs said
-//! before they ended and to remove what the session made, whatever way the launcher ended. Where a relay itself was
-//! killed, another is started to remove what that one left.
+//! The launcher starts it, never a user. Orders and reports pass over standard input, one end of a socket pair
+//! (`kinject_protocol::session`). It outlives its launcher, however that ended, only to deliver the data of ended
+//! programs and to remove what the session created. If a relay itself is killed, another is started to remove what that
+//! one left.
 
 mod cluster;
 mod connects;
@@ -42,8 +42,8 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
 
-/// How long it may take to remove everything, whatever hangs; the launcher waits a little longer.
-const TAKE_DOWN_PATIENCE: Duration = Duration::from_secs(13);
+/// Time limit for removing everything; the launcher waits a little longer.
+const TAKE_DOWN_TIMEOUT: Duration = Duration::from_secs(13);
 
 /// Threads for the local resolver, credential plug-ins and files.
 const BLOCKING_THREADS: usize = 32;
@@ -62,14 +62,14 @@ fn main() -> ExitCode {
 fn run() -> anyhow::Result<()> {
     keep_memory_private()?;
     raise_descriptor_limit();
-    // one thread: the data path is fastest without hand-overs, and nothing else here is busy
+    // one thread: the data path is fastest without hand-overs between threads, and nothing else is busy
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build_local(LocalOptions::default())
         .context("cannot start the runtime")?;
     let outcome = runtime.block_on(relay());
-    // a local lookup that hangs must not keep the process
+    // a hanging local lookup must not keep the process running
     runtime.shutdown_background();
     outcome
 }
@@ -98,7 +98,7 @@ async fn relay() -> anyhow::Result<()> {
         send(&events, Event::Failed(failure.into())).await;
     }
     send(&events, Event::WoundUp).await;
-    let ended = tokio::time::timeout(TAKE_DOWN_PATIENCE, async {
+    let ended = tokio::time::timeout(TAKE_DOWN_TIMEOUT, async {
         take_down(&config, &events, &clean_up).await;
         writer.await
     });
@@ -108,14 +108,14 @@ async fn relay() -> anyhow::Result<()> {
     }
 }
 
-/// Removes what another relay of the session left in the cluster. The folder stays: programs may still run in it.
+/// Removes what another relay of the session left in the cluster. The folder is kept: programs may still use it.
 async fn clean_up_after(config: SessionConfig, reports: OwnedWriteHalf) -> anyhow::Result<()> {
     log::set_level(config.log);
     let (events, queue) = mpsc::channel(4);
     let writer = tokio::task::spawn_local(write_events(queue, reports));
     if let Target::Kubernetes(target) = &config.target {
         let removed = cluster::gc::remove_all(target, &config.session);
-        match tokio::time::timeout(TAKE_DOWN_PATIENCE, removed).await {
+        match tokio::time::timeout(TAKE_DOWN_TIMEOUT, removed).await {
             Ok(Ok(())) => {}
             Ok(Err(report)) => send(&events, Event::Notice(report)).await,
             Err(_) => bail!("removing what the session made took too long"),
@@ -126,7 +126,7 @@ async fn clean_up_after(config: SessionConfig, reports: OwnedWriteHalf) -> anyho
     writer.await.context("the writer of events failed")
 }
 
-/// Removes everything the session made.
+/// Removes everything that the session created.
 async fn take_down(config: &SessionConfig, events: &mpsc::Sender<Event>, clean_up: &session::CleanUp) {
     if let Err(report) = clean_up.run().await {
         send(events, Event::Notice(report)).await;
@@ -149,8 +149,8 @@ fn remove_folder(folder: &Path) -> Result<(), Report> {
 }
 
 async fn send(events: &mpsc::Sender<Event>, event: Event) {
-    // a launcher that is gone hears nothing
-    let _unheard = events.send(event).await.is_err();
+    // a launcher that is gone receives nothing
+    let _launcher_gone = events.send(event).await.is_err();
 }
 
 /// The two directions of standard input, which is a socket.
@@ -172,27 +172,29 @@ async fn write_events(mut queue: mpsc::Receiver<Event>, mut reports: OwnedWriteH
     while let Some(event) = queue.recv().await {
         let is_last = event == Event::Finished;
         if let Err(error) = reports.write_all(to_line(&event).as_bytes()).await {
-            log::info!("the launcher hears no more: {error}");
-            // keep taking, so that nobody waits for a place in the queue
+            log::info!("cannot write to the launcher: {error}");
+            // keep receiving, so that no sender waits for room in the queue
             while queue.recv().await.is_some_and(|event| event != Event::Finished) {}
             return;
         }
-        // what calls of programs that outlive the session still have to say is not waited for
+        // events of programs that outlive the session are not waited for
         if is_last {
             return;
         }
     }
 }
 
-/// The relay holds the session's keys and the user's tokens: other processes of the same user, which may belong to a less
-/// trusted program, cannot read its memory, environment and descriptors or trace it, and it leaves no core dump
-/// (PR_SET_DUMPABLE, prctl(2)). Credential plug-ins that it starts are ordinary processes again by their exec.
+/// Makes the process non-dumpable (PR_SET_DUMPABLE, prctl(2)), since it holds the session's keys and the user's tokens:
+/// other processes of the same user, which may be less trusted programs, cannot read its memory, environment and
+/// descriptors or trace it, and it leaves no core dump. Credential plug-ins that it starts are dumpable again by their
+/// exec.
 fn keep_memory_private() -> anyhow::Result<()> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("cannot keep the relay's memory private")
 }
 
-/// Each connection of a program takes a descriptor here: the usual soft limit of 1024 is for select(2)'s sake.
+/// Raises the soft limit of descriptors, usually 1024 for select(2)'s sake: each connection of a program takes one
+/// here.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);

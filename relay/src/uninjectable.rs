@@ -1,4 +1,4 @@
-//! Programs into which the session does not reach, each told of once.
+//! Reports programs that cannot be injected, each once.
 
 use kinject_protocol::executable::InjectionBlocker;
 use kinject_protocol::session::{Event, Report};
@@ -6,14 +6,14 @@ use std::collections::HashSet;
 use std::path::Path;
 use tokio::sync::mpsc;
 
-/// How many programs are remembered; after that many more, all are told of again.
-const MOST: usize = 1024;
+/// Maximum number of remembered programs; when it is reached, all are forgotten and may be reported again.
+const MAX_REMEMBERED: usize = 1024;
 
-/// What the user was told.
+/// The reports to the user.
 pub(crate) struct UninjectableReports {
-    told: parking_lot::Mutex<HashSet<(Vec<u8>, InjectionBlocker, bool)>>,
+    reported: parking_lot::Mutex<HashSet<(Vec<u8>, InjectionBlocker, bool)>>,
     events: mpsc::Sender<Event>,
-    /// Where the preloaded library lies.
+    /// The folder of the preloaded library.
     folder: String,
 }
 
@@ -22,13 +22,13 @@ impl UninjectableReports {
     pub(crate) fn new(events: mpsc::Sender<Event>, library: &Path) -> Self {
         let folder = library.parent().unwrap_or(library);
         Self {
-            told: parking_lot::Mutex::default(),
+            reported: parking_lot::Mutex::default(),
             events,
             folder: kinject_escape::word(&kinject_escape::path(folder)),
         }
     }
 
-    /// Tells the user of a program that is about to start, or is refused, unless the user knows.
+    /// Reports a program that is about to start, or is refused, unless it was reported before.
     pub(crate) async fn report(&self, blocker: InjectionBlocker, is_refused: bool, program: &[u8]) {
         if !self.is_new(blocker, is_refused, program) {
             return;
@@ -39,8 +39,8 @@ impl UninjectableReports {
             let folder = &self.folder;
             message.push_str(&format!(", as `bwrap --ro-bind {folder} {folder}` does"));
         }
-        // a launcher that is gone has nobody to tell
-        let _unheard = self
+        // a launcher that is gone reads no notices
+        let _launcher_gone = self
             .events
             .send(Event::Notice(Report { message, hint: None }))
             .await
@@ -48,11 +48,11 @@ impl UninjectableReports {
     }
 
     fn is_new(&self, blocker: InjectionBlocker, is_refused: bool, program: &[u8]) -> bool {
-        let mut told = self.told.lock();
-        if told.len() >= MOST {
-            told.clear();
+        let mut reported = self.reported.lock();
+        if reported.len() >= MAX_REMEMBERED {
+            reported.clear();
         }
-        told.insert((program.to_vec(), blocker, is_refused))
+        reported.insert((program.to_vec(), blocker, is_refused))
     }
 }
 
@@ -61,8 +61,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_is_told_of_once_for_each_reason() {
-        let (events, mut heard) = mpsc::channel(MOST);
+    fn program_is_reported_once_for_each_blocker() {
+        let (events, mut received) = mpsc::channel(MAX_REMEMBERED);
         let reports = UninjectableReports::new(events, Path::new("/opt/with space/libkinject_preload.so"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(async {
@@ -83,7 +83,7 @@ mod tests {
         });
         drop(reports);
         let mut lines = Vec::new();
-        while let Ok(Event::Notice(report)) = heard.try_recv() {
+        while let Ok(Event::Notice(report)) = received.try_recv() {
             lines.push(report.message);
         }
         assert_eq!(
@@ -99,16 +99,16 @@ mod tests {
     }
 
     #[test]
-    fn a_path_of_any_bytes_is_told_of_in_one_line() {
-        let (events, mut heard) = mpsc::channel(1);
+    fn path_of_any_bytes_is_reported_in_one_line() {
+        let (events, mut received) = mpsc::channel(1);
         let reports = UninjectableReports::new(events, Path::new("/opt/with space/libkinject_preload.so"));
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let path = b"/tmp/\x1b[2J\n\nhint: \xff/tool";
         runtime.block_on(reports.report(InjectionBlocker::Static, true, path));
-        let Ok(Event::Notice(report)) = heard.try_recv() else {
-            panic!("nobody was told")
+        let Ok(Event::Notice(report)) = received.try_recv() else {
+            panic!("nothing was reported")
         };
-        let told = r"/tmp/\u{1b}[2J\n\nhint: \xff/tool is not started: ";
-        assert!(report.message.starts_with(told), "{}", report.message);
+        let expected = r"/tmp/\u{1b}[2J\n\nhint: \xff/tool is not started: ";
+        assert!(report.message.starts_with(expected), "{}", report.message);
     }
 }

@@ -1,12 +1,12 @@
-//! The session's way to its agent, mended when it breaks.
+//! The session's tunnel to its agent, which is reopened when it breaks.
 //!
 //! ```text
 //!   Connecting ──▶ Active ──▶ Connecting ──▶ Active ...  ──▶ Ended
 //! ```
 //!
-//! While it is being mended, dials and lookups wait, each up to its caller's own patience; nothing ever goes another
-//! way. Mending never gives up before the session ends: what looks permanent (a token that expired, a right that was
-//! taken away) may be put right by the user, who is told. Where somebody has deleted the agent's Job, the session ends.
+//! While there is no tunnel, dials and lookups wait, each up to its caller's own time-out; they never use another
+//! route. The relay retries until the session ends: the user, who is notified, may resolve even a failure that looks
+//! permanent (an expired token, a revoked right). If the agent's Job was deleted, the session ends.
 
 pub(crate) mod opened;
 mod reconnector;
@@ -22,7 +22,7 @@ use crate::report::{self, AgentLocation, Failure};
 use futures::future::LocalBoxFuture;
 use kinject_protocol::session::{Report, TlsChoice};
 use kinject_tunnel::{Driver, Endpoint, OpenError, RelayIdentity, Security, Tunnel, Version, link};
-use opened::{Opened, WayTaken};
+use opened::{Opened, TransportInfo};
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::net::IpAddr;
@@ -32,14 +32,14 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How long one attempt at an agent that is there may take.
-const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit of one attempt to open a tunnel.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A tunnel that is up.
 pub(crate) struct ActiveTunnel {
     /// The tunnel.
     pub(crate) tunnel: Tunnel,
-    /// What the agent's pod knows about names.
+    /// The resolver settings and addresses of the agent's pod.
     pub(crate) names: PodNames,
     /// The pod's own addresses.
     pub(crate) addresses: Vec<IpAddr>,
@@ -52,18 +52,18 @@ enum State {
     Ended,
 }
 
-/// The session has ended: there will be no tunnel any more.
+/// The session has ended: there will be no further tunnel.
 #[derive(Debug)]
 pub(crate) struct Ended;
 
-/// What the session's parts see of the way to the agent.
+/// The session's view of the tunnel to the agent.
 pub(crate) struct Uplink {
     state: watch::Receiver<State>,
     sources: Rc<RefCell<Vec<Source>>>,
 }
 
 impl Uplink {
-    /// The address of the pod from which it reaches `destination`; of the last pod while there is no tunnel.
+    /// The pod's source address towards `destination`; while there is no tunnel, that of the last pod.
     pub(crate) fn source_for(&self, destination: IpAddr) -> Option<IpAddr> {
         order::source_for(destination.to_canonical(), &self.sources.borrow()).map(|source| source.address)
     }
@@ -78,7 +78,7 @@ impl Uplink {
         }
     }
 
-    /// Whether there will be no tunnel any more.
+    /// Whether the session has ended, after which there is no further tunnel.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(&*self.state.borrow(), State::Ended)
     }
@@ -100,18 +100,18 @@ impl Uplink {
     }
 }
 
-/// How a session gets to its agent.
+/// How a session connects to its agent.
 pub(crate) enum Connector {
-    /// The agent is somebody else's.
+    /// To an agent that was started by hand.
     Direct {
-        /// Where it listens.
+        /// The endpoint at which it listens.
         endpoint: Endpoint,
-        /// The relay's half of the shared secret.
+        /// The relay's keys, derived from the shared secret.
         identity: Box<RelayIdentity>,
-        /// How the ends prove themselves.
+        /// How the ends authenticate each other.
         security: Security,
     },
-    /// The agent is a pod of ours.
+    /// To an agent in a pod that the session creates.
     Cluster(Rc<ClusterAgent>),
 }
 
@@ -156,7 +156,7 @@ impl Connector {
                 endpoint,
                 identity,
                 security,
-            } => tokio::time::timeout(OPEN_PATIENCE, open_direct(endpoint, identity, *security))
+            } => tokio::time::timeout(OPEN_TIMEOUT, open_direct(endpoint, identity, *security))
                 .await
                 .unwrap_or_else(|_| {
                     Err(Failure::passing(
@@ -164,7 +164,7 @@ impl Connector {
                         "check that nothing else listens there",
                     ))
                 }),
-            // an API server stands on either way there
+            // both transports pass through an API server
             Self::Cluster(agent) => agent
                 .open()
                 .await
@@ -172,38 +172,39 @@ impl Connector {
         }
     }
 
-    /// What a user should know of an agent that is of another release than we are.
+    /// The notice about an agent of another release.
     fn of_another_release(&self, agent: &Version) -> Report {
         match self {
             Self::Direct { endpoint, .. } => {
                 report::of_another_release(agent, AgentLocation::Endpoint(&endpoint.to_string()))
             }
-            Self::Cluster(ours) => ours.told(|place| report::of_another_release(agent, place)),
+            Self::Cluster(ours) => ours.told(|location| report::of_another_release(agent, location)),
         }
     }
 
-    /// Which of the addresses that an agent tells are its own: nobody else knows those of one that was started by hand.
-    fn own_addresses(&self, told: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
+    /// Which of the addresses that an agent reports are its own. For an agent that was started by hand there is no
+    /// other source.
+    fn own_addresses(&self, reported: impl Iterator<Item = IpAddr>) -> Vec<IpAddr> {
         match self {
-            Self::Direct { .. } => told.collect(),
-            Self::Cluster(agent) => agent.own_addresses(told),
+            Self::Direct { .. } => reported.collect(),
+            Self::Cluster(agent) => agent.own_addresses(reported),
         }
     }
 
-    /// Why a tunnel that broke is not back yet; `reason` is what this end was told of it.
-    fn trouble(&self, reason: &str) -> String {
+    /// Why there is no tunnel yet after one broke; `close_reason` is that of the broken tunnel.
+    fn outage_reason(&self, close_reason: &str) -> String {
         match self {
-            Self::Direct { .. } => reason.to_owned(),
-            Self::Cluster(agent) => agent.trouble(reason),
+            Self::Direct { .. } => close_reason.to_owned(),
+            Self::Cluster(agent) => agent.trouble(close_reason),
         }
     }
 
-    /// Opens the tunnel and asks the agent what it is.
+    /// Opens a tunnel and requests the agent's facts.
     async fn connect(&self) -> Result<Established, Failure> {
         let Opened {
             tunnel,
             mut driver,
-            way,
+            way: transport,
             widening,
             reached,
         } = self.open().await?;
@@ -217,22 +218,22 @@ impl Connector {
                 "look into the agent's log",
             )
         })?;
-        for what in facts.keep_to_bounds() {
-            log::warn!("the agent tells more {what} than a pod has: the first ones count");
+        for dropped in facts.keep_to_bounds() {
+            log::warn!("the agent reports more {dropped} than a pod has: the first ones are used");
         }
         if let Self::Cluster(agent) = self {
             agent.is_in_use();
         }
-        let told = facts.addresses.iter().map(|told| told.address);
+        let reported = facts.addresses.iter().map(|reported| reported.address);
         let up = Rc::new(ActiveTunnel {
             tunnel,
-            addresses: self.own_addresses(told),
+            addresses: self.own_addresses(reported),
             names: PodNames::from(&facts),
         });
         Ok(Established {
             up,
             driver,
-            way,
+            transport,
             widening,
             reached,
             resolv_conf: facts.resolv_conf,
@@ -240,7 +241,7 @@ impl Connector {
     }
 }
 
-/// Opens a tunnel to somebody else's agent.
+/// Opens a tunnel to an agent that was started by hand.
 async fn open_direct(
     endpoint: &Endpoint,
     identity: &RelayIdentity,
@@ -255,7 +256,8 @@ async fn open_direct(
         Err(error) => error,
     };
     let error = match &error {
-        // an agent before wire version 4 closes when TLS begins, and says what it is when it is greeted in clear
+        // an agent before wire version 4 closes the connection at a ClientHello, and answers a hello in clear with its
+        // version
         OpenError::Closed | OpenError::Io(_) | OpenError::NotKinject if security == Security::Tls => {
             match endpoint.connect().await {
                 Ok(stream) => link::other_version(stream, identity).await.unwrap_or(error),
@@ -268,16 +270,16 @@ async fn open_direct(
     Err(report::of_open_error(&error, AgentLocation::Endpoint(&endpoint)))
 }
 
-/// A tunnel to an agent that has said what it is.
+/// A tunnel whose agent has reported its facts.
 pub(crate) struct Established {
     /// The tunnel.
     pub(crate) up: Rc<ActiveTunnel>,
     driver: Driver,
-    /// The way to the agent.
-    pub(crate) way: WayTaken,
+    /// The transport to the agent.
+    pub(crate) transport: TransportInfo,
     widening: LocalBoxFuture<'static, ()>,
     reached: Reached,
-    /// The pod's resolver configuration, word for word.
+    /// The pod's resolver configuration, unchanged.
     pub(crate) resolv_conf: String,
 }
 

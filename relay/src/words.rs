@@ -1,5 +1,5 @@
-//! What came of a call, in the words that its user knows: names of errors as libc's manual pages have them, and plain
-//! English for the rest. For the trace and the log.
+//! Names for the results of calls, for the trace and the log: names of errors as in libc's manual pages, and plain
+//! English for the rest.
 
 use kinject_dns::message::Code;
 use kinject_protocol::control::Purpose;
@@ -8,7 +8,7 @@ use kinject_tunnel::{DatagramsEnd, SpliceEnd, SpliceOutcome};
 use std::fmt::Display;
 use std::io::ErrorKind;
 
-/// What connect(2) gives.
+/// The errno of connect(2).
 pub(crate) fn errno(failure: ConnectFailure) -> &'static str {
     match failure {
         ConnectFailure::Refused => "ECONNREFUSED",
@@ -26,7 +26,7 @@ pub(crate) fn errno(failure: ConnectFailure) -> &'static str {
     }
 }
 
-/// What the function gives that looked the name up: getaddrinfo(3), or gethostbyname(3) with its `h_errno`.
+/// The error of the function that looked up the name: getaddrinfo(3), or gethostbyname(3) with its `h_errno`.
 pub(crate) fn name_failure(failure: NameFailure, purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::AddressInfo | Purpose::ConfiguredAddressInfo => match failure {
@@ -39,7 +39,7 @@ pub(crate) fn name_failure(failure: NameFailure, purpose: Purpose) -> &'static s
     }
 }
 
-/// What gethostbyname(3) and res_search(3) leave in `h_errno`.
+/// The `h_errno` of gethostbyname(3) and res_search(3).
 pub(crate) fn h_errno(failure: NameFailure) -> &'static str {
     match failure {
         NameFailure::NotFound => "HOST_NOT_FOUND",
@@ -60,13 +60,13 @@ pub(crate) fn dns_code(code: Code) -> &'static str {
     }
 }
 
-/// Several in a row.
+/// A comma-separated list.
 pub(crate) fn list(items: impl IntoIterator<Item = impl Display>) -> String {
     let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
     items.join(", ")
 }
 
-/// How a connection ended, behind its target.
+/// How a connection ended, to follow its target.
 pub(crate) fn connection_end(outcome: &SpliceOutcome) -> String {
     let SpliceOutcome { sent, received, end } = outcome;
     let end = match end {
@@ -81,7 +81,7 @@ pub(crate) fn connection_end(outcome: &SpliceOutcome) -> String {
     format!("{end}, {sent} bytes sent, {received} received")
 }
 
-/// Why datagrams are carried no more.
+/// Why a flow of datagrams ended.
 pub(crate) fn datagrams_end(end: &DatagramsEnd) -> String {
     match end {
         DatagramsEnd::Idle => "idle for too long".to_owned(),
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_cannot_be_found_fail_with_the_word_of_the_function_that_asked() {
+    fn name_failure_is_named_as_the_calling_function_returns_it() {
         for failure in NameFailure::ALL {
             assert!(name_failure(failure, Purpose::AddressInfo).starts_with("EAI_"));
             assert_eq!(name_failure(failure, Purpose::HostEntry), h_errno(failure));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_connection_is_a_sentence() {
+    fn connection_end_names_its_cause_and_byte_counts() {
         let ended = |end| {
             connection_end(&SpliceOutcome {
                 sent: 5,

@@ -1,4 +1,4 @@
-//! What the tests of several crates and `cargo xtask` have in common.
+//! Helpers for the tests of several crates and for `cargo xtask`.
 
 pub mod program;
 pub mod skip;

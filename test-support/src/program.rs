@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Copies a program, by another process: the child of another test that has not begun its program yet would keep this one's
-/// file open for writing, and the kernel runs no such file (execve(2), `ETXTBSY`).
+/// Copies a program by another process. A child that another test has forked but not yet executed would inherit this
+/// process's descriptor for writing, and the kernel does not execute a file that is open for writing (execve(2),
+/// `ETXTBSY`).
 ///
 /// # Panics
 ///

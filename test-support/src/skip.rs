@@ -1,13 +1,13 @@
-//! Tests that cannot run on this machine say so, and in CI fail.
+//! Notes tests that cannot run on this machine; in CI they fail.
 
 use std::env;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 
-/// Names the file that collects a line `WHAT: WHY` for everything that did not run.
+/// The variable with the path of the file that collects a line `WHAT: WHY` for each skipped test.
 pub const SKIPS: &str = "KINJECT_TEST_SKIPS";
 
-/// Notes that `what` did not run. With `CI=true` this is a failure: there, everything is to be installed.
+/// Notes that `what` did not run. With `CI=true` this is a failure: there, all tools have to be installed.
 pub fn not_run(what: &str, why: &str) {
     let line = format!("{what}: {why}");
     assert!(
@@ -16,7 +16,7 @@ pub fn not_run(what: &str, why: &str) {
     );
     eprintln!("not run: {line}");
     let Some(file) = env::var_os(SKIPS) else { return };
-    // One line for many tests. Two that write at the same moment write it twice, and no harm is done.
+    // One line for many tests. Two tests that write at the same time may write it twice, which is harmless.
     let noted = fs::read_to_string(&file).unwrap_or_default();
     if noted.lines().any(|noted| noted == line) {
         return;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Asks `condition` again and again until it has a value; `what` names it when time runs out.
+/// Calls `condition` repeatedly until it returns a value; `what` names it in the error after the limit.
 pub fn wait_for<T>(
     what: &str,
     limit: Duration,

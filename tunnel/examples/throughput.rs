@@ -6,7 +6,7 @@
 //!
 //! It prints connections with one byte echoed, round trips of one byte, and bytes down and up, without the tunnel and
 //! through it. Compare ratios of one run: the absolute figures are the machine's. On a busy machine the processor
-//! time of relay and agent says more than either.
+//! time of relay and agent is more meaningful.
 
 #![allow(
     clippy::unwrap_used,
@@ -41,7 +41,7 @@ fn main() -> io::Result<()> {
         [] => measure(Duration::from_secs(2), "proof"),
         [seconds] => measure(Duration::from_secs_f64(seconds.parse().unwrap()), "proof"),
         [seconds, security] => measure(Duration::from_secs_f64(seconds.parse().unwrap()), security),
-        _ => panic!("what is {words:?}?"),
+        _ => panic!("unknown arguments: {words:?}"),
     }
 }
 
@@ -147,7 +147,7 @@ fn transfer(address: SocketAddr, kind: u8, connections: usize, time: Duration) -
             })
         })
         .collect();
-    // The first moments fill buffers.
+    // The first part only fills buffers.
     thread::sleep(time / 4);
     let (start, before) = (Instant::now(), bytes.load(Ordering::Relaxed));
     thread::sleep(time);
@@ -165,7 +165,7 @@ fn connect(address: SocketAddr, kind: u8) -> TcpStream {
     tcp
 }
 
-/// A process that ends with us; it prints its address first.
+/// A process that is killed with this one; it prints its address first.
 struct Process(Child);
 
 /// Microseconds of processor time of a process so far, of its first thread.
@@ -195,7 +195,7 @@ fn run(command: &mut Command) -> io::Result<(Process, String)> {
     Ok((Process(child), address.trim().to_owned()))
 }
 
-/// Does what the first byte of a connection says.
+/// Echoes, sends or discards, as the first byte of a connection says.
 fn service() -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("{}", listener.local_addr()?);
@@ -223,11 +223,11 @@ fn service() -> io::Result<()> {
     }
 }
 
-fn on_one_thread(what: impl Future<Output = io::Result<()>>) -> io::Result<()> {
+fn on_one_thread(task: impl Future<Output = io::Result<()>>) -> io::Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(what)
+        .block_on(task)
 }
 
 fn security_of(word: &str) -> Security {
@@ -257,7 +257,7 @@ async fn agent(security: Security) -> io::Result<()> {
     Ok(())
 }
 
-/// Starts an agent, and carries every connection through it to the target.
+/// Starts an agent, and carries each connection through it to the target.
 async fn relay(target: String, security: Security) -> io::Result<()> {
     let keys = SessionKeys::generate().unwrap();
     let word = if security == Security::Tls { "tls" } else { "proof" };

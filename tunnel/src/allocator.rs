@@ -3,17 +3,16 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A connection that carried so many bytes may have made the heap grow.
+/// A connection that carried more bytes than this may have grown the heap.
 const HEAVY: u64 = 8 * 1024 * 1024;
-/// How long the heap is kept as it is after such a connection: the next one may follow at once.
+/// How long the heap is kept after such a connection, since the next one may follow at once.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Keeps blocks of the data path in the heap instead of asking the kernel for each. To be called first in `main`.
 ///
-/// A busy tunnel takes and gives blocks of half a megabyte thousands of times in a second. glibc would map each from
-/// the kernel and give it back, or grow and shrink its heap, and the kernel would clear the same pages again and
-/// again: a fifth of the processor time. So blocks below 4 MiB come from the heap, and up to 4 MiB that are free at
-/// its end stay.
+/// A busy tunnel allocates and frees blocks of half a megabyte thousands of times in a second. glibc would map and
+/// unmap each, or grow and shrink its heap, and the kernel would clear the same pages each time: a fifth of the
+/// processor time. So blocks below 4 MiB come from the heap, and up to 4 MiB that are free at its end are kept.
 pub fn tune() {
     #[cfg(target_env = "gnu")]
     for (parameter, value) in [
@@ -26,11 +25,11 @@ pub fn tune() {
     }
 }
 
-/// Gives memory back to the kernel soon if a connection that carried so many bytes has ended: what its blocks took stands
-/// between others in the heap, and would stay for as long as the process lives.
+/// Returns free memory to the kernel after [`PAUSE`] if a connection that carried many bytes has ended: its freed
+/// blocks lie between others in the heap, which glibc would keep for as long as the process lives.
 pub(crate) fn connection_ended(carried: u64) {
     static SCHEDULED: AtomicBool = AtomicBool::new(false);
-    /// Lets the next one be scheduled, also where the runtime ends before this one ran.
+    /// Allows the next trim to be scheduled, also if the runtime ends before this one ran.
     struct Unschedule;
     impl Drop for Unschedule {
         fn drop(&mut self) {
@@ -45,7 +44,7 @@ pub(crate) fn connection_ended(carried: u64) {
         tokio::time::sleep(PAUSE).await;
         drop(unschedule);
         #[cfg(target_env = "gnu")]
-        // SAFETY: it takes an integer, and gives back only what nobody has allocated
+        // SAFETY: it takes an integer, and returns only memory that is not allocated
         unsafe {
             libc::malloc_trim(0);
         }
@@ -57,7 +56,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_heavy_connection_left_between_other_blocks_goes_back() {
+    async fn end_of_a_heavy_connection_returns_memory_to_the_kernel() {
         let resident_kib = || -> u64 {
             let status = std::fs::read_to_string("/proc/self/status").unwrap();
             let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -65,7 +64,7 @@ mod tests {
         };
         tune();
         let blocks: Vec<Vec<u8>> = (0..2000).map(|_| vec![1; 64 * 1024]).collect();
-        // every tenth stays, so that no end of the heap is free
+        // every tenth is kept, so that the end of the heap is not free
         let kept: Vec<Vec<u8>> = blocks.into_iter().step_by(10).collect();
         let before = resident_kib();
         connection_ended(HEAVY - 1);

@@ -48,16 +48,16 @@ mod tests {
     use std::rc::Rc;
 
     #[tokio::test]
-    async fn who_steps_back_comes_after_those_that_are_ready() {
+    async fn yield_to_ready_runs_ready_tasks_first() {
         let order = Rc::new(RefCell::new(Vec::new()));
         let local = tokio::task::LocalSet::new();
         let (first, second) = (Rc::clone(&order), Rc::clone(&order));
         local.spawn_local(async move {
             yield_to_ready().await;
-            first.borrow_mut().push("stepped back");
+            first.borrow_mut().push("yielded");
         });
         local.spawn_local(async move { second.borrow_mut().push("ready") });
         local.await;
-        assert_eq!(*order.borrow(), ["ready", "stepped back"]);
+        assert_eq!(*order.borrow(), ["ready", "yielded"]);
     }
 }

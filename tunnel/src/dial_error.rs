@@ -1,7 +1,7 @@
-//! Why a dial failed, and how that crosses the tunnel: as the `Proxy-Status` field of RFC 9209.
+//! Why a dial failed, and how the reason is sent through the tunnel: as the `Proxy-Status` field of RFC 9209.
 //!
-//! The errors a program can tell apart keep their identity on the way. Where RFC 9209 has one word for several
-//! (`destination_ip_unroutable`), the name of the errno stands first in `details`.
+//! Errors that a program can distinguish stay distinct. Where RFC 9209 has one token for several of them
+//! (`destination_ip_unroutable`), `details` begins with the name of the errno.
 
 use std::io;
 
@@ -13,16 +13,16 @@ use sfv::{
 /// The field's name.
 pub const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// Longest text of [`DialError::Other`] that is sent or believed.
+/// Longest text of [`DialError::Other`] that is sent or read.
 const MAX_DETAILS: usize = 256;
 
 /// A connection that the agent could not make.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DialError {
-    /// Nobody listens there (ECONNREFUSED).
+    /// The port is closed (ECONNREFUSED).
     #[error("connection refused")]
     Refused,
-    /// Nobody answered in the kernel's own time (ETIMEDOUT).
+    /// No answer came before the kernel's own time-out (ETIMEDOUT).
     #[error("connection timed out")]
     TimedOut,
     /// The host cannot be reached (EHOSTUNREACH).
@@ -40,10 +40,11 @@ pub enum DialError {
     /// The other side reset the connection while it was being made (ECONNRESET).
     #[error("connection reset by peer")]
     Reset,
-    /// The tunnel broke, so nobody knows. It never crosses the tunnel: whoever is at the other end cannot claim it.
+    /// The tunnel broke, so the outcome is unknown. It is never sent through the tunnel, so that an agent cannot claim
+    /// it.
     #[error("the tunnel to the cluster was lost")]
     TunnelLost,
-    /// Anything else, in words.
+    /// Any other error, as text.
     #[error("{0}")]
     Other(String),
 }
@@ -78,24 +79,24 @@ impl DialError {
         HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static("kinject"))
     }
 
-    /// Reads the last proxy's verdict from a `Proxy-Status` value. A word it does not know becomes
-    /// [`DialError::Other`], so does a value that is no structured field.
+    /// Reads the error of the proxy nearest to the target from a `Proxy-Status` value. An unknown token becomes
+    /// [`DialError::Other`], and so does a value that is not a structured field.
     pub fn from_proxy_status(value: &HeaderValue) -> DialError {
         let Ok(list) = Parser::new(value.as_bytes()).parse::<List>() else {
             return DialError::Other("the agent's answer has an unreadable Proxy-Status".into());
         };
-        // The nearest proxy to the target stands first; an entry without an error passed the answer on.
-        let verdict = list.iter().find_map(|entry| match entry {
+        // The proxy nearest to the target is the first entry; an entry without an error only forwarded the answer.
+        let failed = list.iter().find_map(|entry| match entry {
             ListEntry::Item(item) => token(item, "error").map(|error| (item, error)),
             ListEntry::InnerList(_) => None,
         });
-        match verdict {
+        match failed {
             Some((item, error)) => from_token(item, error),
             None => DialError::Other("the agent's answer names no error".into()),
         }
     }
 
-    /// What the end of a stream by an error says about a flow of datagrams.
+    /// The error of a flow of datagrams whose stream ended by this h2 error.
     pub(crate) fn from_reset(error: &h2::Error) -> DialError {
         match error.reason() {
             Some(h2::Reason::CONNECT_ERROR) if error.is_reset() => DialError::Refused,
@@ -130,13 +131,13 @@ impl DialError {
 }
 
 impl From<&io::Error> for DialError {
-    /// From what `connect` said.
+    /// From the error of `connect`.
     fn from(error: &io::Error) -> Self {
         match error.raw_os_error() {
             Some(libc::ECONNREFUSED) => DialError::Refused,
             Some(libc::ETIMEDOUT) => DialError::TimedOut,
             Some(libc::EHOSTUNREACH | libc::EHOSTDOWN) => DialError::HostUnreachable,
-            // A family that is switched off has no network either.
+            // A disabled address family has no network either.
             Some(libc::ENETUNREACH | libc::ENETDOWN | libc::EAFNOSUPPORT) => DialError::NetworkUnreachable,
             Some(libc::EADDRNOTAVAIL) => DialError::AddressNotAvailable,
             Some(libc::EACCES | libc::EPERM) => DialError::PermissionDenied,
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn every_error_crosses_the_tunnel_unchanged() {
+    fn dial_errors_survive_the_proxy_status_round_trip() {
         for error in every_error() {
             let value = error.to_proxy_status("kinject-agent");
             assert_eq!(DialError::from_proxy_status(&value), error, "{value:?}");
@@ -225,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_are_those_of_the_standard() {
+    fn dial_errors_use_the_tokens_of_rfc_9209() {
         let written = |error: DialError| {
             error
                 .to_proxy_status("kinject-agent")
@@ -248,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn words_of_other_proxies_are_understood() {
+    fn proxy_status_of_other_proxies_is_parsed() {
         let read = |value: &'static str| DialError::from_proxy_status(&HeaderValue::from_static(value));
         assert_eq!(
             read("a; error=dns_timeout"),
@@ -277,14 +278,14 @@ mod tests {
     }
 
     #[test]
-    fn no_agent_can_claim_that_the_tunnel_is_lost() {
+    fn tunnel_lost_claimed_by_an_agent_becomes_other() {
         let claimed = DialError::TunnelLost.to_proxy_status("kinject-agent");
         let read = DialError::from_proxy_status(&claimed);
         assert_eq!(read, DialError::Other(DialError::TunnelLost.to_string()));
     }
 
     #[test]
-    fn every_errno_of_connect_becomes_the_error_of_that_name() {
+    fn connect_errno_maps_to_its_dial_error() {
         for (errno, expected) in [
             (libc::ECONNREFUSED, DialError::Refused),
             (libc::ETIMEDOUT, DialError::TimedOut),
@@ -314,7 +315,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_can_be_sent(text in ".{0,400}") {
+        fn any_error_text_is_a_valid_header_value(text in ".{0,400}") {
             let value = DialError::Other(text).to_proxy_status("kinject-agent");
             prop_assert!(DialError::from_proxy_status(&value) != DialError::Refused);
         }

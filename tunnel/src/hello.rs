@@ -1,4 +1,4 @@
-//! The hello: the first bytes each end sends, of a size that never changes.
+//! The hello: the first bytes that each end sends, of a fixed size.
 //!
 //! ```text
 //!  0         8      10     12                    44                    60
@@ -6,14 +6,13 @@
 //!  | "kinject\0"    | of the version, then zeros | 16 random bytes     |
 //! ```
 //!
-//! The layout stays for ever, also for later wire versions, so that two ends that cannot work together can at least
-//! name each other's version.
+//! The layout is the same in all wire versions, so that two incompatible ends can at least name each other's version.
 
 use std::fmt;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// The version of everything after the hello. Ends with different ones refuse each other.
+/// The version of the protocol after the hello. Ends with different wire versions refuse each other.
 pub const WIRE_VERSION: u16 = 4;
 
 /// Bytes of an encoded hello.
@@ -27,7 +26,7 @@ const VERSION_BYTES: usize = 32;
 pub struct SessionId([u8; 16]);
 
 impl SessionId {
-    /// A new one that no other session has.
+    /// A new random identity.
     pub fn random() -> Self {
         let mut bytes = [0; 16];
         fill_random(&mut bytes);
@@ -51,26 +50,27 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// Which kinject an end is.
+/// The version of an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
-    /// Ends with different ones refuse each other.
+    /// Ends with different wire versions refuse each other.
     pub wire: u16,
-    /// The release. Ends with different ones work together as long as the wire version is the same; a user is told.
+    /// The release. Ends of different releases work together as long as the wire version is the same; the user is
+    /// informed.
     pub software: String,
 }
 
-/// What an end says about itself.
+/// The first message of an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hello {
-    /// Which kinject the sender is.
+    /// The sender's version.
     pub version: Version,
     /// The session the sender belongs to; an agent answers with the relay's.
     pub session: SessionId,
 }
 
 impl Version {
-    /// That of this build.
+    /// The version of this build.
     pub fn own() -> Self {
         let mut software = env!("CARGO_PKG_VERSION").to_owned();
         software.truncate(VERSION_BYTES);
@@ -108,7 +108,7 @@ impl Hello {
         bytes
     }
 
-    /// `None` for anything that is not a hello, to the last padding byte.
+    /// `None` for anything that is not a hello, padding included.
     pub(crate) fn decode(bytes: &[u8; HELLO_BYTES]) -> Option<Self> {
         if &bytes[..8] != MAGIC {
             return None;
@@ -119,7 +119,7 @@ impl Hello {
         }
         let (version, padding) = bytes[12..44].split_at(len);
         let software = std::str::from_utf8(version).ok()?;
-        // It ends up in messages on a terminal.
+        // The version is printed in messages on a terminal.
         if !software.bytes().all(|byte| byte.is_ascii_graphic()) || padding.iter().any(|byte| *byte != 0) {
             return None;
         }
@@ -135,9 +135,9 @@ impl Hello {
     }
 }
 
-/// Fills the bytes from the system's generator.
+/// Fills the bytes from the system's random generator.
 pub(crate) fn fill_random(bytes: &mut [u8]) {
-    // The system's generator fails only where the kernel has none at all; no session may begin there.
+    // The generator fails only on a kernel without one; no session may start there.
     if SystemRandom::new().fill(bytes).is_err() {
         panic!("the system gives no random bytes");
     }
@@ -149,20 +149,20 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn a_hello_survives_the_wire() {
+    fn hello_decodes_to_what_was_encoded() {
         let hello = Hello::new(SessionId::random());
         assert_eq!(Hello::decode(&hello.encode()), Some(hello));
     }
 
     #[test]
-    fn a_hello_of_a_later_wire_version_is_still_read() {
+    fn hello_of_a_later_wire_version_is_decoded() {
         let mut bytes = Hello::new(SessionId::random()).encode();
         bytes[8..10].copy_from_slice(&999_u16.to_be_bytes());
         assert_eq!(Hello::decode(&bytes).unwrap().version.wire, 999);
     }
 
     #[test]
-    fn a_wrong_magic_length_padding_or_control_character_is_no_hello() {
+    fn wrong_magic_length_padding_or_control_character_is_not_a_hello() {
         let good = Hello::new(SessionId::random()).encode();
         for (at, value) in [(0, b'K'), (7, 1), (10, 1), (11, 33), (12, 0x1b), (43, 1)] {
             let mut bad = good;
@@ -173,7 +173,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_decodes_encodes_to_the_same_bytes(tail in prop::collection::vec(any::<u8>(), HELLO_BYTES)) {
+        fn decoded_hello_encodes_to_the_same_bytes(tail in prop::collection::vec(any::<u8>(), HELLO_BYTES)) {
             let mut bytes: [u8; HELLO_BYTES] = tail.try_into().unwrap();
             bytes[..8].copy_from_slice(MAGIC);
             bytes[10] = 0;

@@ -1,35 +1,36 @@
-//! One stream over two transports: a lane for what is in haste, and one for what is much.
+//! One stream over two transports: an interactive lane of low latency, and a bulk lane of high throughput.
 //!
-//! Some ways into a cluster come in two kinds, of which one is soon there and the other carries more. A stream that has
-//! both sends each piece by the lane that suits it. The second lane may join at any time, or never.
+//! Port-forward has two protocols, one with lower latency and one with higher throughput. A stream that has both sends
+//! each piece by the lane that suits it. The second lane may join at any time, or never.
 //!
 //! ```text
-//!                         ┌──── haste: pings, requests, keystrokes ────┐
-//!   bytes ──▶ numbered ───┤                                            ├──▶ in their order ──▶ bytes
-//!             pieces      └──── bulk: blocks of a transfer ────────────┘
+//!                         ┌── interactive: pings, requests, keystrokes ──┐
+//!   bytes ──▶ numbered ───┤                                              ├──▶ in order ──▶ bytes
+//!             pieces      └── bulk: blocks of a transfer ────────────────┘
 //! ```
 //!
-//! **The bytes.** Both ends have proven themselves on each transport before ([`crate::link`]). Then the relay begins:
+//! **Wire format.** Both ends have authenticated each other on each transport before ([`crate::link`]). Then the relay
+//! sends the opening:
 //!
 //! ```text
 //!   relay → agent   kind (0: a new stream, 1: its second lane)   the stream's number, 16 random bytes
 //!   both            position (8 bytes)   length (4)   bytes      position (8)   length (4)   bytes  ...
 //! ```
 //!
-//! The second lane carries blocks towards the agent; from there it has little to carry but signs of life.
+//! The bulk lane carries blocks towards the agent; from the agent it carries little but heartbeats.
 //!
-//! A position counts the stream's bytes before the piece. Pieces of one lane come in their order, so that of the two pieces
-//! at the heads of the lanes one is next, and the other lane is not read before its turn: nothing is kept here. A
-//! piece goes by one lane as a whole, and its bytes are handed on as they come.
+//! A position is the number of the stream's bytes before the piece. Pieces of one lane arrive in order, so one of the
+//! two pieces at the heads of the lanes is the next one, and the other lane is not read until then: nothing is buffered
+//! for reordering. A piece is sent by one lane as a whole, and its bytes are passed on as they arrive.
 //!
-//! **Ends.** What breaks one lane breaks the stream.
+//! **End.** An error or the end of one lane ends the stream.
 //!
-//! **Signs of life.** Each lane takes one of those that HTTP/2 sends, by turns: no proxy on the way sees an idle connection.
+//! **Heartbeats.** HTTP/2's PINGs alternate between the lanes, so that no proxy sees an idle connection.
 
+mod joining;
 mod lane;
-mod meeting;
 
-pub use meeting::{Meetings, SecondLane, begin};
+pub use joining::{JoinableStreams, SecondLane, begin};
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -42,58 +43,59 @@ use tokio::time::Instant;
 
 use crate::http2::HEARTBEAT;
 use crate::transport::Stream;
-use lane::{HEAD_BYTES, Lane};
+use lane::{HEADER_BYTES, Lane};
 
-/// The most that a transport gets at once: the head of a piece and its bytes, 64 KiB behind the head of an HTTP/2 frame.
-pub const MOST_BYTES: usize = HEAD_BYTES + MOST_PIECE;
+/// Maximum bytes of one write to a transport: a piece's header and its bytes, which are an HTTP/2 frame header and 64
+/// KiB.
+pub const MOST_BYTES: usize = HEADER_BYTES + MAX_PIECE;
 
-const MOST_PIECE: usize = 64 * 1024 + 9;
+const MAX_PIECE: usize = 64 * 1024 + 9;
 
-/// Towards the agent, what is no longer than this is in haste: it takes either lane about as long to arrive. From the agent
-/// everything goes by that lane, which carries as much there as the other one.
+/// Towards the agent, writes of up to this size use the interactive lane: both lanes take about as long for them. From
+/// the agent all writes use it, since in that direction its throughput equals the bulk lane's.
 const SHORT: usize = 8 * 1024;
 
 /// A stream of up to two lanes.
 struct Lanes {
-    haste: Lane,
+    interactive: Lane,
     bulk: Option<Lane>,
-    /// What is no longer goes by the lane for what is in haste.
-    short: usize,
-    /// Where the second lane comes from.
+    /// Writes of up to this size use the interactive lane.
+    max_interactive: usize,
+    /// Delivers the second lane.
     joining: Option<oneshot::Receiver<Stream>>,
-    /// Bytes that were handed on.
+    /// Bytes that were passed on to the reader.
     received: u64,
-    /// Bytes that were sent, the rest of a piece that was begun among them.
+    /// Bytes that were sent, also of a piece that is not complete yet.
     sent: u64,
-    /// The lane of a piece that was begun.
-    begun: Option<Which>,
+    /// The lane of the piece that is being sent.
+    current: Option<LaneKind>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Which {
-    Haste,
+enum LaneKind {
+    Interactive,
     Bulk,
 }
 
 impl Lanes {
-    fn new(stream: Stream, short: usize, joining: oneshot::Receiver<Stream>) -> Self {
+    fn new(stream: Stream, max_interactive: usize, joining: oneshot::Receiver<Stream>) -> Self {
         Self {
-            haste: Lane::new(stream),
+            interactive: Lane::new(stream),
             bulk: None,
-            short,
+            max_interactive,
             joining: Some(joining),
             received: 0,
             sent: 0,
-            begun: None,
+            current: None,
         }
     }
 
-    /// Lets the second lane in when it is there.
+    /// Adds the second lane if it has arrived.
     fn poll_joining(&mut self, cx: &mut Context<'_>) {
         let Some(joining) = &mut self.joining else { return };
         match Pin::new(joining).poll(cx) {
             Poll::Ready(Ok(stream)) => self.bulk = Some(Lane::new(stream)),
-            // it never comes
+            // it will not come
             Poll::Ready(Err(_)) => {}
             Poll::Pending => return,
         }
@@ -101,28 +103,28 @@ impl Lanes {
     }
 
     /// The lane for a piece of so many bytes.
-    fn choose(&self, bytes: usize, now: impl FnOnce() -> Instant) -> Which {
+    fn choose(&self, bytes: usize, now: impl FnOnce() -> Instant) -> LaneKind {
         let Some(bulk) = &self.bulk else {
-            return Which::Haste;
+            return LaneKind::Interactive;
         };
-        if bytes > self.short {
-            return Which::Bulk;
+        if bytes > self.max_interactive {
+            return LaneKind::Bulk;
         }
-        match bulk.rested_since < self.haste.rested_since && now() - bulk.rested_since >= HEARTBEAT {
-            true => Which::Bulk,
-            false => Which::Haste,
+        match bulk.idle_since < self.interactive.idle_since && now() - bulk.idle_since >= HEARTBEAT {
+            true => LaneKind::Bulk,
+            false => LaneKind::Interactive,
         }
     }
 
-    fn lane(&mut self, which: Which) -> &mut Lane {
-        match (which, &mut self.bulk) {
-            (Which::Bulk, Some(bulk)) => bulk,
-            (Which::Bulk, None) | (Which::Haste, _) => &mut self.haste,
+    fn lane(&mut self, kind: LaneKind) -> &mut Lane {
+        match (kind, &mut self.bulk) {
+            (LaneKind::Bulk, Some(bulk)) => bulk,
+            (LaneKind::Bulk, None) | (LaneKind::Interactive, _) => &mut self.interactive,
         }
     }
 
     fn lanes(&mut self) -> impl Iterator<Item = &mut Lane> {
-        std::iter::once(&mut self.haste).chain(&mut self.bulk)
+        std::iter::once(&mut self.interactive).chain(&mut self.bulk)
     }
 }
 
@@ -130,20 +132,20 @@ impl AsyncRead for Lanes {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
+        buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.poll_joining(cx);
-        if into.remaining() == 0 {
+        if buffer.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        let (received, before) = (this.received, into.filled().len());
-        let mut polled = this.lanes().map(|lane| lane.poll_next(cx, received, into));
+        let (received, before) = (this.received, buffer.filled().len());
+        let mut polled = this.lanes().map(|lane| lane.poll_next(cx, received, buffer));
         let Some(ready) = polled.find_map(ready) else {
             return Poll::Pending;
         };
         drop(polled);
-        this.received += (into.filled().len() - before) as u64;
+        this.received += (buffer.filled().len() - before) as u64;
         Poll::Ready(ready)
     }
 }
@@ -163,20 +165,20 @@ impl AsyncWrite for Lanes {
         if all == 0 {
             return Poll::Ready(Ok(0));
         }
-        let which = match this.begun {
-            Some(which) => which,
+        let kind = match this.current {
+            Some(kind) => kind,
             None => {
-                let which = this.choose(all, Instant::now);
-                let (position, length) = (this.sent, all.min(MOST_PIECE));
-                this.lane(which).begin(position, length);
-                this.begun = Some(which);
-                which
+                let kind = this.choose(all, Instant::now);
+                let (position, length) = (this.sent, all.min(MAX_PIECE));
+                this.lane(kind).begin(position, length);
+                this.current = Some(kind);
+                kind
             }
         };
-        let lane = this.lane(which);
+        let lane = this.lane(kind);
         let written = lane.poll_write(cx, slices)?;
-        if lane.is_between() {
-            this.begun = None;
+        if lane.is_piece_sent() {
+            this.current = None;
         }
         written.map(|count| {
             this.sent += count as u64;

@@ -1,4 +1,4 @@
-//! The tunnel between a relay and its agent: one byte stream that carries everything a session does in the cluster.
+//! The tunnel between a relay and its agent: one byte stream that carries all traffic of a session with the cluster.
 //!
 //! ```text
 //!   relay                                                            agent
@@ -6,15 +6,15 @@
 //!        │                                                                ▲
 //!   http2     one HTTP/2 connection, the relay is the client              │
 //!   lanes     port-forward's two protocols as one stream                  │
-//!   link      hello: wire version, session; where resuming will stand     │
-//!   proof|tls who is at the other end                                     │
-//!   transport a byte stream: Unix socket, TCP, or what the relay got      │
-//!        └──────────────────────── from the cluster ──────────────────────┘
+//!   link      hello: wire version and session                             │
+//!   proof|tls authentication of both ends                                 │
+//!   transport a byte stream: Unix socket, TCP, or through an API server   │
+//!        └────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! **Who speaks first.** The relay connects and sends its hello; the agent answers with its own and proves that it
-//! holds the session's key; the relay proves the same. Until then the agent takes no byte of a request ([`link`],
-//! [`proof`], [`tls`]). The relay's first byte says in which of the two ways. From there on it is plain HTTP/2 with prior
+//! **Order of messages.** The relay connects and sends its hello; the agent answers with its own and proves that it
+//! holds the session's key; the relay proves the same. Until then the agent accepts no byte of a request ([`link`],
+//! [`proof`], [`tls`]). The relay's first byte selects proof or TLS. After that, the stream is plain HTTP/2 with prior
 //! knowledge:
 //!
 //! | what | how | standard |
@@ -25,8 +25,8 @@
 //! | a DNS message | `POST /dns-query`, `application/dns-message` | RFC 8484 |
 //! | facts about the pod | `GET /.well-known/kinject`, JSON | – |
 //!
-//! Each stream has its own flow control, the connection as a whole has none that could be felt, so a program that
-//! stops reading never slows another.
+//! Each stream has its own flow control. The connection's window is so large that it limits no stream, so a program
+//! that stops reading never slows another.
 
 pub mod allocator;
 pub mod datagrams;

@@ -1,8 +1,8 @@
-//! The link: from a bare transport to a stream between two ends that know each other.
+//! The link: turns a bare transport into a stream between two authenticated ends.
 //!
-//! A link opens with a proof of the session's key and a hello that names wire version and session, and then
-//! is the transport's stream itself. **This is the seam for a link that outlives its transport**: numbered bytes, acknowledgements, a
-//! bounded replay buffer and reconnecting belong between [`open`]/[`accept`] and HTTP/2, which sees a [`Stream`] in
+//! A link opens with a proof of the session's key and a hello with wire version and session. Then it is the transport's
+//! stream itself. **Resuming a link over a new transport would be implemented here**: numbered bytes, acknowledgements,
+//! a bounded replay buffer and reconnecting belong between [`open`]/[`accept`] and HTTP/2, which sees a [`Stream`] in
 //! either case; the hello already carries the session to resume.
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -15,19 +15,21 @@ pub use crate::open_error::{OpenError, PROVE_DEADLINE};
 use crate::transport::Stream;
 use crate::{proof, tls};
 
-/// How the ends of a link prove themselves.
+/// How the ends of a link authenticate each other.
 ///
-/// The relay chooses and the agent follows, within what the agent's listener allows. A relay that begins with TLS gets TLS
-/// or nothing: somebody in between has no way to talk it into the weaker one.
+/// The relay chooses, within what the agent's listener allows. A relay that begins with TLS accepts nothing else, so a
+/// man in the middle cannot downgrade it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Security {
-    /// Signatures, then bytes in clear ([`crate::proof`]): Unix sockets, and port-forward, which is TLS on both of its legs.
+    /// Signatures, then bytes in clear ([`crate::proof`]): for Unix sockets, and for port-forward, which is TLS on both
+    /// of its legs.
     Proof,
-    /// Mutual TLS ([`crate::tls`]): what would cross a network in clear, and all of it with `--tls always`.
+    /// Mutual TLS ([`crate::tls`]): for transports that would cross a network in clear, and for all with `--tls
+    /// always`.
     Tls,
 }
 
-/// Opens the relay's end. Returns the stream for HTTP/2 and what the agent said about itself.
+/// Opens the relay's end. Returns the stream for HTTP/2 and the agent's hello.
 pub async fn open(
     stream: Stream,
     identity: &RelayIdentity,
@@ -53,17 +55,17 @@ pub async fn open(
         .unwrap_or(Err(OpenError::TimedOut))
 }
 
-/// Accepts at the agent's end. Returns the stream for HTTP/2 and what the relay said about itself.
+/// Accepts at the agent's end. Returns the stream for HTTP/2 and the relay's hello.
 ///
-/// The relay's first byte tells how it wants to prove itself; with [`Security::Tls`] nothing else is accepted. A relay of
-/// another wire version that begins with its hello in clear learns ours either way.
+/// The relay's first byte selects the authentication; with [`Security::Tls`] only TLS is accepted. A relay of another
+/// wire version that begins with its hello in clear gets our version in either case.
 pub async fn accept(
     stream: Stream,
     identity: &AgentIdentity,
     least: Security,
 ) -> Result<(Stream, Hello), OpenError> {
     let accepting = async {
-        // One byte is looked at; everything behind it passes the buffer by.
+        // The buffer holds one byte; all further bytes bypass it.
         let mut stream = BufReader::with_capacity(1, stream);
         let first = stream.fill_buf().await?.first().copied();
         match (first, least) {
@@ -82,7 +84,7 @@ pub async fn accept(
         .unwrap_or(Err(OpenError::TimedOut))
 }
 
-/// Accepts TLS alone, from which a stranger learns nothing, not even our version.
+/// Accepts only TLS, from which an unauthenticated peer learns nothing, not even our version.
 pub async fn accept_tls(stream: Stream, identity: &AgentIdentity) -> Result<(Stream, Hello), OpenError> {
     timeout(PROVE_DEADLINE, accept_in_tls(stream, identity))
         .await
@@ -91,7 +93,7 @@ pub async fn accept_tls(stream: Stream, identity: &AgentIdentity) -> Result<(Str
 
 async fn accept_in_tls(stream: Stream, identity: &AgentIdentity) -> Result<(Stream, Hello), OpenError> {
     let mut stream = tls::accept(stream, identity.tls()).await?;
-    // The certificate is verified, so the relay may know our version before we look at its own.
+    // The certificate is verified, so the relay may get our version whatever its own is.
     let hello = read_hello(&mut stream, identity.version()).await;
     let session = match &hello {
         Ok(hello) => hello.session,
@@ -102,7 +104,8 @@ async fn accept_in_tls(stream: Stream, identity: &AgentIdentity) -> Result<(Stre
     Ok((stream, hello?))
 }
 
-/// A relay of another wire version, which may not know that TLS is spoken here, is told our version.
+/// Refuses a relay that does not begin with TLS. One of another wire version, which may not know that TLS is required,
+/// gets our version.
 async fn refuse_without_tls(
     mut stream: Stream,
     identity: &AgentIdentity,
@@ -117,9 +120,9 @@ async fn refuse_without_tls(
     }
 }
 
-/// Asks an agent that does not speak TLS whether it is of another wire version, as those are that prove the key in clear.
+/// Asks an agent that does not speak TLS for its wire version: agents of earlier wire versions prove the key in clear.
 ///
-/// The answer comes from whoever is there: it explains a failure, and nothing else may depend on it.
+/// The answer is not authenticated: it may only be used to explain a failure.
 pub async fn other_version(mut stream: Stream, identity: &RelayIdentity) -> Option<OpenError> {
     let asking = async {
         write_hello(&mut stream, &Hello::new(identity.session())).await?;

@@ -1,4 +1,4 @@
-//! Why a link did not come to be.
+//! Why a link could not be opened.
 
 use std::io;
 use std::time::Duration;
@@ -8,25 +8,25 @@ use tokio::io::AsyncReadExt;
 use crate::hello::{HELLO_BYTES, Hello, Version};
 use crate::transport::Stream;
 
-/// How long an end may take to prove itself.
+/// How long an end may take to authenticate itself.
 pub const PROVE_DEADLINE: Duration = Duration::from_secs(5);
 
-/// A link that did not come to be.
+/// The error of a link that could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The transport failed.
     #[error("the connection failed: {0}")]
     Io(io::Error),
-    /// The other end did not prove itself in time.
+    /// The other end did not authenticate itself in time.
     #[error("the other end did not prove itself within {} seconds", PROVE_DEADLINE.as_secs())]
     TimedOut,
-    /// The other end closed in the middle of the proof, as it does when it is not satisfied.
+    /// The other end closed the connection during the proof, as it does when the proof fails.
     #[error("the other end closed the connection before both had proven themselves")]
     Closed,
-    /// The other end speaks something else.
+    /// The other end speaks another protocol.
     #[error("the other end does not speak kinject's protocol")]
     NotKinject,
-    /// The ends are too far apart in version.
+    /// The ends have different wire versions.
     #[error("this end is version {ours} and the other end is version {theirs}, which cannot work together")]
     Version {
         /// This end's.
@@ -40,10 +40,10 @@ pub enum OpenError {
     /// TLS failed, which covers a wrong certificate.
     #[error("TLS failed: {0}")]
     Tls(String),
-    /// The other end began without TLS where nothing else is spoken.
+    /// The other end began without TLS where TLS is required.
     #[error("the other end does not speak TLS, without which nothing is taken here")]
     WithoutTls,
-    /// HTTP/2 could not begin.
+    /// The HTTP/2 handshake failed.
     #[error("HTTP/2 failed: {0}")]
     Http2(String),
 }
@@ -57,7 +57,7 @@ impl From<io::Error> for OpenError {
     }
 }
 
-/// Reads a hello and insists on our wire version.
+/// Reads a hello; fails unless it has our wire version.
 pub(crate) async fn read_hello(stream: &mut Stream, ours: &Version) -> Result<Hello, OpenError> {
     let mut bytes = [0; HELLO_BYTES];
     stream.read_exact(&mut bytes).await?;

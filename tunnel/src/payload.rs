@@ -1,4 +1,4 @@
-//! What HTTP/2 sends as a DATA frame: bytes that tell when they have left.
+//! The payload of a DATA frame, which reports when it was written.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,15 +9,15 @@ use bytes::{Buf, Bytes};
 
 use crate::send_scheduler::{Permit, UsedPermit};
 
-/// Bytes on their way into the tunnel, counted by the stream that sends them until they are written.
+/// Bytes that are queued for the tunnel, counted by their stream until they are written.
 ///
-/// A stream's reset overtakes what is queued before it. Whoever wants the queued bytes to arrive first waits for
-/// [`InFlight::poll_flushed`].
+/// A stream's RST_STREAM overtakes the bytes that are queued before it. A caller that needs them to arrive first waits
+/// for [`InFlight::poll_flushed`].
 #[derive(Debug, Default)]
 pub(crate) struct Payload {
     bytes: Bytes,
     flight: Option<Arc<InFlight>>,
-    /// The permit by which it is queued, if it is large.
+    /// The permit with which it is queued, if it is large.
     permit: Option<UsedPermit>,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct InFlight {
 }
 
 impl Payload {
-    /// Bytes that nobody waits for.
+    /// Bytes that are not counted.
     pub(crate) fn untracked(bytes: Bytes) -> Self {
         Payload {
             bytes,
@@ -38,7 +38,7 @@ impl Payload {
         }
     }
 
-    /// Bytes that count until they are written or given up.
+    /// Bytes that are counted until they are written or dropped.
     pub(crate) fn tracked(bytes: Bytes, flight: &Arc<InFlight>) -> Self {
         flight.queued.fetch_add(1, Ordering::Relaxed);
         Payload {
@@ -48,7 +48,7 @@ impl Payload {
         }
     }
 
-    /// The same bytes, queued by a permit of the send scheduler.
+    /// The same bytes, queued with a permit of the send scheduler.
     pub(crate) fn with_permit(mut self, permit: Option<Permit>) -> Self {
         self.permit = permit.and_then(Permit::consume);
         self
@@ -61,7 +61,7 @@ impl InFlight {
         self.queued.load(Ordering::Acquire) == 0
     }
 
-    /// Ready when nothing is queued any more. Remembers the last waker only.
+    /// Ready when nothing is queued any more. Wakes only the last caller.
     pub(crate) fn poll_flushed(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if self.is_flushed() {

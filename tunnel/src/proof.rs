@@ -1,7 +1,7 @@
-//! Mutual proof of the session's key on a path that needs no encryption.
+//! Mutual proof of the session's key on a transport that needs no encryption.
 //!
-//! For Unix sockets, and port-forward to the pod's loopback. Both ends show that they hold
-//! their private key by signing everything that was said, fresh random nonces of both ends included:
+//! For Unix sockets, and for port-forward to the pod's loopback. Each end proves that it holds its private key by
+//! signing all messages so far, which include fresh random nonces of both ends:
 //!
 //! ```text
 //!   relay → agent   hello  nonce
@@ -9,9 +9,9 @@
 //!   relay → agent   signature of (relay, all of the above)
 //! ```
 //!
-//! The relay may send on at once; for the agent it takes one round trip and a half. An agent that is not spoken to
-//! in these words closes without having sent a byte. Nothing here hides or protects the bytes that follow: whoever
-//! can change them on their way needs [`crate::tls`] against him.
+//! The relay may send data after one round trip, the agent after one and a half. An agent that receives anything else
+//! closes the connection without having sent a byte. The proof does not protect the bytes that follow: a transport on
+//! which they can be changed needs [`crate::tls`].
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -26,7 +26,7 @@ const OPENING_BYTES: usize = HELLO_BYTES + NONCE_BYTES;
 const AGENT_SIGNS: &[u8] = b"kinject proof 1, agent\0";
 const RELAY_SIGNS: &[u8] = b"kinject proof 1, relay\0";
 
-/// The relay's side. Returns what the agent said about itself.
+/// The relay's side. Returns the agent's hello.
 pub async fn open(stream: &mut Stream, identity: &RelayIdentity) -> Result<Hello, OpenError> {
     let ours = opening(&Hello::new(identity.session()));
     stream.write_all(&ours).await?;
@@ -48,7 +48,7 @@ pub async fn open(stream: &mut Stream, identity: &RelayIdentity) -> Result<Hello
     Ok(hello)
 }
 
-/// The agent's side. Returns what the relay said about itself.
+/// The agent's side. Returns the relay's hello.
 pub async fn accept(stream: &mut Stream, identity: &AgentIdentity) -> Result<Hello, OpenError> {
     // A hello of another wire version is answered with ours, so that the relay can name both.
     let (theirs, hello) = match read_opening(stream, identity.version()).await {
@@ -97,7 +97,7 @@ async fn read_opening(
     Ok((bytes, hello))
 }
 
-/// What a signature covers: who signs, what the relay said, what the agent said.
+/// The signed bytes: the signer's role, the relay's opening, the agent's opening.
 fn transcript(signer: &[u8], relay: &[u8; OPENING_BYTES], agent: &[u8; OPENING_BYTES]) -> Vec<u8> {
     [signer, relay, agent].concat()
 }

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_third_large_block_waits_until_the_transport_has_taken_one() {
+    fn third_large_block_waits_until_the_transport_has_taken_one() {
         let driver = SchedulerDriver::new();
         let mut waiters = [(); 4].map(|()| driver.scheduler().waiter());
         let [first, second, third, fourth] = &mut waiters;
@@ -211,10 +211,10 @@ mod tests {
     }
 
     #[test]
-    fn a_block_without_stream_window_returns_its_permit_when_the_transport_is_flushed() {
+    fn block_without_stream_window_returns_its_permit_at_the_next_flush() {
         let mut driver = SchedulerDriver::new();
         let mut waiters = [(); 5].map(|()| driver.scheduler().waiter());
-        // Uses every permit that there is, and tells which waiters got them.
+        // Uses all available permits, and returns the waiters that got them.
         let mut use_all = || -> (Vec<usize>, Vec<UsedPermit>) {
             let permits = waiters.iter_mut().map(permit).enumerate();
             permits
@@ -224,18 +224,18 @@ mod tests {
         let (whose, stuck) = use_all();
         assert_eq!(whose, [0, 1]);
         driver.after_poll(false);
-        assert!(use_all().0.is_empty(), "the transport has left something");
+        assert!(use_all().0.is_empty(), "the transport is blocked");
         driver.after_poll(true);
         let (whose, next) = use_all();
-        assert_eq!(whose, [2, 3], "who waits for longest");
+        assert_eq!(whose, [2, 3], "in the order of asking");
         drop(stuck);
-        assert!(use_all().0.is_empty(), "no more permits come of it");
+        assert!(use_all().0.is_empty(), "a returned permit is not returned again");
         drop(next);
-        assert_eq!(use_all().0, [0, 4], "who came again after the last one");
+        assert_eq!(use_all().0, [0, 4], "a waiter that asks again is last");
     }
 
     #[test]
-    fn an_unused_permit_goes_to_the_next_waiter_and_is_returned_once() {
+    fn unused_permit_goes_to_the_next_waiter_and_is_returned_once() {
         let mut driver = SchedulerDriver::new();
         let mut waiters = [(); 4].map(|()| driver.scheduler().waiter());
         let [first, second, third, fourth] = &mut waiters;

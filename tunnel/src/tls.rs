@@ -1,13 +1,14 @@
-//! Mutual TLS 1.3, for every path on which bytes cross a network.
+//! Mutual TLS 1.3, for every transport on which bytes cross a network.
 //!
-//! Both ends verify with the standard verifiers against one certificate authority alone, so a certificate of any other
-//! session, or of a public authority, is worth nothing. Where the authority comes from:
+//! Both ends verify with the standard verifiers against a single certificate authority, so a certificate of another
+//! session, or of a public authority, is refused. The authority's origin:
 //!
-//! - a session in a cluster has one of its own, which signs two leaves, one for each end, and whose key is then forgotten;
-//! - for an agent by hand both ends derive the same authority from the secret that they share, and each signs itself a leaf.
-//!   Who knows the secret can do that, and nobody else.
+//! - a session in a cluster has its own, which signs two leaves, one for each end, and whose private key is then
+//!   dropped;
+//! - for an agent that is run by hand, both ends derive the same authority from the shared secret, and each signs its
+//!   own leaf. Only holders of the secret can do that.
 //!
-//! The leaves never expire in practice: the session ends them, and a wrong clock must not.
+//! The leaves never expire in practice: they are used for one session only, and a wrong clock must not break it.
 
 use std::io;
 use std::mem;
@@ -29,20 +30,20 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use crate::open_error::OpenError;
 use crate::transport::Stream;
 
-/// The first byte of a handshake (RFC 8446, 5.1), which no other opening of a link begins with.
+/// The first byte of a TLS handshake (RFC 8446, 5.1); no other opening of a link begins with it.
 pub(crate) const HANDSHAKE: u8 = 22;
 /// The name in the agent's certificate.
 const AGENT_NAME: &str = "agent.kinject.internal";
-/// rustls asks for 4 KiB at a time; this turns a dozen system calls into one.
+/// Size of the read buffer: rustls reads 4 KiB at a time, and the buffer turns a dozen system calls into one.
 const READ_BYTES: usize = 64 * 1024;
-/// Bytes in a record. With head, type and tag it is 16 KiB long on its way, which is what the API server's own TLS carries
-/// in one record: none of ours is ever cut in two, of which the second would hold a few bytes.
+/// Bytes in a record. With header, type and tag it takes 16 KiB on the wire, which the API server's own TLS carries in
+/// one record: none of ours is split into two, of which the second would hold a few bytes.
 pub(crate) const RECORD_BYTES: usize = 16 * 1024 - 22;
-/// rustls counts the head of a record among its bytes.
+/// rustls includes the header in the size of a record.
 const RECORD_SIZE: usize = RECORD_BYTES + 5;
-/// What is encrypted before it is written: whole records.
+/// Bytes that are encrypted before they are written: whole records.
 const WRITE_BYTES: usize = 8 * RECORD_BYTES;
-/// What stands before the 32 bytes of an Ed25519 private key in PKCS #8 (RFC 8410, 7).
+/// The prefix of an Ed25519 private key of 32 bytes in PKCS #8 (RFC 8410, 7).
 const PKCS8_ED25519: [u8; 16] = *b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
 /// The name in the relay's certificate.
 const RELAY_NAME: &str = "relay.kinject.internal";
@@ -71,18 +72,18 @@ pub async fn open(stream: Stream, config: Arc<ClientConfig>) -> Result<Stream, O
     }
 }
 
-/// The agent's side: it is the TLS server and demands the relay's certificate.
+/// The agent's side: it is the TLS server and requires the relay's certificate.
 ///
-/// Whoever has not shown one yet gets no buffer: there may be hundreds of them.
+/// A connection gets a read buffer only after the handshake: there may be hundreds of unauthenticated ones.
 pub async fn accept(stream: Stream, config: Arc<ServerConfig>) -> Result<Stream, OpenError> {
-    // nothing stays in a buffer of one byte, since rustls asks for more
+    // a buffer of one byte stays empty, since rustls reads more than that at a time
     let unproven = BufReader::with_capacity(1, stream);
     match TlsAcceptor::from(config).accept(unproven).await {
         Ok(mut stream) => {
             let (transport, connection) = stream.get_mut();
             connection.set_buffer_limit(Some(WRITE_BYTES));
-            let nowhere: Stream = Box::new(tokio::io::empty());
-            let proven = mem::replace(transport, BufReader::with_capacity(1, nowhere));
+            let empty: Stream = Box::new(tokio::io::empty());
+            let proven = mem::replace(transport, BufReader::with_capacity(1, empty));
             debug_assert!(proven.buffer().is_empty());
             *transport = BufReader::with_capacity(READ_BYTES, proven.into_inner());
             Ok(Box::new(stream))
@@ -113,12 +114,12 @@ impl Leaf {
 }
 
 impl Authority {
-    /// A new one.
+    /// A new authority.
     pub(crate) fn random() -> Result<Authority, AuthorityError> {
         Authority::with_key(KeyPair::generate_for(&PKCS_ED25519).map_err(AuthorityError::from_display)?)
     }
 
-    /// The one whose private key is this seed.
+    /// The authority whose private key is this seed.
     pub(crate) fn from_seed(seed: &[u8; 32]) -> Result<Authority, AuthorityError> {
         let key = PrivatePkcs8KeyDer::from([PKCS8_ED25519.as_slice(), seed].concat());
         let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ED25519);
@@ -209,7 +210,7 @@ fn roots(authority: &[u8]) -> Result<Arc<RootCertStore>, AuthorityError> {
     Ok(Arc::new(roots))
 }
 
-/// AES-128 first: it is strong enough for bytes that otherwise cross in clear, and the fastest.
+/// Prefers AES-128, which is strong enough and the fastest.
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
         cipher_suites: vec![
@@ -238,7 +239,7 @@ mod tests {
     use crate::keys::{AgentIdentity, SessionKeys};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    /// The lengths of the records that the relay writes for so many bytes, in the order of the writes.
+    /// The lengths of the records that the relay writes for so many bytes.
     async fn records_of(bytes: usize) -> Vec<usize> {
         let keys = SessionKeys::generate().unwrap();
         let agent: AgentIdentity = keys.agent.parse().unwrap();
@@ -248,7 +249,7 @@ mod tests {
             let accepting = accept(Box::new(theirs), agent.tls());
             tokio::select! {
                 accepted = accepting => accepted,
-                _ = tokio::io::copy_bidirectional(&mut seen, &mut onward) => panic!("it ended too soon"),
+                _ = tokio::io::copy_bidirectional(&mut seen, &mut onward) => panic!("ended before the handshake"),
             }
         });
         let (mut relay, _agent) = (relay.unwrap(), agent.unwrap());
@@ -263,13 +264,13 @@ mod tests {
             lengths.push(length);
             rest = &rest[length..];
         }
-        // the last one is the end of TLS itself
+        // the last one is TLS' close_notify
         lengths.pop();
         lengths
     }
 
     #[tokio::test]
-    async fn a_full_record_is_what_the_api_servers_tls_carries_in_one_record() {
+    async fn full_tls_record_takes_16_kib_on_the_wire() {
         let whole = 16 * 1024;
         assert_eq!(records_of(4 * RECORD_BYTES).await, [whole; 4]);
         assert_eq!(records_of(WRITE_BYTES).await, [whole; WRITE_BYTES / RECORD_BYTES]);

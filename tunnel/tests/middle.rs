@@ -1,4 +1,4 @@
-//! Somebody between relay and agent, who reads, changes and inserts bytes after both ends have proven themselves.
+//! A man in the middle of relay and agent, who reads, changes and injects bytes after both ends are authenticated.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -18,41 +18,41 @@ const SECRET: &[u8] = b"a password that is nobody else's";
 /// DATA on the first stream of a connection (RFC 9113, 6.1).
 const INJECTED: &[u8] = b"\x00\x00\x04\x00\x00\x00\x00\x00\x01evil";
 
-/// What happens to what is sent next.
+/// What the man in the middle does with the next bytes.
 #[derive(Clone, Copy, PartialEq)]
-enum Deed {
+enum Tampering {
     Nothing,
-    /// A byte of it is changed.
+    /// Changes one byte of them.
     Change,
-    /// Something is put in front of it.
+    /// Sends other bytes before them.
     Inject,
 }
 
 /// A man in the middle of two streams.
 struct Middle {
-    deed: watch::Sender<Deed>,
+    tampering: watch::Sender<Tampering>,
     seen: Arc<Mutex<Vec<u8>>>,
-    done: Arc<AtomicUsize>,
+    tampered: Arc<AtomicUsize>,
 }
 
 impl Middle {
-    /// Takes his place, and returns the stream of either end.
+    /// Returns the streams of relay and agent, and the man in the middle.
     fn new() -> (DuplexStream, DuplexStream, Middle) {
-        const HELD: usize = 64 * 1024;
-        let ((relay, from_relay), (from_agent, agent)) = (duplex(HELD), duplex(HELD));
+        const BUFFER: usize = 64 * 1024;
+        let ((relay, from_relay), (from_agent, agent)) = (duplex(BUFFER), duplex(BUFFER));
         let ((relay_read, relay_write), (agent_read, agent_write)) = (split(from_relay), split(from_agent));
         let middle = Middle {
-            deed: watch::channel(Deed::Nothing).0,
+            tampering: watch::channel(Tampering::Nothing).0,
             seen: Arc::default(),
-            done: Arc::default(),
+            tampered: Arc::default(),
         };
         for (from, to) in [(relay_read, agent_write), (agent_read, relay_write)] {
-            tokio::spawn(pass_on(
+            tokio::spawn(forward(
                 from,
                 to,
-                middle.deed.subscribe(),
+                middle.tampering.subscribe(),
                 middle.seen.clone(),
-                middle.done.clone(),
+                middle.tampered.clone(),
             ));
         }
         (relay, agent, middle)
@@ -67,29 +67,29 @@ impl Middle {
     }
 }
 
-async fn pass_on(
+async fn forward(
     mut from: ReadHalf<DuplexStream>,
     mut to: WriteHalf<DuplexStream>,
-    deed: watch::Receiver<Deed>,
+    tampering: watch::Receiver<Tampering>,
     seen: Arc<Mutex<Vec<u8>>>,
-    done: Arc<AtomicUsize>,
+    tampered: Arc<AtomicUsize>,
 ) {
     let mut block = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = from.read(&mut block).await {
         let bytes = &mut block[..count];
         seen.lock().await.extend_from_slice(bytes);
-        let deed = *deed.borrow();
-        match deed {
-            Deed::Nothing => {}
-            Deed::Change => bytes[count - 1] ^= 1,
-            Deed::Inject => to.write_all(INJECTED).await.unwrap(),
+        let tampering = *tampering.borrow();
+        match tampering {
+            Tampering::Nothing => {}
+            Tampering::Change => bytes[count - 1] ^= 1,
+            Tampering::Inject => to.write_all(INJECTED).await.unwrap(),
         }
-        // an end that has had enough reads no more
+        // an end that has closed the connection does not read any more
         if to.write_all(bytes).await.is_err() {
             return;
         }
-        if deed != Deed::Nothing {
-            done.fetch_add(1, Ordering::Relaxed);
+        if tampering != Tampering::Nothing {
+            tampered.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -102,7 +102,7 @@ async fn send(from: &mut TcpStream, to: &mut TcpStream, bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn in_tls_nothing_that_is_said_can_be_read_on_the_way() {
+async fn tls_bytes_cannot_be_read_in_transit() {
     let (ours, theirs, middle) = Middle::new();
     let world = World::secured(Box::new(ours), Box::new(theirs), Security::Tls).await;
     let (mut program, mut service, _relay) = world.connection().await;
@@ -112,14 +112,14 @@ async fn in_tls_nothing_that_is_said_can_be_read_on_the_way() {
 }
 
 #[tokio::test]
-async fn in_tls_a_byte_that_is_changed_or_inserted_breaks_the_tunnel_and_reaches_nobody() {
-    for deed in [Deed::Change, Deed::Inject] {
+async fn modified_or_injected_tls_byte_breaks_the_tunnel_and_is_not_delivered() {
+    for tampering in [Tampering::Change, Tampering::Inject] {
         for upwards in [true, false] {
             let (ours, theirs, middle) = Middle::new();
             let world = World::secured(Box::new(ours), Box::new(theirs), Security::Tls).await;
             let (mut program, mut service, _relay) = world.connection().await;
             send(&mut program, &mut service, b"before").await;
-            middle.deed.send(deed).unwrap();
+            middle.tampering.send(tampering).unwrap();
             let (from, to) = match upwards {
                 true => (&mut program, &mut service),
                 false => (&mut service, &mut program),
@@ -127,23 +127,23 @@ async fn in_tls_a_byte_that_is_changed_or_inserted_breaks_the_tunnel_and_reaches
             from.write_all(b"after").await.unwrap();
             let (received, _) = read_all(to)
                 .await
-                .expect_err("the connection ends as if all were well");
+                .expect_err("the connection ended without an error");
             assert_eq!(received, b"");
             soon(world.driver).await.unwrap();
-            assert!(middle.done.load(Ordering::Relaxed) > 0);
+            assert!(middle.tampered.load(Ordering::Relaxed) > 0);
         }
     }
 }
 
-/// Why networks need TLS, and what shows that the man in the middle of these tests is one.
+/// Shows why networks need TLS, and that the man in the middle of these tests can read and inject bytes.
 #[tokio::test]
-async fn behind_a_proof_bytes_can_be_read_and_inserted_on_the_way() {
+async fn bytes_after_a_proof_can_be_read_and_injected_in_transit() {
     let (ours, theirs, middle) = Middle::new();
     let world = World::secured(Box::new(ours), Box::new(theirs), Security::Proof).await;
     let (mut program, mut service, _relay) = world.connection().await;
     send(&mut program, &mut service, SECRET).await;
     assert!(middle.has_seen(SECRET).await);
-    middle.deed.send(Deed::Inject).unwrap();
+    middle.tampering.send(Tampering::Inject).unwrap();
     program.write_all(b"after").await.unwrap();
     let mut received = [0; 4];
     soon(service.read_exact(&mut received)).await.unwrap();

@@ -1,4 +1,4 @@
-//! Opening a tunnel: proof of the key, versions, and what strangers get.
+//! Opening a tunnel: proof of the key, versions, and what an unauthenticated peer receives.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -55,7 +55,7 @@ fn foreign_hello() -> [u8; HELLO_BYTES] {
 }
 
 #[tokio::test]
-async fn ends_with_one_secret_find_each_other_in_both_ways() {
+async fn shared_secret_opens_a_link_by_proof_and_by_tls() {
     let relay = RelayIdentity::from_secret(&secret(1)).unwrap();
     let agent = AgentIdentity::from_secret(&secret(1)).unwrap();
     for security in [Security::Proof, Security::Tls] {
@@ -66,7 +66,7 @@ async fn ends_with_one_secret_find_each_other_in_both_ways() {
 }
 
 #[tokio::test]
-async fn ends_with_a_sessions_keys_find_each_other_in_both_ways() {
+async fn session_keys_open_a_link_by_proof_and_by_tls() {
     let keys = SessionKeys::generate().unwrap();
     let agent: AgentIdentity = keys.agent.parse().unwrap();
     for security in [Security::Proof, Security::Tls] {
@@ -77,7 +77,7 @@ async fn ends_with_a_sessions_keys_find_each_other_in_both_ways() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_noticed_by_the_relay_first() {
+async fn wrong_secret_returns_not_proven_at_the_relay() {
     let relay = RelayIdentity::from_secret(&secret(1)).unwrap();
     let agent = AgentIdentity::from_secret(&secret(2)).unwrap();
     for security in [Security::Proof, Security::Tls] {
@@ -91,7 +91,7 @@ async fn a_wrong_secret_is_noticed_by_the_relay_first() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_another_session_is_refused_at_both_ends() {
+async fn certificate_of_another_session_is_refused_at_both_ends() {
     let (ours, others) = (SessionKeys::generate().unwrap(), SessionKeys::generate().unwrap());
     let agent: AgentIdentity = others.agent.parse().unwrap();
     let (opened, accepted) = both(&ours.relay, &agent, Security::Tls).await;
@@ -102,7 +102,7 @@ async fn a_certificate_of_another_session_is_refused_at_both_ends() {
     );
 }
 
-/// Opens in one way where the agent demands another; what either end says of it.
+/// Opens with `security` at an agent that requires `least`; the results of both ends.
 async fn opening(security: Security, least: Security) -> (Result<(), OpenError>, Result<(), OpenError>) {
     let (relay, agent) = (
         RelayIdentity::from_secret(&secret(1)).unwrap(),
@@ -115,22 +115,22 @@ async fn opening(security: Security, least: Security) -> (Result<(), OpenError>,
 }
 
 #[tokio::test]
-async fn a_relay_that_asks_for_tls_gets_it_where_a_proof_would_do() {
+async fn relay_asking_for_tls_gets_it_where_a_proof_is_accepted() {
     let (opened, accepted) = opening(Security::Tls, Security::Proof).await;
     opened.unwrap();
     accepted.unwrap();
 }
 
 #[tokio::test]
-async fn where_tls_is_demanded_a_proof_is_refused() {
+async fn proof_is_refused_where_tls_is_required() {
     let (opened, accepted) = opening(Security::Proof, Security::Tls).await;
     assert!(matches!(opened, Err(OpenError::Closed)), "{opened:?}");
     assert!(matches!(accepted, Err(OpenError::WithoutTls)), "{accepted:?}");
 }
 
-/// Somebody in between would have the relay speak in clear, and says what an agent says there.
+/// A man in the middle answers as an agent without TLS does, to downgrade the relay.
 #[tokio::test]
-async fn a_relay_that_asked_for_tls_takes_nothing_else() {
+async fn relay_asking_for_tls_accepts_no_clear_text_answer() {
     let keys = SessionKeys::generate().unwrap();
     let mut hello = foreign_hello();
     hello[8..10].copy_from_slice(&WIRE_VERSION.to_be_bytes());
@@ -142,15 +142,15 @@ async fn a_relay_that_asked_for_tls_takes_nothing_else() {
             .map(drop)
             .unwrap_err();
         assert!(matches!(error, OpenError::NotKinject), "{error:?}");
-        let mut said = Vec::new();
-        soon(theirs.read_to_end(&mut said)).await.unwrap();
-        let hello = said.windows(8).any(|bytes| bytes == b"kinject\0");
-        assert!(!hello, "it went on in clear");
+        let mut sent = Vec::new();
+        soon(theirs.read_to_end(&mut sent)).await.unwrap();
+        let hello = sent.windows(8).any(|bytes| bytes == b"kinject\0");
+        assert!(!hello, "the relay went on in clear");
     }
 }
 
 #[tokio::test]
-async fn where_tls_is_demanded_a_relay_of_another_wire_version_learns_ours() {
+async fn relay_of_another_wire_version_gets_our_hello_where_tls_is_required() {
     let agent = AgentIdentity::from_secret(&secret(1)).unwrap();
     let (mut ours, theirs) = streams();
     ours.write_all(&foreign_hello()).await.unwrap();
@@ -165,29 +165,29 @@ async fn where_tls_is_demanded_a_relay_of_another_wire_version_learns_ours() {
 }
 
 #[tokio::test]
-async fn an_agent_that_is_greeted_in_clear_tells_another_wire_version_and_nothing_else_is_believed() {
+async fn clear_text_hello_is_used_only_to_learn_another_wire_version() {
     let relay = RelayIdentity::from_secret(&secret(1)).unwrap();
     let mut same = foreign_hello();
     same[8..10].copy_from_slice(&WIRE_VERSION.to_be_bytes());
-    for (answer, is_told) in [
+    for (answer, is_reported) in [
         (&foreign_hello()[..], true),
         (&same, false),
         (&[b'x'; 100], false),
     ] {
         let (ours, mut theirs) = streams();
         theirs.write_all(answer).await.unwrap();
-        let told = soon(link::other_version(boxed(ours), &relay)).await;
+        let reported = soon(link::other_version(boxed(ours), &relay)).await;
         assert_eq!(
-            matches!(&told, Some(OpenError::Version { theirs, .. }) if theirs.software == "99.0.1"),
-            is_told,
-            "{told:?}"
+            matches!(&reported, Some(OpenError::Version { theirs, .. }) if theirs.software == "99.0.1"),
+            is_reported,
+            "{reported:?}"
         );
-        assert!(is_told || told.is_none());
+        assert!(is_reported || reported.is_none());
     }
 }
 
 #[tokio::test]
-async fn where_nothing_but_tls_is_taken_a_stranger_does_not_even_learn_the_version() {
+async fn tls_only_listener_does_not_reveal_its_version() {
     let agent = AgentIdentity::from_secret(&secret(1)).unwrap();
     let (mut ours, theirs) = streams();
     ours.write_all(&foreign_hello()).await.unwrap();
@@ -199,7 +199,7 @@ async fn where_nothing_but_tls_is_taken_a_stranger_does_not_even_learn_the_versi
 }
 
 #[tokio::test]
-async fn another_wire_version_is_named_to_both() {
+async fn wire_version_mismatch_is_reported_at_both_ends() {
     // A relay of a later version.
     let (mut ours, theirs) = streams();
     ours.write_all(&foreign_hello()).await.unwrap();
@@ -208,11 +208,11 @@ async fn another_wire_version_is_named_to_both() {
         .await
         .map(drop)
         .unwrap_err();
-    let said = error.to_string();
+    let message = error.to_string();
     assert!(
-        said.contains(&format!("99.0.1 (wire {})", WIRE_VERSION + 1))
-            && said.contains(&format!("wire {WIRE_VERSION}")),
-        "{said}"
+        message.contains(&format!("99.0.1 (wire {})", WIRE_VERSION + 1))
+            && message.contains(&format!("wire {WIRE_VERSION}")),
+        "{message}"
     );
     let mut answer = Vec::new();
     soon(ours.read_to_end(&mut answer)).await.unwrap();
@@ -237,7 +237,7 @@ async fn another_wire_version_is_named_to_both() {
 }
 
 #[tokio::test]
-async fn an_agent_of_another_wire_version_is_told_apart_in_both_ways_of_proof() {
+async fn agent_of_another_wire_version_is_reported_by_proof_and_by_tls() {
     let keys = SessionKeys::generate().unwrap();
     let agent: AgentIdentity = keys.agent.parse().unwrap();
     let agent = agent.of_version(Version {
@@ -258,7 +258,7 @@ async fn an_agent_of_another_wire_version_is_told_apart_in_both_ways_of_proof() 
 }
 
 #[tokio::test]
-async fn an_agent_of_another_release_that_speaks_the_same_is_let_in_and_known() {
+async fn agent_of_another_release_with_our_wire_version_is_accepted() {
     let keys = SessionKeys::generate().unwrap();
     let agent: AgentIdentity = keys.agent.parse().unwrap();
     let agent = agent.of_version(Version {
@@ -273,7 +273,7 @@ async fn an_agent_of_another_release_that_speaks_the_same_is_let_in_and_known() 
 }
 
 #[tokio::test]
-async fn a_stranger_gets_no_byte_of_an_answer() {
+async fn unproven_peer_receives_no_byte() {
     let agent = AgentIdentity::from_secret(&secret(1)).unwrap();
     let mut almost = foreign_hello();
     almost[0] = b'K';
@@ -296,7 +296,7 @@ async fn a_stranger_gets_no_byte_of_an_answer() {
 }
 
 #[tokio::test]
-async fn a_relay_that_meets_another_program_says_so() {
+async fn relay_at_a_server_of_another_protocol_returns_not_kinject() {
     let (ours, mut theirs) = streams();
     theirs
         .write_all(&b"SSH-2.0-OpenSSH_9.9\r\n".repeat(8))
@@ -311,12 +311,12 @@ async fn a_relay_that_meets_another_program_says_so() {
 }
 
 #[tokio::test]
-async fn a_recorded_proof_is_worth_nothing_the_second_time() {
+async fn replayed_proof_is_refused() {
     let (relay, agent) = (
         RelayIdentity::from_secret(&secret(1)).unwrap(),
         AgentIdentity::from_secret(&secret(1)).unwrap(),
     );
-    // A man in the middle writes down what the relay says.
+    // A man in the middle records the relay's messages.
     let (ours, mut middle_relay) = streams();
     let (mut middle_agent, theirs) = streams();
     let open = tokio::spawn(async move { link::open(boxed(ours), &relay, Security::Proof).await.map(drop) });
@@ -350,7 +350,7 @@ async fn a_recorded_proof_is_worth_nothing_the_second_time() {
 }
 
 #[tokio::test]
-async fn an_agents_own_words_do_not_prove_a_relay() {
+async fn reflected_agent_signature_is_refused() {
     let agent = AgentIdentity::from_secret(&secret(1)).unwrap();
     let (mut ours, theirs) = streams();
     let accept = tokio::spawn(async move {
@@ -364,14 +364,14 @@ async fn an_agents_own_words_do_not_prove_a_relay() {
     ours.write_all(&opening).await.unwrap();
     let mut answer = [0; HELLO_BYTES + 96];
     soon(ours.read_exact(&mut answer)).await.unwrap();
-    // Its own signature, sent back.
+    // The agent's own signature, sent back.
     ours.write_all(&answer[HELLO_BYTES + 32..]).await.unwrap();
     let error = soon(accept).await.unwrap().unwrap_err();
     assert!(matches!(error, OpenError::NotProven), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_silent_is_given_up_after_five_seconds() {
+async fn silent_peer_times_out_after_five_seconds() {
     let agent = AgentIdentity::from_secret(&secret(1)).unwrap();
     let relay = RelayIdentity::from_secret(&secret(1)).unwrap();
     let keys = SessionKeys::generate().unwrap();
@@ -391,7 +391,7 @@ async fn whoever_is_silent_is_given_up_after_five_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_relay_that_proves_itself_and_then_stays_silent_is_given_up() {
+async fn proven_relay_that_stays_silent_times_out() {
     let (relay, agent) = (
         RelayIdentity::from_secret(&secret(1)).unwrap(),
         AgentIdentity::from_secret(&secret(1)).unwrap(),

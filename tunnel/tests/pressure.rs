@@ -1,4 +1,4 @@
-//! Large transfers through a tunnel, and readers that stall: everything arrives, and nobody holds another back.
+//! Large transfers through a tunnel, and stalled readers: all bytes arrive, and no connection blocks another.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// Sends so many bytes each way at once, and compares them.
+/// Sends so many bytes in both directions at once, and compares them.
 async fn transfer_both_ways(world: &World, bytes: u32) {
     let (program, service, _relay) = world.connection().await;
     let pattern: Vec<u8> = (0..bytes).map(|at| (at % 251) as u8).collect();
@@ -21,7 +21,7 @@ async fn transfer_both_ways(world: &World, bytes: u32) {
             let (mut read, mut write) = end.into_split();
             let expected = pattern.clone();
             let writing = tokio::spawn(async move {
-                // Sizes that do not fit any block.
+                // Sizes that are no multiple of a block.
                 for part in pattern.chunks(100_003) {
                     write.write_all(part).await.unwrap();
                 }
@@ -38,22 +38,22 @@ async fn transfer_both_ways(world: &World, bytes: u32) {
 }
 
 #[tokio::test]
-async fn a_large_transfer_both_ways_arrives_whole() {
+async fn large_transfer_in_both_directions_arrives_complete() {
     transfer_both_ways(&World::new().await, 20_000_003).await;
 }
 
-/// Neither end can write what it has to say about the transfer, and each has to read meanwhile.
+/// Both ends have control frames to write while their writes are blocked, and have to read meanwhile.
 #[tokio::test]
-async fn a_transfer_both_ways_survives_a_transport_that_holds_little() {
-    for held in [512, 4096, 70_000, 600_000] {
-        let (ours, theirs) = tokio::io::duplex(held);
+async fn transfer_in_both_directions_completes_over_a_small_transport_buffer() {
+    for buffer in [512, 4096, 70_000, 600_000] {
+        let (ours, theirs) = tokio::io::duplex(buffer);
         let world = World::between(Box::new(ours), Box::new(theirs)).await;
         transfer_both_ways(&world, 24_000_001).await;
     }
 }
 
 #[tokio::test]
-async fn a_reader_that_stalls_holds_back_its_own_writer_and_nobody_else() {
+async fn stalled_reader_blocks_only_its_own_writer() {
     let world = World::new().await;
     let (_stalled, mut writer, _relay) = world.connection().await;
     let taken = fill(&mut writer).await;
@@ -71,7 +71,7 @@ async fn a_reader_that_stalls_holds_back_its_own_writer_and_nobody_else() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
-/// Sends so many bytes to a reader that keeps up.
+/// Sends so many bytes to a reader that keeps up with them.
 async fn transfer(writer: &mut TcpStream, reader: &mut TcpStream, bytes: usize) {
     let writing = async {
         let block = vec![b'f'; 1 << 20];
@@ -89,16 +89,16 @@ async fn transfer(writer: &mut TcpStream, reader: &mut TcpStream, bytes: usize) 
 }
 
 #[tokio::test]
-async fn readers_that_stall_among_fast_ones_take_bounded_memory_and_cost_the_others_nothing() {
+async fn stalled_readers_use_bounded_memory_and_do_not_slow_others() {
     const STALLED: u64 = 8;
-    // so that the bytes taken differ by what is ours
+    // so that the accepted bytes differ only by the tunnel's buffers
     let world = World::with_buffers(Buffers::Fixed).await;
     let (mut slow, mut writer, _relay) = world.connection().await;
-    let narrow = fill(&mut writer).await;
+    let initial = fill(&mut writer).await;
     drop(writer);
-    assert_eq!(read_all(&mut slow).await.unwrap().len() as u64, narrow);
+    assert_eq!(read_all(&mut slow).await.unwrap().len() as u64, initial);
 
-    // Much arrives and is taken: windows are raised.
+    // Much arrives and is read: windows are raised.
     let (mut reader, mut source, _fast) = world.connection().await;
     transfer(&mut source, &mut reader, 64 << 20).await;
     let mut stalled = Vec::new();
@@ -109,13 +109,13 @@ async fn readers_that_stall_among_fast_ones_take_bounded_memory_and_cost_the_oth
     }
     let all: u64 = stalled.iter().map(|(.., taken)| taken).sum();
     assert!(
-        stalled[0].3 >= narrow + (5 << 20),
-        "it was not raised: {}",
+        stalled[0].3 >= initial + (5 << 20),
+        "the window was not raised: {}",
         stalled[0].3
     );
     assert!(
-        all <= STALLED * narrow + (48 << 20),
-        "{all} bytes, and {narrow} with one narrow window"
+        all <= STALLED * initial + (48 << 20),
+        "{all} bytes, and {initial} with one initial window"
     );
     transfer(&mut source, &mut reader, 64 << 20).await;
 
@@ -123,11 +123,11 @@ async fn readers_that_stall_among_fast_ones_take_bounded_memory_and_cost_the_oth
         drop(writer);
         assert_eq!(read_all(&mut slow).await.unwrap().len() as u64, taken);
     }
-    // Lowered windows that were negative have come back.
+    // Lowered windows that were negative are positive again.
     transfer(&mut source, &mut reader, 64 << 20).await;
 }
 
-/// So many connections whose programs read nothing, and how much their services could write.
+/// So many connections whose programs read nothing, and the bytes that their services could write.
 async fn stalled(world: &World, count: usize) -> (Vec<TcpStream>, Vec<TcpStream>, u64) {
     let (mut programs, mut services) = (Vec::new(), Vec::new());
     for _ in 0..count {
@@ -140,7 +140,7 @@ async fn stalled(world: &World, count: usize) -> (Vec<TcpStream>, Vec<TcpStream>
 }
 
 #[tokio::test]
-async fn what_hundreds_of_programs_do_not_read_is_bounded_and_costs_another_nothing() {
+async fn unread_bytes_of_hundreds_of_programs_are_bounded_and_slow_no_other() {
     const STALLED: usize = 200;
     let world = World::with_buffers(Buffers::Small).await;
     let (programs, services, all) = stalled(&world, STALLED).await;
@@ -153,7 +153,7 @@ async fn what_hundreds_of_programs_do_not_read_is_bounded_and_costs_another_noth
     transfer(&mut source, &mut reader, 16 << 20).await;
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 
-    // everything arrives when it is read after all
+    // all bytes arrive once they are read
     drop(services);
     let mut received = 0;
     for mut program in programs {
@@ -163,28 +163,28 @@ async fn what_hundreds_of_programs_do_not_read_is_bounded_and_costs_another_noth
     transfer(&mut source, &mut reader, 16 << 20).await;
 }
 
-/// The other end knows of no more than two thirds of such a connection's window, which is more than is left of it.
+/// Up to two thirds of an idle connection's window are announced to the sender, which is more than a lowered window.
 #[tokio::test]
-async fn connections_that_rested_while_windows_were_lowered_far_go_on() {
+async fn idle_connections_continue_after_all_windows_were_lowered() {
     let world = World::with_buffers(Buffers::Small).await;
-    let mut resting = Vec::new();
+    let mut idle = Vec::new();
     for mib in [0, 1, 2, 3] {
         let (mut reader, mut source, relay) = world.connection().await;
         transfer(&mut source, &mut reader, mib << 20).await;
         let mut rest = vec![0; 900 << 10];
         source.write_all(&rest).await.unwrap();
         soon(reader.read_exact(&mut rest)).await.unwrap();
-        resting.push((reader, source, relay));
+        idle.push((reader, source, relay));
     }
     let (_programs, _services, all) = stalled(&world, 100).await;
     assert!(all >= 100 << 20, "they did not stall: {all} bytes");
-    for (reader, source, _relay) in &mut resting {
+    for (reader, source, _relay) in &mut idle {
         transfer(source, reader, 4 << 20).await;
     }
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_on_gets_everything() {
+async fn reader_that_resumes_receives_every_byte() {
     let world = World::new().await;
     let (mut program, mut service, _relay) = world.connection().await;
     let written = fill(&mut service).await;
@@ -201,12 +201,12 @@ async fn a_reader_that_goes_on_gets_everything() {
 }
 
 #[tokio::test]
-async fn tiny_writes_to_a_reader_that_stalls_arrive_whole() {
+async fn tiny_writes_to_a_stalled_reader_arrive_complete() {
     let world = World::new().await;
     let (mut program, mut service, _relay) = world.connection().await;
     fill(&mut service).await;
     let mut tail = Vec::new();
-    // The window is used up, so these wait in the service's own buffer and come in many pieces.
+    // The window is used up, so these bytes wait in the service's own buffer and arrive in many pieces.
     while let Ok(count) = service.try_write(&[tail.len() as u8]) {
         tail.extend(std::iter::repeat_n(tail.len() as u8, count));
         if tail.len() == 1000 {

@@ -1,4 +1,4 @@
-//! Requests and their answers, one by one: the agent's end is written out in each test.
+//! Requests and their answers: each test plays the agent's end.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -26,13 +26,13 @@ struct Ends {
     agent: JoinHandle<CloseReason>,
 }
 
-/// A tunnel whose requests come out here.
+/// A tunnel, and the requests that arrive at its agent's end.
 async fn ends() -> Ends {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     ends_of(ours, theirs).await
 }
 
-/// The same over a transport that falls silent when it is told to, and stays open.
+/// The same over a transport that stops carrying bytes on notification, and stays open.
 async fn ends_to_be_cut() -> (Ends, Arc<Notify>) {
     let (ours, mut near) = tokio::io::duplex(1 << 20);
     let (mut far, theirs) = tokio::io::duplex(1 << 20);
@@ -101,7 +101,7 @@ impl Ends {
 }
 
 #[tokio::test]
-async fn every_dial_error_reaches_the_relay_as_it_was() {
+async fn dial_error_reaches_the_relay_unchanged() {
     let mut ends = ends().await;
     for error in [
         DialError::Refused,
@@ -122,7 +122,7 @@ async fn every_dial_error_reaches_the_relay_as_it_was() {
 }
 
 #[tokio::test]
-async fn names_and_both_kinds_of_address_are_authorities() {
+async fn name_ipv4_and_ipv6_address_are_valid_authorities() {
     let mut ends = ends().await;
     for authority in ["[fd00::1]:443", "db-0.db:7000", "10.0.0.1:1"] {
         let connecting = ends.connecting(authority);
@@ -136,7 +136,7 @@ async fn names_and_both_kinds_of_address_are_authorities() {
 }
 
 #[tokio::test]
-async fn giving_up_a_dial_cancels_it_at_the_agent() {
+async fn dropped_dial_is_cancelled_at_the_agent() {
     let mut ends = ends().await;
     let connecting = ends.connecting("192.0.2.1:80");
     let mut request = ends.connect_request().await;
@@ -146,7 +146,7 @@ async fn giving_up_a_dial_cancels_it_at_the_agent() {
 }
 
 #[tokio::test]
-async fn a_dial_in_progress_fails_when_the_tunnel_is_lost() {
+async fn dial_in_progress_fails_when_the_tunnel_is_lost() {
     let mut ends = ends().await;
     let connecting = ends.connecting("192.0.2.1:80");
     let mut request = ends.connect_request().await;
@@ -156,7 +156,7 @@ async fn a_dial_in_progress_fails_when_the_tunnel_is_lost() {
 }
 
 #[tokio::test]
-async fn a_dns_message_of_any_length_comes_back() {
+async fn dns_answer_of_any_length_is_returned() {
     let mut ends = ends().await;
     for length in [12, 513, 65_535] {
         let asking = ends.asking(b"query");
@@ -168,7 +168,7 @@ async fn a_dns_message_of_any_length_comes_back() {
 }
 
 #[tokio::test]
-async fn dns_failures_stay_apart() {
+async fn dns_failures_map_to_distinct_errors() {
     let mut ends = ends().await;
     let asking = ends.asking(b"query");
     ends.dns_request().await.timed_out();
@@ -204,7 +204,7 @@ async fn dns_failures_stay_apart() {
 }
 
 #[tokio::test]
-async fn giving_up_a_query_cancels_it_at_the_agent() {
+async fn dropped_query_is_cancelled_at_the_agent() {
     let mut ends = ends().await;
     let asking = ends.asking(b"query");
     let mut request = ends.dns_request().await;
@@ -213,7 +213,7 @@ async fn giving_up_a_query_cancels_it_at_the_agent() {
 }
 
 #[tokio::test]
-async fn facts_arrive_as_they_were_told() {
+async fn facts_arrive_unchanged() {
     let mut ends = ends().await;
     let facts = AgentFacts {
         version: "1.2.3".into(),
@@ -237,7 +237,7 @@ async fn facts_arrive_as_they_were_told() {
 }
 
 #[tokio::test]
-async fn a_tunnel_that_nobody_holds_any_more_ends_at_both_ends() {
+async fn dropping_the_last_handle_ends_the_tunnel_at_both_ends() {
     let ends = ends().await;
     drop(ends.tunnel);
     assert_eq!(soon(ends.driver).await.unwrap(), CloseReason::Finished);
@@ -252,7 +252,7 @@ async fn an_idle_tunnel_stays_open() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_other_end_is_given_up_after_three_heartbeats() {
+async fn silent_peer_closes_the_tunnel_after_three_heartbeats() {
     let (ours, theirs) = tokio::io::duplex(1 << 20);
     let (opened, accepted) = tokio::join!(
         async {
@@ -268,7 +268,7 @@ async fn a_silent_other_end_is_given_up_after_three_heartbeats() {
                 .unwrap()
         }
     );
-    // The transport stays open, but nobody speaks.
+    // The transport stays open, but carries nothing.
     let (_held, (_tunnel, driver)) = (accepted, opened);
     let start = tokio::time::Instant::now();
     assert_eq!(driver.await, CloseReason::Silent);
@@ -276,7 +276,7 @@ async fn a_silent_other_end_is_given_up_after_three_heartbeats() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tunnel_that_falls_silent_is_given_up_when_its_message_says() {
+async fn tunnel_that_falls_silent_is_closed_after_thirty_seconds() {
     for lived in [1, 5, 11, 25, 39] {
         let (ends, cut) = ends_to_be_cut().await;
         let start = tokio::time::Instant::now();
@@ -289,9 +289,9 @@ async fn a_tunnel_that_falls_silent_is_given_up_when_its_message_says() {
                 reason.to_string(),
                 "nothing was heard from the other end for 30 seconds"
             );
-            // the last sign of life was an answer to a PING, of which there is one every ten seconds
+            // the last received bytes were the answer to a PING, of which there is one every ten seconds
             let silent = start.elapsed().as_secs() - lived / 10 * 10;
-            assert_eq!(silent, 30, "it lived for {lived} seconds");
+            assert_eq!(silent, 30, "cut after {lived} seconds");
         }
     }
 }

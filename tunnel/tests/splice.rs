@@ -1,4 +1,4 @@
-//! Connections through a tunnel end like connections: half-close, close, reset, and the tunnel itself lost.
+//! How connections through a tunnel end: by half-close, close, reset, and the loss of the tunnel.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kinject_tunnel::{CloseReason, SpliceEnd, splice_until};
-use support::{World, fill, read_all, soon, will_reset, with_gate};
+use support::{Fin, World, fill, read_all, reset_on_close, soon, with_gate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 #[tokio::test]
-async fn each_direction_ends_by_itself() {
+async fn half_close_ends_each_direction_independently() {
     let mut world = World::new().await;
     let (mut program, mut service, relay) = world.connection().await;
     program.write_all(b"question").await.unwrap();
@@ -31,7 +31,7 @@ async fn each_direction_ends_by_itself() {
         (relay.sent, relay.received, relay.end),
         (8, 6, SpliceEnd::Finished)
     );
-    let agent = world.at_the_agent().await;
+    let agent = world.agent_outcome().await;
     assert_eq!(
         (agent.sent, agent.received, agent.end),
         (6, 8, SpliceEnd::Finished)
@@ -39,7 +39,7 @@ async fn each_direction_ends_by_itself() {
 }
 
 #[tokio::test]
-async fn a_program_that_has_closed_is_a_fin_to_the_service() {
+async fn closed_program_sends_a_fin_to_the_service() {
     closed_program(World::new().await).await;
     let world = World::new().await;
     world.tunnel.coalesce_closes();
@@ -47,7 +47,7 @@ async fn a_program_that_has_closed_is_a_fin_to_the_service() {
 }
 
 async fn closed_program(mut world: World) {
-    let (mut program, mut service, relay) = world.connection_whose_fin(true).await;
+    let (mut program, mut service, relay) = world.connection_with(Fin::Close).await;
     program.write_all(b"question").await.unwrap();
     soon(service.read_exact(&mut [0; 8])).await.unwrap();
     service.write_all(b"answer").await.unwrap();
@@ -59,12 +59,12 @@ async fn closed_program(mut world: World) {
         (8, 6, SpliceEnd::Finished)
     );
     assert_eq!(read_all(&mut service).await.unwrap(), b"");
-    let agent = world.at_the_agent().await;
+    let agent = world.agent_outcome().await;
     assert_eq!(
         (agent.sent, agent.received, agent.end),
         (6, 8, SpliceEnd::Finished)
     );
-    // Nobody is there any more, as the service finds out when it speaks.
+    // The connection is gone, which the service's next write shows.
     let refused = soon(async {
         loop {
             if let Err(error) = service.write_all(b"more").await {
@@ -80,31 +80,31 @@ async fn closed_program(mut world: World) {
 }
 
 #[tokio::test]
-async fn what_a_program_said_before_it_closed_arrives_also_at_a_service_that_takes_its_time() {
-    // as much as is under way at once, and more
-    for said in [100, 3_000_000, 30_000_000] {
+async fn bytes_before_close_arrive_at_a_slow_service() {
+    // fewer and more bytes than fit into the stream's window
+    for sent in [100, 3_000_000, 30_000_000] {
         let mut world = World::new().await;
-        let (mut program, mut service, _relay) = world.connection_whose_fin(true).await;
-        let saying = tokio::spawn(async move {
-            program.write_all(&vec![b's'; said]).await.unwrap();
+        let (mut program, mut service, _relay) = world.connection_with(Fin::Close).await;
+        let sending = tokio::spawn(async move {
+            program.write_all(&vec![b's'; sent]).await.unwrap();
             program
         });
-        let mut heard = vec![0];
-        soon(service.read_exact(&mut heard)).await.unwrap();
-        let close = tokio::spawn(async move { drop(saying.await.unwrap()) });
-        heard.extend(read_all(&mut service).await.unwrap());
-        assert!(heard.len() == said && heard.iter().all(|byte| *byte == b's'));
+        let mut received = vec![0];
+        soon(service.read_exact(&mut received)).await.unwrap();
+        let close = tokio::spawn(async move { drop(sending.await.unwrap()) });
+        received.extend(read_all(&mut service).await.unwrap());
+        assert!(received.len() == sent && received.iter().all(|byte| *byte == b's'));
         soon(close).await.unwrap();
         drop(service);
-        let agent = world.at_the_agent().await;
-        assert_eq!((agent.received, agent.end), (said as u64, SpliceEnd::Finished));
+        let agent = world.agent_outcome().await;
+        assert_eq!((agent.received, agent.end), (sent as u64, SpliceEnd::Finished));
     }
 }
 
-/// Whoever waits for a relay's connections to end waits for what programs said, and not for services to close.
+/// At the end of a session the relay waits for the bytes of closed programs, and not for services to close.
 #[tokio::test]
-async fn a_connection_whose_program_has_closed_is_over_when_everything_has_left() {
-    for (said, gathers) in [
+async fn connection_of_a_closed_program_ends_when_all_bytes_have_left() {
+    for (sent, coalesces) in [
         (100, false),
         (100, true),
         (3_000_000, true),
@@ -112,42 +112,45 @@ async fn a_connection_whose_program_has_closed_is_over_when_everything_has_left(
         (30_000_000, true),
     ] {
         let world = World::new().await;
-        if gathers {
+        if coalesces {
             world.tunnel.coalesce_closes();
         }
-        let (mut program, mut service, relay) = world.connection_whose_fin(true).await;
-        let saying = tokio::spawn(async move { program.write_all(&vec![b's'; said]).await.unwrap() });
-        let mut heard = vec![0; said];
-        soon(service.read_exact(&mut heard)).await.unwrap();
-        soon(saying).await.unwrap();
+        let (mut program, mut service, relay) = world.connection_with(Fin::Close).await;
+        let sending = tokio::spawn(async move { program.write_all(&vec![b's'; sent]).await.unwrap() });
+        let mut received = vec![0; sent];
+        soon(service.read_exact(&mut received)).await.unwrap();
+        soon(sending).await.unwrap();
         let relay = soon(relay).await.unwrap();
-        assert_eq!((relay.sent, relay.end), (said as u64, SpliceEnd::Finished));
+        assert_eq!((relay.sent, relay.end), (sent as u64, SpliceEnd::Finished));
         assert_eq!(read_all(&mut service).await.unwrap(), b"");
     }
 }
 
-/// Half-closed at first, and closed when the session ends: nobody waits for the service then.
+/// Half-closed at first, and closed when the session ends: the relay does not wait for the service then.
 #[tokio::test]
-async fn a_connection_that_is_found_closed_at_last_is_over_though_its_service_says_nothing() {
+async fn half_closed_connection_ends_when_the_last_check_finds_it_closed() {
     let world = World::new().await;
     let service = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = service.local_addr().unwrap().to_string();
     let stream = soon(world.tunnel.connect(&address)).await.unwrap();
     let (mut program, relay) = support::pair().await;
-    let (asked, is_closed) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
-    let (last, closed) = (Arc::clone(&asked), Arc::clone(&is_closed));
+    let (rechecked, is_closed) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+    let (recheck, closed) = (Arc::clone(&rechecked), Arc::clone(&is_closed));
     let relay = tokio::spawn(async move {
         let is_closed = move || closed.load(Ordering::Relaxed);
-        splice_until(relay, stream, is_closed, last.notified()).await
+        splice_until(relay, stream, is_closed, recheck.notified()).await
     });
     let (mut service, _) = soon(service.accept()).await.unwrap();
     program.write_all(b"words").await.unwrap();
     program.shutdown().await.unwrap();
     assert_eq!(read_all(&mut service).await.unwrap(), b"words");
     drop(program);
-    assert!(!relay.is_finished(), "it waits for the service");
+    assert!(
+        !relay.is_finished(),
+        "a half-closed connection waits for the service"
+    );
     is_closed.store(true, Ordering::Relaxed);
-    asked.notify_one();
+    rechecked.notify_one();
     assert_eq!(soon(relay).await.unwrap().end, SpliceEnd::Finished);
 }
 
@@ -155,7 +158,7 @@ async fn a_connection_that_is_found_closed_at_last_is_over_though_its_service_sa
 async fn a_reset_by_the_service_reaches_the_program() {
     let mut world = World::new().await;
     let (mut program, service, relay) = world.connection().await;
-    will_reset(&service);
+    reset_on_close(&service);
     drop(service);
     assert_eq!(
         read_all(&mut program).await,
@@ -163,7 +166,7 @@ async fn a_reset_by_the_service_reaches_the_program() {
     );
     assert_eq!(soon(relay).await.unwrap().end, SpliceEnd::StreamReset);
     assert_eq!(
-        world.at_the_agent().await.end,
+        world.agent_outcome().await.end,
         SpliceEnd::SocketFailed(ErrorKind::ConnectionReset)
     );
 }
@@ -172,7 +175,7 @@ async fn a_reset_by_the_service_reaches_the_program() {
 async fn a_reset_by_the_program_reaches_the_service() {
     let mut world = World::new().await;
     let (program, mut service, relay) = world.connection().await;
-    will_reset(&program);
+    reset_on_close(&program);
     drop(program);
     assert_eq!(
         read_all(&mut service).await,
@@ -182,7 +185,7 @@ async fn a_reset_by_the_program_reaches_the_service() {
         soon(relay).await.unwrap().end,
         SpliceEnd::SocketFailed(ErrorKind::ConnectionReset)
     );
-    assert_eq!(world.at_the_agent().await.end, SpliceEnd::StreamReset);
+    assert_eq!(world.agent_outcome().await.end, SpliceEnd::StreamReset);
 }
 
 #[tokio::test]
@@ -192,11 +195,11 @@ async fn bytes_before_a_reset_arrive_before_it() {
         let (mut program, mut service, _relay) = world.connection().await;
         let answer = vec![b'a'; 300_000];
         service.write_all(&answer).await.unwrap();
-        // The agent has to have taken them: a reset drops what is still in the service's own buffer.
+        // The agent has to have read them: a reset drops bytes that are still in the service's own buffer.
         let mut first = vec![0; answer.len()];
         soon(program.read_exact(&mut first)).await.unwrap();
         service.write_all(b"last words").await.unwrap();
-        will_reset(&service);
+        reset_on_close(&service);
         drop(service);
         let (bytes, kind) = read_all(&mut program).await.unwrap_err();
         assert_eq!(
@@ -207,10 +210,10 @@ async fn bytes_before_a_reset_arrive_before_it() {
 }
 
 #[tokio::test]
-async fn an_answer_to_a_request_that_is_not_read_arrives_before_the_reset() {
+async fn answer_to_an_unread_request_arrives_before_the_reset() {
     let world = World::new().await;
     let (mut program, mut service, _relay) = world.connection().await;
-    // The service answers early and closes with the request unread, which makes its kernel send a reset.
+    // The service answers and closes before it has read the request, which makes its kernel send a reset.
     program.write_all(&[b'r'; 50_000]).await.unwrap();
     soon(service.read_exact(&mut [0; 1])).await.unwrap();
     service.write_all(b"too large").await.unwrap();
@@ -227,7 +230,7 @@ async fn a_reset_is_noticed_while_the_other_side_does_not_read() {
     let world = World::new().await;
     let (mut program, mut service, relay) = world.connection().await;
     fill(&mut program).await;
-    will_reset(&program);
+    reset_on_close(&program);
     drop(program);
     let end = soon(relay).await.unwrap().end;
     assert_eq!(end, SpliceEnd::SocketFailed(ErrorKind::ConnectionReset));
@@ -243,7 +246,7 @@ async fn a_reset_is_noticed_after_a_half_close() {
     let (mut program, mut service, relay) = world.connection().await;
     program.shutdown().await.unwrap();
     assert_eq!(read_all(&mut service).await.unwrap(), b"");
-    will_reset(&service);
+    reset_on_close(&service);
     drop(service);
     assert_eq!(
         read_all(&mut program).await,
@@ -258,11 +261,11 @@ async fn a_reset_after_the_peers_half_close_is_passed_on() {
     let (mut program, mut service, _relay) = world.connection().await;
     service.shutdown().await.unwrap();
     assert_eq!(read_all(&mut program).await.unwrap(), b"");
-    will_reset(&program);
+    reset_on_close(&program);
     drop(program);
-    assert_eq!(world.at_the_agent().await.end, SpliceEnd::StreamReset);
+    assert_eq!(world.agent_outcome().await.end, SpliceEnd::StreamReset);
     let error = loop {
-        // The reset shows itself with the first or second write.
+        // The first or second write reports the reset.
         if let Err(error) = soon(service.write(b"x")).await {
             break error;
         }
@@ -287,7 +290,7 @@ async fn a_reset_is_noticed_while_others_have_much_to_send() {
         fill(program).await;
     }
     let (program, _service, relay) = connections.pop().unwrap();
-    will_reset(&program);
+    reset_on_close(&program);
     drop(program);
     assert_eq!(
         soon(relay).await.unwrap().end,
@@ -297,8 +300,8 @@ async fn a_reset_is_noticed_while_others_have_much_to_send() {
 }
 
 #[tokio::test]
-async fn what_came_before_a_reset_is_delivered_also_where_the_other_direction_waits_for_others() {
-    // here it is the agent that is not listened to
+async fn bytes_before_a_reset_arrive_while_the_other_direction_is_blocked() {
+    // here the direction from the agent is blocked
     let (agents, relays, gate) = with_gate();
     let mut world = World::between(Box::new(relays), Box::new(agents)).await;
     let mut connections = Vec::new();
@@ -310,29 +313,29 @@ async fn what_came_before_a_reset_is_delivered_also_where_the_other_direction_wa
         fill(service).await;
     }
     let (mut program, mut service, relay) = connections.pop().unwrap();
-    program.write_all(&vec![b'x'; MUCH]).await.unwrap();
+    program.write_all(&vec![b'x'; MANY_BYTES]).await.unwrap();
     program.shutdown().await.unwrap();
-    let early = timeout(Duration::from_millis(300), world.at_the_agent()).await;
+    let early = timeout(Duration::from_millis(300), world.agent_outcome()).await;
     assert!(early.is_err(), "{early:?}");
-    will_reset(&program);
+    reset_on_close(&program);
     drop(program);
     soon(relay).await.unwrap();
-    let early = timeout(Duration::from_millis(300), world.at_the_agent()).await;
-    assert!(early.is_err(), "given up before the service has read: {early:?}");
-    let mut heard = vec![0; MUCH];
-    soon(service.read_exact(&mut heard)).await.unwrap();
-    assert!(heard.iter().all(|byte| *byte == b'x'));
+    let early = timeout(Duration::from_millis(300), world.agent_outcome()).await;
+    assert!(early.is_err(), "ended before the service has read: {early:?}");
+    let mut received = vec![0; MANY_BYTES];
+    soon(service.read_exact(&mut received)).await.unwrap();
+    assert!(received.iter().all(|byte| *byte == b'x'));
     gate.send(true).unwrap();
 }
 
-/// A connection whose program has sent all of this, ended its direction and gone, to a service that has not read.
+/// A service that has not read, of a connection whose program has sent so many bytes, half-closed and then closed.
 async fn orphaned(world: &World, bytes: usize) -> TcpStream {
     let (mut program, service, _relay) = world.connection().await;
     program.write_all(&vec![b'x'; bytes]).await.unwrap();
     program.shutdown().await.unwrap();
-    // time passes only when nothing else is under way
+    // with paused time, this returns only when all other tasks are idle
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // but does not wait for the kernel's timers: acknowledgements that are put off, probes of a full reader
+    // the kernel's timers need real time: delayed acknowledgements, zero-window probes
     let (mut waiting, mut unchanged) = (0, 0);
     while unchanged < 300 {
         std::thread::sleep(Duration::from_millis(1));
@@ -345,21 +348,24 @@ async fn orphaned(world: &World, bytes: usize) -> TcpStream {
         };
         waiting = now;
     }
-    will_reset(&program);
+    reset_on_close(&program);
     service
 }
 
-/// More than sockets take on their own, and no more than a stream's window.
-const MUCH: usize = 4 << 20;
+/// More than the sockets' buffers hold, and no more than a stream's window.
+const MANY_BYTES: usize = 4 << 20;
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_takes_nothing_from_a_program_that_is_gone_is_given_up_after_minutes() {
+async fn stalled_reader_of_a_closed_program_is_reset_after_five_minutes() {
     let mut world = World::new().await;
-    let mut service = orphaned(&world, MUCH).await;
+    let mut service = orphaned(&world, MANY_BYTES).await;
     let start = Instant::now();
-    let outcome = world.at_the_agent_at_last().await;
+    let outcome = world.agent_outcome_without_deadline().await;
     assert_eq!(outcome.end, SpliceEnd::StreamReset);
-    assert!(outcome.received < MUCH as u64, "it was not stuck: {outcome:?}");
+    assert!(
+        outcome.received < MANY_BYTES as u64,
+        "the reader did not stall: {outcome:?}"
+    );
     let waited = start.elapsed().as_secs();
     assert!((300..330).contains(&waited), "{waited} s");
     assert_eq!(
@@ -369,9 +375,9 @@ async fn a_reader_that_takes_nothing_from_a_program_that_is_gone_is_given_up_aft
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_reader_gets_everything_from_a_program_that_is_gone() {
+async fn slow_reader_receives_everything_from_a_closed_program() {
     let mut world = World::new().await;
-    let mut service = orphaned(&world, MUCH).await;
+    let mut service = orphaned(&world, MANY_BYTES).await;
     let (mut block, mut read) = (vec![0; 64 * 1024], 0);
     loop {
         tokio::time::sleep(Duration::from_secs(100)).await;
@@ -380,8 +386,11 @@ async fn a_slow_reader_gets_everything_from_a_program_that_is_gone() {
             count => read += count,
         }
     }
-    assert_eq!(read, MUCH);
-    assert_eq!(world.at_the_agent_at_last().await.end, SpliceEnd::Finished);
+    assert_eq!(read, MANY_BYTES);
+    assert_eq!(
+        world.agent_outcome_without_deadline().await.end,
+        SpliceEnd::Finished
+    );
 }
 
 #[tokio::test]
@@ -398,11 +407,11 @@ async fn a_lost_tunnel_resets_both_sockets() {
         Err((vec![], ErrorKind::ConnectionReset))
     );
     assert_eq!(soon(relay).await.unwrap().end, SpliceEnd::TunnelLost);
-    assert_eq!(world.at_the_agent().await.end, SpliceEnd::TunnelLost);
+    assert_eq!(world.agent_outcome().await.end, SpliceEnd::TunnelLost);
 }
 
 #[tokio::test]
-async fn an_agent_that_is_gone_ends_the_driver_and_every_connection() {
+async fn lost_agent_ends_the_driver_and_every_connection() {
     let world = World::new().await;
     let (mut program, _service, _relay) = world.connection().await;
     world.agent.abort();
@@ -421,10 +430,10 @@ async fn thousands_of_resets_do_not_end_the_tunnel() {
     let (mut old_program, mut old_service, _old) = world.connection().await;
     for round in 0..3000 {
         let (program, mut service, _relay) = world.connection().await;
-        // Bytes are on their way when the reset overtakes them.
+        // Bytes are in flight when the reset overtakes them.
         let _ = service.try_write(&[0; 10_000]);
         let end = if round % 2 == 0 { &program } else { &service };
-        will_reset(end);
+        reset_on_close(end);
         if round % 3 == 0 {
             drop(program);
             let _ = service.write(b"x").await;

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 const MAX_MESSAGE: usize = 65_535;
 
 thread_local! {
-    /// One buffer for all answers: each is copied out of it at once.
+    /// The receive buffer of all answers: each is copied out of it at once.
     static ANSWER: RefCell<Vec<u8>> = RefCell::new(vec![0; MAX_MESSAGE]);
 }
 
@@ -31,11 +31,11 @@ impl From<io::Error> for ExchangeError {
     }
 }
 
-/// Over UDP, from a port the system chooses at random. What does not answer this query is ignored.
+/// Asks over UDP, from a random port of the kernel's choice. Datagrams that do not answer this query are ignored.
 pub(super) async fn udp(
     server: SocketAddr,
     query: &Outgoing<'_>,
-    limit: Duration,
+    time_limit: Duration,
 ) -> Result<Vec<u8>, ExchangeError> {
     let exchange = async {
         let socket = UdpSocket::bind(any_address(server)).await?;
@@ -44,7 +44,7 @@ pub(super) async fn udp(
         loop {
             let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
             if ready.is_error() {
-                // Nobody listens there, or there is no way: the kernel was told by ICMP.
+                // The port is closed or the server unreachable: the kernel received an ICMP error.
                 let unknown = || io::Error::other("the nameserver's address failed");
                 return Err(socket.take_error()?.unwrap_or_else(unknown).into());
             }
@@ -62,21 +62,21 @@ pub(super) async fn udp(
             }
         }
     };
-    timeout(limit, exchange)
+    timeout(time_limit, exchange)
         .await
         .unwrap_or(Err(ExchangeError::TimedOut))
 }
 
-/// Over TCP, for answers that do not fit.
+/// Asks over TCP, for answers that do not fit into a datagram.
 pub(super) async fn tcp(
     server: SocketAddr,
     query: &Outgoing<'_>,
-    limit: Duration,
+    time_limit: Duration,
 ) -> Result<Vec<u8>, ExchangeError> {
     let exchange = async {
         let mut tcp = TcpStream::connect(server).await?;
         let length = u16::try_from(query.bytes().len()).map_err(io::Error::other)?;
-        // Length and message in one segment: some servers read no further than that.
+        // Length and message are sent in one segment: some servers read only the first one.
         tcp.write_all(&[&length.to_be_bytes(), query.bytes()].concat())
             .await?;
         let mut answer = vec![0; usize::from(tcp.read_u16().await?)];
@@ -86,7 +86,7 @@ pub(super) async fn tcp(
             false => Err(io::Error::other("the nameserver answered another question").into()),
         }
     };
-    timeout(limit, exchange)
+    timeout(time_limit, exchange)
         .await
         .unwrap_or(Err(ExchangeError::TimedOut))
 }

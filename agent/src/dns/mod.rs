@@ -1,10 +1,10 @@
-//! The pod's names: forwards DNS messages to the pod's nameservers.
+//! Forwards DNS messages to the pod's name servers.
 //!
-//! Messages pass as they are, both ways, so every type and every extension works and a relay sees what the
-//! nameserver said: NXDOMAIN, SERVFAIL and an empty answer stay apart. Only the transaction id is our own on the way
-//! to the nameserver, random like the source port, against forged answers.
+//! Messages are forwarded unchanged in both directions, so every type and every extension works and the relay sees the
+//! name server's answer: NXDOMAIN, SERVFAIL and an empty answer stay distinct. Only the transaction id is replaced
+//! towards the name server; it is random like the source port, against forged answers.
 //!
-//! The relay makes names of what a program asked for, with the search list that it reads in [`Resolver::text`].
+//! The relay completes the names that programs ask for, with the search list in [`Resolver::text`].
 
 mod exchange;
 
@@ -34,7 +34,7 @@ pub(crate) enum ForwardError {
     NotAQuery,
     /// No nameserver answered in time.
     TimedOut,
-    /// No nameserver could be reached; the last fault.
+    /// No name server could be reached; the last error.
     Failed(std::io::Error),
 }
 
@@ -57,15 +57,15 @@ impl Resolver {
         }
     }
 
-    /// The resolver configuration, word for word.
+    /// The resolver configuration, unchanged.
     pub(crate) fn text(&self) -> &str {
         &self.conf.text
     }
 
-    /// Sends the message to the nameservers in turn, as often and for as long as the pod's configuration says.
+    /// Sends the message to the name servers in turn, with the attempts and the time-out of the pod's configuration.
     ///
-    /// A server that answers SERVFAIL, REFUSED or NOTIMP is passed over for the others; if none does better, its
-    /// answer stands.
+    /// If a server answers SERVFAIL, REFUSED or NOTIMP, the next one is asked; if no other answers, its answer is
+    /// returned.
     pub(crate) async fn forward(&self, message: &[u8]) -> Result<Bytes, ForwardError> {
         let query = Query::parse(message).map_err(|_| ForwardError::NotAQuery)?;
         let query = query.outgoing(self.random_id()?);
@@ -81,27 +81,27 @@ impl Resolver {
             false => 0,
         };
         let mut last = ForwardError::TimedOut;
-        let mut second_best = None;
+        let mut fallback = None;
         for attempt in 0..self.conf.file.attempts {
-            let limit = self.limit(attempt);
+            let time_limit = self.time_limit(attempt);
             for turn in 0..servers.len() {
                 let server = servers[(first + turn) % servers.len()];
-                match self.ask(server, query, limit).await {
-                    Ok(answer) if message::is_for_next_server(&answer) => second_best = Some(answer),
+                match self.ask(server, query, time_limit).await {
+                    Ok(answer) if message::is_for_next_server(&answer) => fallback = Some(answer),
                     Ok(answer) => return Ok(answer),
                     Err(ExchangeError::TimedOut) => {}
                     Err(ExchangeError::Io(error)) => last = ForwardError::Failed(error),
                 }
             }
-            if let Some(answer) = second_best {
+            if let Some(answer) = fallback {
                 return Ok(answer);
             }
         }
         Err(last)
     }
 
-    /// glibc doubles the time with each attempt and shares it among the servers.
-    fn limit(&self, attempt: u32) -> Duration {
+    /// The time limit of one attempt: as in glibc, it doubles with each attempt and is divided among the servers.
+    fn time_limit(&self, attempt: u32) -> Duration {
         let whole = self.conf.file.timeout * (1 << attempt);
         let shared = match attempt.cmp(&0) {
             Ordering::Greater => whole / self.conf.servers.len() as u32,
@@ -114,15 +114,15 @@ impl Resolver {
         &self,
         server: SocketAddr,
         query: &Outgoing<'_>,
-        limit: Duration,
+        time_limit: Duration,
     ) -> Result<Vec<u8>, ExchangeError> {
         if !self.conf.file.use_vc {
-            let answer = exchange::udp(server, query, limit).await?;
+            let answer = exchange::udp(server, query, time_limit).await?;
             if !message::is_truncated(&answer) {
                 return Ok(answer);
             }
         }
-        exchange::tcp(server, query, limit).await
+        exchange::tcp(server, query, time_limit).await
     }
 
     fn random_id(&self) -> Result<u16, ForwardError> {

@@ -1,4 +1,4 @@
-//! The forwarder against nameservers of our own on loopback.
+//! The forwarder with test name servers on loopback.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize as Count;
@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::*;
 use crate::resolv_conf;
 
-/// What a nameserver does with a query over UDP; none is silence.
+/// The datagrams with which a name server answers a query over UDP.
 type Answer = fn(&[u8]) -> Vec<Vec<u8>>;
 
 struct Nameserver {
@@ -18,11 +18,11 @@ struct Nameserver {
     queries: Arc<Count>,
 }
 
-/// Answers over UDP as told, and over TCP with a large answer.
+/// Answers over UDP by `answer`, and over TCP with 3000 bytes.
 async fn nameserver(answer: Answer) -> Nameserver {
     let (udp, tcp) = loop {
         let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        // The same port for TCP may be taken.
+        // The same TCP port may be in use.
         if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
             break (udp, tcp);
         }
@@ -106,11 +106,11 @@ fn forged_first(query: &[u8]) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn the_answer_passes_word_for_word_with_the_relays_id() {
+async fn answer_is_forwarded_unchanged_with_the_relays_id() {
     let server = nameserver(nxdomain).await;
     let mut asked = query("missing.external.test");
     message::set_id(&mut asked, 0xbeef);
-    // An extension that we do not know.
+    // An EDNS OPT record, which the forwarder does not parse.
     asked.extend_from_slice(b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00");
     asked[11] = 1;
     let answer = resolver(&[server.address], "").forward(&asked).await.unwrap();
@@ -128,7 +128,7 @@ async fn forged_and_broken_answers_are_ignored() {
 }
 
 #[tokio::test]
-async fn a_truncated_answer_is_asked_again_over_tcp() {
+async fn truncated_answer_is_retried_over_tcp() {
     let server = nameserver(truncated).await;
     let answer = resolver(&[server.address], "")
         .forward(&query("web"))
@@ -144,7 +144,7 @@ async fn a_truncated_answer_is_asked_again_over_tcp() {
 }
 
 #[tokio::test]
-async fn a_silent_server_is_passed_over_for_the_next() {
+async fn server_that_times_out_is_followed_by_the_next() {
     let (silent, good) = (nameserver(silence).await, nameserver(nxdomain).await);
     let resolver = resolver(&[silent.address, good.address], "timeout:1");
     assert_eq!(resolver.forward(&query("web")).await.unwrap()[3], 3);
@@ -152,7 +152,7 @@ async fn a_silent_server_is_passed_over_for_the_next() {
 }
 
 #[tokio::test]
-async fn silence_is_a_timeout_after_all_attempts() {
+async fn all_attempts_without_an_answer_return_timed_out() {
     let silent = nameserver(silence).await;
     let start = Instant::now();
     let error = resolver(&[silent.address], "timeout:1 attempts:2")
@@ -170,7 +170,7 @@ async fn silence_is_a_timeout_after_all_attempts() {
 }
 
 #[tokio::test]
-async fn servfail_is_passed_over_while_another_server_knows_better() {
+async fn servfail_is_returned_only_when_no_other_server_answers() {
     let (failing, good) = (nameserver(servfail).await, nameserver(nxdomain).await);
     let answer = resolver(&[failing.address, good.address], "")
         .forward(&query("web"))
@@ -186,7 +186,7 @@ async fn servfail_is_passed_over_while_another_server_knows_better() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_fails_at_once() {
+async fn closed_server_port_fails_without_waiting() {
     let gone = UdpSocket::bind("127.0.0.1:0")
         .await
         .unwrap()
@@ -216,7 +216,7 @@ async fn rotate_spreads_queries_over_the_servers() {
 }
 
 #[tokio::test]
-async fn what_is_not_a_query_is_not_forwarded() {
+async fn message_that_is_not_a_query_is_not_forwarded() {
     let server = nameserver(nxdomain).await;
     let resolver = resolver(&[server.address], "");
     let (answer, two_questions) = (response(&query("web"), 0), {
@@ -240,7 +240,7 @@ async fn what_is_not_a_query_is_not_forwarded() {
 }
 
 #[tokio::test]
-async fn hundreds_of_queries_are_under_way_at_once() {
+async fn three_hundred_concurrent_queries_are_all_answered() {
     let server = nameserver(nxdomain).await;
     let resolver = Arc::new(resolver(&[server.address], "timeout:1 attempts:5"));
     let mut tasks = tokio::task::JoinSet::new();

@@ -1,4 +1,4 @@
-//! A real agent in a process of its own, and a relay's end of the tunnel in the test.
+//! An agent process, and the relay's end of a tunnel in the test.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
@@ -29,7 +29,7 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Starts one with a key file, on a Unix socket in a folder of its own and whatever else is given.
+    /// Starts an agent with a key file, on a Unix socket in its own folder, and with these arguments.
     pub(crate) fn start(arguments: &[&str]) -> Agent {
         let folder = tempfile::tempdir().unwrap();
         write_key(&folder.path().join("key"));
@@ -47,7 +47,7 @@ impl Agent {
         Command::new(env!("CARGO_BIN_EXE_kinject-agent"))
     }
 
-    /// Runs a command that is an agent.
+    /// Runs the command of an agent.
     pub(crate) fn run(mut command: Command, folder: TempDir) -> Agent {
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let lines = follow(process.stderr.take().unwrap());
@@ -62,36 +62,36 @@ impl Agent {
         self.folder.path().join("key")
     }
 
-    /// The next line of its log that contains the words.
-    pub(crate) fn line(&self, words: &str) -> String {
+    /// The next line of its log that contains the text.
+    pub(crate) fn line(&self, text: &str) -> String {
         let until = Instant::now() + DEADLINE;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let line = self
                 .lines
                 .recv_timeout(left)
-                .unwrap_or_else(|_| panic!("no line with `{words}`"));
-            if line.contains(words) {
+                .unwrap_or_else(|_| panic!("no line with `{text}`"));
+            if line.contains(text) {
                 return line;
             }
         }
     }
 
-    /// The lines of its log up to the first that contains the words.
-    pub(crate) fn lines_until(&self, words: &str) -> Vec<String> {
+    /// The lines of its log up to the first that contains the text.
+    pub(crate) fn lines_until(&self, text: &str) -> Vec<String> {
         let until = Instant::now() + DEADLINE;
         let mut lines = Vec::new();
-        while !lines.last().is_some_and(|line: &String| line.contains(words)) {
+        while !lines.last().is_some_and(|line: &String| line.contains(text)) {
             let left = until.saturating_duration_since(Instant::now());
             let line = self.lines.recv_timeout(left);
-            lines.push(line.unwrap_or_else(|_| panic!("no line with `{words}`")));
+            lines.push(line.unwrap_or_else(|_| panic!("no line with `{text}`")));
         }
         lines
     }
 
-    /// The address it says it listens on.
-    pub(crate) fn endpoint(&self, words: &str) -> Endpoint {
-        let line = self.line(words);
+    /// The endpoint in the next log line that contains the text.
+    pub(crate) fn endpoint(&self, text: &str) -> Endpoint {
+        let line = self.line(text);
         line.split_whitespace()
             .find_map(|word| word.parse().ok())
             .unwrap()
@@ -107,7 +107,7 @@ impl Agent {
         open(&self.socket(), &relay(&self.key())).await
     }
 
-    /// Waits for its end.
+    /// Waits for the process's exit.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         let until = Instant::now() + DEADLINE;
         while Instant::now() < until {
@@ -136,11 +136,11 @@ impl Drop for Agent {
     }
 }
 
-/// Moves the test's thread into a network namespace of its own, with the sockets that it makes and the agents that it starts
-/// from here on; false, and a note, where the user may not.
+/// Moves the test's thread, and the sockets and agents that it creates afterwards, into a network namespace of its own.
+/// Returns false, and notes the skipped test, where the user may not.
 ///
-/// An agent that ends waits for all sockets of its network, as it has to in a pod. In the machine's it would wait for those of
-/// every other program.
+/// A stopping agent waits for all closing sockets of its network namespace, as it has to in a pod. In the machine's it
+/// would wait for those of all other programs.
 pub(crate) fn enters_own_network() -> bool {
     if !geteuid().is_root() {
         kinject_test_support::skip::not_run("ends of agents", "a network namespace of their own takes root");
@@ -152,7 +152,7 @@ pub(crate) fn enters_own_network() -> bool {
     true
 }
 
-/// Makes a key file that its owner alone can read.
+/// Writes a key file that only its owner can read.
 pub(crate) fn write_key(path: &Path) {
     let key = OpenOptions::new()
         .write(true)
@@ -167,7 +167,7 @@ pub(crate) fn relay(key: &Path) -> RelayIdentity {
     RelayIdentity::from_secret(&Secret::read(key).unwrap()).unwrap()
 }
 
-/// A tunnel with its driver running, secured as a relay does it there.
+/// A tunnel with its driver running, with the security that a relay uses for the endpoint.
 pub(crate) async fn open(endpoint: &Endpoint, identity: &RelayIdentity) -> (Tunnel, JoinHandle<CloseReason>) {
     let security = match endpoint {
         Endpoint::Tcp { .. } => Security::Tls,
@@ -178,7 +178,7 @@ pub(crate) async fn open(endpoint: &Endpoint, identity: &RelayIdentity) -> (Tunn
     (tunnel, tokio::spawn(driver))
 }
 
-/// A program's socket that is spliced with a connection through the tunnel.
+/// A program's socket, spliced with a connection through the tunnel.
 pub(crate) async fn through(tunnel: &Tunnel, authority: &str) -> TcpStream {
     let stream = tunnel.connect(authority).await.unwrap();
     let (program, relay) = pair().await;
@@ -197,11 +197,11 @@ pub(crate) async fn pair() -> (TcpStream, TcpStream) {
     (ours, theirs)
 }
 
-/// Does not wait longer than the deadline.
+/// Waits for the future, up to the deadline.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, what)
         .await
-        .expect("it did not happen in time")
+        .expect("not within the deadline")
 }
 
 fn follow(stderr: ChildStderr) -> Receiver<String> {
@@ -212,7 +212,7 @@ fn follow(stderr: ChildStderr) -> Receiver<String> {
         while reader.read_line(&mut line).is_ok_and(|count| count > 0) {
             eprint!("{line}");
             if send.send(std::mem::take(&mut line)).is_err() {
-                // Nobody looks any more; the agent must still be able to write.
+                // The test has dropped the receiver; the agent must still be able to write.
                 let _ = reader.read_to_end(&mut Vec::new());
                 return;
             }

@@ -1,4 +1,4 @@
-//! Messages of every kind, and bytes that are none.
+//! Valid and malformed messages.
 
 use super::*;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ fn question(name: &str, kind: u16) -> Vec<u8> {
     message
 }
 
-/// An OPT record that takes datagrams of this size.
+/// Adds an OPT record for datagrams of this size.
 fn with_opt(mut message: Vec<u8>, size: u16) -> Vec<u8> {
     message[11] += 1;
     message.extend([0, 0, 41]);
@@ -37,7 +37,7 @@ fn answer(question: &[u8], records: &[(u16, u32, &[u8])]) -> Vec<u8> {
 }
 
 #[test]
-fn a_query_is_told_from_noise_and_from_what_cannot_be_read() {
+fn parse_separates_queries_from_noise_and_malformed_messages() {
     let good = question("web.test", 33);
     let query = Query::parse(&good).unwrap();
     assert_eq!((query.name().as_str(), query.id()), ("web.test", 0x1234));
@@ -66,7 +66,7 @@ fn a_refusal_repeats_the_question() {
 }
 
 #[test]
-fn only_an_answer_to_the_question_is_one() {
+fn answer_with_another_id_or_question_is_rejected() {
     let question_bytes = question("web.test", 1);
     let query = Query::parse(&question_bytes).unwrap();
     assert!(query.is_answered_by(0x1234, &answer(&question("WEB.test", 1), &[])));
@@ -79,16 +79,16 @@ fn only_an_answer_to_the_question_is_one() {
 const WEB: &[u8] = b"\x00\x00\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x07default\x00\x00\x01\x00\x01";
 
 #[test]
-fn only_an_answer_to_the_same_question_with_the_same_id_counts() {
+fn outgoing_query_accepts_only_its_own_id_and_question() {
     let query = Query::parse(WEB).unwrap();
     assert_eq!(query.id(), 0);
     let query = query.outgoing(7);
     let mut good = query.bytes().to_vec();
     good[2..4].copy_from_slice(&[0x81, 0x80]);
     assert!(query.is_answered_by(&good));
-    let mut shouted = good.clone();
-    shouted[HEADER + 1..HEADER + 4].copy_from_slice(b"WEB");
-    assert!(query.is_answered_by(&shouted));
+    let mut other_case = good.clone();
+    other_case[HEADER + 1..HEADER + 4].copy_from_slice(b"WEB");
+    assert!(query.is_answered_by(&other_case));
 
     let mut other_id = good.clone();
     set_id(&mut other_id, 8);
@@ -115,7 +115,7 @@ fn only_an_answer_to_the_same_question_with_the_same_id_counts() {
 }
 
 #[test]
-fn a_question_whose_name_is_broken_is_no_query() {
+fn question_with_a_malformed_name_is_rejected() {
     assert!(Query::parse(WEB).is_ok());
     for length in 0..WEB.len() {
         assert!(Query::parse(&WEB[..length]).is_err(), "{length}");
@@ -128,15 +128,15 @@ fn a_question_whose_name_is_broken_is_no_query() {
 }
 
 #[test]
-fn servfail_notimp_and_refused_are_for_the_next_server() {
+fn servfail_notimp_and_refused_go_to_the_next_server() {
     let codes = (0..16).filter(|code| is_for_next_server(&[0, 0, 0x80, 0x80 | code]));
     assert_eq!(codes.collect::<Vec<_>>(), [2, 4, 5]);
     assert!(!is_for_next_server(&[0, 0, 0x80]));
 }
 
 #[test]
-fn a_message_that_was_looked_at_is_unchanged_but_for_its_identifier_and_ttls() {
-    // a type that nobody knows, a name that points back, an option of EDNS that nobody knows
+fn forwarded_message_changes_only_in_its_id_and_ttls() {
+    // an unknown record type, a name with a compression pointer, an unknown EDNS option
     let question = question("web.test", 65_280);
     let mut original = answer(
         &question,
@@ -145,24 +145,24 @@ fn a_message_that_was_looked_at_is_unchanged_but_for_its_identifier_and_ttls() {
     original[11] += 1;
     original.extend([0, 0, 41, 0x04, 0xd0, 0, 0, 0x80, 0, 0, 6, 0xff, 0xfe, 0, 2, 1, 2]);
     let query = Query::parse(&question).unwrap().outgoing(7);
-    let mut passed = original.clone();
-    set_id(&mut passed, 7);
-    assert!(query.is_answered_by(&passed));
-    age(&mut passed, Duration::from_secs(1));
-    query.restore_id(&mut passed);
+    let mut forwarded = original.clone();
+    set_id(&mut forwarded, 7);
+    assert!(query.is_answered_by(&forwarded));
+    age(&mut forwarded, Duration::from_secs(1));
+    query.restore_id(&mut forwarded);
     let changed: Vec<_> = (0..original.len())
-        .filter(|at| passed[*at] != original[*at])
+        .filter(|at| forwarded[*at] != original[*at])
         .collect();
     let ttls = [
         records(&original).unwrap()[0].data.start - 3,
         records(&original).unwrap()[1].data.start - 3,
     ];
-    assert_eq!((changed, passed.len()), (ttls.to_vec(), original.len()));
+    assert_eq!((changed, forwarded.len()), (ttls.to_vec(), original.len()));
 }
 
 #[test]
-fn an_answer_with_a_record_that_no_library_reads_still_passes() {
-    // the address of three bytes is nonsense, and the other one is not
+fn answer_with_an_unparsable_record_is_still_forwarded() {
+    // the A record of three bytes is invalid, the other one is valid
     let question = question("web.test", 1);
     let answer = answer(&question, &[(1, 30, &[10, 0, 0]), (1, 30, &[10, 0, 0, 2])]);
     assert!(hickory_proto::op::Message::from_vec(&answer).is_err());
@@ -173,24 +173,20 @@ fn an_answer_with_a_record_that_no_library_reads_still_passes() {
 }
 
 #[test]
-fn an_answer_that_is_too_long_for_a_datagram_is_cut_to_its_question() {
+fn answer_too_long_for_udp_is_truncated_to_its_question() {
     let plain = question("web.test", 16);
     let text = [200; 201];
     let long = with_opt(answer(&plain, &[(16, 30, &text[..]); 5]), 1232);
     let short = truncate(&plain, long.clone());
     assert!(is_truncated(&short) && !has_answers(&short));
-    assert_eq!(
-        records(&short).unwrap().len(),
-        1,
-        "what the server said of itself stays"
-    );
+    assert_eq!(records(&short).unwrap().len(), 1, "the OPT record is kept");
     assert!(short.len() <= 512);
     let large = with_opt(plain, 4096);
     assert_eq!(truncate(&large, long.clone()), long);
 }
 
 #[test]
-fn an_answer_may_be_kept_for_its_least_ttl_and_grows_old() {
+fn answer_ttl_is_its_records_least_and_decreases_with_age() {
     let question = question("web.test", 1);
     let mut message = with_opt(
         answer(&question, &[(1, 30, &[10, 0, 0, 1]), (1, 7, &[10, 0, 0, 2])]),
@@ -207,22 +203,22 @@ fn an_answer_may_be_kept_for_its_least_ttl_and_grows_old() {
 }
 
 #[test]
-fn a_no_is_kept_for_as_long_as_its_zone_says() {
+fn nxdomain_ttl_is_taken_from_the_soa_record() {
     let mut soa = vec![0, 0];
     soa.extend([0; 16]);
     soa.extend(9_u32.to_be_bytes());
-    let mut no = answer(&question("web.test", 1), &[(TYPE_SOA, 30, &soa)]);
-    no[3] |= 3;
-    no.swap(7, 9);
-    assert_eq!(code(&no), Code::NxDomain);
-    assert_eq!(ttl(&no), Some(Duration::from_secs(9)));
-    no[9] = 0;
-    no.truncate(question("web.test", 1).len());
-    assert_eq!(ttl(&no), None);
+    let mut nxdomain = answer(&question("web.test", 1), &[(TYPE_SOA, 30, &soa)]);
+    nxdomain[3] |= 3;
+    nxdomain.swap(7, 9);
+    assert_eq!(code(&nxdomain), Code::NxDomain);
+    assert_eq!(ttl(&nxdomain), Some(Duration::from_secs(9)));
+    nxdomain[9] = 0;
+    nxdomain.truncate(question("web.test", 1).len());
+    assert_eq!(ttl(&nxdomain), None);
 }
 
 #[test]
-fn a_count_that_lies_makes_no_records() {
+fn record_count_beyond_the_message_yields_no_records() {
     let mut message = answer(&question("web.test", 1), &[(1, 30, &[10, 0, 0, 1])]);
     message[6..8].copy_from_slice(&u16::MAX.to_be_bytes());
     assert_eq!(ttl(&message), None);
@@ -234,7 +230,7 @@ fn a_count_that_lies_makes_no_records() {
 }
 
 #[test]
-fn an_address_is_read_from_its_reversed_name() {
+fn ptr_query_name_yields_its_address() {
     let of = |name: &str| {
         Query::parse(&question(name, TYPE_PTR))
             .unwrap()
@@ -255,7 +251,7 @@ fn an_address_is_read_from_its_reversed_name() {
 }
 
 #[test]
-fn a_search_list_gives_names_of_a_legal_length_only() {
+fn search_domain_with_an_illegal_length_is_rejected() {
     assert_eq!(domain("a.bc"), Some(b"\x01a\x02bc\0".to_vec()));
     assert_eq!(domain(""), Some(vec![0]));
     assert_eq!(domain("a..b"), None);
@@ -263,14 +259,14 @@ fn a_search_list_gives_names_of_a_legal_length_only() {
     assert_eq!(domain(&["abc"; 64].join(".")), None);
 }
 
-/// What a library reads of a message.
+/// The message as hickory-proto parses it.
 fn by_library(message: &[u8]) -> hickory_proto::op::Message {
     hickory_proto::op::Message::from_vec(message).unwrap()
 }
 
 proptest! {
     #[test]
-    fn a_library_reads_the_same_in_a_message(
+    fn hickory_proto_reads_the_same_values_from_a_message(
         labels in prop::collection::vec("[a-zA-Z0-9_-]{1,63}", 1..4), id: u16, size: u16,
         found in prop::collection::vec((any::<u32>(), prop_oneof![
             any::<[u8; 4]>().prop_map(|v4| (TYPE_A, v4.to_vec())),

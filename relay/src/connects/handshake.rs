@@ -1,8 +1,9 @@
-//! From a target that the agent is to dial to a program's socket that is connected, or refused.
+//! Connects a program's socket to a target that the agent dials, or reports why that failed.
 //!
-//! The connect is put in progress while the far end is asked. A non-blocking one is answered at once. A blocking one
-//! waits for the far end a moment first ([`QUICK`]): most answers are there by then, and save the program a second
-//! call. After that moment it sleeps in the kernel's own connect(2), where signals and time-outs work as ever.
+//! The program's socket is put into `SYN_SENT` while the agent dials. A non-blocking connect is answered at once. A
+//! blocking one waits for the target for up to twice [`ANSWER_WAIT`] first: most targets answer within that time, which
+//! saves the program a second call. After that the program sleeps in the kernel's own connect(2), where signals and
+//! time-outs work as usual.
 
 use crate::data::ports::{DataPorts, Pending};
 use crate::data::program::ProgramSocket;
@@ -23,39 +24,39 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// How long the relay keeps a blocking connect waiting for the far end's answer. A signal that interrupts the program's
-/// connect is answered by then.
-const QUICK: Duration = Duration::from_millis(20);
+/// How long the relay delays the reply to a blocking connect to wait for the target's answer. A signal that interrupts
+/// the program's connect takes effect by then.
+const ANSWER_WAIT: Duration = Duration::from_millis(20);
 
-/// The connects that wait for the agent, and what they need.
+/// The connects that wait for the agent.
 pub(super) struct Handshakes {
     dialer: Rc<Dialer>,
     registry: Rc<Registry>,
-    /// Where programs' sockets are connected to.
+    /// The loopback ports to which programs' sockets are connected.
     ports: DataPorts,
-    /// The connects that programs may give up.
+    /// The sockets of connects in progress, which programs may close.
     connecting: ConnectingSockets,
 }
 
-/// What a program is told that waits for its call's answer.
+/// The state of a connect when its call is answered.
 pub(super) enum Started {
-    /// The far end has answered, and the program's socket is connected.
+    /// The target has answered, and the program's socket is connected.
     Connected(Established, ProgramSocket),
-    /// The far end has not answered yet.
+    /// The target has not answered yet.
     InProgress(InProgress),
 }
 
 /// Both ends of a program's connection.
 pub(super) struct Established {
-    /// The relay's end of what the program has.
+    /// The relay's end of the program's loopback connection.
     pub(super) ours: TcpStream,
-    /// The far end.
+    /// The stream to the target.
     pub(super) stream: TunnelStream,
-    /// What is known of the program's socket meanwhile.
+    /// The registration of the program's socket.
     pub(super) connected: Connected,
 }
 
-/// A connect whose program has its answer and waits in poll(2) or connect(2).
+/// A connect whose program has the reply "in progress" and waits in poll(2) or connect(2).
 pub(super) struct InProgress {
     dial: LocalBoxFuture<'static, Result<TunnelStream, ConnectFailure>>,
     pending: Pending,
@@ -65,7 +66,7 @@ pub(super) struct InProgress {
 }
 
 impl Handshakes {
-    /// None yet.
+    /// No connects yet.
     pub(super) fn new(dialer: Rc<Dialer>, registry: Rc<Registry>, ports: DataPorts) -> Self {
         Self {
             dialer,
@@ -75,12 +76,17 @@ impl Handshakes {
         }
     }
 
-    /// Looks for sockets that programs have closed meanwhile, for as long as the session lives.
+    /// Detects sockets that programs close while their connect is in progress, for as long as the session lives.
     pub(super) async fn watch(&self) -> Infallible {
         self.connecting.run().await
     }
 
-    /// Connects a program's socket that needs no far end; what this gives is the relay's end.
+    /// At the session's end: gives up the connects in progress whose sockets their programs have closed.
+    pub(super) fn give_up_closed(&self) {
+        self.connecting.check_now();
+    }
+
+    /// Connects a program's socket to the relay itself; returns the relay's end.
     pub(super) async fn connect_here(
         &self,
         program: &ProgramSocket,
@@ -88,24 +94,24 @@ impl Handshakes {
     ) -> Result<(TcpStream, Connected), ConnectFailure> {
         match self.ports.connect_now(program).await {
             Ok(ours) => Ok((ours, self.registry.connected(program.cookie, target))),
-            Err(error) => Err(refusal(target, &error)),
+            Err(error) => Err(socket_failure(target, &error)),
         }
     }
 
-    /// Has the agent dial, up to what the program may be told.
+    /// Has the agent dial, until the program's call can be answered.
     pub(super) async fn start(
         &self,
         program: ProgramSocket,
         target: SocketAddr,
     ) -> Result<Started, ConnectFailure> {
         let dialer = Rc::clone(&self.dialer);
-        // it goes on when the program has its answer
+        // the dial continues after the program has its reply
         let mut dial = async move { dialer.connect(target).await }.boxed_local();
-        // the first poll sends the request on its way before the program's socket is looked after
+        // the first poll queues the request before the program's socket is connected
         let mut early = std::future::poll_fn(|context| Poll::Ready(dial.as_mut().poll(context))).await;
         let mut pending = None;
         if early.is_pending() && (program.nonblocking || self.ports.begins_early(&program)) {
-            // lets the request leave before the processor is put to other work
+            // lets the request be written before the connect takes processor time
             tokio::task::yield_now().await;
             pending = Some(self.begin(&program, target)?);
         }
@@ -113,7 +119,7 @@ impl Handshakes {
             early = tokio::select! {
                 biased;
                 outcome = &mut dial => Poll::Ready(outcome),
-                () = tokio::time::sleep(QUICK) => Poll::Pending,
+                () = tokio::time::sleep(ANSWER_WAIT) => Poll::Pending,
             };
         }
         if let Poll::Ready(outcome) = early {
@@ -124,7 +130,7 @@ impl Handshakes {
             Some(pending) => pending,
             None => self.begin(&program, target)?,
         };
-        // known before the program can ask for the socket's own address, which it has already
+        // registered before the program, whose socket is bound already, can call getsockname
         let connected = self.registry.connected(program.cookie, target);
         Ok(Started::InProgress(InProgress {
             dial,
@@ -135,7 +141,7 @@ impl Handshakes {
         }))
     }
 
-    /// Brings both ends together of a program that was told that its connect is in progress, or lets it know why not.
+    /// Finishes a connect in progress: connects both ends, or reports the failure to the program.
     pub(super) async fn finish(&self, in_progress: InProgress) -> Option<Established> {
         let InProgress {
             dial,
@@ -150,12 +156,12 @@ impl Handshakes {
         };
         let (ours, stream) = tokio::select! {
             biased;
-            () = connected.over() => {
-                log::debug!("connect to {target}: the program has dissolved it meanwhile");
+            () = connected.ended() => {
+                log::debug!("connect to {target}: the program has disconnected it meanwhile");
                 None
             }
             finished = finished => finished,
-            () = self.given_up(&program) => {
+            () = self.closed_by_program(&program) => {
                 log::debug!("connect to {target}: the program closed its socket meanwhile");
                 None
             }
@@ -167,23 +173,25 @@ impl Handshakes {
         })
     }
 
-    /// Puts the connect in progress.
+    /// Puts the program's socket into `SYN_SENT`.
     fn begin(&self, program: &ProgramSocket, target: SocketAddr) -> Result<Pending, ConnectFailure> {
-        self.ports.begin(program).map_err(|error| refusal(target, &error))
+        self.ports
+            .begin(program)
+            .map_err(|error| socket_failure(target, &error))
     }
 
     /// Ends when the program has closed its socket.
-    async fn given_up(&self, program: &ProgramSocket) {
+    async fn closed_by_program(&self, program: &ProgramSocket) {
         match program.inode() {
             Ok(inode) => self.connecting.wait(inode).await,
             Err(error) => {
-                log::warn!("cannot watch for the end of a program's socket: {error}");
+                log::warn!("cannot watch for the close of a program's socket: {error}");
                 std::future::pending().await
             }
         }
     }
 
-    /// The far end answered while the program waits for its call's answer.
+    /// Finishes a connect whose target answered while the program waits for the reply to its call.
     async fn finish_at_once(
         &self,
         pending: Option<Pending>,
@@ -198,7 +206,7 @@ impl Handshakes {
                 if pending.is_some()
                     && let Err(error) = program.withdraw()
                 {
-                    log::warn!("connect to {target}: cannot take it back: {error}");
+                    log::warn!("connect to {target}: cannot undo it: {error}");
                 }
                 return Err(failure);
             }
@@ -208,13 +216,13 @@ impl Handshakes {
             None => self.ports.connect_now(program).await,
         };
         Ok(Established {
-            ours: ours.map_err(|error| refusal(target, &error))?,
+            ours: ours.map_err(|error| socket_failure(target, &error))?,
             stream,
             connected: self.registry.connected(program.cookie, target),
         })
     }
 
-    /// The far end answered while the program waits in poll(2) or connect(2).
+    /// Finishes a connect whose target answered while the program waits in poll(2) or connect(2).
     async fn finish_pending(
         &self,
         pending: Pending,
@@ -226,7 +234,7 @@ impl Handshakes {
             Ok(stream) => match self.ports.finish(pending, program).await {
                 Ok(ours) => return Some((ours, stream)),
                 Err(error) => {
-                    log::debug!("connect to {target}: the program's socket is gone: {error}");
+                    log::debug!("connect to {target}: the program's socket is closed: {error}");
                     return None;
                 }
             },
@@ -234,7 +242,7 @@ impl Handshakes {
         };
         log::debug!("connect to {target}: {}", words::errno(failure));
         if let Pending::Established(ours) = pending {
-            // too late for a refusal: the program believes to be connected and gets a reset
+            // too late for a refusal: the program's socket is connected already and is reset
             if let Err(error) = ours.set_zero_linger() {
                 log::warn!("connect to {target}: cannot reset: {error}");
             }
@@ -248,22 +256,22 @@ impl Handshakes {
         self.registry.failed(program.cookie, target, failure, waiter);
         let cancelled = match (program.cancel(), waiter) {
             (Ok(true), Waiter::Poll) => program.seal().map(|()| true),
-            // in connect(2) it leaves the socket as new
+            // connect(2) itself leaves the socket as new
             (cancelled, _) => cancelled,
         };
         if !matches!(cancelled, Ok(true)) {
-            log::debug!("connect to {target}: the program's socket is gone or at something else");
+            log::debug!("connect to {target}: the program's socket is closed or used otherwise");
             self.registry.take_failure(program.cookie);
         }
         None
     }
 }
 
-/// What the program is told where the relay cannot connect its socket.
-pub(super) fn refusal(target: SocketAddr, error: &io::Error) -> ConnectFailure {
+/// The failure that the program gets if the relay cannot connect its socket.
+pub(super) fn socket_failure(target: SocketAddr, error: &io::Error) -> ConnectFailure {
     match error.raw_os_error() {
         Some(libc::EADDRNOTAVAIL) => ConnectFailure::AddressNotAvailable,
-        // what an earlier connect of the socket left behind, which connect(2) reports before it dials anew
+        // errors of an earlier connect of the socket, which connect(2) reports before it connects again
         Some(libc::ETIMEDOUT) => ConnectFailure::TimedOut,
         Some(libc::ECONNRESET) => ConnectFailure::Reset,
         Some(libc::ECONNABORTED) => ConnectFailure::AlreadyReported,

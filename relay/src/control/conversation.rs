@@ -14,33 +14,33 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// How long a library may take between connecting and asking. It does both in one breath, so that only a stranger
-/// or a process that was stopped in between is cut off.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a library may take between connecting and sending its request. It does both in a row, so only a foreign or
+/// a stopped process exceeds it.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a request may have beyond [`MAX_SMALL_REQUEST`] bytes, and one more to see that it is too long.
+/// Bytes of a request beyond [`MAX_SMALL_REQUEST`], and one more to detect that it is too long.
 const REST: usize = MAX_REQUEST - MAX_SMALL_REQUEST + 1;
 
 thread_local! {
-    /// Where that arrives; it is copied from there at once.
-    static LONG: RefCell<Box<[u8]>> = RefCell::new(vec![0; REST].into_boxed_slice());
+    /// The receive buffer of these bytes, which are copied out of it at once.
+    static REST_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; REST].into_boxed_slice());
 }
 
-/// How often to look for the request before the reactor is asked to.
+/// How often to try to receive the request before the reactor is used.
 const ATTEMPTS: usize = 3;
 
-/// A request as it came, with the descriptor that was attached to it.
+/// A received request, with the descriptor that was attached to it.
 pub(crate) struct Received {
     small: [u8; MAX_SMALL_REQUEST],
     length: usize,
-    /// The whole request, if it is not small.
+    /// The complete request, if it is not small.
     long: Vec<u8>,
     /// The program's socket.
     pub(crate) socket: Option<OwnedFd>,
 }
 
 impl Received {
-    /// The datagram; one that is longer than any request is cut, and decoding refuses it.
+    /// The datagram. One that is longer than any request is truncated, and decoding refuses it.
     pub(crate) fn bytes(&self) -> &[u8] {
         if self.long.is_empty() {
             &self.small[..self.length]
@@ -57,14 +57,14 @@ pub(crate) struct Conversation {
 }
 
 impl Conversation {
-    /// Takes over an accepted, non-blocking socket.
+    /// Takes an accepted, non-blocking socket.
     pub(crate) fn new(socket: OwnedFd, token: Token) -> Self {
         Self { socket, token }
     }
 
     /// Reads the request; `None` when the caller hung up without one. One without the token is `PermissionDenied`.
     pub(crate) async fn receive(&self) -> io::Result<Option<Received>> {
-        // the library asks right after it has connected: who was woken in between lets it go on, instead of epoll
+        // the library sends its request right after it has connected: yielding to it costs less than epoll
         for _ in 0..ATTEMPTS {
             match self.try_receive() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
@@ -72,7 +72,7 @@ impl Conversation {
             }
         }
         let readiness = readiness::watch(self.socket.try_clone()?)?;
-        tokio::time::timeout(PATIENCE, async {
+        tokio::time::timeout(REQUEST_TIMEOUT, async {
             loop {
                 let mut ready = readiness.readable().await?;
                 match self.try_receive() {
@@ -94,25 +94,25 @@ impl Conversation {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let mut shown = [0; TOKEN_LENGTH];
-        let whole = LONG.with_borrow_mut(|rest| {
+        let mut presented = [0; TOKEN_LENGTH];
+        let received_length = REST_BUFFER.with_borrow_mut(|rest| {
             let buffers = &mut [
-                IoSliceMut::new(&mut shown),
+                IoSliceMut::new(&mut presented),
                 IoSliceMut::new(&mut received.small),
                 IoSliceMut::new(rest),
             ];
-            let whole = rustix::net::recvmsg(&self.socket, buffers, &mut ancillary, flags)?.bytes;
-            let length = whole.saturating_sub(TOKEN_LENGTH);
+            let received_length = rustix::net::recvmsg(&self.socket, buffers, &mut ancillary, flags)?.bytes;
+            let length = received_length.saturating_sub(TOKEN_LENGTH);
             if let Some(beyond) = length.checked_sub(MAX_SMALL_REQUEST).filter(|beyond| *beyond > 0) {
                 received.long = [received.small.as_slice(), &rest[..beyond]].concat();
             }
-            Ok::<_, io::Error>(whole)
+            Ok::<_, io::Error>(received_length)
         })?;
-        if whole == 0 {
+        if received_length == 0 {
             return Ok(None);
         }
-        // a descriptor that came with it is closed with the buffer
-        if !token::is_right(&shown, &self.token) {
+        // an attached descriptor is closed with the buffer
+        if !token::is_right(&presented, &self.token) {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
                 "it does not show the session's token",
@@ -123,18 +123,18 @@ impl Conversation {
                 received.socket = descriptors.last();
             }
         }
-        received.length = whole.saturating_sub(TOKEN_LENGTH);
+        received.length = received_length.saturating_sub(TOKEN_LENGTH);
         Ok(Some(received))
     }
 
-    /// Answers; a caller that is gone needs no answer.
+    /// Sends the reply; a caller that is gone needs none.
     pub(crate) fn answer(&self, reply: &Reply) {
-        note(self.reply(reply));
+        log_error(self.reply(reply));
     }
 
-    /// Answers with a file.
+    /// Sends a file as the reply.
     pub(crate) fn answer_with(&self, file: BorrowedFd<'_>) {
-        note(self.reply_with(file));
+        log_error(self.reply_with(file));
     }
 
     /// The reply fits the socket's buffer, which holds nothing else.
@@ -172,8 +172,8 @@ fn sent(outcome: rustix::io::Result<usize>) -> io::Result<()> {
     }
 }
 
-/// Notes how it went.
-fn note(answered: io::Result<()>) {
+/// Logs an error of sending a reply.
+fn log_error(answered: io::Result<()>) {
     match answered {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}

@@ -1,4 +1,4 @@
-//! Answers the calls of the session's programs, each by the part of the relay that it concerns.
+//! Dispatches the calls of the session's programs to the parts of the relay that answer them.
 
 use super::conversation::Conversation;
 use super::listener::ControlListener;
@@ -18,34 +18,34 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// All that calls may ask.
+/// The parts of the relay that answer calls.
 pub(crate) struct Dispatch {
-    /// Knows from which address of the pod something is reached.
+    /// Has the pod's source addresses.
     pub(crate) uplink: Rc<Uplink>,
-    /// Know the pod's addresses.
+    /// Have the pod's addresses and their stand-ins.
     pub(crate) routes: Rc<Routes>,
-    /// What is known of programs' TCP sockets.
+    /// The state of programs' TCP sockets.
     pub(crate) registry: Rc<Registry>,
-    /// Connect them.
+    /// Connect programs' TCP sockets.
     pub(crate) connects: Rc<Connects>,
     /// The datagrams of programs.
     pub(crate) flows: Rc<Flows>,
-    /// Names.
+    /// Resolves names.
     pub(crate) resolver: Rc<Resolver>,
-    /// Programs that ask nothing.
+    /// Reports programs that cannot be injected.
     pub(crate) uninjectable: UninjectableReports,
     /// The resolv.conf that programs see.
     pub(crate) resolv_conf: PathBuf,
 }
 
 impl Dispatch {
-    /// Serves calls, each in a task of its own so that none waits for another.
+    /// Serves calls, each in a task of its own, so that none waits for another.
     pub(crate) async fn serve(self: Rc<Self>, listener: ControlListener) -> Infallible {
         loop {
             let call = listener.accept().await;
             let dispatch = Rc::clone(&self);
             tokio::task::spawn_local(async move { dispatch.answer(call).await });
-            // the call first: looking for another one can wait for its first steps
+            // lets the call's task run before the next call is accepted
             tokio::task::yield_now().await;
         }
     }
@@ -54,11 +54,11 @@ impl Dispatch {
         let received = match call.receive().await {
             Ok(Some(received)) => received,
             Ok(None) => return,
-            Err(error) => return log::warn!("a call was cut short: {error}"),
+            Err(error) => return log::warn!("cannot receive a call: {error}"),
         };
         let request = match Request::decode(received.bytes()) {
             Ok(request) => request,
-            Err(error) => return log::warn!("a call that makes no sense: {error}"),
+            Err(error) => return log::warn!("cannot decode a call: {error}"),
         };
         let reply = match request {
             Request::Connect { target } => {
@@ -123,12 +123,12 @@ impl Dispatch {
         call.answer(&reply);
     }
 
-    /// What the socket was connected to.
+    /// The target to which the program connected the socket.
     fn peer(&self, cookie: u64) -> Option<SocketAddr> {
         self.registry.peer(cookie).or_else(|| self.flows.peer(cookie))
     }
 
-    /// The address of the pod that this peer sees, without a port.
+    /// The pod's source address towards the socket's peer, without a port.
     fn own_address(&self, cookie: u64) -> Option<SocketAddr> {
         let failed = || self.registry.failed_target(cookie);
         let peer = self.peer(cookie).or_else(failed)?;

@@ -1,6 +1,6 @@
 //! Accepts calls on the session's Unix sockets, from the session's own user only.
 //!
-//! There are two of them, see `kinject_protocol::control::ControlAddress`: one at a path, one with a name.
+//! There are two, see `kinject_protocol::control::ControlAddress`: one at a path, one with an abstract name.
 
 use super::conversation::Conversation;
 use super::token;
@@ -16,19 +16,19 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
-/// Calls that may wait to be accepted; further ones sleep in connect(2).
+/// Backlog of calls; further ones sleep in connect(2).
 const BACKLOG: i32 = 4096;
 
-/// The sockets at which a session's programs ask.
+/// The sockets at which a session's programs send their calls.
 pub(crate) struct ControlSockets {
-    /// Each is to be served by itself.
+    /// Each is served by a task of its own.
     pub(crate) listeners: Vec<ControlListener>,
-    /// What programs have to know, the value of `KINJECT_CONTROL`.
+    /// The address for programs, the value of `KINJECT_CONTROL`.
     pub(crate) address: String,
 }
 
 impl ControlSockets {
-    /// Listens at `path`, which must not exist, and at a name of random digits.
+    /// Listens at `path`, which must not exist, and at a random abstract name.
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
         let token = token::random()?;
         let at_path = ControlListener::bind(&SocketAddrUnix::new(path)?, token)?;
@@ -37,7 +37,7 @@ impl ControlSockets {
             Ok((name, listener)) => (name, Some(listener)),
             Err(error) => {
                 log::info!(
-                    "programs that do not see {} are not served: {error}",
+                    "programs that cannot access {} are not served: {error}",
                     kinject_escape::path(path)
                 );
                 (Vec::new(), None)
@@ -55,7 +55,7 @@ impl ControlSockets {
     }
 }
 
-/// Listens at a name that nobody can guess, so that nobody is there first.
+/// Listens at an abstract name that cannot be guessed, so that no other process has bound it.
 fn bind_name(token: Token) -> io::Result<(Vec<u8>, ControlListener)> {
     let name = [b"kinject-".as_slice(), &token::random()?].concat();
     let listener = ControlListener::bind(&SocketAddrUnix::new_abstract_name(&name)?, token)?;
@@ -67,12 +67,12 @@ pub(crate) struct ControlListener {
     socket: AsyncFd<OwnedFd>,
     user: Uid,
     token: Token,
-    /// Whom a refusal was logged of: everybody sees the name, and may call as often as they like.
+    /// The users whose refusal was logged: every user sees the name and may call any number of times.
     refused: RefCell<BTreeSet<u32>>,
 }
 
-/// Refusals of more users than this are not logged.
-const MOST_REFUSED: usize = 16;
+/// Refusals are logged for at most so many users.
+const MAX_LOGGED_USERS: usize = 16;
 
 impl ControlListener {
     fn bind(address: &SocketAddrUnix, token: Token) -> io::Result<Self> {
@@ -99,7 +99,7 @@ impl ControlListener {
             match self.try_accept().await {
                 Ok(Some(conversation)) => return conversation,
                 Ok(None) => {}
-                // out of descriptors or memory: what is open now has to end before more can be served
+                // out of descriptors or memory: open calls have to end before more can be served
                 Err(error) => {
                     log::warn!("cannot accept a call: {error}");
                     tokio::time::sleep(Duration::from_millis(50)).await;
@@ -123,7 +123,7 @@ impl ControlListener {
         let caller = sockopt::socket_peercred(&socket)?.uid;
         if caller != self.user {
             let mut refused = self.refused.borrow_mut();
-            if refused.len() < MOST_REFUSED && refused.insert(caller.as_raw()) {
+            if refused.len() < MAX_LOGGED_USERS && refused.insert(caller.as_raw()) {
                 log::warn!("refused a call of user {}", caller.as_raw());
             }
             return Ok(None);

@@ -1,4 +1,4 @@
-//! The session's control sockets: where the preloaded library asks.
+//! The session's control sockets, at which the preloaded library sends its calls.
 
 mod conversation;
 pub(crate) mod dispatch;

@@ -1,4 +1,4 @@
-//! The token that a session's programs know and nobody else does.
+//! The session's token, which only its programs have.
 
 use kinject_protocol::control::{TOKEN_LENGTH, Token};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -9,18 +9,18 @@ use subtle::ConstantTimeEq;
 pub(super) fn random() -> io::Result<Token> {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut bits = [0_u8; TOKEN_LENGTH / 2];
-    // so few come at once, or not at all (getrandom(2))
+    // so few bytes are returned completely or not at all (getrandom(2))
     getrandom(&mut bits, GetRandomFlags::empty())?;
     let mut token = [0; TOKEN_LENGTH];
-    for (place, byte) in token.chunks_exact_mut(2).zip(bits) {
-        place.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    for (digits, byte) in token.chunks_exact_mut(2).zip(bits) {
+        digits.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
     }
     Ok(token)
 }
 
-/// Whether what a caller shows is the token. How long that takes tells nothing of how much of it is right.
-pub(super) fn is_right(shown: &[u8], token: &Token) -> bool {
-    shown.ct_eq(token).into()
+/// Whether the bytes that a caller presents are the token. The comparison takes constant time.
+pub(super) fn is_right(presented: &[u8], token: &Token) -> bool {
+    presented.ct_eq(token).into()
 }
 
 #[cfg(test)]
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_tokens_are_the_same_and_each_is_right_for_itself_alone() {
+    fn random_tokens_differ_and_match_only_themselves() {
         let (one, other) = (random().unwrap(), random().unwrap());
         assert_ne!(one, other);
         assert!(one.iter().all(u8::is_ascii_hexdigit));

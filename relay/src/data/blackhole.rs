@@ -1,4 +1,4 @@
-//! The sockets at loopback ports that programs' sockets are connected to.
+//! Listeners on loopback that drop SYNs, to which programs' sockets connect.
 
 use super::program::ProgramSocket;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
@@ -7,15 +7,15 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use tokio::net::TcpStream;
 
-/// A listening socket that swallows SYNs.
-pub(crate) struct BlackHole {
+/// A listening socket that drops packets below a hop limit, and with 255 the SYNs of ordinary sockets.
+pub(crate) struct BlackholeListener {
     pub(super) listener: OwnedFd,
     pub(super) address: SocketAddr,
 }
 
-impl BlackHole {
-    /// Listens at `address`, a port of the kernel's choice, for packets with at least `hops` hops left.
-    pub(super) fn open(address: SocketAddr, hops: u8) -> io::Result<Self> {
+impl BlackholeListener {
+    /// Listens at `address`, at a port of the kernel's choice if it has none, for packets with at least this hop limit.
+    pub(super) fn bind(address: SocketAddr, hop_limit: u8) -> io::Result<Self> {
         let family = if address.is_ipv4() {
             AddressFamily::INET
         } else {
@@ -25,27 +25,28 @@ impl BlackHole {
         share_port(&listener)?;
         rustix::net::bind(&listener, &address)?;
         let address = SocketAddr::try_from(rustix::net::getsockname(&listener)?)?;
-        let hole = Self { listener, address };
-        hole.demand_hops(hops)?;
-        rustix::net::listen(&hole.listener, 16)?;
-        Ok(hole)
+        let blackhole = Self { listener, address };
+        blackhole.set_min_hop_limit(hop_limit)?;
+        rustix::net::listen(&blackhole.listener, 16)?;
+        Ok(blackhole)
     }
 
-    pub(super) fn demand_hops(&self, hops: u8) -> io::Result<()> {
+    /// Accepts only packets with at least this hop limit from now on.
+    pub(super) fn set_min_hop_limit(&self, hop_limit: u8) -> io::Result<()> {
         let (level, option) = if self.address.is_ipv4() {
             (libc::IPPROTO_IP, libc::IP_MINTTL)
         } else {
             (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT)
         };
-        let hops = libc::c_int::from(hops);
+        let hop_limit = libc::c_int::from(hop_limit);
         // SAFETY: the option reads one int, of which address and size are given
         let result = unsafe {
             libc::setsockopt(
                 self.listener.as_raw_fd(),
                 level,
                 option,
-                (&raw const hops).cast(),
-                size_of_val(&hops) as libc::socklen_t,
+                (&raw const hop_limit).cast(),
+                size_of_val(&hop_limit) as libc::socklen_t,
             )
         };
         if result == 0 {
@@ -55,7 +56,7 @@ impl BlackHole {
         }
     }
 
-    /// The hole's address as the program's socket can connect to it.
+    /// The listener's address in the family of the program's socket.
     pub(super) fn address_for(&self, program: &ProgramSocket) -> SocketAddr {
         match self.address {
             SocketAddr::V4(v4) if program.v6 => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
@@ -68,7 +69,7 @@ impl BlackHole {
     }
 }
 
-/// Takes the program's own connection from the queue and closes every stranger's.
+/// Accepts the program's own connection and closes all others.
 pub(super) fn accept_from(listener: &OwnedFd, program: &ProgramSocket) -> io::Result<TcpStream> {
     let expected = program.local_address()?;
     loop {
@@ -93,7 +94,7 @@ pub(super) fn tcp_socket(family: AddressFamily) -> io::Result<OwnedFd> {
     )?)
 }
 
-/// Lets a hole and the data sockets that open from it use one port; the kernel allows it to one user only.
+/// Lets a blackhole listener and data sockets share one port, which the kernel allows to sockets of one user only.
 pub(super) fn share_port(socket: &OwnedFd) -> io::Result<()> {
     Ok(sockopt::set_socket_reuseport(socket, true)?)
 }

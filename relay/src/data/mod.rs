@@ -1,8 +1,8 @@
-//! The sockets through which a program's bytes reach the relay.
+//! The loopback connections between programs and the relay.
 //!
-//! A program's TCP socket stays the program's own. The relay holds a duplicate of it for as long as the connect is
-//! under way, and makes its other end on loopback: see [`ports`] for how a connect stays in progress until the far
-//! end has answered, and [`crate::socket_watch::connecting`] for how the relay notices that a program gave up
+//! The program keeps its TCP socket. The relay holds a duplicate of it while the connect is in progress, and connects
+//! it to a socket of its own on loopback: see [`ports`] for how a connect stays in progress until the target has
+//! answered, and [`crate::socket_watch::connecting`] for how the relay detects that a program has closed its socket
 //! meanwhile.
 
 mod blackhole;

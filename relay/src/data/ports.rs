@@ -1,14 +1,15 @@
-//! Loopback ports at which a program's connect stays in progress until the far end has answered.
+//! Loopback ports at which a program's connect stays in progress until the target has answered.
 //!
-//! A [`BlackHole`] is a listening socket that drops every SYN, because it demands a hop limit that no local packet
-//! carries (ip(7) `IP_MINTTL`, `IPV6_MINHOPCOUNT`). A program's socket that connects to it is in `SYN_SENT`, with
-//! all that this means to poll(2), signals and time-outs. When the far end has answered, the relay binds a second
-//! socket to the hole's address and connects it to the program's port: a TCP simultaneous open (RFC 9293, 3.5), after
-//! which both are established and the second socket carries the data. When the far end refused, a shutdown of the
-//! duplicate wakes the program. That leaves `ECONNRESET` on its socket, and there is no better way that an ordinary user may
-//! go: a second connect of the duplicate, to a closed port, leaves `ECONNREFUSED`, but the program wakes between the two and
-//! may see either, or no error at all. A second shutdown of a socket that is closed by then does what the kernel does for a
-//! refusal: nothing comes from it any more. No socket of the relay ever accepts a stranger.
+//! A [`BlackholeListener`] is a listening socket that drops every SYN, because it requires a hop limit that no local
+//! packet has (ip(7) `IP_MINTTL`, `IPV6_MINHOPCOUNT`). A program's socket that connects to it is in `SYN_SENT`, so
+//! poll(2), signals and time-outs work as for any connect in progress. When the target has answered, the relay binds a
+//! second socket to the listener's address and connects it to the program's port: a TCP simultaneous open (RFC 9293,
+//! 3.5), after which both are established and the second socket carries the data. When the target refused, a shutdown
+//! of the duplicate wakes the program. That leaves `ECONNRESET` on its socket. An ordinary user has no better method: a
+//! second connect of the duplicate, to a closed port, leaves `ECONNREFUSED`, but the program wakes between the two and
+//! may see either, or no error at all. A second shutdown, of the socket that is closed by then, has the effect of the
+//! kernel's own refusal: reading returns the end of the stream. The relay closes every other connection that reaches
+//! one of these sockets.
 //!
 //! ```text
 //!            begin                    finish
@@ -17,14 +18,15 @@
 //!                        └──────────────────────▶ CLOSED, ECONNRESET
 //! ```
 //!
-//! A socket for which a simultaneous open is not ([`ProgramSocket::needs_lift`]) connects to a hole of its own, which begins to
-//! listen when the far end has answered: the program's next SYN, up to a second and more away, reaches it.
+//! A socket that cannot use a simultaneous open ([`ProgramSocket::needs_listener`]) connects to a blackhole listener of
+//! its own, whose hop limit is lifted when the target has answered. The program's next SYN, a second or more later, is
+//! accepted.
 //!
-//! [`DataPorts::open`] tries all this with sockets of its own. On a machine that does not do it there is no session: a connect
-//! that is said to be done before the far end has answered would tell programs what is not true. Where IPv6 alone does not do it,
-//! sockets of IPv6 alone fail with `EADDRNOTAVAIL`.
+//! [`DataPorts::open`] tries all this with sockets of its own. On a machine where it fails, the session does not start:
+//! a connect that succeeds before the target has answered would be wrong. If it fails only for IPv6, sockets that are
+//! IPv6-only fail with `EADDRNOTAVAIL`.
 
-use super::blackhole::{BlackHole, accept_from, share_port, tcp_socket};
+use super::blackhole::{BlackholeListener, accept_from, share_port, tcp_socket};
 use super::program::ProgramSocket;
 use super::unsuited::Unsuited;
 use crate::{log, readiness};
@@ -35,47 +37,49 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// How long a lifted hole waits for the program's next SYN: the kernel doubles its pause from one second on.
-const LIFT_PATIENCE: Duration = Duration::from_secs(70);
+/// How long an own listener waits for the program's next SYN: the kernel doubles its interval, starting at one second.
+const NEXT_SYN_TIMEOUT: Duration = Duration::from_secs(70);
 
-/// How long a simultaneous open may take when it is tried: it needs no timer, so a moment is enough.
-const TRIAL_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the trial of a simultaneous open may take; it needs no timer of the kernel.
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The session's holes, one for each address family.
+/// The session's blackhole listeners, one for each address family.
 pub(crate) struct DataPorts {
-    v4: BlackHole,
-    v6: Option<BlackHole>,
+    v4: BlackholeListener,
+    v6: Option<BlackholeListener>,
 }
 
-/// A connect that is under way on a program's socket.
+/// A connect in progress on a program's socket.
 pub(crate) enum Pending {
-    /// In `SYN_SENT` towards a shared hole, with the other end in hand.
-    BlackHole(OtherEnd),
-    /// In `SYN_SENT` towards a hole of its own.
-    OwnHole(BlackHole),
-    /// Established already: the socket's own hop limit reaches through the hole.
+    /// In `SYN_SENT` towards a shared listener; the relay's socket for the simultaneous open is ready.
+    SimultaneousOpen(RelayEnd),
+    /// In `SYN_SENT` towards a listener of its own.
+    OwnListener(BlackholeListener),
+    /// Established already: the socket's own hop limit is as high as the listener requires.
     Established(TcpStream),
 }
 
 impl DataPorts {
-    /// Opens the holes at an address that is the session's own and tries what this machine can do.
+    /// Binds the listeners at the session's own address and tries whether this machine supports them.
     pub(crate) async fn open(address: Ipv4Addr) -> Result<Self, Unsuited> {
-        let v4 = BlackHole::open(SocketAddr::new(address.into(), 0), 255).map_err(Unsuited::NoHole)?;
-        let v6 = BlackHole::open(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0), 255);
+        let v4 = BlackholeListener::bind(SocketAddr::new(address.into(), 0), 255)
+            .map_err(Unsuited::NoBlackhole)?;
+        let v6 = BlackholeListener::bind(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 0), 255);
         let v6 = v6.inspect_err(|error| log::info!("sockets of IPv6 alone are not carried: {error}"));
         let mut ports = Self { v4, v6: v6.ok() };
         ports.try_out(AddressFamily::INET).await?;
         if ports.v6.is_some()
             && let Err(unsuited) = ports.try_out(AddressFamily::INET6).await
         {
-            // few programs have such sockets, and all others are served
+            // few programs have IPv6-only sockets, and all other sockets are served
             log::info!("sockets of IPv6 alone are not carried: {unsuited}");
             ports.v6 = None;
         }
         Ok(ports)
     }
 
-    /// Connects a socket of the relay's own through a hole: it must stay in progress, then be established.
+    /// Connects a socket of the relay's own: the connect must stay in progress, then be established by
+    /// [`Self::finish`].
     async fn try_out(&self, family: AddressFamily) -> Result<(), Unsuited> {
         let begun = async || {
             let socket = tcp_socket(family)?;
@@ -86,18 +90,18 @@ impl DataPorts {
             let pending = self.begin(&program)?;
             io::Result::Ok((program, pending))
         };
-        let (program, pending) = begun().await.map_err(Unsuited::NoHole)?;
+        let (program, pending) = begun().await.map_err(Unsuited::NoBlackhole)?;
         if matches!(pending, Pending::Established(_)) {
-            return Err(Unsuited::hole_let_through(family));
+            return Err(Unsuited::accepted_by_blackhole(family));
         }
-        let finished = tokio::time::timeout(TRIAL_PATIENCE, self.finish(pending, &program)).await;
+        let finished = tokio::time::timeout(TRIAL_TIMEOUT, self.finish(pending, &program)).await;
         match finished.map_err(io::Error::from).flatten() {
             Ok(_) => Ok(()),
             Err(error) => Err(Unsuited::NoSimultaneousOpen(error)),
         }
     }
 
-    fn hole_for(&self, program: &ProgramSocket) -> io::Result<&BlackHole> {
+    fn blackhole_for(&self, program: &ProgramSocket) -> io::Result<&BlackholeListener> {
         if program.only_v6 {
             self.v6
                 .as_ref()
@@ -109,32 +113,32 @@ impl DataPorts {
 
     /// Puts the program's socket into `SYN_SENT`.
     pub(crate) fn begin(&self, program: &ProgramSocket) -> io::Result<Pending> {
-        let shared = self.hole_for(program)?;
-        if program.needs_lift {
-            let own = BlackHole::open(SocketAddr::new(shared.address.ip(), 0), 255)?;
+        let shared = self.blackhole_for(program)?;
+        if program.needs_listener {
+            let own = BlackholeListener::bind(SocketAddr::new(shared.address.ip(), 0), 255)?;
             program.start_connect(own.address_for(program))?;
             return match program.is_connecting()? {
-                true => Ok(Pending::OwnHole(own)),
+                true => Ok(Pending::OwnListener(own)),
                 false => Ok(Pending::Established(own.accept_from(program)?)),
             };
         }
         program.start_connect(shared.address_for(program))?;
         match program.is_connecting()? {
-            true => Ok(Pending::BlackHole(OtherEnd::make(shared, program)?)),
+            true => Ok(Pending::SimultaneousOpen(RelayEnd::prepare(shared, program)?)),
             false => Ok(Pending::Established(shared.accept_from(program)?)),
         }
     }
 
-    /// Establishes a pending connect; the returned socket is the relay's end.
+    /// Establishes a pending connect; returns the relay's end.
     pub(crate) async fn finish(&self, pending: Pending, program: &ProgramSocket) -> io::Result<TcpStream> {
         match pending {
-            Pending::BlackHole(other_end) if program.is_connecting()? => other_end.open().await,
-            // through the hole by its own hop limit, or given up
-            Pending::BlackHole(_) => self.hole_for(program)?.accept_from(program),
-            Pending::OwnHole(hole) => {
-                hole.demand_hops(0)?;
-                let listener = readiness::watch(hole.listener)?;
-                tokio::time::timeout(LIFT_PATIENCE, async {
+            Pending::SimultaneousOpen(relay_end) if program.is_connecting()? => relay_end.connect().await,
+            // accepted by the listener because of its own hop limit, or closed by the program
+            Pending::SimultaneousOpen(_) => self.blackhole_for(program)?.accept_from(program),
+            Pending::OwnListener(own) => {
+                own.set_min_hop_limit(0)?;
+                let listener = readiness::watch(own.listener)?;
+                tokio::time::timeout(NEXT_SYN_TIMEOUT, async {
                     loop {
                         let mut ready = listener.readable().await?;
                         match accept_from(listener.get_ref(), program) {
@@ -149,38 +153,39 @@ impl DataPorts {
         }
     }
 
-    /// Whether a connect may be put in progress before it has to be, because [`Self::finish`] takes no longer than
-    /// [`Self::connect_now`] and a refusal leaves no trace.
+    /// Whether a connect may be put in progress before the target's answer is known: [`Self::finish`] takes no longer
+    /// than [`Self::connect_now`], and a refusal can be undone.
     pub(crate) fn begins_early(&self, program: &ProgramSocket) -> bool {
-        !program.needs_lift
+        !program.needs_listener
     }
 
-    /// Connects a program's socket whose far end has answered already, and which nothing was done to yet.
+    /// Connects a program's unused socket after the target has answered.
     pub(crate) async fn connect_now(&self, program: &ProgramSocket) -> io::Result<TcpStream> {
-        if program.needs_lift {
+        if program.needs_listener {
             self.connect_through_listener(program)
         } else {
             self.finish(self.begin(program)?, program).await
         }
     }
 
-    /// Connects at once through a listener that lives for this one connect and takes nobody else.
+    /// Connects at once through a listener that is used for this connect only and closes all other connections.
     fn connect_through_listener(&self, program: &ProgramSocket) -> io::Result<TcpStream> {
-        let hole = BlackHole::open(SocketAddr::new(self.hole_for(program)?.address.ip(), 0), 0)?;
-        program.start_connect(hole.address_for(program))?;
-        hole.accept_from(program)
+        let listener =
+            BlackholeListener::bind(SocketAddr::new(self.blackhole_for(program)?.address.ip(), 0), 0)?;
+        program.start_connect(listener.address_for(program))?;
+        listener.accept_from(program)
     }
 }
 
-/// The relay's end of a connect that is under way: all that can be done before the far end has answered is done.
-pub(crate) struct OtherEnd {
+/// The relay's socket for a simultaneous open, prepared as far as possible before the target's answer.
+pub(crate) struct RelayEnd {
     socket: OwnedFd,
     program: SocketAddr,
 }
 
-impl OtherEnd {
-    /// A socket at the hole's address, for the program whose socket is in `SYN_SENT` towards it.
-    fn make(hole: &BlackHole, program: &ProgramSocket) -> io::Result<Self> {
+impl RelayEnd {
+    /// A socket at the listener's address, for the program whose socket is in `SYN_SENT` towards it.
+    fn prepare(blackhole: &BlackholeListener, program: &ProgramSocket) -> io::Result<Self> {
         let program = program.local_address()?;
         let family = if program.is_ipv4() {
             AddressFamily::INET
@@ -189,20 +194,20 @@ impl OtherEnd {
         };
         let socket = tcp_socket(family)?;
         share_port(&socket)?;
-        rustix::net::bind(&socket, &hole.address)?;
-        // what comes through the tunnel was gathered by its sender, if at all
+        rustix::net::bind(&socket, &blackhole.address)?;
+        // the sender's own kernel has applied Nagle's algorithm, if at all
         sockopt::set_tcp_nodelay(&socket, true)?;
-        // a program that closed and whose far end never does would be remembered for ever
+        // otherwise a connection whose program has closed and whose target never closes would stay for ever
         kinject_tunnel::splice::keep_alive(&socket)?;
         Ok(Self { socket, program })
     }
 
-    /// Opens the connection from this side, too.
-    async fn open(self) -> io::Result<TcpStream> {
+    /// Connects from the relay's side, which completes the simultaneous open.
+    async fn connect(self) -> io::Result<TcpStream> {
         let Self { socket, program } = self;
         let established = match rustix::net::connect(&socket, &program) {
             Ok(()) => true,
-            // the handshake is over when the call that began it returns; asking again costs less than epoll
+            // on loopback the handshake is complete when connect(2) returns; a second call costs less than epoll
             Err(rustix::io::Errno::INPROGRESS) => rustix::net::connect(&socket, &program).is_ok(),
             Err(error) => return Err(error.into()),
         };
@@ -243,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_stays_in_progress_and_then_carries_data() {
+    fn connect_stays_in_progress_until_finished_and_then_carries_data() {
         runtime().block_on(async {
             let ports = DataPorts::open(ADDRESS).await.unwrap();
             for family in [AddressFamily::INET, AddressFamily::INET6] {
@@ -279,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_v6only_socket_has_no_address_to_connect_from_where_v6_loopback_does_not_work() {
+    fn v6only_socket_without_v6_loopback_fails_with_eaddrnotavail() {
         runtime().block_on(async {
             let mut ports = DataPorts::open(ADDRESS).await.unwrap();
             ports.v6 = None;
@@ -292,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_connect_wakes_the_program_with_a_reset() {
+    fn cancelled_connect_wakes_the_program_with_econnreset() {
         runtime().block_on(async {
             let ports = DataPorts::open(ADDRESS).await.unwrap();
             let (theirs, program) = program(AddressFamily::INET);
@@ -304,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_that_the_program_has_left_for_another_is_not_cancelled() {
+    fn connect_replaced_by_another_is_not_cancelled() {
         runtime().block_on(async {
             let ports = DataPorts::open(ADDRESS).await.unwrap();
             let (theirs, program) = program(AddressFamily::INET);
@@ -321,23 +326,23 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_whose_packets_reach_through_the_hole_is_taken_and_a_stranger_is_not() {
+    fn socket_with_hop_limit_255_is_accepted_and_a_stranger_is_closed() {
         runtime().block_on(async {
             let ports = DataPorts::open(ADDRESS).await.unwrap();
-            let stranger = tcp_socket(AddressFamily::INET).unwrap();
-            sockopt::set_ip_ttl(&stranger, 255).unwrap();
-            rustix::net::connect(&stranger, &ports.v4.address).ok();
+            let other_process = tcp_socket(AddressFamily::INET).unwrap();
+            sockopt::set_ip_ttl(&other_process, 255).unwrap();
+            rustix::net::connect(&other_process, &ports.v4.address).ok();
             let socket = tcp_socket(AddressFamily::INET).unwrap();
             sockopt::set_ip_ttl(&socket, 255).unwrap();
             let program = ProgramSocket::inspect(socket).unwrap();
             let Pending::Established(stream) = ports.begin(&program).unwrap() else {
-                panic!("a hop limit of 255 must reach through the hole");
+                panic!("a hop limit of 255 must be accepted");
             };
             assert_eq!(stream.peer_addr().unwrap(), program.local_address().unwrap());
         });
     }
 
-    /// A socket of Multipath TCP; none where the kernel has no such thing.
+    /// A socket of Multipath TCP; none if the kernel does not support it.
     fn multipath() -> Option<OwnedFd> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let made = rustix::net::socket_with(
@@ -355,8 +360,9 @@ mod tests {
         made.inspect_err(note).ok()
     }
 
-    /// In progress until the far end has answered, then established at the next attempt; at once where it has.
-    async fn is_connected_by_a_lifted_hole(make: impl Fn() -> (OwnedFd, ProgramSocket)) {
+    /// Checks that the socket stays in progress until the target has answered and is established by the next SYN, and
+    /// that it is connected at once if the target has answered before.
+    async fn connects_by_an_ordinary_handshake(make: impl Fn() -> (OwnedFd, ProgramSocket)) {
         let ports = DataPorts::open(ADDRESS).await.unwrap();
         for has_answered in [false, true] {
             let (theirs, program) = make();
@@ -379,11 +385,11 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_of_multipath_tcp_is_connected_by_a_lifted_hole() {
+    fn multipath_tcp_socket_is_connected_by_an_ordinary_handshake() {
         if multipath().is_none() {
             return;
         }
-        runtime().block_on(is_connected_by_a_lifted_hole(|| {
+        runtime().block_on(connects_by_an_ordinary_handshake(|| {
             let socket = multipath().unwrap();
             let program = ProgramSocket::inspect(socket.try_clone().unwrap()).unwrap();
             (socket, program)
@@ -391,13 +397,13 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_was_shut_down_before_is_connected_without_a_word_of_that_to_its_peer() {
-        runtime().block_on(is_connected_by_a_lifted_hole(|| {
+    fn socket_shut_down_before_connect_is_connected_by_an_ordinary_handshake() {
+        runtime().block_on(connects_by_an_ordinary_handshake(|| {
             let socket = tcp_socket(AddressFamily::INET).unwrap();
             let refused = rustix::net::shutdown(&socket, rustix::net::Shutdown::Write);
             assert_eq!(refused, Err(rustix::io::Errno::NOTCONN));
             let mut program = ProgramSocket::inspect(socket.try_clone().unwrap()).unwrap();
-            program.needs_lift = true;
+            program.needs_listener = true;
             (socket, program)
         }));
     }

@@ -1,4 +1,4 @@
-//! A duplicate of the program's socket, handed over for the time of one connect.
+//! A duplicate of the program's TCP socket, for the time of one connect.
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -10,30 +10,31 @@ use std::os::fd::{AsRawFd, OwnedFd};
 /// `TCP_SYN_SENT` of the kernel's `enum` in `net/tcp_states.h`, as tcp(7)'s `TCP_INFO` reports it.
 const SYN_SENT: u8 = 2;
 
-/// `TCP_CLOSE`, likewise: neither connected nor listening nor on the way there.
+/// `TCP_CLOSE`, likewise: neither connected nor connecting nor listening.
 const CLOSE: u8 = 7;
 
 /// IPPROTO_MPTCP, which RFC 8684 sockets report as their protocol.
 const MPTCP: u32 = 262;
 
-/// The program's socket. Every duplicate shares one open file description, so its flags are the program's flags.
+/// The program's socket. All duplicates share one open file description, so its flags are the program's flags.
 pub(crate) struct ProgramSocket {
     fd: OwnedFd,
-    /// `SO_COOKIE`, the same for every duplicate and for the life of the socket.
+    /// `SO_COOKIE`, the same for all duplicates and for the socket's lifetime.
     pub(crate) cookie: u64,
     /// Whether the program made it non-blocking.
     pub(crate) nonblocking: bool,
-    /// Whether it can only speak with IPv6 loopback, because it is bound to an IPv6 address or set to `IPV6_V6ONLY`.
+    /// Whether it reaches only IPv6 loopback, because it is bound to an IPv6 address or set to `IPV6_V6ONLY`.
     pub(crate) only_v6: bool,
     /// Whether it is an `AF_INET6` socket.
     pub(crate) v6: bool,
-    /// Whether the ordinary handshake alone is for it, and a simultaneous open is not: it speaks Multipath TCP, whose sockets
-    /// never become writable by one, or it was shut down before, which its end of one would tell the other.
-    pub(crate) needs_lift: bool,
+    /// Whether it needs an ordinary handshake with a listener, since a simultaneous open fails: it is a Multipath TCP
+    /// socket, which never becomes writable by one, or it was shut down before, for which its side of one would send
+    /// FIN.
+    pub(crate) needs_listener: bool,
 }
 
 impl ProgramSocket {
-    /// Looks at a descriptor that came over the control socket; fails for anything that is not a TCP socket.
+    /// Inspects a descriptor from the control socket; fails if it is not a TCP socket.
     pub(crate) fn inspect(fd: OwnedFd) -> io::Result<Self> {
         let not_tcp = || io::Error::new(io::ErrorKind::InvalidInput, "not a TCP socket");
         let v6 = match sockopt::socket_domain(&fd)? {
@@ -59,7 +60,7 @@ impl ProgramSocket {
             nonblocking: rustix::fs::fcntl_getfl(&fd)?.contains(OFlags::NONBLOCK),
             only_v6,
             v6,
-            needs_lift: mptcp,
+            needs_listener: mptcp,
             fd,
         })
     }
@@ -69,10 +70,10 @@ impl ProgramSocket {
         Ok(rustix::fs::fstat(&self.fd)?.st_ino)
     }
 
-    /// Starts a connect without waiting for it; [`Self::is_connecting`] tells what came of it. A socket that another thread of
-    /// the program has connected meanwhile, or is about to, is left to that (`EALREADY`).
+    /// Starts a connect without waiting for it; [`Self::is_connecting`] returns whether it is in progress. Fails with
+    /// `EALREADY` if another thread of the program has connected the socket meanwhile, or is connecting it.
     ///
-    /// A blocking socket is made non-blocking for the length of the call only.
+    /// A blocking socket is made non-blocking only for the duration of the call.
     pub(crate) fn start_connect(&self, address: SocketAddr) -> io::Result<()> {
         if self.state()? != CLOSE {
             return Err(Errno::ALREADY.into());
@@ -93,7 +94,7 @@ impl ProgramSocket {
         }
     }
 
-    /// Whether its connect is under way.
+    /// Whether its connect is in progress.
     pub(crate) fn is_connecting(&self) -> io::Result<bool> {
         Ok(self.state()? == SYN_SENT)
     }
@@ -118,62 +119,62 @@ impl ProgramSocket {
         }
     }
 
-    /// Its own address; an IPv4 one as IPv4 also where the socket shows it mapped.
+    /// Its own address; a mapped IPv4 address as IPv4.
     pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
         let address = local_address(&self.fd)?;
         Ok(SocketAddr::new(address.ip().to_canonical(), address.port()))
     }
 
-    /// Binds it to an IPv4 address, unless it is bound already: the kernel would choose another one on loopback.
+    /// Binds it to an IPv4 address, unless it is bound already: the kernel would choose another loopback address.
     pub(crate) fn bind_at(&self, ip: IpAddr) -> io::Result<()> {
         if self.is_bound()? {
             return Ok(());
         }
-        self.take_mapped_addresses()?;
+        self.allow_mapped_addresses()?;
         let ip = match ip {
             IpAddr::V4(v4) if self.v6 => v4.to_ipv6_mapped().into(),
             ip => ip,
         };
         match rustix::net::bind(&self.fd, &SocketAddr::new(ip, 0)) {
-            // to a port of all addresses, which its program chose
+            // the program has bound it to a port of all addresses
             Err(Errno::INVAL) => Ok(()),
             bound => Ok(bound?),
         }
     }
 
-    /// Lets it connect to mapped IPv4 addresses, if it is an IPv6 socket.
-    pub(crate) fn take_mapped_addresses(&self) -> io::Result<()> {
+    /// Allows connects to mapped IPv4 addresses, if it is an IPv6 socket.
+    pub(crate) fn allow_mapped_addresses(&self) -> io::Result<()> {
         if !self.v6 {
             return Ok(());
         }
         match sockopt::set_ipv6_v6only(&self.fd, false) {
-            // its program has bound it to a port
+            // the program has bound it to a port
             Err(Errno::INVAL) => Ok(()),
             set => Ok(set?),
         }
     }
 
-    /// Whether it has an address. The port alone says nothing: the kernel shows the one of a connect that failed.
+    /// Whether it is bound to an address. The port does not show that: the kernel keeps the port of a failed connect.
     fn is_bound(&self) -> io::Result<bool> {
         Ok(!local_address(&self.fd)?.ip().to_canonical().is_unspecified())
     }
 
-    /// Takes the socket's pending error away, as connect(2) does when it reports one.
+    /// Clears the socket's pending error, as connect(2) does when it reports one.
     pub(crate) fn clear_error(&self) -> io::Result<()> {
-        let _told_in_our_words = sockopt::socket_error(&self.fd)?;
+        let _reported_as_our_failure = sockopt::socket_error(&self.fd)?;
         Ok(())
     }
 
-    /// Takes back a connect that is under way and that the program does not know of: the socket is as new
-    /// (connect(2), `AF_UNSPEC`).
+    /// Undoes a connect in progress that the program has not been told of: the socket is as new (connect(2),
+    /// `AF_UNSPEC`).
     pub(crate) fn withdraw(&self) -> io::Result<()> {
         rustix::net::connect_unspec(&self.fd)?;
-        // the kernel leaves ECONNRESET behind
+        // the kernel leaves ECONNRESET on the socket
         self.clear_error()
     }
 
-    /// Ends a connect that is under way: the program wakes with `ECONNRESET`. Without one, which this says by false, the
-    /// socket is at something of the program's own.
+    /// Cancels a connect in progress: the program wakes with `ECONNRESET`. Returns false if there is none, because the
+    /// program has used the socket otherwise.
     pub(crate) fn cancel(&self) -> io::Result<bool> {
         if !self.is_connecting()? {
             return Ok(false);
@@ -182,11 +183,11 @@ impl ProgramSocket {
         Ok(true)
     }
 
-    /// Makes a connect that was cancelled look as the kernel leaves one that was refused: nothing comes or goes any more, which
-    /// reading tells as the end.
+    /// Puts the socket of a cancelled connect into the state after a refusal by the kernel: reading returns the end of
+    /// the stream, writing fails.
     pub(crate) fn seal(&self) -> io::Result<()> {
         match rustix::net::shutdown(&self.fd, rustix::net::Shutdown::Both) {
-            // it says so, and does it all the same
+            // shutdown(2) returns this error and has the effect all the same
             Err(Errno::NOTCONN) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -203,7 +204,7 @@ mod tests {
     use std::net::TcpListener;
 
     #[test]
-    fn a_socket_that_another_thread_connects_meanwhile_is_left_to_it() {
+    fn start_connect_on_a_connected_socket_returns_ealready() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let theirs = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let program = ProgramSocket::inspect(theirs.try_clone().unwrap().into()).unwrap();
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_that_the_program_changes_meanwhile_stay_changed() {
+    fn flags_changed_by_the_program_survive_start_connect() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let flags = rustix::net::SocketFlags::empty();
         let socket =

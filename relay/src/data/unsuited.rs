@@ -1,4 +1,4 @@
-//! What keeps a machine from holding programs' connects in progress, in words for its user.
+//! Why a machine cannot hold programs' connects in progress, as an error for its user.
 
 use crate::report::Failure;
 use rustix::net::AddressFamily;
@@ -7,23 +7,23 @@ use std::io;
 /// Why connects cannot be held in progress here.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unsuited {
-    /// There is no hole.
+    /// A blackhole listener cannot be bound.
     #[error("cannot listen on loopback for packets of a hop limit (IP_MINTTL): {0}")]
-    NoHole(#[source] io::Error),
-    /// A setting sends all packets with the highest hop limit, so that no hole holds them.
+    NoBlackhole(#[source] io::Error),
+    /// A setting gives all packets the highest hop limit, so that no listener drops them.
     #[error("cannot hold connects in progress: {0} is 255, and no hop limit is higher")]
     HighestHopLimit(&'static str),
-    /// The kernel takes the option that makes a hole, and does not heed it.
+    /// The kernel accepts the option of blackhole listeners, and ignores it.
     #[error("cannot hold connects in progress: the kernel does not heed {0} on loopback")]
     HopLimitIgnored(&'static str),
-    /// Connects can be held, and not ended.
+    /// Connects can be held in progress, and not established.
     #[error("cannot hold connects in progress: no simultaneous open of TCP on loopback: {0}")]
     NoSimultaneousOpen(#[source] io::Error),
 }
 
 impl Unsuited {
-    /// A hole let the packets of an ordinary socket through.
-    pub(super) fn hole_let_through(family: AddressFamily) -> Self {
+    /// A blackhole listener accepted the packets of an ordinary socket.
+    pub(super) fn accepted_by_blackhole(family: AddressFamily) -> Self {
         let (option, setting, file) = if family == AddressFamily::INET {
             (
                 "IP_MINTTL",
@@ -39,7 +39,7 @@ impl Unsuited {
         };
         match std::fs::read_to_string(file) {
             Ok(value) if value.trim() == "255" => Self::HighestHopLimit(setting),
-            // a kernel that does not show the setting may have it all the same
+            // a kernel that does not show the setting may still have it
             Ok(_) | Err(_) => Self::HopLimitIgnored(option),
         }
     }
@@ -48,7 +48,7 @@ impl Unsuited {
 impl From<Unsuited> for Failure {
     fn from(unsuited: Unsuited) -> Self {
         let hint = match &unsuited {
-            Unsuited::NoHole(_) => "check that the loopback interface is up: run `ip link show lo`".to_owned(),
+            Unsuited::NoBlackhole(_) => "check that the loopback interface is up: run `ip link show lo`".to_owned(),
             Unsuited::HighestHopLimit(setting) => {
                 format!("run `sysctl {setting}=64` as root, which is what kernels come with")
             }

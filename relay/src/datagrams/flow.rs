@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!            a datagram, or a stream that was opened ahead
-//!   resting ───────────────────────────────────────────────▶ carrying
+//!    idle   ───────────────────────────────────────────────▶ carrying
 //!      ▲                                                         │
-//!      └───── refused, idle, the tunnel lost, the agent gone ────┘
+//!      └─── refused, idle, tunnel lost, closed by the agent ─────┘
 //! ```
 //!
-//! The flow holds its port on loopback in both states: the program may send there at any time, and nobody else may
-//! ever receive what it sends.
+//! The flow keeps its loopback port bound in both states: the program may send there at any time, and no other process
+//! may receive what it sends.
 
 use super::program::ProgramDatagrams;
 use super::{icmp, names};
@@ -30,11 +30,11 @@ use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
-/// How long a stream may be idle, as at the agent.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a stream may be idle; the same as at the agent.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What waits in a socket while the relay is busy, as far as the machine allows.
-const BUFFER: usize = 4 * 1024 * 1024;
+/// Receive buffer of a socket, for datagrams that arrive while the relay is busy; the kernel's limit applies.
+const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 
 /// The stream of a flow, and the tunnel that it runs through.
 pub(super) struct Stream {
@@ -42,25 +42,25 @@ pub(super) struct Stream {
     stream: DatagramStream,
 }
 
-/// A flow's end at the relay.
+/// The relay's end of a flow.
 pub(super) struct Flow {
-    /// The program's socket.
+    /// `SO_COOKIE` of the program's socket.
     pub(super) cookie: u64,
     inode: u64,
     program: Cell<SocketAddr>,
-    /// Where the program's datagrams are meant to go.
+    /// The target of the program's datagrams.
     pub(super) target: SocketAddr,
-    /// Where they go on loopback.
+    /// The loopback address to which the program sends them.
     pub(super) address: SocketAddr,
     socket: UdpSocket,
     /// Whether the program's socket was connected to it.
     connected: Cell<bool>,
-    /// When a program was last told of it.
-    told: Cell<Instant>,
-    /// How often in a row the program's socket was not found.
+    /// When its address was last given to a program.
+    last_reported: Cell<Instant>,
+    /// How many times in a row the program's socket was not found.
     misses: Cell<u8>,
     ahead: RefCell<Option<Stream>>,
-    handed_over: Notify,
+    stream_set: Notify,
 }
 
 impl Flow {
@@ -72,10 +72,10 @@ impl Flow {
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
-        sockopt::set_socket_recv_buffer_size(&socket, BUFFER)?;
+        sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER)?;
         rustix::net::bind(&socket, &SocketAddr::new(ip, 0))?;
         rustix::net::connect(&socket, &program.address)?;
-        // what strangers sent before it was connected; the program does not know its port yet
+        // datagrams of other processes from before the connect; the program does not know the port yet
         discard(&socket)?;
         let socket = UdpSocket::from_std(socket.into())?;
         Ok(Self {
@@ -86,32 +86,33 @@ impl Flow {
             address: socket.local_addr()?,
             socket,
             connected: Cell::new(false),
-            told: Cell::new(Instant::now()),
+            last_reported: Cell::new(Instant::now()),
             misses: Cell::new(0),
             ahead: RefCell::default(),
-            handed_over: Notify::new(),
+            stream_set: Notify::new(),
         })
     }
 
-    /// Follows the program's socket, which got another port by dissolving its association (connect(2), `AF_UNSPEC`).
-    pub(super) fn follow(&self, program: &ProgramDatagrams) -> io::Result<()> {
-        self.told.set(Instant::now());
+    /// Connects the flow to the current address of the program's socket, whose port changes when it disconnects
+    /// (connect(2), `AF_UNSPEC`).
+    pub(super) fn update_program(&self, program: &ProgramDatagrams) -> io::Result<()> {
+        self.last_reported.set(Instant::now());
         if self.program.replace(program.address) != program.address {
             rustix::net::connect(&self.socket, &program.address)?;
         }
         Ok(())
     }
 
-    /// The program's socket is closed, and its port anybody's: what comes from there from now on is dropped, and so is
-    /// what the target still answers. What came before is carried.
-    pub(super) fn part(&self) -> io::Result<()> {
+    /// Detaches the flow from the program's socket, which is closed, so that its port may be reused: datagrams from
+    /// that port and answers of the target are dropped from now on. Datagrams that are queued are still carried.
+    pub(super) fn detach(&self) -> io::Result<()> {
         drop_all(&self.socket)?;
         self.connected.set(false);
-        // nobody but itself, whose datagrams it drops as well
+        // connected to itself, whose datagrams it drops as well
         Ok(rustix::net::connect(&self.socket, &self.address)?)
     }
 
-    /// The program's socket is connected to this flow, or not any more.
+    /// Sets whether the program's socket is connected to this flow.
     pub(super) fn set_connected(&self, connected: bool) {
         self.connected.set(connected);
     }
@@ -121,9 +122,9 @@ impl Flow {
         self.connected.get()
     }
 
-    /// Whether the program's socket is there; `peer` is the port that it is connected to.
-    pub(super) fn is_alive(&self, peer: Option<u16>) -> bool {
-        /// A table that changes while it is read may miss a line.
+    /// Whether the program's socket still exists; `peer` is the port to which it is connected, if it was found.
+    pub(super) fn has_open_socket(&self, peer: Option<u16>) -> bool {
+        /// A table that changes while it is read may lack a line.
         const MISSES: u8 = 2;
         match peer {
             Some(port) => {
@@ -142,19 +143,19 @@ impl Flow {
         self.inode
     }
 
-    /// Gives the flow a stream before its first datagram.
-    pub(super) fn hand_over(&self, stream: Stream) {
+    /// Gives the flow a stream that was opened before its first datagram.
+    pub(super) fn set_stream(&self, stream: Stream) {
         *self.ahead.borrow_mut() = Some(stream);
-        self.handed_over.notify_one();
+        self.stream_set.notify_one();
     }
 
-    /// Carries datagrams until nobody can know the flow's address any more.
+    /// Carries datagrams until no program can have the flow's address any more.
     pub(super) async fn run(&self, dialer: &Dialer, routes: &Routes, resolver: &Rc<Resolver>) {
         loop {
             let ahead = tokio::select! {
                 biased;
-                () = self.handed_over.notified() => self.ahead.borrow_mut().take(),
-                waiting = tokio::time::timeout(PATIENCE, self.socket.readable()) => match waiting {
+                () = self.stream_set.notified() => self.ahead.borrow_mut().take(),
+                waiting = tokio::time::timeout(IDLE_TIMEOUT, self.socket.readable()) => match waiting {
                     Ok(Ok(())) => None,
                     Err(_) if self.is_forgotten() => return,
                     Err(_) => continue,
@@ -162,7 +163,7 @@ impl Flow {
                 },
             };
             if ahead.is_none() && routes.is_name_server(self.target) {
-                names::answer(resolver, &self.socket, PATIENCE).await;
+                names::answer(resolver, &self.socket, IDLE_TIMEOUT).await;
                 continue;
             }
             let stream = match ahead {
@@ -176,7 +177,7 @@ impl Flow {
                     }
                 }
                 Err(error) => {
-                    self.refused(&error);
+                    self.report_refusal(&error);
                     if let Err(error) = discard(&self.socket) {
                         log::warn!("datagrams to {}: {error}", self.target);
                     }
@@ -185,44 +186,44 @@ impl Flow {
         }
     }
 
-    /// Carries until the stream ends; says whether the flow has ended with it.
+    /// Carries datagrams until the stream ends; returns whether the flow has ended with it.
     async fn carry(&self, dialer: &Dialer, up: &Rc<ActiveTunnel>, mut stream: DatagramStream) -> bool {
-        let end = carry(&self.socket, &mut stream, PATIENCE).await;
+        let end = carry(&self.socket, &mut stream, IDLE_TIMEOUT).await;
         log::debug!("datagrams to {}: {}", self.target, words::datagrams_end(&end));
         match end {
             DatagramsEnd::Idle => {
                 stream.finish();
                 return self.is_forgotten();
             }
-            DatagramsEnd::Refused(error) => self.refused(&error),
+            DatagramsEnd::Refused(error) => self.report_refusal(&error),
             DatagramsEnd::TunnelLost => dialer.lost(up).await,
-            // the program's socket is gone, or somewhere else by now
+            // the program's socket is closed, or connected elsewhere
             DatagramsEnd::SocketFailed(_) | DatagramsEnd::Finished => {}
         }
         false
     }
 
-    fn refused(&self, error: &DialError) {
+    fn report_refusal(&self, error: &DialError) {
         log::debug!("datagrams to {}: {error}", self.target);
         if !self.connected.get() || *error == DialError::TunnelLost {
-            // as in udp(7): only a connected socket is told
+            // as in udp(7): only a connected socket gets the error
             return;
         }
         if let Err(error) = icmp::send_port_unreachable(&self.socket, self.address, self.program.get()) {
             log::warn!(
-                "cannot tell a program that {} refuses datagrams: {error}",
+                "cannot report to a program that {} refuses datagrams: {error}",
                 self.target
             );
         }
     }
 
-    /// Whether no program may send to the flow's address from what it was told earlier.
+    /// Whether no program can have the flow's address any more.
     fn is_forgotten(&self) -> bool {
-        !self.connected.get() && self.told.get().elapsed() >= PATIENCE
+        !self.connected.get() && self.last_reported.get().elapsed() >= IDLE_TIMEOUT
     }
 }
 
-/// Asks the agent for a stream, as soon as there is an agent.
+/// Requests a stream from the agent, as soon as there is a tunnel.
 pub(super) async fn request(dialer: &Dialer, target: SocketAddr) -> Result<Stream, DialError> {
     let requested = dialer.dial(async |up| {
         let stream = up.tunnel.datagrams(target).await?;
@@ -235,13 +236,13 @@ pub(super) async fn request(dialer: &Dialer, target: SocketAddr) -> Result<Strea
 }
 
 impl Stream {
-    /// Waits until the agent has its socket, or says why not. Cancel-safe.
+    /// Waits until the agent has opened its socket, or returns why it could not. Cancel-safe.
     pub(super) async fn opened(&mut self) -> Result<(), DialError> {
         self.stream.opened().await
     }
 }
 
-/// Throws away what waits in a socket.
+/// Discards the datagrams that are queued in a socket.
 fn discard(socket: impl std::os::fd::AsFd) -> io::Result<()> {
     loop {
         match rustix::net::recv(&socket, &mut [0_u8; 1], RecvFlags::DONTWAIT) {
@@ -252,7 +253,7 @@ fn discard(socket: impl std::os::fd::AsFd) -> io::Result<()> {
     }
 }
 
-/// Has the kernel drop whatever comes to a socket from now on; what waits in it stays.
+/// Has the kernel drop all datagrams that arrive at a socket from now on; queued ones stay.
 fn drop_all(socket: &UdpSocket) -> io::Result<()> {
     let mut drop = libc::sock_filter {
         code: (libc::BPF_RET | libc::BPF_K) as u16,
@@ -285,7 +286,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_takes_the_port_of_a_closed_socket_is_not_the_program() {
+    async fn datagrams_from_the_reused_port_of_a_closed_socket_are_dropped() {
         for (ip, own) in [("127.0.0.1", "127.0.0.1:0"), ("::1", "[::1]:0")] {
             let program = std::net::UdpSocket::bind(own).unwrap();
             let address = program.local_addr().unwrap();
@@ -299,10 +300,10 @@ mod tests {
             drop(inspected);
             program.send_to(b"last words", flow.address).unwrap();
             drop(program);
-            flow.part().unwrap();
-            let stranger = std::net::UdpSocket::bind(address).unwrap();
-            stranger.set_nonblocking(true).unwrap();
-            stranger.send_to(b"stranger", flow.address).unwrap();
+            flow.detach().unwrap();
+            let other_process = std::net::UdpSocket::bind(address).unwrap();
+            other_process.set_nonblocking(true).unwrap();
+            other_process.send_to(b"stranger", flow.address).unwrap();
             flow.socket.readable().await.unwrap();
             let mut buffer = [0; 32];
             let length = flow.socket.try_recv(&mut buffer).unwrap();
@@ -310,7 +311,7 @@ mod tests {
             flow.socket.send(b"late answer").await.unwrap();
             let more = flow.socket.try_recv(&mut buffer).unwrap_err();
             assert_eq!(more.kind(), io::ErrorKind::WouldBlock);
-            let answer = stranger.recv(&mut buffer).unwrap_err();
+            let answer = other_process.recv(&mut buffer).unwrap_err();
             assert_eq!(answer.kind(), io::ErrorKind::WouldBlock);
         }
     }

@@ -1,14 +1,14 @@
-//! Tells a program that its peer refuses datagrams: by an ICMP message that the kernel makes.
+//! Reports to a program that its peer refuses datagrams, by an ICMP message that the kernel sends.
 //!
-//! A connected UDP socket learns of a refusal from the ICMP message "port unreachable" that answers a datagram of its
-//! own (udp(7)): whoever waits in recv(2) or poll(2) wakes with `ECONNREFUSED`. Nobody but the kernel may send such a
-//! message, so the relay has it sent. A datagram from the program's address to a port where nobody takes it does it:
+//! The ICMP message "port unreachable" in answer to a datagram of a connected UDP socket reports a refusal (udp(7)):
+//! recv(2) and poll(2) return with `ECONNREFUSED`. Only the kernel may send such a message, so the relay provokes it,
+//! with a datagram from the program's address to a port that accepts no datagram:
 //!
-//! 1. The relay's end of the flow is connected to itself. It still holds its port, but takes nothing.
-//! 2. A second socket at the program's own address sends an empty datagram there. The program's socket was given
-//!    `SO_REUSEPORT` when it was connected, which allows this to sockets of the same user; it keeps its datagrams, since
-//!    a connected socket is preferred.
-//! 3. The kernel answers on loopback before sendto(2) returns, and the answer is for the connected socket.
+//! 1. The relay's end of the flow is connected to itself. It keeps its port bound, but accepts nothing else.
+//! 2. A second socket at the program's own address sends an empty datagram there. The relay has set `SO_REUSEPORT` on
+//!    the program's socket when it connected it, which allows this to sockets of the same user. The program's socket
+//!    still gets its datagrams, since the kernel prefers a connected socket.
+//! 3. The kernel answers on loopback before sendto(2) returns, and delivers the answer to the connected socket.
 //! 4. The relay's end is connected to the program again.
 
 use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, sockopt};
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_wakes_the_program_and_the_flow_goes_on() {
+    fn port_unreachable_wakes_the_program_and_the_flow_continues() {
         refused("0.0.0.0:0", "127.107.0.1:0");
         refused("127.0.0.1:0", "127.107.0.1:0");
         refused("[::]:0", "127.107.0.1:0");

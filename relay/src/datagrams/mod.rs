@@ -1,11 +1,11 @@
-//! Datagrams of programs.
+//! Carries programs' datagrams.
 //!
-//! A program's UDP socket stays the program's own. For each of its targets the relay has a socket on loopback, a
-//! [`flow`], that stands for the target: the program's datagrams go there instead, and what comes from there comes from
-//! the target. A socket that the program connects is connected to its flow by the relay; for others the preloaded
-//! library asks once and remembers where the target's datagrams go ([`Flows`] keeps that address for longer).
+//! The program keeps its UDP socket. For each of its targets the relay has a socket on loopback, a [`flow`], in place
+//! of the target: the program's datagrams are sent there, and the target's answers come from there. If the program
+//! connects its socket, the relay connects it to the flow; otherwise the preloaded library asks once for each target
+//! and caches the flow's address ([`Flows`] keeps that address for longer).
 //!
-//! Each of these sockets is connected to the program's, so that the kernel drops what anybody else sends to it.
+//! Each of these sockets is connected to the program's, so that the kernel drops datagrams of other senders.
 
 mod flow;
 mod icmp;
@@ -38,18 +38,18 @@ use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-/// How long the first call for a target waits for the agent's verdict: most come within, and a target without a
-/// route is told as the kernel would tell it.
-const QUICK: Duration = Duration::from_millis(20);
+/// How long the first call for a target waits for the agent's answer: most answers arrive within, so that a target
+/// without a route fails as it does in the kernel.
+const ANSWER_WAIT: Duration = Duration::from_millis(20);
 
-/// How often the relay looks whether the programs' sockets are still there.
+/// How often the relay checks whether the programs' sockets still exist.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// Stands for a port where a target has none: the discard service's (RFC 863).
+/// The port that replaces port 0 of a target: the discard service's (RFC 863).
 const DISCARD: u16 = 9;
 
-/// Flows at once; each is a socket here and one at the agent.
-const MOST: usize = 16_384;
+/// Maximum number of flows; each is a socket here and one at the agent.
+const MAX_FLOWS: usize = 16_384;
 
 /// The session's flows.
 pub(crate) struct Flows {
@@ -60,7 +60,7 @@ pub(crate) struct Flows {
     resolver: Rc<Resolver>,
     /// The relay's network namespace.
     network: Option<u64>,
-    /// Where flows are on loopback.
+    /// The loopback address of flows.
     address: Ipv4Addr,
     table: RefCell<Table>,
     added: Notify,
@@ -70,7 +70,7 @@ pub(crate) struct Flows {
 struct Table {
     by_target: HashMap<(u64, SocketAddr), Entry>,
     targets: HashMap<(u64, SocketAddr), SocketAddr>,
-    /// What each connected socket is connected to.
+    /// The target of each connected socket.
     peers: HashMap<u64, SocketAddr>,
 }
 
@@ -80,7 +80,7 @@ struct Entry {
 }
 
 impl Flows {
-    /// No flows yet; `address` is where they will be, `network` the relay's network namespace.
+    /// No flows yet; `address` is their loopback address, `network` the relay's network namespace.
     pub(crate) fn new(
         dialer: Rc<Dialer>,
         trace: Rc<Trace>,
@@ -100,25 +100,25 @@ impl Flows {
         }
     }
 
-    /// Whose datagrams come from `address`, a flow of this socket?
+    /// The target of the flow of this socket at `address`.
     pub(crate) fn source(&self, cookie: u64, address: SocketAddr) -> Option<SocketAddr> {
         let address = canonical(address);
         self.table.borrow().targets.get(&(cookie, address)).copied()
     }
 
-    /// What is this socket connected to?
+    /// The target to which this socket is connected.
     pub(crate) fn peer(&self, cookie: u64) -> Option<SocketAddr> {
         self.table.borrow().peers.get(&cookie).copied()
     }
 
-    /// Ends flows whose sockets are gone, for as long as the session lives, and all of them with it.
+    /// Ends flows whose sockets are closed, for as long as the session lives, and all flows when it is dropped.
     pub(crate) async fn watch(&self) -> Infallible {
         let _all = EndAll(self);
         loop {
             self.added.notified().await;
             let events = DestroyEvents::listen();
             if let Err(error) = &events {
-                log::debug!("the kernel tells of no closed sockets: {error}");
+                log::debug!("the kernel reports no closed sockets: {error}");
             }
             self.watch_some(events.ok()).await;
         }
@@ -128,25 +128,25 @@ impl Flows {
     async fn watch_some(&self, mut events: Option<DestroyEvents>) {
         let mut period = tokio::time::interval_at(Instant::now() + PERIOD, PERIOD);
         while !self.table.borrow().by_target.is_empty() {
-            // cancel-safe: a message and a tick stay where they are
+            // cancel-safe: an event or a tick that is not received stays queued
             tokio::select! {
-                closed = closed(events.as_ref()) => match closed {
+                closed = next_closed(events.as_ref()) => match closed {
                     Ok(cookie) => self.table.borrow_mut().closed(cookie),
                     Err(error) => {
-                        log::warn!("the kernel tells of no more closed sockets: {error}");
+                        log::warn!("the kernel reports no more closed sockets: {error}");
                         events = None;
                     }
                 },
                 _ = period.tick() => match udp_table::sockets() {
-                    Ok(living) => self.table.borrow_mut().keep(&living),
-                    // they end when they are idle
-                    Err(error) => log::warn!("cannot see which sockets there are: {error}"),
+                    Ok(open) => self.table.borrow_mut().retain_open(&open),
+                    // the flows end when they are idle
+                    Err(error) => log::warn!("cannot list UDP sockets: {error}"),
                 },
             }
         }
     }
 
-    /// Serves one call: where do this socket's datagrams to `target` go?
+    /// Serves one call: the address to which this socket's datagrams to `target` have to be sent.
     pub(crate) async fn serve(
         self: &Rc<Self>,
         socket: Option<OwnedFd>,
@@ -158,7 +158,7 @@ impl Flows {
         let reply = match self.decide(socket, target, connect).await {
             Ok(reply) => reply,
             Err(error) => {
-                log::warn!("datagrams to {target}: cannot take the program's socket: {error}");
+                log::warn!("datagrams to {target}: cannot use the program's socket: {error}");
                 Reply::Failed(match error.raw_os_error() {
                     Some(libc::ENETUNREACH) => ConnectFailure::NetworkUnreachable,
                     _ => ConnectFailure::Exhausted,
@@ -188,10 +188,10 @@ impl Flows {
         }
         let decision = self.routes.decide(target, Transport::Udp);
         if let Cause::Pod(stand_in) = decision.cause {
-            // the program's own call connects it, as far as it does
-            let place = connect.then_some(stand_in.ip());
+            // the program's own call connects it
+            let source = connect.then_some(stand_in.ip());
             return Ok(Reply::StandIn(
-                ProgramDatagrams::inspect_at(socket, place)?.form_of(stand_in),
+                ProgramDatagrams::inspect_at(socket, source)?.in_own_family(stand_in),
             ));
         }
         if decision.egress == Egress::Local {
@@ -208,11 +208,11 @@ impl Flows {
                 Err(error) => return Ok(Reply::Failed(failure_of(&error))),
             },
         };
-        flow.follow(&program)?;
+        flow.update_program(&program)?;
         if !connect {
-            return Ok(Reply::Flow(program.form_of(flow.address)));
+            return Ok(Reply::Flow(program.in_own_family(flow.address)));
         }
-        // a socket that is connected to no port, as resolvers do to learn their source, has no peer (getpeername(2))
+        // a socket that is connected to port 0, as resolvers do to learn their source, has no peer (getpeername(2))
         program.connect(match target.port() {
             0 => SocketAddr::new(flow.address.ip(), 0),
             _ => flow.address,
@@ -221,31 +221,31 @@ impl Flows {
         Ok(Reply::Connected)
     }
 
-    /// Opens a flow whose target the agent has not refused within a moment.
+    /// Opens a flow, unless the agent refuses its target within [`ANSWER_WAIT`].
     async fn open(
         self: &Rc<Self>,
         program: &ProgramDatagrams,
         target: SocketAddr,
     ) -> io::Result<Result<Rc<Flow>, DialError>> {
         let mut stream = None;
-        let verdict = tokio::time::timeout(QUICK, async {
+        let answer = tokio::time::timeout(ANSWER_WAIT, async {
             if self.routes.is_name_server(target) {
                 return Ok(());
             }
-            let asked = match target.port() {
-                // nothing is sent there
+            let requested = match target.port() {
+                // no datagram is sent to port 0
                 0 => SocketAddr::new(target.ip(), DISCARD),
                 _ => target,
             };
-            let stream = stream.insert(flow::request(&self.dialer, asked).await?);
+            let stream = stream.insert(flow::request(&self.dialer, requested).await?);
             stream.opened().await
         });
-        if let Ok(Err(error)) = verdict.await
+        if let Ok(Err(error)) = answer.await
             && (error != DialError::TunnelLost || self.dialer.has_ended())
         {
             return Ok(Err(error));
         }
-        // another thread of the program may have asked for the same meanwhile
+        // another thread of the program may have opened the same flow meanwhile
         if let Some(flow) = self.find(program.cookie, target) {
             return Ok(Ok(flow));
         }
@@ -253,7 +253,7 @@ impl Flows {
         if let Some(stream) = stream
             && target.port() != 0
         {
-            flow.hand_over(stream);
+            flow.set_stream(stream);
         }
         Ok(Ok(flow))
     }
@@ -265,7 +265,7 @@ impl Flows {
     }
 
     fn add(self: &Rc<Self>, program: &ProgramDatagrams, target: SocketAddr) -> io::Result<Rc<Flow>> {
-        if self.table.borrow().by_target.len() >= MOST {
+        if self.table.borrow().by_target.len() >= MAX_FLOWS {
             return Err(io::Error::from_raw_os_error(libc::ENOBUFS));
         }
         let ip = match program.only_v6 {
@@ -294,7 +294,7 @@ impl Flows {
     }
 }
 
-/// Ends all flows when it is dropped: their tasks hold the flows that own them.
+/// Ends all flows when it is dropped: their tasks own references to the flows.
 struct EndAll<'a>(&'a Flows);
 
 impl Drop for EndAll<'_> {
@@ -305,8 +305,8 @@ impl Drop for EndAll<'_> {
     }
 }
 
-/// The next socket that was closed, if the kernel tells.
-async fn closed(events: Option<&DestroyEvents>) -> io::Result<u64> {
+/// The cookie of the next socket that was closed, if the kernel reports it.
+async fn next_closed(events: Option<&DestroyEvents>) -> io::Result<u64> {
     match events {
         Some(events) => events.next().await,
         None => std::future::pending().await,
@@ -314,18 +314,19 @@ async fn closed(events: Option<&DestroyEvents>) -> io::Result<u64> {
 }
 
 impl Table {
-    /// A program closed its socket.
+    /// Detaches the flows of a socket that its program has closed.
     fn closed(&mut self, cookie: u64) {
         self.peers.remove(&cookie);
         for ((_, target), entry) in self.by_target.iter().filter(|((of, _), _)| *of == cookie) {
-            if let Err(error) = entry.flow.part() {
-                log::warn!("datagrams to {target}: cannot part from a closed socket: {error}");
+            if let Err(error) = entry.flow.detach() {
+                log::warn!("datagrams to {target}: cannot detach from a closed socket: {error}");
                 entry.task.abort();
             }
         }
     }
 
-    fn keep(&mut self, living: &HashMap<u64, u16>) {
+    /// Removes flows whose sockets are not among the open ones.
+    fn retain_open(&mut self, open: &HashMap<u64, u16>) {
         let Self {
             by_target,
             targets,
@@ -334,16 +335,16 @@ impl Table {
         by_target.retain(|_, entry| {
             let flow = &entry.flow;
             let was_connected = flow.is_connected();
-            let is_alive = flow.is_alive(living.get(&flow.inode()).copied());
-            if !is_alive {
+            let is_open = flow.has_open_socket(open.get(&flow.inode()).copied());
+            if !is_open {
                 entry.task.abort();
                 targets.remove(&(flow.cookie, flow.address));
             }
-            let has_left = was_connected && !(is_alive && flow.is_connected());
-            if has_left && peers.get(&flow.cookie) == Some(&flow.target) {
+            let has_disconnected = was_connected && !(is_open && flow.is_connected());
+            if has_disconnected && peers.get(&flow.cookie) == Some(&flow.target) {
                 peers.remove(&flow.cookie);
             }
-            is_alive
+            is_open
         });
     }
 
@@ -369,8 +370,8 @@ impl Table {
     }
 }
 
-/// Does it go through the tunnel? What would reach every machine of a network, or means something on one link only, has
-/// no meaning in another network.
+/// Whether datagrams to the target are carried. Broadcast and multicast reach every machine of a network, and
+/// link-local IPv6 addresses are those of one link: neither can be carried to another network.
 fn is_carried(target: IpAddr) -> bool {
     match target {
         IpAddr::V4(v4) => !v4.is_multicast() && !v4.is_broadcast(),
@@ -378,7 +379,7 @@ fn is_carried(target: IpAddr) -> bool {
     }
 }
 
-/// A mapped address is an IPv4 address, and scopes mean something on this machine only.
+/// A mapped address becomes the IPv4 address; the scope is dropped, since it is valid on this machine only.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
@@ -388,7 +389,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_meant_for_a_whole_network_or_one_link_is_not_carried() {
+    fn multicast_broadcast_and_ipv6_link_local_targets_are_not_carried() {
         for (address, expected) in [
             ("10.96.0.10", true),
             // the name servers and metadata of many clusters are at link-local addresses

@@ -1,7 +1,7 @@
-//! Datagrams to the cluster's name servers, which the relay answers itself.
+//! Answers datagrams to the cluster's name servers, in place of these.
 //!
-//! A program that resolves names by itself gets the session's answers this way: the cluster's, and this machine's where
-//! the cluster knows no such name.
+//! So a program that resolves names by itself gets the session's answers: the cluster's, and this machine's for names
+//! that do not exist in the cluster.
 
 use crate::log;
 use crate::names::resolver::Resolver;
@@ -10,20 +10,20 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
-/// Questions of one flow that may be under way; further ones are lost, as at a name server that is busy.
-const MOST: usize = 256;
+/// Maximum of concurrent questions of one flow; further ones are dropped, as by a busy name server.
+const MAX_QUESTIONS: usize = 256;
 
 /// The longest question that is read.
-const LONGEST: usize = 65_535;
+const MAX_QUESTION_BYTES: usize = 65_535;
 
-/// Answers questions until none has come for as long as `patience`, or the program is gone.
-pub(super) async fn answer(resolver: &Rc<Resolver>, socket: &UdpSocket, patience: Duration) {
-    let mut under_way: JoinSet<Option<Vec<u8>>> = JoinSet::new();
-    let mut buffer = vec![0; LONGEST];
+/// Answers questions until none has arrived for `idle_timeout`.
+pub(super) async fn answer(resolver: &Rc<Resolver>, socket: &UdpSocket, idle_timeout: Duration) {
+    let mut pending: JoinSet<Option<Vec<u8>>> = JoinSet::new();
+    let mut buffer = vec![0; MAX_QUESTION_BYTES];
     loop {
         let received = tokio::select! {
-            received = tokio::time::timeout(patience, socket.recv(&mut buffer)) => received,
-            Some(answered) = under_way.join_next() => {
+            received = tokio::time::timeout(idle_timeout, socket.recv(&mut buffer)) => received,
+            Some(answered) = pending.join_next() => {
                 if let Ok(Some(answer)) = answered
                     && let Err(error) = socket.try_send(&answer)
                 {
@@ -33,13 +33,13 @@ pub(super) async fn answer(resolver: &Rc<Resolver>, socket: &UdpSocket, patience
             }
         };
         match received {
-            Ok(Ok(length)) if under_way.len() < MOST => {
+            Ok(Ok(length)) if pending.len() < MAX_QUESTIONS => {
                 let resolver = Rc::clone(resolver);
                 let question = buffer.get(..length).unwrap_or_default().to_vec();
-                under_way.spawn_local(async move { resolver.exchange_datagram(&question).await });
+                pending.spawn_local(async move { resolver.exchange_datagram(&question).await });
             }
-            Ok(Ok(_)) => log::debug!("a question about a name was lost: too many are under way"),
-            // an answer that came when the program was gone, or looked the other way
+            Ok(Ok(_)) => log::debug!("a question about a name was dropped: too many are pending"),
+            // an ICMP error of an earlier answer, which the program did not receive
             Ok(Err(error)) => log::debug!("cannot receive a question about a name: {error}"),
             Err(_) => return,
         }

@@ -1,30 +1,30 @@
-//! A duplicate of the program's UDP socket, handed over for the time of one call.
+//! A duplicate of the program's UDP socket, for the time of one call.
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// The program's socket. It has a port, so that it is known from where its datagrams come.
+/// The program's socket. It is bound to a port, so that the source of its datagrams is known.
 pub(super) struct ProgramDatagrams {
     fd: OwnedFd,
-    /// `SO_COOKIE`, the same for every duplicate and for the life of the socket.
+    /// `SO_COOKIE`, the same for all duplicates and for the socket's lifetime.
     pub(super) cookie: u64,
     /// Inode number of the socket in sockfs, as `/proc/net/udp` shows it.
     pub(super) inode: u64,
-    /// Whether it can only speak with IPv6 loopback, because it is bound to an IPv6 address or set to `IPV6_V6ONLY`.
+    /// Whether it reaches only IPv6 loopback, because it is bound to an IPv6 address or set to `IPV6_V6ONLY`.
     pub(super) only_v6: bool,
     /// Whether it is an `AF_INET6` socket.
     v6: bool,
-    /// From where its datagrams to loopback come.
+    /// The source address of its datagrams to loopback.
     pub(super) address: SocketAddr,
 }
 
 impl ProgramDatagrams {
-    /// Looks at a descriptor that came over the control socket; fails for anything that is not a UDP socket. One
-    /// without a port gets one, as the kernel would give it with the first datagram; at `place`, if that is given, as the kernel
-    /// chooses an address when it connects a socket.
-    pub(super) fn inspect_at(socket: Option<OwnedFd>, place: Option<IpAddr>) -> io::Result<Self> {
+    /// Inspects a descriptor from the control socket; fails if it is not a UDP socket. An unbound one is bound to a
+    /// port, as the kernel does with the first datagram; and to the address `source`, if given, as the kernel does when
+    /// it connects a socket.
+    pub(super) fn inspect_at(socket: Option<OwnedFd>, source: Option<IpAddr>) -> io::Result<Self> {
         let fd = socket.ok_or(io::ErrorKind::InvalidInput)?;
         let not_udp = || io::Error::new(io::ErrorKind::InvalidInput, "not a UDP socket");
         let v6 = match sockopt::socket_domain(&fd)? {
@@ -38,12 +38,12 @@ impl ProgramDatagrams {
             return Err(not_udp());
         }
         if is_bound_to_a_device(&fd)? {
-            // it reaches no loopback, and what it sends there would leave by the device
+            // it does not reach loopback: its datagrams would leave by the device
             return Err(io::Error::from_raw_os_error(libc::ENETUNREACH));
         }
         let mut local = local_address(&fd)?;
         if local.port() == 0 {
-            let ip = match place {
+            let ip = match source {
                 Some(IpAddr::V4(v4)) if v6 => {
                     sockopt::set_ipv6_v6only(&fd, false)?;
                     v4.to_ipv6_mapped().into()
@@ -64,7 +64,7 @@ impl ProgramDatagrams {
             inode: rustix::fs::fstat(&fd)?.st_ino,
             only_v6,
             v6,
-            address: SocketAddr::new(source(local.ip(), only_v6), local.port()),
+            address: SocketAddr::new(loopback_source(local.ip(), only_v6), local.port()),
             fd,
         })
     }
@@ -76,13 +76,13 @@ impl ProgramDatagrams {
 
     /// Connects it to the relay's end of a flow.
     pub(super) fn connect(&self, flow: SocketAddr) -> io::Result<()> {
-        // what lets the relay tell it of refusals, see `refusal`
+        // allows the relay to report refusals, see `icmp`
         sockopt::set_socket_reuseport(&self.fd, true)?;
-        Ok(rustix::net::connect(&self.fd, &self.form_of(flow))?)
+        Ok(rustix::net::connect(&self.fd, &self.in_own_family(flow))?)
     }
 
-    /// An address of the relay's as this socket can use it.
-    pub(super) fn form_of(&self, flow: SocketAddr) -> SocketAddr {
+    /// An IPv4 or IPv6 address of the relay's in the family of this socket.
+    pub(super) fn in_own_family(&self, flow: SocketAddr) -> SocketAddr {
         match flow {
             SocketAddr::V4(v4) if self.v6 => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
             address => address,
@@ -90,8 +90,8 @@ impl ProgramDatagrams {
     }
 }
 
-/// From where datagrams to loopback come when the socket is bound to this address.
-fn source(bound: IpAddr, only_v6: bool) -> IpAddr {
+/// The source address of datagrams to loopback from a socket that is bound to this address.
+fn loopback_source(bound: IpAddr, only_v6: bool) -> IpAddr {
     let bound = bound.to_canonical();
     match bound {
         _ if !bound.is_unspecified() && !bound.is_multicast() => bound,
@@ -131,7 +131,7 @@ mod tests {
     use std::net::UdpSocket;
 
     #[test]
-    fn a_socket_without_a_port_gets_one_and_sends_from_loopback() {
+    fn unbound_socket_is_bound_and_sends_from_loopback() {
         let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap();
         let program = ProgramDatagrams::inspect(socket.try_clone().unwrap()).unwrap();
         assert_ne!(program.address.port(), 0);
@@ -143,12 +143,12 @@ mod tests {
     }
 
     #[test]
-    fn sockets_of_ipv6_speak_with_the_loopback_that_they_reach() {
+    fn ipv6_socket_uses_the_loopback_family_that_it_reaches() {
         let dual = UdpSocket::bind("[::]:0").unwrap();
         let dual = ProgramDatagrams::inspect(dual.into()).unwrap();
         assert_eq!(dual.address.ip(), Ipv4Addr::LOCALHOST);
         let flow: SocketAddr = "127.107.0.1:9".parse().unwrap();
-        assert_eq!(dual.form_of(flow).to_string(), "[::ffff:127.107.0.1]:9");
+        assert_eq!(dual.in_own_family(flow).to_string(), "[::ffff:127.107.0.1]:9");
         let bound = UdpSocket::bind("[::1]:0").unwrap();
         let bound = ProgramDatagrams::inspect(bound.into()).unwrap();
         assert!(bound.only_v6);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn other_sockets_are_refused() {
+    fn sockets_other_than_udp_are_refused() {
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         assert!(ProgramDatagrams::inspect(tcp.into()).is_err());
         let (unix, _other) = std::os::unix::net::UnixDatagram::pair().unwrap();

@@ -1,7 +1,7 @@
-//! What the user is told of names that were not looked up, or not believed, on this machine.
+//! Notices about names that were not looked up on this machine, or whose answers were refused.
 //!
-//! A program sees that a name does not exist. The user, who may know it, is told why, and what would look it up all the
-//! same: a rule.
+//! The program sees that a name does not exist. The notice tells the user, who may know the name, why, and which rule
+//! would allow it.
 
 use crate::log;
 use kinject_protocol::session::{Event, Report};
@@ -9,26 +9,26 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use tokio::sync::mpsc;
 
-/// Of how many names a user is told in a session; a program that makes names up must not flood the terminal.
-const MOST: usize = 8;
+/// Maximum number of notices in a session: a program that makes up names must not flood the terminal.
+const MAX_NOTICES: usize = 8;
 
 /// Why a name has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Withheld {
-    /// The cluster does not have it, and it is too short to be shown to this machine's name servers.
+    /// The cluster does not have it, and it has one label, which this machine's name servers are not asked.
     ShortName,
-    /// The cluster does not have it, and it lies under a domain of the pod's search list.
+    /// The cluster does not have it, and it is under a domain of the pod's search list.
     SearchedDomain,
-    /// This machine's name servers lead to an address of the cluster's.
-    LeadsToCluster(IpAddr),
-    /// The cluster's name servers lead to this machine's loopback.
-    LeadsHere(IpAddr),
+    /// This machine's name servers return an address of the cluster's.
+    ClusterAddress(IpAddr),
+    /// The cluster's name servers return a loopback address, which would be this machine.
+    LoopbackAddress(IpAddr),
 }
 
 impl Withheld {
-    /// What is said of a name.
+    /// The notice about a name.
     pub(crate) fn report(self, name: &str) -> Report {
-        // the program chose it, and the hint is there to be typed
+        // the program chose the name, and the user may type the hint
         let word = kinject_escape::word(name);
         let (message, hint) = match self {
             Self::ShortName => (
@@ -41,13 +41,13 @@ impl Withheld {
                 ),
                 format!("add --local {word} to look it up here"),
             ),
-            Self::LeadsToCluster(address) => (
+            Self::ClusterAddress(address) => (
                 format!(
                     "{name} does not exist in the cluster, and here it has {address}, an address of the cluster's"
                 ),
                 format!("add --local {word} to reach it on this machine's network"),
             ),
-            Self::LeadsHere(address) => (
+            Self::LoopbackAddress(address) => (
                 format!(
                     "the cluster's name servers say that {name} has {address}, which would be this machine"
                 ),
@@ -61,32 +61,32 @@ impl Withheld {
     }
 }
 
-/// Tells the user, of each name once.
+/// Sends notices to the user, once for each name.
 pub(crate) struct Advice {
-    told: parking_lot::Mutex<HashSet<String>>,
+    reported: parking_lot::Mutex<HashSet<String>>,
     events: mpsc::Sender<Event>,
 }
 
 impl Advice {
     pub(crate) fn new(events: mpsc::Sender<Event>) -> Self {
         Self {
-            told: parking_lot::Mutex::default(),
+            reported: parking_lot::Mutex::default(),
             events,
         }
     }
 
-    /// Tells of a name, unless the user knows.
-    pub(crate) fn tell(&self, name: &str, why: Withheld) {
+    /// Reports a name, unless it was reported before.
+    pub(crate) fn report(&self, name: &str, reason: Withheld) {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
-        let report = why.report(&name);
+        let report = reason.report(&name);
         {
-            let mut told = self.told.lock();
-            if told.len() >= MOST || !told.insert(name) {
+            let mut reported = self.reported.lock();
+            if reported.len() >= MAX_NOTICES || !reported.insert(name) {
                 return log::debug!("{}", report.message);
             }
         }
-        // a launcher that reads slowly, or is gone, misses a hint and nothing else
-        let _missed = self.events.try_send(Event::Notice(report)).is_err();
+        // a launcher that reads slowly, or is gone, misses only this notice
+        let _dropped = self.events.try_send(Event::Notice(report)).is_err();
     }
 }
 
@@ -95,22 +95,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_name_is_told_of_once_and_few_in_all() {
-        let (events, mut heard) = mpsc::channel(100);
+    fn each_name_is_reported_once_up_to_the_limit() {
+        let (events, mut received) = mpsc::channel(100);
         let advice = Advice::new(events);
         for _ in 0..3 {
-            advice.tell("nas", Withheld::ShortName);
-            advice.tell("NAS.", Withheld::ShortName);
+            advice.report("nas", Withheld::ShortName);
+            advice.report("NAS.", Withheld::ShortName);
         }
         for index in 0..100 {
-            advice.tell(&format!("random{index}"), Withheld::ShortName);
+            advice.report(&format!("random{index}"), Withheld::ShortName);
         }
         drop(advice);
         let mut reports = Vec::new();
-        while let Ok(Event::Notice(report)) = heard.try_recv() {
+        while let Ok(Event::Notice(report)) = received.try_recv() {
             reports.push(report);
         }
-        assert_eq!(reports.len(), MOST);
+        assert_eq!(reports.len(), MAX_NOTICES);
         assert_eq!(
             reports[0].message,
             "the cluster has no name nas, and short names are not looked up on this machine"

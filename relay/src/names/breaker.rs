@@ -1,79 +1,81 @@
-//! Which of this machine's name servers are asked: a circuit breaker for each.
+//! A circuit breaker for each of this machine's name servers.
 //!
 //! ```text
-//!              silent                              time
-//!   answering ───────▶ resting ─────────────────────────▶ on trial
-//!       ▲                 ▲                                  │ │
-//!       │                 └─ silent or failed, rests longer ─┘ │
-//!       └────────────────────── answered ──────────────────────┘
+//!             silent                        cooldown over
+//!   closed ───────────▶  open  ─────────────────────────▶ half-open
+//!      ▲                  ▲                                   │ │
+//!      │                  └─ silent or failed, cooldown × 2 ──┘ │
+//!      └─────────────────────── answered ───────────────────────┘
 //! ```
 //!
-//! A server on trial is asked one question; everybody else goes on as if it rested. A question fails where there is no way to the
-//! server (`EHOSTUNREACH`): often the kernel takes seconds to find out, so that it says nothing for a rest, and is none for one that
-//! answered so far, since silence alone costs time.
+//! Half-open, the server is asked one question, its trial; for all others the breaker counts as open. A question fails
+//! if the server is unreachable (`EHOSTUNREACH`). The kernel often takes seconds to find that out, so during a cooldown
+//! a failure counts like silence. It does not open a closed breaker, since only silence costs programs time.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// For how long a server that was silent is not asked again; it doubles with each trial, up to [`LONGEST_REST`].
-const FIRST_REST: Duration = Duration::from_secs(5);
+/// The first cooldown, for which a silent server is not asked; it doubles with each failed trial, up to
+/// [`MAX_COOLDOWN`].
+const FIRST_COOLDOWN: Duration = Duration::from_secs(5);
 
-/// The longest rest.
-const LONGEST_REST: Duration = Duration::from_secs(60);
+/// The longest cooldown.
+const MAX_COOLDOWN: Duration = Duration::from_secs(60);
 
-/// What fails sooner keeps nobody waiting.
+/// A question that fails sooner than this does not delay a program.
 const AT_ONCE: Duration = Duration::from_secs(1);
 
-/// What is known of name servers. Those that are not known answer, as far as anybody knows.
+/// The breakers of all name servers; that of an unknown server is closed.
 #[derive(Debug, Default)]
 pub(super) struct Breakers {
-    resting: HashMap<IpAddr, Rest>,
+    open: HashMap<IpAddr, Cooldown>,
     /// When each server answered last.
     answered: HashMap<IpAddr, Instant>,
-    /// Servers of which the user was told.
-    told: Vec<IpAddr>,
+    /// Servers that were reported to the user as silent.
+    reported: Vec<IpAddr>,
 }
 
 #[derive(Debug)]
-struct Rest {
-    /// When it began, or the last trial did.
+struct Cooldown {
+    /// When the cooldown or the last trial began.
     since: Instant,
     length: Duration,
-    /// Whether it said nothing, as far as is known: what fails at once costs nobody time.
+    /// Whether the server does not answer; otherwise questions to it fail at once, which costs no time.
     is_silent: bool,
 }
 
 impl Breakers {
-    /// Whether whoever asks the server, as libc does, may wait for it in vain.
+    /// Whether libc, which asks the server regardless of its breaker, would wait for it in vain.
     pub(super) fn is_silent(&self, server: IpAddr) -> bool {
-        self.resting.get(&server).is_some_and(|rest| rest.is_silent)
+        self.open.get(&server).is_some_and(|cooldown| cooldown.is_silent)
     }
 
-    /// Whether it rests.
-    pub(super) fn rests(&self, server: IpAddr) -> bool {
-        self.resting.contains_key(&server)
+    /// Whether the server's breaker is open or half-open.
+    pub(super) fn is_open(&self, server: IpAddr) -> bool {
+        self.open.contains_key(&server)
     }
 
-    /// Whether this question may go to the server. A server whose rest is over takes one, its trial.
+    /// Whether a question may be sent to the server. After the cooldown one question may, the trial.
     pub(super) fn may_ask(&mut self, server: IpAddr, now: Instant) -> bool {
-        match self.resting.get_mut(&server) {
+        match self.open.get_mut(&server) {
             None => true,
-            Some(rest) if now.duration_since(rest.since) >= rest.length => {
-                rest.since = now;
+            Some(cooldown) if now.duration_since(cooldown.since) >= cooldown.length => {
+                cooldown.since = now;
                 true
             }
             Some(_) => false,
         }
     }
 
-    /// It answered, however late.
+    /// Records an answer, however late: closes the breaker.
     pub(super) fn answered(&mut self, server: IpAddr, now: Instant) {
         self.answered.insert(server, now);
-        self.resting.remove(&server);
+        self.open.remove(&server);
     }
 
-    /// A question that it was asked at that time got no answer, which is the name's fault if another one did since.
+    /// Records that a question of that time got no answer. It is attributed to the name if the server answered another
+    /// question since.
     pub(super) fn was_silent(&mut self, server: IpAddr, asked: Instant, now: Instant) {
         if self
             .answered
@@ -82,42 +84,42 @@ impl Breakers {
         {
             return;
         }
-        match self.resting.get_mut(&server) {
-            // of many questions at once the first one tells
-            Some(rest) if asked < rest.since => {}
-            Some(rest) => {
-                rest.since = now;
-                rest.length = LONGEST_REST.min(rest.length * 2);
-                rest.is_silent = true;
+        match self.open.get_mut(&server) {
+            // of concurrent questions the first one counts
+            Some(cooldown) if asked < cooldown.since => {}
+            Some(cooldown) => {
+                cooldown.since = now;
+                cooldown.length = MAX_COOLDOWN.min(cooldown.length * 2);
+                cooldown.is_silent = true;
             }
             None => {
-                let rest = Rest {
+                let cooldown = Cooldown {
                     since: now,
-                    length: FIRST_REST,
+                    length: FIRST_COOLDOWN,
                     is_silent: true,
                 };
-                self.resting.insert(server, rest);
+                self.open.insert(server, cooldown);
             }
         }
     }
 
-    /// A question that it was asked at that time did not get to it, as the kernel says at once or after a while.
+    /// Records that a question of that time failed, at once or after a while, because the server is unreachable.
     pub(super) fn failed(&mut self, server: IpAddr, asked: Instant, now: Instant) {
-        if self.rests(server) {
+        if self.is_open(server) {
             self.was_silent(server, asked, now);
         }
-        if let Some(rest) = self.resting.get_mut(&server) {
-            rest.is_silent &= now.duration_since(asked) >= AT_ONCE;
+        if let Some(cooldown) = self.open.get_mut(&server) {
+            cooldown.is_silent &= now.duration_since(asked) >= AT_ONCE;
         }
     }
 
-    /// Whether the user has yet to hear that the server is silent, which he does once in a session.
-    pub(super) fn is_news(&mut self, server: IpAddr) -> bool {
-        let is_news = !self.told.contains(&server);
-        if is_news {
-            self.told.push(server);
+    /// Whether the server's silence is to be reported to the user, which is done once in a session.
+    pub(super) fn is_first_report(&mut self, server: IpAddr) -> bool {
+        let is_first = !self.reported.contains(&server);
+        if is_first {
+            self.reported.push(server);
         }
-        is_news
+        is_first
     }
 }
 
@@ -132,75 +134,81 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_server_rests_and_each_trial_that_fails_doubles_the_rest_up_to_a_minute() {
+    fn silent_server_opens_its_breaker_and_failed_trials_double_the_cooldown() {
         let (mut breakers, mut now) = (Breakers::default(), Instant::now());
         assert!(breakers.may_ask(server(1), now));
         breakers.was_silent(server(1), now, now + SECOND);
         now += SECOND;
-        for rest in [5, 10, 20, 40, 60, 60] {
-            let rest = rest * SECOND;
-            assert!(!breakers.may_ask(server(1), now + rest - SECOND / 10), "{rest:?}");
-            now += rest;
-            assert!(breakers.may_ask(server(1), now), "{rest:?}");
+        for cooldown in [5, 10, 20, 40, 60, 60] {
+            let cooldown = cooldown * SECOND;
+            assert!(
+                !breakers.may_ask(server(1), now + cooldown - SECOND / 10),
+                "{cooldown:?}"
+            );
+            now += cooldown;
+            assert!(breakers.may_ask(server(1), now), "{cooldown:?}");
             assert!(!breakers.may_ask(server(1), now), "one question is the trial");
             breakers.was_silent(server(1), now, now + SECOND);
             now += SECOND;
         }
-        assert!(breakers.may_ask(server(2), now), "each server has its own");
-    }
-
-    #[test]
-    fn one_answer_restores_a_server() {
-        let (mut breakers, now) = (Breakers::default(), Instant::now());
-        breakers.was_silent(server(1), now, now + SECOND);
-        breakers.was_silent(server(1), now + 6 * SECOND, now + 7 * SECOND);
-        breakers.answered(server(1), now + 7 * SECOND);
-        assert!(!breakers.rests(server(1)) && breakers.may_ask(server(1), now + 7 * SECOND));
-        breakers.was_silent(server(1), now + 8 * SECOND, now + 9 * SECOND);
         assert!(
-            breakers.may_ask(server(1), now + 14 * SECOND),
-            "from the beginning"
+            breakers.may_ask(server(2), now),
+            "each server has its own breaker"
         );
     }
 
     #[test]
-    fn a_trial_that_does_not_get_to_its_server_doubles_the_rest() {
+    fn one_answer_closes_the_breaker() {
         let (mut breakers, now) = (Breakers::default(), Instant::now());
         breakers.was_silent(server(1), now, now + SECOND);
-        // the question whose silence began the rest, and which the kernel gives up later
+        breakers.was_silent(server(1), now + 6 * SECOND, now + 7 * SECOND);
+        breakers.answered(server(1), now + 7 * SECOND);
+        assert!(!breakers.is_open(server(1)) && breakers.may_ask(server(1), now + 7 * SECOND));
+        breakers.was_silent(server(1), now + 8 * SECOND, now + 9 * SECOND);
+        assert!(
+            breakers.may_ask(server(1), now + 14 * SECOND),
+            "the first cooldown again"
+        );
+    }
+
+    #[test]
+    fn unreachable_server_on_trial_doubles_the_cooldown() {
+        let (mut breakers, now) = (Breakers::default(), Instant::now());
+        breakers.was_silent(server(1), now, now + SECOND);
+        // the question whose silence began the cooldown, and which the kernel fails later
         breakers.failed(server(1), now, now + 3 * SECOND);
-        assert!(breakers.rests(server(1)) && breakers.is_silent(server(1)));
+        assert!(breakers.is_open(server(1)) && breakers.is_silent(server(1)));
         let trial = now + 6 * SECOND;
         assert!(breakers.may_ask(server(1), trial));
         breakers.failed(server(1), trial, trial);
         assert!(!breakers.may_ask(server(1), trial + 9 * SECOND));
         assert!(breakers.may_ask(server(1), trial + 10 * SECOND));
-        // who asks it, as libc does, is told at once
-        assert!(breakers.rests(server(1)) && !breakers.is_silent(server(1)));
+        // libc's question fails at once
+        assert!(breakers.is_open(server(1)) && !breakers.is_silent(server(1)));
         breakers.was_silent(server(1), trial + 10 * SECOND, trial + 11 * SECOND);
         assert!(breakers.is_silent(server(1)));
     }
 
     #[test]
-    fn a_question_that_fails_at_once_is_no_silence() {
+    fn question_that_fails_at_once_does_not_open_the_breaker() {
         let (mut breakers, now) = (Breakers::default(), Instant::now());
         breakers.failed(server(1), now, now);
-        assert!(!breakers.rests(server(1)) && breakers.may_ask(server(1), now));
+        assert!(!breakers.is_open(server(1)) && breakers.may_ask(server(1), now));
     }
 
     #[test]
-    fn a_server_that_answered_another_question_since_is_not_silent() {
+    fn server_that_answered_another_question_meanwhile_is_not_silent() {
         let (mut breakers, now) = (Breakers::default(), Instant::now());
         breakers.answered(server(1), now + SECOND / 2);
         breakers.answered(server(2), now + SECOND / 2);
         breakers.was_silent(server(1), now, now + SECOND);
-        assert!(!breakers.rests(server(1)));
+        assert!(!breakers.is_open(server(1)));
         breakers.was_silent(server(1), now + SECOND, now + 2 * SECOND);
-        assert!(breakers.rests(server(1)) && !breakers.rests(server(2)));
+        assert!(breakers.is_open(server(1)) && !breakers.is_open(server(2)));
     }
 
     #[test]
-    fn many_questions_at_once_are_one_silence() {
+    fn concurrent_unanswered_questions_open_the_breaker_once() {
         let (mut breakers, now) = (Breakers::default(), Instant::now());
         for late in 0..50 {
             breakers.was_silent(server(1), now, now + SECOND + late * SECOND / 100);
@@ -209,11 +217,11 @@ mod tests {
     }
 
     #[test]
-    fn the_user_hears_of_each_server_once() {
+    fn each_silent_server_is_reported_once() {
         let (mut breakers, now) = (Breakers::default(), Instant::now());
-        assert!(breakers.is_news(server(1)) && breakers.is_news(server(2)));
+        assert!(breakers.is_first_report(server(1)) && breakers.is_first_report(server(2)));
         breakers.was_silent(server(1), now, now + SECOND);
         breakers.answered(server(1), now + 2 * SECOND);
-        assert!(!breakers.is_news(server(1)));
+        assert!(!breakers.is_first_report(server(1)));
     }
 }

@@ -1,4 +1,4 @@
-//! Answers for as long as their TTL allows, and one question for all who ask it at once.
+//! Caches answers for their TTL, and joins concurrent equal questions.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::sync::OnceCell;
 
-/// How many answers are kept before those that have expired, and then all, are dropped.
+/// Maximum number of answers; when it is reached, expired answers, and if need be all, are dropped.
 const CAPACITY: usize = 4096;
 
-/// An answer with its end, or the question that is under way for it.
+/// An answer with its expiry, or the pending question for it.
 type Entry<A> = Rc<OnceCell<(A, Instant)>>;
 
 /// Answers `A` to questions `Q`.
@@ -23,8 +23,8 @@ impl<Q, A> Default for Cache<Q, A> {
 }
 
 impl<Q: Eq + Hash + Clone, A: Clone> Cache<Q, A> {
-    /// The kept answer, or the one that `ask` brings with the time for which it may be kept. Whoever asks the same
-    /// meanwhile waits for the same answer, and goes on with the question if the first one gives up.
+    /// The cached answer, or the one that `ask` returns with its TTL. Concurrent callers with the same question wait
+    /// for the same answer; if the first one is cancelled, another continues with the question.
     pub(crate) async fn get_or_ask<F: Future<Output = (A, Duration)>>(
         &self,
         question: Q,
@@ -43,12 +43,12 @@ impl<Q: Eq + Hash + Clone, A: Clone> Cache<Q, A> {
         answer.clone()
     }
 
-    /// Forgets everything: the cluster behind it may be another.
+    /// Drops all answers, since the cluster's state may have changed.
     pub(crate) fn clear(&self) {
         self.0.lock().clear();
     }
 
-    /// Drops what is of no use to anybody later.
+    /// Drops an entry that has expired.
     fn forget(&self, question: &Q, ended: &Entry<A>) {
         let mut entries = self.0.lock();
         if entries
@@ -76,7 +76,7 @@ impl<Q: Eq + Hash + Clone, A: Clone> Cache<Q, A> {
     }
 }
 
-/// Under way, or not expired.
+/// Whether an entry is pending or not expired.
 fn is_fresh<A>(entry: &Entry<A>) -> bool {
     entry.get().is_none_or(|(_, expiry)| *expiry > Instant::now())
 }
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_kept_for_its_ttl_and_no_longer() {
+    fn answer_is_cached_for_its_ttl_and_no_longer() {
         block_on(async {
             let cache = Cache::default();
             let asked = Cell::new(0);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_under_way_are_joined() {
+    fn concurrent_equal_questions_are_asked_once() {
         block_on(async {
             let cache = Cache::default();
             let asked = Cell::new(0);

@@ -1,4 +1,4 @@
-//! The cluster's name servers, asked through the tunnel, and their answers as long as they last.
+//! Asks the cluster's name servers through the tunnel, and caches their answers.
 
 use super::cache::Cache;
 use super::query::{self, Answer, MAX_NEGATIVE_TTL, MAX_TTL, Outcome};
@@ -10,19 +10,19 @@ use kinject_dns::message::{self, Code, Query};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How long a lookup waits for a tunnel that is being mended: glibc's own patience with a silent server, two attempts
-/// of five seconds (resolv.conf(5)).
-const TUNNEL_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a lookup waits for a tunnel: as long as glibc waits for a silent server, two attempts of five seconds
+/// (resolv.conf(5)).
+const TUNNEL_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longer answers are not kept: few programs ask for them, and never often.
-const LARGEST_KEPT: usize = 4096;
+/// Longer answers are not cached: few programs ask for them, and rarely.
+const MAX_CACHED_BYTES: usize = 4096;
 
-/// The cluster's answers to questions with identifier 0; none where no name server answered.
-type MessageCache = Cache<Vec<u8>, Option<Rc<Kept>>>;
+/// The cluster's answers to questions with identifier 0; none if no name server answered.
+type MessageCache = Cache<Vec<u8>, Option<Rc<CachedAnswer>>>;
 
-/// An answer of the cluster.
+/// A cached answer of the cluster.
 #[derive(Debug)]
-struct Kept {
+struct CachedAnswer {
     message: Vec<u8>,
     at: Instant,
 }
@@ -35,7 +35,7 @@ pub(super) struct ClusterDns {
 }
 
 impl ClusterDns {
-    /// With no answers yet.
+    /// With an empty cache.
     pub(super) fn new(uplink: Rc<Uplink>) -> Self {
         Self {
             uplink,
@@ -44,15 +44,15 @@ impl ClusterDns {
         }
     }
 
-    /// Forgets all answers.
+    /// Drops all cached answers.
     pub(super) fn forget(&self) {
         self.addresses.clear();
         self.messages.clear();
     }
 
-    /// The tunnel, if there is one as long as a lookup waits.
+    /// The tunnel, as soon as there is one; none after [`TUNNEL_TIMEOUT`].
     pub(super) async fn up(&self) -> Option<Rc<ActiveTunnel>> {
-        let up = tokio::time::timeout(TUNNEL_PATIENCE, self.uplink.up());
+        let up = tokio::time::timeout(TUNNEL_TIMEOUT, self.uplink.up());
         up.await.ok()?.ok()
     }
 
@@ -68,12 +68,12 @@ impl ClusterDns {
         };
         let ask = || async move {
             let answer = match self.uplink.up().await {
-                Err(_) => Answer::passing(Outcome::NoAnswer),
+                Err(_) => Answer::uncached(Outcome::NoAnswer),
                 Ok(up) => match up.tunnel.dns(question).await {
                     Ok(message) => query::answer(&message, record),
                     Err(error) => {
                         log::info!("lookup of {name}: the cluster's name servers do not answer: {error}");
-                        Answer::passing(Outcome::NoAnswer)
+                        Answer::uncached(Outcome::NoAnswer)
                     }
                 },
             };
@@ -82,39 +82,43 @@ impl ClusterDns {
         };
         let key = (name.to_ascii_lowercase(), record);
         let outcome = self.addresses.get_or_ask(key, ask).await.outcome;
-        spelt_as_asked(outcome, name)
+        with_questions_spelling(outcome, name)
     }
 
-    /// Asks the cluster. Where it cannot be asked, the answer is a server's failure.
+    /// Asks the cluster. If it cannot be asked, the answer is SERVFAIL.
     pub(super) async fn exchange(&self, query: &Query<'_>) -> Vec<u8> {
         let id = query.id();
-        // RFC 8484, 4.1: with identifier 0 caches can work
+        // RFC 8484, 4.1: identifier 0, so that answers can be cached
         let question = query.with_id(0);
-        let kept = if query.is_common() {
+        let cached = if query.is_common() {
             let ask = || self.ask_for_message(query, question.clone());
             self.messages.get_or_ask(question.clone(), ask).await
         } else {
             self.ask_for_message(query, question).await.0
         };
-        let Some(kept) = kept else {
+        let Some(cached) = cached else {
             return query.refusal(Code::ServFail);
         };
-        let mut answer = kept.message.clone();
-        message::age(&mut answer, kept.at.elapsed());
+        let mut answer = cached.message.clone();
+        message::age(&mut answer, cached.at.elapsed());
         message::set_id(&mut answer, id);
         answer
     }
 
-    async fn ask_for_message(&self, query: &Query<'_>, question: Vec<u8>) -> (Option<Rc<Kept>>, Duration) {
+    async fn ask_for_message(
+        &self,
+        query: &Query<'_>,
+        question: Vec<u8>,
+    ) -> (Option<Rc<CachedAnswer>>, Duration) {
         let Some(up) = self.up().await else {
             return (None, Duration::ZERO);
         };
         let answer = match up.tunnel.dns(Bytes::from(question)).await {
-            // what answers another question would be taken for forged
+            // the program would take an answer to another question for a forged one
             Ok(answer) if query.is_answered_by(0, &answer) => answer,
             Ok(_) => {
                 log::warn!(
-                    "question about {}: the cluster's answer makes no sense",
+                    "question about {}: the cluster's answer is malformed",
                     query.name()
                 );
                 return (None, Duration::ZERO);
@@ -128,21 +132,22 @@ impl ClusterDns {
             }
         };
         let ttl = match message::ttl(&answer) {
-            Some(_) if answer.len() > LARGEST_KEPT || message::is_truncated(&answer) => Duration::ZERO,
+            Some(_) if answer.len() > MAX_CACHED_BYTES || message::is_truncated(&answer) => Duration::ZERO,
             Some(ttl) if message::has_answers(&answer) => ttl.min(MAX_TTL),
             Some(ttl) => ttl.min(MAX_NEGATIVE_TTL),
             None => Duration::ZERO,
         };
-        let kept = Kept {
+        let cached = CachedAnswer {
             message: answer.to_vec(),
             at: Instant::now(),
         };
-        (Some(Rc::new(kept)), ttl)
+        (Some(Rc::new(cached)), ttl)
     }
 }
 
-/// A server repeats the name in the question's spelling; a kept answer has the spelling of whoever asked first.
-fn spelt_as_asked(mut outcome: Outcome, name: &str) -> Outcome {
+/// Gives the canonical name the question's upper and lower case, as a server does; a cached answer has that of the
+/// first question.
+fn with_questions_spelling(mut outcome: Outcome, name: &str) -> Outcome {
     let name = name.trim_end_matches('.');
     if let Outcome::Found { canonical, .. } = &mut outcome
         && canonical.eq_ignore_ascii_case(name)
@@ -158,13 +163,13 @@ mod tests {
     use crate::names::query::found_for_tests as found;
 
     #[test]
-    fn a_kept_answer_is_spelt_as_the_question() {
-        let Outcome::Found { canonical, .. } = spelt_as_asked(found(&["10.0.0.1"]), "WEB.") else {
+    fn cached_answer_has_the_questions_spelling() {
+        let Outcome::Found { canonical, .. } = with_questions_spelling(found(&["10.0.0.1"]), "WEB.") else {
             panic!("found stays found")
         };
         assert_eq!(canonical, "WEB");
         assert_eq!(
-            spelt_as_asked(found(&["10.0.0.1"]), "alias"),
+            with_questions_spelling(found(&["10.0.0.1"]), "alias"),
             found(&["10.0.0.1"])
         );
     }

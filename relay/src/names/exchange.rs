@@ -1,9 +1,9 @@
-//! DNS messages of programs that speak with name servers themselves: one in, one out.
+//! Answers DNS messages of programs that query name servers themselves.
 //!
-//! A message goes to the cluster as it is. Where the cluster says that the name does not exist, this machine's own
-//! name servers are asked, unless it could be a name of the cluster's, and their answer counts if the name exists there and
-//! does not lead into the cluster. So a program that resolves by itself sees the same names as one that asks libc. The
-//! addresses in an answer are learnt either way: a connection follows its name.
+//! A message is forwarded to the cluster unchanged. If the name does not exist there, this machine's own name servers
+//! are asked, unless it could be a name of the cluster's; their answer is used if the name exists and none of its
+//! addresses is the cluster's. So a program that resolves by itself sees the same names as one that calls libc. The
+//! addresses of an answer are remembered, so that connections to them are routed like the name.
 
 use super::hosts;
 use super::local::Reason;
@@ -18,8 +18,8 @@ use kinject_protocol::control::{DnsTransport, Reply};
 use kinject_protocol::rules;
 
 impl Resolver {
-    /// Answers a DNS message (RFC 1035, 4.1) as the session's name server does over TCP: whole, however long the
-    /// answer is. `None` for what deserves none: noise, and answers to questions never asked.
+    /// Answers a DNS message (RFC 1035, 4.1) as the session's name server does over TCP, without truncation. `None` for
+    /// messages that get no answer: noise, and messages that are answers.
     pub(crate) async fn exchange(&self, message: &[u8]) -> Option<Vec<u8>> {
         let query = match Query::parse(message) {
             Ok(query) => query,
@@ -30,7 +30,7 @@ impl Resolver {
             && let Some(cause) = self.routes.why_local(address)
         {
             log::debug!("the name of {address} is looked up on this machine: {cause}");
-            return Some(self.exchange_reversed_here(&query, &cause).await);
+            return Some(self.exchange_reverse_locally(&query, &cause).await);
         }
         let name = query.name();
         let mut traced = self.trace.lookup(name.as_bytes());
@@ -39,9 +39,9 @@ impl Resolver {
         Some(answer)
     }
 
-    /// What this machine's name servers say of the name of an address that is this machine's to name.
-    async fn exchange_reversed_here(&self, query: &Query<'_>, cause: &Cause<'_>) -> Vec<u8> {
-        let traced = self.trace.reverse_lookup_here(query.name().as_bytes(), cause);
+    /// Asks this machine's name servers for the name of an address that is resolved locally.
+    async fn exchange_reverse_locally(&self, query: &Query<'_>, cause: &Cause<'_>) -> Vec<u8> {
+        let traced = self.trace.local_reverse_lookup(query.name().as_bytes(), cause);
         let reason = match cause {
             Cause::Rule(_) => Reason::Rule,
             Cause::Learned | Cause::Pod(_) | Cause::Interface | Cause::Default => Reason::Unknown,
@@ -67,29 +67,32 @@ impl Resolver {
             {
                 return better;
             }
-            answer = self.policy.without_leading_here(query, name, answer, traced);
+            answer = self
+                .policy
+                .without_loopback_addresses(query, name, answer, traced);
         }
         self.routes
             .learned_from_cluster(name, &message::addresses(&answer));
         answer
     }
 
-    /// The same over UDP: an answer that is too long for a datagram is cut, and the program comes again over TCP.
+    /// The same over UDP: an answer that is too long for a datagram is truncated, and the program asks again over TCP.
     pub(crate) async fn exchange_datagram(&self, message: &[u8]) -> Option<Vec<u8>> {
         let answer = self.exchange(message).await?;
         Some(message::truncate(message, answer))
     }
 
-    /// The same for a program that asks by a function of libc.
-    pub(crate) async fn query(&self, way: DnsTransport, message: &[u8]) -> Reply {
-        let answer = match way {
+    /// The same for a program that calls a function of libc.
+    pub(crate) async fn query(&self, transport: DnsTransport, message: &[u8]) -> Reply {
+        let answer = match transport {
             DnsTransport::Stream => self.exchange(message).await,
             DnsTransport::Datagram => self.exchange_datagram(message).await,
         };
         answer.map_or(Reply::NameFailed(NameFailure::NoRecovery), Reply::Answer)
     }
 
-    /// What this machine's own name servers say, if the name exists there and may be shown to them.
+    /// The answer of this machine's own name servers, if they may be asked, the name exists there and the answer is
+    /// accepted.
     pub(super) async fn exchange_locally(
         &self,
         query: &Query<'_>,
@@ -97,9 +100,9 @@ impl Resolver {
     ) -> Option<Vec<u8>> {
         let up = self.uplink.up().await.ok()?;
         let name = query.name();
-        let asks_for_clusters = |address| self.routes.is_clusters(address);
-        if query.reversed_address().is_some_and(asks_for_clusters)
-            || !self.policy.may_be_asked_here(&up.names.conf, &name).await && !hosts::is_own_name(&name)
+        let is_cluster_address = |address| self.routes.is_cluster_address(address);
+        if query.reversed_address().is_some_and(is_cluster_address)
+            || !self.policy.may_ask_locally(&up.names.conf, &name).await && !hosts::is_own_name(&name)
         {
             return None;
         }
@@ -110,7 +113,7 @@ impl Resolver {
             .filter(|answer| message::code(answer) == Code::NoError)?;
         if !self
             .policy
-            .believes_locally(&name, &message::all_addresses(&answer), traced)
+            .accepts_local_addresses(&name, &message::all_addresses(&answer), traced)
             .await
         {
             return None;

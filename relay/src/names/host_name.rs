@@ -1,6 +1,7 @@
-//! What a host may be called.
+//! Valid host names.
 
-/// What the DNS can be asked for: printable, no white space, labels and name within the limits (RFC 1035, 2.3.4).
+/// Whether the DNS can be asked for the name: printable, no white space, labels and name within the limits (RFC 1035,
+/// 2.3.4).
 pub(super) fn is_host_name(name: &str) -> bool {
     let absolute = name.strip_suffix('.').unwrap_or(name);
     absolute.len() <= 253
@@ -8,7 +9,7 @@ pub(super) fn is_host_name(name: &str) -> bool {
         && absolute.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// What libc takes in the name of a host (`res_hnok` in glibc).
+/// Whether libc accepts the byte in a host name (`res_hnok` in glibc).
 pub(super) fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
 }
@@ -18,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_no_dns_message_can_carry_are_not_asked() {
+    fn names_beyond_the_limits_of_dns_are_not_host_names() {
         assert!(is_host_name("web.default.svc.cluster.local."));
         assert!(is_host_name("_http._tcp.web"));
         for bad in [

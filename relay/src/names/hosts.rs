@@ -1,42 +1,43 @@
-//! This machine's own names: hosts(5) and the host name.
+//! This machine's own names: /etc/hosts (hosts(5)) and the host name.
 //!
-//! They are the user's own and no name server's, so they count also for names that are never shown to one.
+//! They come from the user and not from a name server, so they are also used for names that no local name server is
+//! asked for.
 
 use std::fs;
 use std::net::IpAddr;
 
-/// The machine's table of names.
+/// The machine's hosts file.
 const HOSTS: &str = "/etc/hosts";
 
-/// The addresses that the table has for a name, in its order.
+/// The addresses of a name in the hosts file, in order.
 pub(super) async fn addresses(name: &str) -> Vec<IpAddr> {
     let name = name.trim_end_matches('.').to_owned();
-    look(move |text| parse(text, &name)).await
+    search(move |text| parse(text, &name)).await
 }
 
-/// The name that the table has for an address.
+/// The name of an address in the hosts file.
 pub(super) async fn name_of(address: IpAddr) -> Option<String> {
-    look(move |text| parse_name(text, address)).await
+    search(move |text| parse_name(text, address)).await
 }
 
-/// Looks into the table, which is read for each lookup, since users edit it.
-async fn look<T: Default + Send + 'static>(find: impl FnOnce(&str) -> T + Send + 'static) -> T {
+/// Searches the hosts file, which is read for each lookup, since users edit it.
+async fn search<T: Default + Send + 'static>(find: impl FnOnce(&str) -> T + Send + 'static) -> T {
     let read = tokio::task::spawn_blocking(move || {
-        // a machine without the file has no such names
+        // without the file there are no such names
         let text = fs::read(HOSTS).unwrap_or_default();
         find(&String::from_utf8_lossy(&text))
     });
     read.await.unwrap_or_default()
 }
 
-/// Whether this is what the machine calls itself (gethostname(2)).
+/// Whether this is the machine's own host name (gethostname(2)).
 pub(super) fn is_own_name(name: &str) -> bool {
     let own = rustix::system::uname();
     let name = name.trim_end_matches('.').as_bytes();
     !name.is_empty() && name.eq_ignore_ascii_case(own.nodename().to_bytes())
 }
 
-/// `ADDRESS NAME [ALIAS]...`, a line each; a number sign begins a comment.
+/// Lines of the form `ADDRESS NAME [ALIAS]...`; a number sign begins a comment.
 fn parse(text: &str, name: &str) -> Vec<IpAddr> {
     let line = |line: &str| -> Option<IpAddr> {
         let mut words = line.split('#').next()?.split_whitespace();
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_line_that_has_the_name_gives_its_address() {
+    fn every_hosts_line_with_the_name_yields_its_address() {
         let text = "# 10.0.0.9 web\n127.0.0.1\tlocalhost\n10.0.0.1 web.office.test Web # web2\n\n\
             fd00::1 web\nfe80::1%eth0 web\n300.0.0.1 web\n10.0.0.2 webster\n10.0.0.3";
         let found =
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machines_own_name_is_known() {
+    fn own_host_name_is_recognised() {
         let own = rustix::system::uname().nodename().to_string_lossy().into_owned();
         assert!(is_own_name(&own) && is_own_name(&format!("{own}.").to_uppercase()));
         assert!(!is_own_name("") && !is_own_name(&format!("{own}x")));

@@ -1,13 +1,13 @@
-//! This machine's own names, for what the cluster does not know.
+//! Looks up names on this machine, for names that do not exist in the cluster.
 //!
-//! libc is asked for addresses and for names of addresses: it knows whom the machine asks (nsswitch.conf(5)). Messages go
-//! to the name servers themselves: whoever resolv.conf(5) names is asked, in order, over UDP and then over TCP where the
-//! answer was cut. The file is read for each question: machines move between networks.
+//! libc is called for addresses and for names of addresses: it follows nsswitch.conf(5). Messages are sent to the name
+//! servers of resolv.conf(5), in order, over UDP, and over TCP if the answer was truncated. The file is read for each
+//! question, since machines move between networks.
 //!
-//! The cluster's "no" is there already, so that a silent server must not keep it back: the first name that it does not
-//! answer for costs a second, and it is not asked again for a while ([`super::breaker`]). libc would wait for it, so
-//! that meanwhile libc is not asked at all. A server that passes questions on may be slow with one name and not with
-//! others: only one that does not answer a probe either is silent.
+//! The cluster's NXDOMAIN has arrived by then, and a silent server must not delay it: the first name that it does not
+//! answer costs a second, and then its breaker opens ([`super::breaker`]). libc would wait for the server, so libc is
+//! not called while the breaker is open. A forwarding server may be slow with one name and not with others, so it
+//! counts as silent only if it does not answer a probe either.
 
 mod name_server;
 
@@ -31,59 +31,61 @@ use tokio::time::{sleep, timeout};
 /// The machine's resolver configuration.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// How long the cluster's "no" waits for this machine.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a local lookup may delay the cluster's NXDOMAIN.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// After what time a server counts as silent: what remains of that where libc was asked first, so that one name pays for it
-/// and not the next one, too.
-const SILENT: Duration = PATIENCE.saturating_sub(LIBCS_HEAD_START);
+/// When a server counts as silent: what remains of [`TIMEOUT`] if libc was called first, so that a silent server delays
+/// only one name.
+const SILENCE: Duration = TIMEOUT.saturating_sub(LIBCS_HEAD_START);
 
-/// The same where a rule has the name looked up here alone.
-const RULES_PATIENCE: Duration = Duration::from_secs(5);
+/// The time limit if a rule has the name looked up only here.
+const RULE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// When a server that has not answered yet is probed.
-const PROBE: Duration = Duration::from_millis(200);
+/// When a server that has not answered is probed.
+const PROBE_DELAY: Duration = Duration::from_millis(200);
 
-/// What it is probed with: servers answer for it themselves (RFC 6303, 4.2), and it tells them nothing.
-const PROBED: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// The address whose name is asked for in a probe: servers answer it themselves (RFC 6303, 4.2), and it reveals
+/// nothing.
+const PROBED_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// How long one server is ahead of the next one.
+/// How long one server has to answer before the next one is asked as well.
 const HEAD_START: Duration = Duration::from_millis(300);
 
-/// The same after libc's own: the first server has had that time already.
+/// The same after libc was called first: the first server has had that time already.
 const SHORT_HEAD_START: Duration = Duration::from_millis(100);
 
-/// How long libc may wait before the name servers are asked without it.
+/// How long libc has to answer before the name servers are asked directly.
 const LIBCS_HEAD_START: Duration = Duration::from_millis(300);
 
-/// For how long an answer that is too late for its question still tells that its server is there.
-const LATEST: Duration = Duration::from_secs(5);
+/// How long an answer is waited for after the time limit, since a late answer still closes the server's breaker.
+const LATE_ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// Calls of libc that may hang at once, each in a thread.
-const MOST_IN_LIBC: usize = 16;
+/// Maximum of concurrent calls of libc, each in a thread.
+const MAX_LIBC_CALLS: usize = 16;
 
-/// The same for what a rule has looked up here. Together they leave some of the [`crate::BLOCKING_THREADS`] to files.
-const MOST_BY_RULES: usize = 8;
+/// The same for names that a rule has looked up here. Together they leave some of the [`crate::BLOCKING_THREADS`] to
+/// files.
+const MAX_RULE_CALLS: usize = 8;
 
-const _: () = assert!(MOST_IN_LIBC + MOST_BY_RULES < crate::BLOCKING_THREADS);
+const _: () = assert!(MAX_LIBC_CALLS + MAX_RULE_CALLS < crate::BLOCKING_THREADS);
 
-/// Why this machine is asked.
+/// Why a name is looked up on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// The cluster does not know.
+    /// The name does not exist in the cluster.
     Unknown,
-    /// The same, and libc waits already.
+    /// The same, and a call of libc is pending.
     LibcWaits,
-    /// A rule says so.
+    /// A rule decides it.
     Rule,
 }
 
-/// This machine's name servers, and libc, which asks them.
+/// Lookups by libc and by this machine's name servers.
 #[derive(Clone)]
 pub(crate) struct LocalNames {
     breakers: Rc<RefCell<Breakers>>,
-    in_libc: Arc<Semaphore>,
-    by_rules: Arc<Semaphore>,
+    libc_calls: Arc<Semaphore>,
+    rule_calls: Arc<Semaphore>,
     events: mpsc::Sender<Event>,
 }
 
@@ -91,25 +93,25 @@ impl LocalNames {
     pub(crate) fn new(events: mpsc::Sender<Event>) -> Self {
         Self {
             breakers: Rc::default(),
-            in_libc: Arc::new(Semaphore::new(MOST_IN_LIBC)),
-            by_rules: Arc::new(Semaphore::new(MOST_BY_RULES)),
+            libc_calls: Arc::new(Semaphore::new(MAX_LIBC_CALLS)),
+            rule_calls: Arc::new(Semaphore::new(MAX_RULE_CALLS)),
             events,
         }
     }
 
-    /// The first answer that says whether the name exists; none if no server gives one in time.
+    /// The first answer that says whether the name exists; none if no server answers in time.
     pub(super) async fn ask(&self, query: &Query<'_>, reason: Reason) -> Option<Vec<u8>> {
-        let patience = match reason {
-            Reason::Unknown | Reason::LibcWaits => PATIENCE,
-            Reason::Rule => RULES_PATIENCE,
+        let time_limit = match reason {
+            Reason::Unknown | Reason::LibcWaits => TIMEOUT,
+            Reason::Rule => RULE_TIMEOUT,
         };
-        timeout(patience, self.ask_in_turn(query, reason)).await.ok()?
+        timeout(time_limit, self.ask_in_turn(query, reason)).await.ok()?
     }
 
     async fn ask_in_turn(&self, query: &Query<'_>, reason: Reason) -> Option<Vec<u8>> {
         let (answers, mut answered) = mpsc::channel(1);
         let mut servers = name_servers().await.into_iter();
-        let mut under_way = 0;
+        let mut pending = 0;
         let head_start = match reason {
             Reason::LibcWaits => SHORT_HEAD_START,
             Reason::Unknown | Reason::Rule => HEAD_START,
@@ -119,21 +121,21 @@ impl LocalNames {
                 reason == Reason::Rule || self.breakers.borrow_mut().may_ask(*server, Instant::now())
             });
             if let Some(server) = next {
-                under_way += 1;
+                pending += 1;
                 let (names, answers) = (self.clone(), answers.clone());
                 let question = query.with_id(query.id());
-                // goes on when its answer is too late for the question, for the server's sake
+                // the task continues after the question's time limit, to record a late answer
                 tokio::task::spawn_local(async move {
                     let answer = names.ask_server(SocketAddr::new(server, PORT), &question).await;
                     let _too_late = answers.send(answer).await.is_err();
                 });
-            } else if under_way == 0 {
+            } else if pending == 0 {
                 return None;
             }
             let is_last = next.is_none();
             tokio::select! {
                 answer = answered.recv() => {
-                    under_way -= 1;
+                    pending -= 1;
                     if let Some(Some(answer)) = answer {
                         return Some(answer);
                     }
@@ -143,7 +145,7 @@ impl LocalNames {
         }
     }
 
-    /// Asks one server, and notes whether it answers.
+    /// Asks one server, and records whether it answers.
     async fn ask_server(&self, address: SocketAddr, question: &[u8]) -> Option<Vec<u8>> {
         let (server, asked) = (address.ip(), Instant::now());
         let query = Query::parse(question).ok()?;
@@ -153,8 +155,8 @@ impl LocalNames {
         };
         match &answer {
             Ok(_) => self.breakers.borrow_mut().answered(server, Instant::now()),
-            // it costs whoever asks as little as an answer
-            Err(error) if name_server::is_of_it(error) && asked.elapsed() < SILENT => {
+            // a refusal is as quick as an answer
+            Err(error) if name_server::is_from_server(error) && asked.elapsed() < SILENCE => {
                 self.breakers.borrow_mut().answered(server, Instant::now());
             }
             Err(_) => self.breakers.borrow_mut().failed(server, asked, Instant::now()),
@@ -173,42 +175,46 @@ impl LocalNames {
         }
     }
 
-    /// What happens while a question is not answered, until nobody waits for it any more: the server is probed, and rests
-    /// where it has answered nothing at all.
+    /// Runs while a question is not answered: probes the server, and opens its breaker if it answers neither. Ends when
+    /// a late answer is no longer waited for.
     async fn watch(&self, address: SocketAddr) {
         let (server, asked) = (address.ip(), Instant::now());
         let probe = async {
-            sleep(PROBE).await;
-            let Some(question) = ptr::question(PROBED) else {
+            sleep(PROBE_DELAY).await;
+            let Some(question) = ptr::question(PROBED_ADDRESS) else {
                 return;
             };
             let Ok(query) = Query::parse(&question) else {
                 return;
             };
-            if let Ok(Ok(_)) = timeout(LATEST.saturating_sub(PROBE), name_server::ask(address, &query)).await
+            if let Ok(Ok(_)) = timeout(
+                LATE_ANSWER_LIMIT.saturating_sub(PROBE_DELAY),
+                name_server::ask(address, &query),
+            )
+            .await
             {
                 self.breakers.borrow_mut().answered(server, Instant::now());
             }
         };
-        let verdict = async {
-            sleep(SILENT).await;
+        let silence = async {
+            sleep(SILENCE).await;
             self.breakers
                 .borrow_mut()
                 .was_silent(server, asked, Instant::now());
-            // one that is only slow is no news
-            sleep(PATIENCE.saturating_sub(SILENT)).await;
-            if self.breakers.borrow().rests(server) {
-                self.tell(server);
+            // a server that is only slow is not reported
+            sleep(TIMEOUT.saturating_sub(SILENCE)).await;
+            if self.breakers.borrow().is_open(server) {
+                self.report_silent(server);
             }
-            sleep(LATEST.saturating_sub(PATIENCE)).await;
+            sleep(LATE_ANSWER_LIMIT.saturating_sub(TIMEOUT)).await;
         };
-        tokio::join!(probe, verdict);
+        tokio::join!(probe, silence);
     }
 
-    /// Tells the user of a silent server, once.
-    fn tell(&self, server: IpAddr) {
+    /// Reports a silent server to the user, once.
+    fn report_silent(&self, server: IpAddr) {
         log::info!("this machine's name server {server} does not answer");
-        if self.breakers.borrow_mut().is_news(server) {
+        if self.breakers.borrow_mut().is_first_report(server) {
             let report = Report {
                 message: format!(
                     "this machine's name server {server} does not answer: until it does, names that the cluster does not \
@@ -218,13 +224,13 @@ impl LocalNames {
                     "check its VPN: the name servers of this machine are in /etc/resolv.conf".to_owned(),
                 ),
             };
-            // a launcher that reads slowly, or is gone, misses a hint and nothing else
-            let _missed = self.events.try_send(Event::Notice(report)).is_err();
+            // a launcher that reads slowly, or is gone, misses only this notice
+            let _dropped = self.events.try_send(Event::Notice(report)).is_err();
         }
     }
 
-    /// What libc says in time. `servers` asks the name servers for the same: it comes into play where libc takes long, as it
-    /// does when it waits for a server that does not answer, and takes libc's place while there is such a server.
+    /// Looks up by libc. `servers` asks the name servers for the same: it is run if libc takes long, as it does while
+    /// it waits for a silent server, and instead of libc while a server is known to be silent.
     pub(super) async fn by_libc<T: 'static>(
         &self,
         libc: impl Future<Output = Option<T>> + 'static,
@@ -234,10 +240,10 @@ impl LocalNames {
             if self.has_silent_servers().await {
                 return servers(Reason::Unknown).await;
             }
-            let Ok(permit) = Arc::clone(&self.in_libc).try_acquire_owned() else {
+            let Ok(permit) = Arc::clone(&self.libc_calls).try_acquire_owned() else {
                 return servers(Reason::Unknown).await;
             };
-            let mut libc = with_place(permit, libc);
+            let mut libc = with_permit(permit, libc);
             if let Ok(found) = timeout(LIBCS_HEAD_START, &mut libc).await {
                 return found.ok()?;
             }
@@ -246,29 +252,29 @@ impl LocalNames {
                 found = libc => found.ok()?,
             }
         };
-        timeout(PATIENCE, found).await.ok()?
+        timeout(TIMEOUT, found).await.ok()?
     }
 
-    /// What libc says in time, or in a moment while there is a silent server.
-    pub(super) async fn by_libc_alone<T: 'static>(
+    /// Looks up by libc only, with a shorter time limit while a server is known to be silent.
+    pub(super) async fn by_libc_only<T: 'static>(
         &self,
         libc: impl Future<Output = Option<T>> + 'static,
     ) -> Option<T> {
-        let patience = match self.has_silent_servers().await {
+        let time_limit = match self.has_silent_servers().await {
             true => LIBCS_HEAD_START,
-            false => PATIENCE,
+            false => TIMEOUT,
         };
-        timeout(patience, when_there_is_room(&self.in_libc, libc))
+        timeout(time_limit, when_permitted(&self.libc_calls, libc))
             .await
             .ok()?
     }
 
-    /// What libc says in time of a name that a rule has looked up here.
+    /// Looks up a name by libc that a rule has looked up here.
     pub(super) async fn by_libc_for_a_rule<T: 'static>(
         &self,
         libc: impl Future<Output = Option<T>> + 'static,
     ) -> Option<T> {
-        timeout(RULES_PATIENCE, when_there_is_room(&self.by_rules, libc))
+        timeout(RULE_TIMEOUT, when_permitted(&self.rule_calls, libc))
             .await
             .ok()?
     }
@@ -280,17 +286,17 @@ impl LocalNames {
     }
 }
 
-/// What libc says once there is room for one more call of it.
-async fn when_there_is_room<T: 'static>(
-    room: &Arc<Semaphore>,
+/// Waits for a permit, then calls libc.
+async fn when_permitted<T: 'static>(
+    permits: &Arc<Semaphore>,
     libc: impl Future<Output = Option<T>> + 'static,
 ) -> Option<T> {
-    let permit = Arc::clone(room).acquire_owned().await.ok()?;
-    with_place(permit, libc).await.ok()?
+    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
+    with_permit(permit, libc).await.ok()?
 }
 
-/// A call of libc, which keeps its place for as long as its thread hangs, also when nobody waits for it any more.
-fn with_place<T: 'static>(
+/// Calls libc in a task, which keeps the permit while the call's thread is blocked, also after its caller has given up.
+fn with_permit<T: 'static>(
     permit: OwnedSemaphorePermit,
     libc: impl Future<Output = Option<T>> + 'static,
 ) -> JoinHandle<Option<T>> {
@@ -301,8 +307,8 @@ fn with_place<T: 'static>(
     })
 }
 
-/// Whom the machine asks. One without the file, or without a server in it, has one of its own (resolv.conf(5)). Servers on a
-/// link are libc's to ask.
+/// The machine's name servers; without the file, or a server in it, the local one (resolv.conf(5)). Link-local servers
+/// are left to libc.
 async fn name_servers() -> Vec<IpAddr> {
     let text = tokio::fs::read(RESOLV_CONF).await.unwrap_or_default();
     let conf = ResolvConf::parse(&String::from_utf8_lossy(&text));
@@ -319,11 +325,11 @@ mod tests {
     use tokio::task::LocalSet;
 
     fn names() -> (LocalNames, mpsc::Receiver<Event>) {
-        let (events, told) = mpsc::channel(8);
-        (LocalNames::new(events), told)
+        let (events, reports) = mpsc::channel(8);
+        (LocalNames::new(events), reports)
     }
 
-    /// A name server that answers, with nothing, the questions about `names` only.
+    /// A name server that answers only questions about `names`, without records.
     async fn server_of(names: &'static [&'static str]) -> SocketAddr {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = socket.local_addr().unwrap();
@@ -343,60 +349,63 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_is_slow_does_not_make_its_server_silent() {
+    async fn slow_name_at_a_server_that_answers_the_probe_opens_no_breaker() {
         let question =
             crate::names::query::question("slow.example", hickory_proto::rr::RecordType::A).unwrap();
-        let rests_after = async |known| {
-            let ((names, _told), server) = (names(), server_of(known).await);
+        let is_open_after = async |known| {
+            let ((names, _reports), server) = (names(), server_of(known).await);
             let asked = names.ask_server(server, &question);
-            assert!(timeout(PATIENCE + REPEAT, asked).await.is_err());
-            names.breakers.borrow().rests(server.ip())
+            assert!(timeout(TIMEOUT + REPEAT, asked).await.is_err());
+            names.breakers.borrow().is_open(server.ip())
         };
         let both = async {
             tokio::join!(
-                rests_after(&["1.0.0.127.in-addr.arpa"]),
-                rests_after(&["other.example"])
+                is_open_after(&["1.0.0.127.in-addr.arpa"]),
+                is_open_after(&["other.example"])
             )
         };
         assert_eq!(LocalSet::new().run_until(both).await, (false, true));
     }
 
-    /// A server that rests, after one more question was asked at this address.
-    async fn rests_after_a_trial(address: SocketAddr) -> bool {
-        let (names, _told) = names();
+    /// Whether the breaker of a silent server is open after one more question was sent to this address.
+    async fn is_open_after_a_trial(address: SocketAddr) -> bool {
+        let (names, _reports) = names();
         let (server, now) = (address.ip(), Instant::now());
         names.breakers.borrow_mut().was_silent(server, now, now);
         let question =
             crate::names::query::question("name.example", hickory_proto::rr::RecordType::A).unwrap();
         assert_eq!(names.ask_server(address, &question).await, None);
-        names.breakers.borrow().rests(server)
+        names.breakers.borrow().is_open(server)
     }
 
     #[tokio::test]
-    async fn a_server_to_which_there_is_no_way_goes_on_resting() {
-        // of no interface in particular, to which the kernel sends nothing
-        let nowhere = "[fe80::1]:53".parse().unwrap();
-        let rests = rests_after_a_trial(nowhere);
-        assert!(LocalSet::new().run_until(rests).await);
+    async fn unreachable_server_keeps_its_breaker_open() {
+        // a link-local address without an interface, to which the kernel cannot send
+        let unreachable = "[fe80::1]:53".parse().unwrap();
+        let is_open = is_open_after_a_trial(unreachable);
+        assert!(LocalSet::new().run_until(is_open).await);
     }
 
     #[tokio::test]
-    async fn a_server_whose_machine_refuses_at_once_rests_no_more() {
+    async fn refused_question_closes_the_breaker() {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let nobody = socket.local_addr().unwrap();
+        let closed_port = socket.local_addr().unwrap();
         drop(socket);
-        let rests = rests_after_a_trial(nobody);
-        assert!(!LocalSet::new().run_until(rests).await);
+        let is_open = is_open_after_a_trial(closed_port);
+        assert!(!LocalSet::new().run_until(is_open).await);
     }
 
     #[tokio::test]
-    async fn a_name_that_libc_alone_knows_waits_for_a_free_place() {
-        let (names, _told) = names();
+    async fn libc_only_lookup_waits_for_a_free_slot() {
+        let (names, _reports) = names();
         let waits_then_finds = async {
-            let all = u32::try_from(MOST_IN_LIBC).unwrap();
-            let hanging = Arc::clone(&names.in_libc).acquire_many_owned(all).await.unwrap();
-            let mut found = pin!(names.by_libc_alone(async { Some("found") }));
-            assert!(timeout(PATIENCE / 10, &mut found).await.is_err());
+            let all = u32::try_from(MAX_LIBC_CALLS).unwrap();
+            let hanging = Arc::clone(&names.libc_calls)
+                .acquire_many_owned(all)
+                .await
+                .unwrap();
+            let mut found = pin!(names.by_libc_only(async { Some("found") }));
+            assert!(timeout(TIMEOUT / 10, &mut found).await.is_err());
             drop(hanging);
             found.await
         };
@@ -404,8 +413,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lookups_of_rules_that_hang_leave_threads_to_everything_else() {
-        let (names, _told) = names();
+    async fn hanging_rule_lookups_leave_threads_to_other_lookups() {
+        let (names, _reports) = names();
         let calls = Rc::new(std::cell::Cell::new(0));
         let hangs = || {
             names.by_libc_for_a_rule({
@@ -418,12 +427,12 @@ mod tests {
         };
         let many = async {
             let hanging = futures::future::join_all((0..2 * crate::BLOCKING_THREADS).map(|_| hangs()));
-            assert!(timeout(PATIENCE / 10, hanging).await.is_err());
-            // given up, they hang all the same
-            assert!(timeout(PATIENCE / 10, hangs()).await.is_err());
-            names.by_libc_alone(async { Some("found") }).await
+            assert!(timeout(TIMEOUT / 10, hanging).await.is_err());
+            // their threads stay blocked after the callers have given up
+            assert!(timeout(TIMEOUT / 10, hangs()).await.is_err());
+            names.by_libc_only(async { Some("found") }).await
         };
         assert_eq!(LocalSet::new().run_until(many).await, Some("found"));
-        assert_eq!(calls.get(), MOST_BY_RULES);
+        assert_eq!(calls.get(), MAX_RULE_CALLS);
     }
 }

@@ -1,18 +1,18 @@
-//! Names as the agent's pod resolves them.
+//! Resolves names as in the agent's pod.
 //!
-//! - [`search_list`] walks the search list of the pod's resolv.conf as glibc does; [`cluster_names`] says which names can
-//!   only be the cluster's.
-//! - [`query`] and [`ptr`] turn questions for addresses and for names into DNS messages, and their answers into what was
-//!   asked for ([`records`]).
-//! - [`cluster_dns`] asks the cluster's name servers; [`cache`] keeps answers for their TTL and joins questions that
-//!   are under way.
-//! - [`resolver`] looks hosts up, first in the cluster and then here; [`reverse`] names addresses.
-//! - [`exchange`] answers DNS messages of programs, which pass as bytes ([`kinject_dns::message`]), and [`search`]
-//!   completes their names. [`local`] asks this machine's name servers, as long as they answer ([`breaker`]).
-//! - [`hosts`] are this machine's own names; [`answer_policy`] says which answers, of whose name servers, are believed,
-//!   and [`advice`] tells the user of the others. [`host_name`] says what a name may look like.
-//! - [`server`] is the session's name server over TCP, [`pod_resolv_conf`] the resolv.conf that leads programs to it.
-//! - [`pod`] is what the pod knows about names, [`order`] sorts addresses as RFC 6724 sees them from the pod.
+//! - [`search_list`] applies the search list of the pod's resolv.conf as glibc does; [`cluster_names`] decides which
+//!   names can only be the cluster's.
+//! - [`query`] and [`ptr`] write questions for addresses and for names as DNS messages, and read the answers
+//!   ([`records`]).
+//! - [`cluster_dns`] asks the cluster's name servers; [`cache`] caches answers for their TTL and joins concurrent
+//!   questions.
+//! - [`resolver`] looks up hosts, first in the cluster and then here; [`reverse`] looks up the names of addresses.
+//! - [`exchange`] answers DNS messages of programs, which are forwarded as bytes ([`kinject_dns::message`]), and
+//!   [`search`] completes their names. [`local`] asks this machine's name servers, while they answer ([`breaker`]).
+//! - [`hosts`] has this machine's own names; [`answer_policy`] decides which answers are accepted, and [`advice`]
+//!   reports the others to the user. [`host_name`] validates names.
+//! - [`server`] is the session's name server over TCP, [`pod_resolv_conf`] the resolv.conf that names it to programs.
+//! - [`pod`] has the pod's resolver settings and addresses, [`order`] sorts addresses by RFC 6724 as seen from the pod.
 
 pub(crate) mod advice;
 mod answer_policy;

@@ -1,8 +1,8 @@
 //! The order in which getaddrinfo(3) gives a name's addresses: RFC 6724, section 6, as glibc applies it, seen from
 //! the agent's pod.
 //!
-//! The rules on deprecated and home addresses and on native transport (3, 4, 7) have nothing to tell apart here: a
-//! pod's addresses are neither. As in glibc, rule 9 compares IPv4 addresses only inside the source's own subnet.
+//! The rules on deprecated and home addresses and on native transport (3, 4, 7) do not apply: a pod has no such
+//! addresses. As in glibc, rule 9 compares IPv4 addresses only inside the source's own subnet.
 
 use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv6Addr};
@@ -16,12 +16,12 @@ pub(crate) struct Source {
     pub(crate) prefix: u8,
 }
 
-/// Sorts best first; addresses that are equally good keep their order (rule 10).
+/// Sorts the best address first; equal ones keep their order (rule 10).
 pub(crate) fn sort(addresses: &mut [IpAddr], sources: &[Source]) {
     addresses.sort_by(|a, b| compare(*a, source_for(*a, sources), *b, source_for(*b, sources)));
 }
 
-/// The address that a connection to `destination` would come from.
+/// The source address of a connection to `destination`.
 pub(crate) fn source_for(destination: IpAddr, sources: &[Source]) -> Option<Source> {
     let usable = |source: &&Source| {
         source.address.is_ipv4() == destination.is_ipv4()
@@ -148,19 +148,19 @@ mod tests {
     const POD: &[(&str, u8)] = &[("127.0.0.1", 8), ("10.244.0.5", 24)];
 
     #[test]
-    fn pods_of_the_same_subnet_are_sorted_by_their_common_bits() {
+    fn addresses_in_the_pods_subnet_are_sorted_by_common_prefix() {
         let order = sorted(&["10.244.0.200", "10.244.0.4", "10.244.0.7"], POD);
         assert_eq!(order, ["10.244.0.4", "10.244.0.7", "10.244.0.200"]);
     }
 
     #[test]
-    fn addresses_of_other_subnets_keep_the_answers_order() {
+    fn addresses_outside_the_pods_subnet_keep_their_order() {
         let order = ["10.96.0.9", "10.96.0.1", "203.0.113.1"];
         assert_eq!(sorted(&order, POD), order);
     }
 
     #[test]
-    fn a_family_that_the_pod_does_not_have_comes_last() {
+    fn family_without_a_pod_address_comes_last() {
         assert_eq!(
             sorted(&["2001:db8::1", "10.96.0.1"], POD),
             ["10.96.0.1", "2001:db8::1"]
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_comes_first_where_the_pod_has_both() {
+    fn ipv6_comes_first_when_the_pod_has_both_families() {
         let pod = &[("10.244.0.5", 24), ("2001:db8::5", 64)];
         assert_eq!(
             sorted(&["10.96.0.1", "2001:db8::1"], pod),

@@ -1,4 +1,4 @@
-//! What the agent's pod knows about names, and which families of addresses it has.
+//! The resolver settings of the agent's pod, and its addresses.
 
 use super::order::Source;
 use ipnet::IpNet;
@@ -7,14 +7,14 @@ use kinject_protocol::control::Family;
 use kinject_tunnel::{AgentFacts, InterfaceAddress};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// What the agent's pod knows about names.
+/// The resolver settings and addresses of the agent's pod.
 #[derive(Clone, Debug)]
 pub(crate) struct PodNames {
     /// Its resolv.conf.
     pub(crate) conf: ResolvConf,
     /// Its addresses.
     pub(crate) sources: Vec<Source>,
-    /// The networks of these addresses and of its routes: the cluster's.
+    /// The networks of these addresses and of its routes, which are the cluster's.
     pub(crate) networks: Vec<IpNet>,
 }
 
@@ -25,7 +25,7 @@ impl From<&AgentFacts> for PodNames {
             prefix: interface.prefix_length,
         };
         let interfaces = facts.addresses.iter();
-        let around = interfaces.map(|interface| (interface.address, interface.prefix_length));
+        let own = interfaces.map(|interface| (interface.address, interface.prefix_length));
         let routes = facts
             .networks
             .iter()
@@ -33,12 +33,13 @@ impl From<&AgentFacts> for PodNames {
         Self {
             conf: ResolvConf::parse(&facts.resolv_conf),
             sources: facts.addresses.iter().map(source).collect(),
-            networks: around.chain(routes).filter_map(network).collect(),
+            networks: own.chain(routes).filter_map(network).collect(),
         }
     }
 }
 
-/// A network that is the cluster's own: not loopback or one link alone, of which each machine has its own, nor everything.
+/// The network, if it is the cluster's: not loopback or link-local, which each machine has itself, nor the default
+/// route.
 fn network((address, prefix): (IpAddr, u8)) -> Option<IpNet> {
     let address = address.to_canonical();
     let is_of_every_machine = match address {
@@ -53,8 +54,8 @@ fn network((address, prefix): (IpAddr, u8)) -> Option<IpNet> {
 const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 impl PodNames {
-    /// What is left of `family` where `AI_ADDRCONFIG` asks for families with an address other than loopback alone
-    /// (getaddrinfo(3)); a link-local address counts for glibc.
+    /// The part of `family` that `AI_ADDRCONFIG` allows: families of which the pod has an address other than loopback
+    /// (getaddrinfo(3)). As in glibc, a link-local address counts.
     pub(super) fn configured(&self, family: Family) -> Option<Family> {
         let has = |is_wanted: fn(&IpAddr) -> bool| {
             let mut addresses = self.sources.iter().map(|source| source.address);
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_networks_around_the_pod_are_the_clusters() {
+    fn cluster_networks_exclude_loopback_link_local_and_default() {
         for (address, prefix, expected) in [
             ("10.244.1.7", 24, Some("10.244.1.0/24")),
             ("10.244.1.7", 32, Some("10.244.1.7/32")),
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_counts_as_configured_where_the_pod_has_an_address_of_it() {
+    fn family_is_configured_when_the_pod_has_an_address_of_it() {
         let pod = |addresses: &[&str]| PodNames {
             conf: ResolvConf::parse(""),
             sources: addresses

@@ -1,7 +1,7 @@
 //! The resolv.conf that programs of the session see: the pod's own.
 //!
-//! It lies in the session's folder, where the preloaded library finds it. A name server on the pod's loopback could
-//! not be told from one on this machine's, so such a one is shown as an address that nobody else has.
+//! It is written into the session's folder, where the preloaded library finds it. A name server on the pod's loopback
+//! would be taken for one on this machine, so it is replaced by an address that no host has.
 
 use kinject_dns::resolv_conf::{Directive, NameServer};
 use kinject_protocol::environment::RESOLV_CONF;
@@ -12,25 +12,25 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Stands for a name server on the pod's loopback: the "dummy address" that no host has (RFC 7600, 4.8).
+/// Replaces a name server on the pod's loopback: the IPv4 dummy address, which no host has (RFC 7600, 4.8).
 const STAND_IN: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 0, 8));
 
-/// What programs see.
+/// The resolv.conf that programs see.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct PodResolvConf {
     text: String,
-    /// The name servers in it: the relay answers there.
+    /// The name servers in it, in place of which the relay answers.
     pub(crate) servers: Vec<IpAddr>,
 }
 
 impl PodResolvConf {
-    /// Makes it of the pod's.
+    /// Derives it from the pod's file.
     pub(crate) fn of_pod(text: &str) -> Self {
         let mut shown = String::with_capacity(text.len());
         let mut servers = Vec::new();
         for line in text.split_inclusive('\n') {
             let server = match Directive::parse(line) {
-                // one on a link is of no use outside of it
+                // a link-local one cannot be reached from elsewhere
                 Directive::NameServer(Some(NameServer { address, zone: None })) => Some(address),
                 _ => None,
             };
@@ -47,7 +47,7 @@ impl PodResolvConf {
             }
         }
         if servers.is_empty() {
-            // without one, it is the host's own (resolv.conf(5))
+            // without one, programs would ask this host (resolv.conf(5))
             if !shown.is_empty() && !shown.ends_with('\n') {
                 shown.push('\n');
             }
@@ -57,21 +57,22 @@ impl PodResolvConf {
         Self { text: shown, servers }
     }
 
-    /// Puts it into the session's folder. Where the disk is full it goes into memory, and the folder has a link to it.
+    /// Writes it into the session's folder. If the disk is full it is written to memory, and the folder gets a link to
+    /// it.
     pub(crate) fn write(&self, folder: &Path) -> io::Result<()> {
         let path = folder.join(RESOLV_CONF);
         match std::fs::write(&path, &self.text) {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                 std::fs::remove_file(&path)?;
-                let place = folder::in_memory(folder);
-                // only a new file of this user's own: others may write to the folder
+                let in_memory = folder::in_memory(folder);
+                // only a new file of this user: others may write to the folder
                 let mut file = File::options()
                     .write(true)
                     .create_new(true)
                     .mode(0o600)
-                    .open(&place)?;
-                // the link first: who removes the session's folder finds the file by it
-                std::os::unix::fs::symlink(&place, path)?;
+                    .open(&in_memory)?;
+                // the link first: the removal of the session's folder finds the file by it
+                std::os::unix::fs::symlink(&in_memory, path)?;
                 file.write_all(self.text.as_bytes())
             }
             written => written,
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pods_file_is_shown_word_for_word() {
+    fn pod_resolv_conf_is_shown_unchanged() {
         let text =
             "search default.svc.cluster.local\nnameserver 10.96.0.10\nnameserver fd00::a\noptions ndots:5";
         let shown = PodResolvConf::of_pod(text);
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_on_the_pods_loopback_gets_an_address_of_its_own() {
+    fn name_server_on_the_pods_loopback_gets_the_stand_in_address() {
         for text in [
             "nameserver 127.0.0.11\noptions edns0\n",
             "nameserver ::1\noptions edns0\n",
@@ -111,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_with_nothing_in_it_leads_to_the_pod_too() {
+    fn resolv_conf_without_name_servers_gets_the_stand_in_address() {
         for text in ["", "# nothing\n", "nameserver nonsense\n"] {
             let shown = PodResolvConf::of_pod(text);
             assert_eq!(shown.text, format!("{text}nameserver 192.0.0.8\n"));

@@ -1,4 +1,4 @@
-//! The names of an address as DNS messages: PTR records (RFC 1035, 3.5).
+//! Questions for the names of an address, and their answers: PTR records (RFC 1035, 3.5).
 
 use super::host_name::{is_host_byte, is_host_name};
 use super::records;
@@ -13,7 +13,7 @@ pub(super) fn question(address: IpAddr) -> Option<Vec<u8>> {
     records::question(Name::from(address), RecordType::PTR)
 }
 
-/// The names in an answer; those that no host can have are passed over, as libc does.
+/// The names in an answer; those that are not valid host names are skipped, as in libc.
 pub(super) fn names(answer: &[u8]) -> Result<Vec<String>, NameFailure> {
     match message::code(answer) {
         Code::NoError => {}
@@ -30,7 +30,7 @@ pub(super) fn names(answer: &[u8]) -> Result<Vec<String>, NameFailure> {
             .filter(|name| is_host_name(name) && name.bytes().all(is_host_byte)),
         _ => None,
     };
-    // a network that is smaller than a byte's is delegated by aliases (RFC 2317)
+    // networks smaller than a /24 are delegated by aliases (RFC 2317)
     let found = records::at_end_of_chain(&message, query.name(), host);
     found.map(|(_, names)| names).ok_or(NameFailure::NoData)
 }
@@ -60,13 +60,13 @@ mod tests {
     const OWNER: &str = "1.0.0.10.in-addr.arpa.";
 
     #[test]
-    fn all_names_of_an_address_come_in_their_order() {
+    fn all_ptr_names_are_returned_in_order() {
         let answer = answer(&[(OWNER, ptr("web.test.")), (OWNER, ptr("alias.test."))]);
         assert_eq!(names(&answer), Ok(vec!["web.test".into(), "alias.test".into()]));
     }
 
     #[test]
-    fn a_delegated_address_has_the_name_at_the_end_of_its_aliases() {
+    fn ptr_name_is_read_at_the_end_of_a_cname_chain() {
         let alias = "1.0-7.0.0.10.in-addr.arpa.";
         let to = RData::CNAME(rdata::CNAME(Name::from_ascii(alias).unwrap()));
         assert_eq!(
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_no_host_can_have_is_none() {
+    fn ptr_name_that_is_no_host_name_is_skipped() {
         let mut odd = Name::from_labels(vec![b"bad\nname".as_slice(), b"test"]).unwrap();
         odd.set_fqdn(true);
         assert_eq!(
@@ -91,16 +91,16 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_asked_for_in_reverse() {
+    fn ptr_question_names_the_reversed_address() {
         let question = question("2001:db8::1".parse().unwrap()).unwrap();
         let query = Query::parse(&question).unwrap();
         assert_eq!(query.reversed_address(), Some("2001:db8::1".parse().unwrap()));
     }
 
     #[test]
-    fn a_name_that_points_at_itself_is_a_broken_answer() {
+    fn ptr_name_that_points_at_itself_returns_no_recovery() {
         let mut looped = answer(&[(OWNER, ptr("web.test."))]);
-        // the target, which is the last thing in the message, becomes a pointer to itself
+        // the target, at the end of the message, becomes a pointer to itself
         let target = looped.len() - "web.test".len() - 2;
         let [high, low] = (target as u16).to_be_bytes();
         looped[target..target + 2].copy_from_slice(&[0xc0 | high, low]);
@@ -109,10 +109,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_answer_is_read_without_a_panic(at in 0..80_usize, bytes in prop::collection::vec(any::<u8>(), 1..40)) {
+        fn any_ptr_answer_is_read_without_a_panic(at in 0..80_usize, bytes in prop::collection::vec(any::<u8>(), 1..40)) {
             let mut message = answer(&[(OWNER, ptr("web.test.")), (OWNER, ptr("alias.test."))]);
-            for (place, byte) in message.iter_mut().skip(at).zip(bytes) {
-                *place = byte;
+            for (old, byte) in message.iter_mut().skip(at).zip(bytes) {
+                *old = byte;
             }
             let found = names(&message).unwrap_or_default();
             prop_assert!(found.iter().all(|name| name.bytes().all(is_host_byte)));

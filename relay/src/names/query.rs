@@ -1,4 +1,4 @@
-//! One question to the cluster's DNS: a message there (RFC 8484 carries it), records back.
+//! Questions for addresses to the cluster's DNS (carried by RFC 8484), and their answers.
 
 use super::records;
 use bytes::Bytes;
@@ -7,35 +7,35 @@ use hickory_proto::rr::{Name, RData, Record, RecordType};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long an answer without a TTL of its own is kept.
+/// How long an answer without a TTL is cached.
 const DEFAULT_TTL: Duration = Duration::from_secs(1);
 
-/// The longest that any answer is kept: a developer's cluster changes.
+/// The longest time that an answer is cached: a developer's cluster changes.
 pub(super) const MAX_TTL: Duration = Duration::from_secs(60);
 
-/// The longest that a "no" is kept: the service may be about to be deployed.
+/// The longest time that a negative answer is cached: the service may be about to be deployed.
 pub(super) const MAX_NEGATIVE_TTL: Duration = Duration::from_secs(3);
 
-/// What the DNS says of one name and one record type.
+/// The DNS' answer for one name and one record type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
-    /// What it says.
+    /// The outcome.
     pub(crate) outcome: Outcome,
-    /// For how long it may be believed.
+    /// How long it may be cached.
     pub(crate) ttl: Duration,
 }
 
-/// The four ways in which a question ends (res_query in resolver(3)).
+/// How a question ends (res_query in resolver(3)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// There are such records.
+    /// There are records of this type.
     Found {
         /// The end of the chain of CNAMEs.
         canonical: String,
         /// The addresses, in the order of the answer.
         addresses: Vec<IpAddr>,
     },
-    /// The name exists, such records do not.
+    /// The name exists, records of this type do not.
     NoData,
     /// The name does not exist (NXDOMAIN).
     NotFound,
@@ -43,13 +43,13 @@ pub(crate) enum Outcome {
     ServerFailed,
     /// No answer came.
     NoAnswer,
-    /// The server refused the question or could not read it.
+    /// The server refused the question or could not parse it.
     Refused,
 }
 
 impl Answer {
-    /// An answer that is not kept.
-    pub(crate) fn passing(outcome: Outcome) -> Self {
+    /// An answer that is not cached.
+    pub(crate) fn uncached(outcome: Outcome) -> Self {
         Self {
             outcome,
             ttl: Duration::ZERO,
@@ -57,17 +57,17 @@ impl Answer {
     }
 }
 
-/// Writes the question for addresses of one family; `None` for what is no DNS name.
+/// Writes the question for addresses of one family; `None` if the name is not a DNS name.
 pub(crate) fn question(name: &str, record: RecordType) -> Option<Bytes> {
     let mut name = Name::from_ascii(name).ok()?;
     name.set_fqdn(true);
     records::question(name, record).map(Bytes::from)
 }
 
-/// Reads what came back.
+/// Reads an answer.
 pub(crate) fn answer(message: &[u8], record: RecordType) -> Answer {
     let Ok(message) = Message::from_vec(message) else {
-        return Answer::passing(Outcome::Refused);
+        return Answer::uncached(Outcome::Refused);
     };
     let outcome = match message.metadata.response_code {
         ResponseCode::NoError => found(&message, record),
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_of_cnames_is_followed_to_its_addresses() {
+    fn cname_chain_is_followed_to_its_addresses() {
         let address = RData::A(rdata::A::new(10, 0, 0, 1));
         let records = [
             ("web.test.", 30, cname("a.test.")),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_of_cnames_ends_without_data() {
+    fn cname_loop_returns_no_data() {
         let records = [
             ("web.test.", 30, cname("a.test.")),
             ("a.test.", 30, cname("web.test.")),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn each_response_code_has_its_outcome() {
+    fn response_codes_map_to_their_outcomes() {
         let outcome = |code| answer(&reply(&[], code), RecordType::A).outcome;
         assert_eq!(outcome(ResponseCode::NoError), Outcome::NoData);
         assert_eq!(outcome(ResponseCode::NXDomain), Outcome::NotFound);

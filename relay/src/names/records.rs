@@ -1,22 +1,22 @@
-//! Records whose names matter, which hickory-proto reads and writes: questions of the relay's own, and their answers.
+//! Questions of the relay's own, and the records of their answers, which hickory-proto writes and parses.
 //!
-//! An answer's names may point back into the message, in a circle too, and a chain of aliases leads from the question to
-//! what was asked for. What only passes through is looked at as bytes ([`kinject_dns::message`]).
+//! An answer's names may have compression pointers, also circular ones, and a chain of CNAMEs leads from the question
+//! to the records. Messages that are only forwarded are read as bytes ([`kinject_dns::message`]).
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 
 /// The question for the records of a name.
 pub(super) fn question(name: Name, record: RecordType) -> Option<Vec<u8>> {
-    // RFC 8484, 4.1: the identifier is 0 so that caches can work
+    // RFC 8484, 4.1: identifier 0, so that answers can be cached
     let mut message = Message::new(0, MessageType::Query, OpCode::Query);
     message.metadata.recursion_desired = true;
     message.add_query(Query::query(name, record));
     message.to_vec().ok()
 }
 
-/// The name at the end of the chain of CNAMEs that begins at `name`, and what `read` takes from its records, if it takes
-/// anything.
+/// The name at the end of the chain of CNAMEs that begins at `name`, and the values that `read` returns for its
+/// records; none if it returns none.
 pub(super) fn at_end_of_chain<'a, T>(
     message: &'a Message,
     mut name: &'a Name,

@@ -1,9 +1,9 @@
-//! Names: the cluster's first, then the machine's own.
+//! Resolves host names: in the cluster first, then on this machine.
 //!
-//! All candidates of the search list are asked at once and judged in glibc's order (`res_search`, resolver(3)), so
-//! that a lookup costs one round trip. Only where the cluster says that a name does not exist is this machine's hosts
-//! file read, and the local resolver asked for what cannot be a name of the cluster's. Only addresses count: any other local
-//! answer leaves the cluster's "no" standing. A rule for a name has one of them asked alone.
+//! All candidates of the search list are asked at once, and the answer is selected in glibc's order (`res_search`,
+//! resolver(3)), so that a lookup costs one round trip. Only if a name does not exist in the cluster, this machine's
+//! hosts file is read, and the local resolver is asked for names that cannot be the cluster's. Only a local answer with
+//! addresses replaces the cluster's NXDOMAIN. A rule for a name has only one side asked.
 
 use super::advice::Advice;
 use super::answer_policy::AnswerPolicy;
@@ -13,7 +13,7 @@ use super::hosts;
 use super::local::{LocalNames, Reason};
 use super::order;
 use super::query::{self, Outcome};
-use super::search_list::{self, Verdict};
+use super::search_list::{self, CandidateOutcome};
 use crate::log;
 use crate::routes::Routes;
 use crate::trace::{Trace, Traced};
@@ -45,7 +45,7 @@ struct Found {
 }
 
 impl Resolver {
-    /// A resolver that remembers nothing yet.
+    /// A resolver with an empty cache.
     pub(crate) fn new(uplink: Rc<Uplink>, trace: Rc<Trace>, advice: Advice, local: LocalNames) -> Self {
         let routes = Rc::clone(trace.routes());
         let cluster = Rc::new(ClusterDns::new(Rc::clone(&uplink)));
@@ -59,7 +59,7 @@ impl Resolver {
         }
     }
 
-    /// Forgets all answers.
+    /// Drops all cached answers.
     pub(crate) fn forget(&self) {
         self.cluster.forget();
     }
@@ -79,7 +79,7 @@ impl Resolver {
         let only = self.routes.egress_of_name(name);
         if only == Some(Egress::Local) {
             let asked = self.local.by_libc_for_a_rule(look_up_by_libc(name.to_owned()));
-            // no answer at all is no positive answer
+            // no answer counts as a negative answer
             let addresses = asked.await.unwrap_or_default();
             return match Found::of(name, addresses, family) {
                 Some(found) => self.learn_locally(name, found),
@@ -92,7 +92,7 @@ impl Resolver {
         let family = match purpose {
             Purpose::ConfiguredAddressInfo => match up.names.configured(family) {
                 Some(family) => family,
-                // glibc's word for it
+                // as glibc does
                 None => return Reply::NameFailed(NameFailure::NotFound),
             },
             Purpose::AddressInfo | Purpose::HostEntry => family,
@@ -100,7 +100,8 @@ impl Resolver {
         let failure = match self.ask_cluster(&up.names.conf, name, family).await {
             Ok(mut found) => {
                 if only.is_none() {
-                    self.policy.drop_leading_here(name, &mut found.addresses, traced);
+                    self.policy
+                        .drop_loopback_addresses(name, &mut found.addresses, traced);
                 }
                 if !found.addresses.is_empty() {
                     self.routes.learned_from_cluster(name, &found.addresses);
@@ -116,8 +117,13 @@ impl Resolver {
                 NameFailure::NoData
             }
             Err(NameFailure::NotFound) if only.is_none() => {
-                match self.resolve_here(&up.names.conf, name, family).await {
-                    Some(found) if self.policy.believes_locally(name, &found.addresses, traced).await => {
+                match self.resolve_locally(&up.names.conf, name, family).await {
+                    Some(found)
+                        if self
+                            .policy
+                            .accepts_local_addresses(name, &found.addresses, traced)
+                            .await =>
+                    {
                         return self.learn_locally(name, found);
                     }
                     Some(_) | None => NameFailure::NotFound,
@@ -129,27 +135,32 @@ impl Resolver {
         Reply::NameFailed(failure)
     }
 
-    /// What this machine says of a name that the cluster does not have: its own names first, then its name servers, which
-    /// never see what could be a name of the cluster's, and are asked for nothing else than was asked for.
-    async fn resolve_here(&self, conf: &ResolvConf, name: &str, family: Family) -> Option<Found> {
+    /// Looks up a name on this machine that does not exist in the cluster: its own names first, then its name servers,
+    /// which are asked only for names that cannot be the cluster's, and only for the requested name and family.
+    async fn resolve_locally(&self, conf: &ResolvConf, name: &str, family: Family) -> Option<Found> {
         let own = Found::of(name, hosts::addresses(name).await, family);
         if own.is_some() {
             return own;
         }
-        let found = if self.policy.may_be_asked_here(conf, name).await {
+        let found = if self.policy.may_ask_locally(conf, name).await {
             let absolute = format!("{}.", name.trim_end_matches('.'));
-            let servers = async |reason| self.ask_name_servers_here(name, family, reason).await;
+            let servers = async |reason| self.ask_local_name_servers(name, family, reason).await;
             self.local.by_libc(look_up_by_libc(absolute), servers).await
         } else if hosts::is_own_name(name) {
-            self.local.by_libc_alone(look_up_by_libc(name.to_owned())).await
+            self.local.by_libc_only(look_up_by_libc(name.to_owned())).await
         } else {
             None
         };
         found.and_then(|addresses| Found::of(name, addresses, family))
     }
 
-    /// The addresses that this machine's name servers have for a name.
-    async fn ask_name_servers_here(&self, name: &str, family: Family, reason: Reason) -> Option<Vec<IpAddr>> {
+    /// Asks this machine's name servers for the addresses of a name.
+    async fn ask_local_name_servers(
+        &self,
+        name: &str,
+        family: Family,
+        reason: Reason,
+    ) -> Option<Vec<IpAddr>> {
         let ask = |record| async move {
             let question = query::question(name, record)?;
             let asked = Query::parse(&question).ok()?;
@@ -177,16 +188,16 @@ impl Resolver {
         found.into_reply()
     }
 
-    /// Asks for all candidates at once and judges the answers in their order.
+    /// Asks for all candidates at once and selects the answer in their order.
     async fn ask_cluster(&self, conf: &ResolvConf, name: &str, family: Family) -> Result<Found, NameFailure> {
-        let steps = search_list::steps_for_host(conf, name);
-        let asked = steps.iter().map(|step| async {
-            let name = step.name(name);
+        let candidates = search_list::host_candidates(conf, name);
+        let asked = candidates.iter().map(|candidate| async {
+            let name = candidate.name(name);
             self.ask_one(&name, family).await
         });
         let mut answers = futures::future::join_all(asked).await;
-        let found = search_list::judge(&steps, answers.iter().map(verdict))?;
-        match answers.swap_remove(found) {
+        let selected = search_list::select_answer(&candidates, answers.iter().map(candidate_outcome))?;
+        match answers.swap_remove(selected) {
             Outcome::Found { canonical, addresses } => Ok(Found { canonical, addresses }),
             _ => Err(NameFailure::NotFound),
         }
@@ -209,7 +220,7 @@ impl Resolver {
 }
 
 impl Found {
-    /// The addresses of that family, each once; none if there are none.
+    /// The addresses of that family without duplicates; none if there are none.
     fn of(name: &str, addresses: impl IntoIterator<Item = IpAddr>, family: Family) -> Option<Self> {
         let wanted = |address: &IpAddr| match family {
             Family::Any | Family::Mapped => true,
@@ -236,15 +247,15 @@ impl Found {
     }
 }
 
-/// What the answer for one name means for the others.
-fn verdict(outcome: &Outcome) -> Verdict {
+/// The outcome of one candidate in the search.
+fn candidate_outcome(outcome: &Outcome) -> CandidateOutcome {
     match outcome {
-        Outcome::Found { .. } => Verdict::Positive,
-        Outcome::NoData => Verdict::NoData,
-        Outcome::NotFound => Verdict::NotFound,
-        Outcome::ServerFailed => Verdict::ServerFailed,
-        Outcome::NoAnswer => Verdict::EndsWalk(NameFailure::TryAgain),
-        Outcome::Refused => Verdict::EndsWalk(NameFailure::NoRecovery),
+        Outcome::Found { .. } => CandidateOutcome::Positive,
+        Outcome::NoData => CandidateOutcome::NoData,
+        Outcome::NotFound => CandidateOutcome::NotFound,
+        Outcome::ServerFailed => CandidateOutcome::ServerFailed,
+        Outcome::NoAnswer => CandidateOutcome::EndsSearch(NameFailure::TryAgain),
+        Outcome::Refused => CandidateOutcome::EndsSearch(NameFailure::NoRecovery),
     }
 }
 
@@ -262,13 +273,13 @@ fn both(v4: Outcome, v6: Outcome) -> Outcome {
             Outcome::Found { canonical, addresses }
         }
         (found @ Outcome::Found { .. }, _) | (_, found @ Outcome::Found { .. }) => found,
-        // a failure is worth more than "no such record": the other family may have had an address
+        // a failure wins over "no such record": the other family may have an address
         (Outcome::NotFound | Outcome::NoData, failed) => failed,
         (failed, _) => failed,
     }
 }
 
-/// What libc finds, if it knows the name.
+/// Looks up the addresses of a name by libc.
 async fn look_up_by_libc(name: String) -> Option<Vec<IpAddr>> {
     let addresses = tokio::net::lookup_host((name, 0)).await.ok()?;
     Some(addresses.map(|address| address.ip()).collect())
@@ -280,7 +291,7 @@ mod tests {
     use crate::names::query::found_for_tests as found;
 
     #[test]
-    fn one_familys_addresses_win_over_the_others_failure() {
+    fn addresses_of_one_family_win_over_a_failure_of_the_other() {
         assert_eq!(
             both(found(&["10.0.0.1"]), Outcome::ServerFailed),
             found(&["10.0.0.1"])
@@ -293,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_wins_over_a_missing_record() {
+    fn server_failure_wins_over_a_missing_record() {
         assert_eq!(
             both(Outcome::NoData, Outcome::ServerFailed),
             Outcome::ServerFailed

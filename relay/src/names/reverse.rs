@@ -1,8 +1,8 @@
 //! The names of an address: gethostbyaddr(3) and getnameinfo(3).
 //!
-//! Addresses that were learnt from a local answer are this machine's business, as connections to them are. Of all
-//! others the cluster is asked; where it knows no name, this machine's own resolver is, hosts file and all, unless the
-//! address is known to be the cluster's.
+//! Addresses that were learnt from a local answer are left to libc, as connections to them are. For all others the
+//! cluster is asked; if it has no name, this machine's hosts file and resolver are, unless the address is known to be
+//! the cluster's.
 
 use super::hosts;
 use super::ptr;
@@ -15,7 +15,7 @@ use std::ffi::CStr;
 use std::net::{IpAddr, SocketAddr};
 
 impl Resolver {
-    /// Looks for the names of an address.
+    /// Looks up the names of an address.
     pub(crate) async fn reverse(&self, address: IpAddr) -> Reply {
         let address = address.to_canonical();
         if address.is_loopback() || address.is_unspecified() || self.routes.is_local(address) {
@@ -30,11 +30,12 @@ impl Resolver {
         let answer = self.cluster.exchange(&query).await;
         match ptr::names(&answer) {
             Ok(names) => Reply::Names(names.into_iter().map(String::into_bytes).collect()),
-            // who runs a name server near this machine need not know which addresses a session asks the cluster for
-            Err(NameFailure::NotFound) if self.routes.is_clusters(address) => {
+            // the operator of a name server near this machine must not learn the cluster's addresses that a session
+            // looks up
+            Err(NameFailure::NotFound) if self.routes.is_cluster_address(address) => {
                 Reply::NameFailed(NameFailure::NotFound)
             }
-            Err(NameFailure::NotFound) => match self.name_here(address, &query).await {
+            Err(NameFailure::NotFound) => match self.name_locally(address, &query).await {
                 Some(name) => Reply::Names(vec![name]),
                 None => Reply::NameFailed(NameFailure::NotFound),
             },
@@ -42,8 +43,8 @@ impl Resolver {
         }
     }
 
-    /// What this machine calls an address, if it does.
-    async fn name_here(&self, address: IpAddr, query: &Query<'_>) -> Option<Vec<u8>> {
+    /// The name that this machine has for an address.
+    async fn name_locally(&self, address: IpAddr, query: &Query<'_>) -> Option<Vec<u8>> {
         if let Some(name) = hosts::name_of(address).await {
             return Some(name.into_bytes());
         }

@@ -1,10 +1,10 @@
 //! res_search(3) with the pod's search list.
 //!
-//! All candidates are asked at once and judged in glibc's order. Only if none of them exists in the cluster are this
-//! machine's own name servers asked, for the name as it was given.
+//! All candidates are asked at once, and the answer is selected in glibc's order. Only if none of them exists in the
+//! cluster, this machine's own name servers are asked, for the name as given.
 
 use super::resolver::Resolver;
-use super::search_list::{self, Step, Verdict};
+use super::search_list::{self, Candidate, CandidateOutcome};
 use crate::trace::Traced;
 use crate::words;
 use kinject_dns::message::{self, Code, Query};
@@ -13,9 +13,9 @@ use kinject_protocol::control::{DnsTransport, Reply, Search};
 use kinject_protocol::rules;
 
 impl Resolver {
-    /// The answer that res_search(3) gives, or its `h_errno`.
-    pub(crate) async fn search(&self, way: DnsTransport, message: &[u8], search: Search) -> Reply {
-        match (self.try_search(message, search).await, way) {
+    /// The answer that res_search(3) returns, or its `h_errno`.
+    pub(crate) async fn search(&self, transport: DnsTransport, message: &[u8], search: Search) -> Reply {
+        match (self.try_search(message, search).await, transport) {
             (Ok(answer), DnsTransport::Stream) => Reply::Answer(answer),
             (Ok(answer), DnsTransport::Datagram) => Reply::Answer(message::truncate(message, answer)),
             (Err(failure), _) => Reply::NameFailed(failure),
@@ -44,7 +44,7 @@ impl Resolver {
         found
     }
 
-    /// Searches in the cluster, and here for what it does not know.
+    /// Searches in the cluster, and here for names that do not exist there.
     async fn search_in_cluster(
         &self,
         query: &Query<'_>,
@@ -57,19 +57,24 @@ impl Resolver {
             return Err(NameFailure::TryAgain);
         };
         let dots = query.labels().count().saturating_sub(1);
-        let steps = search_list::steps(&up.names.conf, dots, search);
-        let questions: Vec<Option<Vec<u8>>> = steps.iter().map(|step| question(query, *step)).collect();
+        let candidates = search_list::candidates(&up.names.conf, dots, search);
+        let questions: Vec<Option<Vec<u8>>> = candidates
+            .iter()
+            .map(|candidate| question(query, *candidate))
+            .collect();
         let asked = questions.iter().map(|question| async {
             let query = Query::parse(question.as_deref()?).ok()?;
             Some(self.cluster.exchange(&query).await)
         });
         let mut answers = futures::future::join_all(asked).await;
-        let verdicts = answers.iter().map(|answer| verdict(answer.as_deref()));
-        match search_list::judge(&steps, verdicts) {
+        let outcomes = answers.iter().map(|answer| candidate_outcome(answer.as_deref()));
+        match search_list::select_answer(&candidates, outcomes) {
             Ok(index) => {
                 let mut answer = answers.swap_remove(index).ok_or(NameFailure::NoRecovery)?;
                 if only.is_none() {
-                    answer = self.policy.without_leading_here(query, name, answer, traced);
+                    answer = self
+                        .policy
+                        .without_loopback_addresses(query, name, answer, traced);
                     if !message::has_answers(&answer) {
                         return Err(NameFailure::NoData);
                     }
@@ -79,9 +84,9 @@ impl Resolver {
                 Ok(answer)
             }
             Err(NameFailure::NotFound) if only.is_none() => {
-                // what the pod's search list makes of the name is the cluster's alone, but the root makes nothing else of it
-                let is_as_given = |step: &Step<'_>| matches!(step, Step::AsGiven | Step::Under(""));
-                let answer = match steps.iter().any(is_as_given) {
+                // names under the pod's search domains are cluster-only, except under the root domain, which is the
+                // name as given
+                let answer = match candidates.iter().any(|candidate| candidate.is_as_given()) {
                     true => self.exchange_locally(query, traced).await,
                     false => None,
                 };
@@ -94,26 +99,26 @@ impl Resolver {
     }
 }
 
-/// The question of one step; none if the name becomes too long, or the domain is none.
-fn question(query: &Query<'_>, step: Step<'_>) -> Option<Vec<u8>> {
-    match step {
-        Step::AsGiven => query.about(query.own_name()),
-        Step::Under(domain) => query.about(&query.name_under(&message::domain(domain)?)),
+/// The question for one candidate; none if the name is too long or the domain is invalid.
+fn question(query: &Query<'_>, candidate: Candidate<'_>) -> Option<Vec<u8>> {
+    match candidate {
+        Candidate::AsGivenFirst | Candidate::AsGivenLast => query.about(query.own_name()),
+        Candidate::Under(domain) => query.about(&query.name_under(&message::domain(domain)?)),
     }
 }
 
-/// What the answer to one question means for the others; none if there was no question.
-fn verdict(answer: Option<&[u8]>) -> Verdict {
+/// The outcome of one candidate in the search; `answer` is none if there was no question.
+fn candidate_outcome(answer: Option<&[u8]>) -> CandidateOutcome {
     let Some(answer) = answer else {
-        return Verdict::EndsDomains(NameFailure::NoRecovery);
+        return CandidateOutcome::EndsDomains(NameFailure::NoRecovery);
     };
     match message::code(answer) {
-        Code::NoError if message::has_answers(answer) => Verdict::Positive,
-        Code::NoError => Verdict::NoData,
-        Code::NxDomain => Verdict::NotFound,
-        Code::ServFail => Verdict::ServerFailed,
-        // libc waits for another server, and there is none
-        Code::FormErr | Code::Other => Verdict::EndsDomains(NameFailure::TryAgain),
+        Code::NoError if message::has_answers(answer) => CandidateOutcome::Positive,
+        Code::NoError => CandidateOutcome::NoData,
+        Code::NxDomain => CandidateOutcome::NotFound,
+        Code::ServFail => CandidateOutcome::ServerFailed,
+        // libc would ask another server, and there is none
+        Code::FormErr | Code::Other => CandidateOutcome::EndsDomains(NameFailure::TryAgain),
     }
 }
 
@@ -136,9 +141,9 @@ mod tests {
         let question = question(name);
         let query = Query::parse(&question).unwrap();
         let dots = name.matches('.').count();
-        let questions = search_list::steps(&conf, dots, search)
+        let questions = search_list::candidates(&conf, dots, search)
             .into_iter()
-            .map(|step| super::question(&query, step).unwrap());
+            .map(|candidate| super::question(&query, candidate).unwrap());
         questions
             .map(|question| Query::parse(&question).unwrap().name())
             .collect()
@@ -151,7 +156,7 @@ mod tests {
     };
 
     #[test]
-    fn the_options_say_which_names_are_asked() {
+    fn search_options_select_the_candidate_names() {
         assert_eq!(names("web", 5, USUAL), ["web.a.test", "web.b", "web"]);
         assert_eq!(names("web.x", 1, USUAL), ["web.x", "web.x.a.test", "web.x.b"]);
         assert_eq!(names("web", 0, USUAL), ["web", "web.a.test", "web.b"]);
@@ -175,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_the_search_list_makes_too_long_is_passed_over() {
+    fn candidate_longer_than_a_dns_name_is_skipped() {
         let long = ["a"; 126].join(".");
         let question = question(&long);
         let query = Query::parse(&question).unwrap();

@@ -1,17 +1,17 @@
-//! What name servers have told of addresses.
+//! The addresses that name servers have returned.
 
 use kinject_protocol::rules::Egress;
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-/// How many addresses of local answers are remembered; the oldest goes first.
-const MOST_LOCAL: usize = 4096;
+/// Maximum number of addresses of local answers; the oldest is dropped first.
+const MAX_LOCAL: usize = 4096;
 
-/// How many addresses of the cluster's answers are. They are apart from the others, so that no number of local answers can
-/// make a session forget whose an address is.
-const MOST_REMOTE: usize = 16_384;
+/// Maximum number of addresses of the cluster's answers. They are stored apart, so that local answers cannot evict
+/// them.
+const MAX_REMOTE: usize = 16_384;
 
-/// Addresses that name servers gave, and their names where they are wanted.
+/// The addresses that name servers have returned, and their names if they are needed.
 pub(super) struct LearnedAddresses {
     local: Recent,
     remote: Recent,
@@ -20,19 +20,20 @@ pub(super) struct LearnedAddresses {
 impl Default for LearnedAddresses {
     fn default() -> Self {
         Self {
-            local: Recent::of(MOST_LOCAL),
-            remote: Recent::of(MOST_REMOTE),
+            local: Recent::of(MAX_LOCAL),
+            remote: Recent::of(MAX_REMOTE),
         }
     }
 }
 
 impl LearnedAddresses {
-    /// What the cluster gives is the cluster's, whoever gave it before, and stays so. The latest name counts.
+    /// Records an address. One that the cluster has returned stays the cluster's, also if a local answer has it. The
+    /// latest name is kept.
     pub(super) fn learn(&mut self, address: IpAddr, from: Egress, name: Option<&str>) {
         if from == Egress::Remote {
             self.local.forget(address);
             self.remote.remember(address, name);
-        } else if self.remote.knows(address) {
+        } else if self.remote.contains(address) {
             self.remote.remember(address, name);
         } else {
             self.local.remember(address, name);
@@ -40,76 +41,76 @@ impl LearnedAddresses {
     }
 
     pub(super) fn is_local(&self, address: IpAddr) -> bool {
-        self.local.knows(address)
+        self.local.contains(address)
     }
 
     pub(super) fn is_remote(&self, address: IpAddr) -> bool {
-        self.remote.knows(address)
+        self.remote.contains(address)
     }
 
-    /// The name that it was last found for.
+    /// The name for which it was last returned.
     pub(super) fn name(&self, address: IpAddr) -> Option<&str> {
         self.remote.name(address).or_else(|| self.local.name(address))
     }
 }
 
-/// A number of addresses, those that were told latest.
+/// A bounded number of addresses, the most recently recorded ones.
 struct Recent {
     known: HashMap<IpAddr, Known>,
-    /// Each telling with its number; only an address's latest one counts.
+    /// Each recording with its number; only the latest one of an address is valid.
     oldest_first: VecDeque<(u64, IpAddr)>,
-    tellings: u64,
-    most: usize,
+    recordings: u64,
+    max: usize,
 }
 
 struct Known {
-    telling: u64,
+    number: u64,
     name: Option<String>,
 }
 
 impl Recent {
-    fn of(most: usize) -> Self {
+    fn of(max: usize) -> Self {
         Self {
             known: HashMap::new(),
             oldest_first: VecDeque::new(),
-            tellings: 0,
-            most,
+            recordings: 0,
+            max,
         }
     }
 
     fn remember(&mut self, address: IpAddr, name: Option<&str>) {
-        self.tellings = self.tellings.wrapping_add(1);
+        self.recordings = self.recordings.wrapping_add(1);
         let known = Known {
-            telling: self.tellings,
+            number: self.recordings,
             name: name.map(str::to_owned),
         };
         self.known.insert(address, known);
-        self.oldest_first.push_back((self.tellings, address));
-        while self.known.len() > self.most
-            && let Some((telling, oldest)) = self.oldest_first.pop_front()
+        self.oldest_first.push_back((self.recordings, address));
+        while self.known.len() > self.max
+            && let Some((number, oldest)) = self.oldest_first.pop_front()
         {
-            if self.is_latest(telling, oldest) {
+            if self.is_latest(number, oldest) {
                 self.known.remove(&oldest);
             }
         }
-        if self.oldest_first.len() > 2 * self.most {
+        if self.oldest_first.len() > 2 * self.max {
             let mut all = std::mem::take(&mut self.oldest_first);
-            all.retain(|(telling, address)| self.is_latest(*telling, *address));
+            all.retain(|(number, address)| self.is_latest(*number, *address));
             self.oldest_first = all;
         }
     }
 
-    fn is_latest(&self, telling: u64, address: IpAddr) -> bool {
+    fn is_latest(&self, number: u64, address: IpAddr) -> bool {
         self.known
             .get(&address)
-            .is_some_and(|known| known.telling == telling)
+            .is_some_and(|known| known.number == number)
     }
 
     fn forget(&mut self, address: IpAddr) {
         self.known.remove(&address);
     }
 
-    fn knows(&self, address: IpAddr) -> bool {
+    fn contains(&self, address: IpAddr) -> bool {
         self.known.contains_key(&address)
     }
 
@@ -127,35 +128,35 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_address_is_forgotten_first() {
+    fn oldest_address_is_forgotten_first() {
         let mut learned = LearnedAddresses::default();
-        for index in 0..=MOST_LOCAL {
+        for index in 0..=MAX_LOCAL {
             learned.learn(address(index), Egress::Local, None);
         }
         assert!(!learned.is_local(address(0)));
-        assert!(learned.is_local(address(MOST_LOCAL)));
-        learned.learn(address(MOST_LOCAL), Egress::Remote, None);
-        assert!(!learned.is_local(address(MOST_LOCAL)));
+        assert!(learned.is_local(address(MAX_LOCAL)));
+        learned.learn(address(MAX_LOCAL), Egress::Remote, None);
+        assert!(!learned.is_local(address(MAX_LOCAL)));
     }
 
     #[test]
-    fn an_address_that_is_told_again_and_again_is_not_forgotten_and_takes_one_place() {
+    fn relearned_address_is_kept_and_counts_once() {
         let mut learned = LearnedAddresses::default();
-        for index in 1..4 * MOST_LOCAL {
+        for index in 1..4 * MAX_LOCAL {
             learned.learn(address(0), Egress::Local, None);
             learned.learn(address(index), Egress::Local, None);
         }
         assert!(learned.is_local(address(0)));
-        assert_eq!(learned.local.known.len(), MOST_LOCAL);
-        assert!(learned.local.oldest_first.len() <= 2 * MOST_LOCAL + 1);
+        assert_eq!(learned.local.known.len(), MAX_LOCAL);
+        assert!(learned.local.oldest_first.len() <= 2 * MAX_LOCAL + 1);
     }
 
     #[test]
-    fn no_number_of_local_answers_takes_an_address_from_the_cluster() {
+    fn local_answers_never_evict_an_address_of_the_cluster() {
         let mut learned = LearnedAddresses::default();
         let services = 1_000_000;
         learned.learn(address(services), Egress::Remote, None);
-        for index in 0..2 * MOST_REMOTE {
+        for index in 0..2 * MAX_REMOTE {
             learned.learn(address(index), Egress::Local, Some("evil.test"));
         }
         learned.learn(address(services), Egress::Local, Some("evil.test"));

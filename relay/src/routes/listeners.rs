@@ -1,7 +1,7 @@
-//! Whether one of the session's programs takes what comes to an address of this machine.
+//! Whether one of the session's programs receives what is sent to an address of this machine.
 //!
-//! Other programs of this machine have sockets, too, and most of them are bound to all addresses: a server of the user's own, in no
-//! session, is not what a program means that connects to the agent's host.
+//! Programs outside the session have sockets, too, and most of them are bound to all addresses. A program that connects
+//! to the agent's host must not reach such a server of the user's own.
 
 use super::Transport;
 use crate::log;
@@ -16,12 +16,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long it is remembered whose a socket is: to look through all processes costs the relay some milliseconds, which many
-/// connects in a row would add up.
-const REMEMBERED: Duration = Duration::from_secs(1);
+/// How long the owner of a socket is cached: to search all processes takes some milliseconds, which would add up over
+/// many connects.
+const CACHE_TIME: Duration = Duration::from_secs(1);
 
-/// Of how many sockets.
-const MOST: usize = 64;
+/// Maximum number of cached sockets.
+const MAX_CACHED: usize = 64;
 
 /// The sockets of the session's programs.
 pub(crate) struct SessionListeners {
@@ -32,7 +32,7 @@ pub(crate) struct SessionListeners {
     known: parking_lot::Mutex<HashMap<u32, Known>>,
 }
 
-/// Whose a socket was found to be.
+/// The cached owner of a socket.
 #[derive(Clone, Copy)]
 struct Known {
     is_ours: bool,
@@ -40,7 +40,7 @@ struct Known {
 }
 
 impl SessionListeners {
-    /// Those of the session with this `KINJECT_CONTROL`, whose programs load this library.
+    /// The sockets of the session with this `KINJECT_CONTROL`, whose programs load this library.
     pub(crate) fn of(control: &str, library: &Path) -> Self {
         Self {
             control: control.to_owned(),
@@ -50,9 +50,9 @@ impl SessionListeners {
         }
     }
 
-    /// Whether one of them takes what comes to this address, as far as the kernel tells. The address is one that no other
-    /// program has a reason to bind.
-    pub(super) fn take(&self, address: SocketAddr, transport: Transport) -> bool {
+    /// Whether one of them receives what is sent to this address, as far as the kernel reports it. Programs outside the
+    /// session have no reason to bind the address itself.
+    pub(super) fn receive(&self, address: SocketAddr, transport: Transport) -> bool {
         let protocol = match transport {
             Transport::Tcp => IPPROTO_TCP,
             Transport::Udp => IPPROTO_UDP,
@@ -65,7 +65,7 @@ impl SessionListeners {
             Ok(Some(found)) if found.socket_id.source_address.to_canonical() == address.ip() => true,
             Ok(Some(found)) => self.is_ours(found.inode),
             Err(error) => {
-                log::info!("the kernel does not tell who listens at {address}: {error}");
+                log::info!("cannot query which socket listens at {address}: {error}");
                 false
             }
         }
@@ -86,18 +86,18 @@ impl SessionListeners {
         if let Some(known) = known.get(&inode).filter(|known| known.is_fresh()) {
             return known.is_ours;
         }
-        // without proc(5) nobody is known to be of the session
+        // without proc(5) no process is known to be in the session
         let is_ours = proc_fd::others().is_ok_and(|mut processes| {
-            // its memory is looked into, which may wait for the process, only where it has the socket
+            // the process's memory is read, which may block, only if it has the socket
             processes.any(|process| {
                 proc_fd::sockets(&process).any(|open| open == u64::from(inode))
                     && membership::may_be_in_session(&process, &self.control, &self.library)
             })
         });
-        if known.len() >= MOST {
+        if known.len() >= MAX_CACHED {
             known.retain(|_, known| known.is_fresh());
         }
-        if known.len() < MOST {
+        if known.len() < MAX_CACHED {
             let since = Instant::now();
             known.insert(inode, Known { is_ours, since });
         }
@@ -107,7 +107,7 @@ impl SessionListeners {
 
 impl Known {
     fn is_fresh(&self) -> bool {
-        self.since.elapsed() < REMEMBERED
+        self.since.elapsed() < CACHE_TIME
     }
 }
 
@@ -121,8 +121,8 @@ mod tests {
 
     const STAND_IN: Ipv4Addr = Ipv4Addr::new(127, 106, 3, 4);
 
-    /// A process with this address of a session, which listens everywhere, and its port. It lives as long as its standard
-    /// input.
+    /// A process with this `KINJECT_CONTROL` that listens at all addresses, and its port. It runs until its standard
+    /// input is closed.
     fn listener(control: &str, transport: Transport) -> (Child, u16) {
         let kind = match transport {
             Transport::Tcp => "SOCK_STREAM",
@@ -150,31 +150,35 @@ sys.stdin.read()"
     }
 
     #[test]
-    fn a_socket_for_all_addresses_counts_if_a_program_of_the_session_has_it() {
+    fn wildcard_socket_counts_only_when_the_session_owns_it() {
         let sockets = SessionListeners::of("a:b:listeners-test", Path::new("/no/such/library"));
         for transport in [Transport::Tcp, Transport::Udp] {
             for (control, is_ours) in [("a:b:listeners-test", true), ("a:b:another", false)] {
                 let (mut child, port) = listener(control, transport);
-                let there = SocketAddr::new(STAND_IN.into(), port);
-                // asked anew, and from memory
+                let address = SocketAddr::new(STAND_IN.into(), port);
+                // first from /proc, then from the cache
                 for _ in 0..2 {
-                    assert_eq!(sockets.take(there, transport), is_ours, "{transport:?} {control}");
+                    assert_eq!(
+                        sockets.receive(address, transport),
+                        is_ours,
+                        "{transport:?} {control}"
+                    );
                 }
                 drop(child.stdin.take());
                 child.wait().unwrap();
-                assert!(!sockets.take(there, transport), "{transport:?} {control}");
+                assert!(!sockets.receive(address, transport), "{transport:?} {control}");
             }
         }
     }
 
     #[test]
-    fn a_socket_for_the_sessions_own_address_is_the_sessions() {
+    fn socket_bound_to_the_sessions_address_counts() {
         let sockets = SessionListeners::of("a:b:listeners-test", Path::new("/no/such/library"));
         let listener = std::net::TcpListener::bind((STAND_IN, 0)).unwrap();
-        let there = listener.local_addr().unwrap();
-        assert!(sockets.take(there, Transport::Tcp));
-        assert!(!sockets.take(there, Transport::Udp));
+        let address = listener.local_addr().unwrap();
+        assert!(sockets.receive(address, Transport::Tcp));
+        assert!(!sockets.receive(address, Transport::Udp));
         drop(listener);
-        assert!(!sockets.take(there, Transport::Tcp));
+        assert!(!sockets.receive(address, Transport::Tcp));
     }
 }

@@ -1,29 +1,29 @@
-//! The pod in whose place the session's programs stand.
+//! The agent's pod, whose addresses stand for the session's programs.
 //!
-//! What a program does at the pod's own address, where it learnt it, it means to do at its own: here. An address on loopback
-//! stands for it. In a pod that kinject made nobody listens but the agent. An agent that somebody runs by hand may stand in a
-//! network with others, or in this machine's own; then an address of its is reached here only where one of the session's programs
-//! listens.
+//! A program that uses the pod's own address means its own host, which is this machine. Each address of the pod has a
+//! stand-in on loopback. In a pod that kinject created only the agent listens. An agent that was started by hand may
+//! share its network with other servers, or be on this machine; then the stand-in is used only where one of the
+//! session's programs listens.
 
 use super::listeners::SessionListeners;
 use kinject_protocol::control::SessionAddresses;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
-/// How many addresses of a pod count: a pod has one of each family, and one more for each further network.
-const MOST: usize = 32;
+/// Maximum number of addresses of a pod: a pod has one of each family for each of its networks.
+const MAX_ADDRESSES: usize = 32;
 
-/// How a program speaks with a target.
+/// The transport protocol of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
-    /// It connects.
+    /// A connect.
     Tcp,
-    /// It sends datagrams.
+    /// A datagram.
     Udp,
 }
 
 impl Transport {
-    /// The word for what a program does.
+    /// The name of the call in the trace.
     pub(crate) fn call(self) -> &'static str {
         match self {
             Self::Tcp => "connect",
@@ -32,7 +32,7 @@ impl Transport {
     }
 }
 
-/// The pod, and what stands for its addresses.
+/// The pod, and the stand-ins for its addresses.
 pub(crate) struct Pod {
     addresses: Vec<IpAddr>,
     stand_ins: SessionAddresses,
@@ -40,8 +40,8 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
-    /// A pod with these addresses. Where others may stand beside the agent, only what the session's own programs listen to is
-    /// reached here.
+    /// A pod with these addresses. If the agent shares its network with other servers, `shared_with` finds the
+    /// session's own listeners, and only these are reached by stand-ins.
     pub(crate) fn new(
         addresses: impl Iterator<Item = IpAddr>,
         stand_ins: SessionAddresses,
@@ -52,13 +52,13 @@ impl Pod {
             IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local() && !v6.is_unspecified(),
         };
         Self {
-            addresses: addresses.filter(is_its_own).take(MOST).collect(),
+            addresses: addresses.filter(is_its_own).take(MAX_ADDRESSES).collect(),
             stand_ins,
             shared_with,
         }
     }
 
-    /// What stands on loopback for this address, if it is the pod's own and not this machine's.
+    /// The stand-in on loopback for this address, if it is the pod's own and not this machine's.
     pub(super) fn stand_in(
         &self,
         address: SocketAddr,
@@ -67,33 +67,33 @@ impl Pod {
         let ip = address.ip().to_canonical();
         let is_own = self.addresses.contains(&ip) && !(self.shared_with.is_some() && is_of_this_machine());
         is_own.then(|| {
-            let there = match ip {
+            let stand_in = match ip {
                 IpAddr::V4(_) => self.stand_ins.pod_v4,
                 IpAddr::V6(_) => self.stand_ins.pod_v6,
             };
-            SocketAddr::new(there.into(), address.port())
+            SocketAddr::new(stand_in.into(), address.port())
         })
     }
 
-    /// The pod's address for which this one stands on loopback.
+    /// The pod's address of which this one is the stand-in on loopback.
     pub(super) fn address(&self, stand_in: SocketAddr) -> Option<SocketAddr> {
         let IpAddr::V4(ip) = stand_in.ip().to_canonical() else {
             return None;
         };
-        let like: IpAddr = match ip {
+        let family: IpAddr = match ip {
             _ if ip == self.stand_ins.pod_v4 => Ipv4Addr::UNSPECIFIED.into(),
             _ if ip == self.stand_ins.pod_v6 => Ipv6Addr::UNSPECIFIED.into(),
             _ => return None,
         };
         let mut addresses = self.addresses.iter();
-        let own = addresses.find(|address| address.is_ipv4() == like.is_ipv4())?;
+        let own = addresses.find(|address| address.is_ipv4() == family.is_ipv4())?;
         Some(SocketAddr::new(*own, stand_in.port()))
     }
 
-    /// Whether what goes to this address, for which `stand_in` stands, stays here.
+    /// Whether the session is reached at this stand-in.
     pub(super) fn is_reached_here(&self, stand_in: SocketAddr, transport: Transport) -> bool {
         let shared_with = self.shared_with.as_ref();
-        shared_with.is_none_or(|listeners| listeners.take(stand_in, transport))
+        shared_with.is_none_or(|listeners| listeners.receive(stand_in, transport))
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn each_address_of_the_pods_has_a_stand_in_of_its_family_and_back() {
+    fn pod_address_maps_to_a_stand_in_of_its_family_and_back() {
         for (own, stand_in) in [
             ("10.244.0.5:80", "127.106.3.4:80"),
             ("[::ffff:10.244.0.5]:80", "127.106.3.4:80"),
@@ -128,12 +128,12 @@ mod tests {
                 "{other}"
             );
         }
-        // another session's
+        // the stand-in of another session
         assert_eq!(pod(None).address("127.106.3.5:80".parse().unwrap()), None);
     }
 
     #[test]
-    fn an_agent_in_this_machines_own_network_has_no_address_that_is_not_this_machines() {
+    fn shared_agent_address_of_this_machine_has_no_stand_in() {
         let own: SocketAddr = "10.244.0.5:80".parse().unwrap();
         let shared = pod(Some(Rc::new(SessionListeners::of(
             "a:b:c",

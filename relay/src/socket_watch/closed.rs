@@ -1,7 +1,6 @@
-//! Whether a program has closed its end of a connection, or only said that it has nothing more to send.
+//! Whether a program has closed its end of a connection, or only shut down its sending direction.
 //!
-//! On the wire both are the same FIN. The kernel tells them apart for whoever asks (sock_diag(7)): a socket that no
-//! descriptor refers to any more has no inode.
+//! On the wire both are the same FIN. sock_diag(7) distinguishes them: a socket without any descriptor has no inode.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
@@ -9,38 +8,39 @@ use crate::log;
 use crate::socket_watch::sock_diag::Inquiry;
 use netlink_packet_sock_diag::constants::IPPROTO_TCP;
 
-/// Asks the kernel about programs' sockets, which takes it some microseconds.
+/// Queries the kernel about programs' sockets, which takes some microseconds each time.
 pub(crate) struct ClosedSockets(Option<Inquiry>);
 
 impl ClosedSockets {
-    /// A kernel that tells nothing is no reason not to go on: then no socket is known to be closed.
+    /// If the kernel does not support the query, no socket is known to be closed.
     pub(crate) fn new() -> Self {
         let usable = Inquiry::open().and_then(|inquiry| {
-            // A kernel without this part of sock_diag looks for it with every question.
+            // A kernel without this part of sock_diag would try to load its module with every query.
             let known = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            let nobody = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+            let unconnected = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
             inquiry
-                .inode(IPPROTO_TCP, known.local_addr()?, nobody)
+                .inode(IPPROTO_TCP, known.local_addr()?, unconnected)
                 .map(|_| inquiry)
         });
         Self(
             usable
                 .inspect_err(|error| {
-                    log::debug!("the kernel does not tell which sockets are closed: {error}");
+                    log::debug!("cannot query which sockets are closed: {error}");
                 })
                 .ok(),
         )
     }
 
-    /// Whether nobody has the program's end of this connection on loopback open any more, as far as the kernel tells.
+    /// Whether no process has the program's end of this loopback connection open any more, as far as the kernel reports
+    /// it.
     pub(crate) fn is_closed(&self, program: SocketAddr, ours: SocketAddr) -> bool {
         let Some(inquiry) = &self.0 else { return false };
         match inquiry.inode(IPPROTO_TCP, program, ours) {
             Ok(inode) => inode == 0,
-            // it was there when they were connected, and even its last state has passed
+            // the socket existed when it was connected, so the kernel has released it
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
             Err(error) => {
-                log::debug!("the kernel does not tell about a program's socket: {error}");
+                log::debug!("cannot query a program's socket: {error}");
                 false
             }
         }
@@ -63,7 +63,7 @@ mod tests {
     }
 
     impl ClosedSockets {
-        /// By the relay's end.
+        /// Whether the program's end is closed, by the relay's end.
         fn peer_of(&self, ours: &TcpStream) -> bool {
             self.is_closed(ours.peer_addr().unwrap(), ours.local_addr().unwrap())
         }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_is_closed_when_its_last_descriptor_is() {
+    async fn socket_counts_as_closed_after_its_last_descriptor() {
         let closed = ClosedSockets::new();
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let (program, mut ours) = connection(address).await;
@@ -85,14 +85,14 @@ mod tests {
             fin(&mut ours).await;
             assert!(!closed.peer_of(&ours), "{address}: it may still read");
             drop(program);
-            assert!(!closed.peer_of(&ours), "{address}: somebody else has it");
+            assert!(!closed.peer_of(&ours), "{address}: a duplicate is open");
             drop(duplicate);
             assert!(closed.peer_of(&ours), "{address}");
         }
     }
 
     #[tokio::test]
-    async fn a_socket_of_both_families_is_known_by_its_ipv4_address() {
+    async fn dual_stack_socket_is_found_by_its_ipv4_address() {
         let closed = ClosedSockets::new();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -105,33 +105,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_to_an_earlier_question_is_not_taken_for_this_ones() {
+    async fn unread_answer_to_an_earlier_question_is_skipped() {
         let closed = ClosedSockets::new();
         let inquiry = closed.0.as_ref().unwrap();
         let (program, ours) = connection("127.0.0.1:0").await;
-        let nobody = "127.0.0.1:1".parse().unwrap();
-        // what is said of nobody is that there is no such socket, and waits to be read
+        let unused = "127.0.0.1:1".parse().unwrap();
+        // the answer, that there is no such socket, is queued and not read
         for _ in 0..3 {
-            inquiry.ask(IPPROTO_TCP, nobody, nobody).unwrap();
+            inquiry.ask(IPPROTO_TCP, unused, unused).unwrap();
             assert!(!closed.peer_of(&ours));
         }
-        // and the other way round
+        // the same with an answer about an open socket
         inquiry
             .ask(IPPROTO_TCP, ours.peer_addr().unwrap(), ours.local_addr().unwrap())
             .unwrap();
-        assert!(closed.is_closed(nobody, nobody));
+        assert!(closed.is_closed(unused, unused));
         drop(program);
     }
 
     #[tokio::test]
-    async fn a_kernel_that_does_not_tell_knows_of_no_closed_socket() {
+    async fn socket_is_not_closed_when_sock_diag_is_unavailable() {
         let (_program, ours) = connection("127.0.0.1:0").await;
         assert!(!ClosedSockets(None).peer_of(&ours));
     }
 
     #[tokio::test]
-    async fn a_socket_that_the_kernel_has_forgotten_is_closed() {
-        let nobody = "127.0.0.1:1".parse().unwrap();
-        assert!(ClosedSockets::new().is_closed(nobody, nobody));
+    async fn socket_unknown_to_the_kernel_counts_as_closed() {
+        let unused = "127.0.0.1:1".parse().unwrap();
+        assert!(ClosedSockets::new().is_closed(unused, unused));
     }
 }

@@ -1,8 +1,8 @@
-//! Notices that a program closed a socket whose connect is still under way.
+//! Detects that a program has closed a socket whose connect is in progress.
 //!
-//! While the relay holds a duplicate, the program's close(2) sends nothing and the kernel tells nobody. So for a
-//! connect that takes longer than a moment the relay looks whether any process still has the socket open:
-//! `/proc/PID/fd` shows sockets as `socket:[INODE]` (proc(5)). One scan a second serves all of them.
+//! While the relay holds a duplicate, the program's close(2) has no visible effect. So for connects in progress the
+//! relay checks once a second whether any other process still has the socket open: `/proc/PID/fd` shows sockets as
+//! `socket:[INODE]` (proc(5)). One scan serves all connects.
 
 use crate::socket_watch::proc_fd;
 use std::collections::HashSet;
@@ -10,10 +10,10 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// How often the open files are looked through while a connect is under way.
+/// The time between two scans while connects are in progress.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// How many scans in a row must miss a socket: a descriptor that is just being passed along is in no table.
+/// How many scans in a row must miss a socket: a descriptor that is being passed to another process is in no table.
 const MISSES: u8 = 2;
 
 /// The sockets that are watched.
@@ -30,7 +30,7 @@ struct Watched {
 }
 
 impl ConnectingSockets {
-    /// Ends when no process but this one has the socket with this inode open any more.
+    /// Ends when no other process has the socket with this inode open any more.
     pub(crate) async fn wait(&self, inode: u64) {
         let gone = Rc::new(Notify::new());
         self.watched.lock().push(Watched {
@@ -53,20 +53,33 @@ impl ConnectingSockets {
                 self.added.notified().await;
             }
             tokio::time::sleep(PERIOD).await;
-            let wanted: HashSet<u64> = self.watched.lock().iter().map(|watched| watched.inode).collect();
-            if wanted.is_empty() {
+            self.scan();
+        }
+    }
+
+    /// Scans at once, as often as a closed socket needs. For the session's end, before which the next scans may not
+    /// come.
+    pub(crate) fn check_now(&self) {
+        for _ in 0..MISSES {
+            self.scan();
+        }
+    }
+
+    fn scan(&self) {
+        let mut watched = self.watched.lock();
+        let wanted: HashSet<u64> = watched.iter().map(|watched| watched.inode).collect();
+        if wanted.is_empty() {
+            return;
+        }
+        let open = open_sockets(&wanted);
+        for watched in watched.iter_mut() {
+            if open.contains(&watched.inode) {
+                watched.misses = 0;
                 continue;
             }
-            let open = open_sockets(&wanted);
-            for watched in self.watched.lock().iter_mut() {
-                if !wanted.contains(&watched.inode) || open.contains(&watched.inode) {
-                    watched.misses = 0;
-                    continue;
-                }
-                watched.misses += 1;
-                if watched.misses >= MISSES {
-                    watched.gone.notify_one();
-                }
+            watched.misses = watched.misses.saturating_add(1);
+            if watched.misses >= MISSES {
+                watched.gone.notify_one();
             }
         }
     }
@@ -84,8 +97,8 @@ impl Drop for Forget<'_> {
     }
 }
 
-/// Which of these sockets another process has open. One that may not be looked into is another user's, and a session's socket
-/// belongs to the session's user.
+/// Which of these sockets another process has open. Processes of other users cannot be read, but a session's sockets
+/// belong to the session's user.
 fn open_sockets(wanted: &HashSet<u64>) -> HashSet<u64> {
     let Ok(processes) = proc_fd::others() else {
         return wanted.clone();
@@ -105,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_that_no_other_process_holds_is_abandoned() {
+    fn socket_held_by_no_other_process_ends_the_wait() {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

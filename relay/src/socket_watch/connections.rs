@@ -1,7 +1,7 @@
-//! The connections that are open, and the end of the session.
+//! The open connections of the session's programs, and which of them the session's end waits for.
 //!
-//! A program that writes and ends leaves its last words to the kernel, which delivers them after it. For programs of a
-//! session the relay has them, as bytes in its sockets and in the tunnel, and the session may end with the program.
+//! The kernel delivers the bytes that a program wrote before it ended. For programs of a session such bytes are in the
+//! relay's sockets and in the tunnel, and the session may end with the program, so the relay delivers them first.
 
 use super::closed::ClosedSockets;
 use std::cell::{Cell, RefCell};
@@ -17,8 +17,8 @@ pub(crate) struct OpenConnections {
     ends: RefCell<HashMap<u64, Ends>>,
     next: Cell<u64>,
     changed: Notify,
-    /// The session ends.
-    last: Notify,
+    /// Notified when the session ends.
+    session_end: Notify,
 }
 
 /// The addresses of one connection on loopback.
@@ -28,7 +28,7 @@ struct Ends {
     ours: SocketAddr,
 }
 
-/// A connection that is open for as long as this lives.
+/// The registration of an open connection, until it is dropped.
 pub(crate) struct Open<'a> {
     connections: &'a OpenConnections,
     key: u64,
@@ -36,8 +36,8 @@ pub(crate) struct Open<'a> {
 }
 
 impl OpenConnections {
-    /// Notes a connection by the relay's end of it.
-    pub(crate) fn note(&self, ours: &TcpStream) -> io::Result<Open<'_>> {
+    /// Registers a connection by the relay's end of it.
+    pub(crate) fn register(&self, ours: &TcpStream) -> io::Result<Open<'_>> {
         let ends = Ends {
             program: ours.peer_addr()?,
             ours: ours.local_addr()?,
@@ -52,26 +52,27 @@ impl OpenConnections {
         })
     }
 
-    /// Ready when the session ends, and it is time to ask again whether a program has closed its connection.
-    pub(crate) async fn last(&self) {
-        self.last.notified().await;
+    /// Ready when the session ends, at which the connection has to be checked again for a closed program.
+    pub(crate) async fn session_end(&self) {
+        self.session_end.notified().await;
     }
 
-    /// The connections whose programs have closed them. Those of them that wait for their far end only are over soon.
-    pub(crate) fn left_behind(&self, closed: &ClosedSockets) -> Vec<u64> {
-        self.last.notify_waiters();
+    /// At the session's end: the connections that programs have closed. Of these, half-closed ones are made to end
+    /// soon.
+    pub(crate) fn closed_by_programs(&self, closed: &ClosedSockets) -> Vec<u64> {
+        self.session_end.notify_waiters();
         let ends = self.ends.borrow();
-        let mut left: Vec<u64> = ends
+        let mut keys: Vec<u64> = ends
             .iter()
-            .filter(|(_, ends)| ends.are_left(closed))
+            .filter(|(_, ends)| ends.are_closed_by_program(closed))
             .map(|(key, _)| *key)
             .collect();
-        left.sort_unstable();
-        left
+        keys.sort_unstable();
+        keys
     }
 
-    /// Waits until none of these is open any more.
-    pub(crate) async fn until_over(&self, keys: &[u64]) {
+    /// Waits until these connections have ended.
+    pub(crate) async fn wait_until_ended(&self, keys: &[u64]) {
         loop {
             let changed = self.changed.notified();
             if !keys.iter().any(|key| self.ends.borrow().contains_key(key)) {
@@ -83,15 +84,15 @@ impl OpenConnections {
 }
 
 impl Ends {
-    fn are_left(&self, closed: &ClosedSockets) -> bool {
+    fn are_closed_by_program(&self, closed: &ClosedSockets) -> bool {
         closed.is_closed(self.program, self.ours)
     }
 }
 
 impl Open<'_> {
-    /// Whether the program has closed it, as far as the kernel tells.
-    pub(crate) fn is_left(&self, closed: &ClosedSockets) -> bool {
-        self.ends.are_left(closed)
+    /// Whether the program has closed it, as far as the kernel reports it.
+    pub(crate) fn is_closed_by_program(&self, closed: &ClosedSockets) -> bool {
+        self.ends.are_closed_by_program(closed)
     }
 }
 
@@ -109,26 +110,26 @@ mod tests {
     use tokio::net::TcpListener;
 
     #[tokio::test]
-    async fn those_that_programs_have_closed_are_waited_for_and_no_others() {
+    async fn session_end_waits_only_for_connections_closed_by_programs() {
         let (connections, closed) = (OpenConnections::default(), ClosedSockets::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut opened = Vec::new();
         for _ in 0..3 {
             let program = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let (ours, _) = listener.accept().await.unwrap();
-            let open = connections.note(&ours).unwrap();
+            let open = connections.register(&ours).unwrap();
             opened.push((program, ours, open));
         }
-        assert!(connections.left_behind(&closed).is_empty());
-        assert!(connections.until_over(&[]).now_or_never().is_some());
+        assert!(connections.closed_by_programs(&closed).is_empty());
+        assert!(connections.wait_until_ended(&[]).now_or_never().is_some());
         let mut left = Vec::new();
         for (program, ours, open) in opened.drain(1..) {
             drop(program);
             left.push((ours, open));
         }
-        let keys = connections.left_behind(&closed);
+        let keys = connections.closed_by_programs(&closed);
         assert_eq!(keys, [1, 2]);
-        let mut waiting = std::pin::pin!(connections.until_over(&keys));
+        let mut waiting = std::pin::pin!(connections.wait_until_ended(&keys));
         assert!(waiting.as_mut().now_or_never().is_none());
         left.pop();
         assert!(waiting.as_mut().now_or_never().is_none());

@@ -1,8 +1,8 @@
-//! News of closed UDP sockets, from the kernel (sock_diag(7)).
+//! The kernel's events about closed UDP sockets (sock_diag(7)).
 //!
-//! The port of a closed socket is free for anybody at once, and what its new owner sends to the relay's end of a flow
-//! looks like the program's. The kernel tells whoever listens which sockets are gone, without any privilege, some
-//! microseconds after it happened. A kernel without `udp_diag` tells nothing; then [`super::udp_table`] notices it.
+//! The port of a closed socket may be bound by another process at once, whose datagrams to the relay's end of a flow
+//! look like the program's. The kernel multicasts destroy events without requiring any privilege, some microseconds
+//! after a socket was closed. A kernel without `udp_diag` sends none; then [`super::udp_table`] detects closed sockets.
 
 use super::sock_diag;
 use crate::readiness;
@@ -14,16 +14,16 @@ use tokio::io::unix::AsyncFd;
 /// `SKNLGRP_INET_UDP_DESTROY` and `SKNLGRP_INET6_UDP_DESTROY` of linux/sock_diag.h, as bits.
 const GROUPS: u32 = 1 << 1 | 1 << 3;
 
-/// A socket that the kernel tells of closed ones.
+/// A socket that receives destroy events.
 pub(crate) struct DestroyEvents(AsyncFd<OwnedFd>);
 
 impl DestroyEvents {
-    /// Listens from now on.
+    /// Subscribes to the events.
     pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self(readiness::watch(sock_diag::open(GROUPS)?)?))
     }
 
-    /// The cookie of the next one. Cancel-safe.
+    /// The cookie of the next closed socket. Cancel-safe.
     pub(crate) async fn next(&self) -> io::Result<u64> {
         loop {
             let mut ready = self.0.readable().await?;
@@ -36,7 +36,7 @@ impl DestroyEvents {
                         return Ok(cookie);
                     }
                 }
-                // so many at once that some are lost
+                // so many events at once that some were lost
                 Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOBUFS) => {}
                 Ok(Err(error)) => return Err(error),
                 Err(_not_yet) => {}
@@ -60,11 +60,11 @@ mod tests {
     use std::time::Duration;
 
     #[tokio::test]
-    async fn a_socket_is_told_of_when_its_last_descriptor_is_closed() {
+    async fn destroy_event_arrives_after_the_last_descriptor_is_closed() {
         let events = match DestroyEvents::listen() {
             Ok(events) => events,
             Err(error) => {
-                let why = format!("the kernel tells of none: {error}");
+                let why = format!("the kernel sends no events: {error}");
                 return kinject_test_support::skip::not_run("closed sockets of UDP", &why);
             }
         };
@@ -74,8 +74,10 @@ mod tests {
             let duplicate = socket.try_clone().unwrap();
             drop(socket);
             drop(duplicate);
-            let told = async { while events.next().await.unwrap() != expected {} };
-            tokio::time::timeout(Duration::from_secs(5), told).await.unwrap();
+            let received = async { while events.next().await.unwrap() != expected {} };
+            tokio::time::timeout(Duration::from_secs(5), received)
+                .await
+                .unwrap();
         }
     }
 }

@@ -1,12 +1,13 @@
-//! What becomes of programs' sockets: five ways to learn that one was closed, since the kernel tells nobody unasked.
+//! Detects that programs have closed their sockets, in five cases:
 //!
-//! - [`connecting`]: whose connect is under way, while the relay holds a duplicate. Open files in proc(5), once a second.
+//! - [`connecting`]: sockets whose connect is in progress, of which the relay holds a duplicate. Scans proc(5) once a
+//!   second.
 //! - [`connections`]: which connections are open when the session ends.
-//! - [`closed`]: whether a FIN was a close(2) or a shutdown(2). sock_diag(7), one question.
-//! - [`destroy_events`]: UDP sockets, as they are closed. News of sock_diag(7).
-//! - [`udp_table`]: which UDP sockets there are, where the kernel has no news to tell.
+//! - [`closed`]: whether a FIN was a close(2) or a shutdown(2), by one query of sock_diag(7).
+//! - [`destroy_events`]: UDP sockets when they are closed, by events of sock_diag(7).
+//! - [`udp_table`]: which UDP sockets exist, if the kernel sends no events.
 //!
-//! [`sock_diag`] speaks with the kernel, [`proc_fd`] reads open files.
+//! [`sock_diag`] queries the kernel, [`proc_fd`] reads the open files of processes.
 
 pub(crate) mod closed;
 pub(crate) mod connecting;

@@ -13,7 +13,7 @@ pub(crate) fn others() -> io::Result<impl Iterator<Item = PathBuf>> {
     }))
 }
 
-/// The inodes of the sockets that a process has open. One that may not be looked into, as another user's, has none.
+/// The inodes of the sockets that a process has open; none for a process that cannot be read, such as another user's.
 pub(crate) fn sockets(process: &Path) -> impl Iterator<Item = u64> {
     let files = std::fs::read_dir(process.join("fd"));
     files.into_iter().flatten().flatten().filter_map(|file| {

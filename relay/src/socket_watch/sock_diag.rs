@@ -1,4 +1,4 @@
-//! What the kernel tells of sockets, without any privilege (sock_diag(7)).
+//! Queries the kernel about sockets, for which no privilege is needed (sock_diag(7)).
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::SockDiagMessage;
@@ -11,10 +11,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-/// Longer than the kernel's messages about one socket.
+/// Buffer size for a message, larger than the kernel's messages about one socket.
 pub(crate) const MESSAGE: usize = 4096;
 
-/// A non-blocking socket for questions, to which the kernel also tells its news of these groups (`SKNLGRP_*` of
+/// A non-blocking netlink socket for queries, which also receives the events of these groups (`SKNLGRP_*` of
 /// linux/sock_diag.h, as bits).
 pub(crate) fn open(groups: u32) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -23,36 +23,36 @@ pub(crate) fn open(groups: u32) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// The number of the question that a message answers.
+/// The sequence number of the query that a message answers.
 pub(crate) fn number(message: &[u8]) -> Option<u32> {
     NetlinkBuffer::new_checked(&message)
         .ok()
         .map(|message| message.sequence_number())
 }
 
-/// What a message says of an internet socket.
+/// Reads a message about an internet socket.
 pub(crate) fn read(message: &[u8]) -> io::Result<InetResponseHeader> {
     let message = NetlinkMessage::<SockDiagMessage>::deserialize(message).map_err(io::Error::other)?;
     match message.payload {
         NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => Ok(response.header),
         NetlinkPayload::Error(error) => Err(error.to_io()),
-        other => Err(io::Error::other(format!("an unexpected message: {other:?}"))),
+        other => Err(io::Error::other(format!("unexpected message: {other:?}"))),
     }
 }
 
-/// Whether somebody listens at this address, as far as the kernel tells.
+/// Whether a socket listens at this address, as far as the kernel reports it.
 pub(crate) fn is_listened_at(address: SocketAddr) -> io::Result<bool> {
     Ok(Inquiry::open()?.receiver(IPPROTO_TCP, address)?.is_some())
 }
 
-/// A socket for questions; each has a number of its own, which its answer repeats (netlink(7)).
+/// A socket for queries; each query has a sequence number, which its answer repeats (netlink(7)).
 pub(crate) struct Inquiry {
     socket: OwnedFd,
     last: Cell<u32>,
 }
 
 impl Inquiry {
-    /// Opens it.
+    /// Opens the socket.
     pub(crate) fn open() -> io::Result<Self> {
         Ok(Self {
             socket: open(0)?,
@@ -60,33 +60,33 @@ impl Inquiry {
         })
     }
 
-    /// The inode of the socket of this protocol with these addresses, 0 if it has none.
+    /// The inode of the socket of this protocol with these addresses; 0 if no descriptor refers to it.
     pub(crate) fn inode(&self, protocol: u8, local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
         self.socket(protocol, local, peer).map(|found| found.inode)
     }
 
-    /// The socket of this protocol that gets what comes to an address from whomever it is not connected to: one that listens, or
-    /// a datagram socket without a peer. None if nobody has such a one.
+    /// The socket of this protocol that receives from unconnected peers at an address: a listening one, or an
+    /// unconnected datagram socket. None if there is no such socket.
     pub(crate) fn receiver(
         &self,
         protocol: u8,
         address: SocketAddr,
     ) -> io::Result<Option<InetResponseHeader>> {
-        let nobody = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
-        match self.socket(protocol, address, nobody) {
+        let unconnected = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0);
+        match self.socket(protocol, address, unconnected) {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The socket of this protocol that gets what `peer` sends to the address `local`.
+    /// The socket of this protocol that receives what `peer` sends to the address `local`.
     fn socket(&self, protocol: u8, local: SocketAddr, peer: SocketAddr) -> io::Result<InetResponseHeader> {
         let number = self.ask(protocol, local, peer)?;
         let mut answer = [0; MESSAGE];
         loop {
-            // The kernel has answered while it took the question, unless it lacked memory; then there is nothing to read. An
-            // answer that an earlier question was not waited for is passed over.
+            // The kernel answers within send(2), unless it lacks memory; then there is nothing to read. An unread
+            // answer to an earlier query is skipped.
             let (length, _) = rustix::net::recv(&self.socket, &mut answer, RecvFlags::empty())?;
             let answer = answer.get(..length).unwrap_or_default();
             if self::number(answer) != Some(number) {
@@ -101,14 +101,14 @@ impl Inquiry {
         }
     }
 
-    /// Sends the question, and gives its number.
+    /// Sends a query; returns its sequence number.
     pub(crate) fn ask(&self, protocol: u8, local: SocketAddr, peer: SocketAddr) -> io::Result<u32> {
         let number = self.last.get().wrapping_add(1);
         self.last.set(number);
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST;
         header.sequence_number = number;
-        // who asks about UDP names the two the other way round ("for historical reasons", net/ipv4/udp_diag.c)
+        // for UDP the two are swapped ("for historical reasons", net/ipv4/udp_diag.c)
         let (source, destination) = match protocol {
             IPPROTO_UDP => (peer, local),
             _ => (local, peer),

@@ -1,12 +1,12 @@
-//! Which UDP sockets of this machine there are, from `/proc/net/udp` and `/proc/net/udp6` (proc(5)).
+//! The UDP sockets of this machine, from `/proc/net/udp` and `/proc/net/udp6` (proc(5)).
 //!
-//! A program's socket is the program's alone: the relay holds no duplicate of it that would keep its port taken. So
-//! nobody tells the relay when it is closed, and it looks.
+//! The relay holds no duplicate of a program's UDP socket, which would keep its port bound after the program has closed
+//! it. So it has to detect closed sockets.
 
 use std::collections::HashMap;
 use std::io;
 
-/// The ports that sockets are connected to, 0 for none, by the sockets' inodes.
+/// The ports to which sockets are connected, 0 for none, by the sockets' inodes.
 pub(crate) fn sockets() -> io::Result<HashMap<u64, u16>> {
     let mut found = HashMap::new();
     read(&std::fs::read_to_string("/proc/net/udp")?, &mut found);
@@ -38,7 +38,7 @@ mod tests {
     use std::net::UdpSocket;
 
     #[test]
-    fn a_socket_is_there_with_its_peer_until_it_is_closed() {
+    fn open_socket_is_listed_with_its_peers_port_until_closed() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let socket = UdpSocket::bind(address).unwrap();
             let peer = UdpSocket::bind(address).unwrap();

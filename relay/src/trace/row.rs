@@ -1,31 +1,31 @@
-//! One line of the trace: whole where it goes to a file or a pipe, fitted into the window where it goes to a terminal.
+//! One line of the trace: complete for a file or a pipe, fitted into the window for a terminal.
 
-/// The widths of the columns but the last, where there is room.
+/// The widths of all columns but the last, if the window is wide enough.
 const WIDTHS: [usize; 5] = [8, 40, 24, 8, 24];
 
-/// The columns whose width is what the window leaves, and which are cut if need be.
+/// The columns whose width depends on the window, and whose texts may be cut.
 const FLEXIBLE: [usize; 3] = [1, 2, 4];
 
-/// What the others take in a window: the call, the way and the time, with a space each.
+/// The width of the other columns in a window: call, egress and time, with a space each.
 const FIXED: usize = 9 + 8 + 9;
 
-/// What stands for the rest of a text that was cut.
+/// The mark at the end of a text that was cut.
 const CUT: char = '…';
 
 /// The columns of a line: call, target, rule, egress, result, time.
 pub(super) struct Row(pub(super) [String; 6]);
 
 impl Row {
-    /// The line for a window of so many columns; the whole of it where that is none.
+    /// The line for a window of so many columns; the complete line without a window.
     pub(super) fn line(self, window: Option<usize>) -> String {
-        let whole = self.at(&WIDTHS, 0);
+        let complete = self.at(&WIDTHS, 0);
         match window {
-            Some(columns) if length(&whole) > columns => self.fitted(columns),
-            Some(_) | None => whole,
+            Some(columns) if length(&complete) > columns => self.fitted(columns),
+            Some(_) | None => complete,
         }
     }
 
-    /// Columns that fit the window; where a text does not fit its column, those behind it make room, and where that is not
+    /// The line with columns that fit the window. A text longer than its column moves the next columns; if that is not
     /// enough, the longest text is cut.
     fn fitted(mut self, columns: usize) -> String {
         let room = columns.saturating_sub(FIXED);
@@ -46,8 +46,8 @@ impl Row {
         self.at(&close, columns)
     }
 
-    /// The texts in columns of these widths, the last one ending where the window does. A text that is longer than its column
-    /// takes from the next ones what they do not need.
+    /// The texts in columns of these widths, the last one aligned to the window's end. A text longer than its column
+    /// uses unused room of the next ones.
     fn at(&self, widths: &[usize; 5], columns: usize) -> String {
         let Self(texts) = self;
         let [.., time] = texts;
@@ -67,12 +67,12 @@ impl Row {
     }
 }
 
-/// How much of the room each text gets: what it needs, where that is no more than an even share of what the shorter ones leave.
-/// None gets less than what stands for a text that was cut.
+/// Divides the room among the texts: each gets what it needs, up to an even share of what the shorter ones leave, and
+/// at least one column for [`CUT`].
 fn shares<const COUNT: usize>(lengths: [usize; COUNT], mut room: usize) -> [usize; COUNT] {
     let mut shares = [0; COUNT];
     let mut by_length: [usize; COUNT] = std::array::from_fn(|index| index);
-    // among texts of one length what is left over goes to the first
+    // among texts of equal length the first one gets the remainder
     by_length.sort_by_key(|index| (lengths[*index], std::cmp::Reverse(*index)));
     for (done, index) in by_length.into_iter().enumerate() {
         shares[index] = lengths[index].min((room / (COUNT - done)).max(1));
@@ -81,7 +81,7 @@ fn shares<const COUNT: usize>(lengths: [usize; COUNT], mut room: usize) -> [usiz
     shares
 }
 
-/// Cuts a text that is longer than so many columns, of which there is at least one.
+/// Cuts a text to so many columns, at least one.
 fn cut(text: &mut String, columns: usize) {
     let mut rest = text.char_indices().skip(columns - 1);
     if let (Some((end, _)), Some(_)) = (rest.next(), rest.next()) {
@@ -103,7 +103,7 @@ mod tests {
     use std::cell::Cell;
 
     thread_local! {
-        /// How many characters were counted to measure texts.
+        /// The number of characters that were counted to measure texts.
         pub(super) static COUNTED: Cell<usize> = const { Cell::new(0) };
     }
 
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_for_a_file_is_whole() {
+    fn line_without_a_window_is_not_cut() {
         assert_eq!(
             row("10.96.10.3:7005", "default", "connected").line(None),
             "connect  10.96.10.3:7005                          default                  cluster  connected                0.9 ms"
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_below_each_other_in_a_window_and_long_texts_take_room_from_the_next_ones() {
+    fn long_texts_take_room_from_the_next_columns_before_they_are_cut() {
         for (target, rule, result, expected) in [
             (
                 "10.96.10.3:7005",
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_of_any_length_is_looked_at_a_few_times_to_fit_a_window() {
+    fn row_layout_counts_each_character_a_bounded_number_of_times() {
         let addresses = vec!["10.96.10.100"; 10_000].join(",");
         let row = row(&addresses, "default", &addresses);
         COUNTED.set(0);

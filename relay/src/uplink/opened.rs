@@ -1,4 +1,4 @@
-//! An open tunnel before anyone uses it, and the way that it goes: what those who open one hand to the uplink.
+//! An open tunnel that is not in use yet, and its transport: the result of opening one, for the uplink.
 
 use crate::reached::Reached;
 use futures::FutureExt;
@@ -7,17 +7,17 @@ use kinject_tunnel::lanes::{self, SecondLane};
 use kinject_tunnel::{Driver, OpenError, RelayIdentity, Security, Stream, Tunnel, link};
 use std::future::{self, Future};
 
-/// The way that a tunnel goes.
-pub(crate) struct WayTaken {
+/// The transport of a tunnel.
+pub(crate) struct TransportInfo {
     /// `direct`, `proxy` or `port-forward`.
     pub(crate) transport: &'static str,
-    /// How the ends have proven themselves.
+    /// How the ends have authenticated each other.
     pub(crate) security: Security,
     /// Why it is not the pod proxy, if that was tried first.
     pub(crate) not_by_proxy: Option<String>,
 }
 
-impl WayTaken {
+impl TransportInfo {
     fn new(transport: &'static str, security: Security) -> Self {
         Self {
             transport,
@@ -27,22 +27,22 @@ impl WayTaken {
     }
 }
 
-/// An open tunnel before anyone uses it.
+/// An open tunnel that is not in use yet.
 pub(crate) struct Opened {
     /// The tunnel.
     pub(crate) tunnel: Tunnel,
     /// Runs it.
     pub(crate) driver: Driver,
-    /// The way to the agent.
-    pub(crate) way: WayTaken,
-    /// What makes the way broader while the tunnel is in use already.
+    /// The transport to the agent.
+    pub(crate) way: TransportInfo,
+    /// Adds a second transport while the tunnel is in use.
     pub(crate) widening: LocalBoxFuture<'static, ()>,
-    /// Whom it leads to.
+    /// The agent that it leads to.
     pub(crate) reached: Reached,
 }
 
 impl Opened {
-    /// Says whom it leads to.
+    /// Sets the agent that it leads to.
     pub(crate) fn to(self, reached: Reached) -> Self {
         Self { reached, ..self }
     }
@@ -58,13 +58,13 @@ impl Opened {
         Ok(Self {
             tunnel,
             driver,
-            way: WayTaken::new(transport, security),
+            way: TransportInfo::new(transport, security),
             widening: future::ready(()).boxed_local(),
             reached: Reached::Endpoint,
         })
     }
 
-    /// The same where a second transport may join: what `widen` does with the place for it.
+    /// The same where a second transport may join as a second lane, by `widen`.
     pub(crate) async fn in_lanes<W>(
         stream: Stream,
         identity: &RelayIdentity,
@@ -81,7 +81,7 @@ impl Opened {
         Ok(Self {
             tunnel,
             driver,
-            way: WayTaken::new(transport, security),
+            way: TransportInfo::new(transport, security),
             widening: widen(second).boxed_local(),
             reached: Reached::Endpoint,
         })

@@ -1,4 +1,4 @@
-//! Keeps the tunnel up, and tells the user of the time without one.
+//! Reopens the tunnel when it breaks, and notifies the user of outages.
 
 use super::{ActiveTunnel, Connector, Established, State, Uplink};
 use crate::log;
@@ -20,33 +20,33 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between attempts.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long an agent may be so busy with strangers that it cuts us short.
-const BUSY_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the first tunnel is retried if the agent evicts the relay's connection before it is authenticated.
+const EVICTED_RETRY_TIME: Duration = Duration::from_secs(2);
 
-/// How long a session may be without a tunnel before the user is told: most programs have not noticed by then.
-const UNNOTICED: Duration = Duration::from_secs(2);
+/// How long an outage may last before the user is notified: most programs do not notice a shorter one.
+const NOTICE_DELAY: Duration = Duration::from_secs(2);
 
-/// Keeps the way up for as long as the session lives.
+/// Keeps the tunnel open for as long as the session lives.
 pub(crate) struct Reconnector {
     connector: Connector,
     state: watch::Sender<State>,
     sources: Rc<RefCell<Vec<Source>>>,
     events: mpsc::Sender<Event>,
-    /// The release that the user takes the agent for: ours, until told otherwise.
+    /// The agent's release as last reported to the user; initially our own.
     release: RefCell<String>,
 }
 
 /// The time between two tunnels.
 struct Outage<'a> {
-    /// What the end of the first one was told.
-    reason: &'a str,
+    /// The close reason of the first one.
+    close_reason: &'a str,
     since: Instant,
-    /// Whether the user knows.
-    is_told: Cell<bool>,
+    /// Whether the user was notified.
+    is_reported: Cell<bool>,
 }
 
-/// Calls of programs outlive the reconnector until the relay has removed what the session made. They must not take the last
-/// tunnel, which is closed, for one that is up.
+/// Calls of programs outlive the reconnector until the relay has removed what the session created. They must not use
+/// the last tunnel, which is closed.
 impl Drop for Reconnector {
     fn drop(&mut self) {
         self.state.send_replace(State::Ended);
@@ -54,7 +54,7 @@ impl Drop for Reconnector {
 }
 
 impl Reconnector {
-    /// A reconnector and the view of it that the session's parts share.
+    /// A reconnector, and the uplink that the session's parts share.
     pub(crate) fn new(connector: Connector, events: mpsc::Sender<Event>) -> (Self, Rc<Uplink>) {
         let (sender, receiver) = watch::channel(State::Connecting);
         let sources = Rc::default();
@@ -73,8 +73,8 @@ impl Reconnector {
         )
     }
 
-    /// Runs the tunnel and replaces it whenever it breaks; `renewed` is told of each replacement before anybody uses it.
-    /// Where the session has ended, nothing replaces it.
+    /// Runs the tunnel and replaces it whenever it breaks; `renewed` is called with each new tunnel before it is used.
+    /// After the session has ended, the tunnel is not replaced.
     pub(crate) async fn run(
         self,
         mut established: Established,
@@ -90,14 +90,14 @@ impl Reconnector {
             };
             self.state.send_replace(State::Connecting);
             log::warn!("the tunnel broke: {reason}");
-            established = match self.mend(&reason.to_string()).await {
+            established = match self.restore(&reason.to_string()).await {
                 Ok(established) => established,
                 Err(end) => {
                     self.state.send_replace(State::Ended);
                     log::warn!("{}", end.message);
-                    // a launcher that is gone hears nothing
-                    let _unheard = self.events.send(Event::Failed(end.into())).await.is_err();
-                    // calls are answered until the program has ended, too
+                    // a launcher that is gone receives nothing
+                    let _launcher_gone = self.events.send(Event::Failed(end.into())).await.is_err();
+                    // calls are answered until the program has ended
                     return future::pending().await;
                 }
             };
@@ -105,38 +105,38 @@ impl Reconnector {
         }
     }
 
-    /// Opens another tunnel, and tells the user of it if that takes long. Its failure is the end of the session.
-    async fn mend(&self, reason: &str) -> Result<Established, Failure> {
+    /// Opens another tunnel, and notifies the user if that takes long. Its failure is the end of the session.
+    async fn restore(&self, close_reason: &str) -> Result<Established, Failure> {
         let outage = Outage {
-            reason,
+            close_reason,
             since: Instant::now(),
-            is_told: Cell::new(false),
+            is_reported: Cell::new(false),
         };
         let mut reconnecting = pin!(self.reconnect(&outage));
         let established = tokio::select! {
-            // what is back in time is no news
+            // a short outage is not reported
             biased;
             reconnected = &mut reconnecting => reconnected?,
-            () = tokio::time::sleep(UNNOTICED) => {
-                self.tell(&outage).await;
+            () = tokio::time::sleep(NOTICE_DELAY) => {
+                self.report_outage(&outage).await;
                 reconnecting.await?
             }
         };
         let again = established
             .reached
             .again_after(outage.since.elapsed().as_secs_f32());
-        match outage.is_told.get() {
-            // a launcher that is gone reads no news
+        match outage.is_reported.get() {
+            // a launcher that is gone receives nothing
             true => drop(self.events.send(Event::Recovered(again)).await.is_err()),
             false => log::info!("{again}"),
         }
         Ok(established)
     }
 
-    /// Tells the user that there is no tunnel, and why, unless he knows.
-    async fn tell(&self, outage: &Outage<'_>) {
-        if !outage.is_told.replace(true) {
-            let why = self.connector.trouble(outage.reason);
+    /// Notifies the user of the outage and its reason, once.
+    async fn report_outage(&self, outage: &Outage<'_>) {
+        if !outage.is_reported.replace(true) {
+            let why = self.connector.outage_reason(outage.close_reason);
             self.notice(
                 format!("lost the connection to the agent: {why}"),
                 Some("open connections were reset; new ones wait until it is back"),
@@ -147,18 +147,18 @@ impl Reconnector {
 
     async fn reconnect(&self, outage: &Outage<'_>) -> Result<Established, Failure> {
         let mut pause = FIRST_PAUSE;
-        let mut said = None;
+        let mut last_reported = None;
         loop {
             let failure = match self.connect_once().await {
                 Err(failure) if !failure.is_end => failure,
                 outcome => return outcome,
             };
             log::warn!("cannot reconnect: {}", failure.message);
-            if failure.lasting && said.as_ref() != Some(&failure.message) {
-                self.tell(outage).await;
+            if failure.lasting && last_reported.as_ref() != Some(&failure.message) {
+                self.report_outage(outage).await;
                 self.notice(failure.message.clone(), failure.hint.as_deref())
                     .await;
-                said = Some(failure.message);
+                last_reported = Some(failure.message);
                 pause = MAX_PAUSE;
             }
             tokio::time::sleep(pause).await;
@@ -166,12 +166,13 @@ impl Reconnector {
         }
     }
 
-    /// The first tunnel, whose failure is the session's; an agent that is busy with strangers is tried again for a while.
+    /// Opens the first tunnel, whose failure is the session's. An agent that evicts the connection is retried for a
+    /// while.
     pub(crate) async fn connect(&self) -> Result<Established, Failure> {
         let (start, mut pause) = (Instant::now(), FIRST_PAUSE);
         loop {
             match self.connect_once().await {
-                Err(failure) if failure.cut_short && start.elapsed() + pause < BUSY_PATIENCE => {
+                Err(failure) if failure.cut_short && start.elapsed() + pause < EVICTED_RETRY_TIME => {
                     log::info!("trying again: {}", failure.message);
                     tokio::time::sleep(pause).await;
                     pause *= 2;
@@ -200,7 +201,7 @@ impl Reconnector {
     }
 
     async fn report(&self, report: Report) {
-        // a launcher that is gone reads no notices
-        let _unheard = self.events.send(Event::Notice(report)).await.is_err();
+        // a launcher that is gone receives nothing
+        let _launcher_gone = self.events.send(Event::Notice(report)).await.is_err();
     }
 }

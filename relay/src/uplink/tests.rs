@@ -4,11 +4,11 @@ use kinject_protocol::session::Event;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-/// What the user is told of a session whose tunnel breaks, until there is another one. The agent takes none before the user
-/// is told, if it is `shut`.
-async fn told_of_an_outage(shut: bool) -> Vec<String> {
+/// The notices of a session whose tunnel breaks, until there is another one. If `shut`, the agent accepts none before
+/// the first notice.
+async fn notices_of_an_outage(shut: bool) -> Vec<String> {
     let agent = TestAgent::start().await;
-    let (events, mut heard) = mpsc::channel(8);
+    let (events, mut received) = mpsc::channel(8);
     let (reconnector, uplink) = Reconnector::new(agent.connector(), events);
     let established = reconnector.connect().await.unwrap();
     let (renewed, mut is_renewed) = mpsc::channel(1);
@@ -17,32 +17,32 @@ async fn told_of_an_outage(shut: bool) -> Vec<String> {
     uplink.up().await.unwrap();
     agent.is_open.send_replace(!shut);
     agent.broken.notify_one();
-    let mut told = Vec::new();
+    let mut notices = Vec::new();
     loop {
         tokio::select! {
-            // what is said before comes before
+            // notices before the new tunnel are received before it
             biased;
-            event = heard.recv() => match event {
+            event = received.recv() => match event {
                 Some(Event::Notice(report)) => {
                     agent.is_open.send_replace(true);
-                    told.push(report.message);
+                    notices.push(report.message);
                 }
-                Some(Event::Recovered(message)) => told.push(message),
+                Some(Event::Recovered(message)) => notices.push(message),
                 other => panic!("{other:?}"),
             },
             Some(()) = is_renewed.recv() => break,
         }
     }
     session.abort();
-    told
+    notices
 }
 
 #[tokio::test]
-async fn an_outage_is_told_when_it_lasts_and_so_is_its_end() {
+async fn lasting_outage_and_its_end_are_reported() {
     let test = async {
-        let told = told_of_an_outage(true).await;
-        let [lost, again] = told.as_slice() else {
-            panic!("{told:?}")
+        let notices = notices_of_an_outage(true).await;
+        let [lost, again] = notices.as_slice() else {
+            panic!("{notices:?}")
         };
         assert!(
             lost.starts_with("lost the connection to the agent: the "),
@@ -58,14 +58,14 @@ async fn an_outage_is_told_when_it_lasts_and_so_is_its_end() {
         .unwrap();
 }
 
-/// Where the machine is so busy that it takes longer, both lines are right.
+/// On a machine so busy that the outage lasts longer, both notices are correct.
 #[tokio::test]
-async fn an_outage_that_is_over_soon_is_no_news() {
+async fn short_outage_is_not_reported() {
     let test = async {
-        let told = told_of_an_outage(false).await;
+        let notices = notices_of_an_outage(false).await;
         let seconds = |line: &String| line.split_whitespace().rev().nth(1).unwrap().parse::<f32>();
-        let took_long = told.last().is_some_and(|again| seconds(again).unwrap() >= 1.9);
-        assert!(told.is_empty() || took_long, "{told:?}");
+        let took_long = notices.last().is_some_and(|again| seconds(again).unwrap() >= 1.9);
+        assert!(notices.is_empty() || took_long, "{notices:?}");
     };
     tokio::time::timeout(DEADLINE, LocalSet::new().run_until(test))
         .await

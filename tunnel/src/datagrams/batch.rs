@@ -9,18 +9,18 @@ use bytes::{Bytes, BytesMut};
 
 use super::capsule::{self, MOST_HEADER};
 
-/// Datagrams of one call at most.
+/// Maximum number of datagrams of one call.
 pub(super) const MOST: usize = 32;
 
-/// Room for each: no datagram is longer.
+/// Buffer bytes for each: no datagram is longer.
 const SLOT: usize = 65_536;
 
 thread_local! {
-    /// Where all sockets of the thread receive. The kernel gives it pages as they are written to.
+    /// The receive buffer of all sockets of the thread. The kernel allocates its pages when they are written to.
     static SLOTS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Receives what waits in the socket and packs it into capsules.
+/// Receives the datagrams that are queued in the socket and packs them into capsules.
 pub(super) fn receive(socket: RawFd) -> io::Result<Bytes> {
     SLOTS.with_borrow_mut(|slots| {
         if slots.is_empty() {
@@ -59,7 +59,7 @@ pub(super) fn receive(socket: RawFd) -> io::Result<Bytes> {
     })
 }
 
-/// Sends datagrams to the socket's peer; gives how many of them, at least one, the kernel took.
+/// Sends datagrams to the socket's peer; returns how many of them, at least one, the kernel accepted.
 pub(super) fn send(socket: RawFd, datagrams: &[Bytes]) -> io::Result<usize> {
     let mut parts = [const { part(ptr::null_mut(), 0) }; MOST];
     let mut messages = [const { message(ptr::null_mut()) }; MOST];

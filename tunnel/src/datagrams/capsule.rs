@@ -1,24 +1,25 @@
-//! Datagrams as capsules (RFC 9297, 3): how they keep their bounds in a byte stream.
+//! Datagrams as capsules (RFC 9297, 3), which keep datagram boundaries in a byte stream.
 //!
 //! ```text
 //! capsule   type (varint) length (varint) value
 //! DATAGRAM  0x00, then as its value: context (varint), payload (RFC 9298, 5)
 //! ```
 //!
-//! Context 0 is a UDP payload; there is no other, and capsules of other types are skipped, as the standard demands.
+//! Context 0 is a UDP payload; no other context is defined. Capsules of other types are skipped, as the standard
+//! requires.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 /// The longest payload of a UDP datagram, over IPv6; IPv4 has room for 65,507 bytes.
 pub(crate) const MOST_PAYLOAD: usize = 65_527;
 
-/// What stands before a payload at most.
+/// Maximum bytes of the header before a payload.
 pub(crate) const MOST_HEADER: usize = 6;
 
 const DATAGRAM: u64 = 0;
 const UDP_PAYLOAD: u64 = 0;
 
-/// Bytes that are no capsules of ours: the stream is of no use any more (RFC 9297, 3.3).
+/// Bytes that are not valid capsules: the stream cannot be used any more (RFC 9297, 3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a capsule is malformed")]
 pub(crate) struct Malformed;
@@ -40,16 +41,16 @@ fn put_varint(buffer: &mut BytesMut, value: u64) {
     }
 }
 
-/// Finds the datagrams in a stream, however it is cut.
+/// Extracts the datagrams from a stream, however it is split into chunks.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
     pending: Bytes,
-    /// Bytes of a capsule that nobody here knows.
+    /// Remaining bytes of a capsule of an unknown type.
     to_skip: u64,
 }
 
 impl Decoder {
-    /// Takes the next bytes of the stream.
+    /// Adds the next bytes of the stream.
     pub(crate) fn push(&mut self, bytes: Bytes) {
         if self.pending.is_empty() {
             self.pending = bytes;
@@ -60,7 +61,7 @@ impl Decoder {
         self.pending = joined.freeze();
     }
 
-    /// The next whole datagram; none until more bytes come.
+    /// The next complete datagram; none until more bytes arrive.
     pub(crate) fn next(&mut self) -> Result<Option<Bytes>, Malformed> {
         loop {
             let skipped = self.to_skip.min(self.pending.len() as u64);
@@ -75,7 +76,7 @@ impl Decoder {
                 self.to_skip = length;
                 continue;
             }
-            // the context's number is one byte for all that is ever sent, and eight at most
+            // the context identifier is one byte in practice, and eight bytes at most
             if length == 0 || length > MOST_PAYLOAD as u64 + 8 {
                 return Err(Malformed);
             }
@@ -103,7 +104,7 @@ fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let (field, rest) = bytes.split_at_checked(length)?;
     let value = field.iter().fold(0, |value, byte| value << 8 | u64::from(*byte));
     *bytes = rest;
-    // the two highest bits said how long it is
+    // the two highest bits encode the length
     Some(value & (u64::MAX >> (64 - 8 * length + 2)))
 }
 
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_are_written_as_the_standard_has_them() {
+    fn varints_match_the_examples_of_rfc_9000() {
         for (value, bytes) in [
             (37, &[0x25][..]),
             (15_293, &[0x7b, 0xbd]),
@@ -135,14 +136,14 @@ mod tests {
     }
 
     #[test]
-    fn the_header_fits_the_room_that_is_left_for_it() {
+    fn capsule_header_fits_the_reserved_bytes() {
         let mut buffer = BytesMut::new();
         put(&mut buffer, &vec![7; MOST_PAYLOAD]);
         assert_eq!(buffer.len(), MOST_PAYLOAD + MOST_HEADER);
     }
 
     #[test]
-    fn what_is_unknown_is_skipped() {
+    fn unknown_capsule_types_and_contexts_are_skipped() {
         let mut decoder = Decoder::default();
         let mut stream = vec![0x40, 0x99, 3, 1, 2, 3];
         stream.extend([0, 3, 2, b'n', b'o']);
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_that_udp_cannot_carry_is_malformed() {
+    fn capsule_that_udp_cannot_carry_is_malformed() {
         let mut decoder = Decoder::default();
         let mut buffer = BytesMut::new();
         put(&mut buffer, &vec![0; MOST_PAYLOAD + 1]);
@@ -167,7 +168,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn datagrams_keep_their_bounds_however_the_stream_is_cut(
+        fn datagrams_keep_boundaries_however_the_stream_is_split(
             sizes in prop::collection::vec(0_usize..20_000, 1..6),
             cuts in prop::collection::vec(1_usize..9_000, 1..40),
         ) {

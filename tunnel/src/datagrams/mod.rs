@@ -2,14 +2,14 @@
 //!
 //! Relay and agent use it alike: the socket's peer is the program's socket at one end and the service's at the other.
 //!
-//! **Datagrams stay what they are.** Each is a capsule of its own (`capsule`), in the order in which it came. None
+//! **Boundaries and order.** Each datagram is a capsule of its own (`capsule`), in the order in which it arrived. None
 //! is merged, split or sent twice.
 //!
-//! **A full path drops.** A socket is read only while its stream has room, so what does not fit waits in the socket's
-//! buffer, and the kernel drops what does not fit there. A stream that is held back holds back no other.
+//! **Overload drops datagrams.** A socket is read only while its stream has window, so further datagrams stay in the
+//! socket's buffer, and the kernel drops those that do not fit there. A blocked stream does not block another.
 //!
-//! **Refusals.** An ICMP message that ends a connected socket's hopes, such as "port unreachable", ends the stream
-//! with a reset (CONNECT_ERROR), after the datagrams that came before it. The relay tells the program and opens
+//! **Refusals.** An ICMP error on a connected socket, such as "port unreachable", ends the stream with RST_STREAM
+//! (CONNECT_ERROR), after the datagrams that were received before it. The relay reports it to the program and opens
 //! another stream for its next datagram.
 
 mod batch;
@@ -33,16 +33,16 @@ use crate::http2::{DatagramStream, Receiving};
 use crate::payload::{InFlight, Payload};
 use capsule::{Decoder, MOST_HEADER, MOST_PAYLOAD};
 
-/// Room that a stream has to have before its socket is read: the longest datagram.
+/// Window that a stream must have before its socket is read: the longest datagram.
 const LEAST_ROOM: usize = MOST_PAYLOAD + MOST_HEADER;
 
-/// Bytes of one stream that may wait to be written: what a program sent a moment ago should not be old when it arrives.
+/// Bytes of one stream that may be queued for writing: a longer queue would only delay datagrams.
 const MOST_QUEUED: usize = 4 * LEAST_ROOM;
 
-/// What ended a flow of datagrams.
+/// Why a flow of datagrams ended.
 #[derive(Debug)]
 pub enum DatagramsEnd {
-    /// Nothing moved for as long as the caller allows.
+    /// No datagram was carried within the caller's idle timeout.
     Idle,
     /// The other end closed the stream.
     Finished,
@@ -54,10 +54,10 @@ pub enum DatagramsEnd {
     TunnelLost,
 }
 
-/// Carries datagrams both ways until either side ends, or nothing has moved for `patience`.
+/// Carries datagrams in both directions until either side ends, or none was carried for `idle_timeout`.
 ///
-/// The socket has to be connected. Dropping the future ends nothing by itself: socket and stream are the caller's.
-pub async fn carry(socket: &UdpSocket, stream: &mut DatagramStream, patience: Duration) -> DatagramsEnd {
+/// The socket has to be connected. Dropping the future closes neither socket nor stream: both belong to the caller.
+pub async fn carry(socket: &UdpSocket, stream: &mut DatagramStream, idle_timeout: Duration) -> DatagramsEnd {
     let activity = Activity::new();
     let DatagramStream {
         send,
@@ -67,14 +67,14 @@ pub async fn carry(socket: &UdpSocket, stream: &mut DatagramStream, patience: Du
     tokio::select! {
         end = inbound(socket, receiving, &activity) => end,
         end = outbound(socket, send, flight, &activity) => end,
-        () = activity.ceases(patience) => DatagramsEnd::Idle,
+        () = activity.wait_until_idle(idle_timeout) => DatagramsEnd::Idle,
     }
 }
 
-/// When something last moved.
+/// When a datagram was last carried.
 struct Activity {
     began: Instant,
-    /// Milliseconds after that.
+    /// Milliseconds since then.
     last: AtomicU64,
 }
 
@@ -91,10 +91,10 @@ impl Activity {
         self.last.store(since, Ordering::Relaxed);
     }
 
-    async fn ceases(&self, patience: Duration) {
+    async fn wait_until_idle(&self, idle_timeout: Duration) {
         loop {
             let last = Duration::from_millis(self.last.load(Ordering::Relaxed));
-            let end = self.began + last + patience;
+            let end = self.began + last + idle_timeout;
             if end <= Instant::now() {
                 return;
             }
@@ -118,7 +118,7 @@ async fn inbound(socket: &UdpSocket, receiving: &mut Receiving, activity: &Activ
             Some(Err(error)) => return DatagramsEnd::from(DialError::from_reset(&error)),
             None => return DatagramsEnd::Finished,
         };
-        // the socket drops what it has no room for, so the window never waits for it
+        // the socket drops datagrams that its buffer cannot hold, so the window is returned at once
         if stream.flow_control().release_capacity(bytes.len()).is_err() {
             return DatagramsEnd::TunnelLost;
         }
@@ -150,9 +150,9 @@ async fn send_all(socket: &UdpSocket, datagrams: &mut Vec<Bytes>) -> io::Result<
         });
         match attempt {
             Ok(count) => sent += count,
-            // the network card's queue is full, which the kernel lets a program wait for
+            // the network card's queue is full; the kernel signals when there is room
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.writable().await?,
-            Err(error) if is_passing(&error) => sent += 1,
+            Err(error) if is_transient(&error) => sent += 1,
             Err(error) => return Err(error),
         }
     }
@@ -160,8 +160,8 @@ async fn send_all(socket: &UdpSocket, datagrams: &mut Vec<Bytes>) -> io::Result<
     Ok(())
 }
 
-/// Does the error concern one datagram alone? Then it is lost, and the next may fare better.
-fn is_passing(error: &io::Error) -> bool {
+/// Whether the error concerns one datagram only, which is lost; the next one may succeed.
+fn is_transient(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(
@@ -184,14 +184,14 @@ async fn outbound(
     activity: &Activity,
 ) -> DatagramsEnd {
     loop {
-        // everyone else's turn, however much comes
+        // yields to other tasks, however many datagrams arrive
         tokio::task::consume_budget().await;
-        // an error of the socket shows as such, not as something to read
+        // a pending error of the socket is reported as such, not as readiness to read
         let ready = match socket.ready(Interest::READABLE | Interest::ERROR).await {
             Ok(ready) => ready,
             Err(error) => return DatagramsEnd::SocketFailed(error),
         };
-        if let Err(end) = room(send).await {
+        if let Err(end) = wait_for_window(send).await {
             return end;
         }
         let interest = match ready.is_error() {
@@ -202,31 +202,31 @@ async fn outbound(
             Ok(capsules) => {
                 activity.note();
                 if send.send_data(Payload::tracked(capsules, flight), false).is_err() {
-                    return over(send).await;
+                    return stream_end_reason(send).await;
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => send.reserve_capacity(0),
-            Err(error) if is_passing(&error) => {}
+            Err(error) if is_transient(&error) => {}
             Err(error) => return DatagramsEnd::SocketFailed(error),
         }
     }
 }
 
-/// Waits until the stream has room for any datagram.
-async fn room(send: &mut SendStream<Payload>) -> Result<(), DatagramsEnd> {
+/// Waits until the stream has window for the longest datagram.
+async fn wait_for_window(send: &mut SendStream<Payload>) -> Result<(), DatagramsEnd> {
     send.reserve_capacity(MOST_QUEUED);
     while send.capacity() < LEAST_ROOM {
         match poll_fn(|cx| send.poll_capacity(cx)).await {
             Some(Ok(_)) => {}
             Some(Err(error)) => return Err(DatagramsEnd::from(DialError::from_reset(&error))),
-            None => return Err(over(send).await),
+            None => return Err(stream_end_reason(send).await),
         }
     }
     Ok(())
 }
 
-/// Why the stream takes no more. The other direction knows best, if it hears of it.
-async fn over(send: &mut SendStream<Payload>) -> DatagramsEnd {
+/// Why the stream accepts no more data: the reset's reason, or the loss of the tunnel.
+async fn stream_end_reason(send: &mut SendStream<Payload>) -> DatagramsEnd {
     match poll_fn(|cx| send.poll_reset(cx)).await {
         Ok(reason) => DatagramsEnd::from(DialError::from_reset(&h2::Error::from(reason))),
         Err(_) => DatagramsEnd::TunnelLost,

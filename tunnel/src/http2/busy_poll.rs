@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn it_polls_on_for_as_long_as_answers_come_soon() {
+    fn polling_continues_while_answers_come_soon() {
         let (mut state, start) = (State::default(), Instant::now());
         assert!(!state.polls_on(0, 0, || start));
         for round in 0..100 {

@@ -17,7 +17,7 @@ use http::{HeaderValue, Method, Request, Uri};
 use super::busy_poll::BusyPoll;
 use super::common::Common;
 use super::datagrams::{self, DatagramStream};
-use super::exchange::{RequestError, answered, body, uri, verdict};
+use super::exchange::{RequestError, accepted, answered, body, uri};
 use super::heartbeat::Heartbeat;
 use super::overflow::{OverflowControl, OverflowTransport};
 use super::stream::TunnelStream;
@@ -44,14 +44,14 @@ pub struct Tunnel {
     overflow: OverflowControl,
 }
 
-/// Runs the tunnel's connection. Nothing moves unless it is polled; it ends when the tunnel does, with the reason.
-/// Dropping it breaks the tunnel.
-#[must_use = "nothing moves through the tunnel unless its driver is polled"]
+/// Runs the tunnel's connection: no data is sent or received unless it is polled. It ends with the tunnel and returns
+/// the reason. Dropping it breaks the tunnel.
+#[must_use = "no data passes through the tunnel unless its driver is polled"]
 pub struct Driver(Pin<Box<dyn Future<Output = CloseReason> + Send>>);
 
 impl Tunnel {
-    /// Opens a tunnel on a transport: proves both ends, then begins HTTP/2. The driver has to be polled from there
-    /// on, usually as a task of its own.
+    /// Opens a tunnel on a transport: authenticates both ends, then starts HTTP/2. The driver has to be polled from
+    /// then on, usually as a task of its own.
     pub async fn open(
         stream: Stream,
         identity: &RelayIdentity,
@@ -61,7 +61,7 @@ impl Tunnel {
         Tunnel::over(stream, agent).await
     }
 
-    /// Begins HTTP/2 on a stream whose ends have proven themselves, with what the agent said about itself.
+    /// Starts HTTP/2 on a stream whose ends have authenticated each other; `agent` is the agent's hello.
     pub async fn over(stream: Stream, agent: Hello) -> Result<(Tunnel, Driver), OpenError> {
         let (stream, overflow) = OverflowTransport::new(stream);
         let (metered, traffic) = Metered::new(stream);
@@ -92,14 +92,14 @@ impl Tunnel {
         Ok((tunnel, driver))
     }
 
-    /// For a transport on which each message is expensive: delays closes by up to 1 ms while the task polls anyway, so that
-    /// each shares a write with something else.
+    /// For a transport on which each message is expensive: delays the RST_STREAM of a close by up to 1 ms while the
+    /// task polls anyway, so that it shares a write.
     pub fn coalesce_closes(&self) {
         self.common.close_coalescer.enable();
     }
 
-    /// Waits until the agent has read everything that was said before, or the tunnel is lost. Questions overtake what
-    /// is queued; an answer to one that was asked when nothing was queued any more tells it.
+    /// Waits until the agent has read everything that was sent before, or the tunnel is lost. A request overtakes
+    /// queued data, so the answer proves it only for a request that was sent when nothing was queued.
     pub async fn settle(&self) -> Result<(), RequestError> {
         self.common.close_coalescer.flush();
         self.facts().await?;
@@ -112,13 +112,13 @@ impl Tunnel {
         }
     }
 
-    /// What the agent said about itself.
+    /// The agent's hello.
     pub fn agent(&self) -> &Hello {
         &self.agent
     }
 
-    /// Makes a TCP connection from the agent to `host:port` or `[v6]:port` (CONNECT, RFC 9113, 8.5). There is no
-    /// deadline but the agent's kernel's. Dropping the future cancels the dial at the agent.
+    /// Has the agent connect to `host:port` or `[v6]:port` by TCP (CONNECT, RFC 9113, 8.5). The only deadline is that
+    /// of the agent's kernel. Dropping the future cancels the dial at the agent.
     pub async fn connect(&self, authority: &str) -> Result<TunnelStream, DialError> {
         let authority: Authority = authority
             .parse()
@@ -136,14 +136,14 @@ impl Tunnel {
                 true => DialError::Other(format!("the agent gave up: {error}")),
                 false => DialError::TunnelLost,
             })?;
-        Ok(self.common.stream(send, verdict(response)?))
+        Ok(self.common.stream(send, accepted(response)?))
     }
 
-    /// Asks for a flow of datagrams between the agent and `target` (CONNECT-UDP, RFC 9298). The agent has not answered
-    /// yet when this is done; what is sent before it does goes out with the request.
+    /// Requests a flow of datagrams between the agent and `target` (CONNECT-UDP, RFC 9298). This returns before the
+    /// agent has answered; datagrams that are sent before the answer leave with the request.
     pub async fn datagrams(&self, target: SocketAddr) -> Result<DatagramStream, DialError> {
         if !self.send.is_extended_connect_protocol_enabled() {
-            // the agent's settings stand before its first answer
+            // the agent's SETTINGS precede its first answer
             match self.facts().await {
                 Err(RequestError::TunnelLost) => return Err(DialError::TunnelLost),
                 _ if self.send.is_extended_connect_protocol_enabled() => {}
@@ -186,7 +186,7 @@ impl Tunnel {
         body(&mut response.into_body(), DNS_BYTES).await
     }
 
-    /// What the agent knows about its pod.
+    /// Requests the facts about the agent's pod.
     pub async fn facts(&self) -> Result<AgentFacts, RequestError> {
         let mut request = Request::new(());
         *request.uri_mut() = uri(PathAndQuery::from_static(FACTS_PATH));
@@ -258,7 +258,7 @@ async fn drive(
                 Err(error) => CloseReason::from(error),
             });
         }
-        if windows.was_heard(|window| connection.set_initial_window_size(window).is_ok()) {
+        if windows.is_acknowledged(|window| connection.set_initial_window_size(window).is_ok()) {
             cx.waker().wake_by_ref();
         }
         scheduler.after_poll(overflow.is_flushed());

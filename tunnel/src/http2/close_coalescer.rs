@@ -98,14 +98,14 @@ mod tests {
 
     use super::*;
 
-    /// A stream of a connection that runs by itself, and what its other end hears of how it ends.
+    /// A stream of a connection that runs by itself, and the reason of the reset that its other end receives.
     async fn stream() -> (SendStream<Payload>, impl Future<Output = Option<Reason>>) {
         let (ours, theirs) = duplex(64 * 1024);
-        let (tell, arrived) = oneshot::channel();
+        let (request_received, arrived) = oneshot::channel();
         let server = tokio::spawn(async move {
             let mut server = h2::server::handshake(theirs).await.unwrap();
             let (request, respond) = server.accept().await.unwrap().unwrap();
-            tell.send(()).unwrap();
+            request_received.send(()).unwrap();
             tokio::spawn(async move { while server.accept().await.is_some() {} });
             let error = request.into_body().data().await?.err()?;
             drop(respond);
@@ -119,7 +119,7 @@ mod tests {
         poll_fn(|cx| requests.poll_ready(cx)).await.unwrap();
         let request = Request::get("http://agent/").body(()).unwrap();
         let (_response, send) = requests.send_request(request, false).unwrap();
-        // a reset takes back what has not left
+        // a reset discards frames that are still queued
         arrived.await.unwrap();
         (send, async { server.await.unwrap() })
     }
@@ -135,12 +135,12 @@ mod tests {
         assert!(!coalescer.may_delay(), "on a direct transport");
         coalescer.enable();
         assert!(coalescer.may_delay());
-        let (send, heard) = stream().await;
+        let (send, reset_reason) = stream().await;
         coalescer.close(send);
         assert_eq!(pending(&coalescer), 1);
         coalescer.flush();
         assert_eq!(pending(&coalescer), 0);
-        assert_eq!(heard.await, Some(Reason::NO_ERROR));
+        assert_eq!(reset_reason.await, Some(Reason::NO_ERROR));
     }
 
     #[tokio::test]
@@ -148,13 +148,13 @@ mod tests {
         let coalescer = CloseCoalescer::default();
         coalescer.enable();
         coalescer.after_poll(true);
-        let (send, heard) = stream().await;
+        let (send, reset_reason) = stream().await;
         coalescer.close(send);
         assert_eq!(pending(&coalescer), 1);
         while pending(&coalescer) > 0 {
             coalescer.after_poll(true);
         }
-        assert_eq!(heard.await, Some(Reason::NO_ERROR));
+        assert_eq!(reset_reason.await, Some(Reason::NO_ERROR));
         let now = Instant::now();
         assert!(!is_due(now, now) && !is_due(now + MAX_DELAY, now));
         assert!(is_due(now, now + MAX_DELAY));
@@ -166,10 +166,10 @@ mod tests {
         coalescer.enable();
         assert!(!coalescer.may_delay());
         coalescer.after_poll(true);
-        let (send, heard) = stream().await;
+        let (send, reset_reason) = stream().await;
         coalescer.close(send);
         coalescer.after_poll(false);
         assert!(!coalescer.may_delay());
-        assert_eq!(heard.await, Some(Reason::NO_ERROR));
+        assert_eq!(reset_reason.await, Some(Reason::NO_ERROR));
     }
 }

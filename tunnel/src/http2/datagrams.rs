@@ -14,7 +14,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use tokio::time::timeout;
 
-use super::exchange::{self, verdict};
+use super::exchange::{self, accepted};
 use super::receivers::{Receiver, Receivers};
 use crate::dial_error::DialError;
 use crate::payload::{InFlight, Payload};
@@ -29,7 +29,7 @@ const PATH: &str = "/.well-known/masque/udp/";
 const CAPSULE_PROTOCOL: HeaderName = HeaderName::from_static("capsule-protocol");
 const TRUE: HeaderValue = HeaderValue::from_static("?1");
 
-/// How long datagrams that came before a refusal may take to leave.
+/// How long the datagrams received before a refusal may take to be sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One flow of datagrams. Dropping it resets the stream with CANCEL.
@@ -39,9 +39,9 @@ pub struct DatagramStream {
     pub(crate) flight: Arc<InFlight>,
 }
 
-/// The direction towards this end.
+/// The receiving direction of a flow.
 pub(crate) enum Receiving {
-    /// The other end has not answered yet; datagrams may be sent to it already.
+    /// The other end has not answered yet; datagrams may already be sent.
     Requested(ResponseFuture, Receivers),
     Open {
         body: RecvStream,
@@ -50,7 +50,7 @@ pub(crate) enum Receiving {
     Refused(DialError),
 }
 
-/// A flow that is wanted, at the agent's end.
+/// A request for a flow, at the agent's end.
 pub struct DatagramRequest {
     host: String,
     port: u16,
@@ -72,19 +72,19 @@ impl DatagramStream {
         }
     }
 
-    /// Waits until the other end has its socket, or says why it has none. Cancel-safe.
+    /// Waits until the other end has opened its socket, or returns why it could not. Cancel-safe.
     pub async fn opened(&mut self) -> Result<(), DialError> {
         self.receiving.opened().await.map(drop)
     }
 
-    /// Says that the target refuses datagrams, after those that came from it have left.
+    /// Reports that the target refuses datagrams, after the datagrams received from it were sent.
     pub async fn refuse(mut self) {
-        // a stream that is gone by then needs no reset
+        // a stream that has ended by then needs no reset
         let _ = timeout(FLUSH_TIMEOUT, poll_fn(|cx| self.flight.poll_flushed(cx))).await;
         self.send.send_reset(Reason::CONNECT_ERROR);
     }
 
-    /// Gives the flow up without a word about why, because it is not needed any more.
+    /// Ends the flow without an error, because it is not needed any more.
     pub fn finish(mut self) {
         self.send.send_reset(Reason::NO_ERROR);
     }
@@ -95,9 +95,9 @@ impl Receiving {
     pub(crate) async fn opened(&mut self) -> Result<&mut RecvStream, DialError> {
         if let Self::Requested(response, receivers) = self {
             let answered = response.await.map_err(|error| DialError::from_reset(&error));
-            *self = match answered.and_then(verdict) {
+            *self = match answered.and_then(accepted) {
                 Ok(mut body) => {
-                    let _receiver = receivers.enlist(&mut body);
+                    let _receiver = receivers.register(&mut body);
                     Self::Open { body, _receiver }
                 }
                 Err(error) => Self::Refused(error),
@@ -106,7 +106,7 @@ impl Receiving {
         match self {
             Self::Open { body, .. } => Ok(body),
             Self::Refused(error) => Err(error.clone()),
-            // the lines above have left none
+            // replaced above
             Self::Requested(..) => Err(DialError::TunnelLost),
         }
     }
@@ -123,7 +123,7 @@ impl DatagramRequest {
         self.port
     }
 
-    /// Says that the socket stands. `None` when the relay has given the flow up.
+    /// Answers that the socket is open. `None` if the relay has cancelled the flow.
     pub fn accept(mut self) -> Option<DatagramStream> {
         let mut response = Response::new(());
         response.headers_mut().insert(CAPSULE_PROTOCOL, TRUE);
@@ -138,12 +138,12 @@ impl DatagramRequest {
         })
     }
 
-    /// Says why there is no socket.
+    /// Answers why the socket could not be opened.
     pub fn refuse(self, error: &DialError) {
         exchange::refuse(self.respond, error);
     }
 
-    /// Reads the target from an extended CONNECT; gives the response back with what is wrong with it.
+    /// Reads the target from an extended CONNECT; otherwise returns the response handle and the status to answer with.
     pub(super) fn read(
         request: Request<RecvStream>,
         respond: SendResponse<Payload>,
@@ -160,7 +160,7 @@ impl DatagramRequest {
                     host,
                     port,
                     respond,
-                    receiver: receivers.enlist(&mut recv),
+                    receiver: receivers.register(&mut recv),
                     recv,
                 })
             }
@@ -180,12 +180,12 @@ pub(super) fn request(target: SocketAddr) -> Request<()> {
 }
 
 fn uri(target: SocketAddr) -> Uri {
-    // a colon has to be escaped in this place (RFC 9298, 2)
+    // a colon has to be escaped here (RFC 9298, 2)
     let host = target.ip().to_string().replace(':', "%3A");
     let path = format!("{PATH}{host}/{}/", target.port());
     match PathAndQuery::try_from(path) {
         Ok(path) => exchange::uri(path),
-        // digits, dots and escaped colons make a path
+        // digits, dots and escaped colons are always a valid path
         Err(_) => Uri::default(),
     }
 }
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_survives_its_way_through_a_path() {
+    fn target_encoded_in_a_uri_path_is_decoded_unchanged() {
         for text in ["10.96.0.10:53", "[2001:db8::42]:443", "[::ffff:192.0.2.1]:1"] {
             let address: SocketAddr = text.parse().unwrap();
             let uri = uri(address);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_a_target_and_anything_else_is_none() {
+    fn uri_path_without_a_valid_target_is_rejected() {
         let found = target("/.well-known/masque/udp/echo.default/7000/");
         assert_eq!(found, Some(("echo.default".to_owned(), 7000)));
         for wrong in [

@@ -1,4 +1,4 @@
-//! Requests and responses, as connections and datagrams make and read them at either end.
+//! Writes and reads requests and responses, for connections and datagrams, at both ends.
 
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
@@ -10,10 +10,10 @@ use super::FACTS_BYTES;
 use crate::dial_error::{DialError, PROXY_STATUS};
 use crate::payload::Payload;
 
-/// What the agent calls itself in `Proxy-Status`.
+/// The agent's name in `Proxy-Status`.
 const PROXY_NAME: &str = "kinject-agent";
 
-/// A request that got no answer of use.
+/// A request without a usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// The tunnel broke.
@@ -27,16 +27,16 @@ pub enum RequestError {
     Failed {
         /// HTTP status.
         status: u16,
-        /// What the agent said.
+        /// The body of the agent's answer.
         reason: String,
     },
-    /// The answer is not what was asked for.
+    /// The answer is malformed or of another kind than requested.
     #[error("the agent's answer is unusable: {0}")]
     BadAnswer(String),
 }
 
-/// What stands for a whole connection, if the agent made it.
-pub(super) fn verdict(response: Response<RecvStream>) -> Result<RecvStream, DialError> {
+/// The receiving direction of a connection or flow, if the agent has opened it.
+pub(super) fn accepted(response: Response<RecvStream>) -> Result<RecvStream, DialError> {
     if response.status() == StatusCode::OK {
         return Ok(response.into_body());
     }
@@ -80,7 +80,7 @@ fn lost(error: h2::Error) -> RequestError {
     }
 }
 
-/// Reads a whole body of bounded length.
+/// Reads a complete body of bounded length.
 pub(super) async fn body(recv: &mut RecvStream, limit: usize) -> Result<Bytes, RequestError> {
     let mut whole = BytesMut::new();
     while let Some(part) = recv.data().await {
@@ -96,13 +96,13 @@ pub(super) async fn body(recv: &mut RecvStream, limit: usize) -> Result<Bytes, R
     Ok(whole.freeze())
 }
 
-/// Says why a CONNECT of either kind failed.
+/// Answers a CONNECT of either kind with the reason of its failure.
 pub(super) fn refuse(mut respond: SendResponse<Payload>, error: &DialError) {
     let mut response = Response::new(());
     *response.status_mut() = error.status();
     response
         .headers_mut()
         .insert(PROXY_STATUS, error.to_proxy_status(PROXY_NAME));
-    // It fails only when the relay has given up, and then nobody wants to know.
+    // It fails only if the relay has cancelled the request, and then no answer is needed.
     let _ = respond.send_response(response, true);
 }

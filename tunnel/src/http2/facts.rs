@@ -1,4 +1,4 @@
-//! What an agent knows about its pod, and how much of it a relay takes.
+//! The facts that an agent reports about its pod, and how many of them a relay accepts.
 
 use std::net::IpAddr;
 use std::str::SplitAsciiWhitespace;
@@ -6,29 +6,29 @@ use std::str::SplitAsciiWhitespace;
 use kinject_dns::resolv_conf::{Directive, MAX_SERVERS};
 use serde::{Deserialize, Serialize};
 
-/// Search domains that count, and the bytes of all of them with a separator each: as many as Kubernetes gives to a pod
+/// Accepted search domains, and the bytes of all of them with a separator each: Kubernetes' own limits for a pod
 /// (<https://kubernetes.io/docs/concepts/services-networking/dns-pod-service/>). Each costs a question for each lookup.
 const SEARCH_DOMAINS: usize = 32;
 const SEARCH_BYTES: usize = 2048;
-/// The longest resolver configuration, several times what all of that takes.
+/// The longest accepted resolver configuration, several times the size of all accepted lines.
 const RESOLV_CONF_BYTES: usize = 16 * 1024;
-/// Addresses that count. A host of containers has hundreds.
+/// Accepted addresses. A host of containers has hundreds.
 const ADDRESSES: usize = 1024;
-/// Networks that count; a pod has routes to a few, each of which is compared with the addresses of local answers.
+/// Accepted networks. A pod has routes to a few; each is compared with the addresses of local answers.
 const NETWORKS: usize = 256;
 
-/// Answer to `GET /.well-known/kinject`. Fields a later agent adds are ignored.
+/// Answer to `GET /.well-known/kinject`. Fields that a later agent adds are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentFacts {
     /// Version of the agent.
     pub version: String,
     /// The pod's host name.
     pub hostname: String,
-    /// The pod's resolver configuration, word for word.
+    /// The pod's resolver configuration, unchanged.
     pub resolv_conf: String,
     /// The pod's addresses, from which connections leave.
     pub addresses: Vec<InterfaceAddress>,
-    /// The networks that the pod has routes to, but for the default one; an older agent tells none.
+    /// The networks that the pod has routes to, except the default route; an older agent reports none.
     #[serde(default)]
     pub networks: Vec<Network>,
 }
@@ -36,7 +36,7 @@ pub struct AgentFacts {
 /// A network of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
-    /// Its first address.
+    /// The first address.
     pub address: IpAddr,
     /// How many leading bits all of its addresses share.
     pub prefix_length: u8,
@@ -51,21 +51,21 @@ pub struct InterfaceAddress {
     pub address: IpAddr,
     /// Bits of its network.
     pub prefix_length: u8,
-    /// How far it reaches.
+    /// The address's scope.
     pub scope: Scope,
 }
 
 impl AgentFacts {
-    /// Leaves out what is more than a pod has, since an agent could tell any amount of it. Returns what was too much.
+    /// Drops what exceeds the bounds, since an agent could report any amount. Returns what was dropped.
     pub fn keep_to_bounds(&mut self) -> Vec<&'static str> {
-        let mut too_much = Vec::new();
+        let mut dropped = Vec::new();
         if self.addresses.len() > ADDRESSES {
             self.addresses.truncate(ADDRESSES);
-            too_much.push("addresses");
+            dropped.push("addresses");
         }
         if self.networks.len() > NETWORKS {
             self.networks.truncate(NETWORKS);
-            too_much.push("networks");
+            dropped.push("networks");
         }
         let (mut kept, mut servers) = (String::new(), 0);
         for line in self.resolv_conf.lines() {
@@ -75,7 +75,7 @@ impl AgentFacts {
                 Directive::NameServer(_) => {
                     servers += 1;
                     if servers > MAX_SERVERS {
-                        too_much.push("name servers");
+                        dropped.push("name servers");
                         continue;
                     }
                     None
@@ -83,26 +83,26 @@ impl AgentFacts {
                 Directive::Options(_) | Directive::Other => None,
             };
             if kept_line.is_some() {
-                too_much.push("search domains");
+                dropped.push("search domains");
             }
             let kept_line = kept_line.as_deref().unwrap_or(line);
             if kept.len() + kept_line.len() >= RESOLV_CONF_BYTES {
-                too_much.push("lines in its resolv.conf");
+                dropped.push("lines in its resolv.conf");
                 break;
             }
             kept.push_str(kept_line);
             kept.push('\n');
         }
-        too_much.sort_unstable();
-        too_much.dedup();
-        if !too_much.is_empty() {
+        dropped.sort_unstable();
+        dropped.dedup();
+        if !dropped.is_empty() {
             self.resolv_conf = kept;
         }
-        too_much
+        dropped
     }
 }
 
-/// A line with the first domains of a list alone, as many as count; none if all of them do.
+/// The line with only the accepted domains of a list; none if all of them are accepted.
 fn within_bounds(directive: &str, domains: SplitAsciiWhitespace<'_>) -> Option<String> {
     let mut bytes = 0;
     let fits = |domain: &&str| {
@@ -113,7 +113,7 @@ fn within_bounds(directive: &str, domains: SplitAsciiWhitespace<'_>) -> Option<S
     (kept.len() < domains.count()).then(|| format!("{directive} {}", kept.join(" ")))
 }
 
-/// How far an address reaches.
+/// The scope of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
@@ -152,11 +152,11 @@ mod tests {
         }
     }
 
-    /// What is kept of a resolv.conf, and what was too much.
+    /// The accepted part of a resolv.conf, and what was dropped.
     fn kept(text: &str) -> (String, Vec<&'static str>) {
         let mut facts = facts(text.to_owned());
-        let too_much = facts.keep_to_bounds();
-        (facts.resolv_conf, too_much)
+        let dropped = facts.keep_to_bounds();
+        (facts.resolv_conf, dropped)
     }
 
     fn domains(count: usize, length: usize) -> String {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_kubernetes_gives_to_a_pod_is_kept_word_for_word() {
+    fn resolv_conf_within_kubernetes_limits_is_unchanged() {
         let text = format!(
             "# a pod's\nnameserver 10.96.0.10\nnameserver ::1\n nameserver 10.0.0.1\nsearch{}\noptions ndots:5",
             domains(32, 63)
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn search_domains_beyond_the_bounds_are_left_out() {
+    fn search_domains_beyond_the_bounds_are_dropped() {
         for (text, expected) in [
             (
                 format!("search{}\n", domains(20_000, 5)),
@@ -190,18 +190,18 @@ mod tests {
     }
 
     #[test]
-    fn name_servers_lines_addresses_and_networks_beyond_the_bounds_are_left_out() {
-        let (text, too_much) = kept(&"nameserver 10.0.0.1\n".repeat(1000));
+    fn servers_lines_addresses_and_networks_beyond_the_bounds_are_dropped() {
+        let (text, dropped) = kept(&"nameserver 10.0.0.1\n".repeat(1000));
         assert_eq!(
-            (text, too_much),
+            (text, dropped),
             ("nameserver 10.0.0.1\n".repeat(3), vec!["name servers"])
         );
-        let (text, too_much) = kept(&format!(
+        let (text, dropped) = kept(&format!(
             "options a\noptions {}\noptions b\n",
             "x".repeat(100_000)
         ));
         assert_eq!(
-            (text.as_str(), too_much),
+            (text.as_str(), dropped),
             ("options a\n", vec!["lines in its resolv.conf"])
         );
         let mut many = facts("search a".into());
@@ -227,7 +227,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_an_agent_tells_is_within_the_bounds_afterwards(
+        fn any_agent_facts_are_within_the_bounds_after_trimming(
             lines in prop::collection::vec((0..5_usize, 0..60_usize, 0..300_usize), 0..40),
         ) {
             let words = ["search", "domain", "nameserver", "options", ""];

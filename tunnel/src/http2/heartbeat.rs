@@ -1,12 +1,12 @@
-//! Signs of life on a tunnel: a PING every ten seconds, and an eye on the bytes that come in.
+//! Detects a dead peer: sends a PING every ten seconds and watches the bytes that arrive.
 //!
-//! A PING both asks whether the other end lives and keeps proxies on the way from cutting an idle connection; both
-//! ends send them, so there is traffic both ways. Any byte that arrives counts as life, since on a slow connection an
-//! answer may stand behind megabytes of data.
+//! A PING tests the peer and keeps proxies from closing an idle connection. Both ends send PINGs, so there is traffic
+//! in both directions. Any received byte counts as a sign of life, since on a slow connection the answer to a PING may
+//! be queued behind megabytes of data.
 //!
-//! Who was not heard for [`SILENCE`] is given up. An idle tunnel hears nothing but the answers to its PINGs, so that it is
-//! given up exactly that long after the last of them. Where there is more to hear, the clock is not looked at for each byte
-//! but with the next PING: it may take a [`HEARTBEAT`] longer.
+//! The tunnel is closed when nothing was received for [`SILENCE`]. On an idle tunnel the only bytes are the answers to
+//! PINGs, so it is closed exactly that long after the last answer. On a busy one the clock is read with the next PING
+//! and not for each byte, so closing may take up to one [`HEARTBEAT`] longer.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -21,12 +21,12 @@ use super::{HEARTBEAT, SILENCE};
 /// Watches one connection.
 pub(super) struct Heartbeat {
     ping_pong: Option<PingPong>,
-    /// The next look: a PING is due, or the other end is given up.
-    look: Pin<Box<Sleep>>,
+    /// The next check: a PING is due, or the peer has timed out.
+    timer: Pin<Box<Sleep>>,
     next_ping: Instant,
     traffic: Traffic,
-    heard_before: u64,
-    last_heard: Instant,
+    received_before: u64,
+    last_received: Instant,
     waiting_for_pong: bool,
 }
 
@@ -35,16 +35,16 @@ impl Heartbeat {
         let now = Instant::now();
         Heartbeat {
             ping_pong,
-            look: Box::pin(sleep_until(now)),
+            timer: Box::pin(sleep_until(now)),
             next_ping: now,
             traffic,
-            heard_before: 0,
-            last_heard: now,
+            received_before: 0,
+            last_received: now,
             waiting_for_pong: false,
         }
     }
 
-    /// Ready when the other end is given up. What has arrived is to be read before.
+    /// Ready when the peer has timed out. The caller reads what has arrived before it calls this.
     pub(super) fn poll_silent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(ping_pong) = &mut self.ping_pong else {
             return Poll::Pending;
@@ -52,19 +52,19 @@ impl Heartbeat {
         loop {
             if self.waiting_for_pong && ping_pong.poll_pong(cx).is_ready() {
                 self.waiting_for_pong = false;
-                (self.heard_before, _) = self.traffic.now();
-                self.last_heard = Instant::now();
+                (self.received_before, _) = self.traffic.now();
+                self.last_received = Instant::now();
             }
-            ready!(self.look.as_mut().poll(cx));
+            ready!(self.timer.as_mut().poll(cx));
             let now = Instant::now();
-            let (heard, _) = self.traffic.now();
-            // A process that was stopped for a while must be able to hear the other end before it judges.
-            let stopped = now - self.look.deadline() >= HEARTBEAT;
-            if heard != self.heard_before || stopped {
-                self.heard_before = heard;
-                self.last_heard = now;
+            let (received, _) = self.traffic.now();
+            // A process that was stopped for a while has to read what the peer has sent before it decides.
+            let stopped = now - self.timer.deadline() >= HEARTBEAT;
+            if received != self.received_before || stopped {
+                self.received_before = received;
+                self.last_received = now;
             }
-            let end = self.last_heard + SILENCE;
+            let end = self.last_received + SILENCE;
             if now >= end {
                 return Poll::Ready(());
             }
@@ -74,7 +74,7 @@ impl Heartbeat {
                     self.waiting_for_pong = true;
                 }
             }
-            self.look.as_mut().reset(end.min(self.next_ping));
+            self.timer.as_mut().reset(end.min(self.next_ping));
         }
     }
 }

@@ -1,8 +1,8 @@
 //! HTTP/2 on a link: the relay is the client, the agent the server.
 //!
-//! **The figures and why.** Nearly all the time goes into the kernel's TCP, and most of that into waking the next
-//! process, so what counts is how much is moved at a time. Compared with `examples/throughput.rs` on two cores that
-//! were otherwise idle, one stream down and up, where the direct connection did 2,300 MB/s:
+//! **Buffer sizes.** Nearly all the time is spent in the kernel's TCP, and most of that in waking the next process, so
+//! throughput depends on how many bytes are moved at a time. Measured with `examples/throughput.rs` on two otherwise
+//! idle cores, one stream down and up, where the direct connection did 2,300 MB/s:
 //!
 //! | read and frame | down | up |
 //! |---|---|---|
@@ -12,15 +12,15 @@
 //! | 256 KiB | 1,160 | 1,140 |
 //! | 512 KiB | 1,330 to 1,390 | 1,200 to 1,310 |
 //!
-//! Two bare relays in a row, without HTTP/2, do 790 MB/s with 64 KiB at a time and 1,080 with 512 KiB. Hence:
+//! Two plain relays in a row, without HTTP/2, do 790 MB/s with 64 KiB at a time and 1,080 with 512 KiB. Therefore:
 //!
-//! - Frames of up to 512 KiB, for connections that fill them (`splice` begins with 64 KiB).
-//! - A stream's window is what a connection may have on its way: 6 MiB, enough for 400 MB/s at 15 ms, more while
-//!   readers keep up, and less where many of them do not (`windows`).
-//! - The connection's window is more than streams come to use, so that only they are limited: a reader that stalls keeps its
-//!   own window and takes nothing from others. It bounds what the other end can make this one keep.
-//! - h2's guards against a hostile peer are opened where they would hurt an honest one: both ends have proven
-//!   themselves, and a program may well reset thousands of connections in a second.
+//! - Frames of up to 512 KiB, for connections that fill them (`splice` starts with 64 KiB).
+//! - A stream's window bounds the bytes of a connection in flight: 6 MiB, enough for 400 MB/s at 15 ms, more while
+//!   readers keep up, and less when many of them do not (`windows`).
+//! - The connection's window is larger than what streams use, so that only streams are limited: a stalled reader uses
+//!   up its own window and nothing of the others'. It bounds the bytes that the peer can make this end buffer.
+//! - h2's limits against a hostile peer are raised where they would hurt an honest one: both ends are authenticated,
+//!   and a program may well reset thousands of connections in a second.
 
 mod busy_poll;
 mod client;
@@ -45,22 +45,22 @@ pub use exchange::RequestError;
 pub use facts::{AgentFacts, InterfaceAddress, Network, Scope};
 pub use server::{ConnectRequest, DnsRequest, FactsRequest, Incoming, Server};
 pub use stream::TunnelStream;
-pub(crate) use windows::Share;
+pub(crate) use windows::UnreadShare;
 
 use std::fmt;
 use std::time::Duration;
 
 /// The largest DATA frame either end accepts.
 pub(crate) const FRAME_BYTES: u32 = 512 * 1024;
-/// What all streams together may have on their way.
+/// Bytes of all streams together that may be in flight.
 const CONNECTION_WINDOW: u32 = 512 * 1024 * 1024;
-/// Bytes of one stream that h2 may queue before they are written: one frame under way and one behind it.
+/// Bytes of one stream that h2 may queue before they are written: one frame being written and one behind it.
 const SEND_BUFFER: usize = 1024 * 1024;
-/// Connections at once.
+/// Concurrent connections.
 const STREAMS: u32 = 65_535;
-/// Streams that were just reset and whose late frames are still expected.
+/// Recently reset streams whose late frames are still expected.
 const RESET_STREAMS: usize = 4096;
-/// No request of ours comes near it.
+/// Maximum size of a header list; our own requests are far smaller.
 const HEADER_LIST_BYTES: u32 = 16 * 1024;
 
 const DNS_PATH: &str = "/dns-query";
@@ -68,22 +68,22 @@ const FACTS_PATH: &str = "/.well-known/kinject";
 const DNS_MEDIA_TYPE: &str = "application/dns-message";
 /// Longest DNS message.
 const DNS_BYTES: usize = 65_535;
-/// Longest text of facts that a relay reads.
+/// Maximum size of the facts that a relay reads.
 const FACTS_BYTES: usize = 256 * 1024;
 
-/// Time between signs of life.
+/// Time between PINGs.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
-/// How long the other end may be silent: three signs of life are missing then.
+/// How long nothing may be received from the other end: three missing answers to PINGs.
 pub const SILENCE: Duration = HEARTBEAT.saturating_mul(3);
 
 /// Why a tunnel ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CloseReason {
-    /// This end had no use for it any more.
+    /// This end dropped its last handle.
     Finished,
     /// The other end closed it.
     PeerClosed,
-    /// Nothing was heard of the other end for three heartbeats.
+    /// Nothing was received from the other end for three heartbeats.
     Silent,
     /// The transport failed or the other end broke the protocol.
     Failed(String),
@@ -108,7 +108,7 @@ impl fmt::Display for CloseReason {
 
 impl From<h2::Error> for CloseReason {
     fn from(error: h2::Error) -> Self {
-        // A GOAWAY without an error, or a connection that just ended, is the other end's decision.
+        // A GOAWAY without an error, or the end of the connection, means that the other end closed the tunnel.
         let closed = error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR);
         let ended = error.get_io().is_some_and(|io| {
             use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
@@ -125,7 +125,7 @@ impl From<h2::Error> for CloseReason {
 macro_rules! configure {
     ($builder:expr) => {
         $builder
-            .initial_window_size($crate::http2::windows::NARROW)
+            .initial_window_size($crate::http2::windows::DEFAULT_WINDOW)
             .initial_connection_window_size($crate::http2::CONNECTION_WINDOW)
             .max_frame_size($crate::http2::FRAME_BYTES)
             .max_header_list_size($crate::http2::HEADER_LIST_BYTES)

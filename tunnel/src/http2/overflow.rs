@@ -1,17 +1,17 @@
-//! A write overflow buffer: h2 goes on reading while the transport takes no bytes.
+//! A write overflow buffer: h2 continues to read while writes to the transport are blocked.
 //!
-//! h2 answers PING and SETTINGS before it reads on. While the transport does not take what is queued before such an answer,
-//! h2 reads nothing. If both ends have something to answer while both directions are full, each waits for the other to
-//! read, for ever:
+//! h2 answers PING and SETTINGS before it reads on. While the transport blocks on data that is queued before such an
+//! answer, h2 does not read. If both ends have an answer to send while both directions are full, each waits for the
+//! other to read: a deadlock.
 //!
 //! ```text
-//!          full, and nobody reads                    its own SETTINGS, or an answer to a PING,
-//!    relay ══════════════════════▶ agent             is queued behind a DATA frame that is half written
+//!          full, and not read                        its own SETTINGS, or an answer to a PING,
+//!    relay ══════════════════════▶ agent             is queued behind a partly written DATA frame
 //!          ◀══════════════════════
 //! ```
 //!
-//! So a poll whose write was blocked and that has not read everything is repeated, and until it reads, its writes go into
-//! memory: as a rule the rest of one DATA frame.
+//! So a poll whose write was blocked before it had read everything is repeated, and until it reads, its writes are
+//! buffered in memory: usually the rest of one DATA frame.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -25,38 +25,38 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::FRAME_BYTES;
 use crate::transport::Stream;
 
-/// Most bytes in memory. An end that asks for more answers without reading them has to wait.
+/// Maximum bytes in memory. A peer that requests more answers without reading them has to wait.
 const MAX_BYTES: usize = 8 * FRAME_BYTES as usize;
 
-/// A transport whose writes go into memory while it must be read first.
+/// A transport whose writes are buffered in memory while it has to be read first.
 pub(super) struct OverflowTransport {
     stream: Stream,
-    /// Accepted, but not written yet.
+    /// Bytes that were accepted and not yet written.
     buffer: BytesMut,
     control: OverflowControl,
 }
 
-/// The connection's side of it.
+/// The connection's handle to the overflow buffer.
 #[derive(Clone, Default)]
 pub(super) struct OverflowControl(Arc<Flags>);
 
 #[derive(Default)]
 struct Flags {
-    /// The last read found nothing more.
+    /// The last read was pending.
     read_pending: AtomicBool,
     /// A write or a flush was pending.
     write_blocked: AtomicBool,
-    /// Writes go into memory until the next read.
+    /// Writes are buffered until the next read.
     accepts_overflow: AtomicBool,
 }
 
 impl OverflowControl {
-    /// Whether the transport has taken everything that was to be written in the last poll.
+    /// Whether the transport accepted all writes of the last poll.
     pub(super) fn is_flushed(&self) -> bool {
         !self.0.write_blocked.load(Ordering::Relaxed)
     }
 
-    /// Polls the connection that has the transport, until it has read what there is.
+    /// Polls the connection that owns the transport, until it has read all available bytes.
     pub(super) fn poll<T>(&self, mut connection: impl FnMut() -> Poll<T>) -> Poll<T> {
         let Flags {
             read_pending,
@@ -67,10 +67,10 @@ impl OverflowControl {
             read_pending.store(false, Ordering::Relaxed);
             write_blocked.store(false, Ordering::Relaxed);
             let polled = connection();
-            // What did not lead to a read will not the next time.
-            let was_tried = accepts_overflow.swap(false, Ordering::Relaxed);
-            let is_stuck = write_blocked.load(Ordering::Relaxed) && !read_pending.load(Ordering::Relaxed);
-            if polled.is_ready() || was_tried || !is_stuck {
+            // A second poll with overflow would not read either.
+            let used_overflow = accepts_overflow.swap(false, Ordering::Relaxed);
+            let is_blocked = write_blocked.load(Ordering::Relaxed) && !read_pending.load(Ordering::Relaxed);
+            if polled.is_ready() || used_overflow || !is_blocked {
                 return polled;
             }
             accepts_overflow.store(true, Ordering::Relaxed);
@@ -91,7 +91,7 @@ impl OverflowTransport {
         )
     }
 
-    /// Writes `bufs` by `write` behind the buffer, or into the buffer.
+    /// Writes the buffer and then `bufs` by `write`, or appends `bufs` to the buffer.
     fn write(
         &mut self,
         cx: &mut Context<'_>,
@@ -192,7 +192,7 @@ mod tests {
     use std::future::poll_fn;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-    /// A connection whose transport takes no byte, and the other end of it.
+    /// A connection whose transport accepts no byte, and the peer's end.
     async fn blocked() -> (OverflowTransport, OverflowControl, DuplexStream) {
         let (ours, theirs) = duplex(4);
         let (mut stream, control) = OverflowTransport::new(Box::new(ours));
@@ -214,15 +214,15 @@ mod tests {
     async fn a_blocked_write_is_buffered_until_the_next_read_and_stays_in_order() {
         let (mut stream, control, mut theirs) = blocked().await;
         theirs.write_all(b"x").await.unwrap();
-        let mut said = false;
+        let mut answered = false;
         let read = poll_fn(|cx| {
             control.poll(|| {
-                if !said {
+                if !answered {
                     let both = [IoSlice::new(b"ans"), IoSlice::new(b"wer")];
                     let count = ready!(Pin::new(&mut stream).poll_write_vectored(cx, &both)).unwrap();
-                    assert_eq!(count, 6, "it is taken whole");
+                    assert_eq!(count, 6, "the answer is accepted as a whole");
                     ready!(Pin::new(&mut stream).poll_flush(cx)).unwrap();
-                    said = true;
+                    answered = true;
                 }
                 poll_read(&mut stream, cx)
             })
@@ -230,18 +230,18 @@ mod tests {
         assert_eq!(read.await, b'x');
         poll_fn(|cx| {
             let more = Pin::new(&mut stream).poll_write(cx, b"!");
-            assert!(more.is_pending(), "only until the next read");
+            assert!(more.is_pending(), "overflow ends with the next read");
             Poll::Ready(())
         })
         .await;
-        let hears = tokio::spawn(async move {
-            let mut heard = Vec::new();
-            theirs.read_to_end(&mut heard).await.unwrap();
-            heard
+        let reading = tokio::spawn(async move {
+            let mut received = Vec::new();
+            theirs.read_to_end(&mut received).await.unwrap();
+            received
         });
         stream.write_all(b" and more").await.unwrap();
         stream.shutdown().await.unwrap();
-        assert_eq!(hears.await.unwrap(), b"heldanswer and more");
+        assert_eq!(reading.await.unwrap(), b"heldanswer and more");
     }
 
     #[tokio::test]
@@ -277,8 +277,8 @@ mod tests {
             }
         }
         drop(stream);
-        let mut heard = Vec::new();
-        theirs.read_to_end(&mut heard).await.unwrap();
-        assert_eq!(heard, b"held");
+        let mut received = Vec::new();
+        theirs.read_to_end(&mut received).await.unwrap();
+        assert_eq!(received, b"held");
     }
 }

@@ -1,8 +1,9 @@
-//! The directions of a tunnel's streams in which this end receives.
+//! The streams of a tunnel on which this end receives.
 //!
-//! h2 tells the other end of room in a stream's window when bytes are read, and not before that room is half of what the other
-//! end knows of. When all windows are lowered, the other end may be left with nothing while this end has room, and nothing is
-//! read that would tell it: both would wait for each other. So whoever lowers windows has every stream looked at again.
+//! h2 sends WINDOW_UPDATE for a stream when bytes are read, and only once the unannounced window is half of the
+//! announced one. After all windows are lowered, the sender may have no window left although this end has some to
+//! announce, and no read would announce it: a deadlock. So after windows were lowered, h2 is made to re-examine every
+//! stream.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,19 +12,19 @@ use std::sync::Arc;
 use h2::{FlowControl, RecvStream};
 use parking_lot::Mutex;
 
-/// Those of one tunnel.
+/// The receiving streams of one tunnel.
 #[derive(Clone, Default)]
 pub(crate) struct Receivers(Arc<Mutex<HashMap<u32, FlowControl>>>);
 
-/// One of them, for as long as its stream is used.
+/// The registration of one stream, for as long as the stream is used.
 pub(crate) struct Receiver {
     all: Receivers,
     stream: u32,
 }
 
 impl Receivers {
-    /// Adds one.
-    pub(super) fn enlist(&self, recv: &mut RecvStream) -> Receiver {
+    /// Registers a stream.
+    pub(super) fn register(&self, recv: &mut RecvStream) -> Receiver {
         let stream = recv.stream_id().as_u32();
         self.0.lock().insert(stream, recv.flow_control().clone());
         Receiver {
@@ -32,10 +33,10 @@ impl Receivers {
         }
     }
 
-    /// Tells the other end of the room in every window that it has to know of.
-    pub(super) fn tell_room(&self) {
+    /// Sends WINDOW_UPDATE for every stream that has window to announce.
+    pub(super) fn update_windows(&self) {
         for flow in self.0.lock().values_mut() {
-            // to give nothing back has h2 look; a stream that is gone needs no room
+            // releasing 0 bytes makes h2 re-examine the stream; a stream that has ended needs no window
             let _gone = flow.release_capacity(0).is_err();
         }
     }
@@ -43,7 +44,7 @@ impl Receivers {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        // the stream may end with this handle, which is h2's business and not to be waited for under the lock
+        // the stream may end with this handle, for which h2 takes locks of its own: drop it outside of ours
         let flow = self.all.0.lock().remove(&self.stream);
         drop(flow);
     }

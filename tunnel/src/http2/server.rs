@@ -42,13 +42,13 @@ pub struct Server {
 /// A request of the relay.
 #[derive(Debug)]
 pub enum Incoming {
-    /// A TCP connection is wanted.
+    /// A TCP connection is requested.
     Connect(ConnectRequest),
-    /// A flow of datagrams is wanted.
+    /// A flow of datagrams is requested.
     Datagrams(DatagramRequest),
     /// A DNS message is to be answered.
     Dns(DnsRequest),
-    /// Facts about the pod are wanted.
+    /// Facts about the pod are requested.
     Facts(FactsRequest),
 }
 
@@ -72,7 +72,7 @@ pub struct FactsRequest {
 }
 
 impl Server {
-    /// Begins HTTP/2 on a link whose other end has proven itself.
+    /// Starts HTTP/2 on a link whose other end is authenticated.
     pub async fn start(stream: Stream) -> Result<Server, OpenError> {
         let (stream, overflow) = OverflowTransport::new(stream);
         let (metered, traffic) = Metered::new(stream);
@@ -96,8 +96,8 @@ impl Server {
         })
     }
 
-    /// The next request, or why there is none any more. Cancel-safe. The whole tunnel moves only while this is
-    /// polled, and dropping the server breaks it.
+    /// The next request, or why the tunnel ended. Cancel-safe. The tunnel sends and receives only while this is polled;
+    /// dropping the server breaks it.
     pub async fn next(&mut self) -> Result<Incoming, CloseReason> {
         loop {
             let accepted = poll_fn(|cx| {
@@ -109,7 +109,7 @@ impl Server {
                 }
                 if self
                     .windows
-                    .was_heard(|window| self.connection.set_initial_window_size(window).is_ok())
+                    .is_acknowledged(|window| self.connection.set_initial_window_size(window).is_ok())
                 {
                     cx.waker().wake_by_ref();
                 }
@@ -118,7 +118,7 @@ impl Server {
             });
             match accepted.await? {
                 Some(Ok((request, respond))) => {
-                    if let Some(incoming) = sort(request, respond, &self.common) {
+                    if let Some(incoming) = classify(request, respond, &self.common) {
                         return Ok(incoming);
                     }
                 }
@@ -128,7 +128,7 @@ impl Server {
         }
     }
 
-    /// Takes no further request; [`Server::next`] ends when those under way have.
+    /// Accepts no further request; [`Server::next`] ends when the open ones have ended.
     pub fn drain(&mut self) {
         self.connection.graceful_shutdown();
     }
@@ -140,19 +140,19 @@ impl ConnectRequest {
         &self.authority
     }
 
-    /// Waits until the relay gives the connection up. Cancel-safe.
+    /// Waits until the relay cancels the connection. Cancel-safe.
     pub async fn cancelled(&mut self) {
-        // An error means that the tunnel is gone, which ends it as well.
+        // An error means that the tunnel has ended, and the request with it.
         let _ = poll_fn(|cx| self.respond.poll_reset(cx)).await;
     }
 
-    /// Says that the connection stands. `None` when the relay has given it up.
+    /// Answers that the connection is established. `None` if the relay has cancelled it.
     pub fn accept(mut self) -> Option<TunnelStream> {
         let send = self.respond.send_response(Response::new(()), false).ok()?;
         Some(self.common.stream(send, self.recv))
     }
 
-    /// Says why there is no connection.
+    /// Answers why the connection failed.
     pub fn refuse(self, error: &DialError) {
         refuse(self.respond, error);
     }
@@ -164,7 +164,7 @@ impl DnsRequest {
         body(&mut self.recv, DNS_BYTES).await
     }
 
-    /// Waits until the relay gives the query up. Cancel-safe.
+    /// Waits until the relay cancels the query. Cancel-safe.
     pub async fn cancelled(&mut self) {
         let _ = poll_fn(|cx| self.respond.poll_reset(cx)).await;
     }
@@ -222,8 +222,12 @@ impl FactsRequest {
     }
 }
 
-/// Finds out what is wanted; what is not ours is refused here.
-fn sort(request: Request<RecvStream>, respond: SendResponse<Payload>, common: &Common) -> Option<Incoming> {
+/// Sorts a request by its kind; refuses requests of any other kind.
+fn classify(
+    request: Request<RecvStream>,
+    respond: SendResponse<Payload>,
+    common: &Common,
+) -> Option<Incoming> {
     let refuse = |respond, status: StatusCode| {
         answer(respond, status, "text/plain", Bytes::new());
         None
@@ -282,7 +286,7 @@ fn answer(mut respond: SendResponse<Payload>, status: StatusCode, media_type: &'
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
-    // Either call fails only when the relay has given up, and then nobody waits for the answer.
+    // Either call fails only if the relay has cancelled the request, and then no answer is needed.
     if let Ok(mut send) = respond.send_response(response, false) {
         let _ = send.send_data(Payload::untracked(body), true);
     }

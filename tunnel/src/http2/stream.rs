@@ -6,7 +6,7 @@ use h2::{RecvStream, SendStream};
 
 use super::close_coalescer::CloseCoalescer;
 use super::receivers::Receiver;
-use super::windows::Share;
+use super::windows::UnreadShare;
 use crate::payload::Payload;
 use crate::send_scheduler::SendScheduler;
 
@@ -15,16 +15,16 @@ pub struct TunnelStream {
     pub(crate) send: SendStream<Payload>,
     pub(crate) recv: RecvStream,
     pub(crate) receiver: Receiver,
-    /// What waits at this end.
-    pub(crate) waiting: Share,
-    /// Who may queue large blocks; shared with the tunnel's other connections.
+    /// Bytes of the connection that wait for this end's socket.
+    pub(crate) unread: UnreadShare,
+    /// Grants permits to queue large blocks; shared with the tunnel's other connections.
     pub(crate) scheduler: SendScheduler,
-    /// Takes it once it is closed.
+    /// Sends the stream's RST_STREAM once the connection is closed.
     pub(crate) close_coalescer: CloseCoalescer,
 }
 
 impl TunnelStream {
-    /// Gives the connection up: the other end sees a reset (RST_STREAM with CANCEL).
+    /// Cancels the connection: the other end receives RST_STREAM with CANCEL.
     pub fn reset(mut self) {
         self.send.send_reset(h2::Reason::CANCEL);
     }

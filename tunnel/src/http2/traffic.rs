@@ -1,4 +1,4 @@
-//! Counting the bytes of a tunnel.
+//! Counts the bytes of a tunnel.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,7 +16,7 @@ pub(super) struct Metered {
     traffic: Traffic,
 }
 
-/// Bytes heard from the other end, and bytes sent there.
+/// Bytes received from the other end, and bytes sent to it.
 #[derive(Clone, Default)]
 pub(super) struct Traffic(Arc<(AtomicU64, AtomicU64)>);
 
@@ -34,7 +34,7 @@ impl Metered {
 }
 
 impl Traffic {
-    /// Bytes heard and bytes sent so far.
+    /// Bytes received and bytes sent so far.
     pub(super) fn now(&self) -> (u64, u64) {
         (self.0.0.load(Ordering::Relaxed), self.0.1.load(Ordering::Relaxed))
     }

@@ -1,25 +1,25 @@
-//! How much a stream may have on its way: little by default, more while readers keep up, less where they do not.
+//! Adapts the window of streams: 6 MiB by default, more while readers keep up, less while they do not.
 //!
-//! A stream's window bounds what a reader that stalls can make this end keep, and with it how fast a reader that does not
-//! stall can be served: no faster than a window for each round trip. HTTP/2 knows one such window for all streams, so it
-//! follows what waits at this end for all connections of a tunnel together:
+//! A stream's window bounds the bytes that this end buffers for a stalled reader. It also bounds the throughput of a
+//! reader that keeps up: one window for each round trip. HTTP/2 has one initial window for all streams, so it is set by
+//! the bytes that wait at this end for the sockets of all connections of a tunnel together:
 //!
 //! ```text
-//!        16 MiB   much arrives, and little of it waits
+//!        16 MiB   much arrives, and little of it is unread
 //!         6 MiB   otherwise
-//!         1 MiB   more than  96 MiB wait
+//!         1 MiB   more than  96 MiB unread
 //!       128 KiB   more than 192 MiB
 //!        16 KiB   more than 288 MiB
 //! ```
 //!
-//! Hundreds of readers have to stall before a window is smaller than what their sockets hold, and ten thousand before the
-//! connection's own window, which holds back everybody, is used up. A window is raised again when no more than half of its
-//! bound waits.
+//! Hundreds of readers have to stall before a window is smaller than their sockets' buffers, and ten thousand before
+//! the connection's own window is used up, which would block all streams. A window is raised again when no more than
+//! half of its bound is unread.
 //!
-//! Lowered, a window may be negative for streams that have more waiting than it allows (RFC 9113, 6.9.2): their writers
-//! wait until it has been read. So at this end wait no more than a bound, what was on its way when the other end heard of it,
-//! and a smaller window for each further reader that stalls. Streams of which nothing waits are told of their room when the
-//! other end has taken note ([`super::receivers`]).
+//! A lowered window may be negative for streams with more unread bytes than it allows (RFC 9113, 6.9.2): their writers
+//! wait until those are read. So the unread bytes are at most the bound, plus the bytes in flight until the peer
+//! acknowledges the SETTINGS, plus a smaller window for each further stalled reader. Streams without unread bytes get a
+//! WINDOW_UPDATE after the acknowledgement ([`super::receivers`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,42 +28,42 @@ use std::time::{Duration, Instant};
 use super::receivers::Receivers;
 use super::traffic::Traffic;
 
-/// What a stream may have on its way to begin with.
-pub(crate) const NARROW: u32 = 6 * 1024 * 1024;
-/// The same while readers keep up: through an API server on the same machine, 4 MiB carried 240 MB/s upwards, 10 MiB 330
-/// and 16 MiB 470; twice as much, no more.
-const WIDE: u32 = 16 * 1024 * 1024;
-/// So much within [`PERIOD`] is much.
-const MUCH: u64 = 8 * 1024 * 1024;
-/// The time in which much has to arrive.
-const PERIOD: Duration = Duration::from_secs(1);
-/// Windows are wide while no more than this waits. One or two readers that stall are no reason to hold others back.
-const LITTLE: usize = 12 * MIB;
-/// Windows are wide no longer when more than this waits.
-const TOO_MUCH: usize = 32 * MIB;
-/// The window where more than this waits, the largest first.
-const TIGHT: [(usize, u32); 3] = [
+/// A stream's initial window.
+pub(crate) const DEFAULT_WINDOW: u32 = 6 * 1024 * 1024;
+/// The window while readers keep up. Through an API server on the same machine, 4 MiB carried 240 MB/s upwards, 10 MiB
+/// 330 and 16 MiB 470; 32 MiB carried no more.
+const RAISED_WINDOW: u32 = 16 * 1024 * 1024;
+/// Windows are raised when so many bytes arrive within [`RAISE_PERIOD`].
+const RAISE_BYTES: u64 = 8 * 1024 * 1024;
+/// The time within which [`RAISE_BYTES`] have to arrive.
+const RAISE_PERIOD: Duration = Duration::from_secs(1);
+/// Windows are raised only while no more than this is unread. One or two stalled readers do not prevent it.
+const FEW_UNREAD: usize = 12 * MIB;
+/// Raised windows are lowered to the initial one when more than this is unread.
+const MANY_UNREAD: usize = 32 * MIB;
+/// Unread bytes, the largest first, and the window while there are more than these.
+const LOWERED_WINDOWS: [(usize, u32); 3] = [
     (288 * MIB, 16 * 1024),
     (192 * MIB, 128 * 1024),
     (96 * MIB, 1024 * 1024),
 ];
 const MIB: usize = 1024 * 1024;
 
-/// Bytes that wait for the sockets of one tunnel's connections.
+/// Bytes that one tunnel's connections have received and not yet written to their sockets.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Waiting(Arc<AtomicUsize>);
+pub(crate) struct UnreadBytes(Arc<AtomicUsize>);
 
-/// The share that one connection has in them.
+/// One connection's share of these bytes.
 #[derive(Debug)]
-pub(crate) struct Share {
-    all: Waiting,
+pub(crate) struct UnreadShare {
+    all: UnreadBytes,
     own: usize,
 }
 
-impl Waiting {
-    /// The share of a new connection: nothing waits for it.
-    pub(crate) fn share(&self) -> Share {
-        Share {
+impl UnreadBytes {
+    /// The share of a new connection, which has no unread bytes.
+    pub(crate) fn share(&self) -> UnreadShare {
+        UnreadShare {
             all: self.clone(),
             own: 0,
         }
@@ -74,8 +74,8 @@ impl Waiting {
     }
 }
 
-impl Share {
-    /// So much waits for this connection from here on.
+impl UnreadShare {
+    /// Sets the connection's number of unread bytes.
     pub(crate) fn set(&mut self, bytes: usize) {
         match bytes.checked_sub(self.own) {
             Some(0) => {}
@@ -90,7 +90,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for UnreadShare {
     fn drop(&mut self) {
         self.set(0);
     }
@@ -98,57 +98,57 @@ impl Drop for Share {
 
 /// Raises and lowers the windows of one tunnel's end.
 pub(super) struct Windows {
-    waiting: Waiting,
+    unread: UnreadBytes,
     receivers: Receivers,
     traffic: Traffic,
     state: State,
-    /// Windows were lowered, and the other end has not said that it knows.
-    is_unheard: bool,
+    /// Windows were lowered, and the peer has not acknowledged the SETTINGS yet.
+    awaits_ack: bool,
 }
 
 impl Windows {
     pub(super) fn new(traffic: Traffic) -> Self {
         Self {
-            waiting: Waiting::default(),
+            unread: UnreadBytes::default(),
             receivers: Receivers::default(),
             traffic,
             state: State::default(),
-            is_unheard: false,
+            awaits_ack: false,
         }
     }
 
-    pub(super) fn waiting(&self) -> &Waiting {
-        &self.waiting
+    pub(super) fn unread(&self) -> &UnreadBytes {
+        &self.unread
     }
 
     pub(super) fn receivers(&self) -> &Receivers {
         &self.receivers
     }
 
-    /// To be called before each poll of the connection. `set` asks the other end, and says whether it could be asked: there is
-    /// one question at a time.
+    /// To be called before each poll of the connection. `set` sends the SETTINGS, and returns whether it could: only
+    /// one SETTINGS frame may be unacknowledged at a time.
     pub(super) fn adapt(&mut self, set: impl FnOnce(u32) -> bool) {
-        if self.is_unheard {
+        if self.awaits_ack {
             return;
         }
-        let (heard, _) = self.traffic.now();
-        let Some(window) = self.state.next(heard, self.waiting.now(), Instant::now) else {
+        let (received, _) = self.traffic.now();
+        let Some(window) = self.state.next(received, self.unread.now(), Instant::now) else {
             return;
         };
         if set(window) {
-            self.is_unheard = window < self.state.window;
+            self.awaits_ack = window < self.state.window;
             self.state.window = window;
         }
     }
 
-    /// To be called after each poll of the connection; says whether it is to be polled again. That the same can be asked once
-    /// more tells that the other end has answered, and that streams have their lowered windows.
-    pub(super) fn was_heard(&mut self, set: impl FnOnce(u32) -> bool) -> bool {
-        if !self.is_unheard || !set(self.state.window) {
+    /// To be called after each poll of the connection; returns whether it has to be polled again. If `set` can send the
+    /// same window again, the peer has acknowledged the SETTINGS and streams have their lowered windows.
+    pub(super) fn is_acknowledged(&mut self, set: impl FnOnce(u32) -> bool) -> bool {
+        if !self.awaits_ack || !set(self.state.window) {
             return false;
         }
-        self.is_unheard = false;
-        self.receivers.tell_room();
+        self.awaits_ack = false;
+        self.receivers.update_windows();
         true
     }
 }
@@ -156,49 +156,49 @@ impl Windows {
 struct State {
     /// The window that streams have.
     window: u32,
-    /// When the period began, and what had been heard by then.
+    /// When the period began, and the bytes that had been received by then.
     began: Option<Instant>,
-    heard: u64,
+    received: u64,
 }
 
 impl Default for State {
     fn default() -> Self {
         State {
-            window: NARROW,
+            window: DEFAULT_WINDOW,
             began: None,
-            heard: 0,
+            received: 0,
         }
     }
 }
 
 impl State {
     /// The window that streams should have, if they should not keep theirs.
-    fn next(&mut self, heard: u64, waiting: usize, now: impl FnOnce() -> Instant) -> Option<u32> {
-        let most = bound(waiting);
+    fn next(&mut self, received: u64, unread: usize, now: impl FnOnce() -> Instant) -> Option<u32> {
+        let most = max_window(unread);
         if self.window > most {
             return Some(most);
         }
-        if self.window < NARROW {
-            let most = bound(2 * waiting).min(NARROW);
+        if self.window < DEFAULT_WINDOW {
+            let most = max_window(2 * unread).min(DEFAULT_WINDOW);
             return (self.window < most).then_some(most);
         }
-        // Most connections never see the clock.
-        if self.window == WIDE || heard - self.heard < MUCH {
+        // Most connections never read the clock.
+        if self.window == RAISED_WINDOW || received - self.received < RAISE_BYTES {
             return None;
         }
         let now = now();
-        let much = self.began.is_some_and(|began| now - began <= PERIOD);
-        (self.began, self.heard) = (Some(now), heard);
-        (much && waiting <= LITTLE).then_some(WIDE)
+        let much = self.began.is_some_and(|began| now - began <= RAISE_PERIOD);
+        (self.began, self.received) = (Some(now), received);
+        (much && unread <= FEW_UNREAD).then_some(RAISED_WINDOW)
     }
 }
 
-/// The largest window while so much waits.
-fn bound(waiting: usize) -> u32 {
-    match TIGHT.iter().find(|(more_than, _)| waiting > *more_than) {
+/// The largest window while so many bytes are unread.
+fn max_window(unread: usize) -> u32 {
+    match LOWERED_WINDOWS.iter().find(|(more_than, _)| unread > *more_than) {
         Some((_, window)) => *window,
-        None if waiting > TOO_MUCH => NARROW,
-        None => WIDE,
+        None if unread > MANY_UNREAD => DEFAULT_WINDOW,
+        None => RAISED_WINDOW,
     }
 }
 
@@ -206,52 +206,67 @@ fn bound(waiting: usize) -> u32 {
 mod tests {
     use super::*;
 
-    /// So much is heard, this often, in these intervals.
-    fn hears(state: &mut State, times: u64, interval: Duration, waiting: usize) -> Option<u32> {
+    /// Receives [`RAISE_BYTES`] so many times, at this interval.
+    fn receive_repeatedly(state: &mut State, times: u64, interval: Duration, unread: usize) -> Option<u32> {
         let start = state.began.unwrap_or_else(Instant::now);
         (1..=times)
             .map(|time| {
                 let now = start + interval * time as u32;
-                state.next(state.heard + MUCH, waiting, || now)
+                state.next(state.received + RAISE_BYTES, unread, || now)
             })
             .last()
             .flatten()
     }
 
     fn no_clock() -> Instant {
-        panic!("nobody asks for the time")
+        panic!("the clock is not read")
     }
 
     #[test]
-    fn windows_are_raised_where_much_arrives_and_is_taken() {
+    fn windows_are_raised_when_much_arrives_and_is_read() {
         let mut state = State::default();
-        assert_eq!(state.next(MUCH - 1, 0, no_clock), None);
-        assert_eq!(hears(&mut state, 2, PERIOD / 2, 0), Some(WIDE));
+        assert_eq!(state.next(RAISE_BYTES - 1, 0, no_clock), None);
+        assert_eq!(
+            receive_repeatedly(&mut state, 2, RAISE_PERIOD / 2, 0),
+            Some(RAISED_WINDOW)
+        );
     }
 
     #[test]
-    fn windows_stay_where_little_arrives_or_much_of_it_waits() {
-        assert_eq!(hears(&mut State::default(), 10, PERIOD * 2, 0), None);
-        assert_eq!(hears(&mut State::default(), 10, PERIOD / 10, LITTLE + 1), None);
+    fn windows_stay_when_little_arrives_or_much_is_unread() {
+        assert_eq!(
+            receive_repeatedly(&mut State::default(), 10, RAISE_PERIOD * 2, 0),
+            None
+        );
+        assert_eq!(
+            receive_repeatedly(&mut State::default(), 10, RAISE_PERIOD / 10, FEW_UNREAD + 1),
+            None
+        );
     }
 
     #[test]
-    fn windows_are_lowered_when_too_much_waits_and_raised_when_it_has_been_taken() {
+    fn windows_are_lowered_when_too_much_is_unread_and_raised_after_it_is_read() {
         let mut state = State {
-            window: WIDE,
+            window: RAISED_WINDOW,
             ..State::default()
         };
-        assert_eq!(state.next(0, TOO_MUCH, no_clock), None);
-        assert_eq!(state.next(0, TOO_MUCH + 1, no_clock), Some(NARROW));
-        state.window = NARROW;
-        assert_eq!(hears(&mut state, 10, PERIOD / 10, TOO_MUCH), None);
-        assert_eq!(hears(&mut state, 2, PERIOD / 10, LITTLE), Some(WIDE));
+        assert_eq!(state.next(0, MANY_UNREAD, no_clock), None);
+        assert_eq!(state.next(0, MANY_UNREAD + 1, no_clock), Some(DEFAULT_WINDOW));
+        state.window = DEFAULT_WINDOW;
+        assert_eq!(
+            receive_repeatedly(&mut state, 10, RAISE_PERIOD / 10, MANY_UNREAD),
+            None
+        );
+        assert_eq!(
+            receive_repeatedly(&mut state, 2, RAISE_PERIOD / 10, FEW_UNREAD),
+            Some(RAISED_WINDOW)
+        );
     }
 
     #[test]
-    fn the_more_waits_the_smaller_windows_are_and_half_of_it_raises_them_again() {
+    fn windows_shrink_with_unread_bytes_and_grow_at_half_of_the_bound() {
         let mut state = State::default();
-        for (waiting, expected) in [
+        for (unread, expected) in [
             (96 * MIB, None),
             (96 * MIB + 1, Some(1024 * 1024)),
             (49 * MIB, None),
@@ -259,46 +274,46 @@ mod tests {
             (150 * MIB, None),
             (140 * MIB, Some(128 * 1024)),
             (90 * MIB, Some(1024 * 1024)),
-            (48 * MIB, Some(NARROW)),
+            (48 * MIB, Some(DEFAULT_WINDOW)),
             (48 * MIB, None),
         ] {
-            let next = state.next(0, waiting, no_clock);
-            assert_eq!(next, expected, "{waiting} bytes");
+            let next = state.next(0, unread, no_clock);
+            assert_eq!(next, expected, "{unread} bytes");
             state.window = next.unwrap_or(state.window);
         }
     }
 
     #[test]
-    fn after_windows_were_lowered_nothing_is_asked_until_the_other_end_has_heard() {
+    fn lowered_windows_are_acknowledged_before_they_change_again() {
         let mut windows = Windows::new(Traffic::default());
-        let mut share = windows.waiting().share();
+        let mut share = windows.unread().share();
         share.set(200 * MIB);
         windows.adapt(|window| window == 128 * 1024);
         share.set(0);
-        windows.adapt(|_| panic!("it is asked too soon"));
-        assert!(!windows.was_heard(|_| false));
-        assert!(windows.was_heard(|window| window == 128 * 1024));
-        assert!(!windows.was_heard(|_| panic!("it is known")));
-        let mut asked = None;
+        windows.adapt(|_| panic!("SETTINGS sent before the acknowledgement"));
+        assert!(!windows.is_acknowledged(|_| false));
+        assert!(windows.is_acknowledged(|window| window == 128 * 1024));
+        assert!(!windows.is_acknowledged(|_| panic!("acknowledged already")));
+        let mut sent = None;
         windows.adapt(|window| {
-            asked = Some(window);
+            sent = Some(window);
             true
         });
-        assert_eq!(asked, Some(NARROW));
-        assert!(!windows.was_heard(|_| panic!("raised windows need no look")));
+        assert_eq!(sent, Some(DEFAULT_WINDOW));
+        assert!(!windows.is_acknowledged(|_| panic!("raised windows need no acknowledgement")));
     }
 
     #[test]
-    fn what_waits_is_the_sum_of_all_shares() {
-        let waiting = Waiting::default();
-        let (mut one, mut other) = (waiting.share(), waiting.share());
+    fn unread_bytes_are_the_sum_of_all_shares() {
+        let unread = UnreadBytes::default();
+        let (mut one, mut other) = (unread.share(), unread.share());
         one.set(10);
         other.set(5);
         one.set(3);
-        assert_eq!(waiting.now(), 8);
+        assert_eq!(unread.now(), 8);
         drop(one);
-        assert_eq!(waiting.now(), 5);
+        assert_eq!(unread.now(), 5);
         drop(other);
-        assert_eq!(waiting.now(), 0);
+        assert_eq!(unread.now(), 0);
     }
 }

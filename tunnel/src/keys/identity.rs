@@ -1,4 +1,4 @@
-//! What each end holds.
+//! The identities of relay and agent: private key, peer's public key, and certificate.
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,21 +34,21 @@ pub struct AgentIdentity {
 
 /// Both sides of a session in a cluster.
 pub struct SessionKeys {
-    /// What stays in the relay.
+    /// The relay's identity, which stays in the relay.
     pub relay: RelayIdentity,
-    /// What travels to the agent's pod, as one line of text.
+    /// The agent's identity, which is sent to its pod as one line of text.
     pub agent: String,
 }
 
-/// A text that is not an [`AgentIdentity`]. It never repeats the text, which holds a private key.
+/// A text that is not an [`AgentIdentity`]. The error never quotes the text, which holds a private key.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentIdentityError {
     /// Not the JSON object it should be.
     #[error("the agent's identity is not readable (line {line}, column {column})")]
     Json {
-        /// Line of the fault.
+        /// Line of the error.
         line: usize,
-        /// Column of the fault.
+        /// Column of the error.
         column: usize,
     },
     /// A key is not 32 bytes in base64.
@@ -117,7 +117,7 @@ impl AgentIdentity {
         })
     }
 
-    /// The same agent as another kinject would have built it, to see how a relay takes that.
+    /// The same agent with another version, for tests of how a relay handles that.
     pub fn of_version(self, version: Version) -> Self {
         AgentIdentity { version, ..self }
     }
@@ -147,7 +147,7 @@ impl AgentIdentity {
 }
 
 impl SessionKeys {
-    /// New random keys and a new certificate authority, whose own key is forgotten here.
+    /// New random keys and a new certificate authority, whose private key is dropped here.
     pub fn generate() -> Result<SessionKeys, tls::AuthorityError> {
         let (relay_seed, agent_seed) = (random_seed(), random_seed());
         let (relay_pair, agent_pair) = (key_pair(&relay_seed), key_pair(&agent_seed));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn both_ends_of_one_secret_know_each_other() {
+    fn identities_from_one_secret_verify_each_other() {
         let (relay, agent) = (
             RelayIdentity::from_secret(&secret(1)).unwrap(),
             AgentIdentity::from_secret(&secret(1)).unwrap(),
@@ -271,12 +271,12 @@ mod tests {
             "the agent can sign as the relay"
         );
         assert!(!agent.relay().has_signed(b"other", &relay.sign(b"m")));
-        let stranger = RelayIdentity::from_secret(&secret(2)).unwrap();
-        assert!(!agent.relay().has_signed(b"m", &stranger.sign(b"m")));
+        let other_relay = RelayIdentity::from_secret(&secret(2)).unwrap();
+        assert!(!agent.relay().has_signed(b"m", &other_relay.sign(b"m")));
     }
 
     #[test]
-    fn the_agents_identity_travels_as_one_line_of_text() {
+    fn agent_identity_is_one_line_of_text_that_parses_back() {
         let keys = SessionKeys::generate().unwrap();
         assert!(!keys.agent.contains('\n'));
         let agent: AgentIdentity = keys.agent.parse().unwrap();
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_identity_is_refused_without_repeating_it() {
+    fn broken_identity_is_refused_without_quoting_it() {
         let keys = SessionKeys::generate().unwrap();
         let (head, _) = keys.agent.split_at(keys.agent.len() / 2);
         let error = head.parse::<AgentIdentity>().unwrap_err().to_string();
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn printing_an_identity_shows_no_key() {
+    fn debug_output_of_an_identity_shows_no_key() {
         let keys = SessionKeys::generate().unwrap();
         let agent: AgentIdentity = keys.agent.parse().unwrap();
         let shown = format!("{:?} {:?}", keys.relay, agent);

@@ -1,4 +1,4 @@
-//! A secret that both ends read from a file, which is to be its owner's alone.
+//! A secret that both ends read from a file that only its owner may access.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -9,13 +9,13 @@ use ring::hkdf::{HKDF_SHA256, Salt};
 
 /// Fewest bytes of a secret.
 const MIN_BYTES: usize = 32;
-/// Most bytes of a secret; a file that is larger was not meant.
+/// Most bytes of a secret; a larger file is taken for a mistake.
 const MAX_BYTES: usize = 64 * 1024;
 
 /// The content of a secret file.
 ///
-/// The bytes count as they are, a newline at the end included: both ends read copies of one file, and a random
-/// file may well end in a byte that looks like white space.
+/// All bytes belong to it, a newline at the end included: both ends read copies of one file, and a random file may end
+/// in a byte that looks like white space.
 pub struct Secret(Vec<u8>);
 
 /// A secret file that cannot be used.
@@ -37,7 +37,7 @@ pub enum SecretError {
         /// Its permissions.
         mode: u32,
     },
-    /// The file belongs to a user who could give it another content.
+    /// The file belongs to another user, who could change its content.
     #[error("the key file {} belongs to user {owner}, neither to this user nor to root", path.display())]
     Foreign {
         /// The file.
@@ -86,10 +86,10 @@ impl SecretError {
 }
 
 impl Secret {
-    /// Reads a file of 32 bytes to 64 KiB that its owner alone can read, who is this user or root.
+    /// Reads a file of 32 bytes to 64 KiB that only its owner can read, who is this user or root.
     ///
-    /// The opened file is judged, so that it cannot be exchanged meanwhile. A pipe does as well, as of `<(COMMAND)`, if it is
-    /// this user's alone.
+    /// The opened file is checked, so that it cannot be replaced after the check. A pipe, as of `<(COMMAND)`, is
+    /// accepted if only this user can read it.
     pub fn read(path: &Path) -> Result<Secret, SecretError> {
         let failed = |source| SecretError::Read {
             path: path.to_owned(),
@@ -98,7 +98,7 @@ impl Secret {
         let file = File::open(path).map_err(failed)?;
         check_access(path, &file.metadata().map_err(failed)?)?;
         let mut bytes = Vec::new();
-        // One byte more than allowed shows that there is more, also where a device never ends.
+        // Reading one byte more than allowed detects a longer file, also an endless device.
         file.take(MAX_BYTES as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(failed)?;
@@ -127,7 +127,7 @@ impl Secret {
     }
 }
 
-/// Folders cannot be read, and devices are nobody's to keep.
+/// Checks files and pipes. Folders cannot be read, and devices such as /dev/zero have no private content.
 fn check_access(path: &Path, found: &Metadata) -> Result<(), SecretError> {
     if !found.is_file() && !found.file_type().is_fifo() {
         return Ok(());
@@ -145,7 +145,7 @@ fn check_access(path: &Path, found: &Metadata) -> Result<(), SecretError> {
 impl TryFrom<&[u8]> for Secret {
     type Error = SecretError;
 
-    /// A secret that comes from elsewhere than a file.
+    /// A secret from another source than a file.
     fn try_from(bytes: &[u8]) -> Result<Self, SecretError> {
         let path = PathBuf::from("-");
         match bytes.len() {
@@ -164,7 +164,7 @@ mod tests {
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::{PermissionsExt, chown};
 
-    /// Reads a file with this content, after `prepare` has had it.
+    /// Reads a file with this content, after `prepare` was called with its path.
     fn read_after(content: &[u8], prepare: impl FnOnce(&Path)) -> Result<Secret, SecretError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_others_can_read_or_write_is_refused_with_the_command_that_mends_it() {
+    fn key_file_accessible_by_others_is_refused_with_a_chmod_hint() {
         for mode in [0o644, 0o640, 0o604, 0o620, 0o602, 0o666, 0o601] {
             let error = read_after(&[7; 32], |path| {
                 fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_another_user_is_refused() {
+    fn key_file_of_another_user_is_refused() {
         // SAFETY: the call has no preconditions and cannot fail
         if unsafe { libc::geteuid() } != 0 {
             return kinject_test_support::skip::not_run(
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_of_ones_own_is_read_and_one_that_is_open_to_others_is_not() {
+    fn private_pipe_is_read_and_a_pipe_open_to_others_is_refused() {
         let (reader, mut writer) = io::pipe().unwrap();
         io::Write::write_all(&mut writer, &[7; 32]).unwrap();
         drop(writer);
@@ -239,7 +239,7 @@ mod tests {
         // SAFETY: the name is a string that ends with a zero and outlives the call
         assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        // so that neither end waits for the other
+        // so that opening the pipe does not wait for a writer
         let _held = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let error = Secret::read(&path).err().unwrap();
         assert!(
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_of_32_bytes_is_read_and_a_shorter_one_says_how_short() {
+    fn secret_below_32_bytes_is_refused_with_its_length() {
         assert!(read(&[7; 32]).is_ok());
         let error = read(&[7; 31]).err().unwrap().to_string();
         assert!(
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_and_an_endless_one_are_named() {
+    fn missing_or_endless_key_file_is_named_in_the_error() {
         let missing = Secret::read(Path::new("/nonexistent/key"))
             .err()
             .unwrap()
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newline_at_the_end_is_part_of_the_secret() {
+    fn trailing_newline_is_part_of_the_secret() {
         let bare = read(&[b'x'; 32]).unwrap();
         let mut with_newline = vec![b'x'; 32];
         with_newline.push(b'\n');
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn each_purpose_gets_a_key_of_its_own_and_always_the_same() {
+    fn derived_keys_differ_by_purpose_and_are_deterministic() {
         let secret = read(&[9; 40]).unwrap();
         assert_ne!(secret.derive(b"relay"), secret.derive(b"agent"));
         assert_eq!(secret.derive(b"relay"), read(&[9; 40]).unwrap().derive(b"relay"));

@@ -1,4 +1,4 @@
-//! One lane: pieces of a stream, each with its place in it, over one transport.
+//! One lane: pieces of a stream, each with its position in it, over one transport.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,34 +9,34 @@ use tokio::time::Instant;
 
 use crate::transport::Stream;
 
-/// Bytes before each piece: its position and its length.
-pub(super) const HEAD_BYTES: usize = 12;
-/// What is read ahead: with a piece's head often comes all of it.
-const STASH_BYTES: usize = 4096;
+/// Bytes of the header before each piece: its position and its length.
+pub(super) const HEADER_BYTES: usize = 12;
+/// Bytes that are read ahead: a read of a piece's header often returns all of the piece.
+const READ_AHEAD_BYTES: usize = 4096;
 /// More slices than HTTP/2 writes at once.
-const MOST_SLICES: usize = 64;
+const MAX_SLICES: usize = 64;
 
 /// One lane.
 pub(super) struct Lane {
     stream: Stream,
     incoming: Incoming,
-    /// The head of the piece that is being sent, as far as it has not gone out.
-    head: [u8; HEAD_BYTES],
-    head_sent: usize,
-    /// Bytes of it that are still to come.
+    /// The header of the piece that is being sent.
+    header: [u8; HEADER_BYTES],
+    header_sent: usize,
+    /// Bytes of the piece that are still to be sent.
     to_send: usize,
-    /// Since when nothing was begun here.
-    pub(super) rested_since: Instant,
+    /// When the last piece was begun.
+    pub(super) idle_since: Instant,
     needs_flush: bool,
 }
 
-/// What comes in.
+/// The receiving side of a lane.
 struct Incoming {
-    stash: Box<[u8; STASH_BYTES]>,
-    /// What was read into it, and how much of that was taken.
+    buffer: Box<[u8; READ_AHEAD_BYTES]>,
+    /// How many bytes were read into the buffer, and how many of them were consumed.
     filled: usize,
-    taken: usize,
-    /// The piece that is coming in: its next byte's place in the stream, and how many bytes are left.
+    consumed: usize,
+    /// The piece that is being received: the position of its next byte, and how many bytes are left.
     piece: Option<(u64, usize)>,
 }
 
@@ -45,21 +45,21 @@ impl Lane {
         Self {
             stream,
             incoming: Incoming {
-                stash: Box::new([0; STASH_BYTES]),
+                buffer: Box::new([0; READ_AHEAD_BYTES]),
                 filled: 0,
-                taken: 0,
+                consumed: 0,
                 piece: None,
             },
-            head: [0; HEAD_BYTES],
-            head_sent: HEAD_BYTES,
+            header: [0; HEADER_BYTES],
+            header_sent: HEADER_BYTES,
             to_send: 0,
-            rested_since: Instant::now(),
+            idle_since: Instant::now(),
             needs_flush: false,
         }
     }
 
-    /// Reads what is next in the stream, if it comes by this lane: bytes, or nothing at the lane's end. Pending while it
-    /// does not, or while this lane has nothing.
+    /// Reads the stream's next bytes if this lane has them; none at the lane's end. Pending while the other lane has
+    /// them, or while nothing has arrived.
     pub(super) fn poll_next(
         &mut self,
         cx: &mut Context<'_>,
@@ -67,12 +67,12 @@ impl Lane {
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let Self { stream, incoming, .. } = self;
-        let (place, left) = loop {
+        let (position, left) = loop {
             if let Some(piece) = incoming.piece {
                 break piece;
             }
-            if let Some(head) = incoming.take_head() {
-                incoming.piece = Some(head?);
+            if let Some(header) = incoming.take_header() {
+                incoming.piece = Some(header?);
                 continue;
             }
             if ready!(incoming.poll_fill(cx, stream))? == 0 {
@@ -82,51 +82,51 @@ impl Lane {
                 };
             }
         };
-        if place > next {
-            // the other lane's turn
+        if position > next {
+            // the other lane has the next bytes
             return Poll::Pending;
         }
-        if place < next {
+        if position < next {
             return Poll::Ready(Err(malformed("a piece came twice")));
         }
-        let count = match incoming.hand_over(left, into) {
+        let count = match incoming.copy_read_ahead(left, into) {
             0 => ready!(poll_read_at_most(cx, stream, left, into))?,
             count => count,
         };
         if count == 0 {
             return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
         }
-        incoming.piece = (count < left).then(|| (place + count as u64, left - count));
+        incoming.piece = (count < left).then(|| (position + count as u64, left - count));
         Poll::Ready(Ok(()))
     }
 
     /// Begins a piece.
     pub(super) fn begin(&mut self, position: u64, length: usize) {
-        let (place, size) = self.head.split_at_mut(8);
-        place.copy_from_slice(&position.to_be_bytes());
+        let (first, size) = self.header.split_at_mut(8);
+        first.copy_from_slice(&position.to_be_bytes());
         size.copy_from_slice(&(length as u32).to_be_bytes());
-        self.head_sent = 0;
+        self.header_sent = 0;
         self.to_send = length;
-        self.rested_since = Instant::now();
+        self.idle_since = Instant::now();
     }
 
     /// Whether no piece is being sent.
-    pub(super) fn is_between(&self) -> bool {
-        self.head_sent == HEAD_BYTES && self.to_send == 0
+    pub(super) fn is_piece_sent(&self) -> bool {
+        self.header_sent == HEADER_BYTES && self.to_send == 0
     }
 
-    /// Sends bytes of the piece that was begun; gives how many.
+    /// Sends bytes of the current piece; returns how many.
     pub(super) fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            let head = &self.head[self.head_sent..];
-            let mut parts = [IoSlice::new(&[]); MOST_SLICES];
+            let header = &self.header[self.header_sent..];
+            let mut parts = [IoSlice::new(&[]); MAX_SLICES];
             let mut count = 0;
-            if !head.is_empty() {
-                parts[0] = IoSlice::new(head);
+            if !header.is_empty() {
+                parts[0] = IoSlice::new(header);
                 count = 1;
             }
             let mut room = self.to_send;
@@ -144,11 +144,11 @@ impl Lane {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.needs_flush = true;
-            let of_head = written.min(HEAD_BYTES - self.head_sent);
-            self.head_sent += of_head;
-            self.to_send -= written - of_head;
-            if written > of_head {
-                return Poll::Ready(Ok(written - of_head));
+            let of_header = written.min(HEADER_BYTES - self.header_sent);
+            self.header_sent += of_header;
+            self.to_send -= written - of_header;
+            if written > of_header {
+                return Poll::Ready(Ok(written - of_header));
             }
         }
     }
@@ -167,41 +167,41 @@ impl Lane {
 }
 
 impl Incoming {
-    /// The head of the next piece, if all of it is there.
-    fn take_head(&mut self) -> Option<io::Result<(u64, usize)>> {
-        let head: &[u8; HEAD_BYTES] = self.stash[self.taken..self.filled].first_chunk()?;
-        let [p0, p1, p2, p3, p4, p5, p6, p7, l0, l1, l2, l3] = *head;
-        self.taken += HEAD_BYTES;
+    /// The header of the next piece, if all of it has arrived.
+    fn take_header(&mut self) -> Option<io::Result<(u64, usize)>> {
+        let header: &[u8; HEADER_BYTES] = self.buffer[self.consumed..self.filled].first_chunk()?;
+        let [p0, p1, p2, p3, p4, p5, p6, p7, l0, l1, l2, l3] = *header;
+        self.consumed += HEADER_BYTES;
         let position = u64::from_be_bytes([p0, p1, p2, p3, p4, p5, p6, p7]);
         let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
         Some(match length {
-            1..=super::MOST_PIECE => Ok((position, length)),
+            1..=super::MAX_PIECE => Ok((position, length)),
             _ => Err(malformed("a piece is empty or too long")),
         })
     }
 
-    /// Reads more behind what is left; gives how much.
+    /// Reads more bytes behind those that are left; returns how many.
     fn poll_fill(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<usize>> {
-        self.stash.copy_within(self.taken..self.filled, 0);
-        self.filled -= self.taken;
-        self.taken = 0;
-        let mut room = ReadBuf::new(&mut self.stash[self.filled..]);
+        self.buffer.copy_within(self.consumed..self.filled, 0);
+        self.filled -= self.consumed;
+        self.consumed = 0;
+        let mut room = ReadBuf::new(&mut self.buffer[self.filled..]);
         ready!(Pin::new(stream).poll_read(cx, &mut room))?;
         let count = room.filled().len();
         self.filled += count;
         Poll::Ready(Ok(count))
     }
 
-    /// Hands on what was read ahead of a piece; gives how much.
-    fn hand_over(&mut self, left: usize, into: &mut ReadBuf<'_>) -> usize {
-        let count = (self.filled - self.taken).min(left).min(into.remaining());
-        into.put_slice(&self.stash[self.taken..self.taken + count]);
-        self.taken += count;
+    /// Copies bytes of a piece that were read ahead; returns how many.
+    fn copy_read_ahead(&mut self, left: usize, into: &mut ReadBuf<'_>) -> usize {
+        let count = (self.filled - self.consumed).min(left).min(into.remaining());
+        into.put_slice(&self.buffer[self.consumed..self.consumed + count]);
+        self.consumed += count;
         count
     }
 }
 
-/// Reads no more than `most` bytes; gives how many.
+/// Reads up to `most` bytes; returns how many.
 fn poll_read_at_most(
     cx: &mut Context<'_>,
     stream: &mut Stream,

@@ -3,19 +3,19 @@ use proptest::prelude::*;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-/// A pair of ends with one lane; small buffers cut pieces into parts.
-async fn pair(buffer: usize) -> (Stream, SecondLane, Stream, Meetings) {
+/// The two ends of a stream with one lane; small buffers split pieces.
+async fn pair(buffer: usize) -> (Stream, SecondLane, Stream, JoinableStreams) {
     let (ours, theirs) = duplex(buffer);
-    let meetings = Meetings::default();
-    let (begun, accepted) = tokio::join!(begin(Box::new(ours)), meetings.accept(Box::new(theirs)));
+    let joinable = JoinableStreams::default();
+    let (begun, accepted) = tokio::join!(begin(Box::new(ours)), joinable.accept(Box::new(theirs)));
     let (relay, second) = begun.unwrap();
-    (relay, second, accepted.unwrap().unwrap(), meetings)
+    (relay, second, accepted.unwrap().unwrap(), joinable)
 }
 
-/// Adds the second lane; gives a look at what goes by it.
-async fn join(second: SecondLane, meetings: &Meetings, buffer: usize) {
+/// Adds the second lane.
+async fn join(second: SecondLane, joinable: &JoinableStreams, buffer: usize) {
     let (ours, theirs) = duplex(buffer);
-    let (joined, accepted) = tokio::join!(second.join(Box::new(ours)), meetings.accept(Box::new(theirs)));
+    let (joined, accepted) = tokio::join!(second.join(Box::new(ours)), joinable.accept(Box::new(theirs)));
     joined.unwrap();
     assert!(accepted.unwrap().is_none());
 }
@@ -49,52 +49,52 @@ async fn carry(mut from: Stream, mut to: Stream, lengths: &[usize], read: usize)
     let both = async { tokio::join!(writing, reading) };
     tokio::time::timeout(Duration::from_secs(20), both)
         .await
-        .expect("nothing moves");
+        .expect("the transfer is stuck");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn bytes_come_in_their_order_however_they_are_cut(
+    fn bytes_arrive_in_order_however_pieces_are_split(
         lengths in prop::collection::vec(prop_oneof![1_usize..300, SHORT - 5..SHORT + 5, 1..200_000_usize], 1..30),
         buffers in (1_usize..100_000, 1_usize..100_000),
         read in 1_usize..100_000,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(async {
-            let (relay, second, agent, meetings) = pair(buffers.0.max(20)).await;
-            join(second, &meetings, buffers.1.max(20)).await;
+            let (relay, second, agent, joinable) = pair(buffers.0.max(20)).await;
+            join(second, &joinable, buffers.1.max(20)).await;
             carry(relay, agent, &lengths, read).await;
         });
     }
 }
 
 #[tokio::test]
-async fn a_second_lane_joins_in_the_middle() {
-    let (mut relay, second, mut agent, meetings) = pair(1000).await;
-    let mut word = [0; 5];
+async fn second_lane_joins_a_stream_in_use() {
+    let (mut relay, second, mut agent, joinable) = pair(1000).await;
+    let mut bytes = [0; 5];
     relay.write_all(b"first").await.unwrap();
-    agent.read_exact(&mut word).await.unwrap();
-    join(second, &meetings, 1000).await;
+    agent.read_exact(&mut bytes).await.unwrap();
+    join(second, &joinable, 1000).await;
     let long = vec![7; 100_000];
     let mut read = vec![0; long.len()];
-    let (written, came) = tokio::join!(relay.write_all(&long), agent.read_exact(&mut read));
+    let (written, received) = tokio::join!(relay.write_all(&long), agent.read_exact(&mut read));
     written.unwrap();
-    came.unwrap();
+    received.unwrap();
     assert!(read == long);
-    // and the other way
+    // in the other direction
     agent.write_all(b"again").await.unwrap();
-    relay.read_exact(&mut word).await.unwrap();
-    assert_eq!(&word, b"again");
+    relay.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"again");
 }
 
-/// Two lanes whose transports the test holds the other ends of.
+/// Two lanes, and the other ends of their transports.
 fn lanes() -> (Lanes, DuplexStream, DuplexStream) {
-    let ((haste, haste_end), (bulk, bulk_end)) = (duplex(1 << 20), duplex(1 << 20));
+    let ((interactive, interactive_end), (bulk, bulk_end)) = (duplex(1 << 20), duplex(1 << 20));
     let (_, never) = oneshot::channel();
-    let mut lanes = Lanes::new(Box::new(haste), SHORT, never);
+    let mut lanes = Lanes::new(Box::new(interactive), SHORT, never);
     lanes.bulk = Some(Lane::new(Box::new(bulk)));
-    (lanes, haste_end, bulk_end)
+    (lanes, interactive_end, bulk_end)
 }
 
 fn piece(position: u64, bytes: &[u8]) -> Vec<u8> {
@@ -103,110 +103,118 @@ fn piece(position: u64, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_is_short_goes_by_the_one_lane_and_what_is_long_by_the_other() {
-    let (mut lanes, mut haste, mut bulk) = lanes();
+async fn short_writes_use_the_interactive_lane_and_long_ones_the_bulk_lane() {
+    let (mut lanes, mut interactive, mut bulk) = lanes();
     let long = vec![1; SHORT + 1];
     lanes.write_all(&[2; SHORT]).await.unwrap();
     lanes.write_all(&long).await.unwrap();
     lanes.write_all(b"x").await.unwrap();
-    let mut came = vec![0; 2 * HEAD_BYTES + SHORT + 1];
-    haste.read_exact(&mut came).await.unwrap();
+    let mut received = vec![0; 2 * HEADER_BYTES + SHORT + 1];
+    interactive.read_exact(&mut received).await.unwrap();
     let short = piece(0, &[2; SHORT]);
-    assert!(came == [short, piece(2 * SHORT as u64 + 1, b"x")].concat());
-    let mut came = vec![0; HEAD_BYTES + long.len()];
-    bulk.read_exact(&mut came).await.unwrap();
-    assert!(came == piece(SHORT as u64, &long));
+    assert!(received == [short, piece(2 * SHORT as u64 + 1, b"x")].concat());
+    let mut received = vec![0; HEADER_BYTES + long.len()];
+    bulk.read_exact(&mut received).await.unwrap();
+    assert!(received == piece(SHORT as u64, &long));
 }
 
 #[tokio::test]
-async fn a_piece_waits_for_those_before_it() {
-    let (mut lanes, mut haste, mut bulk) = lanes();
-    haste.write_all(&piece(3, b"def")).await.unwrap();
-    let mut word = [0; 6];
-    let early = tokio::time::timeout(Duration::from_millis(20), lanes.read(&mut word)).await;
-    assert!(early.is_err(), "it came before its turn");
+async fn piece_is_delivered_after_all_earlier_pieces() {
+    let (mut lanes, mut interactive, mut bulk) = lanes();
+    interactive.write_all(&piece(3, b"def")).await.unwrap();
+    let mut bytes = [0; 6];
+    let early = tokio::time::timeout(Duration::from_millis(20), lanes.read(&mut bytes)).await;
+    assert!(early.is_err(), "it was delivered before the earlier piece");
     bulk.write_all(&piece(0, b"abc")).await.unwrap();
-    lanes.read_exact(&mut word).await.unwrap();
-    assert_eq!(&word, b"abcdef");
+    lanes.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"abcdef");
 }
 
 #[tokio::test(start_paused = true)]
-async fn signs_of_life_go_by_each_lane_in_turn() {
+async fn heartbeats_alternate_between_the_lanes() {
     let (lanes, _haste, _bulk) = lanes();
     let mut lanes = lanes;
     let mut taken = Vec::new();
     for _ in 0..6 {
         tokio::time::advance(HEARTBEAT).await;
-        let which = lanes.choose(17, Instant::now);
-        taken.push(which);
-        lanes.lane(which).rested_since = Instant::now();
+        let kind = lanes.choose(17, Instant::now);
+        taken.push(kind);
+        lanes.lane(kind).idle_since = Instant::now();
     }
-    let times = |which| taken.iter().filter(|taken| **taken == which).count();
-    assert_eq!((times(Which::Haste), times(Which::Bulk)), (3, 3), "{taken:?}");
+    let times = |kind| taken.iter().filter(|taken| **taken == kind).count();
+    assert_eq!(
+        (times(LaneKind::Interactive), times(LaneKind::Bulk)),
+        (3, 3),
+        "{taken:?}"
+    );
 }
 
 #[tokio::test]
-async fn nonsense_ends_the_stream() {
+async fn malformed_piece_ends_the_stream_with_invalid_data() {
     let too_long = [0_u64.to_be_bytes().as_slice(), &[0xff; 4], b"x"].concat();
-    for nonsense in [
+    for malformed in [
         piece(0, b""),
         too_long,
         [piece(0, b"abc"), piece(0, b"abc")].concat(),
     ] {
-        let (mut lanes, mut haste, _bulk) = lanes();
-        haste.write_all(&nonsense).await.unwrap();
+        let (mut lanes, mut interactive, _bulk) = lanes();
+        interactive.write_all(&malformed).await.unwrap();
         let error = lanes.read_to_end(&mut Vec::new()).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }
 
 #[tokio::test]
-async fn the_end_of_a_lane_is_the_streams() {
-    for ends in [Which::Haste, Which::Bulk] {
-        let (mut lanes, haste, bulk) = lanes();
+async fn end_of_either_lane_ends_the_stream() {
+    for ends in [LaneKind::Interactive, LaneKind::Bulk] {
+        let (mut lanes, interactive, bulk) = lanes();
         let _other = match ends {
-            Which::Haste => {
-                drop(haste);
+            LaneKind::Interactive => {
+                drop(interactive);
                 bulk
             }
-            Which::Bulk => {
+            LaneKind::Bulk => {
                 drop(bulk);
-                haste
+                interactive
             }
         };
         let mut all = Vec::new();
         lanes.read_to_end(&mut all).await.unwrap();
         assert!(all.is_empty());
     }
-    let (mut lanes, mut haste, _bulk) = lanes();
-    haste
-        .write_all(&piece(0, b"abc")[..HEAD_BYTES + 1])
+    let (mut lanes, mut interactive, _bulk) = lanes();
+    interactive
+        .write_all(&piece(0, b"abc")[..HEADER_BYTES + 1])
         .await
         .unwrap();
-    drop(haste);
+    drop(interactive);
     let error = lanes.read_to_end(&mut Vec::new()).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }
 
 #[tokio::test]
-async fn a_lane_joins_only_a_stream_that_is_there_and_only_once() {
-    let (relay, second, agent, meetings) = pair(1000).await;
-    // of another agent's stream
-    let (_, stranger, ..) = pair(1000).await;
-    let refused = |second: SecondLane, meetings: Meetings| async move {
+async fn lane_joining_an_unknown_or_ended_stream_is_refused() {
+    let (relay, second, agent, joinable) = pair(1000).await;
+    // the second lane of another agent's stream
+    let (_, other, ..) = pair(1000).await;
+    let refused = |second: SecondLane, joinable: JoinableStreams| async move {
         let (ours, theirs) = duplex(1000);
-        let (_, accepted) = tokio::join!(second.join(Box::new(ours)), meetings.accept(Box::new(theirs)));
+        let (_, accepted) = tokio::join!(second.join(Box::new(ours)), joinable.accept(Box::new(theirs)));
         accepted.err().unwrap().kind()
     };
-    assert_eq!(refused(stranger, meetings.clone()).await, io::ErrorKind::NotFound);
+    assert_eq!(refused(other, joinable.clone()).await, io::ErrorKind::NotFound);
     drop((relay, agent));
-    assert_eq!(refused(second, meetings).await, io::ErrorKind::NotFound);
+    assert_eq!(refused(second, joinable).await, io::ErrorKind::NotFound);
 }
 
 #[tokio::test]
-async fn who_begins_with_something_else_is_refused() {
+async fn unknown_kind_of_opening_is_refused() {
     let (mut ours, theirs) = duplex(1000);
     ours.write_all(&[9; 17]).await.unwrap();
-    let error = Meetings::default().accept(Box::new(theirs)).await.err().unwrap();
+    let error = JoinableStreams::default()
+        .accept(Box::new(theirs))
+        .await
+        .err()
+        .unwrap();
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
 }

@@ -12,28 +12,28 @@ use tokio_util::io::poll_read_buf;
 use crate::http2::FRAME_BYTES;
 use crate::tls::RECORD_BYTES;
 
-/// The head of a frame (RFC 9113, 4.1).
-const FRAME_HEAD_BYTES: usize = 9;
-/// Bytes of one read to begin with: with a frame's head they fill whole records of TLS, 64 KiB of them.
-pub(super) const READ_BYTES: usize = 4 * RECORD_BYTES - FRAME_HEAD_BYTES;
-/// Bytes of one read of a connection that is fast in both its halves.
-pub(super) const MOST_READ_BYTES: usize = 32 * RECORD_BYTES - FRAME_HEAD_BYTES;
-const _: () = assert!(MOST_READ_BYTES <= FRAME_BYTES as usize);
-/// Reads up to this size are copied, so that a few bytes which wait for long never keep a whole block.
+/// The header of a frame (RFC 9113, 4.1).
+const FRAME_HEADER_BYTES: usize = 9;
+/// Initial bytes of one read: with a frame header they fill whole TLS records, 64 KiB of them.
+pub(super) const READ_BYTES: usize = 4 * RECORD_BYTES - FRAME_HEADER_BYTES;
+/// Maximum bytes of one read, for a connection whose socket and tunnel are both fast.
+pub(super) const MAX_READ_BYTES: usize = 32 * RECORD_BYTES - FRAME_HEADER_BYTES;
+const _: () = assert!(MAX_READ_BYTES <= FRAME_BYTES as usize);
+/// Reads up to this size are copied, so that a few bytes that wait for long do not keep a whole block allocated.
 const COPY_BYTES: usize = 8 * 1024;
 
 thread_local! {
     static BLOCK: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
-/// Reads up to `limit` bytes from the socket. Empty bytes are the end.
+/// Reads up to `limit` bytes from the socket; empty at the end of the stream.
 pub(super) fn poll_read(
     socket: &mut ReadHalf<'_>,
     cx: &mut Context<'_>,
     limit: usize,
 ) -> Poll<io::Result<Bytes>> {
     BLOCK.with_borrow_mut(|block| {
-        // Takes the block back when all that was read into it is gone, which is the rule.
+        // Reuses the block if all bytes that were read into it have been dropped, which is the usual case.
         block.reserve(limit.max(READ_BYTES));
         let read = poll_read_buf(Pin::new(socket), cx, &mut (&mut *block).limit(limit));
         let count = ready!(read)?;
@@ -57,7 +57,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
     use tokio::net::{TcpListener, TcpStream};
 
-    /// All that a read brings, with as much as that waiting in the socket.
+    /// The bytes that one read returns while `waiting` bytes are in the socket.
     async fn read_of(limit: usize, waiting: usize) -> usize {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (writer, reader) = tokio::join!(
@@ -66,7 +66,7 @@ mod tests {
         );
         let (mut writer, (mut reader, _)) = (writer.unwrap(), reader.unwrap());
         socket2::SockRef::from(&reader)
-            .set_recv_buffer_size(4 * MOST_READ_BYTES)
+            .set_recv_buffer_size(4 * MAX_READ_BYTES)
             .unwrap();
         let mut seen = vec![0; waiting];
         let sending = async { writer.write_all(&vec![7; waiting]).await.unwrap() };
@@ -84,9 +84,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fast_connection_is_read_in_blocks_as_large_as_it_asks_for() {
+    async fn read_returns_up_to_the_requested_limit_in_one_block() {
         assert_eq!(read_of(READ_BYTES, 3 * READ_BYTES).await, READ_BYTES);
         assert_eq!(read_of(2 * READ_BYTES, 3 * READ_BYTES).await, 2 * READ_BYTES);
-        assert_eq!(read_of(MOST_READ_BYTES, 100).await, 100);
+        assert_eq!(read_of(MAX_READ_BYTES, 100).await, 100);
     }
 }

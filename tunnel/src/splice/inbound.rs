@@ -9,58 +9,58 @@ use tokio::io::AsyncWrite;
 use tokio::net::tcp::WriteHalf;
 
 use super::queue::{PIECES, Queue};
-use super::{RESTS, SpliceEnd, stream_end};
+use super::{CLOSE_YIELDS, SpliceEnd, stream_end};
 use crate::coop::yield_to_reactor;
-use crate::http2::Share;
+use crate::http2::UnreadShare;
 
-/// Bytes that are gathered for one write while the socket takes them.
+/// Bytes that are gathered for one write while the socket accepts them.
 const GATHER_BYTES: usize = 64 * 1024;
 
-/// One direction. What waits for the socket is bounded by the stream's window, which is given back as bytes are
+/// One direction. The bytes that wait for the socket are bounded by the stream's window, which is released as they are
 /// written.
 pub(super) struct Inbound {
     queue: Queue,
-    /// Its bytes among those of all connections.
-    waiting: Share,
-    /// The tunnel has nothing more: it sent END_STREAM, or the stream failed.
+    /// The connection's share of the tunnel's unread bytes.
+    unread: UnreadShare,
+    /// How the stream ended: by END_STREAM, or by a failure. None while it is open.
     ended: Option<StreamEnd>,
     received: u64,
-    /// How often the end of the stream was put off.
-    rests: u8,
+    /// How often the shutdown of the socket has yielded to other tasks.
+    close_yields: u8,
 }
 
 /// How the direction ended.
 pub(super) enum InboundEnd {
-    /// All bytes are in the socket, and its peer was sent FIN.
+    /// All bytes were written to the socket, and FIN was sent to its peer.
     Finished,
-    /// The socket takes no more.
+    /// Writing to the socket failed.
     SocketFailed,
     /// The stream failed.
     Stream(SpliceEnd),
 }
 
-/// How the tunnel's side ended.
+/// How the stream ended.
 #[derive(Clone, Copy)]
 enum StreamEnd {
     Finished,
     Failed(SpliceEnd),
 }
 
-/// Whether the tunnel may have more for us right away. If not, the task is woken when it has.
+/// Whether more bytes may be available at once. If not, the task is woken when they arrive.
 #[derive(PartialEq)]
 enum Pulled {
     Enough,
-    Everything,
+    All,
 }
 
 impl Inbound {
-    pub(super) fn new(waiting: Share) -> Self {
+    pub(super) fn new(unread: UnreadShare) -> Self {
         Self {
             queue: Queue::default(),
-            waiting,
+            unread,
             ended: None,
             received: 0,
-            rests: 0,
+            close_yields: 0,
         }
     }
 
@@ -68,7 +68,7 @@ impl Inbound {
         self.received
     }
 
-    /// Whether the tunnel has ended its direction in order, and possibly the other one with it.
+    /// Whether the stream has ended in order, possibly in both directions.
     pub(super) fn is_complete(&self) -> bool {
         matches!(self.ended, Some(StreamEnd::Finished))
     }
@@ -81,7 +81,7 @@ impl Inbound {
         outbound_done: bool,
     ) -> Poll<InboundEnd> {
         let end = self.poll_end(cx, recv, write, outbound_done);
-        self.waiting.set(self.queue.len());
+        self.unread.set(self.queue.len());
         end
     }
 
@@ -100,9 +100,9 @@ impl Inbound {
                     Some(StreamEnd::Failed(end)) => Poll::Ready(InboundEnd::Stream(end)),
                     // Closing the socket sends FIN as well.
                     Some(StreamEnd::Finished) if outbound_done => Poll::Ready(InboundEnd::Finished),
-                    // What begins goes before what ends.
-                    Some(StreamEnd::Finished) if self.rests < RESTS => {
-                        self.rests += 1;
+                    // Closes are scheduled after connects.
+                    Some(StreamEnd::Finished) if self.close_yields < CLOSE_YIELDS => {
+                        self.close_yields += 1;
                         yield_to_reactor(cx);
                         Poll::Pending
                     }
@@ -120,13 +120,13 @@ impl Inbound {
                     if let Err(error) = recv.flow_control().release_capacity(count) {
                         return Poll::Ready(InboundEnd::Stream(stream_end(&error)));
                     }
-                    if pulled == Pulled::Everything && self.queue.is_empty() && self.ended.is_none() {
+                    if pulled == Pulled::All && self.queue.is_empty() && self.ended.is_none() {
                         return Poll::Pending;
                     }
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(InboundEnd::SocketFailed),
                 Poll::Pending => {
-                    // The bytes will wait here, where small frames cost little and a reset is noticed.
+                    // The bytes stay in the queue, where small frames are packed and a reset is noticed.
                     self.queue.pack();
                     self.pull(cx, recv, usize::MAX);
                     return match self.ended {
@@ -138,7 +138,7 @@ impl Inbound {
         }
     }
 
-    /// Takes what has arrived, up to about so many bytes.
+    /// Takes bytes that have arrived from the stream, up to about `enough`.
     fn pull(&mut self, cx: &mut Context<'_>, recv: &mut RecvStream, enough: usize) -> Pulled {
         while self.ended.is_none() {
             if self.queue.len() >= enough || (enough != usize::MAX && self.queue.pieces() >= PIECES) {
@@ -148,13 +148,13 @@ impl Inbound {
                 Poll::Pending => break,
                 Poll::Ready(None) => self.ended = Some(StreamEnd::Finished),
                 Poll::Ready(Some(Ok(bytes))) => self.queue.push(bytes),
-                Poll::Ready(Some(Err(error))) if says_closed(&error) => {
+                Poll::Ready(Some(Err(error))) if is_orderly_close(&error) => {
                     self.ended = Some(StreamEnd::Finished)
                 }
                 Poll::Ready(Some(Err(error))) => self.ended = Some(StreamEnd::Failed(stream_end(&error))),
             }
         }
-        Pulled::Everything
+        Pulled::All
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, write: &mut WriteHalf<'_>) -> Poll<io::Result<usize>> {
@@ -168,7 +168,7 @@ impl Inbound {
     }
 }
 
-/// Whether the other end has closed its connection in order, both ways at once.
-fn says_closed(error: &h2::Error) -> bool {
+/// Whether the other end has closed its connection in order, in both directions at once.
+fn is_orderly_close(error: &h2::Error) -> bool {
     error.is_reset() && error.is_remote() && error.reason() == Some(Reason::NO_ERROR)
 }

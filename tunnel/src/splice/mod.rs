@@ -5,20 +5,20 @@
 //! | TCP side | tunnel side |
 //! |---|---|
 //! | FIN | END_STREAM; the other direction goes on (half-close) |
-//! | FIN of a socket that its program has closed | RST_STREAM with NO_ERROR in place of END_STREAM, when everything before it has left: nothing has to come back |
-//! | RST, or any error of the socket | RST_STREAM with CONNECT_ERROR, after the bytes that came before it |
+//! | FIN of a socket that its program has closed | RST_STREAM with NO_ERROR in place of END_STREAM, after all bytes before it were written: it closes both directions |
+//! | RST, or any error of the socket | RST_STREAM with CONNECT_ERROR, after the bytes received before it |
 //! | RST (SO_LINGER 0) | RST_STREAM with any other code |
 //! | RST | the tunnel is lost |
 //!
-//! An end that is gone after its FIN has left nothing unsaid: what it said is still delivered, to a reader however slow,
-//! and a reader that takes nothing any more is given up after five minutes (`orphan`).
+//! If an end closes after its FIN, the bytes that it sent are still delivered, to a reader however slow. A reader that
+//! reads nothing is reset after five minutes (`orphan`).
 //!
-//! **Backpressure.** A socket is read only when HTTP/2 has room for the bytes, so nothing piles up behind a slow
-//! tunnel; a stream's window is given back only when the bytes are in the socket, so nothing piles up behind a slow
-//! program either, beyond the stream's own window.
+//! **Backpressure.** A socket is read only when the stream has window for the bytes, so no bytes accumulate behind a
+//! slow tunnel. A stream's window is released only when the bytes are written to the socket, so at most one window
+//! accumulates behind a slow program.
 //!
-//! **Memory.** No direction holds a buffer while it is idle. Reads go into a block that all connections of the
-//! thread share, small ones are copied out of it.
+//! **Memory.** No direction holds a buffer while it is idle. Reads use a block that all connections of the thread
+//! share, and small reads are copied out of it.
 
 mod block;
 mod inbound;
@@ -44,25 +44,25 @@ use crate::payload::InFlight;
 use inbound::{Inbound, InboundEnd};
 use outbound::Closed;
 
-/// How often the runtime may ask for news before an end is passed on: a connection that someone waits for goes first,
-/// and takes two steps when what it waits for is already there.
-const RESTS: u8 = 2;
+/// How often a close yields to the reactor, so that it is scheduled after connects, for which a program waits. A
+/// connect whose events are pending takes two turns.
+const CLOSE_YIELDS: u8 = 2;
 
-/// How a connection went.
+/// The outcome of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpliceOutcome {
     /// Bytes from the socket into the tunnel.
     pub sent: u64,
     /// Bytes from the tunnel into the socket.
     pub received: u64,
-    /// What ended it.
+    /// How it ended.
     pub end: SpliceEnd,
 }
 
-/// What ended a connection.
+/// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpliceEnd {
-    /// Both directions came to their end.
+    /// Both directions ended in order.
     Finished,
     /// The socket failed: reset by its peer, or its peer vanished. The stream was reset.
     SocketFailed(io::ErrorKind),
@@ -72,46 +72,45 @@ pub enum SpliceEnd {
     TunnelLost,
 }
 
-/// What the two directions know of each other.
+/// State that the two directions share.
 struct Shared {
-    /// Payloads of the outbound direction that are not written yet.
+    /// Queued payloads of the outbound direction.
     flight: Arc<InFlight>,
-    /// The tunnel has nothing more for the socket, which may not have taken everything yet.
+    /// The stream has ended in order; bytes may still wait for the socket.
     inbound_complete: AtomicBool,
-    /// Bytes that the socket has taken.
+    /// Bytes that were written to the socket.
     written: AtomicU64,
-    /// The tunnel's direction has ended, and the socket was told.
+    /// The inbound direction has ended, and FIN was sent to the socket's peer.
     inbound_done: AtomicBool,
-    /// The socket's direction has ended, and the tunnel was told.
+    /// The outbound direction has ended, and END_STREAM was sent.
     outbound_done: AtomicBool,
-    /// The socket takes no more bytes: it was reset.
+    /// Writing to the socket failed: it was reset.
     write_failed: AtomicBool,
-    /// Takes the stream once both directions are closed.
+    /// Sends the stream's RST_STREAM once both directions are closed.
     close_coalescer: CloseCoalescer,
 }
 
 /// Copies both directions until both have ended, or either side fails.
 ///
-/// When the socket's peer has said FIN, `is_closed` tells whether nobody holds that peer any more, as far as it can be
-/// known.
+/// After FIN from the socket's peer, `is_closed` returns whether that peer socket is known to be closed.
 ///
 /// Dropping the future closes the socket and resets the stream with CANCEL.
 pub async fn splice(tcp: TcpStream, stream: TunnelStream, is_closed: impl Fn() -> bool) -> SpliceOutcome {
     splice_until(tcp, stream, is_closed, pending()).await
 }
 
-/// The same where the peer may be closed later than it said FIN: `is_closed` is asked again when `last` is ready.
+/// The same where the peer may be closed some time after its FIN: `is_closed` is called again when `recheck` is ready.
 pub async fn splice_until(
     mut tcp: TcpStream,
     stream: TunnelStream,
     is_closed: impl Fn() -> bool,
-    last: impl Future<Output = ()>,
+    recheck: impl Future<Output = ()>,
 ) -> SpliceOutcome {
     let TunnelStream {
         mut send,
         mut recv,
-        receiver: _for_as_long_as_it_receives,
-        waiting,
+        receiver: _registered,
+        unread,
         scheduler,
         close_coalescer,
     } = stream;
@@ -124,12 +123,12 @@ pub async fn splice_until(
         write_failed: AtomicBool::new(false),
         close_coalescer,
     };
-    let mut inbound = Inbound::new(waiting);
+    let mut inbound = Inbound::new(unread);
     let mut sent = 0;
     let end = {
         let (read, mut write) = tcp.split();
         let mut outbound = pin!(outbound::run(
-            read, &mut send, &scheduler, &shared, is_closed, last, &mut sent
+            read, &mut send, &scheduler, &shared, is_closed, recheck, &mut sent
         ));
         let mut inbound_running = true;
         poll_fn(|cx| {
@@ -167,10 +166,10 @@ pub async fn splice_until(
         Err(end) => end,
     };
     if end == SpliceEnd::Finished {
-        // Nobody waits for this close.
-        rests().await;
+        // Closes are scheduled after connects.
+        yield_before_close().await;
     } else {
-        // A socket that cannot be told is closed already.
+        // An error means that the socket is closed already.
         let _ = SockRef::from(&tcp).set_linger(Some(Duration::ZERO));
     }
     allocator::connection_ended(sent + inbound.received());
@@ -181,15 +180,14 @@ pub async fn splice_until(
     }
 }
 
-/// Lets the runtime ask for news, that often.
-async fn rests() {
-    for _ in 0..RESTS {
+/// Lets connects that have pending events run first.
+async fn yield_before_close() {
+    for _ in 0..CLOSE_YIELDS {
         tokio::task::yield_now().await;
     }
 }
 
-/// Has the kernel ask after a silent peer, so that a connection whose other end vanished without a word is noticed
-/// within two minutes.
+/// Enables TCP keepalive, so that a peer that vanished without FIN or RST is noticed within two minutes.
 pub fn keep_alive(tcp: &impl AsFd) -> io::Result<()> {
     let often = TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
@@ -198,7 +196,7 @@ pub fn keep_alive(tcp: &impl AsFd) -> io::Result<()> {
     SockRef::from(tcp).set_tcp_keepalive(&often)
 }
 
-/// How an error of the stream ends the connection.
+/// The end of a connection whose stream failed with this error.
 fn stream_end(error: &h2::Error) -> SpliceEnd {
     match error.is_reset() {
         true => SpliceEnd::StreamReset,

@@ -4,9 +4,9 @@
 //!             bytes
 //!            ┌─────┐
 //!            ▼     │      FIN               both directions have ended
-//!          reading ┴───────────▶ finished ──────────────────▶ (the caller stops)
+//!          reading ┴───────────▶ finished ──────────────────▶ (the caller stops polling)
 //!            │  ▲                   │
-//!    no room │  │ room              │ the socket failed
+//!  no window │  │ window            │ the socket failed
 //!            ▼  │                   ▼
 //!          blocked ───────────▶ aborting ──▶ RST_STREAM
 //! ```
@@ -23,42 +23,42 @@ use tokio::io::Interest;
 use tokio::net::tcp::ReadHalf;
 use tokio::time::timeout;
 
-use super::block::{self, MOST_READ_BYTES, READ_BYTES};
-use super::{Shared, SpliceEnd, orphan, rests, stream_end};
+use super::block::{self, MAX_READ_BYTES, READ_BYTES};
+use super::{Shared, SpliceEnd, orphan, stream_end, yield_before_close};
 use crate::coop::yield_to_ready;
 use crate::payload::Payload;
 use crate::send_scheduler::{Permit, PermitWaiter, SendScheduler};
 
-/// How long bytes that stand before a reset may take to leave. Who stalls for longer loses them, as in TCP.
+/// How long the bytes before a reset may take to be written. A peer that stalls for longer loses them, as in TCP.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 enum Step {
-    /// Bytes came, with the permit if they needed one; no bytes are the end.
+    /// Bytes were read, with the permit if they needed one; none at the end of the stream.
     Read(Bytes, Option<Permit>),
-    /// Bytes wait in the socket, but the stream has no room.
-    NoRoom,
-    /// The same, but the send scheduler has no permit left.
+    /// The socket is readable, but the stream has no window.
+    NoWindow,
+    /// The socket is readable, but the send scheduler has no permit left.
     NoPermit,
-    /// The stream was reset while there was nothing to read.
+    /// The stream was reset by the other end.
     StreamEnded(SpliceEnd),
-    /// The same, but the socket has not taken everything yet that came before.
+    /// The other end closed the connection in order, but bytes still wait for the socket.
     Orphaned,
     Failed(io::Error),
 }
 
-/// The socket's peer has closed it, and everything that it said has left. The tunnel is still to be told, by one frame for
-/// both directions.
+/// The program has closed its socket, and all its bytes were written to the tunnel. One RST_STREAM that closes both
+/// directions is still to be sent.
 pub(super) struct Closed;
 
-/// Runs until the connection has to end; an error is how it ended if it was not closed. After the socket's FIN it keeps an
-/// eye on the socket for the other direction's sake, and says so in `shared`.
+/// Runs until the connection has to end; an error is how it ended if it was not closed. After the socket's FIN it sets
+/// `shared.outbound_done` and watches the socket for errors while the other direction continues.
 pub(super) async fn run(
     mut read: ReadHalf<'_>,
     send: &mut SendStream<Payload>,
     scheduler: &SendScheduler,
     shared: &Shared,
     is_closed: impl Fn() -> bool,
-    last: impl Future<Output = ()>,
+    recheck: impl Future<Output = ()>,
     sent: &mut u64,
 ) -> Result<Closed, SpliceEnd> {
     let mut reading = Reading::new(scheduler);
@@ -76,12 +76,13 @@ pub(super) async fn run(
                 }
                 shared.close_coalescer.flush();
                 if count >= READ_BYTES {
-                    // Lets the tunnel, which is the last in a turn, write the block while it is in the processor's cache.
+                    // Lets the connection's task, which runs last in a turn, write the block while it is in the
+                    // processor's cache.
                     yield_to_ready().await;
                     yield_to_ready().await;
                 }
             }
-            Step::NoRoom => blocked(&read, send, shared).await?,
+            Step::NoWindow => wait_for_window(&read, send, shared).await?,
             Step::NoPermit => {
                 reading.permit = wait_for_permit(&mut reading.waiter, &read, send, shared).await?
             }
@@ -94,29 +95,29 @@ pub(super) async fn run(
         }
     }
     if shared.write_failed.load(Ordering::Relaxed) {
-        // The end of a socket that was reset while it was written to.
+        // The socket was reset while bytes were written to it.
         return Err(abort(send, shared, io::ErrorKind::ConnectionReset).await);
     }
-    // What begins goes before what ends.
-    rests().await;
+    // Closes are scheduled after connects.
+    yield_before_close().await;
     if !is_closed() {
         let end = Payload::tracked(Bytes::new(), &shared.flight);
         if send.send_data(end, true).is_err() {
             return Err(ended(&read, send, shared).await);
         }
         shared.outbound_done.store(true, Ordering::Relaxed);
-        let closed_at_last = async {
-            last.await;
+        let closed_at_recheck = async {
+            recheck.await;
             if !is_closed() {
                 pending().await
             }
         };
         tokio::select! {
             kind = socket_failed(&read, shared) => return Err(abort(send, shared, kind).await),
-            () = closed_at_last => {}
+            () = closed_at_recheck => {}
         }
     }
-    // A reset takes back what has not left.
+    // RST_STREAM discards bytes that are still queued.
     tokio::select! {
         biased;
         () = poll_fn(|cx| shared.flight.poll_flushed(cx)) => Ok(Closed),
@@ -124,13 +125,13 @@ pub(super) async fn run(
     }
 }
 
-/// How the socket is read.
+/// The state of reading the socket.
 struct Reading {
-    /// Bytes of the next read at most.
+    /// Maximum bytes of the next read.
     size: usize,
-    /// The read before brought much, so that the next one needs a permit.
-    has_much: bool,
-    /// The stream keeps room for the next read.
+    /// The last read filled a block, so the next one needs a permit.
+    filled_a_block: bool,
+    /// Window of the stream is reserved for the next read.
     reserved: bool,
     waiter: PermitWaiter,
     /// The permit for the next read, if it needs one and has it.
@@ -141,7 +142,7 @@ impl Reading {
     fn new(scheduler: &SendScheduler) -> Self {
         Self {
             size: READ_BYTES,
-            has_much: false,
+            filled_a_block: false,
             reserved: false,
             waiter: scheduler.waiter(),
             permit: None,
@@ -164,7 +165,7 @@ impl Reading {
         }
         let readable = read.as_ref().poll_read_ready(cx);
         if readable.is_pending() && self.reserved {
-            // Room that is kept while idle would be missing elsewhere.
+            // Window that is reserved while idle would be missing elsewhere.
             send.reserve_capacity(0);
             self.reserved = false;
         }
@@ -172,16 +173,16 @@ impl Reading {
             return Poll::Ready(Step::Failed(error));
         }
         let permit = self.permit.take();
-        if self.has_much && permit.is_none() {
+        if self.filled_a_block && permit.is_none() {
             return Poll::Ready(Step::NoPermit);
         }
         send.reserve_capacity(self.size);
         self.reserved = true;
-        let room = send.capacity();
-        if room == 0 {
-            return Poll::Ready(Step::NoRoom);
+        let window = send.capacity();
+        if window == 0 {
+            return Poll::Ready(Step::NoWindow);
         }
-        match block::poll_read(read, cx, room.min(self.size)) {
+        match block::poll_read(read, cx, window.min(self.size)) {
             Poll::Pending => {
                 send.reserve_capacity(0);
                 self.reserved = false;
@@ -194,10 +195,10 @@ impl Reading {
 
     /// Reads more at once while the socket fills every read: fewer system calls and wake-ups for the same bytes.
     fn adapt(&mut self, count: usize) {
-        self.has_much = count >= READ_BYTES;
-        let most = self.waiter.block_size().clamp(READ_BYTES, MOST_READ_BYTES);
+        self.filled_a_block = count >= READ_BYTES;
+        let most = self.waiter.block_size().clamp(READ_BYTES, MAX_READ_BYTES);
         self.size = match () {
-            () if !self.has_much => READ_BYTES,
+            () if !self.filled_a_block => READ_BYTES,
             () if count == self.size => (self.size * 2).min(most),
             () if count < self.size / 2 => (self.size / 2).clamp(READ_BYTES, most),
             () => self.size.min(most),
@@ -205,8 +206,8 @@ impl Reading {
     }
 }
 
-/// Waits for a permit of the send scheduler; none when the stream was reset. Meanwhile nothing is read, so a reset of the socket has
-/// to be watched for.
+/// Waits for a permit of the send scheduler; none if the stream was reset. The socket is not read meanwhile, so its
+/// errors are watched for.
 async fn wait_for_permit(
     waiter: &mut PermitWaiter,
     read: &ReadHalf<'_>,
@@ -223,7 +224,7 @@ async fn wait_for_permit(
     Err(abort(send, shared, kind).await)
 }
 
-/// Ready when the other end has reset the stream. While the other direction takes from the stream, it notices that.
+/// Ready when the other end has reset the stream. While the stream is open, the inbound direction notices a reset.
 fn poll_reset(
     cx: &mut Context<'_>,
     send: &mut SendStream<Payload>,
@@ -235,15 +236,15 @@ fn poll_reset(
     }
 }
 
-/// Waits for room in the stream. Meanwhile nothing is read, so a reset of the socket has to be watched for.
-async fn blocked(
+/// Waits for window of the stream. The socket is not read meanwhile, so its errors are watched for.
+async fn wait_for_window(
     read: &ReadHalf<'_>,
     send: &mut SendStream<Payload>,
     shared: &Shared,
 ) -> Result<(), SpliceEnd> {
     let failed = tokio::select! {
         biased;
-        room = poll_fn(|cx| send.poll_capacity(cx)) => match room {
+        window = poll_fn(|cx| send.poll_capacity(cx)) => match window {
             Some(Ok(_)) => return Ok(()),
             Some(Err(error)) => return Err(stream_end(&error)),
             None => None,
@@ -261,7 +262,7 @@ async fn socket_failed(read: &ReadHalf<'_>, shared: &Shared) -> io::ErrorKind {
     let error = read.ready(Interest::ERROR);
     tokio::pin!(error);
     poll_fn(|cx| {
-        // A failed write has taken the socket's error with it.
+        // A failed write has cleared the socket's error.
         if shared.write_failed.load(Ordering::Relaxed) {
             return Poll::Ready(io::ErrorKind::ConnectionReset);
         }
@@ -273,24 +274,24 @@ async fn socket_failed(read: &ReadHalf<'_>, shared: &Shared) -> io::ErrorKind {
     .await
 }
 
-/// Resets the stream after what is queued has left.
+/// Resets the stream after the queued bytes were written.
 async fn abort(send: &mut SendStream<Payload>, shared: &Shared, kind: io::ErrorKind) -> SpliceEnd {
-    // A reset that comes from the other end meanwhile drops what is queued, which flushes it, too.
+    // A reset from the other end drops the queued bytes, which ends the wait as well.
     let _ = timeout(FLUSH_TIMEOUT, poll_fn(|cx| shared.flight.poll_flushed(cx))).await;
     send.send_reset(Reason::CONNECT_ERROR);
     SpliceEnd::SocketFailed(kind)
 }
 
-/// Goes on for the other direction's sake, which ends in order when the socket has taken everything.
+/// Continues until the inbound direction has written all bytes to the socket, its reader stalls, or the socket fails.
 async fn orphaned(read: &ReadHalf<'_>, shared: &Shared) -> SpliceEnd {
     shared.outbound_done.store(true, Ordering::Relaxed);
     tokio::select! {
-        () = orphan::given_up(read.as_ref(), shared) => SpliceEnd::StreamReset,
+        () = orphan::stalled(read.as_ref(), shared) => SpliceEnd::StreamReset,
         kind = socket_failed(read, shared) => SpliceEnd::SocketFailed(kind),
     }
 }
 
-/// What comes of it that the stream takes no more.
+/// How the connection ends after the stream refused data.
 async fn ended(read: &ReadHalf<'_>, send: &mut SendStream<Payload>, shared: &Shared) -> SpliceEnd {
     match poll_fn(|cx| send.poll_reset(cx)).await {
         Ok(Reason::NO_ERROR) if !shared.inbound_done.load(Ordering::Relaxed) => orphaned(read, shared).await,
@@ -300,7 +301,7 @@ async fn ended(read: &ReadHalf<'_>, send: &mut SendStream<Payload>, shared: &Sha
 
 fn reset_end(reset: Result<Reason, h2::Error>) -> SpliceEnd {
     match reset {
-        // said in place of END_STREAM
+        // sent in place of END_STREAM
         Ok(Reason::NO_ERROR) => SpliceEnd::Finished,
         Ok(_) => SpliceEnd::StreamReset,
         Err(error) => stream_end(&error),

@@ -5,21 +5,21 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Most pieces of one write.
+/// Maximum pieces of one write.
 pub(super) const PIECES: usize = 16;
-/// Frames smaller than this are copied together while packing: each would otherwise keep alive the whole block
-/// that the tunnel was read into.
+/// Frames smaller than this are copied together while packing: each would otherwise keep the whole block allocated that
+/// the tunnel was read into.
 const SMALL_BYTES: usize = 4 * 1024;
-/// How much is copied together.
+/// Bytes that are copied together into one piece.
 const TOGETHER_BYTES: usize = 16 * 1024;
-/// A list that was longer is given back when it is empty.
+/// A list with more capacity is freed when it is empty.
 const LIST_KEPT: usize = 2 * PIECES;
 
-/// Bytes in order, as they came or, after [`Queue::pack`], with small pieces copied together.
+/// Bytes in the order of arrival; after [`Queue::pack`], with small pieces copied together.
 #[derive(Default)]
 pub(super) struct Queue {
     pieces: VecDeque<Bytes>,
-    /// Small pieces, copied together; they come after `pieces`.
+    /// Small pieces, copied together; they follow `pieces`.
     tail: BytesMut,
     packing: bool,
     len: usize,
@@ -53,7 +53,7 @@ impl Queue {
         }
     }
 
-    /// The bytes will wait: copies small pieces together, those here and those that come, until it is empty.
+    /// Copies small pieces together, queued ones and new ones, until the queue is empty. For bytes that have to wait.
     pub(super) fn pack(&mut self) {
         if self.packing {
             return;
@@ -78,7 +78,7 @@ impl Queue {
         count
     }
 
-    /// So many bytes were written.
+    /// Removes bytes that were written.
     pub(super) fn advance(&mut self, mut count: usize) {
         self.len -= count;
         while count > 0 {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_tiny_pieces_is_stored_in_few() {
+    fn many_tiny_pieces_are_packed_into_few() {
         let mut queue = Queue::default();
         queue.pack();
         for _ in 0..100_000 {
@@ -148,7 +148,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn bytes_leave_in_the_order_they_came(
+        fn bytes_leave_in_the_order_in_which_they_came(
             steps in prop::collection::vec((0..3_u8, 0..9000_usize), 1..60),
         ) {
             let (mut queue, mut expected, mut got) = (Queue::default(), Vec::new(), Vec::new());

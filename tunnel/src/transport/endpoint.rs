@@ -1,4 +1,4 @@
-//! Where a direct transport leads: `unix:PATH` or `tcp:HOST:PORT`.
+//! The address of a direct transport: `unix:PATH` or `tcp:HOST:PORT`.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -28,7 +28,7 @@ pub enum Endpoint {
 /// A text that is not an [`Endpoint`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EndpointError {
-    /// Neither `unix:` nor `tcp:` stands in front.
+    /// The text begins neither with `unix:` nor with `tcp:`.
     #[error("`{0}` is not an address of the form unix:PATH or tcp:HOST:PORT")]
     Scheme(String),
     /// `unix:` without a path.
@@ -46,7 +46,7 @@ pub enum EndpointError {
 }
 
 impl Endpoint {
-    /// Connects. A TCP stream sends small writes at once (TCP_NODELAY): the frames of many connections share it.
+    /// Connects. TCP_NODELAY is set on a TCP stream, since it carries the frames of many connections.
     pub async fn connect(&self) -> io::Result<Stream> {
         match self {
             Endpoint::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
@@ -62,7 +62,7 @@ impl Endpoint {
 impl TryFrom<&OsStr> for Endpoint {
     type Error = EndpointError;
 
-    /// Like [`Endpoint::from_str`], for paths that may be any bytes.
+    /// Like [`Endpoint::from_str`], for paths of any bytes.
     fn try_from(text: &OsStr) -> Result<Self, EndpointError> {
         match (text.to_str(), text.as_bytes().strip_prefix(b"unix:")) {
             (Some(text), _) => text.parse(),
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_form_parses_and_prints_the_same() {
+    fn endpoint_parses_and_prints_unchanged() {
         for text in [
             "unix:/run/a b.sock",
             "tcp:agent.example:7000",
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_may_be_any_bytes_and_is_named_by_them() {
+    fn unix_path_of_any_bytes_is_parsed_and_printed_escaped() {
         let parse = |text: &'static [u8]| Endpoint::try_from(OsStr::from_bytes(text));
         let odd = parse(b"unix:/run/\xff\xfe.sock").unwrap();
         assert_eq!(
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_endpoint_says_why() {
+    fn invalid_endpoint_returns_its_reason() {
         let parse = |text: &str| text.parse::<Endpoint>().unwrap_err();
         assert_eq!(
             parse("/run/agent.sock"),

@@ -16,19 +16,19 @@ use super::{Endpoint, Stream};
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// A listening endpoint. A Unix socket's file disappears with it.
+/// A listening endpoint. Dropping it removes a Unix socket's file.
 #[derive(Debug)]
 pub enum Listener {
-    /// On a Unix socket that its owner alone may connect to.
+    /// On a Unix socket that only its owner may connect to.
     Unix(UnixListener, SocketFile),
     /// On a TCP address.
     Tcp(TcpListener),
 }
 
-/// Who connected.
+/// The peer of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// A process on this machine, by its user.
+    /// A process on this machine, identified by its user.
     Local {
         /// The user's number.
         uid: u32,
@@ -40,8 +40,8 @@ pub enum Peer {
 impl Listener {
     /// Listens on the endpoint; the host of a TCP endpoint has to be an IP address here.
     ///
-    /// A Unix socket's file gets mode 0600 before it appears. A file that a process no longer listens on is
-    /// replaced; a live socket, or a file of another kind, is left alone and the call fails.
+    /// A Unix socket's file is created with mode 0600. A file on which no process listens any more is replaced; a live
+    /// socket, or a file of another kind, is kept and the call fails.
     pub fn bind(endpoint: &Endpoint) -> io::Result<Listener> {
         match endpoint {
             Endpoint::Unix(path) => {
@@ -69,7 +69,7 @@ impl Listener {
             Listener::Tcp(listener) => loop {
                 let (stream, peer) = match listener.accept().await {
                     Ok(accepted) => accepted,
-                    // It was gone before we looked.
+                    // The peer closed it before it was accepted.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
                     Err(error) => return Err(error),
                 };
@@ -80,7 +80,7 @@ impl Listener {
         }
     }
 
-    /// The endpoint as it became: a TCP port of 0 is the one the system chose.
+    /// The bound endpoint: a TCP port of 0 is replaced by the port that the kernel chose.
     pub fn endpoint(&self) -> io::Result<Endpoint> {
         match self {
             Listener::Unix(_, file) => Ok(Endpoint::Unix(file.path.clone())),
@@ -104,7 +104,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// The file of a Unix socket, removed on drop as long as it is still the one that was made.
+/// The file of a Unix socket, removed on drop if it is still the one that was created.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
@@ -117,7 +117,7 @@ impl Drop for SocketFile {
         let ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|found| found.dev() == self.device && found.ino() == self.inode);
         if ours {
-            // It may be gone between the two calls, which is as good.
+            // It may be removed between the two calls, which is fine.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -136,8 +136,8 @@ fn bind_unix(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let address = SockAddr::unix(path)?;
     remove_if_stale(path, &address)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // The mode of an unbound socket becomes the mode of its file, so the file is never open to others, not even
-    // for the moment between bind and a chmod.
+    // The mode of an unbound socket becomes the mode of its file, so the file is never accessible to others, not even
+    // between bind and a chmod.
     let file = File::from(OwnedFd::from(socket));
     file.set_permissions(Permissions::from_mode(0o600))?;
     let socket = Socket::from(OwnedFd::from(file));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_kinds_of_endpoint_carry_bytes() {
+    async fn unix_and_tcp_endpoints_carry_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let unix = Endpoint::Unix(folder.path().join("agent.sock"));
         let tcp = "tcp:127.0.0.1:0".parse().unwrap();
@@ -199,7 +199,7 @@ mod tests {
             let mut stream = endpoint.connect().await.unwrap();
             assert!(
                 stream.is_write_vectored(),
-                "vectored writes do not pass through the box"
+                "the box does not pass on vectored writes"
             );
             stream.write_all(b"ping").await.unwrap();
             let mut answer = [0; 4];
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_unix_socket_is_private_and_disappears_with_its_listener() {
+    async fn unix_socket_has_mode_0600_and_is_removed_with_its_listener() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");
         let listener = Listener::bind(&Endpoint::Unix(path.clone())).unwrap();
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+    async fn stale_socket_file_is_replaced_and_a_live_one_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_not_a_socket_is_left_alone() {
+    async fn file_that_is_not_a_socket_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.txt");
         fs::write(&path, "keep").unwrap();
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_made_by_another_in_the_meantime_stays() {
+    async fn dropped_listener_keeps_the_socket_file_of_another() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.sock");
         let listener = Listener::bind(&Endpoint::Unix(path.clone())).unwrap();

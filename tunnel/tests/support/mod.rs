@@ -20,18 +20,18 @@ use tokio::task::{AbortHandle, JoinHandle};
 /// Longest wait for anything in these tests.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Does not wait longer than the deadline.
+/// Waits for the future, up to the deadline.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(DEADLINE, what)
         .await
-        .expect("it did not happen in time")
+        .expect("not within the deadline")
 }
 
 pub(crate) fn secret(byte: u8) -> Secret {
     Secret::try_from([byte; 32].as_slice()).unwrap()
 }
 
-/// A tunnel whose agent dials what it is asked for, and tells how connections went.
+/// A tunnel whose agent dials the requested targets and reports the outcomes of connections.
 pub(crate) struct World {
     pub(crate) tunnel: Tunnel,
     pub(crate) driver: JoinHandle<CloseReason>,
@@ -40,14 +40,14 @@ pub(crate) struct World {
     buffers: Buffers,
 }
 
-/// What the kernel holds of each connection.
+/// The sizes of the sockets' buffers.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Buffers {
-    /// What it sees fit, which changes with how fast a socket is read.
+    /// The kernel's own, which it adapts to how fast a socket is read.
     Grown,
     /// The same for all.
     Fixed,
-    /// Little, so that what is taken is ours.
+    /// Small, so that most accepted bytes are in the tunnel's buffers.
     Small,
 }
 
@@ -65,14 +65,14 @@ impl World {
         World::secured(ours, theirs, Security::Proof).await
     }
 
-    /// One whose relay proves itself in this way.
+    /// A tunnel with this authentication.
     pub(crate) async fn secured(ours: Stream, theirs: Stream, security: Security) -> World {
         World::made_of(ours, theirs, security, Buffers::Grown).await
     }
 
     async fn made_of(ours: Stream, theirs: Stream, security: Security, buffers: Buffers) -> World {
-        let (tell, outcomes) = unbounded_channel();
-        let agent = tokio::spawn(agent(theirs, tell, buffers)).abort_handle();
+        let (report, outcomes) = unbounded_channel();
+        let agent = tokio::spawn(agent(theirs, report, buffers)).abort_handle();
         let identity = RelayIdentity::from_secret(&secret(1)).unwrap();
         let (tunnel, driver) = soon(Tunnel::open(ours, &identity, security)).await.unwrap();
         World {
@@ -84,15 +84,15 @@ impl World {
         }
     }
 
-    /// A connection through the tunnel: the program's socket, the service's, and how the relay's splice goes.
+    /// A connection through the tunnel: the program's socket, the service's, and the relay's splice.
     pub(crate) async fn connection(&self) -> (TcpStream, TcpStream, JoinHandle<SpliceOutcome>) {
-        self.connection_whose_fin(false).await
+        self.connection_with(Fin::HalfClose).await
     }
 
-    /// The same, where the program's FIN means that it has closed its socket, or not.
-    pub(crate) async fn connection_whose_fin(
+    /// The same with this meaning of the program's FIN.
+    pub(crate) async fn connection_with(
         &self,
-        closes: bool,
+        fin: Fin,
     ) -> (TcpStream, TcpStream, JoinHandle<SpliceOutcome>) {
         let service = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let stream = soon(self.tunnel.connect(&service.local_addr().unwrap().to_string()))
@@ -100,7 +100,7 @@ impl World {
             .unwrap();
         let (program, relay) = pair().await;
         self.buffers.apply(&relay);
-        let relay = tokio::spawn(splice(relay, stream, move || closes));
+        let relay = tokio::spawn(splice(relay, stream, move || fin == Fin::Close));
         let (service, _) = soon(service.accept()).await.unwrap();
         for end in [&program, &service] {
             self.buffers.apply(end);
@@ -108,15 +108,24 @@ impl World {
         (program, service, relay)
     }
 
-    /// How the next connection went at the agent.
-    pub(crate) async fn at_the_agent(&mut self) -> SpliceOutcome {
+    /// The outcome of the next connection that ends at the agent.
+    pub(crate) async fn agent_outcome(&mut self) -> SpliceOutcome {
         soon(self.outcomes.recv()).await.unwrap()
     }
 
-    /// The same, however long it takes.
-    pub(crate) async fn at_the_agent_at_last(&mut self) -> SpliceOutcome {
+    /// The same without a deadline.
+    pub(crate) async fn agent_outcome_without_deadline(&mut self) -> SpliceOutcome {
         self.outcomes.recv().await.unwrap()
     }
+}
+
+/// What the program's FIN means.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Fin {
+    /// The program has closed its socket.
+    Close,
+    /// The program may still read.
+    HalfClose,
 }
 
 impl Buffers {
@@ -132,7 +141,7 @@ impl Buffers {
     }
 }
 
-async fn agent(stream: Stream, tell: UnboundedSender<SpliceOutcome>, buffers: Buffers) {
+async fn agent(stream: Stream, report: UnboundedSender<SpliceOutcome>, buffers: Buffers) {
     let identity = AgentIdentity::from_secret(&secret(1)).unwrap();
     let (stream, _) = link::accept(stream, &identity, Security::Proof).await.unwrap();
     let mut server = Server::start(stream).await.unwrap();
@@ -141,7 +150,7 @@ async fn agent(stream: Stream, tell: UnboundedSender<SpliceOutcome>, buffers: Bu
         tokio::select! {
             incoming = server.next() => match incoming {
                 Ok(Incoming::Connect(request)) => {
-                    connections.spawn(serve(request, tell.clone(), buffers));
+                    connections.spawn(serve(request, report.clone(), buffers));
                 }
                 Ok(other) => drop(other),
                 Err(_) => break,
@@ -153,13 +162,13 @@ async fn agent(stream: Stream, tell: UnboundedSender<SpliceOutcome>, buffers: Bu
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve(request: ConnectRequest, tell: UnboundedSender<SpliceOutcome>, buffers: Buffers) {
+async fn serve(request: ConnectRequest, report: UnboundedSender<SpliceOutcome>, buffers: Buffers) {
     match TcpStream::connect(request.authority()).await {
         Ok(tcp) => {
             tcp.set_nodelay(true).unwrap();
             buffers.apply(&tcp);
             if let Some(stream) = request.accept() {
-                let _ = tell.send(splice(tcp, stream, || false).await);
+                let _ = report.send(splice(tcp, stream, || false).await);
             }
         }
         Err(error) => request.refuse(&DialError::from(&error)),
@@ -178,13 +187,13 @@ pub(crate) async fn pair() -> (TcpStream, TcpStream) {
 }
 
 /// Makes the next close of the socket a reset.
-pub(crate) fn will_reset(socket: &TcpStream) {
+pub(crate) fn reset_on_close(socket: &TcpStream) {
     socket2::SockRef::from(socket)
         .set_linger(Some(Duration::ZERO))
         .unwrap();
 }
 
-/// Writes until nothing more is taken, and returns how much was.
+/// Writes until no more bytes are accepted, and returns how many were.
 pub(crate) async fn fill(socket: &mut TcpStream) -> u64 {
     let (block, mut written) = (vec![b'x'; 64 * 1024], 0);
     while let Ok(count) = tokio::time::timeout(Duration::from_millis(300), socket.write(&block)).await {
@@ -193,7 +202,7 @@ pub(crate) async fn fill(socket: &mut TcpStream) -> u64 {
     written
 }
 
-/// Writes to all of them at once until none takes more; gives how much all did.
+/// Writes to all sockets at once until none accepts more; returns how many bytes all did.
 pub(crate) async fn fill_all(sockets: impl IntoIterator<Item = TcpStream>) -> (Vec<TcpStream>, u64) {
     let filling = sockets.into_iter().map(|mut socket| {
         tokio::spawn(async move {
@@ -210,7 +219,7 @@ pub(crate) async fn fill_all(sockets: impl IntoIterator<Item = TcpStream>) -> (V
     (filled, all)
 }
 
-/// Reads to the end; with an error comes what had been read.
+/// Reads to the end; an error comes with the bytes that were read before it.
 pub(crate) async fn read_all(socket: &mut TcpStream) -> Result<Vec<u8>, (Vec<u8>, ErrorKind)> {
     let mut bytes = Vec::new();
     match soon(socket.read_to_end(&mut bytes)).await {
@@ -219,15 +228,15 @@ pub(crate) async fn read_all(socket: &mut TcpStream) -> Result<Vec<u8>, (Vec<u8>
     }
 }
 
-/// A transport whose way to the agent can be closed: what is sent there is not taken any more.
+/// A transport whose direction to the agent can be blocked by the gate.
 pub(crate) fn with_gate() -> (DuplexStream, DuplexStream, watch::Sender<bool>) {
-    const HELD: usize = 64 * 1024;
-    let ((ours, from_ours), (to_theirs, theirs)) = (duplex(HELD), duplex(HELD));
+    const BUFFER: usize = 64 * 1024;
+    let ((ours, from_ours), (to_theirs, theirs)) = (duplex(BUFFER), duplex(BUFFER));
     let (gate, mut is_open) = watch::channel(true);
     let ((mut from, mut back), (mut answers, mut to)) = (split(from_ours), split(to_theirs));
     tokio::spawn(async move { tokio::io::copy(&mut answers, &mut back).await });
     tokio::spawn(async move {
-        let mut block = vec![0; HELD];
+        let mut block = vec![0; BUFFER];
         loop {
             is_open.wait_for(|open| *open).await.unwrap();
             let count = from.read(&mut block).await.unwrap();

@@ -1,4 +1,4 @@
-//! One question to one name server of this machine.
+//! Asks one name server of this machine one question.
 
 use kinject_dns::message::{self, Outgoing, Query};
 use std::io;
@@ -12,10 +12,10 @@ use tokio::time::timeout;
 /// The longest datagram.
 const MAX_DATAGRAM: usize = 65_535;
 
-/// When a question is asked once more, since datagrams get lost.
+/// When a question is sent again, since datagrams get lost.
 pub(super) const REPEAT: Duration = Duration::from_millis(400);
 
-/// Asks it over UDP, and over TCP where the answer was cut.
+/// Asks the server over UDP, and over TCP if the answer was truncated.
 pub(super) async fn ask(server: SocketAddr, query: &Query<'_>) -> io::Result<Vec<u8>> {
     let question = query.outgoing(random_id()?);
     let mut answer = over_udp(server, &question).await?;
@@ -26,7 +26,7 @@ pub(super) async fn ask(server: SocketAddr, query: &Query<'_>) -> io::Result<Vec
     Ok(answer)
 }
 
-/// What does not answer this question is passed over: anybody may send to the port.
+/// Datagrams that do not answer this question are skipped: any host may send to the port.
 async fn over_udp(server: SocketAddr, question: &Outgoing<'_>) -> io::Result<Vec<u8>> {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -56,7 +56,7 @@ async fn over_udp(server: SocketAddr, question: &Outgoing<'_>) -> io::Result<Vec
 async fn over_tcp(server: SocketAddr, question: &Outgoing<'_>) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(server).await?;
     let length = u16::try_from(question.bytes().len()).map_err(io::Error::other)?;
-    // in one segment: some servers read no further than the length
+    // in one segment: some servers read only the first one
     stream
         .write_all(&[&length.to_be_bytes(), question.bytes()].concat())
         .await?;
@@ -69,16 +69,16 @@ async fn over_tcp(server: SocketAddr, question: &Outgoing<'_>) -> io::Result<Vec
     }
 }
 
-/// Whether an error comes from the machine that the server should be on (a port that nobody has, a connection that was reset), and
-/// not from this machine or a router, which have no way there.
-pub(super) fn is_of_it(error: &io::Error) -> bool {
+/// Whether an error comes from the server's machine (a closed port, a connection that was reset), and not from this
+/// machine or a router, to which the server is unreachable.
+pub(super) fn is_from_server(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset | io::ErrorKind::UnexpectedEof
     )
 }
 
-/// An identifier that nobody can guess, as the source port.
+/// A random identifier; the source port is random as well.
 fn random_id() -> io::Result<u16> {
     let mut id = [0; 2];
     rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
@@ -89,9 +89,9 @@ fn random_id() -> io::Result<u16> {
 mod tests {
     use super::*;
 
-    /// The kernel says so at once, or after it has looked for a machine that is not there.
+    /// The kernel returns such errors at once, or after it has tried to resolve the next hop's address.
     #[test]
-    fn an_error_on_the_way_to_a_server_is_no_word_of_it() {
+    fn routing_errors_are_not_attributed_to_the_server() {
         for (error, expected) in [
             (libc::ECONNREFUSED, true),
             (libc::ECONNRESET, true),
@@ -103,7 +103,7 @@ mod tests {
             (libc::EMFILE, false),
         ] {
             let error = io::Error::from_raw_os_error(error);
-            assert_eq!(is_of_it(&error), expected, "{error}");
+            assert_eq!(is_from_server(&error), expected, "{error}");
         }
     }
 }

@@ -1,18 +1,18 @@
-//! Whether an address is one of this machine's own, at this very moment.
+//! Whether an address is currently one of this machine's own.
 //!
-//! Interfaces come and go while a session runs (a VPN, another network), so nothing is remembered: the kernel is asked, which
-//! takes it some microseconds, in the relay's own network. It is asked by what costs no lock: netlink(7) waits for whoever
-//! changes an interface.
+//! Interfaces change while a session runs (a VPN, another network), so nothing is cached: the kernel is asked each
+//! time, which takes some microseconds, in the relay's network namespace. bind(2) and connect(2) are used because
+//! netlink(7) waits for the lock that is held while an interface changes.
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::OwnedFd;
 
-/// Any port will do: nothing is sent.
+/// An arbitrary port: nothing is sent.
 const PORT: u16 = 9;
 
-/// Whether packets to this address stay on this machine, because one of its interfaces has it. Where the kernel does not
-/// say, it is none.
+/// Whether packets to this address stay on this machine, because one of its interfaces has it. False if the kernel
+/// returns an error.
 pub(super) fn is_of_this_machine(address: SocketAddr) -> bool {
     match address {
         SocketAddr::V4(v4) => may_be_source(v4),
@@ -20,8 +20,8 @@ pub(super) fn is_of_this_machine(address: SocketAddr) -> bool {
     }
 }
 
-/// For IPv4: a socket that is bound to the address can speak with it. Bound alone could be one to a foreign address, too
-/// (ip(7), `ip_nonlocal_bind`), or to the broadcast address of an interface.
+/// For IPv4: a socket that is bound to the address can connect to it. bind(2) alone also succeeds for a foreign address
+/// (ip(7), `ip_nonlocal_bind`), or for the broadcast address of an interface.
 fn may_be_source(address: SocketAddrV4) -> bool {
     let is_bound = |socket: &OwnedFd| rustix::net::bind(socket, &SocketAddrV4::new(*address.ip(), 0));
     let target = SocketAddrV4::new(*address.ip(), PORT);
@@ -30,7 +30,7 @@ fn may_be_source(address: SocketAddrV4) -> bool {
             .is_ok_and(|socket| is_bound(&socket).is_ok() && rustix::net::connect(&socket, &target).is_ok())
 }
 
-/// For IPv6: the kernel prefers as source for an address the same one (RFC 6724, 5, rule 1), which it has to have for that.
+/// For IPv6: the kernel selects an address of its own as the source towards itself (RFC 6724, 5, rule 1).
 fn is_its_own_source(address: SocketAddrV6) -> bool {
     let target = SocketAddrV6::new(*address.ip(), PORT, 0, address.scope_id());
     let source = |socket: OwnedFd| {
@@ -53,12 +53,12 @@ fn datagrams(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
 mod tests {
     use super::*;
 
-    fn is_here(ip: &str) -> bool {
+    fn is_local(ip: &str) -> bool {
         is_of_this_machine(SocketAddr::new(ip.parse().unwrap(), 0))
     }
 
     #[test]
-    fn what_no_interface_has_is_not_of_this_machine() {
+    fn address_of_no_interface_is_not_of_this_machine() {
         for ip in [
             "203.0.113.7",
             "224.0.0.1",
@@ -67,16 +67,16 @@ mod tests {
             "ff02::1",
             "fe80::1",
         ] {
-            assert!(!is_here(ip), "{ip}");
+            assert!(!is_local(ip), "{ip}");
         }
     }
 
     #[test]
-    fn every_address_that_an_interface_has_is_of_this_machine() {
+    fn interface_addresses_are_of_this_machine() {
         for ip in ["127.0.0.1", "::1"] {
-            assert!(is_here(ip), "{ip}");
+            assert!(is_local(ip), "{ip}");
         }
-        // the addresses from which this machine would speak with others, if it has a way to any
+        // the source addresses of this machine towards others, if it has routes
         for (own, other) in [("0.0.0.0:0", "203.0.113.7:9"), ("[::]:0", "[2001:db8::7]:9")] {
             let socket = std::net::UdpSocket::bind(own).unwrap();
             if socket.connect(other).is_ok() {

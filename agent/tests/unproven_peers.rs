@@ -1,4 +1,4 @@
-//! Strangers who reach an agent and prove nothing: a relay gets in all the same, at once.
+//! Unauthenticated connections at an agent's listeners do not keep a relay out.
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
@@ -15,13 +15,13 @@ use tokio::time::{Instant, timeout};
 
 const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: kinject\r\n\r\n";
 
-/// The beginning of a record in which a TLS handshake begins.
+/// The beginning of a TLS record with a ClientHello.
 const HALF_A_RECORD: &[u8] = b"\x16\x03\x01\x02\x00\x01";
 
-/// More than there are places.
-const STRANGERS: usize = 600;
+/// More connections than slots.
+const CONNECTIONS: usize = 600;
 
-/// A relay's patience in these tests: it takes some milliseconds where the machine has nothing else to do.
+/// How long a relay may take in these tests: some milliseconds on an idle machine.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,7 +39,7 @@ const ENDPOINT_KINDS: [EndpointKind; 4] = [
     EndpointKind::Proxy,
 ];
 
-/// An agent that listens in every way.
+/// An agent with a listener of every kind.
 struct Everywhere {
     agent: Agent,
     endpoints: [Endpoint; 4],
@@ -75,7 +75,7 @@ impl Everywhere {
         }
     }
 
-    /// Memory that the agent uses.
+    /// The agent's resident memory.
     fn resident_mib(&self) -> u64 {
         let status = format!("/proc/{}/status", self.agent.process.id());
         let status = std::fs::read_to_string(status).unwrap();
@@ -84,12 +84,12 @@ impl Everywhere {
         kib.parse::<u64>().unwrap() / 1024
     }
 
-    async fn connect(&self, way: EndpointKind) -> Stream {
-        let endpoint = &self.endpoints[way as usize];
+    async fn connect(&self, kind: EndpointKind) -> Stream {
+        let endpoint = &self.endpoints[kind as usize];
         soon(async {
             loop {
                 match endpoint.connect().await {
-                    // the agent's queue is full, for which a Unix socket that does not block makes nobody wait (connect(2))
+                    // the agent's backlog is full, for which a non-blocking Unix socket does not wait (connect(2))
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
                         tokio::task::yield_now().await
                     }
@@ -100,32 +100,32 @@ impl Everywhere {
         .await
     }
 
-    /// A stranger who gets as far as one can without a key, and stops.
-    async fn half_way(&self, way: EndpointKind) -> Stream {
-        let mut stream = self.connect(way).await;
-        if way == EndpointKind::Proxy {
+    /// A connection that gets as far as possible without a key, and stops.
+    async fn half_open(&self, kind: EndpointKind) -> Stream {
+        let mut stream = self.connect(kind).await;
+        if kind == EndpointKind::Proxy {
             upgrade(&mut stream).await.unwrap();
         }
         stream.write_all(HALF_A_RECORD).await.unwrap();
         stream
     }
 
-    /// A relay's way in, as far as an answer of the agent.
-    async fn open(&self, way: EndpointKind) -> Result<(), Displaced> {
-        let stream = self.connect(way).await;
-        self.open_on(way, stream).await
+    /// Opens a tunnel as a relay does, up to an answer of the agent.
+    async fn open(&self, kind: EndpointKind) -> Result<(), Evicted> {
+        let stream = self.connect(kind).await;
+        self.open_on(kind, stream).await
     }
 
-    async fn open_on(&self, way: EndpointKind, mut stream: Stream) -> Result<(), Displaced> {
-        if way == EndpointKind::Proxy {
+    async fn open_on(&self, kind: EndpointKind, mut stream: Stream) -> Result<(), Evicted> {
+        if kind == EndpointKind::Proxy {
             upgrade(&mut stream).await?;
         }
-        let security = match way {
+        let security = match kind {
             EndpointKind::Unix => Security::Proof,
             EndpointKind::Tcp | EndpointKind::PortForward | EndpointKind::Proxy => Security::Tls,
         };
         let (mut stream, hello) = link::open(stream, &self.relay, security).await?;
-        if way == EndpointKind::PortForward {
+        if kind == EndpointKind::PortForward {
             stream = lanes::begin(stream).await?.0;
         }
         let (tunnel, driver) = Tunnel::over(stream, hello).await?;
@@ -137,18 +137,18 @@ impl Everywhere {
     }
 }
 
-/// The agent closed the connection before it knew the relay.
+/// The agent closed the connection before the relay was authenticated.
 #[derive(Debug)]
-struct Displaced;
+struct Evicted;
 
-impl<E: std::error::Error> From<E> for Displaced {
+impl<E: std::error::Error> From<E> for Evicted {
     fn from(error: E) -> Self {
         eprintln!("the relay's connection ended: {error}");
-        Displaced
+        Evicted
     }
 }
 
-async fn upgrade(stream: &mut Stream) -> Result<(), Displaced> {
+async fn upgrade(stream: &mut Stream) -> Result<(), Evicted> {
     stream.write_all(UPGRADE).await?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
@@ -157,52 +157,52 @@ async fn upgrade(stream: &mut Stream) -> Result<(), Displaced> {
     Ok(())
 }
 
-async fn at_once<T>(way: EndpointKind, what: impl Future<Output = T>) -> T {
-    let entered = timeout(AT_ONCE, what).await;
-    entered.unwrap_or_else(|_| panic!("{way:?}: the relay was kept out"))
+async fn at_once<T>(kind: EndpointKind, opening: impl Future<Output = T>) -> T {
+    let entered = timeout(AT_ONCE, opening).await;
+    entered.unwrap_or_else(|_| panic!("{kind:?}: the relay was kept out"))
 }
 
 #[tokio::test]
-async fn hundreds_of_idle_strangers_at_every_listener_do_not_keep_a_relay_out() {
+async fn relay_gets_in_while_idle_connections_fill_every_listener() {
     let everywhere = Everywhere::start();
-    let mut strangers = Vec::new();
-    for way in ENDPOINT_KINDS {
-        for _ in 0..STRANGERS {
-            strangers.push(everywhere.connect(way).await);
+    let mut connections = Vec::new();
+    for kind in ENDPOINT_KINDS {
+        for _ in 0..CONNECTIONS {
+            connections.push(everywhere.connect(kind).await);
         }
     }
-    for way in ENDPOINT_KINDS {
-        at_once(way, everywhere.open(way)).await.unwrap();
+    for kind in ENDPOINT_KINDS {
+        at_once(kind, everywhere.open(kind)).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn strangers_who_stop_half_way_do_not_keep_a_relay_out() {
+async fn relay_gets_in_while_unfinished_handshakes_fill_every_listener() {
     let everywhere = Everywhere::start();
-    let mut strangers = Vec::new();
-    for way in ENDPOINT_KINDS {
-        for _ in 0..STRANGERS {
-            strangers.push(everywhere.half_way(way).await);
+    let mut connections = Vec::new();
+    for kind in ENDPOINT_KINDS {
+        for _ in 0..CONNECTIONS {
+            connections.push(everywhere.half_open(kind).await);
         }
-        at_once(way, everywhere.open(way)).await.unwrap();
+        at_once(kind, everywhere.open(kind)).await.unwrap();
     }
-    // every place of every listener is taken
+    // every slot of every listener is in use
     let resident = everywhere.resident_mib();
     assert!(resident < 64, "{resident} MiB");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_that_goes_on_does_not_keep_a_relay_out() {
+async fn relay_gets_in_during_a_continuous_connection_flood() {
     let everywhere = Everywhere::start();
-    for way in ENDPOINT_KINDS {
-        let endpoint = everywhere.endpoints[way as usize].clone();
+    for kind in ENDPOINT_KINDS {
+        let endpoint = everywhere.endpoints[kind as usize].clone();
         let flood = tokio::spawn(async move {
-            let mut strangers = VecDeque::new();
+            let mut connections = VecDeque::new();
             loop {
-                // the agent's queue may be full for a moment
-                strangers.extend(endpoint.connect().await.ok());
-                if strangers.len() > STRANGERS {
-                    strangers.pop_front();
+                // the agent's backlog may be full for a moment
+                connections.extend(endpoint.connect().await.ok());
+                if connections.len() > CONNECTIONS {
+                    connections.pop_front();
                 }
                 tokio::task::yield_now().await;
             }
@@ -211,49 +211,49 @@ async fn a_flood_that_goes_on_does_not_keep_a_relay_out() {
             .agent
             .line("too many connections have not proven themselves");
         for _ in 0..3 {
-            // it tries again where the machine was too busy for it, as the relay does
-            at_once(way, async { while everywhere.open(way).await.is_err() {} }).await;
+            // retries on a busy machine, as the relay does
+            at_once(kind, async { while everywhere.open(kind).await.is_err() {} }).await;
         }
         flood.abort();
     }
 }
 
 #[tokio::test]
-async fn strangers_at_one_listener_displace_nobody_at_another() {
+async fn flood_at_one_listener_evicts_no_connection_of_another() {
     let everywhere = Everywhere::start();
-    for way in ENDPOINT_KINDS {
-        // it has not said a word when the flood begins elsewhere
-        let waiting = everywhere.connect(way).await;
-        let other = ENDPOINT_KINDS[(way as usize + 1) % ENDPOINT_KINDS.len()];
-        let mut strangers = Vec::new();
-        for _ in 0..STRANGERS {
-            strangers.push(everywhere.connect(other).await);
+    for kind in ENDPOINT_KINDS {
+        // it has not sent a byte when the flood begins at the other listener
+        let waiting = everywhere.connect(kind).await;
+        let other = ENDPOINT_KINDS[(kind as usize + 1) % ENDPOINT_KINDS.len()];
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS {
+            connections.push(everywhere.connect(other).await);
         }
-        // the agent has seen all of them
+        // the agent has accepted all of them
         everywhere.open(other).await.unwrap();
-        everywhere.open_on(way, waiting).await.unwrap();
+        everywhere.open_on(kind, waiting).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn the_oldest_stranger_gives_way_to_a_newcomer() {
+async fn new_connection_evicts_the_oldest_unproven_one() {
     let everywhere = Everywhere::start();
-    let mut strangers = VecDeque::new();
-    for _ in 0..STRANGERS {
-        strangers.push_back(everywhere.connect(EndpointKind::Tcp).await);
+    let mut connections = VecDeque::new();
+    for _ in 0..CONNECTIONS {
+        connections.push_back(everywhere.connect(EndpointKind::Tcp).await);
     }
     everywhere.open(EndpointKind::Tcp).await.unwrap();
     let start = Instant::now();
-    let mut oldest = strangers.pop_front().unwrap();
+    let mut oldest = connections.pop_front().unwrap();
     assert_eq!(soon(oldest.read(&mut [0; 1])).await.unwrap_or(0), 0);
     assert!(
         start.elapsed() < Duration::from_secs(4),
-        "it was closed for its silence"
+        "it was closed by its timeout"
     );
 }
 
 #[tokio::test]
-async fn a_flood_is_one_line_in_the_log_and_refusals_are_few() {
+async fn connection_flood_is_logged_once_and_refusals_are_limited() {
     let everywhere = Everywhere::start();
     for _ in 0..300 {
         let mut stream = everywhere.connect(EndpointKind::Tcp).await;
@@ -263,13 +263,13 @@ async fn a_flood_is_one_line_in_the_log_and_refusals_are_few() {
             .unwrap();
         let _closed = soon(stream.read(&mut [0; 1])).await;
     }
-    let mut strangers = Vec::new();
-    for _ in 0..3 * STRANGERS {
-        strangers.push(everywhere.connect(EndpointKind::Tcp).await);
+    let mut connections = Vec::new();
+    for _ in 0..3 * CONNECTIONS {
+        connections.push(everywhere.connect(EndpointKind::Tcp).await);
     }
     everywhere.open(EndpointKind::Unix).await.unwrap();
     let lines = everywhere.agent.lines_until("tunnel open");
-    let count = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
+    let count = |text: &str| lines.iter().filter(|line| line.contains(text)).count();
     assert_eq!(count("too many connections"), 1, "{lines:#?}");
     assert_eq!(count("refused"), 20, "{lines:#?}");
     assert_eq!(count("more like this is not logged"), 1, "{lines:#?}");

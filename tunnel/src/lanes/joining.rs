@@ -1,4 +1,4 @@
-//! How the lanes of a stream find each other.
+//! How a second lane joins the stream that it belongs to.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,42 +13,42 @@ use super::{Lanes, SHORT};
 use crate::hello::fill_random;
 use crate::transport::Stream;
 
-/// Names a stream among those of an agent; who can name one may join it.
-type Number = [u8; 16];
+/// Identifies a stream among those of an agent; a transport that sends it may join the stream.
+type StreamId = [u8; 16];
 
-const NEW: u8 = 0;
-const JOINS: u8 = 1;
+const NEW_STREAM: u8 = 0;
+const SECOND_LANE: u8 = 1;
 /// Kind and number.
 const OPENING_BYTES: usize = 17;
 
-/// The relay's way to add the second lane to a stream.
+/// The relay's handle to add the second lane to a stream.
 pub struct SecondLane {
-    number: Number,
-    place: oneshot::Sender<Stream>,
+    id: StreamId,
+    lane: oneshot::Sender<Stream>,
 }
 
-/// Begins a stream at the relay's end, on a transport whose ends have proven themselves.
+/// Opens a stream at the relay's end, on a transport whose ends are authenticated.
 pub async fn begin(mut stream: Stream) -> io::Result<(Stream, SecondLane)> {
-    let mut number = Number::default();
-    fill_random(&mut number);
-    open(&mut stream, NEW, &number).await?;
-    let (place, joining) = oneshot::channel();
+    let mut id = StreamId::default();
+    fill_random(&mut id);
+    open(&mut stream, NEW_STREAM, &id).await?;
+    let (lane, joining) = oneshot::channel();
     let lanes = Lanes::new(stream, SHORT, joining);
-    Ok((Box::new(lanes), SecondLane { number, place }))
+    Ok((Box::new(lanes), SecondLane { id, lane }))
 }
 
 impl SecondLane {
-    /// Adds a transport, whose ends have proven themselves. A stream that has ended meanwhile takes none.
+    /// Adds a transport whose ends are authenticated. Fails if the stream has ended meanwhile.
     pub async fn join(self, mut stream: Stream) -> io::Result<()> {
-        open(&mut stream, JOINS, &self.number).await?;
-        self.place
+        open(&mut stream, SECOND_LANE, &self.id).await?;
+        self.lane
             .send(stream)
             .map_err(|_| io::ErrorKind::ConnectionAborted.into())
     }
 
     /// Waits until the stream has ended.
     pub async fn stream_ended(&mut self) {
-        self.place.closed().await;
+        self.lane.closed().await;
     }
 }
 
@@ -58,35 +58,35 @@ impl fmt::Debug for SecondLane {
     }
 }
 
-async fn open(stream: &mut Stream, kind: u8, number: &Number) -> io::Result<()> {
+async fn open(stream: &mut Stream, kind: u8, id: &StreamId) -> io::Result<()> {
     let mut opening = [kind; OPENING_BYTES];
-    opening[1..].copy_from_slice(number);
+    opening[1..].copy_from_slice(id);
     stream.write_all(&opening).await?;
     stream.flush().await
 }
 
 /// The streams of an agent that a second lane may join.
 #[derive(Clone, Default)]
-pub struct Meetings(Arc<Mutex<HashMap<Number, oneshot::Sender<Stream>>>>);
+pub struct JoinableStreams(Arc<Mutex<HashMap<StreamId, oneshot::Sender<Stream>>>>);
 
-impl Meetings {
-    /// Hears what a transport is for, whose ends have proven themselves: gives a new stream, or nothing if it has joined
-    /// one.
+impl JoinableStreams {
+    /// Reads the opening of a transport whose ends are authenticated. Returns a new stream, or none if the transport
+    /// has joined one.
     pub async fn accept(&self, mut stream: Stream) -> io::Result<Option<Stream>> {
         let mut opening = [0; OPENING_BYTES];
         stream.read_exact(&mut opening).await?;
-        let [kind, number @ ..] = opening;
+        let [kind, id @ ..] = opening;
         match kind {
-            NEW => {
-                let (place, joining) = oneshot::channel();
-                let mut waiting = self.0.lock();
-                waiting.retain(|_, place| !place.is_closed());
-                waiting.insert(number, place);
+            NEW_STREAM => {
+                let (lane, joining) = oneshot::channel();
+                let mut joinable = self.0.lock();
+                joinable.retain(|_, lane| !lane.is_closed());
+                joinable.insert(id, lane);
                 Ok(Some(Box::new(Lanes::new(stream, usize::MAX, joining))))
             }
-            JOINS => {
-                let place = self.0.lock().remove(&number);
-                let joined = place.and_then(|place| place.send(stream).ok());
+            SECOND_LANE => {
+                let lane = self.0.lock().remove(&id);
+                let joined = lane.and_then(|lane| lane.send(stream).ok());
                 joined.map(|()| None).ok_or_else(|| {
                     io::Error::new(
                         io::ErrorKind::NotFound,
@@ -102,8 +102,8 @@ impl Meetings {
     }
 }
 
-impl fmt::Debug for Meetings {
+impl fmt::Debug for JoinableStreams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Meetings")
+        f.write_str("JoinableStreams")
     }
 }
