@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_tells_how_many_were_lost() {
+    fn udp_counter_reports_lost_datagrams() {
         let counter = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = counter.local_addr().unwrap();
         thread::spawn(move || count_all(&counter));

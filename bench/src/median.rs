@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_slow_turn_does_not_move_the_median() {
+    fn median_ignores_a_single_outlier() {
         let mut turns = vec![Duration::from_micros(10); 98];
         turns.extend([Duration::from_secs(1); 2]);
         let spread = microseconds(turns).unwrap();
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn an_even_number_of_values_has_a_middle_too() {
+    fn median_of_an_even_count_is_the_mean_of_the_middle_two() {
         assert_eq!(of(vec![4.0, 1.0, 3.0, 2.0]), 2.5);
         assert_eq!(of(vec![9.0, 1.0, 2.0]), 2.0);
         assert_eq!(of(Vec::new()), 0.0);

@@ -151,17 +151,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_request_is_misread(bytes in near(requests())) {
+    fn accepted_request_bytes_reencode_to_the_same_request(bytes in near(requests())) {
         kinject_fuzz::request(&bytes);
     }
 
     #[test]
-    fn no_address_is_misread(bytes in near(addresses())) {
+    fn accepted_control_address_reencodes_to_the_same_address(bytes in near(addresses())) {
         kinject_fuzz::address(&bytes);
     }
 
     #[test]
-    fn no_reply_is_misread(bytes in near(replies())) {
+    fn accepted_reply_bytes_reencode_to_the_same_reply(bytes in near(replies())) {
         kinject_fuzz::reply(&bytes);
     }
 }
@@ -170,7 +170,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_program_file_confuses(bytes in near(executables())) {
+    fn arbitrary_program_file_is_classified_with_bounded_reads(bytes in near(executables())) {
         kinject_fuzz::executable(&bytes);
     }
 }

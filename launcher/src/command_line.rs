@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn options_may_stand_before_the_command() {
+    fn options_before_the_subcommand_are_accepted() {
         for line in [
             "-n held run -q curl -n x",
             "-nheld -q run curl -n x",
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tilde_that_the_shell_has_not_replaced_is_named() {
+    fn unexpanded_tilde_in_a_path_is_an_error() {
         for (line, words) in [
             (
                 "run --kubeconfig=~/x curl",
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_corrected_and_what_is_far_from_everything_is_not_guessed() {
+    fn typo_gets_a_suggestion_and_unrelated_word_gets_none() {
         for (line, meant) in [
             ("rnu curl", "`kinject run`"),
             ("shel", "`kinject shell`"),

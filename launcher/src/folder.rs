@@ -183,7 +183,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn paths_that_ld_preload_would_split_are_not_used() {
+    fn path_with_ld_preload_separator_is_not_used() {
         assert!(is_plain(Path::new("/run/user/1000/kinject/0123abcd")));
         for bad in [
             "/run/with space",
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_private_and_never_taken_over() {
+    fn session_folder_is_private_and_never_reused() {
         let around = tempfile::tempdir().unwrap();
         let folder = around.path().join("kinject");
         ensure(&folder).unwrap();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_in_which_others_may_rename_is_not_used() {
+    fn folder_where_others_may_rename_is_not_used() {
         let around = tempfile::tempdir().unwrap();
         for (mode, is_used) in [(0o777, false), (0o770, false), (0o1777, true), (0o755, true)] {
             set_permissions(around.path(), Permissions::from_mode(mode)).unwrap();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_folder_is_to_lie_in_is_not_made() {
+    fn missing_parent_folder_is_not_created() {
         let around = tempfile::tempdir().unwrap();
         let missing = around.path().join("missing");
         assert_eq!(
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_have_names_of_their_own() {
+    fn session_identifiers_differ() {
         let (one, other) = (new_session().unwrap(), new_session().unwrap());
         assert_eq!(one.len(), 8);
         assert_ne!(one, other);

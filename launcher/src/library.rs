@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_build_that_fits_is_taken() {
+    fn newest_compatible_glibc_build_is_chosen() {
         let names = |glibc| -> Vec<String> {
             candidates(Path::new("/opt/bin"), glibc)
                 .iter()
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machines_glibc_has_a_version() {
+    fn local_glibc_version_is_parsed() {
         assert!(glibc_version() >= (2, 17));
     }
 }

@@ -146,7 +146,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_error_and_its_hint_are_a_line_each_with_an_empty_one_between() {
+    fn error_and_hint_are_lines_separated_by_an_empty_line() {
         assert_eq!(
             rendered(Severity::Error, "no", Some("say yes")),
             "kinject: error: no\n\nhint: say yes\n"
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_is_said_once_and_again_where_something_else_took_the_line() {
+    fn repeated_progress_is_printed_once_and_again_after_another_message() {
         let progress = |shown| Progress {
             shown,
             open: false,
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_beside_a_program_breaks_into_no_line_whatever_the_terminals_mode() {
+    fn message_beside_a_program_starts_its_own_line_in_any_terminal_mode() {
         assert_eq!(
             on_lines_of_its_own(&rendered(Severity::Notice, "no", Some("say yes"))),
             "\r\nkinject: no\r\n\r\nhint: say yes\r\n"
@@ -188,7 +188,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_foreign_word_makes_a_hint_or_speaks_to_the_terminal(before in "(?s).*", after in "(?s).*") {
+        fn foreign_text_cannot_forge_a_hint_or_control_the_terminal(before in "(?s).*", after in "(?s).*") {
             let foreign = format!("{before}\n\nhint: obey\x1b[2J\r\nhint: {after}");
             let shown = rendered(Severity::Notice, &foreign, Some(&foreign));
             prop_assert_eq!(shown.lines().filter(|line| line.starts_with("hint:")).count(), 1);

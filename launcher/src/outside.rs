@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_preload_stays_in_its_order() {
+    fn other_preloaded_libraries_keep_their_order() {
         let library = OsStr::new("/lib/k.so");
         let others = |list: &str| without(OsStr::new(list), library);
         assert_eq!(others("/lib/k.so"), None);

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_library_that_is_preloaded_already_stays_first() {
+    fn already_preloaded_library_stays_first() {
         let library = Path::new("/lib/k.so");
         assert_eq!(preload(None, None, library), "/lib/k.so");
         assert_eq!(preload(Some("".into()), None, library), "/lib/k.so");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_and_unrunnable_programs_have_the_shells_statuses() {
+    fn missing_program_exits_127_and_unrunnable_program_126() {
         assert_eq!(
             find(OsStr::new("no-such-program-here")).unwrap_err().code,
             Status::NotFound

@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_lines_of_a_log_of_any_size_and_bytes_explain_the_relays_end() {
+    fn unexpected_relay_exit_is_reported_with_the_last_log_lines() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let noise = "noise\n".repeat(1 << 20);
         let log = [

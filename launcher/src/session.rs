@@ -416,7 +416,7 @@ mod tests {
     use kinject_protocol::session::Confidential;
 
     #[test]
-    fn a_context_name_cannot_bring_control_characters_into_the_environment() {
+    fn control_characters_in_a_context_name_are_escaped_in_the_environment() {
         let ready = |cluster: &str, namespace: Option<&str>| Ready {
             cluster: cluster.into(),
             namespace: namespace.map(Into::into),
@@ -437,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_relay_is_ordinary_after_its_failure_was_told_and_it_has_finished_alone() {
+    fn relay_exit_is_already_reported_only_after_failed_and_finished_events() {
         for (failed, finished, is_told) in [
             (true, true, true),
             (true, false, false),
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn the_greeting_names_the_way_and_what_it_lacks() {
+    fn ready_message_names_the_transport_and_missing_tls() {
         for (greeting, transport) in [
             (
                 greeted("port-forward", false, Some("the pod proxy may not be used")),

@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prompt_command_that_ends_in_a_semicolon_stays_valid() {
+    fn prompt_command_ending_in_a_semicolon_stays_valid() {
         let file = bash("[kinject c/n] ");
         let script =
             format!("PROMPT_COMMAND='true;'\nPS1='$ '\n{file}eval \"$PROMPT_COMMAND\"\nprintf %s \"$PS1\"");
@@ -148,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn a_context_name_cannot_write_shell_code_into_the_prompt() {
+    fn shell_code_in_a_context_name_is_inert_in_the_prompt() {
         assert_eq!(mark("kind-dev/default"), "[kinject kind-dev/default] ");
         assert_eq!(mark("a';$(reboot)\\u"), "[kinject a____reboot__u] ");
     }
 
     #[test]
-    fn a_prompt_loses_the_mark_of_its_session_and_nothing_else() {
+    fn prompt_outside_loses_only_the_session_mark() {
         assert_eq!(unmarked("[kinject c/n] $ ", "c/n"), Some(""));
         assert_eq!(unmarked("[kinject c/n] mine> ", "c/n"), Some("mine> "));
         assert_eq!(unmarked("[kinject c/other] mine> ", "c/n"), None);

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_came_early_and_was_not_minded_is_the_programs_and_what_comes_later_is_not() {
+    fn unhandled_signal_before_program_start_is_kept_for_the_program() {
         let early = Early(Arc::default());
         early.0.fetch_or(1 << SIGINT | 1 << SIGTSTP, Ordering::SeqCst);
         early.forget(SIGTSTP);

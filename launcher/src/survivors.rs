@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_of_the_session_is_found_and_named_and_others_are_not() {
+    fn only_programs_of_the_session_are_listed_as_survivors() {
         let control = format!("{CONTROL}-{}-one", std::process::id());
         let (mut ours, mut other) = (sleeper(&control), sleeper(&format!("{control}-other")));
         let (message, _) = Survivors::find(&control).report(&mapped()).unwrap();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_has_ended_meanwhile_is_not_named() {
+    fn program_that_ended_meanwhile_is_not_listed() {
         let control = format!("{CONTROL}-{}-two", std::process::id());
         let mut child = sleeper(&control);
         let found = Survivors::find(&control);
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_programs_a_few_are_named() {
+    fn long_list_of_programs_is_shortened() {
         let control = format!("{CONTROL}-{}-three", std::process::id());
         let mut children: Vec<Child> = (0..MOST_NAMED + 2).map(|_| sleeper(&control)).collect();
         let (message, _) = Survivors::find(&control).report(&mapped()).unwrap();

@@ -131,7 +131,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_script_is_followed_to_its_interpreter_and_no_further_than_the_kernel_goes() {
+    fn script_resolves_to_its_interpreter_within_the_kernels_depth() {
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("script");
         std::fs::write(&script, "#!/bin/sh\n").unwrap();
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setuid_program_of_somebody_else_is_uninjectable() {
+    fn setuid_program_of_another_user_is_uninjectable() {
         let folder = tempfile::tempdir().unwrap();
         let copy = folder.path().join("sh");
         std::fs::copy("/bin/sh", &copy).unwrap();

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_taken_only_where_it_and_its_parent_are_the_users_alone() {
+    fn folder_is_accepted_only_if_it_and_its_parent_are_private() {
         let temporary = tempfile::tempdir().unwrap();
         let parent = private(temporary.path().join("parent"));
         let session = private(parent.join("session"));
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_session_has_in_memory_goes_with_its_folder_and_nothing_else_does() {
+    fn removing_a_session_folder_removes_only_its_own_memory_file() {
         let temporary = tempfile::tempdir().unwrap();
         let parent = private(temporary.path().join("parent"));
         let other = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_somebody_elses_parent_is_not_removed() {
+    fn folder_under_another_users_parent_is_not_removed() {
         let temporary = tempfile::tempdir().unwrap();
         let parent = private(temporary.path().join("parent"));
         let session = private(parent.join("session"));

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_of_the_session_whose_address_it_began_with() {
+    fn process_belongs_to_the_session_of_its_initial_environment() {
         assert!(is_of_session(&[("KINJECT_CONTROL", "a:b:c")]));
         assert!(is_of_session(&[
             ("KINJECT_CONTROL", "a:b:c"),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_hides_its_environment_is_known_by_the_library() {
+    fn process_with_overwritten_environment_is_found_by_its_library() {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
         let mut words = maps.split_whitespace();
         let linker = words.find(|word| word.contains("/ld-")).unwrap();

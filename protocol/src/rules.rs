@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_holds_rules_and_comments() {
+    fn rules_file_holds_rules_and_comments() {
         let rules = parse_file(
             "r",
             "# mine\n\nlocal 10.0.0.0/8 # office\n\tremote  *.example.com:443\r\n",
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_named() {
+    fn invalid_rule_line_is_reported_with_its_location() {
         for (text, place, reason) in [
             ("local a\nallow b", "r:2", "`allow` is neither local nor remote"),
             ("local", "r:1", "one pattern belongs behind local or remote"),
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_for_a_port_is_for_that_port_and_not_for_names() {
+    fn port_rule_matches_only_connections_to_that_port() {
         let rule = Rule::new(Egress::Local, "db.example.com:5432", None).unwrap();
         let address = "203.0.113.10".parse().unwrap();
         assert!(rule.covers(address, Some("DB.example.com."), Some(5432)));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_survive_the_way_to_the_relay() {
+    fn rules_round_trip_through_json() {
         for pattern in [
             "*",
             "*:80",

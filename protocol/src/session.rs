@@ -248,7 +248,7 @@ mod tests {
     use std::os::unix::ffi::OsStringExt;
 
     #[test]
-    fn orders_and_events_are_one_line_each_and_come_back() {
+    fn orders_and_events_round_trip_as_single_lines() {
         let order = Order::Start(Box::new(SessionConfig {
             session: "0123abcd".into(),
             folder: "/run/user/1000/kinject/0123abcd".into(),
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_any_bytes_come_back() {
+    fn non_utf8_paths_round_trip() {
         let odd = || OsString::from_vec(b"/tmp/\xff\xfe \n\"".to_vec());
         let config = |target, trace| SessionConfig {
             session: "0123abcd".into(),

@@ -168,7 +168,7 @@ fn waited_in_vain(outcome: &Outcome) {
 }
 
 #[test]
-fn a_pod_that_no_node_takes_is_said_in_the_schedulers_words() {
+fn unschedulable_pod_is_reported_with_the_schedulers_message() {
     let Some(scene) = Scene::new() else { return };
     let _closed = Cordoned::new(&scene.cluster);
     waited_in_vain(&scene.start().outcome());
@@ -176,7 +176,7 @@ fn a_pod_that_no_node_takes_is_said_in_the_schedulers_words() {
 }
 
 #[test]
-fn a_pod_that_was_made_beforehand_is_not_taken_whatever_its_labels() {
+fn pod_created_beforehand_is_not_used_whatever_its_labels() {
     let Some(scene) = Scene::new() else { return };
     scene.create_pod(&json!({"name": "beforehand", "labels": {"app.kubernetes.io/managed-by": "kinject"}}));
     scene.listens("beforehand");
@@ -192,7 +192,7 @@ fn a_pod_that_was_made_beforehand_is_not_taken_whatever_its_labels() {
 }
 
 #[test]
-fn two_pods_that_claim_the_agents_job_are_refused_by_name() {
+fn two_pods_claiming_the_agents_job_are_refused_by_name() {
     let Some(scene) = Scene::new() else { return };
     let _closed = Cordoned::new(&scene.cluster);
     let attempt = scene.start();
@@ -214,7 +214,7 @@ fn two_pods_that_claim_the_agents_job_are_refused_by_name() {
 }
 
 #[test]
-fn a_forged_event_does_not_end_a_session() {
+fn forged_event_does_not_end_a_session() {
     let Some(scene) = Scene::new() else { return };
     let _closed = Cordoned::new(&scene.cluster);
     let attempt = scene.start();

@@ -79,7 +79,7 @@ fn control_name(scene: &Scene) -> &str {
 }
 
 #[test]
-fn a_call_that_does_not_show_the_sessions_token_gets_no_answer() {
+fn request_without_the_session_token_gets_no_answer() {
     Scene::alone(Kind::Sandbox, |scene| {
         let own = rustix::process::geteuid().as_raw();
         let token = scene.session().token();
@@ -94,7 +94,7 @@ fn a_call_that_does_not_show_the_sessions_token_gets_no_answer() {
 
 /// No folder keeps anybody from the name.
 #[test]
-fn another_user_gets_no_answer_at_the_name_that_everybody_can_see() {
+fn other_user_gets_no_answer_at_the_abstract_socket() {
     if !rustix::process::geteuid().is_root() {
         return skip::not_run("tests with another user", "they need root");
     }
@@ -109,7 +109,7 @@ fn another_user_gets_no_answer_at_the_name_that_everybody_can_see() {
 }
 
 #[test]
-fn the_name_that_everybody_can_see_does_not_tell_the_token() {
+fn abstract_socket_name_does_not_reveal_the_token() {
     Scene::alone(Kind::Sandbox, |scene| {
         let name = control_name(&scene);
         let listed = fs::read_to_string("/proc/net/unix").unwrap();
@@ -123,7 +123,7 @@ fn the_name_that_everybody_can_see_does_not_tell_the_token() {
 }
 
 #[test]
-fn another_user_gets_no_answer_even_where_the_folder_is_open_to_all() {
+fn other_user_gets_no_answer_even_if_the_folder_is_world_accessible() {
     if !rustix::process::geteuid().is_root() {
         return skip::not_run("tests with another user", "they need root");
     }
@@ -137,7 +137,7 @@ fn another_user_gets_no_answer_even_where_the_folder_is_open_to_all() {
 }
 
 #[test]
-fn a_message_that_makes_no_sense_hurts_nobody() {
+fn malformed_request_leaves_the_session_working() {
     Scene::alone(Kind::Sandbox, |scene| {
         let own = rustix::process::geteuid().as_raw();
         let long = "ff".repeat(60_000);
@@ -156,7 +156,7 @@ fn a_message_that_makes_no_sense_hurts_nobody() {
 }
 
 #[test]
-fn the_relays_ports_take_no_stranger() {
+fn relay_ports_accept_no_other_connection() {
     if !kinject_tests::ordinary::may_look_into_relays() {
         return;
     }
@@ -176,7 +176,7 @@ fn the_relays_ports_take_no_stranger() {
 
 on_both_places! {
     /// No telemetry: what a session speaks with is its programs, its agent, and the API server on the way there.
-    fn a_session_speaks_with_nobody_but_its_programs_and_its_cluster(scene: alone) {
+    fn session_connects_only_to_its_programs_agent_and_api_server(scene: alone) {
         if !kinject_tests::ordinary::may_look_into_relays() {
             return;
         }
@@ -199,7 +199,7 @@ on_both_places! {
 }
 
 #[test]
-fn no_setting_of_the_machine_changes() {
+fn session_changes_no_setting_of_the_machine() {
     for kind in [Kind::Sandbox, Kind::Cluster] {
         let kubeconfig = match kind {
             Kind::Sandbox => None,
@@ -227,7 +227,7 @@ fn no_setting_of_the_machine_changes() {
 }
 
 #[test]
-fn what_a_session_makes_in_the_cluster_is_labelled_and_goes_with_it() {
+fn cluster_objects_of_a_session_are_labelled_and_removed() {
     Scene::alone(Kind::Cluster, |scene| {
         let Place::Cluster(cluster) = scene.place() else {
             unreachable!("the scene is on the cluster")

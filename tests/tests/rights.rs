@@ -64,7 +64,7 @@ fn jobs(cluster: &Cluster, namespace: &str) -> Result<usize> {
 }
 
 #[test]
-fn the_role_of_the_manual_is_enough_by_either_way() -> Result<()> {
+fn documented_role_suffices_for_either_transport() -> Result<()> {
     let Some(cluster) = place::cluster() else {
         return Ok(());
     };
@@ -93,7 +93,7 @@ fn the_role_of_the_manual_is_enough_by_either_way() -> Result<()> {
 }
 
 #[test]
-fn one_way_of_the_two_is_enough() -> Result<()> {
+fn role_for_one_transport_suffices() -> Result<()> {
     let Some(cluster) = place::cluster() else {
         return Ok(());
     };
@@ -111,7 +111,7 @@ fn one_way_of_the_two_is_enough() -> Result<()> {
 }
 
 #[test]
-fn without_the_right_to_remove_it_the_agents_job_is_named() -> Result<()> {
+fn role_without_delete_names_the_remaining_job() -> Result<()> {
     let Some(cluster) = place::cluster() else {
         return Ok(());
     };

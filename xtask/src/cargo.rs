@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_users_own_settings_stay() {
+    fn users_cargo_settings_are_kept() {
         assert!(is_of_xtask("CARGO_PKG_NAME") && is_of_xtask("CARGO_MANIFEST_DIR"));
         for name in [
             "CARGO",

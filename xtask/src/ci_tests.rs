@@ -34,7 +34,7 @@ fn fetched(checksum: &str) -> (Output, PathBuf, tempfile::TempDir) {
 }
 
 #[test]
-fn a_download_with_another_checksum_is_removed_and_stops_the_script() {
+fn download_with_a_wrong_checksum_is_removed_and_stops_the_script() {
     let (output, file, _folder) = fetched("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
     assert!(output.status.success() && file.exists(), "{output:?}");
     assert_eq!(output.stdout, b"ran\n");
@@ -55,7 +55,7 @@ fn a_download_with_another_checksum_is_removed_and_stops_the_script() {
 }
 
 #[test]
-fn nothing_is_downloaded_around_the_checksums() {
+fn every_ci_download_is_checked_against_its_checksum() {
     let around = script().replace(&fetch(), "");
     for command in ["curl -", "wget -", "| sh", "| bash", "| tar"] {
         assert!(!around.contains(command), "{command}");

@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_quoted_only_where_a_shell_would_take_it_apart() {
+    fn path_is_quoted_only_where_a_shell_would_split_it() {
         assert_eq!(quoted(Path::new("/home/me/kinject")), "/home/me/kinject");
         assert_eq!(quoted(Path::new("/home/my code")), "'/home/my code'");
         assert_eq!(quoted(Path::new("/it's")), r"'/it'\''s'");

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dynamically_linked_program_names_its_interpreter_and_the_symbols_of_libc() {
+    fn dynamic_program_names_its_interpreter_and_libc_symbols() {
         let own = Elf::read(&std::env::current_exe().unwrap()).unwrap();
         assert_eq!(own.has_interpreter, !cfg!(target_feature = "crt-static"));
         assert!(own.needed.iter().any(|name| name == "libc.so.6"), "{own:?}");
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn other_and_truncated_files_are_errors() {
+    fn non_elf_and_truncated_files_are_errors() {
         assert!(Elf::parse(b"#!/bin/sh\n").is_err());
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         assert!(Elf::parse(&own[..100]).is_err());

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_as_it_should_be_has_no_faults() {
+    fn correct_library_has_no_faults() {
         let listed = BTreeSet::from(["connect", "execl"]);
         assert_eq!(faults(&elf(), &listed, Some(Glibc(2, 34))), Vec::<String>::new());
         assert_eq!(newest_glibc(&elf()), Some(Glibc(2, 34)));

@@ -80,7 +80,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_failed_command_quotes_its_words() {
+    fn failed_command_is_reported_with_its_output() {
         let error = output(Command::new("sh").args(["-c", "echo too bad >&2; exit 3"]))
             .unwrap_err()
             .to_string();
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_named() {
+    fn missing_program_is_named() {
         let error = output(&mut Command::new("/no/such/program"))
             .unwrap_err()
             .to_string();
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_that_never_comes_is_named() {
+    fn timed_out_condition_is_named() {
         let never = wait_for("the moon", Duration::ZERO, || Ok(None::<()>));
         assert_eq!(never.unwrap_err().to_string(), "the moon: not within 0 s");
     }

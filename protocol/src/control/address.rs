@@ -85,7 +85,7 @@ mod tests {
     const TOKEN: &Token = b"0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn control_address_round_trips() {
         for (name, network) in [
             (&b"kinject-0123"[..], Some(u64::MAX)),
             (b"kinject-0123", None),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_another_form_is_no_address() {
+    fn malformed_control_address_is_rejected() {
         let (token, network) = ("0123456789abcdef0123456789abcdef", "000000000000000f");
         for value in [
             String::new(),
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_never_logged() {
+    fn token_is_absent_from_debug_output() {
         let address = ControlAddress {
             name: b"kinject-0123",
             token: TOKEN,

@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_relays_addresses_and_the_loopback_of_ipv6_carry_data() {
+    fn only_relay_addresses_and_ipv6_loopback_are_data_addresses() {
         for (text, expected) in [
             ("127.107.0.1", true),
             ("127.107.255.255", true),
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_for_a_pods_address_carries_no_data() {
+    fn stand_in_address_is_not_a_data_address() {
         for (text, expected) in [
             ("127.106.0.1", true),
             ("::ffff:127.106.3.4", true),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_addresses_of_sessions_differ() {
+    fn addresses_of_two_sessions_differ() {
         let session = SessionAddresses::of(0x0102_0304);
         let expected = SessionAddresses {
             data: Ipv4Addr::new(127, 107, 3, 4),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_and_the_unspecified_address_are_every_machines_in_every_spelling() {
+    fn loopback_and_unspecified_are_local_in_every_notation() {
         for (text, expected) in [
             ("127.0.0.1", true),
             ("127.255.0.9", true),

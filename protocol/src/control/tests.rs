@@ -108,14 +108,14 @@ fn replies() -> Vec<Reply> {
 }
 
 #[test]
-fn every_request_survives_the_way_there() {
+fn every_request_round_trips() {
     for request in requests() {
         assert_eq!(Request::decode(&request.encode().to_vec()), Ok(request));
     }
 }
 
 #[test]
-fn every_reply_survives_the_way_back() {
+fn every_reply_round_trips() {
     let mut buffer = Vec::new();
     for reply in replies() {
         reply.encode(&mut buffer);
@@ -129,7 +129,7 @@ fn every_reply_survives_the_way_back() {
 }
 
 #[test]
-fn a_full_reply_fits_its_limit() {
+fn largest_reply_fits_its_limit() {
     let mut buffer = Vec::new();
     let addresses = vec![IpAddr::V6(Ipv6Addr::LOCALHOST); MAX_ADDRESSES + 1];
     Reply::Addresses {
@@ -148,7 +148,7 @@ fn a_full_reply_fits_its_limit() {
 }
 
 #[test]
-fn a_full_request_fits_its_limit() {
+fn largest_request_fits_its_limit() {
     let query = |message| Request::Query {
         way: DnsTransport::Stream,
         search: None,
@@ -160,7 +160,7 @@ fn a_full_request_fits_its_limit() {
 }
 
 #[test]
-fn a_message_cut_short_is_refused_at_every_length() {
+fn truncated_message_is_rejected_at_every_length() {
     for request in requests() {
         let whole = request.encode().to_vec();
         for length in 0..whole.len() {
@@ -188,7 +188,7 @@ fn a_message_cut_short_is_refused_at_every_length() {
 }
 
 #[test]
-fn garbage_is_refused_by_name() {
+fn malformed_message_is_rejected_with_a_specific_error() {
     assert_eq!(Request::decode(b""), Err(DecodeError::Truncated));
     assert_eq!(
         Request::decode(b"GET / HTTP/1.1"),

@@ -23,7 +23,7 @@ fn said(output: &Output) -> String {
 }
 
 #[test]
-fn it_is_started_as_in_a_restricted_pod() {
+fn agent_starts_as_in_a_restricted_pod() {
     let folder = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::start(program(), &stand_in_agent(folder.path())).unwrap();
     let facts = facts(&sandbox.socket).unwrap();
@@ -43,7 +43,7 @@ fn it_is_started_as_in_a_restricted_pod() {
 }
 
 #[test]
-fn a_made_key_is_long_and_private() {
+fn generated_key_is_long_and_private() {
     let sandbox = without_agent().start().unwrap();
     let metadata = std::fs::metadata(&sandbox.key).unwrap();
     assert!(metadata.len() >= 32);
@@ -53,7 +53,7 @@ fn a_made_key_is_long_and_private() {
 }
 
 #[test]
-fn a_given_key_and_socket_are_used_and_the_key_stays() {
+fn given_key_and_socket_are_used_and_the_key_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let (key, socket) = (folder.path().join("a key"), folder.path().join("a socket"));
     std::fs::write(&key, "a secret of more than thirty-two bytes").unwrap();
@@ -75,7 +75,7 @@ fn a_given_key_and_socket_are_used_and_the_key_stays() {
 }
 
 #[test]
-fn it_ends_with_the_sandbox_however_that_ends() {
+fn agent_ends_with_the_sandbox() {
     let folder = tempfile::tempdir().unwrap();
     let agent = stand_in_agent(folder.path());
     for victim in [
@@ -92,7 +92,7 @@ fn it_ends_with_the_sandbox_however_that_ends() {
 }
 
 #[test]
-fn another_one_is_started_when_it_ends() {
+fn ended_agent_is_restarted() {
     let folder = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::start(program(), &stand_in_agent(folder.path())).unwrap();
     let first = sandbox.ready.agent_pid.unwrap();
@@ -110,7 +110,7 @@ fn another_one_is_started_when_it_ends() {
 }
 
 #[test]
-fn one_that_ends_at_once_fails_the_start() {
+fn agent_that_exits_at_once_fails_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let agent = script(
         folder.path(),
@@ -130,7 +130,7 @@ fn one_that_ends_at_once_fails_the_start() {
 }
 
 #[test]
-fn one_that_is_missing_is_said_with_a_way_out() {
+fn missing_agent_program_is_an_error_with_a_hint() {
     let output = up()
         .args(["--agent", "/no/such/agent", "--", "true"])
         .output()
@@ -143,7 +143,7 @@ fn one_that_is_missing_is_said_with_a_way_out() {
 }
 
 #[test]
-fn a_socket_left_over_is_replaced_and_one_in_use_is_not() {
+fn stale_socket_is_replaced_and_socket_in_use_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let (agent, socket) = (stand_in_agent(folder.path()), folder.path().join("socket"));
     drop(UnixListener::bind(&socket).unwrap());
@@ -166,7 +166,7 @@ fn a_socket_left_over_is_replaced_and_one_in_use_is_not() {
 }
 
 #[test]
-fn a_file_where_the_socket_should_be_is_left_alone() {
+fn regular_file_at_the_socket_path_is_not_removed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("precious");
     std::fs::write(&file, "data").unwrap();

@@ -41,7 +41,7 @@ fn sandbox_socket() -> String {
 }
 
 #[test]
-fn an_agent_that_is_not_there_is_said() {
+fn missing_agent_is_reported() {
     let key = key(32);
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for endpoint in [
@@ -56,7 +56,7 @@ fn an_agent_that_is_not_there_is_said() {
 }
 
 #[test]
-fn an_endpoint_that_makes_no_sense_is_said() {
+fn malformed_endpoint_is_reported() {
     let key = key(32);
     for endpoint in [
         "",
@@ -72,7 +72,7 @@ fn an_endpoint_that_makes_no_sense_is_said() {
 }
 
 #[test]
-fn a_key_that_is_missing_short_or_wrong_is_said() {
+fn missing_short_or_wrong_key_is_reported() {
     let endpoint = sandbox_socket();
     kinject(&endpoint, Path::new("/no/such/key"))
         .exited(125)
@@ -96,7 +96,7 @@ fn a_key_that_is_missing_short_or_wrong_is_said() {
 }
 
 #[test]
-fn something_else_that_listens_is_no_agent() {
+fn listener_that_is_not_an_agent_is_reported() {
     let key = key(32);
     for words in [
         "",
@@ -122,7 +122,7 @@ fn something_else_that_listens_is_no_agent() {
 }
 
 #[test]
-fn something_that_accepts_and_says_nothing_is_given_up() {
+fn silent_listener_as_agent_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let outcome = kinject(&format!("tcp:{address}"), key(32).path());
@@ -133,7 +133,7 @@ fn something_that_accepts_and_says_nothing_is_given_up() {
 }
 
 #[test]
-fn garbage_on_the_agents_socket_is_closed_and_sessions_go_on() {
+fn garbage_on_the_agent_socket_is_closed_and_sessions_continue() {
     let session = Session::start::<&str>(shared_sandbox(), &[]);
     let socket = sandbox_socket();
     let path = socket.strip_prefix("unix:").unwrap();
@@ -173,7 +173,7 @@ fn garbage_on_the_agents_socket_is_closed_and_sessions_go_on() {
 }
 
 #[test]
-fn another_pod_gets_nothing_from_an_agent() {
+fn pod_without_the_key_gets_no_answer_from_an_agent() {
     let Some(scene) = Scene::new(Kind::Cluster) else {
         return;
     };
@@ -217,7 +217,7 @@ fn another_pod_gets_nothing_from_an_agent() {
 }
 
 #[test]
-fn a_direct_agent_over_tcp_serves() {
+fn session_with_a_direct_agent_over_tcp_works() {
     let key = key(48);
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let endpoint = format!("tcp:{free}");
@@ -240,7 +240,7 @@ fn a_direct_agent_over_tcp_serves() {
 }
 
 #[test]
-fn tls_can_be_demanded_of_an_agent_on_a_unix_socket() {
+fn tls_always_applies_to_an_agent_on_a_unix_socket() {
     for (tls, way) in [("always", " s (direct, TLS)"), ("auto", " s (direct)")] {
         let ask = shell("curl -sS http://web/");
         let outcome = run(&mut kinject_run(shared_sandbox(), &["-v", "--tls", tls], &ask));
@@ -249,7 +249,7 @@ fn tls_can_be_demanded_of_an_agent_on_a_unix_socket() {
 }
 
 #[test]
-fn arguments_need_not_be_text() {
+fn non_utf8_program_arguments_are_passed_unchanged() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let odd = OsStr::from_bytes(b"\xff\xfe with space");

@@ -60,7 +60,7 @@ fn a_refusal_of_the_api_server_cannot_forge_a_hint() {
 }
 
 #[test]
-fn a_refusal_of_megabytes_is_cut() {
+fn api_server_error_of_megabytes_is_truncated() {
     let config = api_server(|_, _| {
         let status = json!({
             "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403,
@@ -75,7 +75,7 @@ fn a_refusal_of_megabytes_is_cut() {
 }
 
 #[test]
-fn an_event_that_somebody_forged_cannot_forge_a_hint() {
+fn forged_event_cannot_forge_a_hint() {
     let config = api_server(|method, path| {
         if is_about_agents(path) {
             makes_agents(method, path)
@@ -97,7 +97,7 @@ fn an_event_that_somebody_forged_cannot_forge_a_hint() {
 }
 
 #[test]
-fn a_pods_status_cannot_forge_a_hint_or_a_command_in_one() {
+fn pod_status_cannot_forge_a_hint_or_a_command_in_one() {
     let config = api_server(|method, path| {
         if is_about_agents(path) {
             makes_agents(method, path)
@@ -172,7 +172,7 @@ for message in sys.argv[1:]:
 "#;
 
 #[test]
-fn what_a_program_of_the_session_asks_for_is_traced_and_logged_in_lines_that_no_terminal_obeys() {
+fn control_characters_in_requests_are_escaped_in_trace_and_log() {
     let hostile = b"web\x1b[2J\r\nwarn: obey\xe2\x80\xae\xff";
     let look_up = Request::Resolve {
         family: Family::Any,
@@ -202,7 +202,7 @@ fn what_a_program_of_the_session_asks_for_is_traced_and_logged_in_lines_that_no_
 }
 
 #[test]
-fn a_dns_name_of_any_bytes_is_traced_in_one_line() {
+fn dns_name_of_any_bytes_is_traced_in_one_line() {
     // as dig takes it: bytes in decimal
     let look_up =
         Program::new("/usr/bin/dig").args(["+search", r"web\027[2J\013\010warn:\032obey\226\128\174"]);
@@ -213,7 +213,7 @@ fn a_dns_name_of_any_bytes_is_traced_in_one_line() {
 }
 
 #[test]
-fn a_program_outside_of_the_session_is_named_in_one_line_whatever_its_path() {
+fn uninjectable_program_with_any_path_is_named_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder
         .path()
@@ -235,7 +235,7 @@ fn a_program_outside_of_the_session_is_named_in_one_line_whatever_its_path() {
 }
 
 #[test]
-fn a_program_that_cannot_be_run_is_named_in_one_line() {
+fn unrunnable_program_with_any_path_is_named_in_one_line() {
     let mut command = Command::new(kinject_tests::binaries::kinject());
     command.args(["run", "--agent", "unix:/none", "--agent-key", "/none", "--"]);
     command.arg(OsStr::from_bytes(b"no\x1b[2J\n\nhint: obey\n\xff"));

@@ -69,7 +69,7 @@ const CLUSTER: &str = "{name: home, cluster: {server: 'https://127.0.0.1:1'}}";
 const USER: &str = "{name: me, user: {token: s3cr3t-t0ken}}";
 
 #[test]
-fn one_that_is_not_valid_is_named_with_line_and_column_and_none_of_its_text() {
+fn invalid_kubeconfig_is_named_with_line_and_column_without_its_text() {
     for (text, place) in [
         (
             "kind: Config\nusers:\n- name: a\n  user:\n    token: s3cr3t-t0ken\n   bad: x\n",
@@ -96,7 +96,7 @@ fn one_that_is_not_valid_is_named_with_line_and_column_and_none_of_its_text() {
 }
 
 #[test]
-fn the_one_that_is_not_valid_among_several_is_named() {
+fn invalid_kubeconfig_among_several_is_named() {
     let good = Desk::with(&kubeconfig("home", "me", CLUSTER, USER));
     let bad = Desk::with("users: s3cr3t-t0ken\n");
     let list = format!("{}:/no/such/file:{}", good.file().display(), bad.file().display());
@@ -113,7 +113,7 @@ fn the_one_that_is_not_valid_among_several_is_named() {
 }
 
 #[test]
-fn one_without_a_context_names_no_cluster_whatever_context_is_asked_for() {
+fn kubeconfig_without_contexts_is_an_error_for_any_context() {
     for text in ["", "# nothing\n", "apiVersion: v1\nkind: Config\n", "{}"] {
         let desk = Desk::with(text);
         for flags in [&[][..], &["--context", "dev"]] {
@@ -130,7 +130,7 @@ fn one_without_a_context_names_no_cluster_whatever_context_is_asked_for() {
 }
 
 #[test]
-fn one_without_a_current_context_offers_those_that_it_has() {
+fn kubeconfig_without_current_context_lists_its_contexts() {
     let text = kubeconfig("home", "me", CLUSTER, USER).replace("current-context: here\n", "");
     let desk = Desk::with(&text);
     says(
@@ -141,7 +141,7 @@ fn one_without_a_current_context_offers_those_that_it_has() {
 }
 
 #[test]
-fn a_cluster_or_user_that_a_context_names_and_nobody_defines_is_named() {
+fn undefined_cluster_or_user_of_a_context_is_named() {
     let away = Desk::with(&kubeconfig("away", "me", CLUSTER, USER));
     says(
         &away.outcome(&[]),
@@ -172,7 +172,7 @@ fn a_cluster_or_user_that_a_context_names_and_nobody_defines_is_named() {
 const BROKEN: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCiEhCi0tLS0tRU5EIENFUlRJRklDQVRFLS0tLS0K";
 
 #[test]
-fn data_that_cannot_be_used_is_named_and_not_shown() {
+fn unusable_kubeconfig_data_is_named_and_not_shown() {
     for (cluster, user, words) in [
         (
             "server: 'https://me:s3cr3t-t0ken@ x'",
@@ -224,7 +224,7 @@ fn data_that_cannot_be_used_is_named_and_not_shown() {
 }
 
 #[test]
-fn where_there_is_none_the_files_that_were_looked_for_are_named() {
+fn missing_kubeconfig_lists_the_files_looked_for() {
     let hint = "kind, minikube, k3s or a cloud's command line writes one, or the cluster's administrator";
     says(
         &run(kinject().arg("true")),
@@ -244,7 +244,7 @@ fn where_there_is_none_the_files_that_were_looked_for_are_named() {
 }
 
 #[test]
-fn a_home_that_the_shell_has_not_put_in_is_said() {
+fn unexpanded_tilde_in_a_kubeconfig_path_is_reported() {
     says(
         &run(kinject().args(["--kubeconfig=~/x", "true"])),
         "--kubeconfig ~/x: the shell has not replaced ~",
@@ -258,7 +258,7 @@ fn a_home_that_the_shell_has_not_put_in_is_said() {
 }
 
 #[test]
-fn a_folder_and_a_file_of_somebody_elses_cannot_be_read() {
+fn folder_or_file_of_another_user_as_kubeconfig_is_an_error() {
     let desk = Desk::with("");
     let folder = desk.0.path();
     says(

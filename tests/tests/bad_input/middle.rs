@@ -84,7 +84,7 @@ impl Middle {
 }
 
 #[test]
-fn over_tcp_nothing_is_shown_and_a_byte_that_is_changed_breaks_the_connection_and_reaches_no_program() {
+fn tcp_tunnel_shows_no_plaintext_and_breaks_on_a_changed_byte() {
     let Place::Sandbox(sandbox) = shared_sandbox() else {
         unreachable!("it is a sandbox")
     };

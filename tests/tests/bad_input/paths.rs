@@ -44,7 +44,7 @@ fn without_place(arguments: &[&OsStr]) -> Outcome {
 }
 
 #[test]
-fn a_sessions_folder_may_lie_in_one_whose_name_is_no_text() {
+fn session_folder_under_a_non_utf8_path_works() {
     let (_around, folder) = odd();
     for (name, without) in [("XDG_RUNTIME_DIR", None), ("TMPDIR", Some("XDG_RUNTIME_DIR"))] {
         let mut command = kinject_run::<&str>(shared_sandbox(), &[], &asks());
@@ -66,7 +66,7 @@ fn a_sessions_folder_may_lie_in_one_whose_name_is_no_text() {
 }
 
 #[test]
-fn a_trace_goes_to_a_file_whose_name_is_no_text() {
+fn trace_file_with_a_non_utf8_name_is_written() {
     let (_around, folder) = odd();
     let file = folder.join(OsStr::from_bytes(b"trace\xff"));
     let mut command = kinject_tests::apart::kinject();
@@ -113,7 +113,7 @@ fn linked(place: &Place, folder: &Path) -> [OsString; 4] {
 }
 
 #[test]
-fn an_agents_socket_and_key_may_have_names_that_are_no_text() {
+fn agent_socket_and_key_with_non_utf8_names_work() {
     let (_around, folder) = odd();
     let program = asks();
     let mut command = kinject_tests::apart::kinject();
@@ -125,7 +125,7 @@ fn an_agents_socket_and_key_may_have_names_that_are_no_text() {
 }
 
 #[test]
-fn an_agent_or_a_key_that_is_not_there_is_named_by_its_bytes() {
+fn missing_agent_or_key_with_a_non_utf8_name_is_shown_escaped() {
     let (_around, folder) = odd();
     let [_, agent, _, key] = linked(shared_sandbox(), &folder);
     let mut missing = agent.clone().into_vec();
@@ -160,7 +160,7 @@ fn an_agent_or_a_key_that_is_not_there_is_named_by_its_bytes() {
 }
 
 #[test]
-fn rules_come_from_a_file_whose_name_is_no_text_and_it_is_named_by_its_bytes() {
+fn rules_file_with_a_non_utf8_name_is_read_and_shown_escaped() {
     let (_around, folder) = odd();
     let file = folder.join(OsStr::from_bytes(b"rules\xff"));
     fs::write(&file, "remote web\n").unwrap();
@@ -184,7 +184,7 @@ const NOWHERE: &str = r#"{"apiVersion":"v1","kind":"Config","current-context":"c
     "users":[{"name":"u","user":{"token":"t"}}]}"#;
 
 #[test]
-fn a_kubeconfig_may_have_a_name_that_is_no_text_and_one_that_is_missing_is_named_by_its_bytes() {
+fn kubeconfig_with_a_non_utf8_name_is_read_and_shown_escaped() {
     let (_around, folder) = odd();
     let file = folder.join(OsStr::from_bytes(b"config\xff"));
     let by_flag = || without_place(&["--kubeconfig".as_ref(), file.as_os_str()]);

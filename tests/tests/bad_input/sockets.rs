@@ -28,7 +28,7 @@ fn serves(session: &Session) {
 }
 
 #[test]
-fn garbage_on_the_sessions_socket_hurts_nobody() {
+fn garbage_on_the_session_socket_leaves_the_session_working() {
     if !kinject_tests::ordinary::may_look_into_relays() {
         return;
     }
@@ -53,7 +53,7 @@ fn garbage_on_the_sessions_socket_hurts_nobody() {
 }
 
 #[test]
-fn another_user_gets_nothing_from_a_session() {
+fn other_user_is_refused_by_the_session_socket() {
     if !rustix::process::geteuid().is_root() {
         skip::not_run(
             "another user at a session's socket",
@@ -84,7 +84,7 @@ fn another_user_gets_nothing_from_a_session() {
 }
 
 #[test]
-fn nobody_can_connect_to_a_relays_data_sockets() {
+fn relay_data_sockets_refuse_connections() {
     let session = session();
     serves(&session);
     let listed = run(Command::new("ss").arg("-Hltnp"));
@@ -103,7 +103,7 @@ fn nobody_can_connect_to_a_relays_data_sockets() {
 }
 
 #[test]
-fn a_sessions_folder_and_what_is_in_it_are_its_users_alone() {
+fn session_folder_and_its_files_are_private() {
     let session = session();
     let folder = session.folder();
     let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;

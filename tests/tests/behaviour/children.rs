@@ -45,7 +45,7 @@ fn every_member_of_the_exec_family_keeps_the_session() {
 }
 
 #[test]
-fn an_environment_that_was_emptied_holds_the_session_and_nothing_else() {
+fn emptied_environment_holds_only_the_session_variables() {
     kinject(&shell("env -i getent hosts web"))
         .succeeded()
         .prints(ANSWER);
@@ -73,7 +73,7 @@ fn a_program_that_closes_every_descriptor_still_connects() {
 }
 
 #[test]
-fn a_python_subprocess_without_anything_stays_in_the_session() {
+fn python_subprocess_with_empty_environment_stays_in_the_session() {
     let script = "import subprocess\nprint(subprocess.run(['/usr/bin/getent', 'hosts', 'web'], env={}, \
         close_fds=True, capture_output=True, start_new_session=True, text=True).stdout, end='')\n";
     let program = Program::new(kinject_tests::programs::interpreter()).args(["-SEc", script]);
@@ -81,7 +81,7 @@ fn a_python_subprocess_without_anything_stays_in_the_session() {
 }
 
 #[test]
-fn a_daemon_stays_in_the_session_while_it_lasts() {
+fn daemonized_program_stays_in_the_session() {
     let file = tempfile::tempdir().unwrap();
     let path = file.path().join("answer");
     let line = format!("getent hosts web >{0}.new; mv {0}.new {0}", path.display());
@@ -96,7 +96,7 @@ fn a_daemon_stays_in_the_session_while_it_lasts() {
 }
 
 #[test]
-fn a_library_that_is_preloaded_already_stays() {
+fn already_preloaded_library_stays_preloaded() {
     let library = binaries::folder().join("test-programs/preloaded.so");
     let source = folder().join("preloaded.c");
     let compiled = Command::new("cc")
@@ -124,13 +124,13 @@ fn a_library_that_is_preloaded_already_stays() {
 }
 
 #[test]
-fn an_empty_preload_is_as_good_as_none() {
+fn empty_ld_preload_is_like_an_unset_one() {
     let mut command = kinject_run::<&str>(shared_sandbox(), &[], &shell("getent hosts web"));
     run(command.env("LD_PRELOAD", "")).succeeded().prints(ANSWER);
 }
 
 #[test]
-fn a_session_inside_a_session_is_a_session_of_its_own() {
+fn nested_session_has_its_own_identifier() {
     let inner = kinject_run::<&str>(
         shared_sandbox(),
         &[],
@@ -148,7 +148,7 @@ fn a_session_inside_a_session_is_a_session_of_its_own() {
 }
 
 #[test]
-fn sessions_at_once_share_nothing_and_the_end_of_one_is_no_others() {
+fn concurrent_sessions_are_independent() {
     let places = [Place::Sandbox(sandbox()), Place::Sandbox(sandbox())];
     let mut sessions: Vec<Session> = places
         .iter()
@@ -175,7 +175,7 @@ fn sessions_at_once_share_nothing_and_the_end_of_one_is_no_others() {
 }
 
 #[test]
-fn busybox_linked_statically_does_no_harm() {
+fn static_busybox_runs_in_a_session() {
     let Some(busybox) = installed("busybox") else {
         return;
     };
@@ -186,7 +186,7 @@ fn busybox_linked_statically_does_no_harm() {
 
 /// The launcher starts it, and it starts a shell itself.
 #[test]
-fn a_program_whose_sanitizer_wants_to_be_first_runs_and_leaves_nothing_of_it_to_its_children() {
+fn asan_program_runs_and_its_children_do_not_load_libasan() {
     let program = sanitized_c("sanitized", &["-fsanitize=address"]).args(["echo", "7005"]);
     kinject(&program).succeeded().prints("welcome\n");
     let program = sanitized_c("starter", &["-fsanitize=address"]).arg("env; cat /proc/$$/maps");

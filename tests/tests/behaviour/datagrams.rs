@@ -16,7 +16,7 @@ const ECHO: [&str; 2] = ["10.96.10.3", "7000"];
 const LONG: Duration = Duration::from_secs(1800);
 
 #[test]
-fn a_session_that_carried_datagrams_ends_with_its_program() {
+fn session_that_carried_datagrams_ends_with_its_program() {
     let program = c("datagrams").arg("connected").args(ECHO);
     run(&mut kinject_run::<&str>(shared_sandbox(), &[], &program))
         .succeeded()
@@ -45,7 +45,7 @@ fn flows_end_when_their_sockets_are_closed() {
 }
 
 #[test]
-fn two_threads_that_send_a_sockets_first_datagrams_at_once_lose_none() {
+fn concurrent_first_datagrams_of_a_socket_all_arrive() {
     let program = c("first_datagrams").args(ECHO).arg("300");
     run(&mut kinject_run::<&str>(shared_sandbox(), &[], &program))
         .succeeded()
@@ -55,7 +55,7 @@ fn two_threads_that_send_a_sockets_first_datagrams_at_once_lose_none() {
 /// As `cargo xtask rounds` asks for it.
 #[test]
 #[ignore = "it takes minutes"]
-fn no_first_datagram_is_lost_in_thousands_of_rounds() {
+fn concurrent_first_datagrams_all_arrive_in_thousands_of_rounds() {
     let count = std::env::var("KINJECT_TEST_ROUNDS").unwrap_or_else(|_| "10000".to_owned());
     let program = c("first_datagrams").args(ECHO);
     let under_valgrind = Program::new("/usr/bin/valgrind")
@@ -78,7 +78,7 @@ fn no_first_datagram_is_lost_in_thousands_of_rounds() {
 }
 
 #[test]
-fn a_library_that_is_opened_with_deep_binding_stays_in_the_session() {
+fn library_opened_with_rtld_deepbind_stays_in_the_session() {
     let library = shared_c("speaker");
     let program = c("deep").arg(&library.path).args(ECHO);
     run(&mut kinject_run::<&str>(shared_sandbox(), &[], &program))

@@ -89,7 +89,7 @@ fn ctrl_c_ends_a_loop_in_its_first_round() {
 }
 
 #[test]
-fn ctrl_c_ends_a_script_also_in_a_pipeline() {
+fn ctrl_c_in_a_pipeline_ends_the_script() {
     let desk = Desk::with("run");
     desk.script("filter", &format!("k {WAITS} | k cat; echo deploying\n"));
     let mut terminal = desk.at_terminal("bash", &["filter"]);
@@ -101,7 +101,7 @@ fn ctrl_c_ends_a_script_also_in_a_pipeline() {
 
 /// The counterpart: a program that minds Ctrl-C and ends by itself has not been interrupted.
 #[test]
-fn a_script_goes_on_after_a_program_that_minds_ctrl_c() {
+fn script_continues_after_a_program_that_handles_ctrl_c() {
     let desk = Desk::with("run");
     desk.script(
         "deploy",
@@ -184,7 +184,7 @@ fn npm_stops_at_an_interrupted_script() {
 
 /// The agent takes the connection and says nothing: the session is coming up when Ctrl-C comes.
 #[test]
-fn ctrl_c_ends_a_script_also_while_the_session_comes_up() {
+fn ctrl_c_during_session_start_ends_the_script() {
     for (key, signal) in [(CTRL_C, libc::SIGINT), (CTRL_BACKSLASH, libc::SIGQUIT)] {
         // each has a socket of its own: what the relay of the one before still asks for there is not this one's
         let folder = tempfile::tempdir().unwrap();
@@ -288,7 +288,7 @@ fn kinject_dies_of_a_signal_that_it_inherited_ignored_or_blocked() {
 
 /// The first process of a container cannot end itself by a signal.
 #[test]
-fn where_no_signal_can_end_kinject_it_exits_with_128_and_the_signals_number() {
+fn kinject_that_cannot_die_of_a_signal_exits_with_128_plus_its_number() {
     let kinject = kinject_run::<&str>(shared_sandbox(), &[], &shell("kill -TERM $$"));
     let mut command = apart::command("unshare");
     command
@@ -301,7 +301,7 @@ fn where_no_signal_can_end_kinject_it_exits_with_128_and_the_signals_number() {
 
 /// Ignored signals and the signal mask are the program's, as after env(1).
 #[test]
-fn a_program_finds_the_signals_ignored_and_blocked_that_kinject_found_so() {
+fn program_inherits_ignored_and_blocked_signals() {
     let look = shell("grep -E '^Sig(Blk|Ign):' /proc/self/status");
     let kinject = kinject_run::<&str>(shared_sandbox(), &[], &look);
     let outside = {

@@ -75,7 +75,7 @@ fn services() -> Value {
 }
 
 #[test]
-fn a_local_answer_cannot_make_a_services_address_local() {
+fn local_dns_answer_does_not_make_a_service_address_local() {
     for script in [
         // before the cluster has been asked for the Service, and after
         "print(name('lure.example'), query('lure.example'), name('web'))\n",
@@ -116,7 +116,7 @@ fn a_local_answer_cannot_make_a_services_address_local() {
 }
 
 #[test]
-fn a_rule_makes_a_services_address_local_all_the_same() {
+fn local_rule_makes_a_service_address_local() {
     let scene = json!({
         "cluster": services(), "machine": {"lure.example": ["10.96.0.7"]}, "here": ["10.96.0.7"], "command": "trace",
         "flags": ["--local", "lure.example"],
@@ -130,7 +130,7 @@ fn a_rule_makes_a_services_address_local_all_the_same() {
 
 /// With names of this machine's hosts file, since the cluster's test machine has no name server.
 #[test]
-fn an_address_in_a_network_of_the_clusters_is_never_local_by_an_answer() {
+fn local_dns_answer_does_not_make_a_cluster_network_address_local() {
     let Some(cluster) = place::cluster() else { return };
     let pod = cluster.pod_of("default", "app=web").unwrap();
     let pod = cluster.kubectl_json(&["get", "pod", &pod]).unwrap();
@@ -187,7 +187,7 @@ const PROBE: &str = "1.0.0.127.in-addr.arpa";
 const MUTE: &str = "127.0.0.99";
 
 #[test]
-fn a_silent_name_server_of_this_machine_costs_one_name_a_second_and_is_not_asked_again_for_a_while() {
+fn silent_local_name_server_delays_one_lookup_by_a_second_and_is_then_skipped() {
     let scene = json!({
         "mute": [MUTE], "all_mute": true, "cluster": {WEB: ["10.96.0.7"]}, "hosts": "10.20.0.1 nas.example\n10.20.0.9 old.example\n",
     });
@@ -224,7 +224,7 @@ fn a_silent_name_server_of_this_machine_costs_one_name_a_second_and_is_not_asked
 }
 
 #[test]
-fn a_silent_name_server_beside_one_that_answers_is_passed_over() {
+fn silent_name_server_is_skipped_where_another_answers() {
     let scene =
         json!({"mute": [MUTE], "machine": {"wiki.example": ["10.20.0.1"], "git.example": ["10.20.0.2"]}});
     let script = format!(
@@ -240,7 +240,7 @@ fn a_silent_name_server_beside_one_that_answers_is_passed_over() {
 }
 
 #[test]
-fn a_name_server_that_answers_again_is_asked_again() {
+fn recovered_name_server_is_asked_again() {
     let scene = json!({
         "mute": [MUTE], "all_mute": true, "patience": 12, "machine": {"wiki.example": ["10.20.0.1"]},
     });
@@ -256,7 +256,7 @@ fn a_name_server_that_answers_again_is_asked_again() {
 }
 
 #[test]
-fn a_rule_has_a_silent_name_server_asked_all_the_same() {
+fn lookup_under_a_local_rule_asks_a_silent_name_server() {
     // who is asked for his own is waited for, as libc does
     let scene = json!({
         "mute": [MUTE], "machine": {"wiki.example": ["10.20.0.1"]}, "flags": ["--local", "wiki.example"],
@@ -268,7 +268,7 @@ fn a_rule_has_a_silent_name_server_asked_all_the_same() {
 }
 
 #[test]
-fn a_rule_for_addresses_has_their_names_asked_for_here_as_a_rule_for_names_does() {
+fn reverse_lookup_under_a_local_rule_asks_local_name_servers() {
     let questions: Vec<_> = (1..=6)
         .map(|last| format!("{last}.0.20.10.in-addr.arpa"))
         .collect();
@@ -308,7 +308,7 @@ fn a_rule_for_addresses_has_their_names_asked_for_here_as_a_rule_for_names_does(
 }
 
 #[test]
-fn names_that_could_be_services_are_never_shown_to_this_machines_name_servers() {
+fn possible_service_names_are_never_sent_to_local_name_servers() {
     let lies: Value = [
         "redis",
         "redis.office.example",
@@ -361,7 +361,7 @@ fn names_that_could_be_services_are_never_shown_to_this_machines_name_servers() 
 
 /// Where the cluster's name servers pass questions about other addresses on to servers that do not answer.
 #[test]
-fn an_address_of_which_nobody_upstream_tells_is_not_the_clusters() {
+fn address_without_an_upstream_ptr_answer_is_not_the_clusters() {
     let scene = json!({
         "cluster": {"kubernetes.default.svc.cluster.local": ["10.96.0.1"]},
         "cluster_fails": ["1.0.20.10.in-addr.arpa", "2.0.20.10.in-addr.arpa"],
@@ -383,7 +383,7 @@ fn an_address_of_which_nobody_upstream_tells_is_not_the_clusters() {
 }
 
 #[test]
-fn a_rule_has_a_short_name_looked_up_here_with_the_search_list() {
+fn short_name_under_a_local_rule_uses_the_local_search_list() {
     let scene = json!({
         "machine": {"nas.office.example": ["10.20.0.1"]}, "search": "office.example", "here": ["10.20.0.1"],
         "flags": ["--local", "nas"],
@@ -396,7 +396,7 @@ fn a_rule_has_a_short_name_looked_up_here_with_the_search_list() {
 }
 
 #[test]
-fn this_machines_own_names_stay() {
+fn names_in_the_hosts_file_stay_local() {
     let scene = json!({
         "hosts": "10.20.0.1 nas printer.default.svc.cluster.local\n10.96.0.7 lure\nfd00::1 nas6\n",
         "cluster": services(), "here": ["10.20.0.1"],
@@ -410,7 +410,7 @@ fn this_machines_own_names_stay() {
 }
 
 #[test]
-fn the_names_of_the_clusters_addresses_are_not_asked_for_here() {
+fn reverse_lookup_of_a_cluster_address_is_not_sent_to_local_name_servers() {
     let scene =
         json!({ "cluster": {WEB: ["10.96.0.7"]}, "machine": {"7.0.96.10.in-addr.arpa": ["evil.example"]} });
     let script = "print(name('web'), query('7.0.96.10.in-addr.arpa', 12))\n\
@@ -421,7 +421,7 @@ fn the_names_of_the_clusters_addresses_are_not_asked_for_here() {
 }
 
 #[test]
-fn the_cluster_cannot_lead_programs_to_this_machines_loopback() {
+fn cluster_dns_answer_with_a_loopback_address_is_rejected() {
     let lies = json!({
         "a.example": ["127.0.0.1"], "b.example": ["0.0.0.0", "10.96.0.7"], "c.example": ["::1", "::ffff:127.0.0.1"],
     });

@@ -19,7 +19,7 @@ echo relay; look $relay 'status environ mem maps fd'
 "#;
 
 #[test]
-fn another_process_of_the_same_user_cannot_read_a_relays_memory_environment_or_descriptors() {
+fn same_user_process_cannot_read_relay_memory_environment_or_descriptors() {
     let agent = Agent::start("nameserver 127.0.0.9\n");
     run(&mut agent.kinject(&shell(LOOK))).succeeded().prints(
         "launcher\nenviron opens\nrelay\nstatus opens\nenviron does not open\nmem does not open\nmaps does not open\n\

@@ -103,7 +103,7 @@ fn each_signal_reaches_the_program_once() {
 }
 
 #[test]
-fn a_program_that_minds_no_signal_ends_by_it_and_so_does_kinject() {
+fn unhandled_signal_ends_the_program_and_kinject() {
     for (signal, number) in [(Signal::TERM, 15), (Signal::INT, 2), (Signal::HUP, 1)] {
         let mut running = Running::start(&shell("echo ready; exec sleep 1000"));
         assert_eq!(running.line(), "ready");
@@ -113,7 +113,7 @@ fn a_program_that_minds_no_signal_ends_by_it_and_so_does_kinject() {
 }
 
 #[test]
-fn a_stopped_program_stops_kinject_and_both_go_on() {
+fn stopped_program_stops_kinject_and_both_continue() {
     let mut running = Running::start(&shell("echo ready; kill -STOP $$; echo on; exit 4"));
     assert_eq!(running.line(), "ready");
     let kinject = running.kinject.id();
@@ -124,7 +124,7 @@ fn a_stopped_program_stops_kinject_and_both_go_on() {
 }
 
 #[test]
-fn a_killed_kinject_takes_program_relay_and_folder_along() {
+fn killing_kinject_ends_program_and_relay_and_removes_the_folder() {
     let mut running = Running::start(&shell("echo ready; echo $KINJECT_SOCKET; exec sleep 1000"));
     assert_eq!(running.line(), "ready");
     let socket = running.line();
@@ -163,7 +163,7 @@ fn a_killed_relay_leaves_the_program_running_without_the_cluster() {
 }
 
 #[test]
-fn nothing_is_left_after_any_end() {
+fn ended_session_leaves_no_folder() {
     let mut running = Running::start(&shell("echo $KINJECT_SOCKET"));
     let socket = running.line();
     assert_eq!(running.code(), 0);

@@ -21,7 +21,7 @@ fn told(outcome: &Outcome) -> usize {
 }
 
 #[test]
-fn a_static_program_is_named_with_the_reason_and_what_to_do() {
+fn static_program_is_named_with_reason_and_advice() {
     let program = static_c("greeting").arg("hello");
     let outcome = kinject(&[], &program);
     outcome.succeeded().prints("hello\n");
@@ -33,7 +33,7 @@ fn a_static_program_is_named_with_the_reason_and_what_to_do() {
 }
 
 #[test]
-fn a_child_is_named_once_however_often_it_runs_and_keeps_its_own_streams() {
+fn static_child_is_named_once_and_keeps_its_streams() {
     let program = static_c("greeting");
     let line = format!(
         "for i in 1 2 3; do {} $i 2>&1; done; env -i {} 4",
@@ -46,7 +46,7 @@ fn a_child_is_named_once_however_often_it_runs_and_keeps_its_own_streams() {
 }
 
 #[test]
-fn with_fail_it_does_not_run_and_the_status_is_126() {
+fn on_static_fail_does_not_start_the_program_and_exits_126() {
     let program = static_c("greeting");
     let outcome = kinject(&["--on-static", "fail"], &program);
     outcome
@@ -63,7 +63,7 @@ fn with_fail_it_does_not_run_and_the_status_is_126() {
 }
 
 #[test]
-fn with_ignore_or_quiet_nothing_is_said() {
+fn on_static_ignore_or_quiet_prints_nothing() {
     let program = static_c("greeting").arg("hello");
     for flags in [&["--on-static", "ignore"][..], &["--quiet"]] {
         for program in [
@@ -78,7 +78,7 @@ fn with_ignore_or_quiet_nothing_is_said() {
 }
 
 #[test]
-fn scripts_are_followed_to_their_interpreter() {
+fn script_with_a_static_interpreter_names_the_interpreter() {
     let files = tempfile::tempdir().unwrap();
     let script = files.path().join("script");
     let interpreter = static_c("greeting").path;
@@ -104,7 +104,7 @@ fn without_the_library(program: &str) -> Option<Program> {
 }
 
 #[test]
-fn a_program_that_does_not_see_the_library_is_named_with_the_folder_to_bind() {
+fn program_that_cannot_see_the_library_is_named_with_the_folder_to_bind() {
     let Some(program) = without_the_library("echo ran") else {
         return;
     };
@@ -127,7 +127,7 @@ fn a_program_that_does_not_see_the_library_is_named_with_the_folder_to_bind() {
 }
 
 #[test]
-fn programs_without_network_calls_are_not_named() {
+fn static_program_without_network_calls_is_not_named() {
     let outcome = kinject(&[], &static_c("quiet_static"));
     outcome.succeeded().prints("no network\n");
     assert_eq!(outcome.stderr, "");
@@ -151,7 +151,7 @@ fn busybox_is_named_and_runs() {
 const LED: usize = if cfg!(target_arch = "x86_64") { 0 } else { 1 };
 
 #[test]
-fn programs_of_go_are_named_if_they_use_the_network_without_cgo() {
+fn go_program_using_the_network_without_cgo_is_named() {
     let pie = &["-buildmode=pie"][..];
     for (source, cgo, flags, expected) in [
         ("net", "0", &[][..], 1),
@@ -181,7 +181,7 @@ fn programs_of_go_are_named_if_they_use_the_network_without_cgo() {
 /// Where code cannot be made executable again once it was changed, a program of Go runs as it is, and is named.
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn a_program_of_go_that_may_not_be_changed_is_named_and_runs() {
+fn go_program_under_mdwe_is_named_and_runs() {
     let Some(program) = go("net", &[("CGO_ENABLED", "1")], &[]) else {
         return;
     };
@@ -206,7 +206,7 @@ fn a_program_of_go_that_may_not_be_changed_is_named_and_runs() {
 }
 
 #[test]
-fn a_program_that_runs_as_another_user_is_named() {
+fn setuid_or_setgid_program_is_named() {
     if !rustix::process::geteuid().is_root() {
         kinject_tests::skip::not_run("setuid programs of another user", "making one needs root");
         return;
@@ -234,7 +234,7 @@ fn special_copy(name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_program_with_capabilities_is_named_for_those_who_get_them() {
+fn program_with_file_capabilities_is_named_for_users_who_gain_them() {
     if !rustix::process::geteuid().is_root() {
         return kinject_tests::skip::not_run("programs with capabilities", "giving them needs root");
     }

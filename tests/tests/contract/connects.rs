@@ -18,7 +18,7 @@ fn refused(scene: &Scene, way: &str) -> Outcome {
 }
 
 on_both_places! {
-    fn a_blocking_connect(scene: shared) {
+    fn blocking_connect_returns_0_or_econnrefused(scene: shared) {
         connects(scene, "blocking", GREETING).prints(
             "connect: 0\nSO_ERROR: 0\ngetpeername: 10.96.10.3 7005, 16 bytes\nreceived: welcome\n",
         );
@@ -26,19 +26,19 @@ on_both_places! {
         refused(scene, "blocking").prints("connect: ECONNREFUSED\nSO_ERROR: 0\ngetpeername: ENOTCONN\n");
     }
 
-    fn the_own_address_is_the_pods(scene: shared) {
+    fn getsockname_after_connect_returns_the_pod_address(scene: shared) {
         let own = connects(scene, "own", GREETING);
         assert!(!own.stdout.contains("getsockname: 127."), "{own}");
         connects(scene, "own", OUTSIDE);
     }
 
-    fn the_own_address_is_the_pods_before_anybody_answers(scene: shared) {
+    fn getsockname_during_connect_returns_the_pod_address(scene: shared) {
         let told = scene.same(python("on_the_way.py").args(SILENT));
         told.shows("connect: EINPROGRESS\nown address: ::ffff:").shows(" with a port\npeer: ENOTCONN\n");
         assert!(!told.stdout.contains("127."), "{told}");
     }
 
-    fn a_socket_whose_connect_was_refused_is_at_its_end(scene: shared) {
+    fn socket_after_refused_connect_is_at_eof(scene: shared) {
         let [address, port] = closed_port(scene);
         let told = scene.same(python("after_refusal.py").args([&address, &port]).args(GREETING).args(SILENT));
         told.shows("recv first: EINPROGRESS\nplace: ('own', True)\nrecv: ECONNREFUSED\n");
@@ -46,52 +46,52 @@ on_both_places! {
         told.shows("connect: ECONNABORTED\n").shows("recv: b'welcome\\n'\n");
     }
 
-    fn a_service_without_pods_refuses(scene: shared) {
+    fn connect_to_a_service_without_pods_returns_econnrefused(scene: shared) {
         connects(scene, "outcome", WITHOUT_PODS)
             .prints("connect: ECONNREFUSED\nwithout blocking: ECONNREFUSED\n");
     }
 
-    fn an_address_without_a_route_is_unreachable(scene: shared) {
+    fn connect_to_an_unroutable_address_returns_ehostunreach(scene: shared) {
         connects(scene, "outcome", UNROUTABLE)
             .prints("connect: EHOSTUNREACH\nwithout blocking: EHOSTUNREACH\n");
     }
 
-    fn a_pod_by_its_address(scene: shared) {
+    fn connect_to_a_pod_address_succeeds(scene: shared) {
         let pod = pod(scene);
         connects(scene, "blocking", [&pod, "7005"]).shows("received: welcome\n");
     }
 
-    fn an_edge_triggered_connect_that_is_registered_before(scene: shared) {
+    fn epoll_registered_before_connect_reports_its_result(scene: shared) {
         connects(scene, "epoll", GREETING).shows("event: OUT\nconnected\n");
         refused(scene, "epoll").shows("failed: ECONNREFUSED\n");
         connects(scene, "epoll", SILENT).shows("nothing happens\nSO_ERROR: 0\n");
     }
 
-    fn a_polled_connect(scene: shared) {
+    fn poll_reports_the_result_of_a_connect(scene: shared) {
         connects(scene, "poll", GREETING).shows("connected\n");
         refused(scene, "poll").shows("failed: ECONNREFUSED\n");
         connects(scene, "poll", SILENT).shows("connect again: EALREADY\n");
     }
 
-    fn a_selected_connect(scene: shared) {
+    fn select_reports_the_result_of_a_connect(scene: shared) {
         connects(scene, "select", GREETING).shows("connected\n");
         refused(scene, "select").shows("failed: ECONNREFUSED\n");
         connects(scene, "select", SILENT).shows("nothing happens\n");
     }
 
-    fn a_connect_with_the_sockets_own_time_out(scene: shared) {
+    fn connect_past_so_sndtimeo_returns_einprogress(scene: shared) {
         connects(scene, "sndtimeo", GREETING).shows("received: welcome\n");
         refused(scene, "sndtimeo").shows("connect: ECONNREFUSED\n");
         connects(scene, "sndtimeo", SILENT).shows("connect: EINPROGRESS\n");
     }
 
-    fn a_connect_that_a_signal_interrupts(scene: shared) {
+    fn connect_interrupted_by_a_signal_returns_eintr(scene: shared) {
         connects(scene, "interrupted", SILENT).shows("connect: EINTR\n");
         connects(scene, "interrupted", GREETING).shows("received: welcome\n");
         connects(scene, "restarted", SILENT);
     }
 
-    fn a_socket_that_is_connected_again_after_a_failure(scene: shared) {
+    fn connect_after_a_failed_connect_succeeds(scene: shared) {
         let closed = closed_port(scene);
         for way in ["reconnect", "reconnect-polled"] {
             let program = c("connects").arg(way).args(&closed).args(GREETING);
@@ -99,13 +99,13 @@ on_both_places! {
         }
     }
 
-    fn a_second_connect_asks_how_the_first_one_went(scene: shared) {
+    fn second_connect_returns_the_result_of_the_first(scene: shared) {
         connects(scene, "second", GREETING).shows("second connect: 0\n");
         refused(scene, "second").shows("second connect: ECONNREFUSED\n");
         connects(scene, "second", SILENT).shows("connect again: EALREADY\n");
     }
 
-    fn a_socket_that_is_connected_or_was_is_connected_no_second_time(scene: shared) {
+    fn connect_on_a_once_connected_socket_returns_eisconn(scene: shared) {
         let [address, port] = closed_port(scene);
         let program = python("second_connect.py").arg(GREETING[0]).args([&address, &port]).arg(NAME_SERVER);
         let told = scene.same(program);
@@ -117,11 +117,11 @@ on_both_places! {
         told.shows("  1 ENOTCONN None False EPIPE ('10.96.10.3', 7000)\n");
     }
 
-    fn threads_that_connect_one_socket_at_once_hear_what_a_kernel_says(scene: shared) {
+    fn concurrent_connects_of_one_socket_return_the_kernels_errnos(scene: shared) {
         scene.same(python("racing_connects.py").args(GREETING).arg("100")).prints("strange: []\n");
     }
 
-    fn a_failed_connect_that_nobody_asks_about_is_told_by_what_reads_or_writes(scene: shared) {
+    fn read_or_write_after_failed_connect_returns_econnrefused(scene: shared) {
         let outcome = scene.same(c("unasked").args(closed_port(scene)));
         for call in ["read", "recvmsg", "write", "sendmsg"] {
             outcome.shows(&format!("{call}: ECONNREFUSED\n"));
@@ -129,30 +129,30 @@ on_both_places! {
         scene.same(c("unasked").args(SILENT)).shows("read: EAGAIN\n");
     }
 
-    fn an_ipv6_socket_with_a_mapped_address(scene: shared) {
+    fn ipv6_socket_connects_to_a_mapped_address(scene: shared) {
         connects(scene, "mapped", GREETING).shows("getpeername: ::ffff:10.96.10.3 7005, 28 bytes\n");
         refused(scene, "mapped").shows("connect: ECONNREFUSED\n");
     }
 
-    fn an_ipv6_socket_that_does_not_take_mapped_addresses(scene: shared) {
+    fn connect_of_an_ipv6_only_socket_to_a_mapped_address_fails_as_bare(scene: shared) {
         connects(scene, "v6only", GREETING);
     }
 
-    fn a_connect_by_a_child_is_its_parents(scene: shared) {
+    fn connect_in_a_child_connects_the_parents_socket(scene: shared) {
         connects(scene, "fork", GREETING).shows("received: welcome\n");
         refused(scene, "fork").shows("failed: ECONNREFUSED\n");
     }
 
-    fn a_bound_socket(scene: shared) {
+    fn connect_of_a_bound_socket_succeeds(scene: shared) {
         connects(scene, "bound", GREETING).shows("received: welcome\n");
         refused(scene, "bound").shows("connect: ECONNREFUSED\n");
     }
 
-    fn a_connection_that_is_dissolved(scene: shared) {
+    fn socket_dissolved_by_af_unspec_connects_again(scene: shared) {
         connects(scene, "dissolved", GREETING).shows("received: welcome\n");
     }
 
-    fn a_misused_connect(scene: shared) {
+    fn misused_connect_returns_the_kernels_errno(scene: shared) {
         connects(scene, "misused", GREETING);
     }
 }

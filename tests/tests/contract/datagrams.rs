@@ -14,49 +14,49 @@ fn datagrams(scene: &Scene, way: &str, targets: &[[&str; 2]]) -> Outcome {
 }
 
 on_both_places! {
-    fn a_connected_socket_of_datagrams(scene: shared) {
+    fn connected_udp_socket_receives_from_its_peer(scene: shared) {
         datagrams(scene, "connected", &[ECHO]).shows("recvfrom: 5 bytes `hello");
         datagrams(scene, "connected", &[ECHO]).shows("from 10.96.10.3 7000, 16 bytes");
         datagrams(scene, "mapped-connected", &[ECHO]).shows("from ::ffff:10.96.10.3 7000, 28 bytes");
     }
 
-    fn an_echo_by_its_name(scene: shared) {
+    fn udp_echo_by_service_name_is_answered(scene: shared) {
         datagrams(scene, "connected", &[["echo", "7000"]]).shows("getpeername: 10.96.10.3 7000");
         datagrams(scene, "unconnected", &[["echo.default", "7000"], ["db-0.db", "7000"]])
             .shows(&format!("from {} 7000", pod(scene)));
     }
 
-    fn one_socket_with_several_targets(scene: shared) {
+    fn one_udp_socket_reaches_several_targets(scene: shared) {
         let pod = pod(scene);
         datagrams(scene, "unconnected", &[ECHO, [&pod, "7000"]]).shows(&format!("from {pod} 7000, 16 bytes"));
         datagrams(scene, "mapped", &[ECHO, [&pod, "7000"]]).shows(&format!("from ::ffff:{pod} 7000, 28 bytes"));
     }
 
-    fn many_datagrams_in_one_call(scene: shared) {
+    fn sendmmsg_reaches_several_targets(scene: shared) {
         let pod = pod(scene);
         datagrams(scene, "several", &[ECHO, [&pod, "7000"]]).shows("sendmmsg: 8\n").shows(&format!(
             "number 1 from {pod} 7000, 16 bytes\nnumber 2 from 10.96.10.3 7000, 16 bytes\n"
         ));
     }
 
-    fn datagrams_that_are_looked_at_and_cut(scene: shared) {
+    fn peeked_truncated_and_oversized_datagrams_match_the_kernel(scene: shared) {
         datagrams(scene, "cut", &[ECHO])
             .shows("recvfrom: 10 bytes `0123`")
             .shows("the largest: 65507\nrecvfrom: 65507 bytes")
             .shows("too large: EMSGSIZE\n");
     }
 
-    fn a_message_with_control_data(scene: shared) {
+    fn message_with_control_data_is_carried(scene: shared) {
         datagrams(scene, "message", &[ECHO])
             .shows("recvmsg: 4 from 10.96.10.3 7000, 16 bytes, cut\n")
             .shows("recvfrom: 8 bytes `answered");
     }
 
-    fn places_for_sources_that_are_too_short_or_bad(scene: shared) {
+    fn short_or_bad_source_buffer_is_truncated_or_efault(scene: shared) {
         datagrams(scene, "short", &[ECHO]).shows("room for 3: 5, length 16\n").shows("at a bad place: EFAULT\n");
     }
 
-    fn a_target_that_refuses(scene: shared) {
+    fn udp_send_to_a_closed_port_returns_econnrefused(scene: shared) {
         let [address, port] = closed_port(scene);
         datagrams(scene, "refused", &[[&address, &port], ECHO])
             .shows("poll: 1 ERR\nrecvfrom: ECONNREFUSED\n")
@@ -64,35 +64,35 @@ on_both_places! {
             .shows("getpeername: 10.96.10.3 7000, 16 bytes\nwithout connecting: 7\nrecvfrom: EAGAIN\n");
     }
 
-    fn a_target_without_a_route(scene: shared) {
+    fn udp_send_to_an_unroutable_address_fails_as_bare(scene: shared) {
         // the sandbox's own kernel says so, the cluster's node when it is too late
         datagrams(scene, "unreachable", &[UNROUTABLE]);
     }
 
-    fn a_socket_that_is_connected_again_and_dissolved(scene: shared) {
+    fn udp_socket_is_reconnected_and_dissolved(scene: shared) {
         let pod = pod(scene);
         datagrams(scene, "again", &[ECHO, [&pod, "7000"]])
             .shows(&format!("getpeername: {pod} 7000, 16 bytes\n"))
             .shows("getpeername: ENOTCONN\nsend: EDESTADDRREQ\nsendto: 4\n");
     }
 
-    fn a_socket_of_datagrams_that_is_connected_to_no_port_has_a_source_and_no_peer(scene: shared) {
+    fn udp_socket_connected_to_port_0_has_a_source_and_no_peer(scene: shared) {
         datagrams(scene, "no-port", &[ECHO, ECHO])
             .shows("connect: 0\ngetpeername: ENOTCONN\n")
             .shows("sendto: EINVAL\nconnect: 0\ngetpeername: 10.96.10.3 7000, 16 bytes\n");
     }
 
-    fn a_socket_of_datagrams_that_is_inherited(scene: shared) {
+    fn inherited_udp_socket_works_in_a_child(scene: shared) {
         datagrams(scene, "inherited", &[ECHO, [&pod(scene), "7000"]]).shows("recvfrom: 4 bytes `copy");
     }
 
-    fn datagrams_by_the_numbers_of_system_calls(scene: shared) {
+    fn datagram_calls_by_system_call_number_are_carried(scene: shared) {
         datagrams(scene, "system-calls", &[ECHO])
             .shows("recvfrom: 3\nfrom 10.96.10.3 7000, 16 bytes\n")
             .shows("close: 0\nclose: EBADF\n");
     }
 
-    fn a_program_that_asks_the_clusters_name_server_itself(scene: shared) {
+    fn udp_query_to_the_cluster_name_server_is_answered(scene: shared) {
         let names = ["web.default.svc.cluster.local", "missing.default.svc.cluster.local", "web.other.svc.cluster.local"];
         scene
             .same(python("resolver.py").arg("10.96.0.10").args(names))
@@ -100,7 +100,7 @@ on_both_places! {
             .shows("number 102, code 3, no address from 10.96.0.10 53\n");
     }
 
-    fn the_port_of_a_closed_socket_is_free_at_once(scene: shared) {
+    fn port_of_a_closed_udp_socket_is_free_at_once(scene: shared) {
         datagrams(scene, "port", &[ECHO]).shows("bind the same port: 0\nrecvfrom: 10 bytes");
     }
 }

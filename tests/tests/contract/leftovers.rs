@@ -129,16 +129,16 @@ fn ends_soon(scene: &Scene, how: &str, target: [&str; 2]) {
 
 on_both_places! {
     /// The session ends with the program, and before its words have arrived.
-    fn what_a_program_said_before_it_ended_is_heard(scene: shared) {
+    fn data_written_before_exit_is_delivered(scene: shared) {
         testament(scene, "hear", "leave").prints("6000000 bytes and the end\n50 datagrams\n");
     }
 
-    fn datagrams_that_a_program_sent_before_it_ended_are_heard(scene: shared) {
+    fn datagrams_sent_before_exit_are_delivered(scene: shared) {
         testament(scene, "count", "send").prints("50 datagrams\n");
     }
 
     /// Neither a far end that says nothing nor a machine that goes down is waited for.
-    fn a_relay_that_is_told_to_end_waits_for_seconds_only(scene: shared) {
+    fn relay_after_sigterm_waits_only_seconds_for_readers(scene: shared) {
         let (ignoring, kinject) = filled(scene);
         let started = Instant::now();
         let relay = relay_of(kinject.id()).expect("it waits, too");
@@ -148,7 +148,7 @@ on_both_places! {
         dismiss(ignoring);
     }
 
-    fn half_closed_connections_are_not_waited_for(scene: shared) {
+    fn session_end_does_not_wait_for_half_closed_connections(scene: shared) {
         let (staying, port) = service(scene, "outstay");
         let shut = python("testament.py").args(["shut", &agent(scene), &port]);
         let ended = run(&mut kinject_run::<&str>(scene.place(), &[], &shut));
@@ -158,7 +158,7 @@ on_both_places! {
     }
 
     /// Whoever does not want to wait presses Ctrl-C, and whoever waits is told for what.
-    fn the_end_of_a_session_waits_for_readers_unless_it_is_told_not_to(scene: shared) {
+    fn session_end_waits_for_readers_until_ctrl_c(scene: shared) {
         let (ignoring, kinject) = filled(scene);
         let started = Instant::now();
         let relay = relay_of(kinject.id()).expect("it waits, too");
@@ -171,17 +171,17 @@ on_both_places! {
         eventually("the relay's end", NOTICED, || !lives(relay));
     }
 
-    fn a_session_ends_soon_after_a_program_that_gave_up_a_connect_to_a_silent_peer(scene: shared) {
+    fn session_ends_soon_after_an_abandoned_connect_to_a_silent_peer(scene: shared) {
         for how in ["blocking", "unfinished", "lingering"] {
             ends_soon(scene, how, SILENT);
         }
     }
 
-    fn a_session_ends_soon_though_a_child_keeps_a_connection_to_its_name_server(scene: shared) {
+    fn session_ends_soon_though_a_child_holds_a_name_server_connection(scene: shared) {
         ends_soon(scene, "heir", ["10.96.0.10", "53"]);
     }
 
-    fn what_a_program_gives_up_is_forgotten_at_both_ends(scene: alone) {
+    fn abandoned_connections_free_the_sockets_of_relay_and_agent(scene: alone) {
         if !kinject_tests::ordinary::may_look_into_relays() {
             return;
         }

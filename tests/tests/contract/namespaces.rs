@@ -106,15 +106,15 @@ fn in_networks_of_their_own(scene: &Scene, program: &Program) -> Vec<Outcome> {
 }
 
 on_both_places! {
-    fn a_program_behind_private_mounts_is_in_the_session(scene: shared) {
+    fn program_behind_private_mounts_stays_in_the_session(scene: shared) {
         is_in_the_session(scene, behind_private_mounts);
     }
 
-    fn a_program_in_another_root_directory_is_in_the_session(scene: shared) {
+    fn program_in_another_root_directory_stays_in_the_session(scene: shared) {
         is_in_the_session(scene, |program| Some(in_another_root(program)));
     }
 
-    fn a_program_in_a_network_namespace_of_its_own_has_the_network_of_that_one(scene: shared) {
+    fn program_in_its_own_network_namespace_uses_that_network(scene: shared) {
         for outcome in in_networks_of_their_own(scene, &python("apart.py").args(GREETING)) {
             outcome
                 .shows("name -3 \n")
@@ -128,7 +128,7 @@ on_both_places! {
         }
     }
 
-    fn questions_in_libcs_words_have_the_network_of_that_one_too(scene: shared) {
+    fn res_query_in_its_own_network_namespace_uses_that_network(scene: shared) {
         for call in [
             libc_call("dns_messages").args(["web", "web.default.svc.cluster.local"]),
             libc_call("host_entries").args(["web", "web.default"]),
@@ -138,14 +138,14 @@ on_both_places! {
         }
     }
 
-    fn the_pods_resolv_conf_is_still_the_pods_in_a_network_namespace_of_ones_own(scene: shared) {
+    fn resolv_conf_in_another_network_namespace_is_the_pods(scene: shared) {
         for program in in_other_networks(&Program::new("/bin/cat").arg("/etc/resolv.conf")) {
             same(scene, program, &mut scene.bare(&Program::new("/bin/cat").arg("/etc/resolv.conf")))
                 .shows("nameserver 10.96.0.10\n");
         }
     }
 
-    fn a_socket_has_the_network_of_the_namespace_in_which_it_was_made(scene: shared) {
+    fn socket_uses_the_network_namespace_it_was_created_in(scene: shared) {
         if !rustix::process::geteuid().is_root() {
             return kinject_tests::skip::not_run("sockets of two network namespaces", "they need root");
         }

@@ -6,7 +6,7 @@ use kinject_tests::programs::{go, python};
 use crate::targets::{GREETING, NAME_SERVER};
 
 on_both_places! {
-    fn the_own_address_is_a_programs_to_listen_at_to_connect_to_and_to_send_from(scene: shared) {
+    fn own_address_can_be_listened_at_connected_to_and_sent_from(scene: shared) {
         let told = scene.same(python("own_address.py").args([GREETING[0], NAME_SERVER]));
         for part in [
             "a listener at the own address: listens again\n",
@@ -27,7 +27,7 @@ on_both_places! {
         }
     }
 
-    fn a_program_of_go_listens_at_its_own_address_and_connects_to_itself(scene: shared) {
+    fn go_program_connects_to_itself_at_its_own_address(scene: shared) {
         if cfg!(target_arch = "x86_64") && let Some(program) = go("own_address", &[("CGO_ENABLED", "1")], &[]) {
             let program = program.args([format!("{NAME_SERVER}:53"), format!("{}:7000", GREETING[0])]);
             scene.same(program).prints(

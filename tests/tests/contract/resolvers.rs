@@ -55,7 +55,7 @@ fn dig(arguments: &[&str]) -> Option<Program> {
 }
 
 on_both_places! {
-    fn questions_in_libcs_words_are_answered_as_in_the_pod(scene: shared) {
+    fn res_query_is_answered_as_in_the_pod(scene: shared) {
         let names = [
             "web", "web.default", "web.default.svc.cluster.local", "web.default.svc.cluster.local.", "db", "web.other",
             "database.external.test",
@@ -64,7 +64,7 @@ on_both_places! {
         outcome.shows("[web.default.svc.cluster.local type 1 4 bytes]");
     }
 
-    fn questions_for_every_type_are_answered_as_in_the_pod(scene: shared) {
+    fn res_query_for_every_record_type_is_answered_as_in_the_pod(scene: shared) {
         let questions = typed(&[
             ("_http._tcp.web", SRV), ("empty.external.test", TXT), ("web", AAAA), ("web", CNAME), ("web", MX),
             ("1.10.96.10.in-addr.arpa", PTR), ("cluster.local", SOA), ("_http._tcp.db", SRV),
@@ -72,7 +72,7 @@ on_both_places! {
         scene.same(libc_call("dns_messages").args(questions));
     }
 
-    fn names_that_have_no_answer_have_the_same_h_errno(scene: shared) {
+    fn res_query_without_an_answer_sets_the_h_errno_of_the_pod(scene: shared) {
         let names = [
             "missing.default.svc.cluster.local.", "empty.external.test", "anything.broken.test", "a..b", "",
             "missing.default.svc",
@@ -80,29 +80,29 @@ on_both_places! {
         scene.same(libc_call("dns_messages").args(names));
     }
 
-    fn an_answer_of_more_than_512_bytes_comes_whole(scene: shared) {
+    fn answer_larger_than_512_bytes_is_complete(scene: shared) {
         let outcome = scene.same(libc_call("dns_messages").args(typed(&[("echo.default.svc.cluster.local", ANY)])));
         outcome.shows("res_query echo.default.svc.cluster.local/255: ");
     }
 
-    fn addresses_have_the_names_that_they_have_in_the_pod(scene: shared) {
+    fn reverse_lookup_answers_as_in_the_pod(scene: shared) {
         let addresses = ["10.96.10.1", "10.96.10.4", "10.96.10.9", "127.0.0.1", "::ffff:10.96.10.1"];
         let outcome = scene.same(libc_call("address_names").args(addresses));
         outcome.shows("gethostbyaddr 10.96.10.1: web.default.svc.cluster.local family 2 length 4 10.96.10.1\n");
     }
 
-    fn an_address_without_a_name_has_none(scene: shared) {
+    fn reverse_lookup_of_an_unnamed_address_fails_as_in_the_pod(scene: shared) {
         scene.same(libc_call("address_names").arg("203.0.113.77"));
     }
 
-    fn lookups_that_are_not_waited_for_end(scene: shared) {
+    fn asynchronous_lookups_complete_or_are_cancelled(scene: shared) {
         // bare, libc's own threads now and then die of such lookups: they have stacks of 32 KiB and the resolver needs more
         let names = ["web", "db-0.db", "web.other", "10.96.10.1"];
         let outcome = run(&mut scene.injected(&libc_call("asynchronous_names").args(names)));
         outcome.succeeded().shows("told 4\n").shows("  web: 0 10.96.10.1:80, cancelled -103\n");
     }
 
-    fn the_pods_resolv_conf_is_what_programs_read(scene: shared) {
+    fn programs_read_the_pods_resolv_conf(scene: shared) {
         let print = "print(open('/etc/resolv.conf').read(), end='')";
         let program = Program::new(interpreter()).args(["-SE", "-c", print]);
         let found = run(&mut scene.injected(&program));
@@ -128,7 +128,7 @@ on_both_places! {
         }
     }
 
-    fn dig_finds_the_clusters_name_server_by_itself(scene: shared) {
+    fn dig_uses_the_cluster_name_server_by_default(scene: shared) {
         for way in ["+notcp", "+tcp"] {
             if let Some(program) = dig(&[way, "+short", "+search", "web"]) {
                 let found = run(&mut scene.injected(&program));
@@ -137,7 +137,7 @@ on_both_places! {
         }
     }
 
-    fn node_resolves_by_itself_as_in_the_pod(scene: shared) {
+    fn node_c_ares_resolves_as_in_the_pod(scene: shared) {
         let script = "
             const dns = require('dns').promises;
             const say = (what, promise) => promise.then(
@@ -155,7 +155,7 @@ on_both_places! {
         }
     }
 
-    fn names_that_exist_nowhere_cost_little_where_this_machines_name_server_is_silent(scene: shared) {
+    fn unknown_names_fail_fast_with_a_silent_local_name_server(scene: shared) {
         let Some(node) = installed("node") else { return };
         let program = node
             .arg(folder().join("unknown_names.mjs"))
@@ -167,7 +167,7 @@ on_both_places! {
 
     /// Beside the address a channel looks for names that nobody has. For those under a name outside of the cluster this
     /// machine's name server is asked, too.
-    fn a_channel_of_grpcs_is_refused_soon_where_this_machines_name_server_is_silent(scene: shared) {
+    fn grpc_channel_fails_fast_with_a_silent_local_name_server(scene: shared) {
         let Some(program) = python_with("grpc", "grpc_channel.py") else { return };
         // a Service without endpoints, and a port on which nobody listens
         for target in ["dns:///refused:80", "dns:///database.external.test:4444"] {
@@ -177,12 +177,12 @@ on_both_places! {
         }
     }
 
-    fn a_name_server_takes_many_questions_on_one_connection(scene: shared) {
+    fn name_server_answers_pipelined_queries_on_one_connection(scene: shared) {
         scene.same(python("pipelined.py").args(["10.96.0.10", "web.default.svc.cluster.local", "40"]))
             .shows("40 answers\n");
     }
 
-    fn noise_gets_no_answer_and_hurts_nobody(scene: shared) {
+    fn name_server_ignores_garbage_and_keeps_answering(scene: shared) {
         let found = run(&mut scene.injected(&python("dns_noise.py").arg("10.96.0.10")));
         found.succeeded().shows("answered after the noise\n");
     }

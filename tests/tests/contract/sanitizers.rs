@@ -35,7 +35,7 @@ fn reports(scene: &Scene, program: &Program, words: &str) {
 }
 
 on_both_places! {
-    fn programs_with_a_sanitizer_start_in_the_session(scene: shared) {
+    fn sanitized_programs_start_in_the_session(scene: shared) {
         for flags in [
             &["-fsanitize=address"][..],
             &["-fsanitize=thread"],
@@ -48,37 +48,37 @@ on_both_places! {
         }
     }
 
-    fn a_sanitizer_finds_a_fault_in_a_call_that_has_a_hook(scene: shared) {
+    fn asan_reports_an_overflow_in_a_hooked_call(scene: shared) {
         for flags in [&["-fsanitize=address"][..], &["-fsanitize=address", "-static-libasan"]] {
             finds(scene, flags, "overflow", "heap-buffer-overflow");
         }
     }
 
-    fn a_sanitizer_finds_a_leak(scene: shared) {
+    fn leak_sanitizer_reports_a_leak(scene: shared) {
         for flags in ["-fsanitize=address", "-fsanitize=leak"] {
             finds(scene, &[flags], "leak", "77 byte(s) leaked in 1 allocation(s)");
         }
     }
 
-    fn a_sanitizer_finds_undefined_behaviour(scene: shared) {
+    fn ubsan_reports_undefined_behaviour(scene: shared) {
         finds(scene, &["-fsanitize=undefined"], "shift", "shift exponent 40 is too large");
     }
 
     /// ThreadSanitizer writes its report with memory of its own, and ends when it meets any other.
-    fn a_sanitizer_finds_a_race(scene: shared) {
+    fn tsan_reports_a_data_race(scene: shared) {
         for flags in [&["-fsanitize=thread"][..], &["-fsanitize=thread", "-static-libtsan"]] {
             finds(scene, flags, "race", "data race");
         }
     }
 
     /// The program's own options are all that AddressSanitizer asks for.
-    fn a_program_with_options_for_its_sanitizer_starts_in_the_session(scene: shared) {
+    fn program_with_its_own_asan_options_starts_in_the_session(scene: shared) {
         let program = sanitized_c("sanitizer_options", &["-fsanitize=address"]);
         scene.same(started(&program)).prints("leaked\n");
     }
 
     /// MemorySanitizer knows what was written only where libc's functions are its own.
-    fn programs_with_clangs_sanitizers_are_in_the_session(scene: shared) {
+    fn clang_sanitized_programs_stay_in_the_session(scene: shared) {
         for (flags, fault, words) in [
             (&["-fsanitize=address"][..], "overflow", "heap-buffer-overflow"),
             (&["-fsanitize=address", "-shared-libsan"], "overflow", "heap-buffer-overflow"),

@@ -26,31 +26,31 @@ fn injected(scene: &Scene, program: &Program) -> Outcome {
 }
 
 on_both_places! {
-    fn a_greeting_comes_whole_and_then_the_end(scene: shared) {
+    fn greeting_arrives_complete_and_then_eof(scene: shared) {
         stream(scene, "greeting").prints("b'welcome\\n' b'' b''\n");
     }
 
-    fn a_side_that_is_closed_leaves_the_other_open(scene: shared) {
+    fn half_close_leaves_the_other_direction_open(scene: shared) {
         stream(scene, "half_close").prints("EPIPE\nb'100000 bytes\\n'\nb'0 bytes\\n'\n");
     }
 
-    fn a_reset_is_a_reset(scene: shared) {
+    fn reset_by_the_peer_is_a_reset_for_the_program(scene: shared) {
         stream(scene, "reset").prints("ECONNRESET\nb''\nEPIPE\nERR HUP\nECONNRESET\n");
     }
 
-    fn a_reset_of_ones_own_hurts_nobody_else(scene: shared) {
+    fn own_reset_leaves_other_connections_open(scene: shared) {
         stream(scene, "own_reset");
     }
 
-    fn bytes_come_back_as_they_went(scene: shared) {
+    fn echoed_bytes_are_unchanged(scene: shared) {
         stream(scene, "echo").shows("300000 True\n");
     }
 
-    fn a_peer_that_does_not_read_stops_its_own_connection_only(scene: shared) {
+    fn peer_that_does_not_read_blocks_only_its_own_connection(scene: shared) {
         stream(scene, "stalled").prints("stopped\nb'welcome\\n'\nb'still here'\n");
     }
 
-    fn both_ends_know_whom_they_speak_with(scene: shared) {
+    fn both_ends_see_the_real_peer_address(scene: shared) {
         stream(scene, "names").prints("10.244.0 True\n('10.96.10.3', 7007)\nTrue AF_INET SOCK_STREAM\n");
     }
 
@@ -59,11 +59,11 @@ on_both_places! {
         seen.succeeded().prints(&format!("{}\n", agent(scene)));
     }
 
-    fn options_are_the_programs(scene: shared) {
+    fn socket_options_are_kept(scene: shared) {
         stream(scene, "options");
     }
 
-    fn a_connection_is_inherited(scene: shared) {
+    fn inherited_connection_works_in_a_child(scene: shared) {
         stream(scene, "fork").prints("b'from the child'\nb''\n");
     }
 
@@ -82,19 +82,19 @@ on_both_places! {
         injected(scene, &program).succeeded().prints("enough\n");
     }
 
-    fn five_hundred_connections_at_once(scene: shared) {
+    fn five_hundred_concurrent_connections_succeed(scene: shared) {
         injected(scene, &crowd("at-once", ECHO, 500)).succeeded().prints("500 right\n");
     }
 
-    fn two_thousand_connections_open_together(scene: shared) {
+    fn two_thousand_connections_stay_open_together(scene: shared) {
         injected(scene, &crowd("open", ECHO, 2000)).succeeded().prints("2000 right\n");
     }
 
-    fn a_hundred_refusals_at_once_are_all_told(scene: shared) {
+    fn hundred_concurrent_refusals_all_return_econnrefused(scene: shared) {
         injected(scene, &crowd("refused", &pod(scene), 100)).succeeded().prints("100 right\n");
     }
 
-    fn an_event_loop_goes_on_while_peers_are_silent(scene: shared) {
+    fn event_loop_continues_while_peers_are_silent(scene: shared) {
         scene.same(crowd("responsive", ECHO, 20)).prints("the loop goes on: True True False\n");
     }
 }

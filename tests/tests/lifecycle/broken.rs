@@ -81,7 +81,7 @@ pub(crate) fn ports_to_api_server(relay: u32) -> Vec<String> {
 }
 
 #[test]
-fn an_agent_that_dies_in_the_sandbox_is_found_again() {
+fn restarted_agent_in_the_sandbox_is_connected_again() {
     let Some(scene) = Scene::new(Kind::Sandbox) else {
         return;
     };
@@ -96,7 +96,7 @@ fn an_agent_that_dies_in_the_sandbox_is_found_again() {
 }
 
 #[test]
-fn a_pod_that_is_deleted_is_replaced() {
+fn deleted_pod_is_replaced() {
     let Some(home) = Home::new() else { return };
     for transport in ["proxy", "port-forward"] {
         let session = home.session(&["--transport", transport]);
@@ -113,7 +113,7 @@ fn a_pod_that_is_deleted_is_replaced() {
 }
 
 #[test]
-fn a_killed_agent_is_replaced() {
+fn killed_agent_is_replaced() {
     let Some(scene) = Scene::new(Kind::Cluster) else {
         return;
     };
@@ -123,7 +123,7 @@ fn a_killed_agent_is_replaced() {
 }
 
 #[test]
-fn a_connection_to_the_api_server_that_breaks_is_opened_again_to_the_same_pod() {
+fn broken_api_server_connection_is_reopened_to_the_same_pod() {
     let Some(home) = Home::new() else { return };
     for transport in ["proxy", "port-forward"] {
         let session = home.session(&["--transport", transport]);
@@ -143,7 +143,7 @@ fn a_connection_to_the_api_server_that_breaks_is_opened_again_to_the_same_pod() 
 }
 
 #[test]
-fn a_connection_to_the_api_server_that_falls_silent_is_noticed() {
+fn silent_api_server_connection_is_detected() {
     let Some(home) = Home::new() else { return };
     let session = home.session(&[]);
     let mut survivor = Survivor::start(&session);
@@ -196,7 +196,7 @@ impl Drop for Dropped {
 }
 
 #[test]
-fn what_waits_for_a_tunnel_that_does_not_come_back_ends_with_the_session() {
+fn calls_waiting_for_a_lost_tunnel_end_with_the_session() {
     let place = Place::open(Kind::Sandbox).expect("there is always a sandbox");
     let session = Session::start::<&str>(&place, &[]);
     let Place::Sandbox(sandbox) = place else {

@@ -50,7 +50,7 @@ fn written(config: &Value) -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn no_kubeconfig_at_all_is_said() {
+fn absent_kubeconfig_is_reported() {
     let outcome = outcome(&mut kinject(&[], "true"));
     outcome
         .exited(125)
@@ -59,7 +59,7 @@ fn no_kubeconfig_at_all_is_said() {
 }
 
 #[test]
-fn a_kubeconfig_that_is_missing_unreadable_or_broken_is_said() {
+fn missing_unreadable_or_invalid_kubeconfig_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a config");
     with_kubeconfig(&path, &[])
@@ -86,7 +86,7 @@ fn a_kubeconfig_that_is_missing_unreadable_or_broken_is_said() {
 }
 
 #[test]
-fn a_context_that_does_not_exist_is_said_with_those_that_do() {
+fn unknown_context_is_reported_with_the_existing_ones() {
     let config = written(&server("https://127.0.0.1:1"));
     let outcome = with_kubeconfig(config.path(), &["--context", "elsewhere"]);
     outcome
@@ -96,7 +96,7 @@ fn a_context_that_does_not_exist_is_said_with_those_that_do() {
 }
 
 #[test]
-fn a_context_without_its_cluster_is_said() {
+fn context_without_its_cluster_is_reported() {
     let mut config = server("https://127.0.0.1:1");
     config["clusters"] = json!([]);
     let outcome = with_kubeconfig(written(&config).path(), &[]);
@@ -107,7 +107,7 @@ fn a_context_without_its_cluster_is_said() {
 }
 
 #[test]
-fn a_server_that_refuses_or_is_no_api_server_is_said() {
+fn refusing_server_or_other_service_as_api_server_is_reported() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let outcome = with_kubeconfig(written(&server(&format!("https://{closed}"))).path(), &[]);
     outcome
@@ -124,7 +124,7 @@ fn a_server_that_refuses_or_is_no_api_server_is_said() {
 }
 
 #[test]
-fn a_server_that_accepts_and_says_nothing_is_given_up() {
+fn silent_api_server_times_out() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     let config = written(&server(&format!("https://{address}")));
@@ -137,7 +137,7 @@ fn a_server_that_accepts_and_says_nothing_is_given_up() {
 }
 
 #[test]
-fn a_wrong_token_is_said_as_what_it_is() {
+fn wrong_token_is_reported_as_unauthorized() {
     let Some(cluster) = cluster() else { return };
     let user = cluster.kubeconfig_with_token("default", "no-such-token").unwrap();
     let outcome = with_kubeconfig(&user.path(), &[]);
@@ -148,7 +148,7 @@ fn a_wrong_token_is_said_as_what_it_is() {
 }
 
 #[test]
-fn an_expired_token_is_said_within_seconds() {
+fn expired_token_is_reported_within_seconds() {
     let Some(home) = Home::new() else { return };
     // the account may do everything that a session needs, so that only the token is at fault
     let admin = json!({
@@ -174,7 +174,7 @@ fn an_expired_token_is_said_within_seconds() {
 }
 
 #[test]
-fn a_server_with_another_certificate_is_not_trusted() {
+fn api_server_with_another_certificate_is_not_trusted() {
     let Some(cluster) = cluster() else { return };
     let mut config = cluster.kubectl_json(&["config", "view", "--raw"]).unwrap();
     let cluster = config["clusters"][0]["cluster"].as_object_mut().unwrap();
@@ -189,7 +189,7 @@ fn a_server_with_another_certificate_is_not_trusted() {
 }
 
 #[test]
-fn a_credential_plugin_is_asked_and_its_failure_told() {
+fn credential_plugin_is_run_and_its_failure_reported() {
     let Some(home) = Home::new() else { return };
     let token = home.cluster.restricted_user(home.name(), "plugin", &[]).unwrap();
     let known: Value = serde_json::from_slice(&fs::read(token.path()).unwrap()).unwrap();
@@ -233,7 +233,7 @@ fn a_credential_plugin_is_asked_and_its_failure_told() {
 }
 
 #[test]
-fn several_files_in_kubeconfig_are_one() {
+fn several_files_in_kubeconfig_are_merged() {
     let Some(home) = Home::new() else { return };
     let all = home.cluster.kubectl_json(&["config", "view", "--raw"]).unwrap();
     let part = |keys: &[&str]| {
@@ -259,7 +259,7 @@ fn several_files_in_kubeconfig_are_one() {
 }
 
 #[test]
-fn the_file_in_the_home_folder_is_the_default_and_its_namespace_counts() {
+fn kubeconfig_in_the_home_folder_is_the_default_with_its_namespace() {
     let Some(home) = Home::new() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut config = home.cluster.kubectl_json(&["config", "view", "--raw"]).unwrap();

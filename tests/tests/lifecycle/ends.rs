@@ -20,7 +20,7 @@ fn kill(pid: u32, signal: Signal) {
 }
 
 #[test]
-fn the_job_is_there_while_the_program_runs_and_gone_with_it() {
+fn job_exists_while_the_program_runs_and_is_removed_after() {
     let Some(home) = Home::new() else { return };
     let session = home.session(&[]);
     let jobs = home.made("jobs");
@@ -36,7 +36,7 @@ fn the_job_is_there_while_the_program_runs_and_gone_with_it() {
 }
 
 #[test]
-fn a_signal_ends_the_program_and_the_session() {
+fn signal_ends_the_program_and_the_session() {
     for (signal, number) in [(Signal::INT, 2), (Signal::TERM, 15)] {
         let Some(home) = Home::new() else { return };
         let mut session = home.session(&[]);
@@ -49,7 +49,7 @@ fn a_signal_ends_the_program_and_the_session() {
 }
 
 #[test]
-fn a_signal_while_the_session_comes_up_leaves_nothing() {
+fn signal_during_session_start_leaves_nothing() {
     let Some(home) = Home::new() else { return };
     // an image that takes for ever to come, so that there is time
     let mut command = home.kinject(&[], &Program::new("/bin/true"));
@@ -72,7 +72,7 @@ fn a_signal_while_the_session_comes_up_leaves_nothing() {
 }
 
 #[test]
-fn a_killed_launcher_leaves_nothing() {
+fn killed_launcher_leaves_nothing() {
     let Some(home) = Home::new() else { return };
     let mut session = home.session(&[]);
     let (relay, folder) = (session.relay(), session.folder());
@@ -84,7 +84,7 @@ fn a_killed_launcher_leaves_nothing() {
 }
 
 #[test]
-fn a_launcher_that_is_killed_while_the_session_comes_up_leaves_nothing() {
+fn launcher_killed_during_session_start_leaves_nothing() {
     let Some(home) = Home::new() else { return };
     let mut kinject = spawn(home.kinject(&[], &Program::new("/bin/true")).stdin(Stdio::null()));
     eventually("a Job", SOON, || !home.made("jobs").is_empty());
@@ -94,7 +94,7 @@ fn a_launcher_that_is_killed_while_the_session_comes_up_leaves_nothing() {
 }
 
 #[test]
-fn a_killed_relay_leaves_nothing_in_the_cluster() {
+fn killed_relay_leaves_nothing_in_the_cluster() {
     let Some(home) = Home::new() else { return };
     let session = home.session(&[]);
     let folder = session.folder();
@@ -107,7 +107,7 @@ fn a_killed_relay_leaves_nothing_in_the_cluster() {
 }
 
 #[test]
-fn a_relay_that_is_killed_with_a_second_agent_leaves_neither() {
+fn relay_killed_with_a_second_agent_leaves_neither() {
     let Some(home) = Home::new() else { return };
     let session = home.session(&[]);
     let first = home.pod();
@@ -133,7 +133,7 @@ fn a_relay_that_is_killed_with_a_second_agent_leaves_neither() {
 }
 
 #[test]
-fn a_relay_that_is_killed_with_its_launcher_leaves_an_agent_that_ends_by_itself() {
+fn agent_ends_by_itself_after_relay_and_launcher_are_killed() {
     let Some(home) = Home::new() else { return };
     let mut session = home.session(&[]);
     let (relay, folder) = (session.relay(), session.folder());
@@ -156,7 +156,7 @@ fn a_relay_that_is_killed_with_its_launcher_leaves_an_agent_that_ends_by_itself(
 }
 
 #[test]
-fn sessions_in_two_namespaces_see_each_its_own_names() {
+fn sessions_in_two_namespaces_resolve_their_own_names() {
     let Some(home) = Home::new() else { return };
     let sessions: Vec<Session> = ["default", "other"]
         .iter()
@@ -177,7 +177,7 @@ fn sessions_in_two_namespaces_see_each_its_own_names() {
 }
 
 #[test]
-fn a_session_names_its_context_and_namespace() {
+fn session_names_its_context_and_namespace() {
     let Some(home) = Home::new() else { return };
     let Place::Cluster(cluster) = &home.place else {
         unreachable!("a home is in the cluster")

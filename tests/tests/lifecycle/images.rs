@@ -90,7 +90,7 @@ fn image_after_a_loss(home: &Home, session: &Session) -> String {
 }
 
 #[test]
-fn later_agents_are_made_of_the_digest_that_the_first_one_was_pulled_by() {
+fn later_agents_use_the_digest_of_the_first_pulled_image() {
     let Some(home) = Home::new() else { return };
     let pulled = Pulled::new(&home.cluster, "registry.test/kinject-agent");
     let session = home.session(&["--agent-image", &pulled.names[0]]);
@@ -101,7 +101,7 @@ fn later_agents_are_made_of_the_digest_that_the_first_one_was_pulled_by() {
 }
 
 #[test]
-fn later_agents_keep_the_tag_of_an_image_that_was_loaded_into_the_node() {
+fn later_agents_keep_the_tag_of_an_image_loaded_into_the_node() {
     let Some(home) = Home::new() else { return };
     let session = home.session(&[]);
     assert_eq!(image(&home), AGENT_IMAGE);

@@ -143,7 +143,7 @@ fn answers(session: &Session) {
 }
 
 #[test]
-fn a_pod_that_took_the_name_of_the_agents_is_never_connected_to() {
+fn pod_with_the_agents_name_is_never_connected_to() {
     let Some(home) = Home::new() else { return };
     let editor = Editor::of(&home);
     let session = home.session(&[]);
@@ -162,7 +162,7 @@ fn a_pod_that_took_the_name_of_the_agents_is_never_connected_to() {
 }
 
 #[test]
-fn a_deleted_agent_is_replaced_by_one_with_new_keys_though_a_copy_of_it_runs() {
+fn deleted_agent_is_replaced_with_new_keys_though_a_copy_of_it_runs() {
     let Some(home) = Home::new() else { return };
     let editor = Editor::of(&home);
     let session = home.session(&[]);
@@ -191,7 +191,7 @@ fn a_deleted_agent_is_replaced_by_one_with_new_keys_though_a_copy_of_it_runs() {
 }
 
 #[test]
-fn a_tunnel_that_led_to_a_pod_of_the_same_name_is_dropped_unused() {
+fn tunnel_to_another_pod_of_the_same_name_is_dropped_unused() {
     let Some(home) = Home::new() else { return };
     let editor = Editor::of(&home);
     // holds back the request that opens the tunnel
@@ -231,7 +231,7 @@ fn a_tunnel_that_led_to_a_pod_of_the_same_name_is_dropped_unused() {
 }
 
 #[test]
-fn whoever_may_only_view_the_namespace_sees_no_keys() {
+fn user_with_the_view_role_cannot_read_the_keys() {
     let Some(home) = Home::new() else { return };
     let session = home.session(&[]);
     let keys = keys(&home);
@@ -259,7 +259,7 @@ fn whoever_may_only_view_the_namespace_sees_no_keys() {
 }
 
 #[test]
-fn cleaning_up_after_a_killed_relay_hits_no_job_that_a_forged_pod_names() {
+fn cleanup_after_a_killed_relay_spares_jobs_named_by_a_forged_pod() {
     let Some(home) = Home::new() else { return };
     let editor = Editor::of(&home);
     let session = home.session(&[]);
@@ -306,7 +306,7 @@ fn cleaning_up_after_a_killed_relay_hits_no_job_that_a_forged_pod_names() {
 }
 
 #[test]
-fn a_secret_that_somebody_else_made_in_the_agents_place_ends_the_attempt() {
+fn foreign_secret_with_the_agents_name_ends_the_attempt() {
     let Some(home) = Home::new() else { return };
     let editor = Editor::of(&home);
     let gate = Gate::before(&home.cluster, "/secrets? HTTP/1.1");

@@ -121,7 +121,7 @@ fn with(object: &Value, pointer: &str, value: Value) -> Value {
 }
 
 #[test]
-fn under_the_admission_policy_the_roles_user_runs_sessions_and_makes_nothing_but_agents() {
+fn admission_policy_lets_the_roles_user_create_only_agents() {
     let Some(home) = Home::new() else { return };
     let user = user(&home);
     let flags = ["--kubeconfig".into(), user.path().into_os_string()];
@@ -188,7 +188,7 @@ fn not_refused(home: &Home, user: &Kubeconfig, object: &Value) -> Option<String>
 }
 
 #[test]
-fn the_admission_policy_takes_nothing_from_those_who_may_create_pods() {
+fn admission_policy_does_not_restrict_users_who_may_create_pods() {
     let Some(home) = Home::new() else { return };
     let editor = home.cluster.user_with_role(home.name(), "edit").unwrap();
     let user = user(&home);
@@ -201,7 +201,7 @@ fn the_admission_policy_takes_nothing_from_those_who_may_create_pods() {
 }
 
 #[test]
-fn the_admission_policy_takes_nothing_from_those_who_may_not_create_jobs() {
+fn admission_policy_does_not_restrict_users_who_may_not_create_jobs() {
     let Some(home) = Home::new() else { return };
     let (job, admin) = (job_that_waits(), home.cluster.kubeconfig());
     let in_namespace = ["--namespace", home.name()];
@@ -252,7 +252,7 @@ fn job_that_waits() -> Value {
 }
 
 #[test]
-fn under_the_network_policy_which_covers_agents_alone_port_forward_serves() {
+fn port_forward_works_under_the_network_policy_which_selects_only_agents() {
     let Some(home) = Home::new() else { return };
     let apply = ["--namespace", home.name(), "apply", "--filename", "-"];
     let admin = home.cluster.kubeconfig();

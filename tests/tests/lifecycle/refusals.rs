@@ -9,7 +9,7 @@ fn apply(home: &Home, manifest: &str) {
 }
 
 #[test]
-fn a_quota_that_allows_no_job_is_said_at_once() {
+fn quota_without_room_for_a_job_is_reported_at_once() {
     let Some(home) = Home::new() else { return };
     apply(
         &home,
@@ -28,7 +28,7 @@ fn a_quota_that_allows_no_job_is_said_at_once() {
 }
 
 #[test]
-fn a_quota_that_allows_no_pod_is_said_in_the_controllers_words() {
+fn quota_without_room_for_a_pod_is_reported_with_the_controllers_message() {
     let Some(home) = Home::new() else { return };
     apply(
         &home,
@@ -46,7 +46,7 @@ fn a_quota_that_allows_no_pod_is_said_in_the_controllers_words() {
 }
 
 #[test]
-fn a_limit_that_the_agent_does_not_fit_is_said() {
+fn limit_range_that_excludes_the_agent_is_reported() {
     let Some(home) = Home::new() else { return };
     apply(
         &home,
@@ -92,7 +92,7 @@ fn demand_limits(home: &Home, kind: &str, spec: &str) {
 }
 
 #[test]
-fn an_agent_has_limits_where_a_quota_or_a_limit_range_demands_them() {
+fn agent_has_limits_where_a_quota_or_limit_range_requires_them() {
     for (kind, spec) in [
         ("ResourceQuota", "{hard: {limits.cpu: 1, limits.memory: 1Gi}}"),
         (
@@ -122,7 +122,7 @@ fn an_agent_has_limits_where_a_quota_or_a_limit_range_demands_them() {
 
 /// The Job without limits stays, and its user is told of both.
 #[test]
-fn an_agent_has_limits_where_they_are_demanded_though_its_user_may_not_remove_the_one_without() {
+fn agent_has_required_limits_though_its_user_cannot_delete_jobs() {
     let Some(home) = Home::new() else { return };
     demand_limits(
         &home,
@@ -158,7 +158,7 @@ fn an_agent_has_limits_where_they_are_demanded_though_its_user_may_not_remove_th
 }
 
 #[test]
-fn a_quota_that_has_no_room_for_an_agents_limits_is_said() {
+fn quota_without_room_for_the_agents_limits_is_reported() {
     let Some(home) = Home::new() else { return };
     demand_limits(
         &home,
@@ -174,7 +174,7 @@ fn a_quota_that_has_no_room_for_an_agents_limits_is_said() {
 }
 
 #[test]
-fn an_admission_policy_speaks_for_itself() {
+fn admission_policy_denial_is_reported_with_its_message() {
     let Some(home) = Home::new() else { return };
     let policy = format!("kinject-test-{}", home.name());
     apply(
@@ -222,7 +222,7 @@ impl Drop for Policy<'_> {
 }
 
 #[test]
-fn an_image_that_is_not_there_is_said() {
+fn missing_image_is_reported() {
     let Some(home) = Home::new() else { return };
     for image in [
         "kinject-agent:no-such-version",
@@ -236,7 +236,7 @@ fn an_image_that_is_not_there_is_said() {
 }
 
 #[test]
-fn an_image_that_is_no_agent_is_said() {
+fn image_without_an_agent_is_reported() {
     let Some(home) = Home::new() else { return };
     let outcome = home.try_session(&["--agent-image", kinject_tests::cluster::SAMPLES_IMAGE]);
     outcome
@@ -252,7 +252,7 @@ fn an_image_that_is_no_agent_is_said() {
 }
 
 #[test]
-fn an_image_that_has_to_be_root_is_said() {
+fn image_that_requires_root_is_reported() {
     let Some(home) = Home::new() else { return };
     let outcome = home.try_session(&["--agent-image", kinject_tests::cluster::SHELL_IMAGE]);
     outcome.exited(125).complains("\n\nhint: ");
@@ -260,7 +260,7 @@ fn an_image_that_has_to_be_root_is_said() {
 }
 
 #[test]
-fn a_namespace_that_does_not_exist_is_said() {
+fn missing_namespace_is_reported() {
     let Some(home) = Home::new() else { return };
     let outcome = home.try_session(&["--namespace", "no-such-namespace"]);
     // the flag that comes last counts

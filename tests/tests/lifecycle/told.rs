@@ -88,7 +88,7 @@ fn through_gate(home: &Home, words: &'static str, flags: &[&str]) -> (Gate, Told
 }
 
 #[test]
-fn an_outage_that_lasts_is_told_with_its_cause_and_what_became_of_the_agent() {
+fn long_outage_is_reported_with_its_cause_and_the_state_of_the_agent() {
     let Some(home) = Home::new() else { return };
     // the next agent's Job waits until the user knows
     let (gate, told) = through_gate(&home, "/jobs? HTTP/1.1", &[]);
@@ -113,7 +113,7 @@ fn an_outage_that_lasts_is_told_with_its_cause_and_what_became_of_the_agent() {
 }
 
 #[test]
-fn a_silent_api_server_is_named_as_the_cause_of_an_outage() {
+fn silent_api_server_is_reported_as_the_cause_of_an_outage() {
     let Some(home) = Home::new() else { return };
     // the agent ends, and nobody says whether its pod is there
     let (gate, told) = through_gate(&home, "GET /api/v1/namespaces/", &[]);
@@ -128,7 +128,7 @@ fn a_silent_api_server_is_named_as_the_cause_of_an_outage() {
 
 /// Where the machine is so busy that it takes longer, the user is told.
 #[test]
-fn a_tunnel_that_is_soon_back_to_the_same_agent_is_no_news() {
+fn short_outage_with_the_same_agent_is_not_reported() {
     let Some(home) = Home::new() else { return };
     let told = Told::start(&home, &["-v"]);
     let relay = relay_of(told.child.id()).expect("its relay runs");
@@ -152,7 +152,7 @@ fn a_tunnel_that_is_soon_back_to_the_same_agent_is_no_news() {
 
 /// A way that is not there yet costs no agent.
 #[test]
-fn a_new_agent_to_which_no_way_leads_yet_is_kept() {
+fn new_agent_that_is_not_reachable_yet_is_kept() {
     let Some(home) = Home::new() else { return };
     let (gate, told) = through_gate(&home, "/proxy/ HTTP/1.1", &["-v", "--transport", "proxy"]);
     delete(&home, &["pod", &home.pod()]);
@@ -211,7 +211,7 @@ fn goes_on_without_the_cluster(mut told: Told) {
 }
 
 #[test]
-fn a_job_that_somebody_deleted_ends_its_session_and_the_program_goes_on_without_the_cluster() {
+fn deleted_job_ends_its_session_and_the_program_continues() {
     let Some(home) = Home::new() else { return };
     for transport in ["proxy", "port-forward"] {
         // also with nothing said but what ends the session
@@ -231,7 +231,7 @@ fn a_job_that_somebody_deleted_ends_its_session_and_the_program_goes_on_without_
 
 /// The Job stays until its pod is gone.
 #[test]
-fn a_job_that_somebody_deletes_in_the_foreground_ends_its_session() {
+fn foreground_deletion_of_the_job_ends_its_session() {
     let Some(home) = Home::new() else { return };
     let told = Told::of(home.kinject(&["--quiet"], &connects_at_a_word(["10.96.10.3", "7005"])));
     let job = home.made("jobs").remove(0);
@@ -253,7 +253,7 @@ fn while_away(told: &Told, something: impl FnOnce()) {
 
 /// The cluster might have removed it by then.
 #[test]
-fn a_job_that_somebody_deleted_while_the_session_was_away_ends_it() {
+fn job_deleted_while_disconnected_ends_its_session() {
     let Some(home) = Home::new() else { return };
     let told = Told::of(home.kinject(&["--quiet"], &connects_at_a_word(["10.96.10.3", "7005"])));
     let job = home.made("jobs").remove(0);
@@ -275,7 +275,7 @@ fn a_job_that_somebody_deleted_while_the_session_was_away_ends_it() {
 
 /// Its user may not even ask for its removal.
 #[test]
-fn a_deleted_job_ends_its_session_and_a_deleted_pod_is_replaced_though_the_user_may_remove_no_job() {
+fn without_delete_right_deleted_pod_is_replaced_and_deleted_job_ends_session() {
     let Some(home) = Home::new() else { return };
     let user = home.user_who_removes_nothing();
     let user = user.path();
@@ -309,7 +309,7 @@ fn a_deleted_job_ends_its_session_and_a_deleted_pod_is_replaced_though_the_user_
 
 /// Nobody deleted that Job: the cluster removes those that are done, and the session was away.
 #[test]
-fn an_agent_whose_job_the_cluster_removed_is_replaced() {
+fn agent_whose_finished_job_was_removed_by_the_cluster_is_replaced() {
     let Some(home) = Home::new() else { return };
     let told = Told::start(&home, &["-v"]);
     while_away(&told, || {
@@ -325,7 +325,7 @@ fn an_agent_whose_job_the_cluster_removed_is_replaced() {
 }
 
 #[test]
-fn a_namespace_that_somebody_deleted_ends_its_sessions() {
+fn deleted_namespace_ends_its_sessions() {
     let Some(home) = Home::new() else { return };
     let told = Told::of(home.kinject(&[], &connects_at_a_word(["10.96.10.3", "7005"])));
     home.cluster

@@ -72,7 +72,7 @@ const BY_PORT_FORWARD: &str = "port-forward, no TLS inside";
 
 /// The cluster reports a pod several times before it runs.
 #[test]
-fn each_step_of_a_session_that_comes_up_is_said_once() {
+fn each_step_of_session_start_is_printed_once() {
     let Some(home) = Home::new() else { return };
     let outcome = home.try_session(&["-v"]);
     let steps = outcome
@@ -89,7 +89,7 @@ fn each_step_of_a_session_that_comes_up_is_said_once() {
 }
 
 #[test]
-fn the_pod_proxy_is_the_first_choice() {
+fn pod_proxy_is_used_by_default() {
     let Some(home) = Home::new() else { return };
     for flags in [&["-v"][..], &["-v", "--transport", "proxy"]] {
         answered(&asking(&home, flags), BY_PROXY);
@@ -98,7 +98,7 @@ fn the_pod_proxy_is_the_first_choice() {
 }
 
 #[test]
-fn port_forward_can_be_chosen() {
+fn port_forward_is_used_when_requested() {
     let Some(home) = Home::new() else { return };
     answered(
         &asking(&home, &["-v", "--transport", "port-forward"]),
@@ -108,7 +108,7 @@ fn port_forward_can_be_chosen() {
 }
 
 #[test]
-fn with_port_forward_nobody_is_let_in_at_the_pods_address() {
+fn agent_with_port_forward_refuses_connections_at_the_pods_address() {
     let Some(home) = Home::new() else { return };
     for (transport, answer) in [("port-forward", "refused"), ("proxy", "connected")] {
         let session = home.session(&["--transport", transport]);
@@ -130,7 +130,7 @@ fn with_port_forward_nobody_is_let_in_at_the_pods_address() {
 }
 
 #[test]
-fn tls_can_be_demanded_inside_of_port_forward() {
+fn tls_always_applies_inside_port_forward() {
     let Some(home) = Home::new() else { return };
     let flags = ["-v", "--transport", "port-forward", "--tls", "always"];
     answered(&asking(&home, &flags), "port-forward, TLS");
@@ -138,7 +138,7 @@ fn tls_can_be_demanded_inside_of_port_forward() {
 }
 
 #[test]
-fn a_large_transfer_comes_whole_by_either_way() {
+fn large_transfer_is_complete_over_either_transport() {
     let Some(home) = Home::new() else { return };
     for (transport, tls) in [
         ("proxy", "auto"),
@@ -167,7 +167,7 @@ fn a_large_transfer_comes_whole_by_either_way() {
 }
 
 #[test]
-fn few_rights_suffice_for_the_proxy() {
+fn minimal_rights_suffice_for_the_pod_proxy() {
     let Some(home) = Home::new() else { return };
     answered(
         &asking_as(&home, &[JOBS, SECRETS, PODS, PROXY], &["-v"]),
@@ -177,7 +177,7 @@ fn few_rights_suffice_for_the_proxy() {
 }
 
 #[test]
-fn without_the_right_to_proxy_port_forward_serves_and_the_greeting_says_why_and_what_it_lacks() {
+fn without_proxy_right_port_forward_is_used_and_the_ready_message_says_why() {
     let Some(home) = Home::new() else { return };
     answered(
         &asking_as(&home, &[JOBS, SECRETS, PODS, PORT_FORWARD], &["-v"]),
@@ -187,7 +187,7 @@ fn without_the_right_to_proxy_port_forward_serves_and_the_greeting_says_why_and_
 }
 
 #[test]
-fn a_way_that_was_asked_for_and_is_not_allowed_is_refused_in_the_clusters_words() {
+fn requested_transport_without_its_right_is_refused_with_the_clusters_message() {
     let Some(home) = Home::new() else { return };
     let outcome = asking_as(
         &home,
@@ -202,7 +202,7 @@ fn a_way_that_was_asked_for_and_is_not_allowed_is_refused_in_the_clusters_words(
 }
 
 #[test]
-fn with_no_way_at_all_the_session_says_so() {
+fn without_rights_for_any_transport_the_denial_is_reported() {
     let Some(home) = Home::new() else { return };
     let outcome = asking_as(&home, &[JOBS, SECRETS, PODS], &[]);
     outcome
@@ -213,7 +213,7 @@ fn with_no_way_at_all_the_session_says_so() {
 }
 
 #[test]
-fn without_the_right_to_create_jobs_the_cluster_says_so() {
+fn without_create_jobs_right_the_denial_is_reported() {
     let Some(home) = Home::new() else { return };
     let outcome = asking_as(&home, &[SECRETS, PODS, PROXY], &[]);
     outcome
@@ -224,7 +224,7 @@ fn without_the_right_to_create_jobs_the_cluster_says_so() {
 }
 
 #[test]
-fn without_the_right_to_create_secrets_the_cluster_says_so_and_the_job_is_gone() {
+fn without_create_secrets_right_the_denial_is_reported_and_the_job_removed() {
     let Some(home) = Home::new() else { return };
     let outcome = asking_as(&home, &[JOBS, PODS, PROXY], &[]);
     outcome
@@ -236,7 +236,7 @@ fn without_the_right_to_create_secrets_the_cluster_says_so_and_the_job_is_gone()
 }
 
 #[test]
-fn without_the_right_to_see_pods_the_cluster_says_so_and_the_job_is_gone() {
+fn without_read_pods_right_the_denial_is_reported_and_the_job_removed() {
     let Some(home) = Home::new() else { return };
     let outcome = asking_as(&home, &[JOBS, SECRETS, PROXY], &[]);
     outcome
@@ -247,7 +247,7 @@ fn without_the_right_to_see_pods_the_cluster_says_so_and_the_job_is_gone() {
 }
 
 #[test]
-fn without_the_right_to_delete_the_job_that_stays_is_named() {
+fn without_delete_right_the_remaining_job_is_named() {
     let Some(home) = Home::new() else { return };
     let create = Rule {
         verbs: &["create"],
@@ -261,7 +261,7 @@ fn without_the_right_to_delete_the_job_that_stays_is_named() {
 }
 
 #[test]
-fn impersonation_counts() {
+fn impersonated_user_and_group_decide_the_rights() {
     let Some(home) = Home::new() else { return };
     let outcome = asking(
         &home,

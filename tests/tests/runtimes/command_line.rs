@@ -11,7 +11,7 @@ fn line(scene: &Scene, line: &str) -> Outcome {
 }
 
 on_both_places! {
-    fn curl_by_every_name(scene: shared) {
+    fn curl_reaches_a_service_by_every_name(scene: shared) {
         if installed("curl").is_none() { return }
         for host in [
             "web", "web.default", "web.default.svc.cluster.local", "web.default.svc.cluster.local.", "10.96.10.1",
@@ -22,7 +22,7 @@ on_both_places! {
         line(scene, "curl -sS http://db-1.db:8080/").exited(0).shows("hello from db");
     }
 
-    fn curl_tells_its_failures_apart(scene: shared) {
+    fn curl_exits_with_the_status_of_each_failure(scene: shared) {
         if installed("curl").is_none() { return }
         line(scene, "curl -s http://missing.external.test/").exited(6);
         line(scene, "curl -s http://anything.broken.test/").exited(6);
@@ -31,26 +31,26 @@ on_both_places! {
         line(scene, "curl -s --connect-timeout 0.5 http://silent.external.test/").exited(28);
     }
 
-    fn curl_knows_where_it_is_connected_to(scene: shared) {
+    fn curl_reports_the_address_it_is_connected_to(scene: shared) {
         if installed("curl").is_none() { return }
         line(scene, "curl -sS -o /dev/null -w '%{remote_ip} %{remote_port} %{http_code}\\n' http://api/")
             .prints("10.96.10.2 80 200\n");
     }
 
-    fn curl_with_many_transfers_at_once(scene: shared) {
+    fn curl_runs_parallel_transfers(scene: shared) {
         if installed("curl").is_none() { return }
         let outcome = line(scene, "curl -sS --no-progress-meter -Z --parallel-max 50 'http://web/?[1-200]' | sort | uniq -c");
         outcome.shows("200 hello from web");
     }
 
-    fn wget_unchanged(scene: shared) {
+    fn wget_matches_bare(scene: shared) {
         if installed("wget").is_none() { return }
         line(scene, "wget -qO- http://web.default/").exited(0).prints("hello from web\n");
         line(scene, "wget -qO- --tries=1 http://refused/").exited(4);
         line(scene, "wget -qO- http://missing.external.test/").exited(4);
     }
 
-    fn getent_by_name_and_by_address(scene: shared) {
+    fn getent_by_name_and_by_address_matches_bare(scene: shared) {
         if installed("getent").is_none() { return }
         line(scene, "getent ahosts web").exited(0).shows("10.96.10.1      STREAM web");
         line(scene, "getent hosts web.other").exited(0).shows("10.96.10.4");
@@ -58,7 +58,7 @@ on_both_places! {
         line(scene, "getent ahosts missing.external.test").exited(2).prints("");
     }
 
-    fn ssh_by_name(scene: shared) {
+    fn ssh_by_service_name_matches_bare(scene: shared) {
         if installed("ssh").is_none() { return }
         let ssh = "ssh -F /dev/null -o BatchMode=yes -o ConnectTimeout=10";
         // a greeting, and the end

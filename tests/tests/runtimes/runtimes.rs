@@ -38,7 +38,7 @@ fn with_resolver(resolver: &str, program: Program) -> Program {
 }
 
 on_both_places! {
-    fn node_with_sockets_and_fetch(scene: shared) {
+    fn node_sockets_and_fetch_match_bare(scene: shared) {
         let Some(node) = installed("node") else { return };
         let program = node.arg(programs::folder().join("clients.mjs")).arg(pod(scene));
         let outcome = scene.same(program);
@@ -46,7 +46,7 @@ on_both_places! {
         outcome.shows("refused: ECONNREFUSED\n").shows("unknown: ENOTFOUND\n");
     }
 
-    fn java_blocking_and_not(scene: shared) {
+    fn java_blocking_and_nonblocking_sockets_match_bare(scene: shared) {
         let Some(java) = java("Clients") else { return };
         let outcome = scene.same(java.arg("Clients").arg(pod(scene)));
         outcome.shows("blocking: 10.96.10.3 7005 welcome\n").shows("http: 200 hello from web\n");
@@ -54,7 +54,7 @@ on_both_places! {
     }
 
     /// The foreign-function interface as Java 17 has it; in later versions it is another one.
-    fn javas_foreign_functions(scene: shared) {
+    fn java_foreign_functions_match_bare(scene: shared) {
         let Some(java) = installed("java") else { return };
         let java = java.args(["--add-modules", "jdk.incubator.foreign"]);
         if !run(&mut java.clone().arg("--version").command()).status.success() {
@@ -66,31 +66,31 @@ on_both_places! {
         scene.same(program.args(["web", "missing"])).prints("web: found\nmissing: unknown\n");
     }
 
-    fn java_with_ipv4_alone(scene: shared) {
+    fn java_with_ipv4_only_matches_bare(scene: shared) {
         let Some(java) = java("Clients") else { return };
         scene.same(java.arg("-Djava.net.preferIPv4Stack=true").arg("Clients").arg(pod(scene)));
     }
 
-    fn javas_own_dns_client(scene: shared) {
+    fn java_jndi_dns_client_matches_bare(scene: shared) {
         let Some(java) = java("Names") else { return };
         let outcome = scene.same(java.arg("Names").args(QUESTIONS));
         outcome.shows("web.default.svc.cluster.local/A: [10.96.10.1]\n");
         outcome.shows("missing.default.svc.cluster.local/A: NameNotFoundException\n");
     }
 
-    fn dnspython_over_udp_and_tcp(scene: shared) {
+    fn dnspython_over_udp_and_tcp_matches_bare(scene: shared) {
         let Some(python) = python_with("dns.resolver", "dnspython.py") else { return };
         let outcome = scene.same(python.args(QUESTIONS).args(["web/A", "web.other/A"]));
         outcome.shows("web.default.svc.cluster.local/A UDP: ['10.96.10.1']\n").shows("web/A TCP: ['10.96.10.1']\n");
         outcome.shows("missing.default.svc.cluster.local/A UDP: NXDOMAIN\n");
     }
 
-    fn python_with_urllib_and_asyncio(scene: shared) {
+    fn python_urllib_and_asyncio_match_bare(scene: shared) {
         let outcome = scene.same(python("clients.py").arg(pod(scene)));
         outcome.shows("urllib: 200 hello from web\n").shows("asyncio, refused: ConnectionRefusedError\n");
     }
 
-    fn go_with_its_own_resolver(scene: shared) {
+    fn go_with_its_own_resolver_matches_bare(scene: shared) {
         let Some(clients) = go_clients(scene, &[]) else { return };
         let outcome = scene.same(with_resolver("go", clients));
         outcome.shows("greeting: connected to 10.96.10.3:7005, \"welcome\\n\"\n").shows("refused: connection refused\n");
@@ -101,12 +101,12 @@ on_both_places! {
         assert_eq!(outcome.stderr, "");
     }
 
-    fn go_with_the_resolver_of_libc(scene: shared) {
+    fn go_with_the_libc_resolver_matches_bare(scene: shared) {
         let Some(clients) = go_clients(scene, &[]) else { return };
         scene.same(with_resolver("cgo", clients)).shows("http: 200 hello from web\n").shows("hosts: [");
     }
 
-    fn go_linked_in_other_ways(scene: shared) {
+    fn go_with_other_link_modes_matches_bare(scene: shared) {
         for flags in [
             &["-buildmode=pie"][..], &["-ldflags=-linkmode=external"], &["-race"], &["-ldflags=-s -w -buildid="],
         ] {
@@ -115,7 +115,7 @@ on_both_places! {
         }
     }
 
-    fn perl_with_sockets(scene: shared) {
+    fn perl_sockets_match_bare(scene: shared) {
         let Some(perl) = installed("perl") else { return };
         let script = r#"use IO::Socket::INET; for my $peer ("echo:7005", $ARGV[0] . ":4444", "missing:80") {
             my $socket = IO::Socket::INET->new(PeerAddr => $peer, Timeout => 5);
@@ -123,7 +123,7 @@ on_both_places! {
         scene.same(perl.args(["-e", script]).arg(pod(scene))).shows("welcome\nfailed: Connection refused\n");
     }
 
-    fn bash_with_its_own_sockets(scene: shared) {
+    fn bash_dev_tcp_matches_bare(scene: shared) {
         let Some(bash) = installed("bash") else { return };
         let script = "exec 3<>/dev/tcp/echo.default/7005 && cat <&3; exec 4<>/dev/tcp/$1/4444; true";
         scene.same(bash.args(["-c", script, "bash"]).arg(pod(scene))).prints("welcome\n");

@@ -92,7 +92,7 @@ fn repository(scene: &Scene, git: Program) -> Server {
 }
 
 on_both_places! {
-    fn psql_with_a_database(scene: shared) {
+    fn psql_with_a_database_matches_bare(scene: shared) {
         if installed("psql").is_none() { return }
         let Some(programs) = postgres_folder() else { return };
         let server = postgres(scene, &programs);
@@ -107,14 +107,14 @@ on_both_places! {
             .shows("role \"nobody\" does not exist");
     }
 
-    fn psql_is_told_the_truth_about_its_connection(scene: shared) {
+    fn psql_reports_connection_failures_as_bare(scene: shared) {
         if installed("psql").is_none() { return }
         line(scene, "psql -h db-0.db -p 4444 -c 'select 1'").exited(2).shows("Connection refused");
         line(scene, "psql -h missing.external.test -c 'select 1'").exited(2).shows("Name or service not known");
         line(scene, "PGCONNECT_TIMEOUT=2 psql -h 198.18.0.1 -c 'select 1'").exited(2).shows("timeout expired");
     }
 
-    fn redis_cli_with_a_database(scene: shared) {
+    fn redis_cli_with_a_database_matches_bare(scene: shared) {
         let (Some(_), Some(redis)) = (installed("redis-cli"), installed("redis-server")) else { return };
         let server = Server::start(scene, |port, _| {
             redis.args(["--port", &port.to_string(), "--bind", "0.0.0.0", "--protected-mode", "no", "--save", ""])
@@ -130,13 +130,13 @@ on_both_places! {
         }
     }
 
-    fn redis_cli_is_told_the_truth_about_its_connection(scene: shared) {
+    fn redis_cli_reports_connection_failures_as_bare(scene: shared) {
         if installed("redis-cli").is_none() { return }
         line(scene, "redis-cli -h db-0.db -p 4444 ping").shows("Connection refused");
         line(scene, "redis-cli -h missing.external.test ping").shows("Name or service not known");
     }
 
-    fn aioquic_with_many_streams(scene: shared) {
+    fn aioquic_with_many_streams_matches_bare(scene: shared) {
         let Some(quic) = python_from_pypi("aioquic", "quic.py") else { return };
         let ask = |port: u16| quic.clone().args(["ask", "db-0.db", &port.to_string()]);
         // the interpreter may lie where only this user reads
@@ -148,7 +148,7 @@ on_both_places! {
         outcome.shows("connected\n").shows("stream 7: 300000 bytes, the same\n");
     }
 
-    fn git_clones_from_a_daemon(scene: shared) {
+    fn git_clone_from_a_daemon_matches_bare(scene: shared) {
         let Some(git) = installed("git") else { return };
         let server = repository(scene, git);
         let url = format!("git://db-0.db:{}/made.git", server.port);

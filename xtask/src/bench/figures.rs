@@ -342,7 +342,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ratio_is_taken_round_by_round() {
+    fn ratio_is_computed_per_round() {
         let mut results = Results::for_test();
         for (value, base) in [(10.0, 5.0), (2.0, 1.0), (300.0, 100.0)] {
             results.add(Part::Direct, Figure::Connect, Setup::Kinject, value);
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn values_carry_their_unit_and_few_digits() {
+    fn values_are_printed_with_unit_and_few_digits() {
         assert_eq!(Figure::Connect.format(6645.3), "6645/s");
         assert_eq!(Figure::RoundTrip.format(62.123), "62.1 µs");
         assert_eq!(Figure::StalledCost.format(-1.25), "-1.25%");

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waiting_for_a_disk_is_idle_time() {
+    fn iowait_counts_as_idle_time() {
         let line = "cpu  10 20 30 40 5 6 7 8 900 1000";
         assert_eq!(parse_processor_time(line), Some((45.0, 126.0)));
         assert_eq!(parse_processor_time("cpu0 1 2 3 4 5 6 7 8"), None);

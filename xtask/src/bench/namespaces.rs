@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_side_has_processors_of_its_own() {
+    fn client_and_server_get_disjoint_processors() {
         assert_eq!(halves(2), (0..=0, 1..=1));
         assert_eq!(halves(5), (0..=1, 2..=4));
         assert_eq!(halves(1), (0..=0, 0..=0));

@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_runs_when_its_container_does_and_it_has_an_address() {
+    fn pod_runs_when_its_container_runs_and_it_has_an_address() {
         let state = json!([{ "state": { "running": { "startedAt": "2020-02-02T20:20:20Z" } } }]);
         assert!(!runs(&json!({ "status": { "containerStatuses": state } })));
         assert!(runs(
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn no_process_is_in_a_container_that_is_not_there() {
+    fn missing_container_has_no_process() {
         assert_eq!(process_of("no-such-container").unwrap(), None);
     }
 }

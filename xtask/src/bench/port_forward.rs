@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kubectl_says_where_it_listens() {
+    fn kubectl_forwarding_line_is_parsed() {
         let line = "Forwarding from 127.0.0.1:40000 -> 7000";
         assert_eq!(forwarded(line), Some((7000, 40000)));
         assert_eq!(forwarded("Handling connection for 40000"), None);

@@ -131,13 +131,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_name_may_hold_a_bracket() {
+    fn process_name_with_a_bracket_is_parsed() {
         assert_eq!(stat_fields("7 (a ) b) S 3 7 7"), Some(("a ) b", 3)));
         assert_eq!(stat_fields("7"), None);
     }
 
     #[test]
-    fn this_process_takes_memory_and_has_a_parent() {
+    fn own_process_has_resident_memory_and_a_parent() {
         assert!(resident_kib(std::process::id()).unwrap() > 100.0);
         let parent = fs::read_to_string("/proc/self/stat").unwrap();
         let (name, parent) = stat_fields(&parent).unwrap();

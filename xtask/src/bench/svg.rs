@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_bar_has_all_the_room_and_words_are_escaped() {
+    fn longest_bar_fills_the_width_and_text_is_escaped() {
         let mut results = Results::for_test();
         results.add(Part::Direct, Figure::Connect, Setup::Direct, 4000.0);
         results.add(Part::Direct, Figure::Connect, Setup::Kinject, 1000.0);

@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_is_met_missed_or_not_measured() {
+    fn target_is_met_missed_or_not_measured() {
         let mut results = Results::for_test();
         results.add(Direct, Figure::Connect, Kinject, 3000.0);
         results.add(Direct, Figure::Connect, Torsocks, 1500.0);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_is_compared_with_what_another_way_adds() {
+    fn added_cost_is_compared_with_that_of_another_setup() {
         let mut results = Results::for_test();
         for (way, value) in [(Setup::Direct, 700.0), (Torsocks, 900.0), (Kinject, 780.0)] {
             results.add(Exec, Figure::Exec, way, value);

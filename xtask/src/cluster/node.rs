@@ -188,20 +188,20 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_the_process_with_that_number_and_start_time() {
+    fn node_is_identified_by_pid_and_start_time() {
         let (pid, start) = (std::process::id(), start_time("self").unwrap());
         assert!(node_of(&format!("{pid} {start}\n")).unwrap().is_some());
         assert!(node_of(&format!("{pid} {start}0\n")).unwrap().is_none());
     }
 
     #[test]
-    fn without_a_pid_file_there_is_no_node() {
+    fn missing_pid_file_means_no_node() {
         let (state, _folder) = temporary();
         assert!(Node::running(&state).unwrap().is_none());
     }
 
     #[test]
-    fn a_process_that_has_ended_but_is_still_listed_is_no_node() {
+    fn zombie_process_is_not_a_node() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let text = format!(
             "{} {}\n",
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_pid_file_is_an_error() {
+    fn malformed_pid_file_is_an_error() {
         assert!(node_of("nonsense").is_err());
     }
 }

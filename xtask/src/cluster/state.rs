@@ -188,14 +188,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_lock_leaves_no_empty_folder_behind() {
+    fn released_lock_removes_an_empty_folder() {
         let (state, _folder) = temporary();
         drop(state.lock().unwrap());
         assert!(!state.folder().exists());
     }
 
     #[test]
-    fn a_lock_leaves_a_filled_folder_alone_until_it_is_cleared() {
+    fn released_lock_keeps_a_filled_folder_until_it_is_cleared() {
         let (state, _folder) = temporary();
         let lock = state.lock().unwrap();
         state.write("a/file", "content").unwrap();
@@ -209,7 +209,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_command_waits_for_the_one_that_holds_the_folder() {
+    fn second_command_waits_for_the_lock_on_the_folder() {
         let (state, _folder) = temporary();
         let held = state.lock().unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
@@ -226,7 +226,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn secrets_are_for_root_alone() {
+    fn secret_files_are_readable_by_root_only() {
         let (state, _folder) = temporary();
         let secret = state.write_secret("key", "secret").unwrap();
         let public = state.write("certificate", "public").unwrap();

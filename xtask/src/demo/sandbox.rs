@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sandbox_that_is_forbidden_says_why_and_what_to_do() {
+    fn forbidden_sandbox_is_an_error_with_a_hint() {
         let log = "kinject-sandbox: error: cannot make a user and network namespace: unshare: not permitted\n\n\
                    hint: allow it with: sudo sysctl kernel.unprivileged_userns_clone=1\n";
         let error = why(log);

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_different_is_named() {
+    fn differing_output_is_named() {
         let expected = Expected::Words(0, &["hello", "web"]);
         assert_eq!(expected.difference(&seen("hello from web\n", 0)), None);
         assert_eq!(
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_story_needs_neither_curl_nor_python() {
+    fn demo_needs_neither_curl_nor_python() {
         let bare = Programs {
             curl: false,
             python: false,

@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_streams_and_the_status_are_seen_in_order() {
+    fn terminal_captures_both_streams_in_order_and_the_status() {
         let seen = Terminal::new()
             .run("echo one; echo two >&2; test -t 1 && echo terminal; exit 3")
             .unwrap();
@@ -154,13 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_written_over_is_not_shown() {
+    fn overwritten_line_is_not_shown() {
         let written = "\r\x1b[Kkinject: starting...\r\x1b[Kkinject: connected\r\nhello\r\n";
         assert_eq!(shown(written), "kinject: connected\nhello\n");
     }
 
     #[test]
-    fn variables_reach_the_line() {
+    fn variables_are_passed_to_the_command_line() {
         let mut terminal = Terminal::new();
         terminal.set("SANDBOX", "a b");
         terminal.unset("HOME");

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_owner_of_a_cluster_is_read_from_its_status() {
+    fn cluster_owner_is_parsed_from_the_status_output() {
         assert_eq!(
             owner("up, started from /home/me/kinject\nkubeconfig: /x\n"),
             Some("/home/me/kinject")
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_not_there() {
+    fn missing_program_is_not_found() {
         assert!(!is_there("/no/such/program"));
     }
 }

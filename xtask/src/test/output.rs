@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_status_of_a_named_command_is_its_own() {
+    fn prefixed_command_keeps_its_exit_status() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo words; exit 3"]);
         let status = Named::start("shell", command).unwrap().wait().unwrap();

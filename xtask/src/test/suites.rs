@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_result_counts_of_an_executable_and_all_of_the_documentation() {
+    fn last_result_counts_for_executables_and_all_for_documentation() {
         let script = format!("{}; {}", line(2, 0, 1), line(1, 0, 0));
         for (prints, expected) in [
             (Prints::OneResult, (1, 0, 0, false)),
@@ -258,14 +258,14 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_test_fails_its_suite() {
+    fn failed_test_fails_its_suite() {
         let suites = run(&format!("{}; exit 101", line(2, 3, 0)), Prints::OneResult);
         assert_eq!(result(&suites), Some((2, 3, 0, false)));
         assert!(suites.failed());
     }
 
     #[test]
-    fn a_suite_without_a_result_or_with_another_status_has_crashed() {
+    fn suite_without_a_result_or_with_another_status_has_crashed() {
         for script in [
             "echo test one ...; kill -9 $$".to_owned(),
             "exit 0".to_owned(),
@@ -280,14 +280,14 @@ mod tests {
     }
 
     #[test]
-    fn a_suite_without_tests_is_not_named() {
+    fn suite_without_tests_is_not_listed() {
         let suites = run(&line(0, 0, 0), Prints::OneResult);
         assert_eq!(result(&suites), None);
         assert!(!suites.failed());
     }
 
     #[test]
-    fn words_of_a_test_are_no_result() {
+    fn test_output_like_a_result_line_is_ignored() {
         for words in [
             "test result: I am a test",
             "test result: ok. many passed; 1 failed; 2 ignored",

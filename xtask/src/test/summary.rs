@@ -133,7 +133,7 @@ not run:
     }
 
     #[test]
-    fn what_did_not_run_fails_in_ci_only() {
+    fn skipped_tests_fail_only_in_ci() {
         let mut summary = Summary::default();
         assert!(summary.is_good(true));
         summary.not_run("tests on the real cluster", "they need root");
@@ -142,7 +142,7 @@ not run:
     }
 
     #[test]
-    fn notes_of_the_tests_are_read_once_and_our_reason_stands() {
+    fn skip_notes_are_merged_and_the_own_reason_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("skips");
         let mut summary = Summary::default();

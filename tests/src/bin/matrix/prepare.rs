@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_found_in_what_programs_say_of_themselves() {
+    fn version_is_parsed_from_program_output() {
         assert_eq!(version("go version go1.26.8 linux/amd64"), "1.26.8");
         assert_eq!(version("OpenSSH_9.2p1 Debian-2, OpenSSL 3.0.22"), "9.2p1");
         assert_eq!(version("psql (PostgreSQL) 15.18 (Debian)"), "15.18");

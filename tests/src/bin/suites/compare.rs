@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_test_can_be_asked_for_alone() {
+    fn pattern_for_one_test_selects_only_that_test() {
         assert_eq!(anchored("TestA/b=1"), "^TestA$/^b\\=1$");
         assert_eq!(function("trio._tests.test_a.test_b[x.y]"), "test_b");
         assert_eq!(

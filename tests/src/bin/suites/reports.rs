@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tests_of_a_report_have_their_class_in_front() {
+    fn junit_test_names_are_prefixed_with_their_class() {
         let report = r#"<testsuite><testcase classname="a.B" name="test_c" time="1" /><testcase name="x.y" status="run">
             <failure message="no" /></testcase><testcase classname="a" name="s[&gt;]"><skipped type="x"/></testcase></testsuite>"#;
         let results = junit(report);
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn subtests_of_go_are_tests() {
+    fn go_subtests_count_as_tests() {
         let results = go("=== RUN A\n--- FAIL: A (0.00s)\n    --- PASS: A/b (0.00s)\n--- SKIP: C (0.1s)\n");
         assert_eq!(results["A"], Result::Failed);
         assert_eq!(results["A/b"], Result::Passed);
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn one_failure_is_a_failure() {
+    fn test_with_one_failed_result_counts_as_failed() {
         let results = junit(r#"<testcase name="a"><error/></testcase><testcase name="a"></testcase>"#);
         assert_eq!(results["a"], Result::Failed);
     }
