@@ -66,8 +66,9 @@ pub(crate) enum Command {
 pub(crate) enum SessionCommand {
     /// Run a program in a session of its own.
     ///
-    /// The program's standard streams, terminal, signals and exit status are its own. kinject's own failures exit 125; a
-    /// program that cannot be run 126, one that is not found 127. If a signal ended the program, kinject dies of it, too.
+    /// The program's standard streams, terminal, signals and exit status are its own. kinject's own failures exit 125;
+    /// a program that cannot be run 126, one that is not found 127. If a signal ended the program, kinject dies of it,
+    /// too.
     Run {
         #[command(flatten)]
         session: SessionOptions,

@@ -119,8 +119,8 @@ impl Environment {
     }
 }
 
-/// Appends the library to what is preloaded already: an allocator that wants to be first stays first. A sanitizer's runtime
-/// stands directly before it, with a space behind, by which the library knows it again.
+/// Appends the library to what is preloaded already: an allocator that has to be first stays first. A sanitizer's
+/// runtime stands directly before it and is followed by a space, by which the library recognizes it.
 fn preload(present: Option<OsString>, runtime: Option<&Runtime>, library: &Path) -> OsString {
     let mut list = present.unwrap_or_default();
     let is_missing = |runtime: &&Runtime| {

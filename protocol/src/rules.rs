@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
 
-/// A way to a target.
+/// The network that a target is reached over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Egress {
@@ -34,17 +34,17 @@ impl Egress {
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
-    /// Which way its targets go.
+    /// Where its targets are routed.
     pub egress: Egress,
     /// Which targets these are.
     pub pattern: Pattern,
     /// The file and line that it stands in; none on the command line.
-    pub place: Option<String>,
+    pub location: Option<String>,
 }
 
 impl Rule {
     /// The rule for a pattern.
-    pub fn new(egress: Egress, pattern: &str, place: Option<String>) -> Result<Self, PatternError> {
+    pub fn new(egress: Egress, pattern: &str, location: Option<String>) -> Result<Self, PatternError> {
         let pattern: Pattern = pattern.parse()?;
         // the library never asks about those
         if egress == Egress::Remote && pattern.is_loopback() {
@@ -53,7 +53,7 @@ impl Rule {
         Ok(Self {
             egress,
             pattern,
-            place,
+            location,
         })
     }
 
@@ -77,8 +77,8 @@ impl Rule {
 
 impl fmt::Display for Rule {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(formatter, "{place} {} {}", self.egress.word(), self.pattern),
+        match &self.location {
+            Some(location) => write!(formatter, "{location} {} {}", self.egress.word(), self.pattern),
             None => write!(formatter, "--{} {}", self.egress.word(), self.pattern),
         }
     }
@@ -88,7 +88,7 @@ impl fmt::Display for Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineError {
     /// `FILE:LINE`.
-    pub place: String,
+    pub location: String,
     /// What is wrong with the line.
     pub reason: String,
 }
@@ -97,9 +97,9 @@ pub struct LineError {
 pub fn parse_file(name: &str, text: &str) -> Result<Vec<Rule>, LineError> {
     let mut rules = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let place = format!("{name}:{}", index + 1);
+        let location = format!("{name}:{}", index + 1);
         let wrong = |reason: &str| LineError {
-            place: place.clone(),
+            location: location.clone(),
             reason: reason.to_owned(),
         };
         let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
@@ -112,7 +112,7 @@ pub fn parse_file(name: &str, text: &str) -> Result<Vec<Rule>, LineError> {
         let (Some(pattern), None) = (words.next(), words.next()) else {
             return Err(wrong("one pattern belongs behind local or remote"));
         };
-        let rule = Rule::new(egress, pattern, Some(place.clone()));
+        let rule = Rule::new(egress, pattern, Some(location.clone()));
         rules.push(rule.map_err(|error| wrong(&format!("`{pattern}`: {error}")))?);
     }
     Ok(rules)
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn invalid_rule_line_is_reported_with_its_location() {
-        for (text, place, reason) in [
+        for (text, location, reason) in [
             ("local a\nallow b", "r:2", "`allow` is neither local nor remote"),
             ("local", "r:1", "one pattern belongs behind local or remote"),
             (
@@ -156,7 +156,10 @@ mod tests {
             ),
         ] {
             let error = parse_file("r", text).unwrap_err();
-            assert_eq!((error.place.as_str(), error.reason.as_str()), (place, reason));
+            assert_eq!(
+                (error.location.as_str(), error.reason.as_str()),
+                (location, reason)
+            );
         }
     }
 

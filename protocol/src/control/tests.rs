@@ -1,4 +1,4 @@
-//! Every message, there and back, whole and broken.
+//! Round trips of every message, and decoding of truncated and malformed ones.
 
 use super::*;
 use crate::executable::InjectionBlocker;
@@ -40,12 +40,12 @@ fn requests() -> Vec<Request<'static>> {
             name: b"web",
         },
         Request::Query {
-            way: DnsTransport::Datagram,
+            transport: DnsTransport::Datagram,
             search: None,
             message: &[7; 300],
         },
         Request::Query {
-            way: DnsTransport::Stream,
+            transport: DnsTransport::Stream,
             search: Some(Search {
                 default_names: true,
                 domains: false,
@@ -150,7 +150,7 @@ fn largest_reply_fits_its_limit() {
 #[test]
 fn largest_request_fits_its_limit() {
     let query = |message| Request::Query {
-        way: DnsTransport::Stream,
+        transport: DnsTransport::Stream,
         search: None,
         message,
     };

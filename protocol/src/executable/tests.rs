@@ -1,4 +1,4 @@
-//! Files made by hand, files of this machine, and files that lie.
+//! Synthetic files, files of this machine, and inconsistent files.
 
 use super::*;
 use std::os::unix::fs::FileExt;
@@ -216,8 +216,8 @@ fn dynamic(segments: &[(u32, u32, Vec<u8>)], names: &str) -> Vec<u8> {
     let field =
         |file: &[u8], index: usize| u64::from_le_bytes(file[64 + 56 * index + 8..][..8].try_into().unwrap());
     let (table, dynamic) = (field(&file, count), field(&file, count + 1) as usize);
-    for (place, value) in [(0, 5), (8, table), (16, 10), (24, names.len() as u64)] {
-        file[dynamic + place..][..8].copy_from_slice(&u64::to_le_bytes(value));
+    for (position, value) in [(0, 5), (8, table), (16, 10), (24, names.len() as u64)] {
+        file[dynamic + position..][..8].copy_from_slice(&u64::to_le_bytes(value));
     }
     file
 }
@@ -350,7 +350,7 @@ fn script_interpreter_is_parsed_as_the_kernel_does() {
     assert_eq!(interpreter(&long), None);
 }
 
-/// Whatever a file says of itself, it is judged and nothing else happens.
+/// Inconsistent headers lead to a classification and to no panic.
 #[test]
 fn inconsistent_elf_file_is_classified_without_failure() {
     let mut honest = elf(&[
@@ -363,7 +363,7 @@ fn inconsistent_elf_file_is_classified_without_failure() {
     for length in 0..honest.len() {
         let _judged = of(&honest[..length].to_vec());
     }
-    // a generator of its own keeps it the same in every run
+    // a generator of its own makes every run the same
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut random = || {
         state ^= state << 13;
@@ -374,8 +374,8 @@ fn inconsistent_elf_file_is_classified_without_failure() {
     for _ in 0..50_000 {
         let mut file = honest.clone();
         for _ in 0..=random() % 8 {
-            let place = (random() % file.len() as u64) as usize;
-            file[place] = match random() % 4 {
+            let position = (random() % file.len() as u64) as usize;
+            file[position] = match random() % 4 {
                 0 => 0xff,
                 1 => 0,
                 2 => 0x7f,
@@ -397,7 +397,7 @@ fn unreadable_file_is_classified_by_its_head() {
             None
         }
     }
-    // code that nobody may read may do anything
+    // an unreadable code segment may make any call
     assert_eq!(
         injection_blocker(&Unreadable, &elf(&[code(0)]), None, || false, || false),
         Some(InjectionBlocker::Static)
@@ -427,7 +427,7 @@ fn local_shell_has_no_blocker() {
             injection_blocker(&file, &head[..length], None, || false, || false),
             None
         );
-        // as setuid programs they would be told of: both start others
+        // as setuid programs both would have a blocker, since both start other programs
         let elevated = Some(InjectionBlocker::SetUser);
         assert_eq!(
             injection_blocker(&file, &head[..length], elevated, || false, || false),
@@ -438,9 +438,9 @@ fn local_shell_has_no_blocker() {
 
 #[test]
 fn go_command_message_describes_the_programs_it_starts() {
-    let said = InjectionBlocker::Go.message("/usr/local/go/bin/go", false);
+    let message = InjectionBlocker::Go.message("/usr/local/go/bin/go", false);
     assert_eq!(
-        said,
+        message,
         "/usr/local/go/bin/go itself runs outside of the session; what it builds with cgo and starts is in it"
     );
     for (blocker, program, is_refused) in [
@@ -448,8 +448,8 @@ fn go_command_message_describes_the_programs_it_starts() {
         (InjectionBlocker::Go, "/usr/local/go/bin/go", true),
         (InjectionBlocker::Static, "go", false),
     ] {
-        let said = blocker.message(program, is_refused);
-        assert!(said.contains(blocker.reason()), "{said}");
+        let message = blocker.message(program, is_refused);
+        assert!(message.contains(blocker.reason()), "{message}");
     }
 }
 
@@ -484,9 +484,9 @@ fn linked_to(libraries: &[&str], interpreter: &str) -> Vec<u8> {
         (PT_DYNAMIC, 0, vec![0; 16 * (entries.len() + 3)]),
     ];
     let mut file = elf(&segments);
-    let place =
+    let position =
         |file: &[u8], index: usize| u64::from_le_bytes(file[64 + 56 * index + 8..][..8].try_into().unwrap());
-    let (table, dynamic) = (place(&file, 1), place(&file, 2) as usize);
+    let (table, dynamic) = (position(&file, 1), position(&file, 2) as usize);
     entries.extend([[5, table], [10, names.len() as u64]]);
     for (index, word) in entries.concat().into_iter().enumerate() {
         file[dynamic + 8 * index..][..8].copy_from_slice(&word.to_le_bytes());

@@ -1,4 +1,4 @@
-//! What a rule is about.
+//! Patterns of rules.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -39,7 +39,7 @@ pub enum PatternError {
     PrefixV4,
     /// Too long a prefix of an IPv6 network, or no number.
     PrefixV6,
-    /// A star that does not stand for the first labels.
+    /// A star elsewhere than in place of the first labels.
     Star,
     /// No host name.
     Name,
