@@ -1,4 +1,4 @@
-//! The middle of what was measured.
+//! Median and 99th percentile of measurements.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ pub(crate) struct Spread {
     pub(crate) p99: f64,
 }
 
-/// The spread of durations, in microseconds. Nothing measured has no spread.
+/// Median and percentile of durations, in microseconds; none for an empty list.
 pub(crate) fn microseconds(mut measured: Vec<Duration>) -> Option<Spread> {
     measured.sort_unstable();
     let at = |quantile: f64| {
-        let place = (measured.len() as f64 * quantile) as usize;
+        let rank = (measured.len() as f64 * quantile) as usize;
         measured
-            .get(place.min(measured.len().checked_sub(1)?))
+            .get(rank.min(measured.len().checked_sub(1)?))
             .map(|duration| duration.as_secs_f64() * 1e6)
     };
     Some(Spread {

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Copies a program, by another process: the child of another test that has not begun its program yet would keep this one's
-/// file open for writing, and the kernel runs no such file (execve(2), `ETXTBSY`).
+/// Copies a program, by another process: the child of another test that has not begun its program yet would keep this
+/// one's file open for writing, and the kernel runs no such file (execve(2), `ETXTBSY`).
 ///
 /// # Panics
 ///

@@ -1,4 +1,4 @@
-//! Tests that cannot run on this machine say so, and in CI fail.
+//! Tests that cannot run on this machine are noted, and fail in CI.
 
 use std::env;
 use std::fs::{self, OpenOptions};
@@ -7,7 +7,7 @@ use std::io::Write;
 /// Names the file that collects a line `WHAT: WHY` for everything that did not run.
 pub const SKIPS: &str = "KINJECT_TEST_SKIPS";
 
-/// Notes that `what` did not run. With `CI=true` this is a failure: there, everything is to be installed.
+/// Notes that `what` did not run. With `CI=true` this is a failure: CI has everything installed.
 pub fn not_run(what: &str, why: &str) {
     let line = format!("{what}: {why}");
     assert!(

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Asks `condition` again and again until it has a value; `what` names it when time runs out.
+/// Polls `condition` until it returns a value; the error after the deadline names `what`.
 pub fn wait_for<T>(
     what: &str,
     limit: Duration,

@@ -1,4 +1,4 @@
-//! The agent in the sandbox, by a stand-in that tells how it was started.
+//! The agent in the sandbox, tested with a stand-in that reports how it was started.
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -18,7 +18,7 @@ fn facts(socket: &Path) -> Option<Value> {
     serde_json::from_str(&text).ok()
 }
 
-fn said(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -126,7 +126,7 @@ fn agent_that_exits_at_once_fails_the_start() {
     assert_eq!(output.status.code(), Some(125));
     let expected =
         "its own words\nkinject-sandbox: error: the agent ended before it listened: exit status: 4\n";
-    assert_eq!(said(&output), expected);
+    assert_eq!(stderr(&output), expected);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn missing_agent_program_is_an_error_with_a_hint() {
         .unwrap();
     assert_eq!(output.status.code(), Some(125));
     assert!(
-        said(&output).starts_with("kinject-sandbox: error: no agent at /no/such/agent\n\nhint: "),
+        stderr(&output).starts_with("kinject-sandbox: error: no agent at /no/such/agent\n\nhint: "),
         "{output:?}"
     );
 }
@@ -159,7 +159,7 @@ fn stale_socket_is_replaced_and_socket_in_use_is_kept() {
         .unwrap();
     assert_eq!(output.status.code(), Some(125));
     assert_eq!(
-        said(&output),
+        stderr(&output),
         format!("kinject-sandbox: error: {} is in use\n", socket.display())
     );
     assert!(socket.exists());
@@ -178,7 +178,7 @@ fn regular_file_at_the_socket_path_is_not_removed() {
         .unwrap();
     assert_eq!(output.status.code(), Some(125));
     assert_eq!(
-        said(&output),
+        stderr(&output),
         format!(
             "kinject-sandbox: error: {} exists and is not a socket\n",
             file.display()

@@ -20,9 +20,9 @@ fn question(name: &str, kind: RecordType) -> Message {
     message
 }
 
-fn ask_message(message: &Message, way: Transport) -> Message {
+fn ask_message(message: &Message, transport: Transport) -> Message {
     let records = Records::of_world().unwrap();
-    let bytes = answer(&records, &message.to_vec().unwrap(), way)
+    let bytes = answer(&records, &message.to_vec().unwrap(), transport)
         .unwrap()
         .unwrap();
     let response = Message::from_vec(&bytes).unwrap();

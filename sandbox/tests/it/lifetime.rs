@@ -118,12 +118,12 @@ fn unrunnable_command_exits_with_the_statuses_of_a_shell() {
     ] {
         let output = up().args(["--no-agent", "--", command]).output().unwrap();
         assert_eq!(output.status.code(), Some(status));
-        let said = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(
-            said.starts_with(&format!("kinject-sandbox: error: cannot run {command}: {words}")),
-            "{said}"
+            stderr.starts_with(&format!("kinject-sandbox: error: cannot run {command}: {words}")),
+            "{stderr}"
         );
-        assert_eq!(said.matches(words).count(), 1, "{said}");
+        assert_eq!(stderr.matches(words).count(), 1, "{stderr}");
     }
 }
 
@@ -191,14 +191,14 @@ fn forbidden_namespaces_are_an_error_with_a_hint() {
         .unwrap();
     assert_eq!(output.status.code(), Some(125), "{output:?}");
     assert_eq!(output.status.signal(), None);
-    let said = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.starts_with("kinject-sandbox: error: cannot make a user and network namespace: unshare: "),
-        "{said}"
+        stderr.starts_with("kinject-sandbox: error: cannot make a user and network namespace: unshare: "),
+        "{stderr}"
     );
     assert!(
-        said.ends_with("\n\nhint: allow it with: sudo sysctl user.max_user_namespaces=1000\n"),
-        "{said}"
+        stderr.ends_with("\n\nhint: allow it with: sudo sysctl user.max_user_namespaces=1000\n"),
+        "{stderr}"
     );
 }
 

@@ -84,9 +84,9 @@ fn http_by_service_name_is_answered() {
         ])
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(
-        said,
+        stdout,
         "hello from web\nhello from api\nhello from other web\nhello from db-1\n"
     );
 }
@@ -104,9 +104,9 @@ fn entered_program_keeps_its_folder_and_has_no_capabilities() {
         .current_dir(folder.path())
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(
-        said,
+        stdout,
         format!("{}\nCapEff:\t0000000000000000\nsearch", folder.path().display())
     );
 }
