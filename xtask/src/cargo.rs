@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::workspace;
 
-/// What `cargo run` tells the program that it runs about that program's own package.
+/// The variables that `cargo run` sets for the program's own package.
 const OF_XTASK: [&str; 5] = [
     "CARGO_BIN_",
     "CARGO_CRATE_",

@@ -1,4 +1,4 @@
-//! What `.ci/run` downloads runs only if it is what was meant.
+//! `.ci/run` executes a download only if its checksum matches.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -16,7 +16,7 @@ fn fetch() -> String {
     script[begin..begin + length + 3].to_owned()
 }
 
-/// Has it download "hello", which is to have this checksum, and says in what it ended and where the file would be.
+/// Runs `fetch` with a download that is "hello" and this checksum; returns its output, the file's path, and its folder.
 fn fetched(checksum: &str) -> (Output, PathBuf, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
@@ -46,10 +46,10 @@ fn download_with_a_wrong_checksum_is_removed_and_stops_the_script() {
         let (output, file, _folder) = fetched(wrong);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(!file.exists() && output.stdout.is_empty(), "{output:?}");
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
-            said.contains("https://a.test/file is not the file with the SHA-256 checksum"),
-            "{said}"
+            stderr.contains("https://a.test/file is not the file with the SHA-256 checksum"),
+            "{stderr}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! What an ELF file says of itself, as the dynamic linker reads it (elf(5)).
+//! ELF files as the dynamic linker reads them (elf(5)).
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,7 +14,7 @@ type Header = FileHeader64<Endianness>;
 
 const PAGE: u64 = 4096;
 
-/// What the dynamic linker has to know of a program or a library.
+/// What the dynamic linker reads of a program or a library.
 #[derive(Debug, Default)]
 pub(crate) struct Elf {
     /// Names of the symbols that it defines for others.

@@ -1,4 +1,4 @@
-//! Errors that also say what to do about them.
+//! Errors with a hint.
 
 use anyhow::Error;
 

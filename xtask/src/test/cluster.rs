@@ -1,7 +1,7 @@
 //! The real cluster during the tests: brought up unless it is up, and taken down again if it was not.
 //!
-//! It is worked by `cargo xtask cluster` as a process of its own, from a copy of this program: cargo puts another file
-//! in this one's place while the tests are built.
+//! `cargo xtask cluster` runs as a process of its own, from a copy of this program: cargo replaces this program's file
+//! while the tests are built.
 
 use std::cell::RefCell;
 use std::env;
@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use super::output::Named;
 use crate::workspace;
 
-/// The cluster, on its way up or there.
+/// The cluster, starting or running.
 pub(crate) struct Cluster {
     program: PathBuf,
     was_up: bool,
@@ -22,7 +22,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts to bring it up, with the agent's image of this clone; or says why there is none here.
+    /// Starts it, with the agent's image of this clone; or notes why that is not possible here.
     pub(crate) fn begin(folder: &Path) -> Result<Result<Self, String>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(Err("they need root".to_owned()));
