@@ -1,4 +1,4 @@
-"""What is left of a socket whose connect was refused while nobody waited in it: HOST PORT ELSEWHERE PORT.
+"""Prints the state of a socket after a non-blocking connect was refused: HOST PORT ELSEWHERE PORT.
 
 Whoever asks first is told of the refusal; then the socket is at its end, and connects elsewhere at the second attempt,
 also to this machine. One that is dissolved is as new at once, also while its connect is under way: HOST PORT of silence."""
@@ -31,7 +31,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
 
 
 def place(sock):
-    """Where the socket is, without a port that is another one each time."""
+    """The socket's address, without the port, which varies."""
     address, port = sock.getsockname()
     return "own" if address == OWN else address, port != 0
 
@@ -75,7 +75,7 @@ def dissolve(sock, length=16):
 
 
 def finish(sock):
-    """Asks how a connect goes until it is done."""
+    """Polls until a connect is done."""
     events(sock, select.POLLOUT)
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
@@ -143,7 +143,7 @@ for target in (elsewhere, server.getsockname()):
                 peer.settimeout(1)
                 sock.close()
                 print("the end:", peer.recv(1))
-# connected, dissolved and connected to another: what is known of the first does not hold for the second
+# connected, dissolved and connected to another peer: the relay must not apply the state of the first to the second
 with socket.socket() as sock:
     print("connect:", sock.connect(elsewhere), sock.getpeername() == elsewhere)
     print("dissolved:", dissolve(sock))

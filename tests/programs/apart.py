@@ -13,7 +13,7 @@ HOST, PORT = sys.argv[1], int(sys.argv[2])
 
 
 def told(what, act):
-    """One line, whatever comes of it, and whether that took long."""
+    """Prints one line with the result, and whether that took long."""
     begun = time.monotonic()
     try:
         outcome = act()
@@ -25,13 +25,13 @@ def told(what, act):
 
 
 def stream(address):
-    """Connects, and says what comes."""
+    """Connects, and returns the first bytes."""
     with socket.create_connection(address, 10) as client:
         return client.recv(100)
 
 
 def nonblocking():
-    """Only begins to connect."""
+    """Starts a non-blocking connect."""
     with socket.socket() as client:
         client.setblocking(False)
         return errno.errorcode.get(client.connect_ex((HOST, PORT)), 0)
@@ -51,7 +51,7 @@ def connected_datagram():
 
 
 def ask():
-    """Everything that would leave the namespace."""
+    """Every call that would leave the namespace."""
     told("name", lambda: socket.gethostbyname("web"))
     told("names", lambda: socket.getaddrinfo("web", 80))
     told("name of an address", lambda: socket.getnameinfo((HOST, PORT), socket.NI_NAMEREQD))

@@ -1,8 +1,8 @@
-/* UDP in one of the ways in which programs do it, told as a sequence of lines.
+/* UDP in one of the modes that programs use; prints each step as a line.
  *
- * usage: datagrams WAY ADDRESS PORT [ADDRESS PORT]
+ * usage: datagrams MODE ADDRESS PORT [ADDRESS PORT]
  *
- * The addresses are those of echo services; for "refused", of nothing at all. Nothing that depends on timing or on the
+ * The addresses are those of echo services; for "refused", of a closed port. Nothing that depends on timing or on the
  * socket's own address is printed, so two runs against the same peers print the same.
  */
 #include <arpa/inet.h>
@@ -104,7 +104,7 @@ static void peer(int fd)
         say("getpeername: %s", text_of(&there, length));
 }
 
-/* Without the port, which is another one each time. */
+/* Without the port, which varies. */
 static void own(int fd)
 {
     struct sockaddr_storage here;
@@ -185,7 +185,7 @@ static void message(int fd, struct sockaddr_storage *target, socklen_t length)
         if (each->cmsg_level == IPPROTO_IP && each->cmsg_type == IP_PKTINFO)
             memcpy(&info, CMSG_DATA(each), sizeof info);
     }
-    /* answers by the way the datagram came, as servers do */
+    /* answers from the address that the datagram was sent to, as servers do */
     struct {
         struct cmsghdr header;
         struct in_pktinfo info;
@@ -198,7 +198,7 @@ static void message(int fd, struct sockaddr_storage *target, socklen_t length)
     receive(fd, 64, 0);
 }
 
-/* Addresses that do not fit are cut. */
+/* Addresses that do not fit are truncated. */
 static void short_addresses(int fd, struct sockaddr_storage *target, socklen_t length)
 {
     for (socklen_t room = 0; room <= 32; room += room < 8 ? 3 : 8) {
@@ -366,7 +366,7 @@ int main(int argc, char **argv)
         sendto(fd, "still mine", 10, 0, target, length);
         receive(fd, 64, 0);
     } else if (!strcmp(way, "no-port")) {
-        /* as resolvers do, to learn from where they would speak to an address */
+        /* as resolvers do, to learn the source address for a destination */
         ((struct sockaddr_in *)target)->sin_port = 0;
         say("connect: %s", outcome(connect(fd, target, length)));
         peer(fd);

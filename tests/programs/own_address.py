@@ -98,7 +98,7 @@ def connected(stream, target):
 
 
 def nobody(blocking, elsewhere=None, family=socket.AF_INET, bound=None):
-    """Nobody listens there; what becomes of the socket, and where it comes from when it connects elsewhere afterwards."""
+    """Connects to a closed port; prints the state of the socket, and its source when it connects elsewhere afterwards."""
     mapped = "::ffff:" if family == socket.AF_INET6 else ""
     with socket.create_server((OWN, 0)) as server:
         port = server.getsockname()[1]

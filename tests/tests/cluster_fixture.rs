@@ -1,10 +1,10 @@
-//! The fixture itself, on the real cluster: what the other end-to-end tests rely on.
+//! Properties of the real cluster that the other end-to-end tests rely on.
 //!
 //! Without a cluster there is nothing to test here; `cargo xtask cluster up` starts one.
 
 use anyhow::Result;
 use kinject_tests::cluster::{Cluster, Rule, SHELL_IMAGE};
-use kinject_tests::place::cluster;
+use kinject_tests::testbed::cluster;
 
 /// What a shell line prints in the network of the pod of `web`, and its exit status.
 fn in_web(cluster: &Cluster, line: &str) -> Result<(String, Option<i32>)> {

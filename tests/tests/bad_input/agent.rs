@@ -1,4 +1,4 @@
-//! Agents that are not there, are none, or have another key; and what comes to a real one from elsewhere.
+//! Missing agents, listeners that are no agents, wrong keys; and connections of others to a real agent.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,11 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use kinject_tests::binaries;
-use kinject_tests::place::{Kind, Place, shared_sandbox};
+use kinject_tests::fixture::Fixture;
 use kinject_tests::programs::{Program, shell};
 use kinject_tests::running::{Outcome, run, run_within};
-use kinject_tests::scene::Scene;
 use kinject_tests::session::{Session, eventually, kinject_run};
+use kinject_tests::testbed::{Kind, Testbed, shared_sandbox};
 
 const SECONDS: Duration = Duration::from_secs(15);
 
@@ -34,7 +34,7 @@ fn key(bytes: usize) -> tempfile::NamedTempFile {
 }
 
 fn sandbox_socket() -> String {
-    let Place::Sandbox(sandbox) = shared_sandbox() else {
+    let Testbed::Sandbox(sandbox) = shared_sandbox() else {
         unreachable!("it is a sandbox")
     };
     format!("unix:{}", sandbox.socket.display())
@@ -109,7 +109,7 @@ fn listener_that_is_not_an_agent_is_reported() {
         let words = words.to_owned();
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            // kinject may have had enough by then
+            // kinject may have closed the connection by then
             let _cut = stream.write_all(words.as_bytes()).is_err();
         });
         let outcome = kinject(&format!("tcp:{address}"), key.path());
@@ -148,8 +148,8 @@ fn garbage_on_the_agent_socket_is_closed_and_sessions_continue() {
         // the agent may close before it has read everything
         let _cut = stream.write_all(garbage).is_err();
         stream.set_read_timeout(Some(SECONDS)).unwrap();
-        let mut said = Vec::new();
-        let end = stream.read_to_end(&mut said);
+        let mut answer = Vec::new();
+        let end = stream.read_to_end(&mut answer);
         assert!(
             end.as_ref().is_ok()
                 || end
@@ -164,8 +164,8 @@ fn garbage_on_the_agent_socket_is_closed_and_sessions_continue() {
         .prints("hello from web\n");
     for stream in &mut silent {
         stream.set_read_timeout(Some(SECONDS)).unwrap();
-        let mut said = Vec::new();
-        stream.read_to_end(&mut said).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
     }
     run(session.command(&ask.path).args(&ask.arguments))
         .succeeded()
@@ -174,13 +174,13 @@ fn garbage_on_the_agent_socket_is_closed_and_sessions_continue() {
 
 #[test]
 fn pod_without_the_key_gets_no_answer_from_an_agent() {
-    let Some(scene) = Scene::new(Kind::Cluster) else {
+    let Some(fixture) = Fixture::new(Kind::Cluster) else {
         return;
     };
-    let Place::Cluster(cluster) = scene.place() else {
+    let Testbed::Cluster(cluster) = fixture.testbed() else {
         unreachable!("it was asked for")
     };
-    let pod = scene.pod().unwrap();
+    let pod = fixture.pod().unwrap();
     let address = cluster
         .kubectl(&["get", "pod", pod, "--output", "jsonpath={.status.podIP}"])
         .unwrap();
@@ -204,14 +204,14 @@ fn pod_without_the_key_gets_no_answer_from_an_agent() {
         "http://ADDRESS:7801/",
     ] {
         let outcome = ask(url.replace("ADDRESS", &address));
-        // an upgrade is the only thing that is spoken of before the key is proved
+        // before the key is proved, the agent answers only an upgrade request
         assert!(
             matches!(outcome.stdout.as_str(), "000" | "400" | "404" | "426"),
             "{url}: {outcome}"
         );
     }
     let still = shell("curl -sS http://web/");
-    run(&mut scene.injected(&still))
+    run(&mut fixture.injected(&still))
         .succeeded()
         .prints("hello from web\n");
 }
@@ -252,10 +252,10 @@ fn tls_always_applies_to_an_agent_on_a_unix_socket() {
 fn non_utf8_program_arguments_are_passed_unchanged() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
-    let odd = OsStr::from_bytes(b"\xff\xfe with space");
+    let non_utf8 = OsStr::from_bytes(b"\xff\xfe with space");
     let program = Program::new("/bin/sh")
         .args(["-c", "printf %s \"$1\" | od -An -tx1", "odd"])
-        .arg(odd);
+        .arg(non_utf8);
     let outcome = run(&mut kinject_run::<&str>(shared_sandbox(), &[], &program));
     outcome.succeeded().shows(" ff fe 20 77 69");
 }

@@ -1,4 +1,4 @@
-//! Where sessions keep their files, and where kinject itself lies: full, missing, shared, with spaces in the name.
+//! Folders for sessions' files and for kinject itself: full, missing, shared, with spaces in the name.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -6,14 +6,14 @@ use std::path::Path;
 use std::process::Command;
 
 use kinject_tests::ordinary::{self, Agent};
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, shell};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::{kinject_run, kinject_shell};
+use kinject_tests::testbed::shared_sandbox;
 use kinject_tests::{binaries, skip};
 use tempfile::TempDir;
 
-/// Asks a service, and says where the session's socket is.
+/// Asks a service, and prints the path of the session's socket.
 fn ask() -> Program {
     shell("echo $KINJECT_SOCKET; echo $LD_PRELOAD; exec curl -sS http://web/")
 }
@@ -116,7 +116,7 @@ fn session_in_a_full_runtime_folder_works() {
     let mount = format!(
         "mount -t tmpfs -o mode=700,size=4k none '{path}' && {{ yes >'{path}/full' 2>/dev/null || true; }}"
     );
-    // one that reads resolv.conf itself, too
+    // a program that reads resolv.conf itself works, too
     let reads = shell("cat /etc/resolv.conf; exec curl -sS http://web/");
     let mut command = among(&mount, &kinject_run::<&str>(shared_sandbox(), &[], &reads));
     run(command.env("XDG_RUNTIME_DIR", folder.path()))
@@ -164,7 +164,7 @@ fn shell_file_in_a_full_runtime_folder_is_an_error() {
 #[test]
 fn no_usable_session_folder_is_an_error() {
     let folder = private();
-    // kinject itself may lie somewhere below /tmp: there it is still to be seen
+    // kinject itself may be installed below /tmp and has to stay visible there
     let mounts = format!(
         "mount --rbind /tmp /tmp && mount -o remount,bind,ro,nosuid,nodev /tmp && \
          mount -t tmpfs -o nr_inodes=1 none /dev/shm && mount -t tmpfs -o mode=700,nr_inodes=1 none '{}'",
@@ -258,9 +258,9 @@ fn path_of_an_ended_session_stays_owned_by_its_user() {
 }
 
 #[test]
-fn temporary_folder_that_is_not_private_is_skipped() {
-    type Squat = fn(&Path);
-    let squats: [Squat; 4] = [
+fn users_temporary_folder_that_is_not_private_is_skipped() {
+    type Takeover = fn(&Path);
+    let takeovers: [Takeover; 4] = [
         |path| fs::write(path, "").unwrap(),
         |path| std::os::unix::fs::symlink("/tmp", path).unwrap(),
         |path| {
@@ -270,16 +270,16 @@ fn temporary_folder_that_is_not_private_is_skipped() {
         |path| {
             fs::create_dir(path).unwrap();
             fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
-            // without the right to give it away it stays a folder of the user's
+            // without CAP_CHOWN it stays a folder of the user's
             if std::os::unix::fs::chown(path, Some(65534), None).is_err() {
                 fs::remove_dir(path).unwrap();
                 fs::write(path, "").unwrap();
             }
         },
     ];
-    for squat in squats {
+    for take_over in takeovers {
         let temporary = shared();
-        squat(&own_folder(temporary.path()));
+        take_over(&own_folder(temporary.path()));
         let outcome = in_temporary(temporary.path());
         outcome.succeeded().shows("hello from web\n");
         assert!(
@@ -341,7 +341,7 @@ fn kinject_runs_from_a_folder_with_any_name() {
     }
 }
 
-/// Programs load it at each start, also when the session is over.
+/// Programs load the library at each exec, also when the session is over.
 #[test]
 fn library_is_never_loaded_from_session_or_temporary_folders() {
     let files = ["kinject", "kinject-relay", "libkinject_preload.so"];
@@ -365,7 +365,7 @@ fn library_is_never_loaded_from_session_or_temporary_folders() {
     let library = kinject.with_file_name("libkinject_preload.so");
     assert_eq!(fs::read_link(preloaded).unwrap(), library);
 
-    // a link that somebody may put in another's place names nothing that is loaded
+    // a symbolic link that another user may replace is not followed to a library
     let temporary = shared();
     let link = temporary.path().join("cache");
     std::os::unix::fs::symlink(home.join(".cache"), &link).unwrap();
@@ -378,7 +378,7 @@ fn library_is_never_loaded_from_session_or_temporary_folders() {
         "{outcome}"
     );
 
-    // a folder that a cleaner may remove, and anybody may then make
+    // a cleaner may remove this folder, and any user may create it again
     let temporary = shared();
     let mut command = installed(&kinject);
     run(command

@@ -1,4 +1,4 @@
-//! Agents that tell more than any pod has.
+//! Agents that report more search domains and name servers than any pod has.
 
 use std::fmt::Write;
 use std::time::Duration;

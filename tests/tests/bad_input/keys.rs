@@ -1,4 +1,4 @@
-//! Key files: whose they are, and who else can read them.
+//! Key files: their owner, and who else can read them.
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
@@ -41,7 +41,7 @@ fn key_readable_by_others_is_refused_and_the_hint_fixes_it() {
         .complains("cannot reach the agent at unix:/no/such/agent");
 }
 
-/// The recipe of docs/how-to.md.
+/// The command of docs/how-to.md.
 #[test]
 fn documented_key_command_makes_a_private_key_that_both_ends_accept() {
     let folder = tempfile::tempdir().unwrap();

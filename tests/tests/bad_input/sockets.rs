@@ -1,4 +1,4 @@
-//! The session's socket and its data sockets, with strangers and garbage at them.
+//! Other users' connections and garbage at the session's control socket and data sockets.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -8,18 +8,18 @@ use std::process::Command;
 use std::time::Duration;
 
 use kinject_protocol::control::{Family, Purpose, Request};
-use kinject_tests::place::shared_sandbox;
-use kinject_tests::process::{lives, sockets};
+use kinject_tests::process::{is_alive, sockets};
 use kinject_tests::programs::{c, python, shell};
 use kinject_tests::running::run;
 use kinject_tests::session::{Session, eventually};
 use kinject_tests::skip;
+use kinject_tests::testbed::shared_sandbox;
 
 fn session() -> Session {
     Session::start::<&str>(shared_sandbox(), &[])
 }
 
-/// Asserts that the session serves.
+/// Asserts that a program of the session can connect.
 fn serves(session: &Session) {
     let ask = shell("getent hosts web && exec curl -sS http://web/");
     let mut command = session.command(&ask.path);
@@ -43,7 +43,7 @@ fn garbage_on_the_session_socket_leaves_the_session_working() {
         .succeeded()
         .prints("stream: Protocol wrong type for socket\n10.96.10.1\n");
     serves(&session);
-    assert!(lives(relay));
+    assert!(is_alive(relay));
     eventually(
         "as few sockets at the relay as before",
         Duration::from_secs(15),
@@ -74,12 +74,12 @@ fn other_user_is_refused_by_the_session_socket() {
         .into_iter()
         .map(|byte| format!("{byte:02x}"));
     let text: String = [session.token()].into_iter().chain(digits).collect();
-    let stranger = |who: &str| {
-        let program = c("stranger").args([who, &socket, &text]);
+    let connect_as = |who: &str| {
+        let program = c("other_user").args([who, &socket, &text]);
         run(&mut program.command()).succeeded().stdout.clone()
     };
-    assert_eq!(stranger("self"), "an answer\n");
-    assert_eq!(stranger("nobody"), "connect: EACCES\n");
+    assert_eq!(connect_as("self"), "an answer\n");
+    assert_eq!(connect_as("nobody"), "connect: EACCES\n");
     serves(&session);
 }
 
@@ -88,8 +88,8 @@ fn relay_data_sockets_refuse_connections() {
     let session = session();
     serves(&session);
     let listed = run(Command::new("ss").arg("-Hltnp"));
-    let ours = format!("pid={},", session.relay());
-    let listening = listed.stdout.lines().filter(|line| line.contains(&ours));
+    let of_relay = format!("pid={},", session.relay());
+    let listening = listed.stdout.lines().filter(|line| line.contains(&of_relay));
     let addresses: Vec<SocketAddr> = listening
         .map(|line| line.split_whitespace().nth(3).unwrap().parse().unwrap())
         .collect();

@@ -1,4 +1,4 @@
-//! Agents of another version: refused where they speak another protocol, named where they are only another release.
+//! Agents of another version: refused if their wire version differs, named if only their release does.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -61,7 +61,7 @@ fn agent_of_the_same_release_gets_no_message() {
     assert_eq!(agent.kinject(&[], &ECHO).succeeded().stderr, "");
 }
 
-/// Agents before wire version 4 speak no TLS on TCP, and close when they are spoken to in it.
+/// Agents before wire version 4 speak no TLS on TCP, and close a connection that begins with TLS.
 #[test]
 fn agent_without_tls_on_tcp_is_refused_by_both_sides() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,28 +1,28 @@
-//! Children stay in the session, however they are started, and sessions keep out of each other's way.
+//! Children stay in the session, however they are started, and sessions are independent.
 
 use std::fs;
 use std::process::Command;
 
 use kinject_tests::binaries;
-use kinject_tests::place::{Place, sandbox, shared_sandbox};
 use kinject_tests::programs::{Program, c, folder, installed, python, sanitized_c, shell};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::{Session, kinject_run};
+use kinject_tests::testbed::{Testbed, sandbox, shared_sandbox};
 
 fn kinject(program: &Program) -> Outcome {
     run(&mut kinject_run::<&str>(shared_sandbox(), &[], program))
 }
 
-/// A way to start a program that asks the cluster.
-fn escape(way: &str) -> Outcome {
-    kinject(&c("escapes").args([way, "/usr/bin/getent", "hosts", "web"]))
+/// Starts a program that asks the cluster, by one of the methods of `escapes.c`.
+fn escape(method: &str) -> Outcome {
+    kinject(&c("escapes").args([method, "/usr/bin/getent", "hosts", "web"]))
 }
 
 const ANSWER: &str = "10.96.10.1      web.default.svc.cluster.local\n";
 
 #[test]
 fn every_member_of_the_exec_family_keeps_the_session() {
-    for way in [
+    for method in [
         "execve",
         "execve-without",
         "execv",
@@ -40,7 +40,7 @@ fn every_member_of_the_exec_family_keeps_the_session() {
         "popen",
         "unset",
     ] {
-        escape(way).succeeded().prints(ANSWER);
+        escape(method).succeeded().prints(ANSWER);
     }
 }
 
@@ -110,7 +110,7 @@ fn already_preloaded_library_stays_preloaded() {
         &[],
         &shell("printf '%s\\n' \"$LD_PRELOAD\"; getent hosts web"),
     );
-    // kinject itself is not what it is for: its program is
+    // the library is preloaded for kinject's program, not for kinject itself
     command
         .arg(format!("LD_PRELOAD={}", library.display()))
         .arg(injected.get_program())
@@ -149,12 +149,12 @@ fn nested_session_has_its_own_identifier() {
 
 #[test]
 fn concurrent_sessions_are_independent() {
-    let places = [Place::Sandbox(sandbox()), Place::Sandbox(sandbox())];
-    let mut sessions: Vec<Session> = places
+    let testbeds = [Testbed::Sandbox(sandbox()), Testbed::Sandbox(sandbox())];
+    let mut sessions: Vec<Session> = testbeds
         .iter()
         .cycle()
         .take(4)
-        .map(|place| Session::start::<&str>(place, &[]))
+        .map(|testbed| Session::start::<&str>(testbed, &[]))
         .collect();
     let ask = |session: &Session| {
         let program = python("streams.py").args(["greeting", "10.96.10.3"]);
@@ -184,7 +184,7 @@ fn static_busybox_runs_in_a_session() {
         .prints("unharmed\n");
 }
 
-/// The launcher starts it, and it starts a shell itself.
+/// Once the launcher starts it, and once it starts a shell itself.
 #[test]
 fn asan_program_runs_and_its_children_do_not_load_libasan() {
     let program = sanitized_c("sanitized", &["-fsanitize=address"]).args(["echo", "7005"]);

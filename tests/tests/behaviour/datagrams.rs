@@ -1,13 +1,13 @@
-//! What datagrams leave behind, and libraries that are opened past the session.
+//! Clean-up after datagrams, and libraries that are opened with RTLD_DEEPBIND.
 
 use std::time::{Duration, Instant};
 
 use kinject_tests::cluster::wait_for;
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::process;
 use kinject_tests::programs::{Program, c, shared_c};
 use kinject_tests::running::{run, run_within};
 use kinject_tests::session::{Session, kinject_run};
+use kinject_tests::testbed::shared_sandbox;
 
 /// Sends back what it gets, over TCP and UDP.
 const ECHO: [&str; 2] = ["10.96.10.3", "7000"];
@@ -52,7 +52,7 @@ fn concurrent_first_datagrams_of_a_socket_all_arrive() {
         .prints("0 rounds lost a datagram\n");
 }
 
-/// As `cargo xtask rounds` asks for it.
+/// Run by `cargo xtask rounds`.
 #[test]
 #[ignore = "it takes minutes"]
 fn concurrent_first_datagrams_all_arrive_in_thousands_of_rounds() {

@@ -1,4 +1,4 @@
-//! What is this machine's stays this machine's: loopback, Unix sockets, and names that only it knows.
+//! Local targets stay local: loopback, Unix sockets, and names that only this machine knows.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -6,12 +6,12 @@ use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::thread;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, interpreter, shell};
 use kinject_tests::running::run;
 use kinject_tests::session::kinject_run;
+use kinject_tests::testbed::shared_sandbox;
 
-/// Writes `from here` to the next one that connects.
+/// Writes `from here` to the next connection.
 fn greet_one(listener: TcpListener) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
@@ -77,8 +77,9 @@ fn server_in_a_session_is_reachable_from_this_machine_and_the_session() {
         .prints("b'served'\n");
 }
 
-/// In a network of its own, so that the address is nobody else's: a name that only the machine's hosts file knows, and
-/// a server behind it. The cluster's names still come from the cluster, also where the machine has the same one.
+/// In a network namespace of its own, so that no other program uses the address: a name that only the machine's hosts
+/// file has, and a server behind it. Names of the cluster resolve in the cluster, also where the machine has the same
+/// name.
 #[test]
 fn connect_to_a_name_known_only_locally_stays_on_this_machine() {
     let folder = tempfile::tempdir().unwrap();
@@ -113,7 +114,7 @@ fn connect_to_a_name_known_only_locally_stays_on_this_machine() {
 
 #[test]
 fn connect_to_an_unassigned_address_fails_in_the_cluster() {
-    // no route leads there from the agent; here one might
+    // the agent has no route to it; this machine may have one
     let ask = shell("curl -sS --max-time 5 http://192.0.2.200/ 2>&1; echo $?");
     let outcome = run(&mut kinject_run::<&str>(shared_sandbox(), &[], &ask));
     outcome.succeeded().shows("\n7\n");

@@ -1,14 +1,14 @@
-//! `kinject outside`: a command of a session that is as if there were no session.
+//! `kinject outside`: a command in a session that runs as if there were no session.
 
 use std::fs;
 use std::process::Command;
 
 use kinject_tests::apart;
 use kinject_tests::binaries;
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, c, folder, shell};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
+use kinject_tests::testbed::shared_sandbox;
 
 const ANSWER: &str = "10.96.10.1      web.default.svc.cluster.local\n";
 
@@ -162,7 +162,7 @@ fn exported_prompt_loses_the_session_mark_outside() {
     }
 }
 
-/// A session inside of another is made from outside of that one: neither kinject nor its relay are in it.
+/// A nested session is started from outside of the outer one: neither kinject nor its relay are in it.
 #[test]
 fn inner_session_and_its_relay_are_outside_the_outer_session() {
     let look = "echo ${KINJECT_ON_STATIC-none}; echo $LD_PRELOAD | tr : '\\n' | wc -l; \

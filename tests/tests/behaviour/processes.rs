@@ -1,13 +1,13 @@
-//! The life of processes in a session: many of them, odd ones, and what is left of them in the relay.
+//! Processes in a session: many, unusual ones, and what the relay keeps of them.
 
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, c, interpreter, shell};
 use kinject_tests::running::{Outcome, run, run_within};
 use kinject_tests::session::{Session, eventually, kinject_run};
+use kinject_tests::testbed::shared_sandbox;
 use kinject_tests::{process, skip};
 
 const ANSWER: &str = "10.96.10.1      web.default.svc.cluster.local\n";
@@ -53,7 +53,7 @@ fn a_thousand_processes_leave_nothing_behind_in_the_relay() {
             "{outcome}"
         );
     };
-    // what is made once stays
+    // the relay keeps what it allocates once
     in_shells(50);
     let settled = |what: &str, limit: usize| {
         eventually(what, Duration::from_secs(20), || {
@@ -119,7 +119,8 @@ fn script_that_cleans_the_environment_stays_in_the_session() {
     .prints(ANSWER);
 }
 
-/// The relay answers its own user alone: what runs as another reaches nothing, rather than the local network.
+/// The relay answers its own user alone: a program that becomes another user reaches nothing, not even the local
+/// network.
 #[test]
 fn program_that_becomes_another_user_gets_enetunreach() {
     if !rustix::process::geteuid().is_root() {
@@ -148,7 +149,7 @@ fn children_forked_during_connects_and_lookups_can_connect() {
     kinject(&inline(script)).succeeded().prints("bad: 0\n");
 }
 
-/// What a sandbox of the program's own forbids with an error is an unreachable network; the program goes on.
+/// Where seccomp denies the library's socket with an error, the network is unreachable; the program goes on.
 #[test]
 fn seccomp_errno_for_unix_sockets_makes_connect_return_enetunreach() {
     let program = c("sandboxed").args(["errno", "10.96.10.3", "7005"]);
@@ -157,7 +158,7 @@ fn seccomp_errno_for_unix_sockets_makes_connect_return_enetunreach() {
         .prints("connect: ENETUNREACH\ngetaddrinfo: -3\nstill here\n");
 }
 
-/// What it kills for is its own affair, and of this process alone: the session goes on.
+/// Where seccomp kills, only this process ends; the session goes on.
 #[test]
 fn seccomp_kill_for_unix_sockets_ends_only_that_program() {
     let program = c("sandboxed").args(["kill", "10.96.10.3", "7005"]);

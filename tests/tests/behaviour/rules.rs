@@ -1,13 +1,13 @@
-//! Rules send targets over this machine's network or through the cluster, and a trace tells which did.
+//! Rules route targets over this machine's network or through the cluster, and a trace shows the route.
 
 use std::fs;
 use std::process::Command;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, interpreter, shell};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
 use kinject_tests::terminal::Terminal;
+use kinject_tests::testbed::shared_sandbox;
 
 /// This machine's own names; the cluster has some of them too.
 const HOSTS: &str = "127.0.0.1 localhost\n10.99.0.1 printer.office.test\n10.99.0.1 web.default api.default\n";
@@ -244,7 +244,7 @@ fn trace_fits_the_terminal_width_and_is_complete_without_a_terminal() {
     assert!(widths.iter().all(|width| *width > 100), "{whole}");
 }
 
-/// gethostbyname(3) fails with another word than getaddrinfo(3).
+/// gethostbyname(3) has other error names than getaddrinfo(3).
 #[test]
 fn failed_lookup_is_traced_with_the_error_name_of_its_function() {
     let ask = "import ctypes, socket\n\
@@ -260,7 +260,7 @@ fn failed_lookup_is_traced_with_the_error_name_of_its_function() {
     assert_eq!(lines(&outcome.succeeded().stderr), expected, "{outcome}");
 }
 
-/// What `-v` and `-vv` say is for people: no name of a type, no brackets of one.
+/// The log of `-v` and `-vv` has no names or brackets of Rust's debug output.
 #[test]
 fn call_log_has_plain_words_and_no_type_names() {
     let ask = format!(
@@ -279,7 +279,7 @@ fn call_log_has_plain_words_and_no_type_names() {
     ] {
         outcome.succeeded().complains(line);
     }
-    // the line that tells of the connection has its transport in brackets
+    // the ready message has the transport in brackets
     let mut logged = outcome
         .stderr
         .lines()

@@ -1,16 +1,17 @@
-//! `kinject shell`: the user's own interactive shell, with its start-up files, its job control, and a mark.
+//! `kinject shell`: the user's own interactive shell, with its start-up files, its job control, and the session's mark
+//! in the prompt.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::find;
 use kinject_tests::running::run;
 use kinject_tests::session::kinject_shell;
 use kinject_tests::skip;
 use kinject_tests::terminal::{CTRL_C, CTRL_Z, Terminal};
+use kinject_tests::testbed::shared_sandbox;
 use tempfile::TempDir;
 
 const MARK: &str = "[kinject unix:";
@@ -101,7 +102,7 @@ fn ctrl_c_at_the_prompt_keeps_the_shell_running() {
     terminal.type_in("half a line");
     terminal.expect("half a line");
     terminal.type_in(CTRL_C);
-    // bash itself may mind a Ctrl-C only at the next key
+    // bash itself may handle a Ctrl-C only at the next key
     terminal.enter("");
     terminal.enter("echo still here");
     terminal.expect("still here\r\n");
@@ -109,7 +110,7 @@ fn ctrl_c_at_the_prompt_keeps_the_shell_running() {
     terminal.ended();
 }
 
-/// bash minds Ctrl-C and ends with 130 by itself, which is no death by a signal; SIGHUP is.
+/// bash handles Ctrl-C and exits with 130 by itself, which is no death by a signal; SIGHUP is.
 #[test]
 fn shell_exit_130_is_returned_and_shell_killed_by_a_signal_kills_kinject() {
     for (line, expected) in [

@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, shell, static_c};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
+use kinject_tests::testbed::shared_sandbox;
 
 fn kinject(program: &Program) -> Outcome {
     run(&mut kinject_run::<&str>(shared_sandbox(), &[], program))
@@ -40,7 +40,7 @@ fn unrunnable_program_exits_126() {
         .complains("permission denied");
     kinject(&Program::new(folder.path())).exited(126);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-    // as from a shell: what is no program is a script
+    // as in a shell: a file without a known format is a script
     fs::write(&file, "exit 5\n").unwrap();
     kinject(&Program::new(&file)).exited(5);
     fs::write(&file, "#!/no/such/interpreter\n").unwrap();
@@ -125,10 +125,10 @@ fn help_and_version_exit_0() {
 
 #[test]
 fn options_before_the_subcommand_apply_to_it() {
-    let place = shared_sandbox();
+    let testbed = shared_sandbox();
     let mut command = kinject_tests::apart::kinject();
     command
-        .args(place.flags())
+        .args(testbed.flags())
         .args(["-q", "--on-static=ignore", "run", "sh", "-c"])
         .arg("echo $KINJECT_ON_STATIC; getent hosts web");
     run(&mut command)

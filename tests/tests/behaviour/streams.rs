@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use kinject_tests::binaries;
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, python, shell};
-use kinject_tests::running::{PATIENCE, describe, finish, run, spawn};
+use kinject_tests::running::{TIMEOUT, describe, finish, run, spawn};
 use kinject_tests::session::kinject_run;
+use kinject_tests::testbed::shared_sandbox;
 
 fn kinject(program: &Program) -> Command {
     kinject_run::<&str>(shared_sandbox(), &[], program)
@@ -21,10 +21,10 @@ fn standard_input_is_read_by_the_program() {
     let mut command = kinject(&Program::new("/usr/bin/cksum"));
     let mut child = spawn(command.stdin(Stdio::piped()));
     child.stdin.take().unwrap().write_all(&input).unwrap();
-    let injected = finish(child, Instant::now(), &describe(&command), PATIENCE);
+    let injected = finish(child, Instant::now(), &describe(&command), TIMEOUT);
     let mut bare = spawn(Command::new("cksum").stdin(Stdio::piped()));
     bare.stdin.take().unwrap().write_all(&input).unwrap();
-    let bare = finish(bare, Instant::now(), "cksum", PATIENCE);
+    let bare = finish(bare, Instant::now(), "cksum", TIMEOUT);
     injected.succeeded().prints(&bare.stdout);
 }
 
@@ -102,7 +102,7 @@ fn output_file_is_the_same_open_file_description() {
     assert_eq!(std::fs::read_to_string(path).unwrap(), "before\ninside\nafter\n");
 }
 
-/// Without the view of the machine that other tests have: an ordinary user gets capabilities with it.
+/// Without the mount namespace of other tests, in which an ordinary user has capabilities.
 fn directly(program: &Program) -> Command {
     let mut command = Command::new(binaries::kinject());
     command

@@ -1,20 +1,20 @@
-//! Programs that the command leaves behind: they are named when the session ends.
+//! Programs that outlive the command: kinject names them when the session ends.
 
 use std::process::Command;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::shell;
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
+use kinject_tests::testbed::shared_sandbox;
 
 fn kinject(flags: &[&str], line: &str) -> Outcome {
     run(&mut kinject_run(shared_sandbox(), flags, &shell(line)))
 }
 
-/// Prints the number of a process that goes on, away from the standard streams, which would keep the outcome waiting.
+/// Prints the PID of a background process without the standard streams, which would keep the outcome waiting.
 const LEAVES_ONE: &str = "sleep 1000 </dev/null >/dev/null 2>&1 & echo $!";
 
-/// Ends what was left; its number is what the outcome printed.
+/// Kills the background process whose PID the outcome printed.
 fn end(outcome: &Outcome) {
     for pid in outcome.stdout.split_whitespace() {
         run(Command::new("kill").args(["-KILL", pid])).succeeded();

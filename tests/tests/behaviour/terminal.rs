@@ -1,14 +1,14 @@
-//! A person at a terminal: Ctrl-C, Ctrl-Z, fg, bg, and what a program sees of its terminal.
+//! Terminals: Ctrl-C, Ctrl-Z, fg, bg, and what a program sees of its terminal.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::Duration;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::process;
 use kinject_tests::programs::{Program, python, shell};
 use kinject_tests::session::{eventually, kinject_run};
 use kinject_tests::terminal::{CTRL_BACKSLASH, CTRL_C, CTRL_D, CTRL_Z, Terminal};
+use kinject_tests::testbed::shared_sandbox;
 
 /// `kinject run` at a terminal of its own, in which nothing else runs.
 fn at_terminal(program: &Program) -> Terminal {
@@ -191,8 +191,7 @@ fn ready_session_prints_one_line_and_quiet_prints_none() {
 }
 
 #[test]
-fn kinject_message_starts_its_own_line_in_cooked_and_raw_mode()
- {
+fn kinject_message_starts_its_own_line_in_cooked_and_raw_mode() {
     for mode in ["cooked", "raw"] {
         let ask = "printf half-typed; getent hosts nas; read -r answer; stty sane; exit 4";
         let mut terminal = at_terminal(&shell(&format!("stty {mode} -echo; {ask}")));
@@ -202,7 +201,7 @@ fn kinject_message_starts_its_own_line_in_cooked_and_raw_mode()
             .strip_suffix("kinject: warning: the cluster has no name nas, ")
             .unwrap();
         assert!(line.ends_with("\r\n"), "{mode}: {before:?}");
-        // cooked, the terminal adds a return of its own
+        // in cooked mode the terminal adds a carriage return
         let message = terminal
             .expect("hint: add --local nas to look it up here\r")
             .replace("\r\r", "\r");
@@ -221,7 +220,7 @@ fn terminal_hangup_ends_the_program_and_the_session() {
     let status = terminal.hang_up();
     assert_eq!(status.signal(), Some(1), "{status}");
     eventually("the program's end", Duration::from_secs(10), || {
-        !process::lives(pid)
+        !process::is_alive(pid)
     });
-    assert!(!process::lives(kinject));
+    assert!(!process::is_alive(kinject));
 }

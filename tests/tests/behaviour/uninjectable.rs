@@ -1,4 +1,4 @@
-//! Programs that a session cannot reach into are named before they run, once, and with `--on-static fail` do not run.
+//! Programs that cannot be injected are named once before they run, and do not run with `--on-static fail`.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -6,17 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kinject_tests::binaries;
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, c, go, installed, shell, static_c};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
+use kinject_tests::testbed::shared_sandbox;
 
 fn kinject(flags: &[&str], program: &Program) -> Outcome {
     run(&mut kinject_run(shared_sandbox(), flags, program))
 }
 
-/// How often the outcome's standard error tells of a program that cannot be injected.
-fn told(outcome: &Outcome) -> usize {
+/// The number of warnings about programs that cannot be injected in the outcome's standard error.
+fn warnings(outcome: &Outcome) -> usize {
     outcome.stderr.matches("outside of the session").count()
 }
 
@@ -42,7 +42,7 @@ fn static_child_is_named_once_and_keeps_its_streams() {
     );
     let outcome = kinject(&[], &shell(&line));
     outcome.succeeded().prints("1\n2\n3\n4\n");
-    assert_eq!(told(&outcome), 1, "{outcome}");
+    assert_eq!(warnings(&outcome), 1, "{outcome}");
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn program_that_cannot_see_the_library_is_named_with_the_folder_to_bind() {
          library's folder, as `bwrap --ro-bind {0} {0}` does\n",
         folder.display()
     ));
-    assert_eq!(told(&outcome), 1, "{outcome}");
+    assert_eq!(warnings(&outcome), 1, "{outcome}");
     let outcome = kinject(&["--on-static", "fail"], &program);
     outcome
         .prints("")
@@ -123,7 +123,7 @@ fn program_that_cannot_see_the_library_is_named_with_the_folder_to_bind() {
     assert_ne!(outcome.code(), 0, "{outcome}");
     let outcome = kinject(&["--on-static", "ignore"], &program);
     outcome.succeeded().prints("ran\n");
-    assert_eq!(told(&outcome), 0, "{outcome}");
+    assert_eq!(warnings(&outcome), 0, "{outcome}");
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn busybox_is_named_and_runs() {
     let outcome = kinject(&[], &busybox.args(["echo", "unharmed"]));
     outcome.succeeded().prints("unharmed\n");
     // Debian's is static, others' need not be
-    assert!(told(&outcome) <= 1, "{outcome}");
+    assert!(warnings(&outcome) <= 1, "{outcome}");
 }
 
 /// How often a program of Go's is named that has cgo.
@@ -168,7 +168,7 @@ fn go_program_using_the_network_without_cgo_is_named() {
         for program in [program.clone(), shell(&program.path.display().to_string())] {
             let outcome = kinject(&[], &program);
             outcome.succeeded().prints("go\n");
-            assert_eq!(told(&outcome), expected, "{outcome}");
+            assert_eq!(warnings(&outcome), expected, "{outcome}");
             if expected > 0 {
                 outcome
                     .complains("it is a Go program without cgo")
@@ -178,7 +178,7 @@ fn go_program_using_the_network_without_cgo_is_named() {
     }
 }
 
-/// Where code cannot be made executable again once it was changed, a program of Go runs as it is, and is named.
+/// Where changed code cannot be made executable again, a Go program runs unchanged, and is named.
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn go_program_under_mdwe_is_named_and_runs() {
@@ -197,12 +197,12 @@ fn go_program_under_mdwe_is_named_and_runs() {
         .succeeded()
         .prints("go\n")
         .complains("the system lets no program change its code");
-    assert_eq!(told(&outcome), 1, "{outcome}");
+    assert_eq!(warnings(&outcome), 1, "{outcome}");
     let outcome = kinject(&["--on-static", "fail"], &under_mdwe);
     outcome.exited(127).prints("").complains("is not started");
     let outcome = kinject(&["--on-static", "ignore"], &under_mdwe);
     outcome.succeeded().prints("go\n");
-    assert_eq!(told(&outcome), 0, "{outcome}");
+    assert_eq!(warnings(&outcome), 0, "{outcome}");
 }
 
 #[test]
@@ -223,10 +223,10 @@ fn setuid_or_setgid_program_is_named() {
     let harmless = format!("setpriv --no-new-privs {} -c 'getent hosts web'", copy.display());
     let outcome = kinject(&[], &shell(&harmless));
     outcome.succeeded().shows("web.default.svc.cluster.local");
-    assert_eq!(told(&outcome), 0, "{outcome}");
+    assert_eq!(warnings(&outcome), 0, "{outcome}");
 }
 
-/// A shell of one's own in a file system that allows it.
+/// A copy of a shell, in a file system without `nosuid`.
 fn special_copy(name: &str) -> PathBuf {
     let copy = binaries::folder().join("test-programs").join(name);
     kinject_test_support::program::copy(fs::canonicalize("/bin/sh").unwrap(), &copy);
@@ -245,8 +245,8 @@ fn program_with_file_capabilities_is_named_for_users_who_gain_them() {
     // root has all of them already, and the library is loaded
     let outcome = kinject(&[], &Program::new(&copy).args(["-c", "getent hosts web"]));
     outcome.succeeded().shows("web.default");
-    assert_eq!(told(&outcome), 0, "{outcome}");
-    // another user is told, here by the launcher, which fails later for want of an agent
+    assert_eq!(warnings(&outcome), 0, "{outcome}");
+    // another user gets the message, here from the launcher, which then fails because there is no agent
     let kinject = binaries::kinject();
     let mut command = Command::new("setpriv");
     command

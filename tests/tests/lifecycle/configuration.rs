@@ -1,4 +1,4 @@
-//! Kubeconfigs: which one counts, and what is said of those that lead nowhere.
+//! Kubeconfigs: which one is used, and the errors for unusable ones.
 
 use std::fs;
 use std::net::TcpListener;
@@ -6,13 +6,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use kinject_tests::place::cluster;
 use kinject_tests::running::{Outcome, run_within};
+use kinject_tests::testbed::cluster;
 use serde_json::{Value, json};
 
-use crate::namespace::{Home, SECONDS};
+use crate::namespace::{SECONDS, TestNamespace};
 
-/// `kinject run` that has nothing but what the test gives it.
+/// `kinject run` with only the environment that the test sets.
 fn kinject(flags: &[&str], line: &str) -> Command {
     let mut command = kinject_tests::apart::kinject();
     command
@@ -149,20 +149,25 @@ fn wrong_token_is_reported_as_unauthorized() {
 
 #[test]
 fn expired_token_is_reported_within_seconds() {
-    let Some(home) = Home::new() else { return };
-    // the account may do everything that a session needs, so that only the token is at fault
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    // the account has every right that a session needs, so that only the token is invalid
     let admin = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-        "metadata": {"name": "late", "namespace": home.name()},
+        "metadata": {"name": "late", "namespace": namespace.name()},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": home.name()}],
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace.name()}],
     });
-    home.cluster.apply(&admin.to_string()).unwrap();
-    let user = home.cluster.service_account(home.name(), "default").unwrap();
-    with_kubeconfig(&user.path(), &[]).succeeded();
-    let user = home
+    namespace.cluster.apply(&admin.to_string()).unwrap();
+    let user = namespace
         .cluster
-        .expired_service_account(home.name(), "default")
+        .service_account(namespace.name(), "default")
+        .unwrap();
+    with_kubeconfig(&user.path(), &[]).succeeded();
+    let user = namespace
+        .cluster
+        .expired_service_account(namespace.name(), "default")
         .unwrap();
     let outcome = with_kubeconfig(&user.path(), &[]);
     outcome
@@ -170,7 +175,7 @@ fn expired_token_is_reported_within_seconds() {
         .complains("cannot create the agent's Job: Unauthorized")
         .complains("\n\nhint: the credentials are wrong or have expired");
     assert!(outcome.took < Duration::from_secs(5), "{outcome}");
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
@@ -190,8 +195,13 @@ fn api_server_with_another_certificate_is_not_trusted() {
 
 #[test]
 fn credential_plugin_is_run_and_its_failure_reported() {
-    let Some(home) = Home::new() else { return };
-    let token = home.cluster.restricted_user(home.name(), "plugin", &[]).unwrap();
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let token = namespace
+        .cluster
+        .restricted_user(namespace.name(), "plugin", &[])
+        .unwrap();
     let known: Value = serde_json::from_slice(&fs::read(token.path()).unwrap()).unwrap();
     let mut config = known.clone();
     let credential = json!({
@@ -210,7 +220,7 @@ fn credential_plugin_is_run_and_its_failure_reported() {
         .exited(125)
         .complains("system:serviceaccount:")
         .complains("cannot create resource \"jobs\"");
-    // one that would read from a terminal finds none, and not what is the relay's either
+    // a plug-in that reads standard input gets neither a terminal nor the relay's own input
     config["users"][0]["user"] = exec(json!(["-c", format!("cat >/dev/null; echo '{credential}'")]));
     config["users"][0]["user"]["exec"]["interactiveMode"] = json!("IfAvailable");
     let outcome = with_kubeconfig(written(&config).path(), &[]);
@@ -234,8 +244,13 @@ fn credential_plugin_is_run_and_its_failure_reported() {
 
 #[test]
 fn several_files_in_kubeconfig_are_merged() {
-    let Some(home) = Home::new() else { return };
-    let all = home.cluster.kubectl_json(&["config", "view", "--raw"]).unwrap();
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let all = namespace
+        .cluster
+        .kubectl_json(&["config", "view", "--raw"])
+        .unwrap();
     let part = |keys: &[&str]| {
         let mut part = json!({"apiVersion": "v1", "kind": "Config"});
         for key in keys {
@@ -252,7 +267,7 @@ fn several_files_in_kubeconfig_are_merged() {
         one.path().display(),
         other.path().display()
     );
-    let mut command = kinject(&["--namespace", home.name()], "curl -sS http://web.default/");
+    let mut command = kinject(&["--namespace", namespace.name()], "curl -sS http://web.default/");
     outcome(command.env("KUBECONFIG", paths))
         .succeeded()
         .prints("hello from web\n");
@@ -260,14 +275,19 @@ fn several_files_in_kubeconfig_are_merged() {
 
 #[test]
 fn kubeconfig_in_the_home_folder_is_the_default_with_its_namespace() {
-    let Some(home) = Home::new() else { return };
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
-    let mut config = home.cluster.kubectl_json(&["config", "view", "--raw"]).unwrap();
-    config["contexts"][0]["context"]["namespace"] = json!(home.name());
+    let mut config = namespace
+        .cluster
+        .kubectl_json(&["config", "view", "--raw"])
+        .unwrap();
+    config["contexts"][0]["context"]["namespace"] = json!(namespace.name());
     fs::create_dir(folder.path().join(".kube")).unwrap();
     fs::write(folder.path().join(".kube/config"), config.to_string()).unwrap();
     let mut command = kinject(&[], "echo ${KINJECT_TARGET#*/}");
     outcome(command.env("HOME", folder.path()))
         .succeeded()
-        .prints(&format!("{}\n", home.name()));
+        .prints(&format!("{}\n", namespace.name()));
 }

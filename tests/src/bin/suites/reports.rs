@@ -1,15 +1,15 @@
-//! What a suite says of each of its tests: JUnit's XML of Python's runners, the lines of Go's.
+//! Reads the results of a suite's tests: JUnit XML of Python's runners, the output of `go test -v`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What came of a test.
+/// The result of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Result {
     Passed,
     Failed,
     Skipped,
-    /// The report does not name it: the runner did not come to it.
+    /// The report does not name it: the runner did not run it.
     Missing,
 }
 
@@ -27,7 +27,8 @@ impl fmt::Display for Result {
     }
 }
 
-/// Reads a report in JUnit's format. A test that is there several times, as one with subtests is, failed if one of them did.
+/// Reads a report in JUnit's format. A test that is there several times, as one with subtests is, failed if one of them
+/// did.
 pub(crate) fn junit(report: &str) -> Results {
     let mut results = Results::new();
     for case in report.split("<testcase ").skip(1) {
