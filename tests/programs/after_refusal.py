@@ -10,7 +10,7 @@ import socket
 import sys
 
 
-def told(call, *arguments):
+def result_of(call, *arguments):
     try:
         return call(*arguments)
     except OSError as error:
@@ -46,18 +46,18 @@ for first in ("SO_ERROR", "recv", "send", "connect"):
         if first == "SO_ERROR":
             print("SO_ERROR:", errno.errorcode[sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)])
         elif first == "recv":
-            print("recv:", told(sock.recv, 10))
+            print("recv:", result_of(sock.recv, 10))
         elif first == "send":
-            print("send:", told(sock.send, b"x"))
+            print("send:", result_of(sock.send, b"x"))
         else:
             print("connect:", errno.errorcode[sock.connect_ex(elsewhere)])
             print("events:", events(sock, EVERYTHING))
         if first != "connect":
             print("events:", events(sock, EVERYTHING))
             print("place:", place(sock))
-            print("recv:", told(sock.recv, 10), told(sock.recv, 10))
-            print("send:", told(sock.send, b"x"))
-            print("peer:", told(sock.getpeername))
+            print("recv:", result_of(sock.recv, 10), result_of(sock.recv, 10))
+            print("send:", result_of(sock.send, b"x"))
+            print("peer:", result_of(sock.getpeername))
             print("connect:", errno.errorcode[sock.connect_ex(elsewhere)])
         print("events:", events(sock, EVERYTHING))
         print("place:", place(sock))
@@ -97,14 +97,14 @@ with socket.create_server(("127.0.0.1", 0)) as closed, socket.socket() as sock:
     closed.close()
     sock.setblocking(False)
     outcomes = [errno.errorcode[sock.connect_ex(nobody)] for _ in range(3)]
-    print("nobody here:", outcomes, told(sock.recv, 1), events(sock, EVERYTHING))
+    print("nobody here:", outcomes, result_of(sock.recv, 1), events(sock, EVERYTHING))
     print("then elsewhere:", errno.errorcode[sock.connect_ex(elsewhere)])
     print("again:", errno.errorcode[sock.connect_ex(elsewhere)], finish(sock))
     events(sock, select.POLLIN)
     print("recv:", sock.recv(100))
 with socket.socket() as sock:
     sock.setblocking(False)
-    print("shut down:", told(sock.shutdown, socket.SHUT_RDWR))
+    print("shut down:", result_of(sock.shutdown, socket.SHUT_RDWR))
     print("connect:", sock.connect_ex(server.getsockname()) in (0, errno.EINPROGRESS), finish(sock))
     with server.accept()[0] as peer:
         print("peer:", peer.getpeername()[0])

@@ -12,7 +12,7 @@ import time
 HOST, PORT = sys.argv[1], int(sys.argv[2])
 
 
-def told(what, act):
+def report(what, act):
     """Prints one line with the result, and whether that took long."""
     begun = time.monotonic()
     try:
@@ -52,15 +52,15 @@ def connected_datagram():
 
 def ask():
     """Every call that would leave the namespace."""
-    told("name", lambda: socket.gethostbyname("web"))
-    told("names", lambda: socket.getaddrinfo("web", 80))
-    told("name of an address", lambda: socket.getnameinfo((HOST, PORT), socket.NI_NAMEREQD))
-    told("stream", lambda: stream((HOST, PORT)))
-    told("non-blocking stream", nonblocking)
-    told("datagram", lambda: datagram(socket.AF_INET, (HOST, PORT)))
-    told("datagram to all", lambda: datagram(socket.AF_INET, ("224.0.0.251", 5353)))
-    told("datagram to a link", lambda: datagram(socket.AF_INET6, ("fe80::1", 5353, 0, 1)))
-    told("connected datagram", connected_datagram)
+    report("name", lambda: socket.gethostbyname("web"))
+    report("names", lambda: socket.getaddrinfo("web", 80))
+    report("name of an address", lambda: socket.getnameinfo((HOST, PORT), socket.NI_NAMEREQD))
+    report("stream", lambda: stream((HOST, PORT)))
+    report("non-blocking stream", nonblocking)
+    report("datagram", lambda: datagram(socket.AF_INET, (HOST, PORT)))
+    report("datagram to all", lambda: datagram(socket.AF_INET, ("224.0.0.251", 5353)))
+    report("datagram to a link", lambda: datagram(socket.AF_INET6, ("fe80::1", 5353, 0, 1)))
+    report("connected datagram", connected_datagram)
 
 
 ask()

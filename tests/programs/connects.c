@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "telling.h"
+#include "report.h"
 
 static void blocking(const struct sockaddr_in *target)
 {
@@ -326,46 +326,46 @@ int main(int argc, char **argv)
 {
     if (argc < 4)
         return 2;
-    const char *way = argv[1];
+    const char *mode = argv[1];
     struct sockaddr_in target = ipv4(argv[2], argv[3]);
     struct sockaddr_in other = argc > 5 ? ipv4(argv[4], argv[5]) : target;
-    if (!strcmp(way, "blocking"))
+    if (!strcmp(mode, "blocking"))
         blocking(&target);
-    else if (!strcmp(way, "own"))
+    else if (!strcmp(mode, "own"))
         own(&target);
-    else if (!strcmp(way, "outcome"))
+    else if (!strcmp(mode, "outcome"))
         outcome(&target);
-    else if (!strcmp(way, "epoll"))
+    else if (!strcmp(mode, "epoll"))
         epoll_edge(&target);
-    else if (!strcmp(way, "poll"))
+    else if (!strcmp(mode, "poll"))
         by_poll(&target);
-    else if (!strcmp(way, "select"))
+    else if (!strcmp(mode, "select"))
         by_select(&target);
-    else if (!strcmp(way, "sndtimeo"))
+    else if (!strcmp(mode, "sndtimeo"))
         send_timeout(&target);
-    else if (!strcmp(way, "interrupted"))
+    else if (!strcmp(mode, "interrupted"))
         interrupted(&target);
-    else if (!strcmp(way, "restarted"))
+    else if (!strcmp(mode, "restarted"))
         restarted(&target);
-    else if (!strcmp(way, "reconnect"))
+    else if (!strcmp(mode, "reconnect"))
         reconnect(&target, &other);
-    else if (!strcmp(way, "reconnect-polled"))
+    else if (!strcmp(mode, "reconnect-polled"))
         reconnect_polled(&target, &other);
-    else if (!strcmp(way, "second"))
+    else if (!strcmp(mode, "second"))
         second_call(&target);
-    else if (!strcmp(way, "mapped"))
+    else if (!strcmp(mode, "mapped"))
         mapped(&target, 0);
-    else if (!strcmp(way, "v6only"))
+    else if (!strcmp(mode, "v6only"))
         mapped(&target, 1);
-    else if (!strcmp(way, "fork"))
+    else if (!strcmp(mode, "fork"))
         across_fork(&target);
-    else if (!strcmp(way, "bound"))
+    else if (!strcmp(mode, "bound"))
         bound(&target);
-    else if (!strcmp(way, "dissolved"))
+    else if (!strcmp(mode, "dissolved"))
         dissolved(&target);
-    else if (!strcmp(way, "abandoned"))
+    else if (!strcmp(mode, "abandoned"))
         abandoned(&target);
-    else if (!strcmp(way, "misused"))
+    else if (!strcmp(mode, "misused"))
         misused(&target);
     else
         return 2;

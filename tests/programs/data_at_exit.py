@@ -28,28 +28,28 @@ def hear():
     print(port, flush=True)
     connection, _ = listener.accept()
     connection.settimeout(20)
-    heard = 0
+    received = 0
     try:
         while part := connection.recv(20_000):
-            heard += len(part)
+            received += len(part)
             time.sleep(0.003)
-        print(heard, "bytes and the end")
+        print(received, "bytes and the end")
     except OSError as error:
-        print(heard, "bytes and", type(error).__name__)
+        print(received, "bytes and", type(error).__name__)
     listen(datagrams)
 
 
 def listen(datagrams):
     """Counts datagrams until all are there or no more come."""
     datagrams.settimeout(10)
-    heard = 0
+    received = 0
     try:
-        while heard < DATAGRAMS:
+        while received < DATAGRAMS:
             datagrams.recv(100)
-            heard += 1
+            received += 1
     except TimeoutError:
         pass
-    print(heard, "datagrams")
+    print(received, "datagrams")
 
 
 def count():

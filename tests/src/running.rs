@@ -26,7 +26,7 @@ pub struct Outcome {
     pub took: Duration,
 }
 
-/// Runs a command, with standard input empty unless it has another, within [`PATIENCE`].
+/// Runs a command, with standard input empty unless it has another, within [`TIMEOUT`].
 pub fn run(command: &mut Command) -> Outcome {
     run_within(command, TIMEOUT)
 }

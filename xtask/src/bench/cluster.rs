@@ -48,19 +48,19 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
     let image = cluster.load(&image)?;
     let api = Api::start(&cluster, folder.path())?;
     let namespace = Namespace::new(&cluster, &api)?;
-    let scene = Scene {
+    let environment = Environment {
         programs,
         cluster: &cluster,
         namespace: &namespace,
         image: image.name(),
         folder: folder.path(),
     };
-    let job = scene.transfers(effort, results)?;
-    scene.starts(&job, effort, results)
+    let job = environment.transfers(effort, results)?;
+    environment.starts(&job, effort, results)
 }
 
 /// What all measurements of the part need.
-struct Scene<'a> {
+struct Environment<'a> {
     programs: &'a Programs,
     cluster: &'a Borrowed,
     namespace: &'a Namespace<'a>,
@@ -68,7 +68,7 @@ struct Scene<'a> {
     folder: &'a Path,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> Environment<'a> {
     fn session(&self, transport: &str) -> Result<Session> {
         let kubeconfig = self.cluster.kubeconfig();
         let options = [
