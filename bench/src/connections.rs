@@ -1,4 +1,4 @@
-//! Small things: connections that carry one byte, and one byte there and back.
+//! Latency: short connections that carry one byte, and round trips of one byte.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::median;
 
-/// Connections before the clock starts.
+/// Warm-up connections, which are not measured.
 const WARM_UP: usize = 20;
 
 /// Connects, sends a byte, reads it back and closes, over and over.
@@ -27,7 +27,7 @@ pub(crate) fn sequential(address: SocketAddr, duration: Duration) -> Result<Valu
     Ok(json!({ "per_second": per_second, "connections": count }))
 }
 
-/// One byte there and back, over and over, on one connection.
+/// Repeats round trips of one byte on one connection.
 pub(crate) fn round_trips(address: SocketAddr, duration: Duration) -> Result<Value> {
     let mut stream = connect(address)?;
     stream.set_nodelay(true)?;
@@ -44,12 +44,12 @@ pub(crate) fn round_trips(address: SocketAddr, duration: Duration) -> Result<Val
     Ok(json!({ "median_us": spread.median, "p99_us": spread.p99 }))
 }
 
-/// Connects, and says to where when that fails.
+/// Connects; an error names the address.
 pub(crate) fn connect(address: SocketAddr) -> Result<TcpStream> {
     TcpStream::connect(address).with_context(|| format!("connecting to {address}"))
 }
 
-/// Sends a byte and wants it back.
+/// Sends a byte and reads it back.
 pub(crate) fn exchange(stream: &mut TcpStream) -> Result<()> {
     let mut byte = [0];
     stream.write_all(b"e").context("sending a byte")?;

@@ -1,7 +1,7 @@
-//! Datagrams: there and back, and one way at a steady pace.
+//! Datagrams: round trips, and one direction at a constant rate.
 //!
-//! The receiver at the other end counts. A question that it answers with its count travels behind the datagrams that
-//! were sent before it, so that whoever has the answer knows how many of them were lost.
+//! The receiver counts. The sender asks for the count with an empty datagram, which travels behind the datagrams that
+//! were sent before it, so that the answer tells how many of them were lost.
 
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -17,22 +17,22 @@ use crate::median;
 /// What a datagram carries.
 const SIZE: usize = 200;
 
-/// Round trips before the clock starts.
+/// Warm-up round trips, which are not measured.
 const WARM_UP: usize = 20;
 
-/// How long an answer may take that is not lost.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// An answer that takes longer counts as lost.
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often the count is asked for, when no answer comes.
 const QUESTIONS: usize = 3;
 
-/// What waits for the counter while it does not run.
+/// The receive buffer's size: what arrives while the counter is not scheduled.
 static BUFFER: libc::c_int = 8 * 1024 * 1024;
 
-/// What is due is sent once in so long: a sender that spins would take the processor from those that carry.
+/// The sender wakes at this interval and sends what is due: a busy loop would take processor time from relay and agent.
 const TICK: Duration = Duration::from_millis(1);
 
-/// One datagram there and back, over and over.
+/// Repeats round trips of one datagram.
 pub(crate) fn echo(address: SocketAddr, duration: Duration) -> Result<Value> {
     let socket = connect(address)?;
     for _ in 0..WARM_UP {
@@ -48,7 +48,7 @@ pub(crate) fn echo(address: SocketAddr, duration: Duration) -> Result<Value> {
     Ok(json!({ "median_us": spread.median, "p99_us": spread.p99 }))
 }
 
-/// Sends so many datagrams a second to a [`count`]er, and tells how many of them were lost.
+/// Sends datagrams at a rate to a [`count`]er and reports how many were lost.
 pub(crate) fn send(address: SocketAddr, duration: Duration, rate: u32) -> Result<Value> {
     let socket = connect(address)?;
     let sent = pace(&socket, duration, rate)?;
@@ -89,7 +89,7 @@ fn pace(socket: &UdpSocket, duration: Duration, rate: u32) -> Result<Sent> {
     })
 }
 
-/// Counts what comes to a port until standard input ends; says when it listens.
+/// Counts the datagrams that arrive at a port until standard input ends; prints a line once it listens.
 pub(crate) fn count(port: u16) -> Result<Value> {
     let socket =
         UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).with_context(|| format!("taking port {port}"))?;
@@ -104,7 +104,7 @@ pub(crate) fn count(port: u16) -> Result<Value> {
     Ok(json!({}))
 }
 
-/// Room for what comes while the counter does not run, with privilege beyond what the machine allows otherwise.
+/// Enlarges the receive buffer; with privilege, beyond the machine's limit (`SO_RCVBUFFORCE`).
 fn widen(socket: &UdpSocket) -> io::Result<()> {
     let set = |option| {
         // SAFETY: the option reads a number that outlives the call
@@ -136,7 +136,7 @@ fn count_all(socket: &UdpSocket) -> io::Result<()> {
     }
 }
 
-/// How many have come? An empty datagram is the question.
+/// Asks the counter for its count with an empty datagram.
 fn ask(socket: &UdpSocket) -> Result<u64> {
     for _ in 0..QUESTIONS {
         socket.send(&[]).context("asking for the count")?;
@@ -160,7 +160,7 @@ fn connect(address: SocketAddr) -> Result<UdpSocket> {
     socket
         .connect(address)
         .with_context(|| format!("connecting to {address}"))?;
-    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_read_timeout(Some(TIMEOUT))?;
     Ok(socket)
 }
 
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_counter_tells_how_many_were_lost() {
+    fn udp_counter_reports_lost_datagrams() {
         let counter = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = counter.local_addr().unwrap();
         thread::spawn(move || count_all(&counter));

@@ -1,4 +1,4 @@
-//! The environment that a program was started in, for others to be started in it.
+//! Prints the environment of this process, so that the caller can start others in it.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 /// Prints it, then waits for the end of standard input.
 pub(crate) fn hold() -> Result<Value> {
-    // What is not readable text is none of what a session sets.
+    // A session sets no variable that is not UTF-8.
     let environment: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();

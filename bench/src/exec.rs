@@ -1,4 +1,4 @@
-//! What the start of a program costs, in several environments by turns.
+//! Measures the start of a program in several environments, in turn.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,11 +12,11 @@ use serde_json::{Map, Value, json};
 use crate::median;
 
 const PROGRAM: &str = "/bin/true";
-/// Starts in each environment before the clock starts.
+/// Warm-up starts in each environment, which are not measured.
 const WARM_UP: usize = 20;
 
-/// Starts the program so many times in each environment, one after the other, so that whatever else the machine does
-/// meets all of them alike.
+/// Starts the program `count` times in each environment, alternating between them, so that other load on the machine
+/// affects all of them alike.
 pub(crate) fn run(count: usize, environments: &Path) -> Result<Value> {
     let text = fs::read(environments).with_context(|| format!("reading {}", environments.display()))?;
     let environments: BTreeMap<String, BTreeMap<String, String>> =

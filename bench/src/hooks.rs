@@ -1,6 +1,6 @@
-//! What a call costs that a hook passes through: the same calls as often as wanted, in nanoseconds each.
+//! Measures calls that a hook passes through, in nanoseconds each.
 //!
-//! Whoever runs this bare and preloaded sees in the difference what the hooks add.
+//! The difference between a bare and a preloaded run is what the hooks add.
 
 use std::ffi::CStr;
 use std::mem;
@@ -11,10 +11,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 
-/// Calls before the clock starts.
+/// Warm-up calls, which are not measured.
 const WARM_UP: usize = 1000;
 
-/// Makes each call so many times.
+/// Makes each call `count` times.
 pub(crate) fn run(count: usize) -> Result<Value> {
     let listener = TcpListener::bind("127.0.0.1:0").context("listening on loopback")?;
     let stream = TcpStream::connect(listener.local_addr()?).context("connecting to the own listener")?;
@@ -36,7 +36,7 @@ pub(crate) fn run(count: usize) -> Result<Value> {
     };
     measure("getsockopt_ns", &mut || socket_type(stream))?;
     measure("getpeername_ns", &mut || peer(stream))?;
-    // nobody listens there, and nobody hears of it: the socket is not connected
+    // no program listens there; the socket is not connected, so the ICMP error is not reported
     measure("sendto_ns", &mut || send_to(datagrams, &target, 0))?;
     let elsewhere = Box::new(target);
     measure("sendto_heap_ns", &mut || {
@@ -63,9 +63,9 @@ fn address(target: SocketAddrV4) -> libc::sockaddr_in {
 fn socket_type(socket: i32) -> isize {
     let mut value: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-    let place = (&raw mut value).cast();
+    let buffer = (&raw mut value).cast();
     // SAFETY: the value is writable for its length, and the length itself is writable
-    unsafe { libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_TYPE, place, &raw mut length) as isize }
+    unsafe { libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_TYPE, buffer, &raw mut length) as isize }
 }
 
 fn peer(socket: i32) -> isize {
@@ -82,7 +82,7 @@ fn send_to(socket: i32, target: &libc::sockaddr_in, flags: libc::c_int) -> isize
     unsafe { libc::sendto(socket, [].as_ptr(), 0, flags, (&raw const *target).cast(), length) }
 }
 
-/// UDP knows no urgent data and refuses it before anything else, so that what a hook adds stands out.
+/// UDP refuses urgent data before anything else, so that the cost of the hook dominates.
 fn refused(sent: isize) -> isize {
     match std::io::Error::last_os_error().raw_os_error() {
         Some(libc::EOPNOTSUPP) if sent == -1 => 0,
@@ -104,21 +104,21 @@ fn status(path: &CStr) -> isize {
     unsafe { libc::stat(path.as_ptr(), &raw mut status) as isize }
 }
 
-/// An empty queue is what is asked for.
+/// Receives from an empty queue.
 fn receive_nothing(socket: i32) -> isize {
     let mut byte = 0_u8;
-    let place = (&raw mut byte).cast();
+    let buffer = (&raw mut byte).cast();
     // SAFETY: the byte is writable, and the sender's address is not asked for
     let received = unsafe {
         libc::recvfrom(
             socket,
-            place,
+            buffer,
             1,
             libc::MSG_DONTWAIT,
             std::ptr::null_mut(),
             std::ptr::null_mut(),
         )
     };
-    // that there is nothing is no failure
+    // EAGAIN is the expected result
     received.max(0)
 }

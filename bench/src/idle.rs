@@ -1,4 +1,4 @@
-//! Many connections that are open and quiet.
+//! Many connections that are open and idle.
 
 use std::io::{self, BufRead, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::connections::{connect, exchange};
 
-/// Opens the connections, uses each once, says so, and uses all of them again when it is told to.
+/// Opens the connections, uses each once, prints a line, and uses all of them again after a line on standard input.
 pub(crate) fn run(address: SocketAddr, count: usize) -> Result<Value> {
     raise_descriptor_limit()?;
     let mut errors = Errors::default();
@@ -25,7 +25,7 @@ pub(crate) fn run(address: SocketAddr, count: usize) -> Result<Value> {
         .lock()
         .read_line(&mut line)
         .context("waiting for a line")?;
-    // All at once: every byte is on its way before the first echo is read.
+    // All at once: every byte is sent before the first echo is read.
     let mut stay = Vec::with_capacity(open.len());
     for mut stream in open {
         let sent = stream.write_all(b"e").context("sending a byte");

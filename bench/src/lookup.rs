@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use crate::median;
 
-/// Looks one name up, over and over, after a first time that does not count.
+/// Repeats the lookup of one name, after a first lookup that is not measured.
 pub(crate) fn again(name: &str, count: usize) -> Result<Value> {
     look_up(name)?;
     measure(count, |_| name.to_owned())
 }
 
-/// Looks names up that nobody has asked for: those of pods by their addresses, `10-1-2-3.DOMAIN`.
+/// Looks up names that no cache holds: those of pods by their addresses, `10-1-2-3.DOMAIN`.
 pub(crate) fn fresh(domain: &str, count: usize) -> Result<Value> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let first = u32::from(Ipv4Addr::new(10, 0, 0, 0)) | (now.as_micros() as u32 & 0x00ff_ffff);

@@ -1,7 +1,7 @@
 //! `kinject-load`: puts one kind of load on a service or on the machine, and prints what it measured as a line of JSON.
 //!
-//! It is an ordinary, dynamically linked program that knows nothing of kinject: what carries its connections is
-//! decided by what is preloaded into it. The services are the sandbox's samples.
+//! It is an ordinary, dynamically linked program without any code for kinject: the library that is preloaded into it
+//! decides what carries its connections. The services are the sandbox's samples.
 
 mod connections;
 mod datagrams;
@@ -45,9 +45,9 @@ enum Load {
         #[arg(long, default_value_t = 1)]
         streams: usize,
     },
-    /// Write to a service that tells how much it got
+    /// Write to a service that reports how much it received
     Upload(Timed),
-    /// Write to a service that tells nothing, once all buffers on the way are full
+    /// Write to a service that reports nothing, once all buffers are full
     Send(Timed),
     /// Read from one source, without and with another that is not read
     Stalled(Timed),
@@ -101,7 +101,7 @@ enum Load {
         #[arg(long, default_value_t = 60_000)]
         rate: u32,
     },
-    /// Count datagrams, and tell whoever asks with an empty one, until standard input ends
+    /// Count datagrams, and answer empty ones with the count, until standard input ends
     UdpCount {
         /// Where to listen
         port: u16,

@@ -1,4 +1,4 @@
-//! The middle of what was measured.
+//! Median and 99th percentile of measurements.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ pub(crate) struct Spread {
     pub(crate) p99: f64,
 }
 
-/// The spread of durations, in microseconds. Nothing measured has no spread.
+/// Median and percentile of durations, in microseconds; none for an empty list.
 pub(crate) fn microseconds(mut measured: Vec<Duration>) -> Option<Spread> {
     measured.sort_unstable();
     let at = |quantile: f64| {
-        let place = (measured.len() as f64 * quantile) as usize;
+        let rank = (measured.len() as f64 * quantile) as usize;
         measured
-            .get(place.min(measured.len().checked_sub(1)?))
+            .get(rank.min(measured.len().checked_sub(1)?))
             .map(|duration| duration.as_secs_f64() * 1e6)
     };
     Some(Spread {
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_slow_turn_does_not_move_the_median() {
+    fn median_ignores_a_single_outlier() {
         let mut turns = vec![Duration::from_micros(10); 98];
         turns.extend([Duration::from_secs(1); 2]);
         let spread = microseconds(turns).unwrap();
@@ -48,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn an_even_number_of_values_has_a_middle_too() {
+    fn median_of_an_even_count_is_the_mean_of_the_middle_two() {
         assert_eq!(of(vec![4.0, 1.0, 3.0, 2.0]), 2.5);
         assert_eq!(of(vec![9.0, 1.0, 2.0]), 2.0);
         assert_eq!(of(Vec::new()), 0.0);

@@ -1,4 +1,4 @@
-//! What a reader pays for another one that does not read.
+//! Measures what a stalled reader costs another reader.
 
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
@@ -13,12 +13,12 @@ use crate::transfer::{BLOCK, read_for};
 
 /// Turns without and with the stalled reader.
 const TURNS: usize = 3;
-/// Nothing more arrives: every buffer on the way is full.
+/// No byte arrived for this long: every buffer between source and reader is full.
 const QUIET: Duration = Duration::from_millis(200);
-/// How long a way may take to fill up.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the buffers may take to fill up.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Measures the rate of one reader, by turns alone and beside a reader that stalls.
+/// Measures the rate of one reader, alternately alone and beside a reader that stalls.
 pub(crate) fn run(address: SocketAddr, duration: Duration) -> Result<Value> {
     let mut reader = connect(address)?;
     let mut block = vec![0; BLOCK];
@@ -44,7 +44,7 @@ fn wait_until_full(stalled: &TcpStream, reader: &mut TcpStream, block: &mut [u8]
     let (mut arrived, mut since) = (0, Instant::now());
     while arrived == 0 || since.elapsed() < QUIET {
         ensure!(
-            start.elapsed() < PATIENCE,
+            start.elapsed() < TIMEOUT,
             "a connection that nobody reads never fills up"
         );
         read_for(reader, Duration::from_millis(20), block)?;

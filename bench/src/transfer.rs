@@ -12,7 +12,7 @@ use crate::connections::connect;
 
 /// Bytes of one read or write.
 pub(crate) const BLOCK: usize = 256 * 1024;
-/// What flows before the clock starts: windows open in that time.
+/// Warm-up before the measurement, in which flow-control windows open.
 const WARM_UP: Duration = Duration::from_millis(300);
 
 /// Reads from one source.
@@ -51,7 +51,7 @@ pub(crate) fn download_many(address: SocketAddr, duration: Duration, streams: us
     Ok(json!({ "mb_per_second": total, "slowest_mb_per_second": rate(least, start) }))
 }
 
-/// Reads whatever comes for a while, and returns how much each source gave.
+/// Reads for a while and returns how many bytes came from each source.
 fn read_all_for(sources: &mut [TcpStream], duration: Duration, block: &mut [u8]) -> Result<Vec<usize>> {
     let (start, mut totals) = (Instant::now(), vec![0; sources.len()]);
     while start.elapsed() < duration {
@@ -83,7 +83,7 @@ fn read_all_for(sources: &mut [TcpStream], duration: Duration, block: &mut [u8])
     Ok(totals)
 }
 
-/// Writes for a while. The clock stops when the service has told how much it got.
+/// Writes for a while. The measurement ends when the service has reported how many bytes it received.
 pub(crate) fn upload(address: SocketAddr, duration: Duration) -> Result<Value> {
     let mut stream = connect(address)?;
     let block = vec![b'u'; BLOCK];
@@ -103,7 +103,7 @@ pub(crate) fn upload(address: SocketAddr, duration: Duration) -> Result<Value> {
     Ok(json!({ "mb_per_second": rate }))
 }
 
-/// Writes to a service that tells nothing. Once the buffers on the way are full, what it takes is what goes in.
+/// Writes to a service that reports nothing. Once all buffers are full, the rate of writes is the rate of delivery.
 pub(crate) fn send(address: SocketAddr, duration: Duration) -> Result<Value> {
     let mut stream = connect(address)?;
     let block = vec![b'u'; BLOCK];

@@ -1,4 +1,4 @@
-//! What must hold for any bytes at all that reach a decoder of the preloaded library, or come from it.
+//! Properties that hold for any bytes that a decoder of the preloaded library reads, or that it sends.
 //!
 //! Each check is a target of `cargo fuzz` (`cargo +nightly fuzz run --features libfuzzer request`), and a bounded run
 //! with bytes near to valid ones is among the tests.
@@ -7,10 +7,10 @@ use kinject_protocol::control::{ControlAddress, MAX_REPLY, Reply, ReplyRef, Requ
 use kinject_protocol::executable::{self, File, HEAD, Rights};
 use std::cell::Cell;
 
-/// No more reads than this tell what a program's file is: a file that claims to have millions of headers costs no more.
-const MOST_READS: usize = 16 * 1024;
+/// The most reads that classify a program's file, even if the file claims to have millions of headers.
+const MAX_READS: usize = 16 * 1024;
 
-/// A request, as it reaches the relay: what is accepted means the same when it is written again.
+/// A request as the relay reads it: an accepted request encodes to one that decodes to the same value.
 pub fn request(bytes: &[u8]) {
     if let Ok(request) = Request::decode(bytes) {
         let again = request.encode().to_vec();
@@ -18,7 +18,7 @@ pub fn request(bytes: &[u8]) {
     }
 }
 
-/// The address of a relay, as it stands in a program's environment: what is accepted means the same when it is written again.
+/// A relay's address as a program's environment has it: an accepted address encodes to one that decodes to the same.
 pub fn address(bytes: &[u8]) {
     if let Some(address) = ControlAddress::parse(bytes) {
         assert_eq!(
@@ -29,7 +29,7 @@ pub fn address(bytes: &[u8]) {
     }
 }
 
-/// A reply, as it reaches the library: the lists that it borrows end, and it means the same when it is written again.
+/// A reply as the library reads it: its borrowed lists end, and it encodes to one that decodes to the same value.
 pub fn reply(bytes: &[u8]) {
     let Ok(borrowed) = ReplyRef::decode(bytes) else {
         assert!(Reply::decode(bytes).is_err(), "only one decoder takes {bytes:?}");
@@ -57,7 +57,7 @@ pub fn executable(bytes: &[u8]) {
     };
     let head = &bytes[..bytes.len().min(HEAD)];
     let plain = executable::injection_blocker(&file, head, None, || false, || false);
-    assert!(file.reads.get() <= MOST_READS, "{} reads", file.reads.get());
+    assert!(file.reads.get() <= MAX_READS, "{} reads", file.reads.get());
     let setuid = Rights {
         mode: 0o104_755,
         owner: 0,
@@ -75,7 +75,7 @@ pub fn executable(bytes: &[u8]) {
     if let Some(runtime) = executable::runtime(&file, head) {
         assert!(!runtime.name().iter().any(|byte| matches!(byte, 0 | b':' | b' ')));
     }
-    assert!(file.reads.get() <= MOST_READS, "{} reads", file.reads.get());
+    assert!(file.reads.get() <= MAX_READS, "{} reads", file.reads.get());
     executable::library_uses_network(&file, head);
     if let Some(interpreter) = executable::interpreter(head) {
         assert!(!interpreter.is_empty());

@@ -8,38 +8,38 @@ use kinject_protocol::{ConnectFailure, NameFailure};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// What happens to a valid message on its way.
+/// A mutation of a valid message.
 #[derive(Clone, Debug)]
-enum Harm {
+enum Mutation {
     Set(usize, u8),
     Cut(usize),
     Insert(usize, Vec<u8>),
     Repeat(usize, usize),
 }
 
-fn harm() -> impl Strategy<Value = Harm> {
-    let place = || any::<usize>();
+fn mutation() -> impl Strategy<Value = Mutation> {
+    let position = || any::<usize>();
     prop_oneof![
-        4 => (place(), any::<u8>()).prop_map(|(place, byte)| Harm::Set(place, byte)),
-        1 => place().prop_map(Harm::Cut),
-        1 => (place(), vec(any::<u8>(), 0..64)).prop_map(|(place, bytes)| Harm::Insert(place, bytes)),
-        1 => (place(), 0_usize..300).prop_map(|(place, count)| Harm::Repeat(place, count)),
+        4 => (position(), any::<u8>()).prop_map(|(position, byte)| Mutation::Set(position, byte)),
+        1 => position().prop_map(Mutation::Cut),
+        1 => (position(), vec(any::<u8>(), 0..64)).prop_map(|(position, bytes)| Mutation::Insert(position, bytes)),
+        1 => (position(), 0_usize..300).prop_map(|(position, count)| Mutation::Repeat(position, count)),
     ]
 }
 
-fn harmed(mut bytes: Vec<u8>, harms: Vec<Harm>) -> Vec<u8> {
-    for harm in harms {
+fn mutated(mut bytes: Vec<u8>, mutations: Vec<Mutation>) -> Vec<u8> {
+    for mutation in mutations {
         let length = bytes.len();
-        match harm {
-            Harm::Set(place, byte) if length > 0 => bytes[place % length] = byte,
-            Harm::Set(..) => {}
-            Harm::Cut(place) => bytes.truncate(place % (length + 1)),
-            Harm::Insert(place, new) => {
-                let place = place % (length + 1);
-                bytes.splice(place..place, new);
+        match mutation {
+            Mutation::Set(position, byte) if length > 0 => bytes[position % length] = byte,
+            Mutation::Set(..) => {}
+            Mutation::Cut(position) => bytes.truncate(position % (length + 1)),
+            Mutation::Insert(position, new) => {
+                let position = position % (length + 1);
+                bytes.splice(position..position, new);
             }
-            Harm::Repeat(place, count) => {
-                let tail = bytes[place % (length + 1)..].to_vec();
+            Mutation::Repeat(position, count) => {
+                let tail = bytes[position % (length + 1)..].to_vec();
                 bytes.extend(tail.iter().cycle().take(count.min(tail.len() * 300)));
             }
         }
@@ -47,11 +47,11 @@ fn harmed(mut bytes: Vec<u8>, harms: Vec<Harm>) -> Vec<u8> {
     bytes
 }
 
-/// Any bytes, or those of one of the seeds with up to eight harms.
+/// Any bytes, or those of one of the seeds with up to eight mutations.
 fn near(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
     let anything = vec(any::<u8>(), 0..600);
-    let damaged =
-        (proptest::sample::select(seeds), vec(harm(), 0..8)).prop_map(|(seed, harms)| harmed(seed, harms));
+    let damaged = (proptest::sample::select(seeds), vec(mutation(), 0..8))
+        .prop_map(|(seed, mutations)| mutated(seed, mutations));
     prop_oneof![1 => anything, 7 => damaged]
 }
 
@@ -81,7 +81,7 @@ fn requests() -> Vec<Vec<u8>> {
             name: b"web.default",
         },
         Request::Query {
-            way: DnsTransport::Datagram,
+            transport: DnsTransport::Datagram,
             search: None,
             message: &[7; 40],
         },
@@ -132,7 +132,7 @@ fn replies() -> Vec<Vec<u8>> {
     replies.iter().map(encode).collect()
 }
 
-/// Heads of programs as they are on every machine, and scripts.
+/// Heads of ordinary programs and scripts.
 fn executables() -> Vec<Vec<u8>> {
     let own = std::env::current_exe().unwrap();
     let mut files: Vec<Vec<u8>> = [own.as_path(), "/bin/sh".as_ref()]
@@ -151,17 +151,17 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_request_is_misread(bytes in near(requests())) {
+    fn accepted_request_bytes_reencode_to_the_same_request(bytes in near(requests())) {
         kinject_fuzz::request(&bytes);
     }
 
     #[test]
-    fn no_address_is_misread(bytes in near(addresses())) {
+    fn accepted_control_address_reencodes_to_the_same_address(bytes in near(addresses())) {
         kinject_fuzz::address(&bytes);
     }
 
     #[test]
-    fn no_reply_is_misread(bytes in near(replies())) {
+    fn accepted_reply_bytes_reencode_to_the_same_reply(bytes in near(replies())) {
         kinject_fuzz::reply(&bytes);
     }
 }
@@ -170,7 +170,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_program_file_confuses(bytes in near(executables())) {
+    fn arbitrary_program_file_is_classified_with_bounded_reads(bytes in near(executables())) {
         kinject_fuzz::executable(&bytes);
     }
 }

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-/// What became of the program.
+/// A change of the program's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// It ended.
@@ -23,8 +23,8 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts it. It is killed when the launcher dies, as it would die itself if kinject were no process of its own;
-    /// `parent_death_signal` says with which signal.
+    /// Starts it. The kernel sends it `parent_death_signal` when the launcher dies, since whoever kills kinject means
+    /// to kill the program.
     pub(crate) fn start<T: Send + 'static>(
         mut command: Command,
         parent_death_signal: Signal,
@@ -63,7 +63,7 @@ fn follow<T>(pid: Pid, channel: &Sender<T>, wrap: impl Fn(Change) -> T) {
                 None => continue,
             },
             Ok(None) | Err(rustix::io::Errno::INTR) => continue,
-            // somebody else reaped it, which nobody can
+            // only this thread waits for the child, so this cannot fail
             Err(_) => Change::Ended(Status::Kinject),
         };
         let ended = matches!(change, Change::Ended(_));

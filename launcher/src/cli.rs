@@ -66,8 +66,9 @@ pub(crate) enum Command {
 pub(crate) enum SessionCommand {
     /// Run a program in a session of its own.
     ///
-    /// The program's standard streams, terminal, signals and exit status are its own. kinject's own failures exit 125; a
-    /// program that cannot be run 126, one that is not found 127. If a signal ended the program, kinject dies of it, too.
+    /// The program's standard streams, terminal, signals and exit status are its own. kinject's own failures exit 125;
+    /// a program that cannot be run 126, one that is not found 127. If a signal ended the program, kinject dies of it,
+    /// too.
     Run {
         #[command(flatten)]
         session: SessionOptions,
@@ -290,12 +291,12 @@ mod tests {
     use clap::CommandFactory;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn clap_definition_passes_its_debug_assertions() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn the_programs_own_flags_stay_the_programs() {
+    fn flags_after_the_program_are_passed_to_the_program() {
         let cli = Cli::try_parse_from(["kinject", "run", "-n", "web", "curl", "-v", "--namespace"]).unwrap();
         let Command::Session(SessionCommand::Run { session, command }) = cli.command else {
             panic!("run is run")
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_flag_that_is_given_twice_the_last_counts() {
+    fn repeated_flag_uses_the_last_value() {
         let cli = Cli::try_parse_from(["kinject", "run", "-n", "one", "--namespace", "two", "true"]).unwrap();
         let Command::Session(SessionCommand::Run { session, .. }) = cli.command else {
             panic!("run is run")
@@ -315,13 +316,13 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_that_kinject_does_not_know_is_no_program() {
+    fn unknown_flag_is_an_error_and_not_a_program() {
         assert!(Cli::try_parse_from(["kinject", "run", "--no-such-flag", "curl"]).is_err());
         assert!(Cli::try_parse_from(["kinject", "run", "--", "--no-such-flag"]).is_ok());
     }
 
     #[test]
-    fn an_agent_needs_its_key_and_excludes_a_cluster() {
+    fn agent_flag_requires_agent_key_and_excludes_cluster_flags() {
         assert!(Cli::try_parse_from(["kinject", "shell", "--agent", "unix:/a"]).is_err());
         let both = [
             "kinject",

@@ -1,4 +1,4 @@
-//! From the words of the command line to what they ask for, or to an error in the form of all of kinject's errors.
+//! Parses the command line, and puts clap's errors into the form of kinject's own.
 
 use crate::cli::Cli;
 use crate::exit::Failure;
@@ -10,7 +10,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Reads the command line; help and version, where they were asked for, are written, and nothing is left to do.
+/// Parses the command line. Prints help or version where they were asked for, and returns none then.
 pub(crate) fn parse(words: impl Iterator<Item = OsString>) -> Result<Option<Cli>, Failure> {
     let mut root = Cli::command();
     root.build();
@@ -67,8 +67,8 @@ fn options_last(words: Vec<OsString>, root: &clap::Command) -> Vec<OsString> {
     words
 }
 
-/// Refuses a file whose name begins with `~`: a shell replaces that at the beginning of a word alone, so what stands behind
-/// `=`, or in quotes, is a folder of that name to every program.
+/// Refuses a file whose name begins with `~`: a shell expands that only at the beginning of a word, so behind `=`, or
+/// in quotes, it reaches kinject as it is.
 pub(crate) fn check_home(files: &[(&'static str, &Path)]) -> Result<(), Failure> {
     for (option, file) in files {
         let Ok(rest) = file.strip_prefix("~") else {
@@ -174,7 +174,7 @@ fn failure(error: &clap::Error, words: &[OsString], root: &clap::Command) -> Fai
             let given = context(ContextKind::InvalidSubcommand);
             let known = root.get_subcommands().map(clap::Command::get_name);
             let hint = match nearest(&given, known) {
-                Some(meant) => format!("try `kinject {meant}`"),
+                Some(suggestion) => format!("try `kinject {suggestion}`"),
                 None => format!("run a program with `kinject run -- {}`; {help}", word(&given)),
             };
             (format!("unknown command `{given}`"), hint)
@@ -196,7 +196,7 @@ fn failure(error: &clap::Error, words: &[OsString], root: &clap::Command) -> Fai
                 .filter_map(|known| Some(format!("--{}", known.get_long()?)))
                 .collect();
             let hint = match nearest(given, known.iter().map(String::as_str)) {
-                Some(meant) => format!("try `{meant}`"),
+                Some(suggestion) => format!("try `{suggestion}`"),
                 None => help,
             };
             (format!("unknown option `{given}`"), hint)
@@ -261,7 +261,7 @@ fn choice(error: &clap::Error) -> Option<String> {
     }
 }
 
-/// Who gave the value: the option, or the variable that stands for it.
+/// The source of the value: the option, or its environment variable.
 fn source(argument: &str, value: &str, words: &[OsString]) -> String {
     const VARIABLE: &str = "KINJECT_LOG";
     let option = argument.split(' ').next().unwrap_or_default();
@@ -274,7 +274,7 @@ fn source(argument: &str, value: &str, words: &[OsString]) -> String {
     option.to_owned()
 }
 
-/// The one that was meant: by a slip of a key or two, and not in every other letter.
+/// The closest candidate, if it differs by one or two letters and by less than half of them.
 fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let letters = |name: &str| name.trim_start_matches('-').chars().count();
     let slips = |name: &str| strsim::damerau_levenshtein(given, name);
@@ -299,13 +299,13 @@ mod tests {
         parse(words.map(OsString::from)).map(|cli| cli.expect("it asks for more than help"))
     }
 
-    fn said(line: &str) -> String {
+    fn error_of(line: &str) -> String {
         let Failure { error, hint, .. } = parsed(line).expect_err("it makes no sense");
         format!("{error}; hint: {}", hint.expect("there is one"))
     }
 
     #[test]
-    fn options_may_stand_before_the_command() {
+    fn options_before_the_subcommand_are_accepted() {
         for line in [
             "-n held run -q curl -n x",
             "-nheld -q run curl -n x",
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tilde_that_the_shell_has_not_replaced_is_named() {
+    fn unexpanded_tilde_in_a_path_is_an_error() {
         for (line, words) in [
             (
                 "run --kubeconfig=~/x curl",
@@ -368,8 +368,8 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_corrected_and_what_is_far_from_everything_is_not_guessed() {
-        for (line, meant) in [
+    fn typo_gets_a_suggestion_and_unrelated_word_gets_none() {
+        for (line, suggestion) in [
             ("rnu curl", "`kinject run`"),
             ("shel", "`kinject shell`"),
             ("tarce curl", "`kinject trace`"),
@@ -379,9 +379,9 @@ mod tests {
             ("run --verbsoe curl", "`--verbose`"),
         ] {
             assert!(
-                said(line).ends_with(&format!("; hint: try {meant}")),
+                error_of(line).ends_with(&format!("; hint: try {suggestion}")),
                 "{}",
-                said(line)
+                error_of(line)
             );
         }
         for line in [
@@ -391,7 +391,7 @@ mod tests {
             "run -x curl",
             "shell --port 1",
         ] {
-            assert!(!said(line).contains("try `"), "{}", said(line));
+            assert!(!error_of(line).contains("try `"), "{}", error_of(line));
         }
     }
 
@@ -463,7 +463,7 @@ mod tests {
                 "--agent ENDPOINT and --context CONTEXT exclude each other; hint: leave one of them out",
             ),
         ] {
-            assert_eq!(said(line), words, "{line}");
+            assert_eq!(error_of(line), words, "{line}");
         }
     }
 }

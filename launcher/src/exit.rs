@@ -1,8 +1,8 @@
 //! How kinject ends: with env(1)'s statuses, and by the signal that ended its program.
 //!
 //! A shell stops its script, its loop or its list of commands at Ctrl-C only if the command that it waits for died of
-//! SIGINT. One that exits with 130 has minded the signal, so the shell goes on. make(1), git(1) and others wait in the
-//! same way. So kinject, whose place the program would have, dies of what its program died of.
+//! SIGINT. One that exits with 130 has handled the signal, so the shell goes on. make(1), git(1) and others wait in the
+//! same way. So kinject dies of the signal that its program died of.
 
 use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior, setrlimit};
 use std::mem::MaybeUninit;
@@ -24,7 +24,7 @@ pub(crate) enum Status {
 }
 
 impl Status {
-    /// Ends this process by the signal that ended the command, otherwise tells the code to exit with.
+    /// Ends this process by the signal that ended the command, otherwise returns the code to exit with.
     pub(crate) fn finish(self) -> ExitCode {
         ExitCode::from(match self {
             Self::Kinject => 125,
@@ -33,7 +33,7 @@ impl Status {
             Self::Exited(code) => code,
             Self::Killed(signal) => {
                 die_of(signal.into());
-                // as a shell would put it: the first process of a PID namespace survives what it sends to itself
+                // as a shell reports it: the first process of a PID namespace survives signals that it sends to itself
                 128 + signal
             }
         })
@@ -42,12 +42,12 @@ impl Status {
 
 /// Dies of a signal, whatever kinject does at it or has inherited for it (nohup(1)). Returns if that does not work.
 fn die_of(signal: libc::c_int) {
-    // the dump that there may be is the program's: by the limit where dumps are files, by the flag where they go to a program
+    // no second core dump beside the program's: the limit covers dumps to files, the flag dumps to a program (core(5))
     let mut limit = getrlimit(Resource::Core);
     limit.current = Some(0);
     let _may_dump = setrlimit(Resource::Core, limit).is_err();
     let _may_dump = set_dumpable_behavior(DumpableBehavior::NotDumpable).is_err();
-    // SAFETY: SIG_DFL is no function that could be called; SIGKILL refuses, and needs none of this
+    // SAFETY: SIG_DFL is no function that could be called; for SIGKILL the call fails and is not needed
     let _is_default = unsafe { libc::signal(signal, libc::SIG_DFL) } != libc::SIG_ERR;
     unblock(signal);
     // SAFETY: raise has no preconditions

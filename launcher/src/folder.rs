@@ -1,7 +1,7 @@
 //! The folders that kinject makes on this machine: a session's, which goes with it, and the user's, which stay.
 //!
-//! A session's folder lies in a folder of the user's that nobody else can enter and that is never removed. So the path of
-//! a session that is over never becomes somebody else's, though its programs may still know it.
+//! A session's folder lies in a folder of the user's that no other user can enter and that is never removed. So no
+//! other user can create the path of a session that is over, which its programs may still use.
 
 use crate::exit::Failure;
 use kinject_protocol::folder::check_private;
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// The longest folder: the name of a socket follows, and a Unix socket's path has 107 bytes (unix(7)).
 const MAX_LENGTH: usize = 90;
 
-/// The bit of a folder's mode that lets nobody but owners remove what lies in it.
+/// The sticky bit: only owners can remove entries of the folder.
 const STICKY: u32 = 0o1000;
 
 /// Makes a session's folder under XDG_RUNTIME_DIR, otherwise under a folder for temporary files or in the user's cache.
@@ -54,12 +54,12 @@ fn parents() -> Vec<PathBuf> {
     parents
 }
 
-/// A folder of the user's for what outlives sessions and is nobody else's whatever becomes of temporary files: all that
-/// it lies in is the user's or root's, and nobody else can write to it.
+/// A folder of the user's for files that outlive sessions. Each folder above it belongs to the user or to root, and no
+/// other user can write to it, so a cleaner of temporary files cannot make way for another user's files.
 pub(crate) fn lasting() -> Result<PathBuf, Vec<String>> {
     let mut failures = Vec::new();
     for folder in runtime().into_iter().chain(cache()) {
-        // by its own path: what a link on the way leads to can be changed, or come to be somebody else's
+        // without symbolic links, whose targets can change or come to belong to another user
         let found = ensure(&folder).and_then(|()| folder.canonicalize());
         match found.and_then(|found| check_lasting(&found).map(|()| found)) {
             Ok(found) => return Ok(found),
@@ -99,7 +99,7 @@ fn cache() -> Option<PathBuf> {
     Some(cache.join("kinject"))
 }
 
-/// Sees to it that one of the user's folders is there, and is the user's alone.
+/// Creates one of the user's folders unless it exists, and checks that it is the user's alone.
 pub(crate) fn ensure(folder: &Path) -> io::Result<()> {
     let around = folder.parent().unwrap_or(Path::new("/"));
     if cache().as_deref() == Some(folder) {
@@ -133,7 +133,7 @@ fn is_private(found: &Metadata) -> bool {
     [0, user()].contains(&found.uid()) && found.mode() & 0o022 == 0
 }
 
-/// Whether what this user makes in a folder stays the user's: nobody else can rename or remove it.
+/// Whether only this user and root can rename or remove what this user makes in a folder.
 fn keeps(found: &Metadata) -> bool {
     is_private(found) || [0, user()].contains(&found.uid()) && found.mode() & STICKY != 0
 }
@@ -155,7 +155,7 @@ pub(crate) fn preloadable(path: &Path) -> bool {
 
 /// Removes a session's folder, if the relay could not.
 pub(crate) fn remove(folder: &Path) {
-    // mostly it is gone already; what stays is said by the relay
+    // the relay has usually removed it, and reports a failure itself
     let _gone = kinject_protocol::folder::remove(folder, user()).is_err();
 }
 
@@ -169,7 +169,7 @@ pub(crate) fn new_session() -> Result<String, Failure> {
     })
 }
 
-/// The same for a file that is to be nobody else's.
+/// The same for a private file.
 pub(crate) fn random_name() -> io::Result<String> {
     let mut bytes = [0_u8; 4];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
@@ -183,7 +183,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn paths_that_ld_preload_would_split_are_not_used() {
+    fn path_with_ld_preload_separator_is_not_used() {
         assert!(is_plain(Path::new("/run/user/1000/kinject/0123abcd")));
         for bad in [
             "/run/with space",
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_private_and_never_taken_over() {
+    fn session_folder_is_private_and_never_reused() {
         let around = tempfile::tempdir().unwrap();
         let folder = around.path().join("kinject");
         ensure(&folder).unwrap();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_in_which_others_may_rename_is_not_used() {
+    fn folder_where_others_may_rename_is_not_used() {
         let around = tempfile::tempdir().unwrap();
         for (mode, is_used) in [(0o777, false), (0o770, false), (0o1777, true), (0o755, true)] {
             set_permissions(around.path(), Permissions::from_mode(mode)).unwrap();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_folder_is_to_lie_in_is_not_made() {
+    fn missing_parent_folder_is_not_created() {
         let around = tempfile::tempdir().unwrap();
         let missing = around.path().join("missing");
         assert_eq!(
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_have_names_of_their_own() {
+    fn session_identifiers_differ() {
         let (one, other) = (new_session().unwrap(), new_session().unwrap());
         assert_eq!(one.len(), 8);
         assert_ne!(one, other);

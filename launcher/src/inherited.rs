@@ -1,8 +1,8 @@
-//! What kinject inherited and Rust's runtime changes, so that the program can have it as it was.
+//! Records what kinject inherited before Rust's runtime changes it, so that the program can inherit the original.
 //!
 //! Before `main` the runtime opens `/dev/null` in place of each of descriptors 0 to 2 that is closed, and ignores
-//! SIGPIPE; a [`std::process::Command`] empties the signal mask of its program. The program is to find all of these as
-//! kinject did, as env(1) leaves them. So a constructor looks before the runtime does.
+//! SIGPIPE; a [`std::process::Command`] empties the signal mask of its program. The program has to inherit all of these
+//! as kinject did, as with env(1). So a constructor records them before the runtime runs.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -24,9 +24,9 @@ const SIGNALS: std::ops::RangeInclusive<libc::c_int> = 1..=64;
 #[used]
 // SAFETY: the section holds pointers to functions of this type, and `look` needs nothing of the runtime
 #[unsafe(link_section = ".init_array")]
-static BEFORE_MAIN: extern "C" fn() = look;
+static BEFORE_MAIN: extern "C" fn() = record;
 
-extern "C" fn look() {
+extern "C" fn record() {
     for descriptor in 0..3 {
         // SAFETY: the call has no preconditions; it fails for a descriptor that is closed
         if unsafe { libc::fcntl(descriptor, libc::F_GETFD) } == -1 {
@@ -56,8 +56,7 @@ pub(crate) fn is_ignored(signal: libc::c_int) -> bool {
     result == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
 
-/// Puts all of it back. For a process that is about to become the program: it makes system calls and touches no memory
-/// but its own stack.
+/// Restores all of it between fork and exec: makes system calls and touches no memory but its own stack.
 pub(crate) fn restore() -> io::Result<()> {
     let closed = CLOSED.load(Ordering::Relaxed);
     for descriptor in 0..3 {
@@ -83,7 +82,8 @@ pub(crate) fn restore() -> io::Result<()> {
     }
     for signal in SIGNALS {
         if blocked & (1 << (signal - 1)) != 0 {
-            // SAFETY: sigemptyset has filled the mask in; libc refuses the signals that are its own, which nobody can block
+            // SAFETY: sigemptyset has filled the mask in; libc refuses the signals that are its own, which nobody can
+            // block
             let _is_libcs_own = unsafe { libc::sigaddset(mask.as_mut_ptr(), signal) } != 0;
         }
     }

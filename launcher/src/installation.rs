@@ -1,4 +1,4 @@
-//! Where kinject's own files lie.
+//! Where kinject's own files are installed.
 
 use crate::exit::Failure;
 use std::path::{Path, PathBuf};

@@ -33,8 +33,8 @@ pub(crate) fn find() -> Result<PathBuf, Failure> {
     link(&library)
 }
 
-/// Makes a link whose path can stand in LD_PRELOAD. It never lies in a session's folder or among temporary files: every
-/// program of the session loads what it leads to, also after the session.
+/// Makes a symbolic link whose path can stand in LD_PRELOAD. It never lies in a session's folder or among temporary
+/// files: every program of the session loads its target, also after the session.
 fn link(library: &Path) -> Result<PathBuf, Failure> {
     let cannot = |why: &str| {
         Failure::own(
@@ -59,7 +59,7 @@ fn link(library: &Path) -> Result<PathBuf, Failure> {
     if std::fs::read_link(&link).is_ok_and(|target| target == library) {
         return Ok(link);
     }
-    // under another name first: a session that starts meanwhile finds the whole of it
+    // under another name first, then renamed: another session never sees it incomplete
     folder::random_name()
         .map(|name| folder.join(format!("{}.{name}", name_of_link(library))))
         .and_then(|unfinished| {
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_build_that_fits_is_taken() {
+    fn newest_compatible_glibc_build_is_chosen() {
         let names = |glibc| -> Vec<String> {
             candidates(Path::new("/opt/bin"), glibc)
                 .iter()
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machines_glibc_has_a_version() {
+    fn local_glibc_version_is_parsed() {
         assert!(glibc_version() >= (2, 17));
     }
 }

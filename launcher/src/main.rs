@@ -2,7 +2,7 @@
 //!
 //! The launcher makes a session's private folder, starts its relay, waits until the session is up, runs the program
 //! with the library preloaded, and takes the session down when the program has ended. It speaks no network protocol
-//! and links no async runtime: it is what a terminal, a debugger or a supervisor sees of kinject.
+//! and links no async runtime: it is the process that a terminal, a debugger or a supervisor deals with.
 
 mod child;
 mod cli;

@@ -1,18 +1,18 @@
-//! What the user reads, on stderr: one line, and where something can be done a hint.
+//! Messages for the user on stderr: one line, and a hint where the user can do something.
 //!
-//! Most of the words come from elsewhere: a cluster, a credential plug-in, a program's file. Each text stands on its own line,
-//! and nothing in it can leave that line or speak to the terminal, so that a line that begins with `hint: ` is kinject's own.
+//! Most of the text comes from elsewhere: a cluster, a credential plug-in, a program's file. Each text is printed on a
+//! line of its own with control characters escaped, so that a line that begins with `hint: ` is always kinject's own.
 
 use std::io::{IsTerminal, Write};
 
-/// How grave a message is.
+/// How severe a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Severity {
     /// kinject did not do what it was asked to.
     Error,
-    /// It did, and something is not as the user may think.
+    /// It did, but with a difference that the user may not expect.
     Warning,
-    /// News.
+    /// Information.
     Notice,
 }
 
@@ -36,9 +36,8 @@ pub(crate) fn error(message: &str, hint: Option<&str>) {
     say(Severity::Error, message, hint);
 }
 
-/// Writes the same while a program runs. On a terminal it may stand in the middle of a line, its own or one that
-/// somebody types, and it may have turned off that a newline returns to the first column: the message begins a line of
-/// its own.
+/// Writes a message while a program runs. On a terminal the cursor may be in the middle of a line, of output or of
+/// typed input, and the program may have turned off `ONLCR`: the message starts a line of its own in either case.
 pub(crate) fn beside_program(severity: Severity, message: &str, hint: Option<&str>) {
     let text = rendered(severity, message, hint);
     write(&match std::io::stderr().is_terminal() {
@@ -52,14 +51,14 @@ fn on_lines_of_its_own(text: &str) -> String {
 }
 
 fn rendered(severity: Severity, message: &str, hint: Option<&str>) -> String {
-    let mut text = said(&format!("{}{message}", severity.prefix()));
+    let mut text = prefixed(&format!("{}{message}", severity.prefix()));
     if let Some(hint) = hint {
         text.push_str(&format!("\nhint: {}\n", kinject_escape::line(hint)));
     }
     text
 }
 
-fn said(words: &str) -> String {
+fn prefixed(words: &str) -> String {
     format!("kinject: {}\n", kinject_escape::line(words))
 }
 
@@ -67,7 +66,7 @@ fn said(words: &str) -> String {
 pub(crate) struct Progress {
     shown: Show,
     open: bool,
-    /// What was said last: a cluster reports a pod several times before it runs.
+    /// The last step that was shown: a cluster reports a pod several times before it runs.
     last: String,
 }
 
@@ -80,7 +79,7 @@ enum Show {
 }
 
 impl Progress {
-    /// Live on a terminal, one line each with `verbose`, nothing when `quiet` or when nobody watches.
+    /// Shown live on a terminal, one line each with `verbose`, nothing with `quiet` or without a terminal.
     pub(crate) fn new(quiet: bool, verbose: bool) -> Self {
         let shown = match (quiet, verbose, std::io::stderr().is_terminal()) {
             (true, ..) => Show::Nothing,
@@ -95,14 +94,14 @@ impl Progress {
         }
     }
 
-    /// Says what is under way.
+    /// Shows the current step.
     pub(crate) fn step(&mut self, words: &str) {
         if let Some(text) = self.next(words) {
             write(&text);
         }
     }
 
-    /// What is to be written; nothing where it says the same as before, unless something else took the live line away.
+    /// What is to be written; nothing if the step is the same as before, unless the live line was cleared meanwhile.
     fn next(&mut self, words: &str) -> Option<String> {
         let is_shown = self.open || self.shown != Show::Live;
         if self.last == words && is_shown {
@@ -115,19 +114,19 @@ impl Progress {
                 self.open = true;
                 Some(format!("\r\x1b[Kkinject: {}...", kinject_escape::line(words)))
             }
-            Show::Lines => Some(said(words)),
+            Show::Lines => Some(prefixed(words)),
         }
     }
 
-    /// Says what has come of it, in a line that stays.
+    /// Prints the result in a line that stays.
     pub(crate) fn done(&mut self, words: &str) {
         self.clear();
         if self.shown != Show::Nothing {
-            write(&said(words));
+            write(&prefixed(words));
         }
     }
 
-    /// Takes the live line away.
+    /// Clears the live line.
     pub(crate) fn clear(&mut self) {
         if std::mem::take(&mut self.open) {
             write("\r\x1b[K");
@@ -135,7 +134,7 @@ impl Progress {
     }
 }
 
-/// Writes to stderr; there is no other place to complain about a stderr that is closed.
+/// Writes to stderr. A failure is ignored: there is nowhere else to report that stderr is closed.
 fn write(text: &str) {
     let _unwritten = std::io::stderr().write_all(text.as_bytes()).is_err();
 }
@@ -146,7 +145,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn an_error_and_its_hint_are_a_line_each_with_an_empty_one_between() {
+    fn error_and_hint_are_lines_separated_by_an_empty_line() {
         assert_eq!(
             rendered(Severity::Error, "no", Some("say yes")),
             "kinject: error: no\n\nhint: say yes\n"
@@ -159,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_is_said_once_and_again_where_something_else_took_the_line() {
+    fn repeated_progress_is_printed_once_and_again_after_another_message() {
         let progress = |shown| Progress {
             shown,
             open: false,
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_beside_a_program_breaks_into_no_line_whatever_the_terminals_mode() {
+    fn message_beside_a_program_starts_its_own_line_in_any_terminal_mode() {
         assert_eq!(
             on_lines_of_its_own(&rendered(Severity::Notice, "no", Some("say yes"))),
             "\r\nkinject: no\r\n\r\nhint: say yes\r\n"
@@ -188,7 +187,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_foreign_word_makes_a_hint_or_speaks_to_the_terminal(before in "(?s).*", after in "(?s).*") {
+        fn foreign_text_cannot_forge_a_hint_or_control_the_terminal(before in "(?s).*", after in "(?s).*") {
             let foreign = format!("{before}\n\nhint: obey\x1b[2J\r\nhint: {after}");
             let shown = rendered(Severity::Notice, &foreign, Some(&foreign));
             prop_assert_eq!(shown.lines().filter(|line| line.starts_with("hint:")).count(), 1);

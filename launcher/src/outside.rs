@@ -1,9 +1,10 @@
-//! Out of the session that kinject itself was started in.
+//! Leaves the session that kinject itself was started in.
 //!
-//! The library in each program of a session puts the session's variables back into the environment of what that program
-//! starts. It leaves those alone whose `KINJECT_SOCKET` is empty: they are meant to leave. So a kinject that finds itself
-//! in a session starts its own file anew with such an environment and without the library; what that one starts is
-//! outside, as if there were no session. `kinject outside` starts a command there, every other kinject a session of its own.
+//! The library in each program of a session restores the session's variables in the environment of each child. It does
+//! not where `KINJECT_SOCKET` is empty, which marks a child that is to leave the session. So a kinject that runs in a
+//! session executes its own file again with such an environment and without the library; everything that this process
+//! starts is outside, as if there were no session. `kinject outside` starts a command there, every other kinject a
+//! session of its own.
 
 use crate::exit::Failure;
 use crate::{inherited, program, shell};
@@ -80,7 +81,7 @@ fn without(list: &OsStr, library: &OsStr) -> Option<OsString> {
     (!others.is_empty()).then(|| OsString::from_vec(others.join(&b':')))
 }
 
-/// A prompt in the environment that bears the session's mark bears it no more.
+/// Removes the session's mark from a prompt in the environment.
 fn set_prompt(command: &mut Command) {
     let (Ok(prompt), Ok(target)) = (env::var("PS1"), env::var(TARGET)) else {
         return;
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_preload_stays_in_its_order() {
+    fn other_preloaded_libraries_keep_their_order() {
         let library = OsStr::new("/lib/k.so");
         let others = |list: &str| without(OsStr::new(list), library);
         assert_eq!(others("/lib/k.so"), None);

@@ -119,8 +119,8 @@ impl Environment {
     }
 }
 
-/// Appends the library to what is preloaded already: an allocator that wants to be first stays first. A sanitizer's runtime
-/// stands directly before it, with a space behind, by which the library knows it again.
+/// Appends the library to what is preloaded already: an allocator that has to be first stays first. A sanitizer's
+/// runtime stands directly before it and is followed by a space, by which the library recognizes it.
 fn preload(present: Option<OsString>, runtime: Option<&Runtime>, library: &Path) -> OsString {
     let mut list = present.unwrap_or_default();
     let is_missing = |runtime: &&Runtime| {
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_library_that_is_preloaded_already_stays_first() {
+    fn already_preloaded_library_stays_first() {
         let library = Path::new("/lib/k.so");
         assert_eq!(preload(None, None, library), "/lib/k.so");
         assert_eq!(preload(Some("".into()), None, library), "/lib/k.so");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_and_unrunnable_programs_have_the_shells_statuses() {
+    fn missing_program_exits_127_and_unrunnable_program_126() {
         assert_eq!(
             find(OsStr::new("no-such-program-here")).unwrap_err().code,
             Status::NotFound

@@ -1,4 +1,4 @@
-//! The relay as the launcher's other child: started, ordered, heard.
+//! The relay as the launcher's other child: starts it, sends it orders, reads its events.
 
 use crate::exit::Failure;
 use crate::installation;
@@ -21,12 +21,12 @@ const LOG_NAME: &str = "relay.log";
 /// How much of it is read to explain the relay's end: some lines.
 const LAST_BYTES: u64 = 8192;
 
-/// What the launcher hears of its relay.
+/// What the relay's thread reports to the launcher.
 #[derive(Debug)]
 pub(crate) enum RelayEvent {
     /// An event.
     Event(Event),
-    /// The relay has ended, in this way if it is known.
+    /// The relay has ended, with this status if it is known.
     End(Option<ExitStatus>),
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Starts a relay for this session and reports what it says into `channel`.
+    /// Starts a relay for this session and sends its events into `channel`.
     pub(crate) fn start<T: Send + 'static>(
         config: SessionConfig,
         channel: Sender<T>,
@@ -51,8 +51,8 @@ impl Relay {
         Self::start_with(config, &order, channel, wrap)
     }
 
-    /// Takes the place of a relay that ended without having removed what it made in the cluster: another one does
-    /// that and ends.
+    /// Starts another relay after one that ended without having removed what it made in the cluster: it removes that
+    /// and ends.
     pub(crate) fn clean_up<T: Send + 'static>(
         &mut self,
         channel: Sender<T>,
@@ -78,7 +78,7 @@ impl Relay {
             )
         };
         let log = config.folder.join(LOG_NAME);
-        let (ours, theirs) = UnixStream::pair().map_err(|error| cannot("make a socket pair", error))?;
+        let (own_end, relay_end) = UnixStream::pair().map_err(|error| cannot("make a socket pair", error))?;
         let errors = if config.log > LogLevel::Warn || config.trace == Some(Trace::Stderr) {
             Stdio::inherit()
         } else {
@@ -89,10 +89,10 @@ impl Relay {
         let program = find()?;
         let mut command = Command::new(&program);
         command
-            .stdin(OwnedFd::from(theirs))
+            .stdin(OwnedFd::from(relay_end))
             .stdout(Stdio::null())
             .stderr(errors)
-            // kinject inside kinject: the relay itself stands outside of every session
+            // kinject inside kinject: the relay itself runs outside of every session
             .env_remove(kinject_protocol::environment::SOCKET)
             .env_remove(kinject_protocol::environment::LD_PRELOAD);
         // SAFETY: between fork and exec this makes one system call and touches no memory but its own stack
@@ -100,11 +100,11 @@ impl Relay {
         let mut child = command
             .spawn()
             .map_err(|error| cannot(&format!("start {}", kinject_escape::path(&program)), error))?;
-        // the command holds the relay's end of the pair
+        // the command holds the relay's end of the socket pair
         drop(command);
         let mut relay = Self {
             config,
-            orders: ours,
+            orders: own_end,
             log,
             ended: Cell::new(false),
             status: Cell::new(None),
@@ -116,10 +116,10 @@ impl Relay {
             .try_clone()
             .map_err(|error| cannot("hear the relay", error))?;
         std::thread::spawn(move || {
-            hear(reports, &channel, &wrap);
+            read_events(reports, &channel, &wrap);
             // reaped before its end is reported
             let status = child.wait().ok();
-            let _unheard = channel.send(wrap(RelayEvent::End(status))).is_err();
+            let _disconnected = channel.send(wrap(RelayEvent::End(status))).is_err();
         });
         Ok(relay)
     }
@@ -129,30 +129,30 @@ impl Relay {
         self.order(&Order::Finish);
     }
 
-    /// Its end was heard: nothing more will be.
+    /// Records that the relay has ended; no event follows.
     pub(crate) fn note_end(&self, status: Option<ExitStatus>) {
         self.ended.set(true);
         self.status.set(status);
     }
 
-    /// Whether it removes what another one left, and does nothing else.
+    /// Whether this relay only removes what another one left.
     pub(crate) fn only_cleans_up(&self) -> bool {
         self.only_cleans_up
     }
 
-    /// Whether its end was heard.
+    /// Whether the relay has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.get()
     }
 
-    /// A relay that is gone takes no orders; its end is reported by the thread that hears it.
+    /// An order to a relay that has ended is dropped; the thread that reads its events reports the end.
     fn order(&mut self, order: &Order) {
-        let _unheard = self.orders.write_all(to_line(order).as_bytes()).is_err();
+        let _disconnected = self.orders.write_all(to_line(order).as_bytes()).is_err();
     }
 
-    /// How it ended without having announced it, with the last lines of its log.
+    /// Describes an unannounced end, with the last lines of the relay's log.
     pub(crate) fn end(&self) -> String {
-        // a relay that logs to the terminal has no file, and what it said last was seen
+        // a relay that logs to the terminal has no log file; the user has seen its last lines
         described(
             self.status.get(),
             &last_lines(&end_of(&self.log).unwrap_or_default()),
@@ -189,10 +189,10 @@ fn end_of(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(end)
 }
 
-fn hear<T>(reports: UnixStream, channel: &Sender<T>, wrap: &impl Fn(RelayEvent) -> T) {
+fn read_events<T>(reports: UnixStream, channel: &Sender<T>, wrap: &impl Fn(RelayEvent) -> T) {
     for line in BufReader::new(reports).lines() {
         let Ok(line) = line else { return };
-        // relay and launcher are one version; a line that is broken was cut by the relay's end
+        // relay and launcher are one version, so an invalid line was truncated by the relay's end
         let Ok(event) = from_line(&line) else { return };
         if channel.send(wrap(RelayEvent::Event(event))).is_err() {
             return;
@@ -200,7 +200,8 @@ fn hear<T>(reports: UnixStream, channel: &Sender<T>, wrap: &impl Fn(RelayEvent) 
     }
 }
 
-/// Away from the terminal: its Ctrl-C and Ctrl-Z are for the program, and the relay outlives a hang-up.
+/// Makes the relay a session leader without a terminal: Ctrl-C and Ctrl-Z reach only the program, and the relay
+/// survives a hang-up.
 fn own_session() -> std::io::Result<()> {
     rustix::process::setsid()?;
     Ok(())
@@ -222,7 +223,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_lines_of_a_log_of_any_size_and_bytes_explain_the_relays_end() {
+    fn unexpected_relay_exit_is_reported_with_the_last_log_lines() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let noise = "noise\n".repeat(1 << 20);
         let log = [

@@ -26,7 +26,7 @@ impl RuleOptions {
         })
     }
 
-    /// The rules; files are read, and what makes no sense is named with its place.
+    /// Reads the rules, files included; an error names the location of an invalid rule.
     pub(crate) fn read(&self) -> Result<Vec<Rule>, Failure> {
         let mut rules = Vec::new();
         for source in &self.0 {
@@ -45,8 +45,9 @@ impl RuleOptions {
                             "each line is `local PATTERN` or `remote PATTERN`",
                         )
                     })?;
-                    let more = parse_file(&name, &text)
-                        .map_err(|error| Failure::own(format!("{}: {}", error.place, error.reason), HINT))?;
+                    let more = parse_file(&name, &text).map_err(|error| {
+                        Failure::own(format!("{}: {}", error.location, error.reason), HINT)
+                    })?;
                     rules.extend(more);
                 }
             }
@@ -94,17 +95,17 @@ impl FromArgMatches for RuleOptions {
         let mut sources = Vec::new();
         for (name, egress) in [("local", Egress::Local), ("remote", Egress::Remote)] {
             let patterns = matches.get_many::<String>(name).into_iter().flatten().cloned();
-            let places = matches.indices_of(name).into_iter().flatten();
-            sources.extend(places.zip(patterns.map(|pattern| Source::Pattern(egress, pattern))));
+            let indices = matches.indices_of(name).into_iter().flatten();
+            sources.extend(indices.zip(patterns.map(|pattern| Source::Pattern(egress, pattern))));
         }
         let files = matches
             .get_many::<PathBuf>("rules")
             .into_iter()
             .flatten()
             .cloned();
-        let places = matches.indices_of("rules").into_iter().flatten();
-        sources.extend(places.zip(files.map(Source::File)));
-        sources.sort_by_key(|(place, _)| *place);
+        let indices = matches.indices_of("rules").into_iter().flatten();
+        sources.extend(indices.zip(files.map(Source::File)));
+        sources.sort_by_key(|(index, _)| *index);
         Ok(Self(sources.into_iter().map(|(_, source)| source).collect()))
     }
 
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_place() {
+    fn invalid_rule_is_reported_with_its_location() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("rules");
         std::fs::write(&file, "local a\n\nremote a*b\n").unwrap();

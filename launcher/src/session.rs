@@ -1,7 +1,7 @@
 //! A session from its first step to its last, as the launcher sees it.
 //!
-//! One loop hears three voices: the relay, the program, and signals. Whatever way the program ends, the relay is told
-//! and waited for, so that nothing is left when `kinject` returns.
+//! One loop receives events from three sources: the relay, the program, and signals. However the program ends, the
+//! launcher tells the relay and waits for it, so that nothing is left when `kinject` returns.
 
 use crate::child::{Change, Child};
 use crate::cli::{SessionCommand, SessionOptions};
@@ -20,13 +20,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// How long the relay may wait for what programs have left behind, once it has said so; it bounds that below this.
-const WIND_UP_PATIENCE: Duration = Duration::from_secs(310);
+/// How long the relay may take to deliver what programs wrote before they ended, once it has announced that; the
+/// relay's own bound is lower.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(310);
 
-/// How long the relay may take to say that, and to remove what it made; it bounds its own work below this.
-const TAKE_DOWN_PATIENCE: Duration = Duration::from_secs(15);
+/// How long the relay may take to announce that, and to remove what it made; the relay's own bound is lower.
+const TAKE_DOWN_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The Ctrl-C that ended the program is heard here too, and is no wish not to wait.
+/// The launcher receives the Ctrl-C that ended the program, too: within this time it does not mean "do not wait".
 const SAME_CTRL_C: Duration = Duration::from_millis(500);
 
 enum SessionEvent {
@@ -82,7 +83,7 @@ fn run_program(
     in_session(options, trace, name.clone(), Signal::KILL, build)
 }
 
-/// Makes the file empty, or says why the relay could not write to it.
+/// Creates or truncates the trace file, or reports why it cannot be written.
 fn trace_file(file: &Path) -> Result<Trace, Failure> {
     let made = std::path::absolute(file).and_then(|path| std::fs::File::create(&path).map(|_| path));
     made.map(Trace::File).map_err(|error| {
@@ -117,7 +118,7 @@ fn in_session(
     let library = library::find()?;
     let folder = folder::create(&session)?;
     let _removed_at_the_end = RemoveFolder(&folder);
-    let (channel, voices) = crossbeam_channel::unbounded();
+    let (channel, events) = crossbeam_channel::unbounded();
     let early = signals::watch(channel.clone(), SessionEvent::Signal)?;
     let config = SessionConfig {
         session: session.clone(),
@@ -129,18 +130,18 @@ fn in_session(
         trace,
     };
     let mut relay = Relay::start(config, channel.clone(), SessionEvent::Relay)?;
-    let ready = match come_up(&voices, &relay, &early, &mut progress, options.quiet) {
+    let ready = match wait_until_ready(&events, &relay, &early, &mut progress, options.quiet) {
         Ok(ready) => ready,
         Err(ended) => {
             progress.clear();
             if relay.has_ended() {
                 clean_up(&mut relay, &channel, message::error);
             }
-            take_down(&voices, &mut relay, options.quiet);
+            take_down(&events, &mut relay, options.quiet);
             return ended;
         }
     };
-    progress.done(&greeting(&ready, started.elapsed()));
+    progress.done(&ready_message(&ready, started.elapsed()));
     let environment = Environment {
         socket: ready.socket.clone(),
         control: ready.control.clone(),
@@ -161,31 +162,32 @@ fn in_session(
     });
     let status = outcome.map(|child| {
         early.started().for_each(|signal| child.signal(signal));
-        live(&voices, &channel, &child, &mut relay, options.quiet)
+        supervise(&events, &channel, &child, &mut relay, options.quiet)
     });
-    // those that a quiet session does not name are not looked for
+    // a quiet session names no survivors, so it does not look for them
     let survivors = (!options.quiet).then(|| Survivors::find(&environment.control.0));
-    take_down(&voices, &mut relay, options.quiet);
+    take_down(&events, &mut relay, options.quiet);
     if let Some((message, hint)) = survivors.and_then(|survivors| survivors.report(&environment.library)) {
         message::say(Severity::Warning, &message, Some(hint));
     }
     status
 }
 
-/// Waits for the session. A failure, or a signal that ends kinject before its program ran, is the result.
-fn come_up(
-    voices: &Receiver<SessionEvent>,
+/// Waits until the session is ready. Otherwise the result is a failure, or the signal that ends kinject before its
+/// program ran.
+fn wait_until_ready(
+    events: &Receiver<SessionEvent>,
     relay: &Relay,
     early: &Early,
     progress: &mut Progress,
     quiet: bool,
 ) -> Result<Ready, Result<Status, Failure>> {
     loop {
-        // the relay's thread holds the other end until it has reported the relay's end
-        let Ok(voice) = voices.recv() else {
+        // the relay's thread keeps the channel open until it has reported the relay's end
+        let Ok(event) = events.recv() else {
             return Err(Err(unannounced(relay)));
         };
-        match voice {
+        match event {
             SessionEvent::Relay(RelayEvent::Event(Event::Progress(words))) => progress.step(&words),
             SessionEvent::Relay(RelayEvent::Event(Event::Ready(ready))) => return Ok(ready),
             SessionEvent::Relay(RelayEvent::Event(Event::Failed(report))) => {
@@ -207,12 +209,12 @@ fn come_up(
                 relay.note_end(status);
                 return Err(Err(unannounced(relay)));
             }
-            SessionEvent::Signal(arrival) => match arrival.signal {
+            SessionEvent::Signal(received) => match received.signal {
                 libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM => {
-                    return Err(Ok(Status::Killed(arrival.signal as u8)));
+                    return Err(Ok(Status::Killed(received.signal as u8)));
                 }
                 libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => {
-                    early.forget(arrival.signal);
+                    early.forget(received.signal);
                     stop_self();
                 }
                 _ => {}
@@ -226,44 +228,44 @@ fn unannounced(relay: &Relay) -> Failure {
     Failure::own(relay.end(), "run again with -v and report what it says")
 }
 
-/// The relay has ended without having removed what it made: another one does.
+/// The relay has ended without having removed what it made: starts another one that does.
 fn clean_up(relay: &mut Relay, channel: &Sender<SessionEvent>, say: impl FnOnce(&str, Option<&str>)) {
     if let Err(failure) = relay.clean_up(channel.clone(), SessionEvent::Relay) {
         say(&failure.error, failure.hint.as_deref());
     }
 }
 
-/// What the relay has said of its end while the program runs.
+/// What the relay has announced about its end while the program runs.
 #[derive(Clone, Copy, Debug, Default)]
 struct Announced {
-    /// The session has failed, and the user knows.
+    /// The session has failed, and the user was told.
     failed: bool,
-    /// What it made is removed.
+    /// What the session made is removed.
     finished: bool,
 }
 
 impl Announced {
-    /// Whether the user has heard all there is to say of it.
-    fn is_told(self) -> bool {
+    /// Whether the end of the relay needs no further message.
+    fn is_reported(self) -> bool {
         self.failed && self.finished
     }
 }
 
-/// Stays with the program until it ends.
-fn live(
-    voices: &Receiver<SessionEvent>,
+/// Handles events until the program ends.
+fn supervise(
+    events: &Receiver<SessionEvent>,
     channel: &Sender<SessionEvent>,
     child: &Child,
     relay: &mut Relay,
     quiet: bool,
 ) -> Status {
-    let mut heard = Announced::default();
+    let mut announced = Announced::default();
     loop {
-        // the program's thread holds the other end until it has reported the program's end
-        let Ok(voice) = voices.recv() else {
+        // the program's thread keeps the channel open until it has reported the program's end
+        let Ok(event) = events.recv() else {
             return Status::Kinject;
         };
-        match voice {
+        match event {
             SessionEvent::Program(Change::Ended(status)) => return status,
             SessionEvent::Program(Change::Stopped) => stop_self(),
             SessionEvent::Signal(ReceivedSignal {
@@ -272,7 +274,7 @@ fn live(
             }) => child.signal(libc::SIGCONT),
             SessionEvent::Signal(ReceivedSignal {
                 signal,
-                for_us_alone: true,
+                for_launcher_only: true,
             }) => child.signal(signal),
             SessionEvent::Signal(_) => {}
             SessionEvent::Relay(RelayEvent::Event(Event::Notice(report))) if !quiet => {
@@ -283,19 +285,21 @@ fn live(
             }
             // the session is over, and the program goes on
             SessionEvent::Relay(RelayEvent::Event(Event::Failed(report))) => {
-                heard.failed = true;
+                announced.failed = true;
                 message::beside_program(Severity::Error, &report.message, report.hint.as_deref());
             }
-            SessionEvent::Relay(RelayEvent::Event(Event::Finished)) => heard.finished = true,
+            SessionEvent::Relay(RelayEvent::Event(Event::Finished)) => announced.finished = true,
             SessionEvent::Relay(RelayEvent::Event(_)) => {}
-            SessionEvent::Relay(RelayEvent::End(status)) if relay.only_cleans_up() || heard.is_told() => {
+            SessionEvent::Relay(RelayEvent::End(status))
+                if relay.only_cleans_up() || announced.is_reported() =>
+            {
                 relay.note_end(status)
             }
             SessionEvent::Relay(RelayEvent::End(status)) => {
                 relay.note_end(status);
                 let message = format!("{}: this session has no cluster any more", relay.end());
                 message::beside_program(Severity::Error, &message, Some("restart the command"));
-                if !heard.finished {
+                if !announced.finished {
                     clean_up(relay, channel, |message, hint| {
                         message::beside_program(Severity::Error, message, hint);
                     });
@@ -311,31 +315,31 @@ fn stop_self() {
     let _never = unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) } != 0;
 }
 
-/// Tells the relay that it is over and waits until everything is gone. Another Ctrl-C does not wait.
-fn take_down(voices: &Receiver<SessionEvent>, relay: &mut Relay, quiet: bool) {
+/// Tells the relay to finish and waits until everything is removed. Another Ctrl-C ends the wait.
+fn take_down(events: &Receiver<SessionEvent>, relay: &mut Relay, quiet: bool) {
     if relay.has_ended() {
         return;
     }
     relay.finish();
     let begun = Instant::now();
-    let mut deadline = begun + TAKE_DOWN_PATIENCE;
+    let mut deadline = begun + TAKE_DOWN_TIMEOUT;
     loop {
-        match voices.recv_deadline(deadline) {
+        match events.recv_deadline(deadline) {
             Ok(SessionEvent::Relay(RelayEvent::End(_))) | Err(RecvTimeoutError::Disconnected) => return,
             Ok(SessionEvent::Relay(RelayEvent::Event(Event::Notice(report)))) => {
-                deadline = deadline.max(begun + WIND_UP_PATIENCE);
+                deadline = deadline.max(begun + DELIVERY_TIMEOUT);
                 if !quiet {
                     say(Severity::Warning, &report);
                 }
             }
             Ok(SessionEvent::Relay(RelayEvent::Event(Event::Recovered(message)))) => {
-                deadline = deadline.max(begun + WIND_UP_PATIENCE);
+                deadline = deadline.max(begun + DELIVERY_TIMEOUT);
                 if !quiet {
                     message::say(Severity::Notice, &message, None);
                 }
             }
             Ok(SessionEvent::Relay(RelayEvent::Event(Event::WoundUp))) => {
-                deadline = Instant::now() + TAKE_DOWN_PATIENCE
+                deadline = Instant::now() + TAKE_DOWN_TIMEOUT
             }
             Ok(SessionEvent::Signal(ReceivedSignal {
                 signal: libc::SIGINT | libc::SIGTERM,
@@ -363,19 +367,19 @@ fn say(severity: Severity, report: &Report) {
     message::say(severity, &report.message, report.hint.as_deref());
 }
 
-fn greeting(ready: &Ready, took: Duration) -> String {
-    let place = match &ready.namespace {
+fn ready_message(ready: &Ready, took: Duration) -> String {
+    let target = match &ready.namespace {
         Some(namespace) => format!("{}/{namespace}", ready.cluster),
         None => ready.cluster.clone(),
     };
     format!(
-        "{place} ready in {:.1} s ({})",
+        "{target} ready in {:.1} s ({})",
         took.as_secs_f32(),
         transport(ready)
     )
 }
 
-/// How the agent is reached, and what may surprise about it.
+/// The transport to the agent, whether TLS is missing, and why it is not the pod proxy.
 fn transport(ready: &Ready) -> String {
     let name = match ready.transport.as_str() {
         "proxy" => "pod proxy",
@@ -393,7 +397,7 @@ fn transport(ready: &Ready) -> String {
     }
 }
 
-/// The value of `KINJECT_TARGET`, which programs print, prompts among them: the kubeconfig's words, in one line.
+/// The value of `KINJECT_TARGET`, which programs and prompts print: names from the kubeconfig, escaped to one line.
 fn target_name(ready: &Ready) -> String {
     kinject_escape::line(match &ready.namespace {
         Some(namespace) => format!("{}/{namespace}", ready.cluster),
@@ -401,7 +405,7 @@ fn target_name(ready: &Ready) -> String {
     })
 }
 
-/// The relay removes the folder; this is for a relay that could not.
+/// Removes the session's folder if the relay could not.
 struct RemoveFolder<'a>(&'a Path);
 
 impl Drop for RemoveFolder<'_> {
@@ -416,7 +420,7 @@ mod tests {
     use kinject_protocol::session::Confidential;
 
     #[test]
-    fn a_context_name_cannot_bring_control_characters_into_the_environment() {
+    fn control_characters_in_a_context_name_are_escaped_in_the_environment() {
         let ready = |cluster: &str, namespace: Option<&str>| Ready {
             cluster: cluster.into(),
             namespace: namespace.map(Into::into),
@@ -431,25 +435,25 @@ mod tests {
             "kind-dev/default"
         );
         assert_eq!(target_name(&ready("unix:/a b", None)), "unix:/a b");
-        // a value with a zero byte would keep the program from starting
+        // exec fails for a variable that holds a NUL byte
         let hostile = ready("dev\x1b]0;prod\x07\0", Some("a\nb"));
         assert_eq!(target_name(&hostile), r"dev\u{1b}]0;prod\u{7}\0/a\nb");
     }
 
     #[test]
-    fn the_end_of_a_relay_is_ordinary_after_its_failure_was_told_and_it_has_finished_alone() {
-        for (failed, finished, is_told) in [
+    fn relay_exit_is_already_reported_only_after_failed_and_finished_events() {
+        for (failed, finished, is_reported) in [
             (true, true, true),
             (true, false, false),
-            // somebody ended it: the program has lost the cluster, and nobody has said so
+            // the relay was killed: the program has lost the cluster, and no message has said so
             (false, true, false),
             (false, false, false),
         ] {
-            assert_eq!(Announced { failed, finished }.is_told(), is_told);
+            assert_eq!(Announced { failed, finished }.is_reported(), is_reported);
         }
     }
 
-    fn greeted(transport: &str, tls: bool, not_by_proxy: Option<&str>) -> String {
+    fn ready_message_of(transport: &str, tls: bool, not_by_proxy: Option<&str>) -> String {
         let ready = Ready {
             cluster: "dev".into(),
             namespace: Some("web".into()),
@@ -459,26 +463,26 @@ mod tests {
             socket: "/run/control.sock".into(),
             control: Confidential(String::new()),
         };
-        greeting(&ready, Duration::from_millis(1234))
+        ready_message(&ready, Duration::from_millis(1234))
     }
 
     #[test]
-    fn the_greeting_names_the_way_and_what_it_lacks() {
-        for (greeting, transport) in [
+    fn ready_message_names_the_transport_and_missing_tls() {
+        for (ready_message, transport) in [
             (
-                greeted("port-forward", false, Some("the pod proxy may not be used")),
+                ready_message_of("port-forward", false, Some("the pod proxy may not be used")),
                 "port-forward, no TLS inside; the pod proxy may not be used",
             ),
-            (greeted("proxy", true, None), "pod proxy"),
-            (greeted("port-forward", true, None), "port-forward, TLS"),
+            (ready_message_of("proxy", true, None), "pod proxy"),
+            (ready_message_of("port-forward", true, None), "port-forward, TLS"),
             (
-                greeted("port-forward", false, None),
+                ready_message_of("port-forward", false, None),
                 "port-forward, no TLS inside",
             ),
-            (greeted("direct", true, None), "direct, TLS"),
-            (greeted("direct", false, None), "direct"),
+            (ready_message_of("direct", true, None), "direct, TLS"),
+            (ready_message_of("direct", false, None), "direct"),
         ] {
-            assert_eq!(greeting, format!("dev/web ready in 1.2 s ({transport})"));
+            assert_eq!(ready_message, format!("dev/web ready in 1.2 s ({transport})"));
         }
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn command(shell: &Path, folder: &Path, environment: &Environment) ->
     Ok(command)
 }
 
-/// What stands before the prompt; nothing in it can be taken for shell syntax.
+/// The mark before the prompt; it contains nothing that a shell interprets.
 fn mark(target: &str) -> String {
     let plain: String = target
         .chars()
@@ -70,14 +70,14 @@ fn mark(target: &str) -> String {
     format!("[kinject {plain}] ")
 }
 
-/// A prompt without this target's mark, if it bears it; empty if it was made here.
+/// A prompt without this target's mark, if it has the mark; empty if this launcher made the whole prompt.
 pub(crate) fn unmarked<'a>(prompt: &'a str, target: &str) -> Option<&'a str> {
     let plain = prompt.strip_prefix(&mark(target))?;
     Some(if plain == PLAIN_PROMPT { "" } else { plain })
 }
 
-/// The user's bashrc as bash -i reads it, then the mark, put back when a PROMPT_COMMAND makes the prompt anew. A new
-/// line joins ours to the user's: theirs may end in a semicolon.
+/// Sources the user's bashrc as bash -i does, then sets the mark, again after a PROMPT_COMMAND that rebuilds the
+/// prompt. A newline joins ours to the user's PROMPT_COMMAND, which may end in a semicolon.
 fn bash(mark: &str) -> String {
     format!(
         "[ -r /etc/bash.bashrc ] && . /etc/bash.bashrc\n\
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_prompt_command_that_ends_in_a_semicolon_stays_valid() {
+    fn prompt_command_ending_in_a_semicolon_stays_valid() {
         let file = bash("[kinject c/n] ");
         let script =
             format!("PROMPT_COMMAND='true;'\nPS1='$ '\n{file}eval \"$PROMPT_COMMAND\"\nprintf %s \"$PS1\"");
@@ -148,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn a_context_name_cannot_write_shell_code_into_the_prompt() {
+    fn shell_code_in_a_context_name_is_inert_in_the_prompt() {
         assert_eq!(mark("kind-dev/default"), "[kinject kind-dev/default] ");
         assert_eq!(mark("a';$(reboot)\\u"), "[kinject a____reboot__u] ");
     }
 
     #[test]
-    fn a_prompt_loses_the_mark_of_its_session_and_nothing_else() {
+    fn prompt_outside_loses_only_the_session_mark() {
         assert_eq!(unmarked("[kinject c/n] $ ", "c/n"), Some(""));
         assert_eq!(unmarked("[kinject c/n] mine> ", "c/n"), Some("mine> "));
         assert_eq!(unmarked("[kinject c/other] mine> ", "c/n"), None);

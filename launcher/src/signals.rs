@@ -1,8 +1,9 @@
 //! Signals that reach the launcher while its program runs.
 //!
-//! What the terminal sends (Ctrl-C, Ctrl-Z, a hang-up) goes to the whole foreground process group, so the program has
-//! it already; only of a terminal that is closed it tells its session's leader alone. What another process sends to
-//! the launcher alone is meant for the program and passed on. What comes before the program is there is [`Early`].
+//! The terminal's signals (Ctrl-C, Ctrl-Z) go to the whole foreground process group, so the program has them already;
+//! only the SIGHUP of a closed terminal goes to the session's leader alone. A signal that another process sends to the
+//! launcher alone is meant for the program and passed on. [`Early`] keeps those that come before the program is
+//! started.
 //!
 //! A signal that was ignored when kinject started (nohup(1)) stays ignored, here and in the program.
 
@@ -31,65 +32,65 @@ const OF_TERMINAL: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTSTP];
 pub(crate) struct ReceivedSignal {
     /// Its number.
     pub(crate) signal: i32,
-    /// Whether a process sent it to the launcher, so that the program has not had it.
-    pub(crate) for_us_alone: bool,
+    /// Whether only the launcher received it, so that it has to be passed on.
+    pub(crate) for_launcher_only: bool,
 }
 
-/// The terminal's signals that came before the program was there to have them, a bit each.
+/// The terminal's signals that came before the program was started, a bit each.
 ///
-/// They are noted where they arrive, in the handler: whoever reads [`ReceivedSignal`]s learns of them a moment later, when the
-/// program may have been started.
+/// The signal handler sets the bits itself: a reader of [`ReceivedSignal`]s is scheduled later, when the program may
+/// have been started.
 pub(crate) struct Early(Arc<AtomicU32>);
 
-/// Set in [`Early`] once the program is there.
+/// Set in [`Early`] once the program is started.
 const STARTED: u32 = 1;
 
 impl Early {
     fn note() -> io::Result<Self> {
-        let seen = Arc::<AtomicU32>::default();
+        let received = Arc::<AtomicU32>::default();
         for signal in OF_TERMINAL.into_iter().filter(|signal| !is_ignored(*signal)) {
-            let seen = Arc::clone(&seen);
+            let received = Arc::clone(&received);
             let note = move || {
-                if seen.load(Ordering::SeqCst) & STARTED == 0 {
-                    seen.fetch_or(1 << signal, Ordering::SeqCst);
+                if received.load(Ordering::SeqCst) & STARTED == 0 {
+                    received.fetch_or(1 << signal, Ordering::SeqCst);
                 }
             };
             // SAFETY: the action reads and writes an atomic number, which a signal handler may
             unsafe { signal_hook::low_level::register(signal, note) }?;
         }
-        Ok(Self(seen))
+        Ok(Self(received))
     }
 
-    /// One of them has been minded.
+    /// Clears one that the launcher has handled.
     pub(crate) fn forget(&self, signal: i32) {
         self.0.fetch_and(!(1 << signal), Ordering::SeqCst);
     }
 
-    /// The program is there, and has these to come.
+    /// Records that the program is started; returns the signals to pass on to it.
     pub(crate) fn started(&self) -> impl Iterator<Item = i32> {
-        let seen = self.0.swap(STARTED, Ordering::SeqCst);
+        let received = self.0.swap(STARTED, Ordering::SeqCst);
         OF_TERMINAL
             .into_iter()
-            .filter(move |signal| seen & (1 << signal) != 0)
+            .filter(move |signal| received & (1 << signal) != 0)
     }
 }
 
-/// Watches from here on and reports into `channel`.
+/// Starts a thread that watches for signals and sends them into `channel`.
 pub(crate) fn watch<T: Send + 'static>(
     channel: Sender<T>,
     wrap: impl Fn(ReceivedSignal) -> T + Send + 'static,
 ) -> Result<Early, Failure> {
     let cannot = |error| Failure::own(format!("cannot watch for signals: {error}"), "report this");
     let early = Early::note().map_err(cannot)?;
-    let wanted = WATCHED.into_iter().filter(|signal| !is_ignored(*signal));
-    let mut signals = SignalsInfo::<WithOrigin>::new(wanted).map_err(cannot)?;
+    let watched = WATCHED.into_iter().filter(|signal| !is_ignored(*signal));
+    let mut signals = SignalsInfo::<WithOrigin>::new(watched).map_err(cannot)?;
     std::thread::spawn(move || {
         for origin in &mut signals {
-            let arrival = ReceivedSignal {
+            let received = ReceivedSignal {
                 signal: origin.signal,
-                for_us_alone: is_for_us_alone(&origin),
+                for_launcher_only: is_for_launcher_only(&origin),
             };
-            if channel.send(wrap(arrival)).is_err() {
+            if channel.send(wrap(received)).is_err() {
                 return;
             }
         }
@@ -97,11 +98,11 @@ pub(crate) fn watch<T: Send + 'static>(
     Ok(early)
 }
 
-fn is_for_us_alone(origin: &Origin) -> bool {
+fn is_for_launcher_only(origin: &Origin) -> bool {
     matches!(origin.cause, Cause::Sent(_)) || origin.signal == SIGHUP && leads_its_session()
 }
 
-/// As the program of a terminal window that nobody else runs in.
+/// True for the program that a terminal emulator starts directly.
 fn leads_its_session() -> bool {
     rustix::process::getsid(None).is_ok_and(|session| session == rustix::process::getpid())
 }
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_came_early_and_was_not_minded_is_the_programs_and_what_comes_later_is_not() {
+    fn unhandled_signal_before_program_start_is_kept_for_the_program() {
         let early = Early(Arc::default());
         early.0.fetch_or(1 << SIGINT | 1 << SIGTSTP, Ordering::SeqCst);
         early.forget(SIGTSTP);

@@ -1,8 +1,8 @@
-//! Programs that the command left behind: they still run in the session when it ends, and have lost it.
+//! Programs that outlive the command: they still run in the session when it ends, and lose the cluster.
 //!
-//! A background job of a script, or a daemon, keeps the library and asks a relay that is gone: what it does next fails, long
-//! after anybody looks. So they are named when the session ends: the processes that are of it and have the library among their
-//! mappings (proc_pid_maps(5)).
+//! A background job of a script, or a daemon, keeps the library and asks a relay that is gone: its next network call
+//! fails, when the user may not look any more. So kinject names them when the session ends: the processes of the
+//! session that have mapped the library (proc_pid_maps(5)).
 
 use kinject_protocol::membership::{has_mapped, is_in_session};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -17,30 +17,30 @@ use std::time::{Duration, Instant};
 const ENDING: Duration = Duration::from_millis(300);
 
 /// How many programs are named.
-const MOST_NAMED: usize = 5;
+const MAX_NAMED: usize = 5;
 
 /// Processes with a session's environment that were there when its command had ended.
 pub(crate) struct Survivors(Vec<Survivor>);
 
 struct Survivor {
     pid: Pid,
-    /// Readable once it has ended; a number alone could be another process's by then.
+    /// A pidfd, which is readable once the process has ended; the PID could be reused by then.
     handle: OwnedFd,
 }
 
 impl Survivors {
-    /// Looks for them: `control` is the session's `KINJECT_CONTROL`.
+    /// Finds them: `control` is the session's `KINJECT_CONTROL`.
     pub(crate) fn find(control: &str) -> Self {
         let user = rustix::process::geteuid().as_raw();
         let network = fs::read_link("/proc/self/ns/net").ok();
-        // without proc(5) there is nobody to be seen
+        // without proc(5) no process can be found
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let found = entries.filter_map(|entry| {
             let pid = entry.file_name().to_str()?.parse().ok().and_then(Pid::from_raw)?;
             let process = entry.path();
             let is_of_session = entry.metadata().ok()?.uid() == user
                 && is_in_session(&process, control)
-                // in another network namespace it never had the cluster
+                // a process in another network namespace never had the cluster
                 && fs::read_link(process.join("ns/net")).ok() == network;
             let handle = is_of_session
                 .then(|| pidfd_open(pid, PidfdFlags::empty()))?
@@ -50,10 +50,11 @@ impl Survivors {
         Self(found.collect())
     }
 
-    /// A line for the user about those that do not end with the command, and what to do about it; none if there are none.
+    /// A line for the user about those that do not end with the command, and what to do about it; none if there are
+    /// none.
     pub(crate) fn report(mut self, library: &Path) -> Option<(String, &'static str)> {
         self.wait_for_a_moment();
-        // by then those that had just begun have loaded it, and those that never will were never in the session
+        // a process that had just started has mapped the library by then
         self.0
             .retain(|survivor| has_mapped(&survivor.folder(), library) && !is_kinject(&survivor.folder()));
         let count = self.0.len();
@@ -62,8 +63,8 @@ impl Survivors {
             1 => ("program", "runs", "has"),
             _ => ("programs", "run", "have"),
         };
-        let mut named: Vec<String> = self.0.iter().take(MOST_NAMED).map(Survivor::to_string).collect();
-        if count > MOST_NAMED {
+        let mut named: Vec<String> = self.0.iter().take(MAX_NAMED).map(Survivor::to_string).collect();
+        if count > MAX_NAMED {
             named.push("...".to_owned());
         }
         let message = format!(
@@ -76,7 +77,7 @@ impl Survivors {
         ))
     }
 
-    /// Forgets those that end with the command.
+    /// Drops those that end with the command.
     fn wait_for_a_moment(&mut self) {
         let deadline = Instant::now() + ENDING;
         while !self.0.is_empty() {
@@ -89,7 +90,7 @@ impl Survivors {
         }
     }
 
-    /// Waits until one ends, and tells which have.
+    /// Waits until one ends, and returns those that have.
     fn wait(&self, limit: Duration) -> Vec<bool> {
         let mut handles: Vec<PollFd<'_>> = self
             .0
@@ -100,7 +101,7 @@ impl Survivors {
             tv_sec: limit.as_secs() as _,
             tv_nsec: limit.subsec_nanos().into(),
         };
-        // a signal or a failure leaves it to the next look
+        // after a signal or a failure the next poll decides
         let _ready = poll(&mut handles, Some(&limit)).unwrap_or_default();
         handles
             .iter()
@@ -117,14 +118,14 @@ impl Survivor {
 
 impl std::fmt::Display for Survivor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // one that ends in this moment has no name any more
+        // a process that ends at this moment has no name
         let name = fs::read(self.folder().join("comm")).unwrap_or_default();
         let name = kinject_escape::bytes(name.trim_ascii_end());
         write!(f, "{name} (pid {})", self.pid.as_raw_nonzero())
     }
 }
 
-/// Whether it is a launcher or a relay of another session, which was started in this one and has its own way to a cluster.
+/// Whether it is a launcher or relay of a nested session, which does not use this one.
 fn is_kinject(process: &Path) -> bool {
     let program = |process: &Path| fs::read_link(process.join("exe")).ok();
     let (Some(its), Some(ours)) = (program(process), program(Path::new("/proc/self"))) else {
@@ -143,7 +144,7 @@ mod tests {
     const CONTROL: &str = "0123456789abcdef0123456789abcdef:0000000000000001:kinject-survivors-test";
 
     fn sleeper(control: &str) -> Child {
-        // it prints once it is there for good, and lives as long as its standard input
+        // it prints a line once it runs, and ends with its standard input
         let mut child = Command::new("sh")
             .args(["-c", "echo ready; read -r line"])
             .env(environment::CONTROL, control)
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_of_the_session_is_found_and_named_and_others_are_not() {
+    fn only_programs_of_the_session_are_listed_as_survivors() {
         let control = format!("{CONTROL}-{}-one", std::process::id());
         let (mut ours, mut other) = (sleeper(&control), sleeper(&format!("{control}-other")));
         let (message, _) = Survivors::find(&control).report(&mapped()).unwrap();
@@ -174,7 +175,7 @@ mod tests {
             "{message}"
         );
         assert!(message.ends_with(&format!(" (pid {})", ours.id())), "{message}");
-        // one without the library was never in the session
+        // a process without the library was never in the session
         let without = Survivors::find(&control).report(Path::new("/no/such/library"));
         assert!(without.is_none());
         for child in [&mut ours, &mut other] {
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_has_ended_meanwhile_is_not_named() {
+    fn program_that_ended_meanwhile_is_not_listed() {
         let control = format!("{CONTROL}-{}-two", std::process::id());
         let mut child = sleeper(&control);
         let found = Survivors::find(&control);
@@ -196,15 +197,15 @@ mod tests {
     }
 
     #[test]
-    fn of_many_programs_a_few_are_named() {
+    fn long_list_of_programs_is_shortened() {
         let control = format!("{CONTROL}-{}-three", std::process::id());
-        let mut children: Vec<Child> = (0..MOST_NAMED + 2).map(|_| sleeper(&control)).collect();
+        let mut children: Vec<Child> = (0..MAX_NAMED + 2).map(|_| sleeper(&control)).collect();
         let (message, _) = Survivors::find(&control).report(&mapped()).unwrap();
         assert!(
             message.starts_with("7 programs of the session still run and no longer have the cluster: "),
             "{message}"
         );
-        assert_eq!(message.matches("(pid ").count(), MOST_NAMED, "{message}");
+        assert_eq!(message.matches("(pid ").count(), MAX_NAMED, "{message}");
         assert!(message.ends_with(", ..."), "{message}");
         for child in &mut children {
             child.kill().unwrap();

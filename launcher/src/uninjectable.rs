@@ -1,10 +1,10 @@
-//! Whether the session will reach into its first program; the library looks at those that this one starts.
+//! Whether the library can be loaded into the session's first program; the library itself checks the children.
 
 use crate::cli::{OnStatic, SessionOptions};
 use crate::exit::{Failure, Status};
 use crate::message::{self, Severity};
 use kinject_protocol::executable::{
-    self, HEAD, InjectionBlocker, MOST_INTERPRETERS, Mdwe, PR_GET_MDWE, Rights, Runtime, holds_capabilities,
+    self, HEAD, InjectionBlocker, MAX_INTERPRETERS, Mdwe, PR_GET_MDWE, Rights, Runtime, holds_capabilities,
 };
 use rustix::process::{getgid, getuid};
 use std::ffi::OsStr;
@@ -19,8 +19,8 @@ pub(crate) fn check(program: &Path, options: &SessionOptions) -> Result<(), Fail
     if options.on_static == OnStatic::Ignore {
         return Ok(());
     }
-    // a file that cannot be looked at is the kernel's to judge
-    let Ok(Some((file, blocker))) = look(program) else {
+    // a file that cannot be read is left to the kernel
+    let Ok(Some((file, blocker))) = inspect(program) else {
         return Ok(());
     };
     let name = kinject_escape::bytes(file.as_os_str().as_bytes());
@@ -37,14 +37,14 @@ pub(crate) fn check(program: &Path, options: &SessionOptions) -> Result<(), Fail
     Ok(())
 }
 
-/// The runtime library of a sanitizer that the program wants to be loaded first.
+/// The runtime library of a sanitizer that has to be loaded before all others.
 pub(crate) fn runtime(program: &Path) -> Option<Runtime> {
     let (_, readable) = follow(program).ok()??;
     let (file, head) = readable?;
     executable::runtime(&file, &head)
 }
 
-fn look(program: &Path) -> io::Result<Option<(PathBuf, InjectionBlocker)>> {
+fn inspect(program: &Path) -> io::Result<Option<(PathBuf, InjectionBlocker)>> {
     let Some((path, readable)) = follow(program)? else {
         return Ok(None);
     };
@@ -56,13 +56,13 @@ fn look(program: &Path) -> io::Result<Option<(PathBuf, InjectionBlocker)>> {
     Ok(blocker.map(|blocker| (path, blocker)))
 }
 
-/// A file and its beginning.
+/// A file and its head.
 type Readable = (ProgramFile, Vec<u8>);
 
 /// Follows a script to its interpreter. What may be run and not read has no contents.
 fn follow(program: &Path) -> io::Result<Option<(PathBuf, Option<Readable>)>> {
     let mut path = program.to_owned();
-    for _ in 0..=MOST_INTERPRETERS {
+    for _ in 0..=MAX_INTERPRETERS {
         let file = match File::open(&path) {
             Ok(file) => ProgramFile(file),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(Some((path, None))),
@@ -79,7 +79,7 @@ fn follow(program: &Path) -> io::Result<Option<(PathBuf, Option<Readable>)>> {
     Ok(None)
 }
 
-/// What the file's rights stand in the way of.
+/// The blocker that the file's rights are, if any.
 fn elevation(path: &Path) -> io::Result<Option<InjectionBlocker>> {
     let metadata = std::fs::metadata(path)?;
     let mut capabilities = [0; 24];
@@ -92,17 +92,17 @@ fn elevation(path: &Path) -> io::Result<Option<InjectionBlocker>> {
         own_group: getgid().as_raw(),
         has_capabilities: holds_capabilities(capabilities.get(..length).unwrap_or_default()),
     };
-    Ok(rights.blocker().filter(|_| !gives_nothing(path)))
+    Ok(rights.blocker().filter(|_| !rights_have_no_effect(path)))
 }
 
-/// No file gives rights to this process, or none in that file system.
-fn gives_nothing(path: &Path) -> bool {
+/// Whether the file's rights have no effect: with `no_new_privs`, or on a `nosuid` file system.
+fn rights_have_no_effect(path: &Path) -> bool {
     let nosuid = rustix::fs::statvfs(path)
         .is_ok_and(|status| status.f_flag.contains(rustix::fs::StatVfsMountFlags::NOSUID));
     nosuid || rustix::thread::no_new_privs().unwrap_or(false)
 }
 
-/// Whether what this process starts may not make code of its own (prctl(2)).
+/// Whether children of this process may not make writable memory executable (prctl(2), `PR_SET_MDWE`).
 fn has_mdwe() -> bool {
     // SAFETY: the call takes no pointer
     let answer = unsafe { libc::prctl(PR_GET_MDWE, 0, 0, 0, 0) };
@@ -117,9 +117,9 @@ impl executable::File for ProgramFile {
     }
 
     fn find(&self, haystack: &[u8], needle: &[u8]) -> Option<usize> {
-        let (start, wanted) = (haystack.as_ptr(), needle.as_ptr());
+        let (start, pattern) = (haystack.as_ptr(), needle.as_ptr());
         // SAFETY: both are readable for their lengths
-        let found = unsafe { libc::memmem(start.cast(), haystack.len(), wanted.cast(), needle.len()) };
+        let found = unsafe { libc::memmem(start.cast(), haystack.len(), pattern.cast(), needle.len()) };
         // within the haystack, or null
         (found as usize).checked_sub(start as usize)
     }
@@ -131,37 +131,37 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn a_script_is_followed_to_its_interpreter_and_no_further_than_the_kernel_goes() {
+    fn script_resolves_to_its_interpreter_within_the_kernels_depth() {
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("script");
         std::fs::write(&script, "#!/bin/sh\n").unwrap();
-        assert!(look(&script).unwrap().is_none());
+        assert!(inspect(&script).unwrap().is_none());
         std::fs::write(&script, format!("#!{}\n", script.display())).unwrap();
-        assert!(look(&script).unwrap().is_none());
-        assert!(look(&folder.path().join("missing")).is_err());
+        assert!(inspect(&script).unwrap().is_none());
+        assert!(inspect(&folder.path().join("missing")).is_err());
     }
 
     #[test]
-    fn a_setuid_program_of_somebody_else_is_uninjectable() {
+    fn setuid_program_of_another_user_is_uninjectable() {
         let folder = tempfile::tempdir().unwrap();
         let copy = folder.path().join("sh");
         std::fs::copy("/bin/sh", &copy).unwrap();
         std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o4755)).unwrap();
-        // one's own setuid programs give nothing
-        assert!(look(&copy).unwrap().is_none());
+        // a setuid program of the user's own elevates nothing
+        assert!(inspect(&copy).unwrap().is_none());
         let what = "setuid programs of another user";
         if !getuid().is_root() {
             return kinject_test_support::skip::not_run(what, "making one needs root");
         }
-        if gives_nothing(&copy) {
+        if rights_have_no_effect(&copy) {
             return kinject_test_support::skip::not_run(
                 what,
                 "temporary files are on a file system that allows none",
             );
         }
         std::os::unix::fs::chown(&copy, Some(12345), None).unwrap();
-        // chown takes the bit away
+        // chown clears the bit
         std::fs::set_permissions(&copy, PermissionsExt::from_mode(0o4755)).unwrap();
-        assert_eq!(look(&copy).unwrap().unwrap().1, InjectionBlocker::SetUser);
+        assert_eq!(inspect(&copy).unwrap().unwrap().1, InjectionBlocker::SetUser);
     }
 }

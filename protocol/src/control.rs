@@ -1,7 +1,7 @@
 //! What the preloaded library asks of its relay, and the answers.
 //!
 //! One datagram of a `SOCK_SEQPACKET` socket is one message: a version byte, a kind byte, then the fields in little
-//! endian. In front of a request stands the session's token ([`ControlAddress`]). [`Request::Connect`] and
+//! endian. Each request begins with the session's token ([`ControlAddress`]). [`Request::Connect`] and
 //! [`Request::Flow`] travel with the program's socket as ancillary data (`SCM_RIGHTS`, unix(7)), [`Reply::File`] with a
 //! file.
 //!
@@ -11,7 +11,7 @@
 //! Peer         1     2   cookie u64
 //! Failure      1     3   cookie u64
 //! Resolve      1     4   family u8, purpose u8, name
-//! Query        1     5   way u8, search u8, DNS message
+//! Query        1     5   transport u8, search u8, DNS message
 //! Reverse      1    32   family u8 (4 or 6) and 4 or 16 bytes
 //! Uninjectable 1    20   blocker u8, 1 if it is refused, name
 //! Flow         1     6   connect u8, address
@@ -58,7 +58,7 @@ pub use reply::Reply;
 pub use reply_ref::{AddressList, NameList, ReplyRef};
 pub use request::{EncodedRequest, Request};
 
-/// The version of this conversation. A library and a relay of different builds refuse each other.
+/// The protocol's version. A library and a relay of different builds refuse each other.
 pub const VERSION: u8 = 1;
 
 /// The longest host name that is sent, in bytes: what the DNS allows in its textual form (RFC 1035, 2.3.4).
@@ -79,13 +79,13 @@ pub const MAX_REPLY: usize = 32 * 1024;
 /// The largest reply that is a DNS message, in bytes.
 pub const MAX_ANSWER: usize = 2 + MAX_MESSAGE;
 
-/// The most addresses that one reply carries; what a name has beyond them is left out.
+/// The most addresses that one reply carries; further ones are left out.
 pub const MAX_ADDRESSES: usize = 1024;
 
 /// The most names of one address that a reply carries.
 pub const MAX_NAMES: usize = 64;
 
-/// A message that is not one of ours.
+/// Why a message cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DecodeError {
     /// It ends before its fields do.

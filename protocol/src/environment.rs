@@ -6,7 +6,7 @@
 /// Path of the relay's control socket, a `SOCK_SEQPACKET` Unix socket in the session's folder.
 pub const SOCKET: &str = "KINJECT_SOCKET";
 
-/// The other address at which the relay listens, and what it wants to see: [`crate::control::ControlAddress`].
+/// The relay's other address and the session's token: [`crate::control::ControlAddress`].
 pub const CONTROL: &str = "KINJECT_CONTROL";
 
 /// Path of the preloaded library, as it stands in `LD_PRELOAD`.
@@ -18,18 +18,18 @@ pub const SESSION: &str = "KINJECT_SESSION";
 /// `CONTEXT/NAMESPACE` of the session, for prompts and scripts.
 pub const TARGET: &str = "KINJECT_TARGET";
 
-/// What becomes of programs into which the session does not reach: `fail` or `ignore`; the user is told of them
-/// where it is not set.
+/// What to do with programs into which the library cannot be loaded: `fail` or `ignore`; if it is not set, the relay
+/// names them to the user.
 pub const ON_STATIC: &str = "KINJECT_ON_STATIC";
 
-/// [`ON_STATIC`]: they are not started.
+/// [`ON_STATIC`]: such programs are not started.
 pub const FAIL: &str = "fail";
 
-/// [`ON_STATIC`]: nobody cares.
+/// [`ON_STATIC`]: such programs are started and not named.
 pub const IGNORE: &str = "ignore";
 
-/// The dynamic linker's list of libraries to load first; entries are separated by colons or spaces (ld.so(8)). A colon stands
-/// behind what others preload, and a space behind a sanitizer's runtime that is there for one program alone
+/// The dynamic linker's list of libraries to load first; entries are separated by colons or spaces (ld.so(8)). A colon
+/// stands behind what others preload, and a space behind a sanitizer's runtime that is there for one program alone
 /// ([`crate::executable::Runtime`]).
 pub const LD_PRELOAD: &str = "LD_PRELOAD";
 

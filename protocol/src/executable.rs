@@ -1,13 +1,12 @@
-//! What a session cannot reach into: programs into which the dynamic linker does not load the library, or that make
-//! their system calls without libc.
+//! Programs that cannot be injected: the dynamic linker does not load the library into them, or they make their system
+//! calls without libc.
 //!
-//! This is seen from the program's file before it runs, by the launcher for its first program and by the library for
-//! those that programs start: from the ELF headers ([`injection_blocker`]), the file's mode and capabilities ([`Rights`]), and
-//! for scripts from their first line ([`interpreter`]). A program that makes no network calls as far as its file
-//! shows is no matter of a session's, and has no blocker.
+//! The launcher checks the file of its first program, and the library those that programs start, before they run: the
+//! ELF headers ([`injection_blocker`]), the file's mode and capabilities ([`Rights`]), and the first line of scripts
+//! ([`interpreter`]). A program whose file shows no network calls does not need the session and has no blocker.
 //!
-//! The library asks this in children of vfork(2): nothing is allocated, and nothing here can panic. A file may hold
-//! anything: what cannot be read as it should be is no blocker, and the kernel will say what it thinks of it.
+//! The library runs this in children of vfork(2): nothing here allocates or can panic. A file may hold anything: a file
+//! that cannot be parsed has no blocker, and the kernel reports what is wrong with it.
 //!
 //! What is not generic is marked `#[inline]`: the library may call only what its own compilation sees to be unable to
 //! panic.
@@ -43,7 +42,7 @@ use elf::{Class, Image};
 pub const HEAD: usize = 4096;
 
 /// How many interpreters the kernel follows from script to script.
-pub const MOST_INTERPRETERS: usize = 5;
+pub const MAX_INTERPRETERS: usize = 5;
 
 /// A program's file. The library and the launcher read it in their own ways.
 pub trait File {
@@ -54,7 +53,8 @@ pub trait File {
     fn find(&self, haystack: &[u8], needle: &[u8]) -> Option<usize>;
 }
 
-/// The runtime library of a sanitizer that the program in this file wants to be loaded first; `head` as in [`injection_blocker`].
+/// The runtime library of a sanitizer that the program in this file needs to be loaded first; `head` as in
+/// [`injection_blocker`].
 pub fn runtime(file: &impl File, head: &[u8]) -> Option<Runtime> {
     Runtime::of(&Image::read(file, head)?.ok()?)
 }
@@ -68,11 +68,11 @@ pub fn library_uses_network(file: &impl File, head: &[u8]) -> bool {
     }
 }
 
-/// What keeps a session out of the program in this file.
+/// Why the program in this file cannot be injected; none if it can.
 ///
-/// `head` is the file's beginning, [`HEAD`] bytes or all there are; `elevated` what its [`Rights`] say; `has_mdwe` is asked
-/// whether the program may not make code of its own ([`Mdwe`]), `is_hidden` whether the library is not to be seen from
-/// the root directory that the program will have.
+/// `head` is the file's beginning, [`HEAD`] bytes or all there are; `elevated` what its [`Rights`] say; `has_mdwe` is
+/// asked whether the program may not make written memory executable ([`Mdwe`]), `is_hidden` whether the library cannot
+/// be found from the root directory that the program will have.
 pub fn injection_blocker(
     file: &impl File,
     head: &[u8],
@@ -89,7 +89,7 @@ pub fn injection_blocker(
         (None, Class::Narrow, _) => InjectionBlocker::Narrow,
         (None, Class::Wide, elf::Interpreter::None) => InjectionBlocker::Static,
         (None, Class::Wide, elf::Interpreter::OtherLibc) => InjectionBlocker::Libc,
-        // what it does with the network may be in its libraries alone
+        // its network calls may all be in its libraries
         (None, Class::Wide, elf::Interpreter::Usual) if is_hidden() => return Some(InjectionBlocker::Hidden),
         (None, Class::Wide, elf::Interpreter::Usual) if image.is_go() => match go::is_open(&image) {
             true if has_mdwe() => InjectionBlocker::Mdwe,

@@ -1,8 +1,8 @@
 //! Why a connection or a lookup failed, as the far end saw it.
 //!
 //! The relay names the failure; the preloaded library turns it into what libc's callers expect (`errno`, `EAI_*`,
-//! `h_errno`). A failure that has no better name is [`ConnectFailure::TunnelDown`] or [`NameFailure::TryAgain`]:
-//! kinject's own trouble never looks like an answer of the cluster.
+//! `h_errno`). Any other failure is [`ConnectFailure::TunnelDown`] or [`NameFailure::TryAgain`]: a failure of kinject's
+//! own never looks like an answer of the cluster.
 
 /// Why a TCP connection was not made. The comments give the errno of connect(2) that it stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -10,7 +10,7 @@
 pub enum ConnectFailure {
     /// The target answered with a reset: `ECONNREFUSED`.
     Refused = 1,
-    /// The target did not answer within the kernel's own patience: `ETIMEDOUT`.
+    /// The target did not answer within the kernel's connect timeout: `ETIMEDOUT`.
     TimedOut = 2,
     /// A router or the target's host said that the host cannot be reached: `EHOSTUNREACH`.
     HostUnreachable = 3,
@@ -22,16 +22,16 @@ pub enum ConnectFailure {
     PermissionDenied = 6,
     /// The target's address cannot be used from there: `EADDRNOTAVAIL`.
     AddressNotAvailable = 7,
-    /// The session has no way to the cluster and will not get one: `ENETUNREACH`.
+    /// The session's tunnel is down and will not come back: `ENETUNREACH`.
     TunnelDown = 8,
     /// The session ran out of sockets, ports or memory: `EAGAIN`, what connect(2) gives for a lack of local ports.
     Exhausted = 9,
-    /// The earlier failure of this socket was fetched already, and connect(2) was called once more: `ECONNABORTED`.
+    /// The program has fetched the socket's earlier failure and called connect(2) once more: `ECONNABORTED`.
     AlreadyReported = 10,
-    /// The kernel connects this socket no more: `EINVAL`.
+    /// The kernel does not connect this socket again: `EINVAL`.
     Invalid = 11,
-    /// Another call has connected this socket meanwhile, or is about to: what the kernel says of it counts, `EISCONN` or
-    /// `EALREADY`.
+    /// Another call has connected this socket meanwhile, or is about to: what the kernel says of it counts, `EISCONN`
+    /// or `EALREADY`.
     NotAtRest = 12,
 }
 
@@ -62,11 +62,11 @@ impl ConnectFailure {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum NameFailure {
-    /// The name exists nowhere: `HOST_NOT_FOUND`, `EAI_NONAME`.
+    /// The name does not exist: `HOST_NOT_FOUND`, `EAI_NONAME`.
     NotFound = 1,
     /// The name exists without an address of the wanted family: `NO_DATA`, `EAI_NODATA`.
     NoData = 2,
-    /// The lookup failed on the way and may succeed later: `TRY_AGAIN`, `EAI_AGAIN`.
+    /// The lookup failed temporarily and may succeed later: `TRY_AGAIN`, `EAI_AGAIN`.
     TryAgain = 3,
     /// The name server refused or could not read the question: `NO_RECOVERY`, `EAI_FAIL`.
     NoRecovery = 4,

@@ -1,7 +1,7 @@
-//! A session's folder, and who may be trusted with what stands at its path.
+//! A session's folder, and the checks that its path belongs to the user.
 //!
-//! It lies in a parent folder that belongs to the user alone and is never removed, so that nobody else can put something
-//! where a session was: programs that outlive their session still know the path. Launcher and relay look at both folders
+//! It lies in a parent folder that belongs to the user alone and is never removed, so that no other user can create the
+//! path of a session that is over, which programs that outlive it still use. Launcher and relay check both folders
 //! before each use.
 
 use crate::environment::RESOLV_CONF;
@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// The bits of a mode that let the group or others in.
+/// The permission bits of group and others.
 const OTHERS: u32 = 0o077;
 
 /// Insists that a folder is `user`'s alone: a directory, no link to one, owned by that user and closed to all others.
@@ -44,17 +44,17 @@ pub fn check(folder: &Path, user: u32) -> io::Result<()> {
     check_private(folder, user)
 }
 
-/// Removes a session's folder with all that is in it; one that is gone is as good as removed.
+/// Removes a session's folder with everything in it; one that does not exist is no error.
 ///
 /// # Errors
 ///
-/// What keeps it from being removed; `PermissionDenied` where its parent is not `user`'s alone any more, since what stands
-/// there then may be anybody's.
+/// Why it cannot be removed; `PermissionDenied` where its parent is not `user`'s alone any more, since the folder may
+/// then be another user's.
 pub fn remove(folder: &Path, user: u32) -> io::Result<()> {
     let removed = check_parent(folder, user).and_then(|()| {
         let in_memory = in_memory(folder);
-        if fs::read_link(folder.join(RESOLV_CONF)).is_ok_and(|place| place == in_memory) {
-            // launcher and relay both remove: the other one may have been there first
+        if fs::read_link(folder.join(RESOLV_CONF)).is_ok_and(|target| target == in_memory) {
+            // launcher and relay both remove it: the other one may have been faster
             let _gone = fs::remove_file(in_memory).is_err();
         }
         fs::remove_dir_all(folder)
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_taken_only_where_it_and_its_parent_are_the_users_alone() {
+    fn folder_is_accepted_only_if_it_and_its_parent_are_private() {
         let temporary = tempfile::tempdir().unwrap();
         let parent = private(temporary.path().join("parent"));
         let session = private(parent.join("session"));
@@ -126,22 +126,22 @@ mod tests {
     }
 
     #[test]
-    fn what_a_session_has_in_memory_goes_with_its_folder_and_nothing_else_does() {
+    fn removing_a_session_folder_removes_only_its_own_memory_file() {
         let temporary = tempfile::tempdir().unwrap();
         let parent = private(temporary.path().join("parent"));
         let other = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
-        for (place, is_removed) in [(None, true), (Some(other.path()), false)] {
+        for (target, is_removed) in [(None, true), (Some(other.path()), false)] {
             let session = private(parent.join(format!("test{}", std::process::id())));
-            let place = place.map_or_else(|| in_memory(&session), Path::to_owned);
-            fs::write(&place, "").unwrap();
-            symlink(&place, session.join(RESOLV_CONF)).unwrap();
+            let target = target.map_or_else(|| in_memory(&session), Path::to_owned);
+            fs::write(&target, "").unwrap();
+            symlink(&target, session.join(RESOLV_CONF)).unwrap();
             remove(&session, user()).unwrap();
-            assert_eq!(!place.exists(), is_removed, "{}", place.display());
+            assert_eq!(!target.exists(), is_removed, "{}", target.display());
         }
     }
 
     #[test]
-    fn what_stands_in_somebody_elses_parent_is_not_removed() {
+    fn folder_under_another_users_parent_is_not_removed() {
         let temporary = tempfile::tempdir().unwrap();
         let parent = private(temporary.path().join("parent"));
         let session = private(parent.join("session"));

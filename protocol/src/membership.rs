@@ -1,8 +1,8 @@
-//! Which processes are of a session.
+//! Which processes are in a session.
 //!
-//! Nobody keeps a list of them, but each began with the session's address in its environment, and shows it in proc_pid_environ(5) as long
-//! as it does not write over that memory. What cannot be
-//! seen, as with `hidepid` or in another user's processes, counts as none of them.
+//! There is no list of them, but each was started with the session's address in its environment, and
+//! proc_pid_environ(5) shows it as long as the process does not overwrite that memory. A process that cannot be
+//! inspected, as with `hidepid` or of another user, counts as outside.
 
 use crate::environment;
 use std::fs;
@@ -10,10 +10,10 @@ use std::io::Read;
 use std::path::Path;
 
 /// The most of an environment that is read: more than the kernel takes at an exec by default is not the session's.
-const MOST_ENVIRONMENT: u64 = 8 << 20;
+const MAX_ENVIRONMENT: u64 = 8 << 20;
 
-/// Whether the process with this folder in proc(5) began in the session with this `KINJECT_CONTROL`, and was not started to
-/// be outside of it.
+/// Whether the process with this folder in proc(5) began in the session with this `KINJECT_CONTROL`, and was not
+/// started to be outside of it.
 pub fn is_in_session(process: &Path, control: &str) -> bool {
     session_of(process) == Session::Of(control.as_bytes().to_vec())
 }
@@ -28,8 +28,8 @@ pub fn may_be_in_session(process: &Path, control: &str, library: &Path) -> bool 
     }
 }
 
-/// Whether a file of the library's name is mapped there (proc_pid_maps(5)). In another root directory its path may be another
-/// one.
+/// Whether a file of the library's name is mapped there (proc_pid_maps(5)). In another root directory its path may be
+/// another one.
 pub fn has_mapped(process: &Path, library: &Path) -> bool {
     let (Ok(maps), Some(name)) = (fs::read(process.join("maps")), library.file_name()) else {
         return false;
@@ -53,7 +53,7 @@ fn session_of(process: &Path) -> Session {
     let mut environment = Vec::new();
     // one that cannot be read says nothing; a zombie's is empty
     let _read = fs::File::open(process.join("environ"))
-        .and_then(|file| file.take(MOST_ENVIRONMENT).read_to_end(&mut environment));
+        .and_then(|file| file.take(MAX_ENVIRONMENT).read_to_end(&mut environment));
     let value = |name: &str| {
         let mut entries = environment.split(|byte| *byte == 0);
         entries.find_map(|entry| entry.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
@@ -73,17 +73,17 @@ mod tests {
     const ADDRESS: (&str, &str) = ("KINJECT_CONTROL", "a:b:c");
 
     fn is_of_session(variables: &[(&str, &str)]) -> bool {
-        judged(variables, |process| is_in_session(process, "a:b:c"))
+        holds_for_child(variables, |process| is_in_session(process, "a:b:c"))
     }
 
     /// Where every program has mapped the library, which the dynamic linker is here.
     fn may_be_of_session(variables: &[(&str, &str)], library: &str) -> bool {
-        judged(variables, |process| {
+        holds_for_child(variables, |process| {
             may_be_in_session(process, "a:b:c", Path::new(library))
         })
     }
 
-    fn judged(variables: &[(&str, &str)], judge: impl FnOnce(&Path) -> bool) -> bool {
+    fn holds_for_child(variables: &[(&str, &str)], condition: impl FnOnce(&Path) -> bool) -> bool {
         // it has an environment, for others to see, by the time that it says something
         let mut child = Command::new("sh")
             .args(["-c", "echo ready; read -r line"])
@@ -93,14 +93,14 @@ mod tests {
             .spawn()
             .unwrap();
         child.stdout.take().unwrap().read_exact(&mut [0; 6]).unwrap();
-        let found = judge(Path::new(&format!("/proc/{}", child.id())));
+        let found = condition(Path::new(&format!("/proc/{}", child.id())));
         drop(child.stdin.take());
         child.wait().unwrap();
         found
     }
 
     #[test]
-    fn a_process_is_of_the_session_whose_address_it_began_with() {
+    fn process_belongs_to_the_session_of_its_initial_environment() {
         assert!(is_of_session(&[("KINJECT_CONTROL", "a:b:c")]));
         assert!(is_of_session(&[
             ("KINJECT_CONTROL", "a:b:c"),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_hides_its_environment_is_known_by_the_library() {
+    fn process_with_overwritten_environment_is_found_by_its_library() {
         let maps = fs::read_to_string("/proc/self/maps").unwrap();
         let mut words = maps.split_whitespace();
         let linker = words.find(|word| word.contains("/ld-")).unwrap();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
 
-/// A way to a target.
+/// The network that a target is reached over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Egress {
@@ -34,17 +34,17 @@ impl Egress {
 /// One rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rule {
-    /// Which way its targets go.
+    /// Where its targets are routed.
     pub egress: Egress,
     /// Which targets these are.
     pub pattern: Pattern,
     /// The file and line that it stands in; none on the command line.
-    pub place: Option<String>,
+    pub location: Option<String>,
 }
 
 impl Rule {
     /// The rule for a pattern.
-    pub fn new(egress: Egress, pattern: &str, place: Option<String>) -> Result<Self, PatternError> {
+    pub fn new(egress: Egress, pattern: &str, location: Option<String>) -> Result<Self, PatternError> {
         let pattern: Pattern = pattern.parse()?;
         // the library never asks about those
         if egress == Egress::Remote && pattern.is_loopback() {
@@ -53,7 +53,7 @@ impl Rule {
         Ok(Self {
             egress,
             pattern,
-            place,
+            location,
         })
     }
 
@@ -77,8 +77,8 @@ impl Rule {
 
 impl fmt::Display for Rule {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(formatter, "{place} {} {}", self.egress.word(), self.pattern),
+        match &self.location {
+            Some(location) => write!(formatter, "{location} {} {}", self.egress.word(), self.pattern),
             None => write!(formatter, "--{} {}", self.egress.word(), self.pattern),
         }
     }
@@ -88,7 +88,7 @@ impl fmt::Display for Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LineError {
     /// `FILE:LINE`.
-    pub place: String,
+    pub location: String,
     /// What is wrong with the line.
     pub reason: String,
 }
@@ -97,9 +97,9 @@ pub struct LineError {
 pub fn parse_file(name: &str, text: &str) -> Result<Vec<Rule>, LineError> {
     let mut rules = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let place = format!("{name}:{}", index + 1);
+        let location = format!("{name}:{}", index + 1);
         let wrong = |reason: &str| LineError {
-            place: place.clone(),
+            location: location.clone(),
             reason: reason.to_owned(),
         };
         let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
@@ -112,7 +112,7 @@ pub fn parse_file(name: &str, text: &str) -> Result<Vec<Rule>, LineError> {
         let (Some(pattern), None) = (words.next(), words.next()) else {
             return Err(wrong("one pattern belongs behind local or remote"));
         };
-        let rule = Rule::new(egress, pattern, Some(place.clone()));
+        let rule = Rule::new(egress, pattern, Some(location.clone()));
         rules.push(rule.map_err(|error| wrong(&format!("`{pattern}`: {error}")))?);
     }
     Ok(rules)
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_holds_rules_and_comments() {
+    fn rules_file_holds_rules_and_comments() {
         let rules = parse_file(
             "r",
             "# mine\n\nlocal 10.0.0.0/8 # office\n\tremote  *.example.com:443\r\n",
@@ -135,8 +135,8 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_named() {
-        for (text, place, reason) in [
+    fn invalid_rule_line_is_reported_with_its_location() {
+        for (text, location, reason) in [
             ("local a\nallow b", "r:2", "`allow` is neither local nor remote"),
             ("local", "r:1", "one pattern belongs behind local or remote"),
             (
@@ -156,12 +156,15 @@ mod tests {
             ),
         ] {
             let error = parse_file("r", text).unwrap_err();
-            assert_eq!((error.place.as_str(), error.reason.as_str()), (place, reason));
+            assert_eq!(
+                (error.location.as_str(), error.reason.as_str()),
+                (location, reason)
+            );
         }
     }
 
     #[test]
-    fn a_rule_for_a_port_is_for_that_port_and_not_for_names() {
+    fn port_rule_matches_only_connections_to_that_port() {
         let rule = Rule::new(Egress::Local, "db.example.com:5432", None).unwrap();
         let address = "203.0.113.10".parse().unwrap();
         assert!(rule.covers(address, Some("DB.example.com."), Some(5432)));
@@ -174,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_survive_the_way_to_the_relay() {
+    fn rules_round_trip_through_json() {
         for pattern in [
             "*",
             "*:80",

@@ -1,11 +1,11 @@
 //! What the launcher and its relay say to each other, as JSON lines over a socket pair.
 //!
-//! The launcher speaks first: one [`Order::Start`]. The relay reports [`Event`]s: progress while the session comes up,
-//! then [`Event::Ready`] or [`Event::Failed`], later notices. [`Order::Finish`], or the end of the launcher's
+//! The launcher sends the first message, [`Order::Start`]. The relay reports [`Event`]s: progress while the session
+//! comes up, then [`Event::Ready`] or [`Event::Failed`], later notices. [`Order::Finish`], or the end of the launcher's
 //! side of the pair, which is what its death looks like, ends the session: the relay removes what it made in the
 //! cluster, says [`Event::Finished`] and exits.
 //!
-//! A relay that ended without a word cannot remove anything. The launcher then starts another, whose one order is
+//! A relay that was killed cannot remove anything. The launcher then starts another, whose only order is
 //! [`Order::CleanUp`].
 
 use crate::rules::Rule;
@@ -33,14 +33,14 @@ pub struct SessionConfig {
     /// The session's private folder, made by the launcher with mode 0700; the relay removes it at the end.
     #[serde(with = "path")]
     pub folder: PathBuf,
-    /// The preloaded library, for what is said of programs that do not see it.
+    /// The preloaded library, for messages about programs that cannot see it.
     #[serde(with = "path")]
     pub library: PathBuf,
     /// Where the agent is.
     pub target: Target,
     /// How much the relay writes to its log.
     pub log: LogLevel,
-    /// Which targets go which way; the first that matches counts.
+    /// The routing rules; the first that matches applies.
     pub rules: Vec<Rule>,
     /// Where a line for each decision goes, if anywhere.
     pub trace: Option<Trace>,
@@ -90,13 +90,13 @@ pub struct KubernetesTarget {
     pub impersonate_groups: Vec<String>,
     /// The agent's container image.
     pub agent_image: String,
-    /// Which way to the agent is allowed.
+    /// Which transports to the agent are allowed.
     pub transport: TransportChoice,
     /// Where TLS is spoken.
     pub tls: TlsChoice,
 }
 
-/// `--tls`: on which ways to an agent the session speaks TLS of its own.
+/// `--tls`: over which transports the session speaks TLS of its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TlsChoice {
@@ -107,7 +107,7 @@ pub enum TlsChoice {
     Always,
 }
 
-/// `--transport`: the ways from here to an agent's pod.
+/// `--transport`: the transports to an agent's pod.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TransportChoice {
@@ -137,7 +137,7 @@ pub enum LogLevel {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// The session is coming up; what is under way, in words that follow "kinject: ".
+    /// The current step of the session's start, in words that follow "kinject: ".
     Progress(String),
     /// The session is up.
     Ready(Ready),
@@ -145,11 +145,12 @@ pub enum Event {
     Failed(Report),
     /// Something the user should know while the session goes on.
     Notice(Report),
-    /// What was wrong is over, in one line.
+    /// The session has recovered from an outage, in one line.
     Recovered(String),
-    /// What programs said before they ended has arrived, or was given up; what the session made is removed now.
+    /// Data that programs wrote before they ended was delivered or given up; the relay removes what the session made
+    /// next.
     WoundUp,
-    /// Everything the session made is gone, or a notice said what is not.
+    /// Everything the session made is removed, or a notice said what is not.
     Finished,
 }
 
@@ -248,7 +249,7 @@ mod tests {
     use std::os::unix::ffi::OsStringExt;
 
     #[test]
-    fn orders_and_events_are_one_line_each_and_come_back() {
+    fn orders_and_events_round_trip_as_single_lines() {
         let order = Order::Start(Box::new(SessionConfig {
             session: "0123abcd".into(),
             folder: "/run/user/1000/kinject/0123abcd".into(),
@@ -273,28 +274,28 @@ mod tests {
     }
 
     #[test]
-    fn paths_of_any_bytes_come_back() {
-        let odd = || OsString::from_vec(b"/tmp/\xff\xfe \n\"".to_vec());
+    fn non_utf8_paths_round_trip() {
+        let non_utf8 = || OsString::from_vec(b"/tmp/\xff\xfe \n\"".to_vec());
         let config = |target, trace| SessionConfig {
             session: "0123abcd".into(),
-            folder: odd().into(),
-            library: odd().into(),
+            folder: non_utf8().into(),
+            library: non_utf8().into(),
             target,
             log: LogLevel::Warn,
             rules: Vec::new(),
             trace,
         };
         let direct = Target::Direct {
-            endpoint: odd(),
-            key: odd().into(),
+            endpoint: non_utf8(),
+            key: non_utf8().into(),
             tls: TlsChoice::Auto,
         };
         let cluster = Target::Kubernetes(KubernetesTarget {
-            kubeconfig: Some(odd().into()),
+            kubeconfig: Some(non_utf8().into()),
             ..KubernetesTarget::default()
         });
         for config in [
-            config(direct, Some(Trace::File(odd().into()))),
+            config(direct, Some(Trace::File(non_utf8().into()))),
             config(cluster, None),
         ] {
             let order = Order::Start(Box::new(config));
@@ -306,7 +307,7 @@ mod tests {
             transport: "direct".into(),
             tls: false,
             not_by_proxy: None,
-            socket: odd().into(),
+            socket: non_utf8().into(),
             control: Confidential("name:token:1".into()),
         });
         assert_eq!(from_line::<Event>(&to_line(&event)).unwrap(), event);

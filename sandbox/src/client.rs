@@ -13,7 +13,7 @@ use crate::up::Ready;
 /// How long a sandbox may take to end.
 const STOP: Duration = Duration::from_secs(10);
 
-/// A sandbox did not come up. Why stands on its standard error, which is the caller's.
+/// A sandbox did not start. The reason is on its standard error, which is the caller's.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The program could not be run.
@@ -27,7 +27,7 @@ pub enum StartError {
     /// It ended before it was ready.
     #[error("the sandbox did not come up: {0}")]
     Ended(ExitStatus),
-    /// What it said when it was ready makes no sense.
+    /// Its ready line cannot be parsed.
     #[error("the sandbox said something unexpected")]
     Unexpected(#[from] serde_json::Error),
     /// Its output could not be read.
@@ -49,7 +49,7 @@ pub struct Sandbox {
     pub socket: PathBuf,
     /// The agent's key.
     pub key: PathBuf,
-    /// What else it said.
+    /// The rest of its ready line.
     pub ready: Ready,
     program: PathBuf,
     child: Child,

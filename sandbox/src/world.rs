@@ -14,16 +14,16 @@ pub const DOMAIN: &str = "cluster.local";
 /// Where the cluster's DNS answers, on port 53 over UDP and TCP.
 pub const NAMESERVER: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 10);
 
-/// The pod that the agent stands in: what services see as their peer.
+/// The agent's pod: the peer that services see.
 pub const AGENT_POD: Ipv4Addr = Ipv4Addr::new(10, 244, 0, 5);
 
 /// An address outside of the cluster that pods can reach, as a database of a cloud is.
 pub const DATABASE: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 
-/// An address from which nothing ever comes back.
+/// An address that never answers.
 pub const SILENT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 
-/// An address to which there is no way: EHOSTUNREACH.
+/// An unroutable address: EHOSTUNREACH.
 pub const UNROUTABLE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
 /// The zone of names outside of the cluster.
@@ -221,7 +221,7 @@ const fn protocols() -> [Port; 9] {
 
 /// One thing that has to be served: what, where, and the name it greets with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Endpoint {
     /// What answers.
     pub sample: Sample,
     /// Where.
@@ -232,32 +232,32 @@ pub struct Place {
 
 /// Everything that has to be served, but for DNS: each service at its ClusterIP, each pod with all its ports, and
 /// the database outside.
-pub fn places() -> Vec<Place> {
-    let mut places = Vec::new();
+pub fn endpoints() -> Vec<Endpoint> {
+    let mut endpoints = Vec::new();
     for service in SERVICES {
         let Some(first) = service.pods.first() else {
             continue;
         };
         if let Some(address) = service.cluster_ip {
-            places.extend(
+            endpoints.extend(
                 service
                     .ports
                     .iter()
-                    .map(|port| place(address, port, first.greeting)),
+                    .map(|port| endpoint(address, port, first.greeting)),
             );
         }
         for pod in service.pods {
             let http = port("http", POD_HTTP, Sample::Http);
-            places.push(place(pod.address, &http, pod.greeting));
-            places.extend(
+            endpoints.push(endpoint(pod.address, &http, pod.greeting));
+            endpoints.extend(
                 PROTOCOLS
                     .iter()
-                    .map(|port| place(pod.address, port, pod.greeting)),
+                    .map(|port| endpoint(pod.address, port, pod.greeting)),
             );
         }
     }
-    places.extend(PROTOCOLS.iter().map(|port| place(DATABASE, port, "database")));
-    places
+    endpoints.extend(PROTOCOLS.iter().map(|port| endpoint(DATABASE, port, "database")));
+    endpoints
 }
 
 /// Every address that the sandbox answers for, the agent's own excepted.
@@ -270,8 +270,8 @@ pub fn addresses() -> Vec<Ipv4Addr> {
     services.chain(pods).chain([DATABASE]).collect()
 }
 
-fn place(address: Ipv4Addr, port: &Port, greeting: &'static str) -> Place {
-    Place {
+fn endpoint(address: Ipv4Addr, port: &Port, greeting: &'static str) -> Endpoint {
+    Endpoint {
         sample: port.sample,
         address: SocketAddr::new(IpAddr::V4(address), port.number),
         greeting,

@@ -1,6 +1,6 @@
 # usage: curl.sh HOST PORT SECONDS
-said=$(curl --silent --show-error --connect-timeout "$3" "http://$1:$2/" 2>&1)
+output=$(curl --silent --show-error --connect-timeout "$3" "http://$1:$2/" 2>&1)
 status=$?
 # how long it took is another time another
-printf '%s\n' "$said" | sed 's/after [0-9]* [a-z]*/after some time/'
+printf '%s\n' "$output" | sed 's/after [0-9]* [a-z]*/after some time/'
 exit $status

@@ -4,8 +4,8 @@ if [ $# -eq 2 ]; then
 else
     set -- +time="$2" +tries=1 -p "$4" @"$3" "$1"
 fi
-said=$(dig +nocmd +nostats +nocookie "$@" A 2>&1)
+output=$(dig +nocmd +nostats +nocookie "$@" A 2>&1)
 status=$?
 # each question has a number of its own, and the time that is left to an answer goes down
-printf '%s\n' "$said" | sed -e 's/id: [0-9]*/id: N/' -e 's/\t[0-9]*\tIN/\tTTL\tIN/'
+printf '%s\n' "$output" | sed -e 's/id: [0-9]*/id: N/' -e 's/\t[0-9]*\tIN/\tTTL\tIN/'
 exit $status

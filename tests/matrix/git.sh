@@ -1,7 +1,7 @@
 # usage: git.sh HOST PORT SECONDS
 export GIT_TERMINAL_PROMPT=0 GIT_CONFIG_NOSYSTEM=1 LC_ALL=C
 # git itself waits for as long as the system does
-said=$(timeout "$3" git -c http.proxy= ls-remote "http://$1:$2/" 2>&1)
+output=$(timeout "$3" git -c http.proxy= ls-remote "http://$1:$2/" 2>&1)
 status=$?
-printf '%s\n' "$said" | sed 's/after [0-9]* [a-z]*/after some time/'
+printf '%s\n' "$output" | sed 's/after [0-9]* [a-z]*/after some time/'
 exit $status

@@ -1,6 +1,6 @@
 # usage: mysql.sh HOST PORT SECONDS
-said=$(mysql --no-defaults --protocol=tcp --host="$1" --port="$2" --user=nobody --connect-timeout="$3" --execute='select 1' 2>&1)
+output=$(mysql --no-defaults --protocol=tcp --host="$1" --port="$2" --user=nobody --connect-timeout="$3" --execute='select 1' 2>&1)
 status=$?
 # after a read that succeeded it is the errno of whatever failed last: whether it had to wait
-printf '%s\n' "$said" | sed 's/system error: [0-9]*/system error: N/'
+printf '%s\n' "$output" | sed 's/system error: [0-9]*/system error: N/'
 exit $status

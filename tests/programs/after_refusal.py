@@ -1,4 +1,4 @@
-"""What is left of a socket whose connect was refused while nobody waited in it: HOST PORT ELSEWHERE PORT.
+"""Prints the state of a socket after a non-blocking connect was refused: HOST PORT ELSEWHERE PORT.
 
 Whoever asks first is told of the refusal; then the socket is at its end, and connects elsewhere at the second attempt,
 also to this machine. One that is dissolved is as new at once, also while its connect is under way: HOST PORT of silence."""
@@ -10,7 +10,7 @@ import socket
 import sys
 
 
-def told(call, *arguments):
+def result_of(call, *arguments):
     try:
         return call(*arguments)
     except OSError as error:
@@ -31,7 +31,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
 
 
 def place(sock):
-    """Where the socket is, without a port that is another one each time."""
+    """The socket's address, without the port, which varies."""
     address, port = sock.getsockname()
     return "own" if address == OWN else address, port != 0
 
@@ -46,18 +46,18 @@ for first in ("SO_ERROR", "recv", "send", "connect"):
         if first == "SO_ERROR":
             print("SO_ERROR:", errno.errorcode[sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)])
         elif first == "recv":
-            print("recv:", told(sock.recv, 10))
+            print("recv:", result_of(sock.recv, 10))
         elif first == "send":
-            print("send:", told(sock.send, b"x"))
+            print("send:", result_of(sock.send, b"x"))
         else:
             print("connect:", errno.errorcode[sock.connect_ex(elsewhere)])
             print("events:", events(sock, EVERYTHING))
         if first != "connect":
             print("events:", events(sock, EVERYTHING))
             print("place:", place(sock))
-            print("recv:", told(sock.recv, 10), told(sock.recv, 10))
-            print("send:", told(sock.send, b"x"))
-            print("peer:", told(sock.getpeername))
+            print("recv:", result_of(sock.recv, 10), result_of(sock.recv, 10))
+            print("send:", result_of(sock.send, b"x"))
+            print("peer:", result_of(sock.getpeername))
             print("connect:", errno.errorcode[sock.connect_ex(elsewhere)])
         print("events:", events(sock, EVERYTHING))
         print("place:", place(sock))
@@ -75,7 +75,7 @@ def dissolve(sock, length=16):
 
 
 def finish(sock):
-    """Asks how a connect goes until it is done."""
+    """Polls until a connect is done."""
     events(sock, select.POLLOUT)
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
@@ -97,14 +97,14 @@ with socket.create_server(("127.0.0.1", 0)) as closed, socket.socket() as sock:
     closed.close()
     sock.setblocking(False)
     outcomes = [errno.errorcode[sock.connect_ex(nobody)] for _ in range(3)]
-    print("nobody here:", outcomes, told(sock.recv, 1), events(sock, EVERYTHING))
+    print("nobody here:", outcomes, result_of(sock.recv, 1), events(sock, EVERYTHING))
     print("then elsewhere:", errno.errorcode[sock.connect_ex(elsewhere)])
     print("again:", errno.errorcode[sock.connect_ex(elsewhere)], finish(sock))
     events(sock, select.POLLIN)
     print("recv:", sock.recv(100))
 with socket.socket() as sock:
     sock.setblocking(False)
-    print("shut down:", told(sock.shutdown, socket.SHUT_RDWR))
+    print("shut down:", result_of(sock.shutdown, socket.SHUT_RDWR))
     print("connect:", sock.connect_ex(server.getsockname()) in (0, errno.EINPROGRESS), finish(sock))
     with server.accept()[0] as peer:
         print("peer:", peer.getpeername()[0])
@@ -143,7 +143,7 @@ for target in (elsewhere, server.getsockname()):
                 peer.settimeout(1)
                 sock.close()
                 print("the end:", peer.recv(1))
-# connected, dissolved and connected to another: what is known of the first does not hold for the second
+# connected, dissolved and connected to another peer: the relay must not apply the state of the first to the second
 with socket.socket() as sock:
     print("connect:", sock.connect(elsewhere), sock.getpeername() == elsewhere)
     print("dissolved:", dissolve(sock))

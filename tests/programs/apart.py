@@ -12,8 +12,8 @@ import time
 HOST, PORT = sys.argv[1], int(sys.argv[2])
 
 
-def told(what, act):
-    """One line, whatever comes of it, and whether that took long."""
+def report(what, act):
+    """Prints one line with the result, and whether that took long."""
     begun = time.monotonic()
     try:
         outcome = act()
@@ -25,13 +25,13 @@ def told(what, act):
 
 
 def stream(address):
-    """Connects, and says what comes."""
+    """Connects, and returns the first bytes."""
     with socket.create_connection(address, 10) as client:
         return client.recv(100)
 
 
 def nonblocking():
-    """Only begins to connect."""
+    """Starts a non-blocking connect."""
     with socket.socket() as client:
         client.setblocking(False)
         return errno.errorcode.get(client.connect_ex((HOST, PORT)), 0)
@@ -51,16 +51,16 @@ def connected_datagram():
 
 
 def ask():
-    """Everything that would leave the namespace."""
-    told("name", lambda: socket.gethostbyname("web"))
-    told("names", lambda: socket.getaddrinfo("web", 80))
-    told("name of an address", lambda: socket.getnameinfo((HOST, PORT), socket.NI_NAMEREQD))
-    told("stream", lambda: stream((HOST, PORT)))
-    told("non-blocking stream", nonblocking)
-    told("datagram", lambda: datagram(socket.AF_INET, (HOST, PORT)))
-    told("datagram to all", lambda: datagram(socket.AF_INET, ("224.0.0.251", 5353)))
-    told("datagram to a link", lambda: datagram(socket.AF_INET6, ("fe80::1", 5353, 0, 1)))
-    told("connected datagram", connected_datagram)
+    """Every call that would leave the namespace."""
+    report("name", lambda: socket.gethostbyname("web"))
+    report("names", lambda: socket.getaddrinfo("web", 80))
+    report("name of an address", lambda: socket.getnameinfo((HOST, PORT), socket.NI_NAMEREQD))
+    report("stream", lambda: stream((HOST, PORT)))
+    report("non-blocking stream", nonblocking)
+    report("datagram", lambda: datagram(socket.AF_INET, (HOST, PORT)))
+    report("datagram to all", lambda: datagram(socket.AF_INET, ("224.0.0.251", 5353)))
+    report("datagram to a link", lambda: datagram(socket.AF_INET6, ("fe80::1", 5353, 0, 1)))
+    report("connected datagram", connected_datagram)
 
 
 ask()

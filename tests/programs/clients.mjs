@@ -1,4 +1,4 @@
-// What Node does to connect: net, dns, fetch and http with an agent. Prints what comes of each.
+// Node's ways to connect: net, dns, fetch and http with an agent. Prints the result of each.
 //
 // usage: node clients.mjs POD
 
@@ -78,5 +78,5 @@ agent.destroy();
 const sockets = await Promise.all(Array.from({ length: 200 }, () => connect("10.96.10.3", 7005)));
 say("two hundred at once", sockets.filter((result) => result.endsWith("welcome")).length);
 
-// a fetch that was given up keeps its connect for ten seconds
+// an aborted fetch keeps its connect for ten seconds
 process.exit(0);

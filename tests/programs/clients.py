@@ -1,4 +1,4 @@
-"""What Python's own clients make of the world. Prints what comes of each.
+"""Python's own clients. Prints the result of each.
 
 usage: clients.py POD
 """
@@ -49,14 +49,14 @@ async def talk(host, port):
 
 
 async def happy_eyeballs():
-    """Several addresses, tried one after another with little patience."""
+    """Several addresses, tried one after another with a short time-out."""
     _, writer = await asyncio.open_connection("db", 7005, happy_eyeballs_delay=0.05, family=socket.AF_INET)
     writer.close()
     return "connected"
 
 
 async def race():
-    """The first of several wins, the others are given up."""
+    """The first of several wins, the others are cancelled."""
     tasks = [asyncio.create_task(talk(host, 7005)) for host in ["198.18.0.1", "10.96.10.3"]]
     done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in pending:

@@ -1,6 +1,6 @@
-/* connect(2) in one of the ways in which programs do it, told as a sequence of lines.
+/* connect(2) in one of the modes that programs use; prints each step as a line.
  *
- * usage: connects WAY ADDRESS PORT [ADDRESS PORT]
+ * usage: connects MODE ADDRESS PORT [ADDRESS PORT]
  *
  * Nothing that depends on timing is printed, so two runs against the same peer print the same.
  */
@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "telling.h"
+#include "report.h"
 
 static void blocking(const struct sockaddr_in *target)
 {
@@ -36,7 +36,7 @@ static void blocking(const struct sockaddr_in *target)
     close(fd);
 }
 
-/* The socket's own address, connected and when the far end has hung up. */
+/* The socket's own address, while connected and after the far end has closed. */
 static void own(const struct sockaddr_in *target)
 {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -47,7 +47,7 @@ static void own(const struct sockaddr_in *target)
     close(fd);
 }
 
-/* Only what comes of it, blocking and not. Where a router refuses, the way there depends on timing. */
+/* Only the result, blocking and not. Where a router refuses, the intermediate states depend on timing. */
 static void outcome(const struct sockaddr_in *target)
 {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -62,7 +62,7 @@ static void outcome(const struct sockaddr_in *target)
     close(fd);
 }
 
-/* Edge-triggered, and registered before connect: what mio, libuv and asyncio's cousins do. */
+/* Edge-triggered, and registered before connect, as by mio, libuv and event loops like asyncio's. */
 static void epoll_edge(const struct sockaddr_in *target)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -78,7 +78,7 @@ static void epoll_edge(const struct sockaddr_in *target)
     if (count == 0) {
         still_pending(fd, target);
     } else {
-        /* what follows the handshake may come with it */
+        /* data may arrive together with the end of the handshake */
         say_events("event", event.events & (EPOLLOUT | EPOLLERR | EPOLLHUP));
         conclude(fd);
     }
@@ -207,7 +207,7 @@ static void reconnect_polled(const struct sockaddr_in *target, const struct sock
     close(fd);
 }
 
-/* Some ask connect itself how it went (hiredis does), and it must not dial again. */
+/* Some call connect again for the result (hiredis does), and that must not dial again. */
 static void second_call(const struct sockaddr_in *target)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -229,7 +229,7 @@ static void second_call(const struct sockaddr_in *target)
     close(fd);
 }
 
-/* An IPv6 socket and an IPv4 address: Java's way. */
+/* An IPv6 socket and an IPv4 address, as Java uses them. */
 static void mapped(const struct sockaddr_in *target, int only_v6)
 {
     struct sockaddr_in6 wide = { .sin6_family = AF_INET6, .sin6_port = target->sin_port };
@@ -252,7 +252,7 @@ static void mapped(const struct sockaddr_in *target, int only_v6)
     close(fd);
 }
 
-/* The child's connect on its parent's socket, and the parent's look at it. */
+/* A child connects its parent's socket, and the parent checks the result. */
 static void across_fork(const struct sockaddr_in *target)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -296,7 +296,7 @@ static void dissolved(const struct sockaddr_in *target)
     close(fd);
 }
 
-/* The program's own giving up: nothing to see here, but nothing may be left at the other ends either. */
+/* Abandons the connect: nothing is printed, but relay and agent must not keep it. */
 static void abandoned(const struct sockaddr_in *target)
 {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -326,46 +326,46 @@ int main(int argc, char **argv)
 {
     if (argc < 4)
         return 2;
-    const char *way = argv[1];
+    const char *mode = argv[1];
     struct sockaddr_in target = ipv4(argv[2], argv[3]);
     struct sockaddr_in other = argc > 5 ? ipv4(argv[4], argv[5]) : target;
-    if (!strcmp(way, "blocking"))
+    if (!strcmp(mode, "blocking"))
         blocking(&target);
-    else if (!strcmp(way, "own"))
+    else if (!strcmp(mode, "own"))
         own(&target);
-    else if (!strcmp(way, "outcome"))
+    else if (!strcmp(mode, "outcome"))
         outcome(&target);
-    else if (!strcmp(way, "epoll"))
+    else if (!strcmp(mode, "epoll"))
         epoll_edge(&target);
-    else if (!strcmp(way, "poll"))
+    else if (!strcmp(mode, "poll"))
         by_poll(&target);
-    else if (!strcmp(way, "select"))
+    else if (!strcmp(mode, "select"))
         by_select(&target);
-    else if (!strcmp(way, "sndtimeo"))
+    else if (!strcmp(mode, "sndtimeo"))
         send_timeout(&target);
-    else if (!strcmp(way, "interrupted"))
+    else if (!strcmp(mode, "interrupted"))
         interrupted(&target);
-    else if (!strcmp(way, "restarted"))
+    else if (!strcmp(mode, "restarted"))
         restarted(&target);
-    else if (!strcmp(way, "reconnect"))
+    else if (!strcmp(mode, "reconnect"))
         reconnect(&target, &other);
-    else if (!strcmp(way, "reconnect-polled"))
+    else if (!strcmp(mode, "reconnect-polled"))
         reconnect_polled(&target, &other);
-    else if (!strcmp(way, "second"))
+    else if (!strcmp(mode, "second"))
         second_call(&target);
-    else if (!strcmp(way, "mapped"))
+    else if (!strcmp(mode, "mapped"))
         mapped(&target, 0);
-    else if (!strcmp(way, "v6only"))
+    else if (!strcmp(mode, "v6only"))
         mapped(&target, 1);
-    else if (!strcmp(way, "fork"))
+    else if (!strcmp(mode, "fork"))
         across_fork(&target);
-    else if (!strcmp(way, "bound"))
+    else if (!strcmp(mode, "bound"))
         bound(&target);
-    else if (!strcmp(way, "dissolved"))
+    else if (!strcmp(mode, "dissolved"))
         dissolved(&target);
-    else if (!strcmp(way, "abandoned"))
+    else if (!strcmp(mode, "abandoned"))
         abandoned(&target);
-    else if (!strcmp(way, "misused"))
+    else if (!strcmp(mode, "misused"))
         misused(&target);
     else
         return 2;

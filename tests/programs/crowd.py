@@ -67,7 +67,7 @@ async def refused():
 
 
 async def responsive():
-    """While a silent peer is waited for, the loop goes on."""
+    """The event loop continues while a connect waits for a silent peer."""
     silent = [asyncio.create_task(asyncio.open_connection("198.18.0.1", 7005)) for _ in range(COUNT)]
     longest = 0.0
     loop = asyncio.get_running_loop()
@@ -84,7 +84,7 @@ async def responsive():
 
 
 def report(answers):
-    """How many were right, and what the others met."""
+    """The number of expected results, and the other results."""
     wrong = sorted({repr(answer) for answer in answers if answer is not True})
     print(sum(answer is True for answer in answers), "right", *wrong)
 

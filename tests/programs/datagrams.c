@@ -1,8 +1,8 @@
-/* UDP in one of the ways in which programs do it, told as a sequence of lines.
+/* UDP in one of the modes that programs use; prints each step as a line.
  *
- * usage: datagrams WAY ADDRESS PORT [ADDRESS PORT]
+ * usage: datagrams MODE ADDRESS PORT [ADDRESS PORT]
  *
- * The addresses are those of echo services; for "refused", of nothing at all. Nothing that depends on timing or on the
+ * The addresses are those of echo services; for "refused", of a closed port. Nothing that depends on timing or on the
  * socket's own address is printed, so two runs against the same peers print the same.
  */
 #include <arpa/inet.h>
@@ -37,11 +37,11 @@ static const char *outcome(ssize_t result)
 {
     static char text[4][24];
     static int next;
-    char *place = text[next++ % 4];
+    char *buffer = text[next++ % 4];
     if (result < 0)
         return strerrorname_np(errno);
-    snprintf(place, sizeof text[0], "%zd", result);
-    return place;
+    snprintf(buffer, sizeof text[0], "%zd", result);
+    return buffer;
 }
 
 /* The first address of HOST and PORT; mapped for sockets of IPv6. */
@@ -63,13 +63,13 @@ static const char *text_of(const void *address, socklen_t length)
 {
     static char text[2][160];
     static int next;
-    char *place = text[next++ % 2], host[INET6_ADDRSTRLEN], port[8];
+    char *buffer = text[next++ % 2], host[INET6_ADDRSTRLEN], port[8];
     int flags = NI_NUMERICHOST | NI_NUMERICSERV;
     if (getnameinfo(address, length, host, sizeof host, port, sizeof port, flags))
-        snprintf(place, sizeof text[0], "no address, %d bytes", (int)length);
+        snprintf(buffer, sizeof text[0], "no address, %d bytes", (int)length);
     else
-        snprintf(place, sizeof text[0], "%s %s, %d bytes", host, port, (int)length);
-    return place;
+        snprintf(buffer, sizeof text[0], "%s %s, %d bytes", host, port, (int)length);
+    return buffer;
 }
 
 static int open_socket(int family)
@@ -104,7 +104,7 @@ static void peer(int fd)
         say("getpeername: %s", text_of(&there, length));
 }
 
-/* Without the port, which is another one each time. */
+/* Without the port, which varies. */
 static void own(int fd)
 {
     struct sockaddr_storage here;
@@ -185,7 +185,7 @@ static void message(int fd, struct sockaddr_storage *target, socklen_t length)
         if (each->cmsg_level == IPPROTO_IP && each->cmsg_type == IP_PKTINFO)
             memcpy(&info, CMSG_DATA(each), sizeof info);
     }
-    /* answers by the way the datagram came, as servers do */
+    /* answers from the address that the datagram was sent to, as servers do */
     struct {
         struct cmsghdr header;
         struct in_pktinfo info;
@@ -198,31 +198,31 @@ static void message(int fd, struct sockaddr_storage *target, socklen_t length)
     receive(fd, 64, 0);
 }
 
-/* Addresses that do not fit are cut. */
+/* Addresses that do not fit are truncated. */
 static void short_addresses(int fd, struct sockaddr_storage *target, socklen_t length)
 {
     for (socklen_t room = 0; room <= 32; room += room < 8 ? 3 : 8) {
-        unsigned char place[40];
+        unsigned char buffer[40];
         char data[16];
         struct sockaddr_storage whole = { 0 };
-        socklen_t told = room;
-        memset(place, 0xee, sizeof place);
+        socklen_t returned = room;
+        memset(buffer, 0xee, sizeof buffer);
         sendto(fd, "short", 5, 0, (struct sockaddr *)target, length);
-        ssize_t count = recvfrom(fd, data, sizeof data, 0, (struct sockaddr *)place, &told);
-        say("room for %u: %s, length %u", room, outcome(count), told);
+        ssize_t count = recvfrom(fd, data, sizeof data, 0, (struct sockaddr *)buffer, &returned);
+        say("room for %u: %s, length %u", room, outcome(count), returned);
         memcpy(&whole, target, length);
-        for (socklen_t i = 0; i < sizeof place; i++)
-            if (place[i] != (i < room && i < told ? ((unsigned char *)&whole)[i] : 0xee))
-                say("byte %u is %02x", i, place[i]);
+        for (socklen_t i = 0; i < sizeof buffer; i++)
+            if (buffer[i] != (i < room && i < returned ? ((unsigned char *)&whole)[i] : 0xee))
+                say("byte %u is %02x", i, buffer[i]);
         struct iovec part = { data, sizeof data };
-        struct msghdr header = { .msg_name = place, .msg_namelen = room, .msg_iov = &part, .msg_iovlen = 1 };
-        memset(place, 0xee, sizeof place);
+        struct msghdr header = { .msg_name = buffer, .msg_namelen = room, .msg_iov = &part, .msg_iovlen = 1 };
+        memset(buffer, 0xee, sizeof buffer);
         sendto(fd, "short", 5, 0, (struct sockaddr *)target, length);
         count = recvmsg(fd, &header, 0);
         say("and in a header: %s, length %u", outcome(count), header.msg_namelen);
-        for (socklen_t i = 0; i < sizeof place; i++)
-            if (place[i] != (i < room && i < told ? ((unsigned char *)&whole)[i] : 0xee))
-                say("byte %u is %02x", i, place[i]);
+        for (socklen_t i = 0; i < sizeof buffer; i++)
+            if (buffer[i] != (i < room && i < returned ? ((unsigned char *)&whole)[i] : 0xee))
+                say("byte %u is %02x", i, buffer[i]);
     }
     char data[16];
     sendto(fd, "no place", 8, 0, (struct sockaddr *)target, length);
@@ -244,15 +244,15 @@ int main(int argc, char **argv)
 {
     if (argc < 4)
         return 2;
-    const char *way = argv[1];
-    int v6 = !strncmp(way, "mapped", 6), family = v6 ? AF_INET6 : AF_INET, fd = open_socket(family);
+    const char *mode = argv[1];
+    int v6 = !strncmp(mode, "mapped", 6), family = v6 ? AF_INET6 : AF_INET, fd = open_socket(family);
     struct sockaddr_storage targets[2];
     socklen_t length = find(argv[2], argv[3], family, &targets[0]);
     if (argc > 5)
         find(argv[4], argv[5], family, &targets[1]);
     struct sockaddr *target = (struct sockaddr *)&targets[0], *other = (struct sockaddr *)&targets[1];
 
-    if (!strcmp(way, "connected") || !strcmp(way, "mapped-connected")) {
+    if (!strcmp(mode, "connected") || !strcmp(mode, "mapped-connected")) {
         say("connect: %s", outcome(connect(fd, target, length)));
         peer(fd);
         own(fd);
@@ -266,7 +266,7 @@ int main(int argc, char **argv)
         receive(fd, 64, 0);
         say("empty: %s", outcome(send(fd, "", 0, 0)));
         receive(fd, 64, 0);
-    } else if (!strcmp(way, "unconnected") || !strcmp(way, "mapped")) {
+    } else if (!strcmp(mode, "unconnected") || !strcmp(mode, "mapped")) {
         say("to one: %s", outcome(sendto(fd, "first", 5, 0, target, length)));
         receive(fd, 64, 0);
         say("to the other: %s", outcome(sendto(fd, "second", 6, 0, other, length)));
@@ -276,7 +276,7 @@ int main(int argc, char **argv)
             receive(fd, 64, 0);
         }
         peer(fd);
-    } else if (!strcmp(way, "cut")) {
+    } else if (!strcmp(mode, "cut")) {
         sendto(fd, "0123456789", 10, 0, target, length);
         receive(fd, 4, MSG_PEEK);
         receive(fd, 4, MSG_PEEK | MSG_TRUNC);
@@ -287,14 +287,14 @@ int main(int argc, char **argv)
         say("the largest: %s", outcome(sendto(fd, large, 65507, 0, target, length)));
         receive(fd, 70000, 0);
         say("too large: %s", outcome(sendto(fd, large, 65508, 0, target, length)));
-    } else if (!strcmp(way, "several")) {
+    } else if (!strcmp(mode, "several")) {
         several(fd, targets, length, 2);
         several(fd, targets, length, 1);
-    } else if (!strcmp(way, "message")) {
+    } else if (!strcmp(mode, "message")) {
         message(fd, &targets[0], length);
-    } else if (!strcmp(way, "short")) {
+    } else if (!strcmp(mode, "short")) {
         short_addresses(fd, &targets[0], length);
-    } else if (!strcmp(way, "refused")) {
+    } else if (!strcmp(mode, "refused")) {
         say("connect: %s", outcome(connect(fd, target, length)));
         /* a kernel sends six refusals, then one a second: this program runs twice */
         say("send: %s", outcome(send(fd, "anyone?", 7, 0)));
@@ -317,7 +317,7 @@ int main(int argc, char **argv)
         setsockopt(loose, SOL_SOCKET, SO_RCVTIMEO, &moment, sizeof moment);
         say("without connecting: %s", outcome(sendto(loose, "anyone?", 7, 0, target, length)));
         receive(loose, 64, 0);
-    } else if (!strcmp(way, "again")) {
+    } else if (!strcmp(mode, "again")) {
         struct sockaddr_storage nothing = { .ss_family = AF_UNSPEC };
         say("connect: %s", outcome(connect(fd, target, length)));
         send(fd, "one", 3, 0);
@@ -334,7 +334,7 @@ int main(int argc, char **argv)
         say("dissolve: %s", outcome(connect(fd, (struct sockaddr *)&nothing, length)));
         say("sendto: %s", outcome(sendto(fd, "five", 4, 0, target, length)));
         receive(fd, 64, 0);
-    } else if (!strcmp(way, "inherited")) {
+    } else if (!strcmp(mode, "inherited")) {
         sendto(fd, "parent", 6, 0, target, length);
         receive(fd, 64, 0);
         if (fork() == 0) {
@@ -351,7 +351,7 @@ int main(int argc, char **argv)
         close(fd);
         sendto(copy, "copy", 4, 0, target, length);
         receive(copy, 64, 0);
-    } else if (!strcmp(way, "port")) {
+    } else if (!strcmp(mode, "port")) {
         struct sockaddr_in any = { .sin_family = AF_INET };
         socklen_t size = sizeof any;
         bind(fd, (struct sockaddr *)&any, size);
@@ -365,8 +365,8 @@ int main(int argc, char **argv)
         say("bind the same port: %s", outcome(bind(fd, (struct sockaddr *)&any, size)));
         sendto(fd, "still mine", 10, 0, target, length);
         receive(fd, 64, 0);
-    } else if (!strcmp(way, "no-port")) {
-        /* as resolvers do, to learn from where they would speak to an address */
+    } else if (!strcmp(mode, "no-port")) {
+        /* as resolvers do, to learn the source address for a destination */
         ((struct sockaddr_in *)target)->sin_port = 0;
         say("connect: %s", outcome(connect(fd, target, length)));
         peer(fd);
@@ -374,10 +374,10 @@ int main(int argc, char **argv)
         say("sendto: %s", outcome(sendto(open_socket(AF_INET), "x", 1, 0, target, length)));
         say("connect: %s", outcome(connect(fd, other, length)));
         peer(fd);
-    } else if (!strcmp(way, "unreachable")) {
+    } else if (!strcmp(mode, "unreachable")) {
         say("connect: %s", outcome(connect(fd, target, length)));
         say("sendto: %s", outcome(sendto(fd, "x", 1, 0, target, length)));
-    } else if (!strcmp(way, "system-calls")) {
+    } else if (!strcmp(mode, "system-calls")) {
         say("connect: %s", outcome(syscall(SYS_connect, fd, target, length)));
         say("sendto: %s", outcome(syscall(SYS_sendto, fd, "raw", 3, 0, NULL, 0)));
         struct sockaddr_storage from;

@@ -1,4 +1,4 @@
-/* Opens a library so that it prefers its own functions and libc's, and has it speak with an echo service.
+/* Opens a library so that it prefers its own functions and libc's, and has it talk to an echo service.
  *
  * usage: deep LIBRARY ADDRESS PORT
  */

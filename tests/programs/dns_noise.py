@@ -1,4 +1,4 @@
-"""Sends what is no question to a name server, over UDP and TCP, and then a question.
+"""Sends garbage to a name server, over UDP and TCP, and then a query.
 
 usage: dns_noise.py SERVER
 """

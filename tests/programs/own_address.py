@@ -24,7 +24,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
     OWN = probe.getsockname()[0]
 
 
-def told(address):
+def text_of(address):
     """An address without a port that is another one each time."""
     shown = "own" if address[0] == OWN else "own, mapped" if address[0] == f"::ffff:{OWN}" else address[0]
     return f"{shown} with{'' if address[1] else 'out'} a port"
@@ -40,7 +40,7 @@ def attempt(what, call):
 def answer(server, count, lines):
     for _ in range(count):
         stream, peer = server.accept()
-        names = told(peer), told(stream.getsockname()), told(stream.getpeername())
+        names = text_of(peer), text_of(stream.getsockname()), text_of(stream.getpeername())
         lines.append(f"    accepted from {names[0]} at {names[1]}, peer {names[2]}")
         lines.append(f"    the port is the peer's: {peer[1] == stream.getpeername()[1]}")
         stream.sendall(b"welcome")
@@ -55,11 +55,11 @@ def reach(place, family=socket.AF_INET):
         server.listen()
         server.settimeout(10)
         port, lines = server.getsockname()[1], []
-        print("    listens at", told(server.getsockname()))
+        print("    listens at", text_of(server.getsockname()))
         thread = threading.Thread(target=answer, args=(server, 2, lines))
         thread.start()
         with socket.create_connection((OWN, port), 10) as client:
-            print("    client at", told(client.getsockname()), "of", client.getpeername() == (OWN, port))
+            print("    client at", text_of(client.getsockname()), "of", client.getpeername() == (OWN, port))
             print("    received", client.recv(9))
             client.recv(1)
         child = subprocess.run([sys.executable, "-SEc", CHILD, OWN, str(port)], stdout=subprocess.PIPE)
@@ -98,7 +98,7 @@ def connected(stream, target):
 
 
 def nobody(blocking, elsewhere=None, family=socket.AF_INET, bound=None):
-    """Nobody listens there; what becomes of the socket, and where it comes from when it connects elsewhere afterwards."""
+    """Connects to a closed port; prints the state of the socket, and its source when it connects elsewhere afterwards."""
     mapped = "::ffff:" if family == socket.AF_INET6 else ""
     with socket.create_server((OWN, 0)) as server:
         port = server.getsockname()[1]
@@ -107,15 +107,15 @@ def nobody(blocking, elsewhere=None, family=socket.AF_INET, bound=None):
         stream.setblocking(blocking)
         if bound:
             stream.bind((bound, 0))
-        outcomes = [connected(stream, (mapped + OWN, port)), told(stream.getsockname())]
+        outcomes = [connected(stream, (mapped + OWN, port)), text_of(stream.getsockname())]
         target = (mapped + elsewhere, server.getsockname()[1]) if elsewhere else (mapped + host, 7000)
         outcomes.append(connected(stream, target))
         if outcomes[-1] == "ECONNABORTED":
             # the failure, told once more
-            outcomes += told(stream.getsockname()), connected(stream, target)
-        outcomes.append(told(stream.getsockname()))
+            outcomes += text_of(stream.getsockname()), connected(stream, target)
+        outcomes.append(text_of(stream.getsockname()))
         if elsewhere:
-            outcomes.append(told(server.accept()[1]))
+            outcomes.append(text_of(server.accept()[1]))
         return outcomes
 
 
@@ -138,7 +138,7 @@ attempt("a listener on loopback alone", onlyhere)
 def outwards(family, source, blocking):
     with socket.socket(family) as stream:
         stream.bind((source, 0))
-        before = told(stream.getsockname())
+        before = text_of(stream.getsockname())
         stream.setblocking(blocking)
         target = ECHO if family == socket.AF_INET else (f"::ffff:{host}", 7000)
         outcome = stream.connect_ex(target)
@@ -147,7 +147,7 @@ def outwards(family, source, blocking):
         poll.poll(10_000)
         stream.settimeout(10)
         stream.sendall(b"hello")
-        return before, errno.errorcode.get(outcome, 0), stream.recv(9), told(stream.getsockname())
+        return before, errno.errorcode.get(outcome, 0), stream.recv(9), text_of(stream.getsockname())
 
 
 for blocking in (True, False):
@@ -157,7 +157,7 @@ for blocking in (True, False):
 
 def receive(client):
     data, control, _, source = client.recvmsg(100, 100)
-    return data, source if source[:1] in ((host,), (f"::ffff:{host}",)) else told(source)
+    return data, source if source[:1] in ((host,), (f"::ffff:{host}",)) else text_of(source)
 
 
 def pktinfo(source=None):
@@ -172,13 +172,13 @@ def datagram(bound, control=(), connected=False, family=socket.AF_INET):
         client.settimeout(10)
         if bound:
             client.bind((bound, 0))
-        before = told(client.getsockname())
+        before = text_of(client.getsockname())
         if connected:
             client.connect(target)
             client.sendmsg([b"hello"], control)
         else:
             client.sendmsg([b"hello"], control, 0, target)
-        return before, receive(client), told(client.getsockname())
+        return before, receive(client), text_of(client.getsockname())
 
 
 for connected in (False, True):
@@ -211,7 +211,7 @@ def myself(server_at, client_at, control=(), connected=False):
             data, source = server.recvfrom(100)
             server.sendto(b"and back", source)
             back, answerer = client.recvfrom(100)
-            return data, told(source), back, told(answerer), answerer == there
+            return data, text_of(source), back, text_of(answerer), answerer == there
 
 
 for server_at in (OWN, "0.0.0.0"):

@@ -87,8 +87,8 @@ async def asking(host, port):
     async with connect(host, port, configuration=configuration) as protocol:
         await protocol.ping()
         print("connected")
-        for told in await asyncio.gather(*(stream(protocol, number) for number in range(STREAMS))):
-            print(told)
+        for line in await asyncio.gather(*(stream(protocol, number) for number in range(STREAMS))):
+            print(line)
 
 
 match sys.argv[1:]:

@@ -21,7 +21,7 @@ def after_name(message, at):
     return at + 1
 
 
-def told(message):
+def described(message):
     number, flags, questions, answers = struct.unpack(">4H", message[:8])
     at, found = 12, []
     for _ in range(questions):
@@ -43,7 +43,7 @@ for each in (connected, loose):
 connected.connect(server)
 for number, name in enumerate(sys.argv[2:], 1):
     connected.send(question(number, name))
-    print(name, told(connected.recv(512)), flush=True)
+    print(name, described(connected.recv(512)), flush=True)
     loose.sendto(question(number + 100, name), server)
     answer, source = loose.recvfrom(512)
-    print(name, told(answer), "from", *source, flush=True)
+    print(name, described(answer), "from", *source, flush=True)

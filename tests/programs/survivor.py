@@ -1,4 +1,4 @@
-"""Keeps a connection open until it breaks, and goes on with a new one. Says how that goes.
+"""Keeps a connection open until it breaks, and continues with a new one. Prints the results.
 
 usage: survivor.py HOST
 """

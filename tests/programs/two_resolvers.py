@@ -1,12 +1,13 @@
-"""A cluster and a machine whose name servers say whatever a test wants, in a network namespace without anything else.
+"""A cluster and a machine whose name servers' answers a test chooses, in a network namespace of their own.
 
-usage: two_resolvers.py KINJECT AGENT SCENE
+usage: two_resolvers.py KINJECT AGENT SCENARIO
 
-SCENE is JSON: "mute" are name servers of this machine before the one that answers, or, with "all_mute", all of them, which say
-nothing before they have been asked "patience" questions; "cluster" and "machine" map names to lists of addresses (or, for reverse names, of names), "cluster_fails" are names of which the cluster's server cannot say anything; "search" is the
-machine's search list, "hosts" its hosts file, "flags" are kinject's, "script" is what runs in the session. Everything else does
-not exist. Prints what the script prints; then, as JSON, the questions that each of the name servers was asked. At port 7 of every
-address of this machine, "here" is said.
+SCENARIO is JSON: "mute" are name servers of this machine before the one that answers, or, with "all_mute", all of them;
+they do not answer before they have received "patience" queries. "cluster" and "machine" map names to lists of addresses
+(or, for reverse names, of names), "cluster_fails" are names for which the cluster's server answers SERVFAIL. "search" is
+the machine's search list, "hosts" its hosts file, "flags" are kinject's, "script" is what runs in the session. All other
+names do not exist. Prints what the script prints; then, as JSON, the queries that each name server received. Port 7 of
+every address of this machine answers "here".
 """
 
 import ipaddress
@@ -49,11 +50,11 @@ def records(kind, values):
     ]
 
 
-def answer(question, zone, fails, asked):
-    """What the zone says, or that it cannot say anything."""
+def answer(question, zone, fails, queries):
+    """The records of the zone, or a failure."""
     name, end = name_at(question, 12)
     kind = struct.unpack_from("!H", question, end)[0]
-    asked.append(name)
+    queries.append(name)
     found = records(kind, zone[name]) if name in zone else []
     code = 2 if name in fails else 0 if name in zone else 3
     head = question[:2] + struct.pack("!5H", 0x8580 | code, 1, len(found), 0, 0)
@@ -62,24 +63,24 @@ def answer(question, zone, fails, asked):
 
 
 def serve_names(address, zone, fails=(), patience=0):
-    """Answers over UDP for ever, once it has been asked so often; gives the list of what was asked."""
+    """Answers over UDP after a number of queries; returns the list of queries."""
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind((address, 53))
-    asked = []
+    queries = []
 
     def serve():
         while True:
             question, peer = server.recvfrom(4096)
-            said = answer(question, zone, fails, asked)
-            if len(asked) > patience:
+            said = answer(question, zone, fails, queries)
+            if len(queries) > patience:
                 server.sendto(said, peer)
 
     threading.Thread(target=serve, daemon=True).start()
-    return asked
+    return queries
 
 
 def serve_greeting():
-    """Says where it is to whoever connects."""
+    """Sends its location to each client."""
     listener = socket.create_server(("", 7))
 
     def serve():
@@ -92,7 +93,7 @@ def serve_greeting():
 
 
 def shown(folder, path, text):
-    """Puts a text in the place of one of the machine's files, for this namespace of mounts."""
+    """Mounts a text over one of the machine's files in this mount namespace."""
     file = os.path.join(folder, os.path.basename(path))
     with open(file, "w", encoding="utf-8") as output:
         output.write(text)
@@ -100,50 +101,50 @@ def shown(folder, path, text):
 
 
 def main():
-    """Sets the scene, and plays it."""
-    kinject, agent, scene = sys.argv[1:]
-    scene = json.loads(scene)
+    """Sets the scenario up, and runs it."""
+    kinject, agent, scenario = sys.argv[1:]
+    scenario = json.loads(scenario)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    for address in scene.get("here", []):
+    for address in scenario.get("here", []):
         subprocess.run(["ip", "address", "add", address, "dev", "lo"], check=True)
     os.umask(0o077)
     with tempfile.TemporaryDirectory() as folder:
-        key, door, conf = (os.path.join(folder, name) for name in ("key", "agent.sock", "pod.conf"))
+        key, listener, conf = (os.path.join(folder, name) for name in ("key", "agent.sock", "pod.conf"))
         with open(key, "wb") as output:
             output.write(os.urandom(32))
-        domains = scene.get("domains", "default.svc.cluster.local svc.cluster.local cluster.local")
+        domains = scenario.get("domains", "default.svc.cluster.local svc.cluster.local cluster.local")
         with open(conf, "w", encoding="utf-8") as output:
             output.write(f"search {domains}\nnameserver {CLUSTER}\noptions ndots:5\n")
-        mute = scene.get("mute", [])
-        servers = mute if scene.get("all_mute") else mute + [MACHINE]
+        mute = scenario.get("mute", [])
+        servers = mute if scenario.get("all_mute") else mute + [MACHINE]
         machine = "".join(f"nameserver {server}\n" for server in servers)
-        if "search" in scene:
-            machine += f"search {scene['search']}\n"
+        if "search" in scenario:
+            machine += f"search {scenario['search']}\n"
         shown(folder, "/etc/resolv.conf", machine)
-        shown(folder, "/etc/hosts", "127.0.0.1 localhost\n" + scene.get("hosts", ""))
-        asked = {
-            "cluster": serve_names(CLUSTER, scene.get("cluster", {}), scene.get("cluster_fails", ())),
-            "machine": serve_names(MACHINE, scene.get("machine", {})),
+        shown(folder, "/etc/hosts", "127.0.0.1 localhost\n" + scenario.get("hosts", ""))
+        queries = {
+            "cluster": serve_names(CLUSTER, scenario.get("cluster", {}), scenario.get("cluster_fails", ())),
+            "machine": serve_names(MACHINE, scenario.get("machine", {})),
         }
-        patience = scene.get("patience", 1 << 30)
+        patience = scenario.get("patience", 1 << 30)
         for server in mute:
-            asked[server] = serve_names(server, scene.get("machine", {}), (), patience)
+            queries[server] = serve_names(server, scenario.get("machine", {}), (), patience)
         serve_greeting()
         serving = subprocess.Popen(
-            [agent, "--listen", "unix:" + door, "--key", key, "--resolv-conf", conf], stderr=subprocess.PIPE
+            [agent, "--listen", "unix:" + listener, "--key", key, "--resolv-conf", conf], stderr=subprocess.PIPE
         )
-        # it says that it listens
+        # it prints a line when it listens
         serving.stderr.readline()
         threading.Thread(target=serving.stderr.read, daemon=True).start()
         try:
-            flags = ["--agent", "unix:" + door, "--agent-key", key] + scene.get("flags", [])
-            command = scene.get("command", "run")
-            program = [sys.executable, "-SEuc", scene["script"]]
+            flags = ["--agent", "unix:" + listener, "--agent-key", key] + scenario.get("flags", [])
+            command = scenario.get("command", "run")
+            program = [sys.executable, "-SEuc", scenario["script"]]
             subprocess.run([kinject, command] + flags + ["--"] + program, stdin=subprocess.DEVNULL, check=True, timeout=60)
         finally:
             serving.terminate()
             serving.wait()
-        print(json.dumps(asked))
+        print(json.dumps(queries))
 
 
 main()

@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <sys/uio.h>
 
-#include "telling.h"
+#include "report.h"
 
 enum call { READ, READV, RECV, RECVFROM, RECVMSG, WRITE, WRITEV, SEND, SENDTO, SENDMSG, CALLS };
 

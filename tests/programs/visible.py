@@ -1,4 +1,4 @@
-"""Uses the network in the ways that need something of the session's besides a socket, and says what came of each.
+"""Uses the network in ways that need more of the session than a socket, and prints the result of each.
 
 usage: visible.py HOST PORT
 """
@@ -11,7 +11,7 @@ HOST, PORT = sys.argv[1], int(sys.argv[2])
 
 
 def told(what, act):
-    """One line, whatever comes of it."""
+    """Prints one line with the result."""
     try:
         print(what, act())
     except OSError as error:
@@ -25,7 +25,7 @@ def received():
 
 
 def answer():
-    """The first bytes of what the name server of resolv.conf says to a question, and who said so."""
+    """The first bytes of the answer of resolv.conf's name server to a query, and its source."""
     with open("/etc/resolv.conf", encoding="ascii") as lines:
         servers = [line.split()[1] for line in lines if line.startswith("nameserver")]
     question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03web\x07default\x03svc\x07cluster\x05local\0\0\x01\0\x01"

@@ -1,6 +1,6 @@
-//! A view of the machine in which its own name server is not there.
+//! Runs programs in a mount namespace whose resolv.conf names no working name server.
 //!
-//! What the cluster does not know is asked for locally, and no question of a test is to leave the machine.
+//! kinject asks local name servers for names that the cluster does not have; no query of a test may leave the machine.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,22 +10,22 @@ use std::sync::LazyLock;
 
 use crate::binaries;
 
-/// Shows another resolver configuration than the machine's, and becomes the program.
+/// Mounts another resolver configuration over the machine's, and executes the program.
 const APART: &str = "mount --bind \"$1\" /etc/resolv.conf && shift && exec \"$@\"";
 
-/// `kinject` in that view; its process is the command's own.
+/// `kinject` in that namespace, executed by the command's own process.
 pub fn kinject() -> Command {
     command(binaries::kinject())
 }
 
-/// A program in that view.
+/// A program in that namespace.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
-    // nobody answers questions at this address of the loopback interface
+    // no name server listens at this loopback address
     static RESOLV_CONF: LazyLock<PathBuf> = LazyLock::new(|| resolv_conf("127.0.0.9"));
     seeing(&RESOLV_CONF, program)
 }
 
-/// A program in a view of the machine in which this is its name server.
+/// A program in a mount namespace whose resolv.conf names this server.
 pub fn with_name_server(server: &str, program: impl AsRef<OsStr>) -> Command {
     seeing(&resolv_conf(server), program)
 }

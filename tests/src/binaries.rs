@@ -23,7 +23,7 @@ pub fn path(name: &str) -> PathBuf {
     path
 }
 
-/// The command line, with everything that it needs at its side.
+/// The path of `kinject`, after a check that relay and library are beside it.
 pub fn kinject() -> PathBuf {
     for beside in ["kinject-relay", "libkinject_preload.so"] {
         path(beside);

@@ -7,8 +7,8 @@
 //! let Some(cluster) = Cluster::running()? else { return Ok(()) };
 //! let pods = cluster.kubectl(&["get", "pods"])?;
 //! let web = cluster.pod_of("default", "app=web")?;
-//! let truth = cluster.run_bare_in_pod("default", &web, &["curl", "http://api/"])?;
-//! assert!(truth.status.success());
+//! let bare = cluster.run_bare_in_pod("default", &web, &["curl", "http://api/"])?;
+//! assert!(bare.status.success());
 //! # Ok(()) }
 //! ```
 
@@ -54,7 +54,7 @@ impl Cluster {
         let (Some(_), Some(node)) = (ready, node) else {
             return Ok(None);
         };
-        // The number may be another process's by this time; the start time tells.
+        // The PID may be reused; the start time identifies the process.
         let (pid, start) = node
             .trim()
             .split_once(' ')
@@ -152,7 +152,7 @@ impl Cluster {
         name.with_context(|| format!("no running pod with {selector} in namespace {namespace}"))
     }
 
-    /// Makes a namespace with a name of its own, which goes when the value does.
+    /// Makes a namespace with a unique name, which is deleted when the value is dropped.
     ///
     /// `pod_security` is the level that Pod Security admission enforces: `privileged`, `baseline` or
     /// `restricted`.
@@ -197,7 +197,7 @@ impl Namespace {
         &self.name
     }
 
-    /// Leaves it to whoever has deleted it.
+    /// Does not delete it: the test has done so.
     pub fn forget(mut self) {
         self.is_gone = true;
     }
@@ -219,12 +219,12 @@ impl Drop for Namespace {
 
 fn succeed(output: Output, arguments: &[&str]) -> Result<String> {
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         bail!(
             "kubectl {} failed with {}: {}",
             arguments.join(" "),
             output.status,
-            said.trim()
+            stderr.trim()
         );
     }
     String::from_utf8(output.stdout).context("kubectl printed something that is not UTF-8")

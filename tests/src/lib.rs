@@ -1,30 +1,31 @@
-//! What the integration and end-to-end tests share.
+//! Helpers of the integration and end-to-end tests.
 //!
-//! * [`cluster`] is the real cluster, [`place`] makes it and the sandbox one thing to connect to.
+//! * [`cluster`] is the real cluster, [`testbed`] is one type for it and the sandbox.
 //! * [`session`] is `kinject run` kept open, so that many programs share one session.
-//! * [`scene`] puts a place, a session and the bare truth together: most tests take one.
+//! * [`fixture`] is a testbed with a session, and with bare runs as reference: most tests take one.
 //! * [`programs`] are the programs that tests run, [`running`] runs them with a deadline.
-//! * [`packages`] are those of Python that tests need beside what is installed.
-//! * [`servers`] are real ones for real clients.
-//! * [`proofs`] is what the two long proofs share, the matrix of runtimes and the foreign suites.
-//! * [`terminal`] is one with somebody at it.
-//! * [`ordinary`] is a user without rights, with an agent of its own.
-//! * [`process`] looks at processes from outside.
-//! * [`binaries`] finds what is tested, [`apart`] keeps it from the machine's name server, [`skip`] tells what could not be.
+//! * [`packages`] are packages of Python and npm that tests install.
+//! * [`servers`] are real servers (PostgreSQL, Redis) for real clients.
+//! * [`proofs`] is shared by `cargo xtask matrix` and `cargo xtask suites`.
+//! * [`terminal`] is a pseudo terminal that tests type into.
+//! * [`ordinary`] is an unprivileged user with an agent of its own.
+//! * [`process`] reads the state of processes from `/proc`.
+//! * [`binaries`] finds the programs under test, [`apart`] keeps them from the machine's name server, [`skip`] notes
+//!   tests that could not run.
 
 pub mod apart;
 pub mod binaries;
 pub mod cluster;
+pub mod fixture;
 pub mod ordinary;
 pub mod packages;
-pub mod place;
 pub mod process;
 pub mod programs;
 pub mod proofs;
 pub mod running;
-pub mod scene;
 pub mod servers;
 pub mod session;
 pub mod terminal;
+pub mod testbed;
 
 pub use kinject_test_support::{skip, waiting};

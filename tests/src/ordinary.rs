@@ -1,4 +1,4 @@
-//! An ordinary user: the one that runs the tests, or where that is root another one.
+//! An unprivileged user: the one that runs the tests, or another one if that is root.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -19,7 +19,7 @@ const START: Duration = Duration::from_secs(10);
 /// The user and the group that root becomes.
 const NOBODY: u32 = 65534;
 
-/// The user and the group to become; `None` where the tests are an ordinary user's already.
+/// The user and the group to become; `None` where the tests run unprivileged already.
 pub fn user() -> Option<(u32, u32)> {
     geteuid().is_root().then_some((NOBODY, NOBODY))
 }
@@ -48,7 +48,7 @@ pub fn folder() -> TempDir {
     folder
 }
 
-/// Whether the tests may look at what a relay has open, which it keeps from every user but root; a note where not.
+/// Whether the tests may read a relay's descriptors, which only root can; notes it if not.
 pub fn may_look_into_relays() -> bool {
     let is_root = geteuid().is_root();
     if !is_root {
@@ -57,7 +57,7 @@ pub fn may_look_into_relays() -> bool {
     is_root
 }
 
-/// An agent of the user's own, by hand, on this machine's network.
+/// An agent of the user's own that is started by hand in this machine's network.
 #[derive(Debug)]
 pub struct Agent {
     process: Child,
@@ -65,23 +65,23 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Starts one that tells of this resolver configuration.
+    /// Starts one that reports this resolver configuration.
     pub fn start(resolv_conf: &str) -> Self {
         let folder = folder();
-        let place = |name: &str| folder.path().join(name);
-        fs::write(place("key"), [7; 32]).expect("a new folder can be written to");
-        // what others can read is no key
-        fs::set_permissions(place("key"), Permissions::from_mode(0o600)).expect("it is our own");
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("key"), [7; 32]).expect("a new folder can be written to");
+        // a key file that others can read is refused
+        fs::set_permissions(path("key"), Permissions::from_mode(0o600)).expect("it is our own");
         if let Some((user, group)) = user() {
-            chown(place("key"), Some(user), Some(group)).expect("root may give a file away");
+            chown(path("key"), Some(user), Some(group)).expect("root may give a file away");
         }
-        fs::write(place("resolv.conf"), resolv_conf).expect("a new folder can be written to");
-        let socket = place("agent.sock");
+        fs::write(path("resolv.conf"), resolv_conf).expect("a new folder can be written to");
+        let socket = path("agent.sock");
         let agent = Program::new(binaries::path("kinject-agent"))
             .args(["--listen", &format!("unix:{}", socket.display()), "--key"])
-            .arg(place("key"))
+            .arg(path("key"))
             .arg("--resolv-conf")
-            .arg(place("resolv.conf"));
+            .arg(path("resolv.conf"));
         let process = program(&agent)
             .command()
             .stdin(Stdio::null())

@@ -1,4 +1,4 @@
-//! Packages from PyPI, in a virtual environment of the tests' own, and from npm, in a folder of their own.
+//! Packages from PyPI in a virtual environment, and from npm in a folder, both of the tests' own.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{programs, proofs};
 
-/// Python with packages from PyPI, of which what is missing is installed.
+/// Python with packages from PyPI; missing packages are installed.
 #[derive(Debug)]
 pub struct Python {
     folder: PathBuf,
@@ -43,30 +43,31 @@ impl Python {
 
     /// The version of a package.
     pub fn version(&self, package: &str) -> Option<String> {
-        let mut asked = Command::new(self.program());
-        asked.args([
+        let mut query = Command::new(self.program());
+        query.args([
             "-c",
             "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))",
         ]);
-        let said = asked
+        let output = query
             .arg(package)
             .output()
             .ok()
-            .filter(|said| said.status.success())?;
-        Some(String::from_utf8_lossy(&said.stdout).trim().to_owned())
+            .filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
-    /// Where a package lies that bears the name of what is imported.
+    /// The folder of a package that has the same name as its module.
     pub fn folder_of(&self, package: &str) -> Option<PathBuf> {
-        let mut asked = Command::new(self.program());
-        asked.args([
+        let mut query = Command::new(self.program());
+        query.args([
             "-c",
             "import importlib.util as u, sys; print(*u.find_spec(sys.argv[1]).submodule_search_locations)",
         ]);
-        let said = asked.arg(package).output().ok()?;
-        said.status
+        let output = query.arg(package).output().ok()?;
+        output
+            .status
             .success()
-            .then(|| PathBuf::from(String::from_utf8_lossy(&said.stdout).trim()))
+            .then(|| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
     }
 
     fn has(&self, package: &str) -> bool {
@@ -74,7 +75,7 @@ impl Python {
     }
 }
 
-/// Programs that come as packages from npm, of which what is missing is installed.
+/// Programs from npm; missing packages are installed.
 #[derive(Debug)]
 pub struct Npm {
     folder: PathBuf,
@@ -92,7 +93,7 @@ impl Npm {
         let missing: Vec<&str> = packages
             .iter()
             .copied()
-            .filter(|package| !npm.place(package).exists())
+            .filter(|package| !npm.path(package).exists())
             .collect();
         if !missing.is_empty() {
             let mut install = Command::new("npm");
@@ -104,11 +105,11 @@ impl Npm {
         npm
     }
 
-    /// The program that bears its package's name, or why it is not here.
+    /// The program that has its package's name, or why it is missing.
     pub fn program(&self, package: &str) -> Result<PathBuf, String> {
-        let place = self.place(package);
-        match place.exists() {
-            true => Ok(place),
+        let path = self.path(package);
+        match path.exists() {
+            true => Ok(path),
             false => Err(format!(
                 "not installed: {}",
                 self.failure.as_deref().unwrap_or(package)
@@ -116,21 +117,21 @@ impl Npm {
         }
     }
 
-    fn place(&self, package: &str) -> PathBuf {
+    fn path(&self, package: &str) -> PathBuf {
         self.folder.join("node_modules/.bin").join(package)
     }
 }
 
-/// Runs a command that builds something; its words stand in the error if it fails.
+/// Runs a build command; an error quotes its output.
 pub fn succeed(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let said = command.stdin(Stdio::null()).output();
-    let said = said.with_context(|| format!("cannot start {name}"))?;
-    if !said.status.success() {
+    let output = command.stdin(Stdio::null()).output();
+    let output = output.with_context(|| format!("cannot start {name}"))?;
+    if !output.status.success() {
         bail!(
             "{name} failed with {}: {}",
-            said.status,
-            String::from_utf8_lossy(&said.stderr).trim()
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
         );
     }
     Ok(())

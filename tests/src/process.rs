@@ -23,8 +23,8 @@ pub fn network(pid: u32) -> Option<String> {
     Some(link.to_str()?.to_owned())
 }
 
-/// Whether a process is there and is no zombie.
-pub fn lives(pid: u32) -> bool {
+/// Whether a process exists and is no zombie.
+pub fn is_alive(pid: u32) -> bool {
     state(pid).is_some_and(|state| state != 'Z')
 }
 

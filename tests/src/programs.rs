@@ -71,11 +71,11 @@ pub fn python(name: &str) -> Program {
 /// One of the tests' own Python programs that needs a module; `None`, and a note, where that is not installed.
 pub fn python_with(module: &str, name: &str) -> Option<Program> {
     let import = format!("import {module}");
-    // what a distribution packages belongs to its own Python
+    // a distribution's packages are installed for its own Python
     let candidates = [interpreter(), Path::new("/usr/bin/python3")];
     let found = candidates.into_iter().find(|python| {
-        let asked = Command::new(python).args(["-Ec", &import]).output();
-        asked.is_ok_and(|output| output.status.success())
+        let probed = Command::new(python).args(["-Ec", &import]).output();
+        probed.is_ok_and(|output| output.status.success())
     });
     let Some(python) = found else {
         skip::not_run(&format!("tests with {module} of Python"), "it is not installed");
@@ -85,7 +85,7 @@ pub fn python_with(module: &str, name: &str) -> Option<Program> {
 }
 
 /// One of the tests' own Python programs that needs a package from PyPI, which is fetched where it is not there yet;
-/// `None`, and a note, where it is not to be had.
+/// `None`, and a note, where it cannot be installed.
 pub fn python_from_pypi(package: &str, name: &str) -> Option<Program> {
     // one environment, and so one installation at a time
     static ENVIRONMENT: Mutex<()> = Mutex::new(());
@@ -104,14 +104,14 @@ pub fn python_from_pypi(package: &str, name: &str) -> Option<Program> {
     }
 }
 
-/// Python itself rather than a wrapper that chooses among several.
+/// Python itself rather than a wrapper that selects one of several versions.
 pub fn interpreter() -> &'static Path {
     static INTERPRETER: OnceLock<PathBuf> = OnceLock::new();
     INTERPRETER.get_or_init(|| {
-        let asked = Command::new("python3")
+        let probed = Command::new("python3")
             .args(["-c", "import sys; print(sys.executable)"])
             .output();
-        match asked {
+        match probed {
             Ok(output) if output.status.success() => {
                 PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
             }
@@ -145,16 +145,17 @@ pub fn shared_c(name: &str) -> Program {
     compile(name, &["-shared", "-fPIC"])
 }
 
-/// One of the tests' own C programs, built by Clang with these flags, with its own runtime libraries found at run time; `None`, and a note, where there is no Clang.
+/// One of the tests' own C programs, built by Clang with these flags, with its own runtime libraries found at run time;
+/// `None`, and a note, where there is no Clang.
 pub fn clang(name: &str, flags: &[&str]) -> Option<Program> {
     let compiler = ["clang", "clang-14"].into_iter().find_map(find);
     let Some(compiler) = compiler else {
         skip::not_run("tests with Clang's sanitizers", "there is no clang");
         return None;
     };
-    let asked = Command::new(&compiler).arg("-print-runtime-dir").output();
-    let place = asked.expect("it was just found").stdout;
-    let rpath = format!("-Wl,-rpath,{}", String::from_utf8_lossy(&place).trim());
+    let probed = Command::new(&compiler).arg("-print-runtime-dir").output();
+    let path = probed.expect("it was just found").stdout;
+    let rpath = format!("-Wl,-rpath,{}", String::from_utf8_lossy(&path).trim());
     let flags: Vec<_> = flags.iter().copied().chain([rpath.as_str()]).collect();
     Some(compile_by(&compiler, name, &flags))
 }
@@ -173,7 +174,7 @@ fn compile_by(compiler: &Path, name: &str, flags: &[&str]) -> Program {
         .file_name()
         .map(OsStr::to_string_lossy)
         .unwrap_or_default();
-    // a flag may hold a path, and an equals sign is no part of a name that a shell takes for a command
+    // a flag may contain a path, and a shell takes a word with an equals sign for an assignment
     let key = format!("{base}{by}{}", flags.concat()).replace(['/', '='], "-");
     let mut compiled = COMPILED.lock().expect("no compilation panics while it is locked");
     let compiled = compiled.get_or_insert_default();
@@ -229,7 +230,7 @@ pub fn java(name: &str) -> Option<Program> {
 /// One of the tests' own Go programs, built with these settings (`go help environment`) and flags; `None`, and a note,
 /// without Go.
 pub fn go(name: &str, settings: &[(&str, &str)], flags: &[&str]) -> Option<Program> {
-    // Go's own cache sees to it that nothing is built twice
+    // Go's build cache avoids repeated builds
     static ALONE: Mutex<()> = Mutex::new(());
     let go = installed("go")?;
     let words = settings.iter().flat_map(|(name, value)| [*name, *value]);

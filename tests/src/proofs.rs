@@ -1,7 +1,7 @@
-//! What the two long proofs share: `cargo xtask matrix` and `cargo xtask suites`.
+//! Shared by the two long comparisons, `cargo xtask matrix` and `cargo xtask suites`.
 //!
-//! Both compare programs bare and injected, both keep their result in a page of the documentation ([`page`]), where
-//! differences that are known stand with their causes.
+//! Both compare programs bare and injected, and both keep their result in a page of the documentation ([`page`]), which
+//! also lists known differences with their causes.
 
 pub mod page;
 
@@ -12,13 +12,13 @@ use std::thread;
 
 use crate::binaries;
 
-/// Where what they build and download stays from one run to the next.
+/// The folder that keeps builds and downloads from one run to the next.
 pub fn folder() -> PathBuf {
     let profile = binaries::folder();
     profile.parent().unwrap_or(&profile).join("proofs")
 }
 
-/// How the program ends: well only where the result says that all is the same, but for what is known.
+/// The exit code: success only if there are no differences but known ones.
 pub fn exit_code(result: anyhow::Result<bool>) -> ExitCode {
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -36,8 +36,8 @@ pub fn today() -> String {
         .args(["+%-d %B %Y"])
         .env("LC_ALL", "C")
         .output();
-    let said = date.map_or_else(|_| Vec::new(), |said| said.stdout);
-    String::from_utf8_lossy(&said).trim().to_owned()
+    let output = date.map_or_else(|_| Vec::new(), |output| output.stdout);
+    String::from_utf8_lossy(&output).trim().to_owned()
 }
 
 /// Does `work` for each job, so many at once, and returns the results in the jobs' order.

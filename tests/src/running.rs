@@ -1,4 +1,4 @@
-//! Running a program to its end, or to its deadline: a program that hangs is a failure, not a test that hangs.
+//! Running a program to its end or to its deadline, so that a program that hangs makes its test fail.
 
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// How long a program of a test may take unless the test says otherwise.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What came of a program.
+/// The result of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// What was run, for messages.
@@ -26,9 +26,9 @@ pub struct Outcome {
     pub took: Duration,
 }
 
-/// Runs a command, with standard input empty unless it has another, within [`PATIENCE`].
+/// Runs a command, with standard input empty unless it has another, within [`TIMEOUT`].
 pub fn run(command: &mut Command) -> Outcome {
-    run_within(command, PATIENCE)
+    run_within(command, TIMEOUT)
 }
 
 /// Runs a command to its end. Panics when that takes longer than `limit`.
@@ -38,8 +38,8 @@ pub fn run_within(command: &mut Command, limit: Duration) -> Outcome {
     finish(spawn(command), started, &describe(command), limit)
 }
 
-/// Has a command begin with no signal ignored: whoever started the tests may ignore some (nohup(1), a shell's `&`), which
-/// every program would inherit.
+/// Resets ignored signals before the command starts: the parent of the tests may ignore some (nohup(1), a shell's `&`),
+/// which every program would inherit.
 pub(crate) fn ignore_no_signal(command: &mut Command) {
     let ignore_nothing = || {
         for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
@@ -73,11 +73,11 @@ pub fn finish(child: Child, started: Instant, what: &str, limit: Duration) -> Ou
     }
 }
 
-/// A program that was killed because it took too long, in words that also tell what it had said.
+/// A description of a program that was killed because it took too long, with its output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hang(pub String);
 
-/// The same for those to whom a hang is a result.
+/// The same for callers to whom a hang is a result.
 pub fn finish_or_hang(child: Child, started: Instant, what: &str, limit: Duration) -> Result<Outcome, Hang> {
     let group = Pid::from_child(&child);
     let (ended, end) = mpsc::channel();
@@ -89,13 +89,13 @@ pub fn finish_or_hang(child: Child, started: Instant, what: &str, limit: Duratio
     let output = match end.recv_timeout(left) {
         Ok(output) => output.unwrap_or_else(|error| panic!("cannot wait for {what}: {error}")),
         Err(_) => {
-            // the group may have ended in this very moment
+            // the group may have ended at this moment
             let _gone = kill_process_group(group, Signal::KILL).is_err();
             let said = end.recv_timeout(Duration::from_secs(5)).ok().and_then(Result::ok);
             return Err(Hang(format!(
                 "{what} hangs: not done after {} s\n{}",
                 limit.as_secs(),
-                said_before(said)
+                output_before(said)
             )));
         }
     };
@@ -118,7 +118,7 @@ pub fn describe(command: &Command) -> String {
         .join(" ")
 }
 
-fn said_before(output: Option<Output>) -> String {
+fn output_before(output: Option<Output>) -> String {
     match output {
         Some(output) => format!(
             "before it was killed it said:\n{}{}",
@@ -163,7 +163,7 @@ impl Outcome {
         self
     }
 
-    /// Asserts that this stands somewhere in standard error.
+    /// Asserts that standard error contains this.
     #[track_caller]
     pub fn complains(&self, part: &str) -> &Self {
         assert!(self.stderr.contains(part), "{part:?} is missing: {self}");

@@ -12,20 +12,20 @@ use rustix::process::{Pid, Signal, geteuid, kill_process_group};
 use tempfile::TempDir;
 
 use crate::cluster::BarePod;
+use crate::fixture::Fixture;
 use crate::ordinary;
-use crate::place::Place;
 use crate::programs::{Program, python};
 use crate::running;
-use crate::scene::Scene;
 use crate::session::eventually;
+use crate::testbed::Testbed;
 
 /// How long a server may take to start.
 const START: Duration = Duration::from_secs(30);
 
-/// The pod in whose network servers stand; the sandbox has it as an address.
+/// The pod in whose network servers run; in the sandbox it is only an address.
 const POD: &str = "db-0";
 
-/// A server that ends with the value.
+/// A server that ends when the value is dropped.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
@@ -37,39 +37,39 @@ pub struct Server {
 
 /// What a server is started with, beside its program.
 pub struct Start<'a> {
-    /// Whether root runs it as another user, who can read what the system has installed, and nothing of root's.
+    /// Whether root runs it as another user, who can read installed files but none of root's.
     pub unprivileged: bool,
-    /// A program that ends well as soon as the server answers at this port of `db-0.db`.
+    /// A program that succeeds as soon as the server answers at this port of `db-0.db`.
     pub answers: &'a dyn Fn(u16) -> Program,
 }
 
 impl Server {
     /// Starts a server of TCP. `build` gets a port, and a folder that belongs to the server's user.
-    pub fn start(scene: &Scene, build: impl FnOnce(u16, &Path) -> Program) -> Self {
+    pub fn start(fixture: &Fixture, build: impl FnOnce(u16, &Path) -> Program) -> Self {
         let answers = |port: u16| python("streams.py").args(["reachable", "db-0.db", &port.to_string()]);
         let start = Start {
             unprivileged: true,
             answers: &answers,
         };
-        Self::start_as(scene, &start, build)
+        Self::start_as(fixture, &start, build)
     }
 
     /// Starts a server of any kind.
-    pub fn start_as(scene: &Scene, start: &Start<'_>, build: impl FnOnce(u16, &Path) -> Program) -> Self {
+    pub fn start_as(fixture: &Fixture, start: &Start<'_>, build: impl FnOnce(u16, &Path) -> Program) -> Self {
         let folder = ordinary::folder();
         let port = some_port();
         let mut program = build(port, folder.path());
         if start.unprivileged {
             program = ordinary::program(&program);
         }
-        let pod = match scene.place() {
-            Place::Sandbox(_) => None,
-            Place::Cluster(cluster) => {
+        let pod = match fixture.testbed() {
+            Testbed::Sandbox(_) => None,
+            Testbed::Cluster(cluster) => {
                 let pod = cluster.bare_pod("default", POD);
                 Some(pod.unwrap_or_else(|error| panic!("{POD} is not there: {error:#}")))
             }
         };
-        let mut command = in_pod(scene, pod.as_ref(), &program);
+        let mut command = in_pod(fixture, pod.as_ref(), &program);
         command
             .current_dir(folder.path())
             .stdin(Stdio::null())
@@ -93,7 +93,7 @@ impl Server {
                 if let Ok(Some(status)) = server.child.try_wait() {
                     panic!("{} ended: {status}", program.path.display());
                 }
-                running::run(&mut scene.bare(&ask)).code() == 0
+                running::run(&mut fixture.bare(&ask)).code() == 0
             },
         );
         server
@@ -109,33 +109,33 @@ impl Drop for Server {
     }
 }
 
-/// Runs a program as the servers' user, outside of any place: to prepare what a server needs.
+/// Runs a program as the servers' user, outside of any testbed, to prepare a server's files.
 pub fn prepare(program: &Program) {
     running::run(&mut ordinary::program(program).command()).succeeded();
 }
 
-fn in_pod(scene: &Scene, pod: Option<&BarePod>, program: &Program) -> Command {
-    let mut command = match (scene.place(), pod) {
-        // the sandbox's user namespace has but one user; its network is enough
-        (Place::Sandbox(sandbox), _) if geteuid().is_root() => {
+fn in_pod(fixture: &Fixture, pod: Option<&BarePod>, program: &Program) -> Command {
+    let mut command = match (fixture.testbed(), pod) {
+        // the sandbox's user namespace maps one user only; entering its network is enough
+        (Testbed::Sandbox(sandbox), _) if geteuid().is_root() => {
             let mut command = Command::new("nsenter");
             command
                 .arg(format!("--net=/proc/{}/ns/net", sandbox.ready.pid))
                 .arg(&program.path);
             command
         }
-        (Place::Sandbox(sandbox), _) => sandbox.enter(&program.path),
-        (Place::Cluster(_), Some(pod)) => {
+        (Testbed::Sandbox(sandbox), _) => sandbox.enter(&program.path),
+        (Testbed::Cluster(_), Some(pod)) => {
             pod.command(program.path.to_str().expect("programs have plain names"))
         }
-        (Place::Cluster(_), None) => unreachable!("the caller has found the pod"),
+        (Testbed::Cluster(_), None) => unreachable!("the caller has found the pod"),
     };
     command.args(&program.arguments);
     command
 }
 
-/// A port that nothing in the world of the places uses, another one for each server, and below those that a kernel gives to
-/// sockets which ask for none (ip(7), `ip_local_port_range`): the agent's connections have them there.
+/// A port that no service of the testbeds uses, another one for each server, and below the ephemeral ports (ip(7),
+/// `ip_local_port_range`), which the agent's connections use.
 fn some_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let own = u16::try_from(std::process::id() % 600).unwrap_or_default();

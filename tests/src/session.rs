@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use kinject_protocol::control::ControlAddress;
 
 use crate::cluster::wait_for;
-use crate::place::Place;
 use crate::programs::Program;
 use crate::running::{self, Outcome};
+use crate::testbed::Testbed;
 use crate::{apart, cluster, process};
 
 /// How long a session may take to end, with everything that it made.
 const END: Duration = Duration::from_secs(20);
 
-/// What `kinject run` sets for its program, as the holder of a session prints it.
+/// The variables that `kinject run` sets for its program.
 const VARIABLES: [&str; 6] = [
     "KINJECT_SOCKET",
     "KINJECT_CONTROL",
@@ -27,10 +27,10 @@ const VARIABLES: [&str; 6] = [
     "LD_PRELOAD",
 ];
 
-/// Prints the variables, a line each, and lives until its standard input ends.
+/// The session's first program: prints the variables, a line each, and waits until its standard input ends.
 const HOLDER: &str = r#"printf '%s\n' "$KINJECT_SOCKET" "$KINJECT_CONTROL" "$KINJECT_LIBRARY" "$KINJECT_SESSION" "$KINJECT_TARGET" "$LD_PRELOAD" && exec cat"#;
 
-/// `kinject run`, which holds a session open while this value lives.
+/// `kinject run`, which keeps a session open while this value exists.
 #[derive(Debug)]
 pub struct Session {
     launcher: Child,
@@ -39,12 +39,12 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts a session at a place, with flags besides those that lead there.
-    pub fn start<S: AsRef<OsStr>>(place: &Place, flags: &[S]) -> Self {
+    /// Starts a session in a testbed, with flags besides those that select it.
+    pub fn start<S: AsRef<OsStr>>(testbed: &Testbed, flags: &[S]) -> Self {
         let mut command = apart::kinject();
         command
             .args(["run", "--quiet"])
-            .args(place.flags())
+            .args(testbed.flags())
             .args(flags)
             .args(["--", "sh", "-c", HOLDER])
             .stdin(Stdio::piped())
@@ -119,7 +119,7 @@ impl Session {
         self.wait_for_the_end()
     }
 
-    /// Waits for kinject, whatever ends it.
+    /// Waits for kinject to end.
     pub fn ended(&mut self) -> i32 {
         let launcher = &mut self.launcher;
         let status = wait_for("the end of kinject", END, || Ok(launcher.try_wait()?));
@@ -142,7 +142,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // a test that fails leaves its session to the holder's end of input
+        // after a failed test, the end of its standard input ends the session
         if self.input.is_some() && !std::thread::panicking() {
             self.wait_for_the_end();
         }
@@ -155,7 +155,7 @@ pub fn relay_of(launcher: u32) -> Option<u32> {
     children.find(|child| process::name(*child).as_deref() == Some("kinject-relay"))
 }
 
-/// Asks until something holds; panics when it does not in time.
+/// Polls until a condition holds; panics if it does not in time.
 #[track_caller]
 pub fn eventually(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
@@ -171,12 +171,12 @@ pub fn write_line(input: &mut impl Write, line: &str) {
         .unwrap_or_else(|error| panic!("cannot write {line:?}: {error}"));
 }
 
-/// `kinject run` with these flags in front of the program, away from the machine's name servers.
-pub fn kinject_run<S: AsRef<OsStr>>(place: &Place, flags: &[S], program: &Program) -> Command {
+/// `kinject run` with these flags in front of the program, in a mount namespace without the machine's name servers.
+pub fn kinject_run<S: AsRef<OsStr>>(testbed: &Testbed, flags: &[S], program: &Program) -> Command {
     let mut command = apart::kinject();
     command
         .arg("run")
-        .args(place.flags())
+        .args(testbed.flags())
         .args(flags)
         .arg("--")
         .arg(&program.path)
@@ -185,8 +185,8 @@ pub fn kinject_run<S: AsRef<OsStr>>(place: &Place, flags: &[S], program: &Progra
 }
 
 /// `kinject shell`.
-pub fn kinject_shell(place: &Place) -> Command {
+pub fn kinject_shell(testbed: &Testbed) -> Command {
     let mut command = apart::kinject();
-    command.arg("shell").args(place.flags());
+    command.arg("shell").args(testbed.flags());
     command
 }

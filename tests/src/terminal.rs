@@ -1,4 +1,4 @@
-//! A pseudo terminal with somebody at it, who reads what it shows and types.
+//! A pseudo terminal whose output tests read and into which they type.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -17,8 +17,8 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use crate::cluster::wait_for;
 use crate::running::ignore_no_signal;
 
-/// How long the terminal may take to show what is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the terminal may take to show the expected text.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Ctrl-C, as the terminal sends it.
 pub const CTRL_C: &str = "\x03";
@@ -34,12 +34,12 @@ pub const CTRL_BACKSLASH: &str = "\x1c";
 pub struct Terminal {
     window: Option<Window>,
     screen: Arc<Screen>,
-    /// How much of what was shown has been looked at.
+    /// The length of the output that has been matched.
     seen: usize,
     child: Child,
 }
 
-/// Our end of the terminal.
+/// The master end of the terminal.
 #[derive(Debug)]
 struct Window {
     keyboard: Arc<File>,
@@ -55,16 +55,16 @@ struct Screen {
 }
 
 impl Terminal {
-    /// Starts a program as the leader of a session whose terminal this is, of 200 columns and 24 lines. It ignores no signal,
-    /// as what a terminal starts does.
+    /// Starts a program as the leader of a session whose terminal this is, of 200 columns and 24 lines. It ignores no
+    /// signal, like a shell of a terminal emulator.
     pub fn start(command: Command) -> Self {
         Self::start_in(command, 200)
     }
 
     /// The same in a window of so many columns.
     pub fn start_in(mut command: Command, columns: u16) -> Self {
-        let (ours, theirs) = pair(columns);
-        let stream = || theirs.try_clone().expect("there are descriptors left");
+        let (master, slave) = pair(columns);
+        let stream = || slave.try_clone().expect("there are descriptors left");
         command
             .stdin(stream())
             .stdout(stream())
@@ -80,11 +80,11 @@ impl Terminal {
         unsafe { command.pre_exec(take) };
         ignore_no_signal(&mut command);
         let child = command.spawn().expect("the terminal's program starts");
-        // the command holds the terminal's other end
-        drop((command, theirs));
+        // the command holds the terminal's slave end
+        drop((command, slave));
         let screen = Arc::new(Screen::default());
         let (stop, reading) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
-        let keyboard = Arc::new(ours);
+        let keyboard = Arc::new(master);
         let (window, shown) = (Arc::clone(&keyboard), Arc::clone(&screen));
         let reader = thread::spawn(move || show(&window, &stop, &shown));
         let window = Window {
@@ -120,7 +120,7 @@ impl Terminal {
     /// Waits until this is shown, after everything that was waited for before, and returns what came up to it.
     #[track_caller]
     pub fn expect(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut shown = self.screen.shown.lock().expect("the reader never panics");
         loop {
             let fresh = &shown[self.seen..];
@@ -151,7 +151,7 @@ impl Terminal {
     #[track_caller]
     pub fn ended(&mut self) -> ExitStatus {
         let child = &mut self.child;
-        match wait_for("the end of the terminal's program", PATIENCE, || {
+        match wait_for("the end of the terminal's program", TIMEOUT, || {
             Ok(child.try_wait()?)
         }) {
             Ok(status) => status,
@@ -159,7 +159,7 @@ impl Terminal {
         }
     }
 
-    /// Closes the window, as a person does, and waits for the end of the program.
+    /// Hangs the terminal up, as a closed window does, and waits for the end of the program.
     pub fn hang_up(&mut self) -> ExitStatus {
         self.close();
         self.ended()
@@ -183,20 +183,20 @@ impl Drop for Terminal {
 }
 
 fn pair(columns: u16) -> (File, OwnedFd) {
-    let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
-    grantpt(&ours).expect("the terminal is ours");
-    unlockpt(&ours).expect("the terminal is ours");
-    let name = ptsname(&ours, Vec::new()).expect("the terminal has a name");
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
+    grantpt(&master).expect("the terminal is ours");
+    unlockpt(&master).expect("the terminal is ours");
+    let name = ptsname(&master, Vec::new()).expect("the terminal has a name");
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let theirs = rustix::fs::open(name, flags, Mode::empty()).expect("the terminal's other end");
+    let slave = rustix::fs::open(name, flags, Mode::empty()).expect("the terminal's other end");
     let size = Winsize {
         ws_row: 24,
         ws_col: columns,
         ws_xpixel: 0,
         ws_ypixel: 0,
     };
-    tcsetwinsize(&theirs, size).expect("the terminal has a size");
-    (File::from(ours), theirs)
+    tcsetwinsize(&slave, size).expect("the terminal has a size");
+    (File::from(master), slave)
 }
 
 fn show(window: &File, stop: &OwnedFd, screen: &Screen) {
@@ -212,7 +212,7 @@ fn show(window: &File, stop: &OwnedFd, screen: &Screen) {
             Err(error) => panic!("cannot watch the terminal: {error}"),
         }
         let mut window = window;
-        // EIO: nobody has the other end open any more
+        // EIO: no process has the slave end open any more
         let Ok(count @ 1..) = window.read(&mut buffer) else {
             return;
         };

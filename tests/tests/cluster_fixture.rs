@@ -1,10 +1,10 @@
-//! The fixture itself, on the real cluster: what the other end-to-end tests rely on.
+//! Properties of the real cluster that the other end-to-end tests rely on.
 //!
 //! Without a cluster there is nothing to test here; `cargo xtask cluster up` starts one.
 
 use anyhow::Result;
 use kinject_tests::cluster::{Cluster, Rule, SHELL_IMAGE};
-use kinject_tests::place::cluster;
+use kinject_tests::testbed::cluster;
 
 /// What a shell line prints in the network of the pod of `web`, and its exit status.
 fn in_web(cluster: &Cluster, line: &str) -> Result<(String, Option<i32>)> {
@@ -16,7 +16,7 @@ fn in_web(cluster: &Cluster, line: &str) -> Result<(String, Option<i32>)> {
 }
 
 #[test]
-fn a_bare_program_has_the_network_of_the_pod() -> Result<()> {
+fn bare_program_has_the_network_of_the_pod() -> Result<()> {
     let Some(cluster) = cluster() else { return Ok(()) };
     let (printed, status) = in_web(
         &cluster,
@@ -29,7 +29,7 @@ fn a_bare_program_has_the_network_of_the_pod() -> Result<()> {
 }
 
 #[test]
-fn the_world_fails_in_each_of_its_ways() -> Result<()> {
+fn sample_targets_fail_with_their_expected_errors() -> Result<()> {
     let Some(cluster) = cluster() else { return Ok(()) };
     for (line, expected) in [
         ("exec 3<>/dev/tcp/10.96.10.9/80", "Connection refused"),
@@ -51,7 +51,7 @@ fn the_world_fails_in_each_of_its_ways() -> Result<()> {
 }
 
 #[test]
-fn a_restricted_user_may_do_what_the_rules_say_and_nothing_else() -> Result<()> {
+fn restricted_user_has_only_the_granted_rights() -> Result<()> {
     let Some(cluster) = cluster() else { return Ok(()) };
     let namespace = cluster.namespace("fixture", "restricted")?;
     let rules = [Rule {
@@ -71,7 +71,7 @@ fn a_restricted_user_may_do_what_the_rules_say_and_nothing_else() -> Result<()> 
 }
 
 #[test]
-fn pod_security_refuses_what_is_not_restricted() -> Result<()> {
+fn pod_security_rejects_an_unrestricted_pod() -> Result<()> {
     let Some(cluster) = cluster() else { return Ok(()) };
     let namespace = cluster.namespace("fixture", "restricted")?;
     let image = format!("--image={SHELL_IMAGE}");

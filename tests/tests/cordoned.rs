@@ -1,7 +1,7 @@
-//! Sessions whose pod finds no node, on the real cluster: what they say, and what they do not fall for meanwhile.
+//! Sessions whose pod cannot be scheduled, on the real cluster: their messages, and attempts to impersonate the agent.
 //!
-//! A program of its own, since it closes the node to everybody. A pod that has to wait gives others the time to step
-//! into its place, so that what a session does about them is not a matter of who is faster.
+//! A test executable of its own, since it cordons the only node. While the agent's pod is pending, others have time to
+//! create pods that look like it, so that the result does not depend on timing.
 
 #![allow(clippy::unwrap_used, reason = "what is wrong in a test ends it")]
 
@@ -10,15 +10,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use kinject_tests::cluster::{AGENT_IMAGE, Cluster, Kubeconfig, Namespace};
-use kinject_tests::place::{Place, cluster};
 use kinject_tests::programs::Program;
 use kinject_tests::running::{Outcome, finish, spawn};
 use kinject_tests::session::{eventually, kinject_run};
+use kinject_tests::testbed::{Testbed, cluster};
 use kinject_tunnel::SessionKeys;
 use serde_json::{Value, json};
 
 /// How long anything here may take.
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The name of the only node.
 fn node(cluster: &Cluster) -> String {
@@ -26,7 +26,7 @@ fn node(cluster: &Cluster) -> String {
     nodes["items"][0]["metadata"]["name"].as_str().unwrap().to_owned()
 }
 
-/// The node takes no pod while this value lives. One test at a time.
+/// The node is cordoned while this value exists. One test at a time.
 struct Cordoned {
     cluster: Cluster,
     node: String,
@@ -55,19 +55,19 @@ impl Drop for Cordoned {
     }
 }
 
-/// A namespace, and somebody besides the session's user who may edit it.
-struct Scene {
+/// A namespace, and another user than the session's who may edit it.
+struct Fixture {
     cluster: Cluster,
     namespace: Namespace,
     editor: Kubeconfig,
 }
 
-impl Scene {
+impl Fixture {
     fn new() -> Option<Self> {
         let cluster = cluster()?;
         let namespace = cluster.namespace("cordoned", "restricted").unwrap();
         let editor = cluster.user_with_role(namespace.name(), "edit").unwrap();
-        let scene = Self {
+        let fixture = Self {
             cluster,
             namespace,
             editor,
@@ -76,8 +76,8 @@ impl Scene {
         let secret = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "own-keys"}, "stringData": {"identity": keys.agent},
         });
-        scene.edit(&["create", "--filename", "-"], &secret.to_string());
-        Some(scene)
+        fixture.edit(&["create", "--filename", "-"], &secret.to_string());
+        Some(fixture)
     }
 
     fn edit(&self, arguments: &[&str], manifest: &str) -> String {
@@ -87,7 +87,7 @@ impl Scene {
             .unwrap()
     }
 
-    /// Creates a pod of the editor's that runs although the node is closed, since no scheduler is asked.
+    /// Creates a pod of the editor's with `nodeName` set, which runs on the cordoned node without the scheduler.
     fn create_pod(&self, metadata: &Value) {
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {
             "nodeName": node(&self.cluster),
@@ -110,16 +110,16 @@ impl Scene {
 
     /// Waits until the editor's pod listens.
     fn listens(&self, pod: &str) {
-        eventually("the editor's pod runs", SOON, || {
+        eventually("the editor's pod runs", TIMEOUT, || {
             let found = self.edit(&["get", "pod", pod, "--output", "jsonpath={.status.phase}"], "");
             found == "Running" && self.edit(&["logs", pod], "").contains("listening on")
         });
     }
 
     fn start(&self) -> Attempt {
-        let place = Place::Cluster(self.cluster.clone());
+        let testbed = Testbed::Cluster(self.cluster.clone());
         let flags = ["--namespace", self.namespace.name()];
-        let mut command = kinject_run(&place, &flags, &Program::new("/bin/true"));
+        let mut command = kinject_run(&testbed, &flags, &Program::new("/bin/true"));
         let started = Instant::now();
         Attempt {
             kinject: spawn(command.stdin(Stdio::null())),
@@ -127,10 +127,10 @@ impl Scene {
         }
     }
 
-    /// The agent's Job, as soon as it is there.
+    /// The agent's Job, as soon as it exists.
     fn job(&self) -> Value {
         let mut found = Value::Null;
-        eventually("a Job", SOON, || {
+        eventually("a Job", TIMEOUT, || {
             let jobs = ["--namespace", self.namespace.name(), "get", "jobs"];
             // null while there is none
             found = self.cluster.kubectl_json(&jobs).unwrap()["items"][0].clone();
@@ -146,7 +146,7 @@ impl Scene {
     }
 }
 
-/// A session on its way up.
+/// A session that is starting.
 struct Attempt {
     kinject: Child,
     started: Instant,
@@ -154,11 +154,11 @@ struct Attempt {
 
 impl Attempt {
     fn outcome(self) -> Outcome {
-        finish(self.kinject, self.started, "kinject run", SOON)
+        finish(self.kinject, self.started, "kinject run", TIMEOUT)
     }
 }
 
-/// The session waited for its own pod to the end.
+/// Asserts that the session waited for its own pod until its timeout.
 fn waited_in_vain(outcome: &Outcome) {
     outcome
         .exited(125)
@@ -168,36 +168,36 @@ fn waited_in_vain(outcome: &Outcome) {
 }
 
 #[test]
-fn a_pod_that_no_node_takes_is_said_in_the_schedulers_words() {
-    let Some(scene) = Scene::new() else { return };
-    let _closed = Cordoned::new(&scene.cluster);
-    waited_in_vain(&scene.start().outcome());
-    scene.is_clean();
+fn unschedulable_pod_is_reported_with_the_schedulers_message() {
+    let Some(fixture) = Fixture::new() else { return };
+    let _closed = Cordoned::new(&fixture.cluster);
+    waited_in_vain(&fixture.start().outcome());
+    fixture.is_clean();
 }
 
 #[test]
-fn a_pod_that_was_made_beforehand_is_not_taken_whatever_its_labels() {
-    let Some(scene) = Scene::new() else { return };
-    scene.create_pod(&json!({"name": "beforehand", "labels": {"app.kubernetes.io/managed-by": "kinject"}}));
-    scene.listens("beforehand");
-    let _closed = Cordoned::new(&scene.cluster);
-    let attempt = scene.start();
-    let job = scene.job();
+fn pod_created_beforehand_is_not_used_whatever_its_labels() {
+    let Some(fixture) = Fixture::new() else { return };
+    fixture.create_pod(&json!({"name": "beforehand", "labels": {"app.kubernetes.io/managed-by": "kinject"}}));
+    fixture.listens("beforehand");
+    let _closed = Cordoned::new(&fixture.cluster);
+    let attempt = fixture.start();
+    let job = fixture.job();
     let label = format!("batch.kubernetes.io/job-name={}", job["name"].as_str().unwrap());
-    scene.edit(&["label", "pod", "beforehand", &label], "");
+    fixture.edit(&["label", "pod", "beforehand", &label], "");
     waited_in_vain(&attempt.outcome());
-    let log = scene.edit(&["logs", "beforehand"], "");
+    let log = fixture.edit(&["logs", "beforehand"], "");
     assert_eq!(log.lines().count(), 1, "somebody connected to it: {log}");
-    scene.is_clean();
+    fixture.is_clean();
 }
 
 #[test]
-fn two_pods_that_claim_the_agents_job_are_refused_by_name() {
-    let Some(scene) = Scene::new() else { return };
-    let _closed = Cordoned::new(&scene.cluster);
-    let attempt = scene.start();
-    let job = scene.job();
-    scene.create_pod(&json!({
+fn two_pods_claiming_the_agents_job_are_refused_by_name() {
+    let Some(fixture) = Fixture::new() else { return };
+    let _closed = Cordoned::new(&fixture.cluster);
+    let attempt = fixture.start();
+    let job = fixture.job();
+    fixture.create_pod(&json!({
         "name": "forged",
         "labels": {"batch.kubernetes.io/job-name": job["name"]},
         "ownerReferences": [{
@@ -210,22 +210,22 @@ fn two_pods_that_claim_the_agents_job_are_refused_by_name() {
         .complains("more than one pod claims to be that of the agent's Job")
         .complains("forged, kinject-agent-")
         .complains("\n\nhint: the Job makes one");
-    scene.is_clean();
+    fixture.is_clean();
 }
 
 #[test]
-fn a_forged_event_does_not_end_a_session() {
-    let Some(scene) = Scene::new() else { return };
-    let _closed = Cordoned::new(&scene.cluster);
-    let attempt = scene.start();
-    let job = scene.job();
-    // by name alone, and by everything while the pod is there
+fn forged_event_does_not_end_a_session() {
+    let Some(fixture) = Fixture::new() else { return };
+    let _closed = Cordoned::new(&fixture.cluster);
+    let attempt = fixture.start();
+    let job = fixture.job();
+    // once for the pod's name alone, and once with its UID while the pod exists
     let events = [("by-name", &json!("another")), ("by-uid", &job["uid"])].map(|(name, uid)| {
         json!({
             "apiVersion": "v1", "kind": "Event", "type": "Warning", "reason": "FailedCreate",
-            "metadata": {"name": name, "namespace": scene.namespace.name()},
+            "metadata": {"name": name, "namespace": fixture.namespace.name()},
             "involvedObject": {
-                "apiVersion": "batch/v1", "kind": "Job", "namespace": scene.namespace.name(),
+                "apiVersion": "batch/v1", "kind": "Job", "namespace": fixture.namespace.name(),
                 "name": job["name"], "uid": uid,
             },
             "source": {"component": "job-controller"},
@@ -233,9 +233,9 @@ fn a_forged_event_does_not_end_a_session() {
         })
     });
     let list = json!({"apiVersion": "v1", "kind": "List", "items": events});
-    scene.cluster.apply(&list.to_string()).unwrap();
+    fixture.cluster.apply(&list.to_string()).unwrap();
     let outcome = attempt.outcome();
     waited_in_vain(&outcome);
     assert!(!outcome.stderr.contains("forged words"), "{outcome}");
-    scene.is_clean();
+    fixture.is_clean();
 }

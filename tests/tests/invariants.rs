@@ -9,12 +9,12 @@ use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use kinject_protocol::control::ControlAddress;
-use kinject_tests::place::{Kind, Place};
+use kinject_tests::fixture::Fixture;
 use kinject_tests::programs::{Program, interpreter};
 use kinject_tests::running::run;
-use kinject_tests::scene::Scene;
 use kinject_tests::session::eventually;
-use kinject_tests::{on_both_places, place, skip};
+use kinject_tests::testbed::{Kind, Testbed};
+use kinject_tests::{on_both_testbeds, skip, testbed};
 use serde_json::Value;
 
 /// How long the cluster may take to forget a Job's pod.
@@ -43,78 +43,82 @@ except ConnectionError:
     print()
 "#;
 
-/// Asks for the peer of a socket that the relay does not know, and is told so.
+/// Asks for the peer of a socket that the relay does not know; the answer is `Unknown`.
 const WHO: &str = "01020000000000000000";
 const NOBODY: &str = "0106\n";
 
 /// An ordinary user besides root.
 const OTHER_USER: u32 = 65534;
 
-/// What a user gets to hear for a message behind the session's token.
-fn call(scene: &Scene, user: u32, message: &str) -> String {
-    let message = scene.session().token() + message;
-    say(scene, user, &message, None)
+/// The answer to a user's message that begins with the session's token.
+fn call(fixture: &Fixture, user: u32, message: &str) -> String {
+    let message = fixture.session().token() + message;
+    say(fixture, user, &message, None)
 }
 
-/// What a user gets to hear for a message at the session's path, or at its name.
-fn say(scene: &Scene, user: u32, message: &str, name: Option<&str>) -> String {
+/// The answer to a user's message at the session's path, or at its abstract name.
+fn say(fixture: &Fixture, user: u32, message: &str, name: Option<&str>) -> String {
     let program = Program::new(interpreter())
         .args(["-SEc", CALL])
-        .arg(scene.session().folder())
+        .arg(fixture.session().folder())
         .args([user.to_string(), message.to_owned()])
         .args(name);
     run(&mut program.command()).succeeded().stdout.clone()
 }
 
 /// The address at which the session's relay listens besides its path.
-fn control(scene: &Scene) -> ControlAddress<'_> {
-    let control = scene.session().variable("KINJECT_CONTROL");
+fn control(fixture: &Fixture) -> ControlAddress<'_> {
+    let control = fixture.session().variable("KINJECT_CONTROL");
     ControlAddress::parse(control.as_bytes()).expect("a session has an address of its relay")
 }
 
-fn control_name(scene: &Scene) -> &str {
-    let name = str::from_utf8(control(scene).name).unwrap();
+fn control_name(fixture: &Fixture) -> &str {
+    let name = str::from_utf8(control(fixture).name).unwrap();
     assert!(!name.is_empty());
     name
 }
 
 #[test]
-fn a_call_that_does_not_show_the_sessions_token_gets_no_answer() {
-    Scene::alone(Kind::Sandbox, |scene| {
+fn request_without_the_session_token_gets_no_answer() {
+    Fixture::alone(Kind::Sandbox, |fixture| {
         let own = rustix::process::geteuid().as_raw();
-        let token = scene.session().token();
-        for name in [None, Some(control_name(&scene))] {
+        let token = fixture.session().token();
+        for name in [None, Some(control_name(&fixture))] {
             for shown in ["", &token[2..], &format!("{}00", &token[2..]), &"30".repeat(32)] {
-                assert_eq!(say(&scene, own, &format!("{shown}{WHO}"), name), "\n", "{shown}");
+                assert_eq!(
+                    say(&fixture, own, &format!("{shown}{WHO}"), name),
+                    "\n",
+                    "{shown}"
+                );
             }
-            assert_eq!(say(&scene, own, &format!("{token}{WHO}"), name), NOBODY);
+            assert_eq!(say(&fixture, own, &format!("{token}{WHO}"), name), NOBODY);
         }
     });
 }
 
-/// No folder keeps anybody from the name.
+/// No folder's permissions protect the abstract name.
 #[test]
-fn another_user_gets_no_answer_at_the_name_that_everybody_can_see() {
+fn other_user_gets_no_answer_at_the_abstract_socket() {
     if !rustix::process::geteuid().is_root() {
         return skip::not_run("tests with another user", "they need root");
     }
-    Scene::alone(Kind::Sandbox, |scene| {
-        let message = format!("{}{WHO}", scene.session().token());
+    Fixture::alone(Kind::Sandbox, |fixture| {
+        let message = format!("{}{WHO}", fixture.session().token());
         assert_eq!(
-            say(&scene, OTHER_USER, &message, Some(control_name(&scene))),
+            say(&fixture, OTHER_USER, &message, Some(control_name(&fixture))),
             "\n"
         );
-        assert_eq!(say(&scene, 0, &message, Some(control_name(&scene))), NOBODY);
+        assert_eq!(say(&fixture, 0, &message, Some(control_name(&fixture))), NOBODY);
     });
 }
 
 #[test]
-fn the_name_that_everybody_can_see_does_not_tell_the_token() {
-    Scene::alone(Kind::Sandbox, |scene| {
-        let name = control_name(&scene);
+fn abstract_socket_name_does_not_reveal_the_token() {
+    Fixture::alone(Kind::Sandbox, |fixture| {
+        let name = control_name(&fixture);
         let listed = fs::read_to_string("/proc/net/unix").unwrap();
         assert!(listed.contains(&format!("@{name}\n")), "{listed}");
-        let token = str::from_utf8(control(&scene).token).unwrap();
+        let token = str::from_utf8(control(&fixture).token).unwrap();
         assert!(!listed.contains(token));
         for part in token.as_bytes().chunks(8) {
             assert!(!name.contains(std::str::from_utf8(part).unwrap()), "{name}");
@@ -123,22 +127,22 @@ fn the_name_that_everybody_can_see_does_not_tell_the_token() {
 }
 
 #[test]
-fn another_user_gets_no_answer_even_where_the_folder_is_open_to_all() {
+fn other_user_gets_no_answer_even_if_the_folder_is_world_accessible() {
     if !rustix::process::geteuid().is_root() {
         return skip::not_run("tests with another user", "they need root");
     }
-    Scene::alone(Kind::Sandbox, |scene| {
-        let folder = fs::metadata(scene.session().folder()).unwrap();
+    Fixture::alone(Kind::Sandbox, |fixture| {
+        let folder = fs::metadata(fixture.session().folder()).unwrap();
         assert_eq!(folder.mode() & 0o777, 0o700);
-        assert_eq!(call(&scene, 0, WHO), NOBODY);
-        assert_eq!(call(&scene, OTHER_USER, WHO), "\n");
-        assert_eq!(call(&scene, 0, WHO), NOBODY);
+        assert_eq!(call(&fixture, 0, WHO), NOBODY);
+        assert_eq!(call(&fixture, OTHER_USER, WHO), "\n");
+        assert_eq!(call(&fixture, 0, WHO), NOBODY);
     });
 }
 
 #[test]
-fn a_message_that_makes_no_sense_hurts_nobody() {
-    Scene::alone(Kind::Sandbox, |scene| {
+fn malformed_request_leaves_the_session_working() {
+    Fixture::alone(Kind::Sandbox, |fixture| {
         let own = rustix::process::geteuid().as_raw();
         let long = "ff".repeat(60_000);
         for message in [
@@ -149,19 +153,19 @@ fn a_message_that_makes_no_sense_hurts_nobody() {
             "474554202f20485454502f312e310d0a",
             &long,
         ] {
-            assert_eq!(call(&scene, own, message), "\n", "{:.40}", message);
+            assert_eq!(call(&fixture, own, message), "\n", "{:.40}", message);
         }
-        assert_eq!(call(&scene, own, WHO), NOBODY);
+        assert_eq!(call(&fixture, own, WHO), NOBODY);
     });
 }
 
 #[test]
-fn the_relays_ports_take_no_stranger() {
+fn relay_ports_accept_no_other_connection() {
     if !kinject_tests::ordinary::may_look_into_relays() {
         return;
     }
-    Scene::alone(Kind::Sandbox, |scene| {
-        let listening: Vec<_> = tcp_sockets(scene.session().relay())
+    Fixture::alone(Kind::Sandbox, |fixture| {
+        let listening: Vec<_> = tcp_sockets(fixture.session().relay())
             .into_iter()
             .filter(|socket| socket.listens)
             .collect();
@@ -174,24 +178,24 @@ fn the_relays_ports_take_no_stranger() {
     });
 }
 
-on_both_places! {
-    /// No telemetry: what a session speaks with is its programs, its agent, and the API server on the way there.
-    fn a_session_speaks_with_nobody_but_its_programs_and_its_cluster(scene: alone) {
+on_both_testbeds! {
+    /// No telemetry: a session has connections only to its programs, its agent, and the API server in between.
+    fn session_connects_only_to_its_programs_agent_and_api_server(fixture: alone) {
         if !kinject_tests::ordinary::may_look_into_relays() {
             return;
         }
         let connects = Program::new("/bin/bash").args(["-c", "exec 3<>/dev/tcp/web/80"]);
-        run(&mut scene.injected(&connects)).succeeded();
-        let server = match scene.place() {
-            Place::Sandbox(_) => None,
-            Place::Cluster(cluster) => {
+        run(&mut fixture.injected(&connects)).succeeded();
+        let server = match fixture.testbed() {
+            Testbed::Sandbox(_) => None,
+            Testbed::Cluster(cluster) => {
                 let config = cluster.kubectl_json(&["config", "view"]).unwrap();
                 let url = config["clusters"][0]["cluster"]["server"].as_str().unwrap().to_owned();
                 Some(url.trim_start_matches("https://").parse::<SocketAddr>().unwrap())
             }
         };
-        assert!(tcp_sockets(scene.session().launcher()).is_empty());
-        for socket in tcp_sockets(scene.session().relay()) {
+        assert!(tcp_sockets(fixture.session().launcher()).is_empty());
+        for socket in tcp_sockets(fixture.session().relay()) {
             let is_known = socket.listens || socket.remote.ip().is_loopback() || Some(socket.remote) == server;
             assert!(is_known, "{socket:?}");
         }
@@ -199,11 +203,11 @@ on_both_places! {
 }
 
 #[test]
-fn no_setting_of_the_machine_changes() {
+fn session_changes_no_setting_of_the_machine() {
     for kind in [Kind::Sandbox, Kind::Cluster] {
         let kubeconfig = match kind {
             Kind::Sandbox => None,
-            Kind::Cluster => place::cluster().map(|cluster| cluster.kubeconfig()),
+            Kind::Cluster => testbed::cluster().map(|cluster| cluster.kubeconfig()),
         };
         let settings = || -> Vec<Vec<u8>> {
             let files = [
@@ -218,8 +222,8 @@ fn no_setting_of_the_machine_changes() {
                 .collect()
         };
         let before = settings();
-        Scene::alone(kind, |scene| {
-            run(&mut scene.injected(&Program::new("/usr/bin/getent").args(["hosts", "web"]))).succeeded();
+        Fixture::alone(kind, |fixture| {
+            run(&mut fixture.injected(&Program::new("/usr/bin/getent").args(["hosts", "web"]))).succeeded();
             assert_eq!(settings(), before);
         });
         assert_eq!(settings(), before);
@@ -227,13 +231,13 @@ fn no_setting_of_the_machine_changes() {
 }
 
 #[test]
-fn what_a_session_makes_in_the_cluster_is_labelled_and_goes_with_it() {
-    Scene::alone(Kind::Cluster, |scene| {
-        let Place::Cluster(cluster) = scene.place() else {
-            unreachable!("the scene is on the cluster")
+fn cluster_objects_of_a_session_are_labelled_and_removed() {
+    Fixture::alone(Kind::Cluster, |fixture| {
+        let Testbed::Cluster(cluster) = fixture.testbed() else {
+            unreachable!("the fixture is on the cluster")
         };
         let cluster = cluster.clone();
-        let name = scene.session().name().to_owned();
+        let name = fixture.session().name().to_owned();
         let made = |selector: &str| -> Vec<Value> {
             let list = cluster
                 .kubectl_json(&["get", "jobs,pods,secrets", "--selector", selector])
@@ -244,7 +248,7 @@ fn what_a_session_makes_in_the_cluster_is_labelled_and_goes_with_it() {
         let ours = made(&format!("{instance},app.kubernetes.io/managed-by=kinject"));
         let kinds: BTreeSet<_> = ours.iter().filter_map(|object| object["kind"].as_str()).collect();
         assert_eq!(kinds, BTreeSet::from(["Job", "Pod", "Secret"]));
-        drop(scene);
+        drop(fixture);
         eventually("no Job, no pod and no Secret of the session", FORGOTTEN, || {
             made(&instance).is_empty()
         });

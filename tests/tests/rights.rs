@@ -1,4 +1,4 @@
-//! `deploy/rbac.yaml`: enough for a session by either way, and what can be left out of it.
+//! `deploy/rbac.yaml`: sufficient for a session over either transport, and which rules are optional.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use kinject_tests::cluster::{Cluster, Kubeconfig, Rule};
 use kinject_tests::running::{Outcome, run};
-use kinject_tests::{binaries, place};
+use kinject_tests::{binaries, testbed};
 
 /// Every session needs these.
 const SESSION: [Rule<'static>; 3] = [
@@ -39,7 +39,7 @@ const PORT_FORWARD: Rule<'static> = Rule {
     verbs: &["get", "create"],
 };
 
-/// `kinject run` as that user, with a program that says what `web` says.
+/// `kinject run` as that user, with a program that prints the answer of `web`.
 fn ask_web(user: &Kubeconfig, transport: &str) -> Outcome {
     let mut command = Command::new(binaries::kinject());
     command
@@ -49,13 +49,13 @@ fn ask_web(user: &Kubeconfig, transport: &str) -> Outcome {
     run(&mut command)
 }
 
-fn assert_answered(outcome: &Outcome, way: &str) {
+fn assert_answered(outcome: &Outcome, transport: &str) {
     assert_eq!(
         (outcome.code(), outcome.stdout.as_str()),
         (0, "hello from web\n"),
         "{outcome}"
     );
-    assert!(outcome.stderr.contains(way), "{outcome}");
+    assert!(outcome.stderr.contains(transport), "{outcome}");
 }
 
 fn jobs(cluster: &Cluster, namespace: &str) -> Result<usize> {
@@ -64,8 +64,8 @@ fn jobs(cluster: &Cluster, namespace: &str) -> Result<usize> {
 }
 
 #[test]
-fn the_role_of_the_manual_is_enough_by_either_way() -> Result<()> {
-    let Some(cluster) = place::cluster() else {
+fn documented_role_suffices_for_either_transport() -> Result<()> {
+    let Some(cluster) = testbed::cluster() else {
         return Ok(());
     };
     let namespace = cluster.namespace("role", "restricted")?;
@@ -93,26 +93,26 @@ fn the_role_of_the_manual_is_enough_by_either_way() -> Result<()> {
 }
 
 #[test]
-fn one_way_of_the_two_is_enough() -> Result<()> {
-    let Some(cluster) = place::cluster() else {
+fn role_for_one_transport_suffices() -> Result<()> {
+    let Some(cluster) = testbed::cluster() else {
         return Ok(());
     };
-    for (only, way) in [
+    for (only, transport) in [
         (PROXY, "(pod proxy)"),
         (PORT_FORWARD, "(port-forward, no TLS inside; "),
     ] {
         let namespace = cluster.namespace("way", "restricted")?;
         let rules = [&SESSION[..], &[only]].concat();
         let user = cluster.restricted_user(namespace.name(), "user", &rules)?;
-        assert_answered(&ask_web(&user, "auto"), way);
+        assert_answered(&ask_web(&user, "auto"), transport);
         assert_eq!(jobs(&cluster, namespace.name())?, 0);
     }
     Ok(())
 }
 
 #[test]
-fn without_the_right_to_remove_it_the_agents_job_is_named() -> Result<()> {
-    let Some(cluster) = place::cluster() else {
+fn role_without_delete_names_the_remaining_job() -> Result<()> {
+    let Some(cluster) = testbed::cluster() else {
         return Ok(());
     };
     let namespace = cluster.namespace("keep", "restricted")?;

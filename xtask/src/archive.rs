@@ -188,13 +188,13 @@ mod tests {
     }
 
     #[test]
-    fn the_same_image_gives_the_same_bytes() {
+    fn same_image_gives_identical_archive_bytes() {
         let (one, other) = (sample().to_archive().unwrap(), sample().to_archive().unwrap());
         assert_eq!((one.bytes, one.id), (other.bytes, other.id));
     }
 
     #[test]
-    fn another_content_gives_another_id() {
+    fn different_content_gives_a_different_image_id() {
         let mut other = sample();
         other.entries.pop();
         assert_ne!(sample().to_archive().unwrap().id, other.to_archive().unwrap().id);

@@ -1,8 +1,9 @@
-//! `cargo xtask bench`: kinject's speed, beside what a user would do without it, in one run.
+//! `cargo xtask bench`: kinject's speed, compared with its alternatives in one run.
 //!
-//! Absolute numbers are the machine's; what counts are ratios to the other ways, which are measured by turns. Each
-//! [`figures::Part`] has a module; what a way is carried by is in [`namespaces`], [`ssh`], [`agent`], [`session`],
-//! [`api`], [`pods`] and [`port_forward`]; the [`load`] generator is a program of its own. [`targets`] says what is to be reached; [`table`] and [`svg`] show it.
+//! Absolute numbers depend on the machine; the results are ratios to the other setups, which are measured in turn. Each
+//! [`figures::Part`] has a module; the processes that a setup needs are in [`namespaces`], [`ssh`], [`agent`],
+//! [`session`], [`api`], [`pods`] and [`port_forward`]; the [`load`] generator is a program of its own. [`targets`]
+//! holds the targets; [`table`] and [`svg`] show the results.
 
 mod agent;
 mod api;
@@ -37,10 +38,10 @@ use self::figures::{Part, Results};
 use self::interrupt::Interrupt;
 use self::programs::{Programs, installed};
 
-/// Measure kinject beside other ways, and print a table with ratios and targets
+/// Measure kinject beside other setups, and print a table with ratios and targets
 ///
-/// A part whose tools, privileges or cluster are missing says so and is left out. Slow is no failure; what does not work
-/// at all is.
+/// A part whose tools, privileges or cluster are missing is named and skipped. A slow result is no failure; a
+/// measurement that does not work is.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Only this part; may be given several times
@@ -65,7 +66,7 @@ pub(crate) struct Args {
 
 /// How much is measured.
 struct Effort {
-    /// Turns of everything.
+    /// Rounds of every measurement.
     rounds: usize,
     /// Of each load in a round.
     seconds: f64,
@@ -77,7 +78,7 @@ struct Effort {
     lookups: usize,
     /// Calls of each kind that hooks pass through, in a round.
     hooks: usize,
-    /// Starts of a session on a cluster, by each way.
+    /// Starts of a session on a cluster, over each transport.
     sessions: usize,
 }
 

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use crate::workspace;
 
-/// What `cargo run` tells the program that it runs about that program's own package.
+/// The variables that `cargo run` sets for the program's own package.
 const OF_XTASK: [&str; 5] = [
     "CARGO_BIN_",
     "CARGO_CRATE_",
@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_users_own_settings_stay() {
+    fn users_cargo_settings_are_kept() {
         assert!(is_of_xtask("CARGO_PKG_NAME") && is_of_xtask("CARGO_MANIFEST_DIR"));
         for name in [
             "CARGO",

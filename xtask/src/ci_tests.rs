@@ -1,4 +1,4 @@
-//! What `.ci/run` downloads runs only if it is what was meant.
+//! `.ci/run` executes a download only if its checksum matches.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -16,7 +16,7 @@ fn fetch() -> String {
     script[begin..begin + length + 3].to_owned()
 }
 
-/// Has it download "hello", which is to have this checksum, and says in what it ended and where the file would be.
+/// Runs `fetch` with a download that is "hello" and this checksum; returns its output, the file's path, and its folder.
 fn fetched(checksum: &str) -> (Output, PathBuf, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
@@ -34,7 +34,7 @@ fn fetched(checksum: &str) -> (Output, PathBuf, tempfile::TempDir) {
 }
 
 #[test]
-fn a_download_with_another_checksum_is_removed_and_stops_the_script() {
+fn download_with_a_wrong_checksum_is_removed_and_stops_the_script() {
     let (output, file, _folder) = fetched("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
     assert!(output.status.success() && file.exists(), "{output:?}");
     assert_eq!(output.stdout, b"ran\n");
@@ -46,16 +46,16 @@ fn a_download_with_another_checksum_is_removed_and_stops_the_script() {
         let (output, file, _folder) = fetched(wrong);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(!file.exists() && output.stdout.is_empty(), "{output:?}");
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
-            said.contains("https://a.test/file is not the file with the SHA-256 checksum"),
-            "{said}"
+            stderr.contains("https://a.test/file is not the file with the SHA-256 checksum"),
+            "{stderr}"
         );
     }
 }
 
 #[test]
-fn nothing_is_downloaded_around_the_checksums() {
+fn every_ci_download_is_checked_against_its_checksum() {
     let around = script().replace(&fetch(), "");
     for command in ["curl -", "wget -", "| sh", "| bash", "| tar"] {
         assert!(!around.contains(command), "{command}");

@@ -1,8 +1,8 @@
 //! `cargo xtask demo`: a first session with kinject, in a sandbox that needs neither Kubernetes nor root.
 //!
-//! [`story`] says what is run and what has to come back, [`terminal`] runs it as a terminal would, [`sandbox`] is the
-//! place to connect to, [`page`] is how it looks. What is shown is what was run and what came back, word for word; a
-//! step that came out differently makes the exit status 1, so that CI can run the demo too.
+//! [`story`] holds the commands and the expected output, [`terminal`] runs them on a pseudo terminal, [`sandbox`] is
+//! what they connect to, [`page`] formats the output. The demo shows the commands and their output unchanged; a step
+//! with other output makes the exit status 1, so that CI can run the demo, too.
 
 mod page;
 mod sandbox;
@@ -84,7 +84,7 @@ fn build() -> Result<PathBuf> {
     Ok(workspace::target().join("release"))
 }
 
-/// Runs every step and compares it with what has to come back.
+/// Runs every step and compares its output with the expected one.
 fn tell(page: &mut Page, sandbox: &Sandbox, folder: &Path, flags: &str) -> Result<ExitCode> {
     let quiet = format!("-q {flags}");
     let mut terminal = Terminal::new();
@@ -112,9 +112,9 @@ fn tell(page: &mut Page, sandbox: &Sandbox, folder: &Path, flags: &str) -> Resul
             if step.is_setting {
                 continue;
             }
-            let seen = terminal.run(&step.line)?;
-            page.output(&seen.text, seen.status);
-            if let Some(difference) = step.expected.difference(&seen) {
+            let captured = terminal.run(&step.line)?;
+            page.output(&captured.text, captured.status);
+            if let Some(difference) = step.expected.difference(&captured) {
                 page.complaint(&difference);
                 differences.push((step.line, difference));
             }
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_quoted_only_where_a_shell_would_take_it_apart() {
+    fn path_is_quoted_only_where_a_shell_would_split_it() {
         assert_eq!(quoted(Path::new("/home/me/kinject")), "/home/me/kinject");
         assert_eq!(quoted(Path::new("/home/my code")), "'/home/my code'");
         assert_eq!(quoted(Path::new("/it's")), r"'/it'\''s'");

@@ -8,9 +8,9 @@
 //!   share/doc/kinject/
 //! ```
 //!
-//! The launcher takes the library that fits. There are two, since before glibc 2.34 the dynamic linker's own functions
-//! are in a library of their own, which makes each exec in a session dearer. Zig's linker knows every glibc's symbols
-//! and so builds for an older one than this machine's; it and cargo's way to call it come from PyPI.
+//! The launcher chooses the library that fits. There are two, since before glibc 2.34 the dynamic linker's functions
+//! are in a library of their own, whose loading makes each exec in a session slower. Zig's linker knows every glibc's
+//! symbols and so builds for an older one than this machine's; it and cargo's way to call it come from PyPI.
 
 use std::env;
 use std::ffi::OsString;
@@ -63,7 +63,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let parent = args.output.unwrap_or_else(|| workspace::target().join("dist"));
     let name = format!("kinject-{}-{}-linux", workspace::VERSION, env::consts::ARCH);
-    // a folder with last time's files in it is no distribution
+    // start with an empty folder, without files of an earlier build
     let folder = parent.join(name);
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
@@ -71,9 +71,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let zig = Zig::install()?;
     for glibc in LIBRARIES {
         let built = zig.build(glibc, &["--package", "kinject-preload", "--lib"])?;
-        let place = format!("lib/kinject/glibc-{glibc}/libkinject_preload.so");
-        copy(&built.join("libkinject_preload.so"), &folder.join(&place))?;
-        println!("{}", exports::check(&folder.join(&place), Some(glibc))?);
+        let path = format!("lib/kinject/glibc-{glibc}/libkinject_preload.so");
+        copy(&built.join("libkinject_preload.so"), &folder.join(&path))?;
+        println!("{}", exports::check(&folder.join(&path), Some(glibc))?);
     }
     if !args.libraries {
         let packages: Vec<&str> = PROGRAMS.iter().flat_map(|name| ["--package", name]).collect();
@@ -105,7 +105,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).with_context(what)?;
     }
-    // fs::copy keeps the mode, which makes programs of programs
+    // fs::copy keeps the mode, and so the executable bit
     fs::copy(from, to).with_context(what).map(drop)
 }
 
@@ -156,7 +156,7 @@ impl Zig {
     /// Builds for a version of glibc; gives the folder with the results.
     fn build(&self, glibc: Glibc, packages: &[&str]) -> Result<PathBuf> {
         let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-        // one for each version: cargo does not see that the version has changed
+        // one target folder for each version: cargo does not rebuild for another one
         let folder = workspace::target().join(format!("zig/glibc-{glibc}"));
         process::visible(
             cargo::command()

@@ -1,4 +1,4 @@
-//! The documents that name tests name tests that there are.
+//! Every test that a document names exists.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +11,7 @@ fn workspace() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// What stands in backquotes and is a sentence of words with underscores, as the names of tests are.
+/// The names in backquotes that look like names of tests: lower-case words joined by two underscores or more.
 fn named(document: &str) -> BTreeSet<String> {
     let text = std::fs::read_to_string(workspace().join(document)).unwrap();
     let quoted = text.split('`').skip(1).step_by(2);

@@ -1,4 +1,4 @@
-//! What an ELF file says of itself, as the dynamic linker reads it (elf(5)).
+//! ELF files as the dynamic linker reads them (elf(5)).
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,7 +14,7 @@ type Header = FileHeader64<Endianness>;
 
 const PAGE: u64 = 4096;
 
-/// What the dynamic linker has to know of a program or a library.
+/// What the dynamic linker reads of a program or a library.
 #[derive(Debug, Default)]
 pub(crate) struct Elf {
     /// Names of the symbols that it defines for others.
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dynamically_linked_program_names_its_interpreter_and_the_symbols_of_libc() {
+    fn dynamic_program_names_its_interpreter_and_libc_symbols() {
         let own = Elf::read(&std::env::current_exe().unwrap()).unwrap();
         assert_eq!(own.has_interpreter, !cfg!(target_feature = "crt-static"));
         assert!(own.needed.iter().any(|name| name == "libc.so.6"), "{own:?}");
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn other_and_truncated_files_are_errors() {
+    fn non_elf_and_truncated_files_are_errors() {
         assert!(Elf::parse(b"#!/bin/sh\n").is_err());
         let own = std::fs::read(std::env::current_exe().unwrap()).unwrap();
         assert!(Elf::parse(&own[..100]).is_err());

@@ -1,9 +1,9 @@
-//! What the preloaded library shows to the dynamic linker, and what it asks of it.
+//! Checks the preloaded library's exported symbols and dependencies.
 //!
 //! A library that needs a version of glibc which a machine does not have keeps every program of that machine from
 //! starting; one that exports a name by accident replaces that function in every program; one that needs another
-//! library makes every exec load it, and so does memory of its own. So all four are checked, against `preload/exports.txt`
-//! and the numbers below.
+//! library makes every exec load it, and so does memory of its own. So all four are checked, against
+//! `preload/exports.txt` and the numbers below.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -36,7 +36,8 @@ pub(crate) struct Args {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Glibc(pub(crate) u32, pub(crate) u32);
 
-/// What every exec pays for: memory that is written. A linker that does not start a page for it takes one more.
+/// The most pages of writable memory, which every exec pays for. A linker that does not align the segment to a page
+/// takes one more.
 const WRITABLE_PAGES: u64 = 2;
 
 /// Before this version dlsym(3) was in a library of its own.
@@ -81,7 +82,7 @@ fn build() -> Result<PathBuf> {
     Ok(workspace::target().join("release/libkinject_preload.so"))
 }
 
-/// Looks at a library; gives one line about it, or an error that names every fault.
+/// Checks a library; returns one line about it, or an error that names every fault.
 pub(crate) fn check(library: &Path, limit: Option<Glibc>) -> Result<String> {
     let elf = Elf::read(library)?;
     let list = workspace::root().join(EXPORTS);
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_as_it_should_be_has_no_faults() {
+    fn correct_library_has_no_faults() {
         let listed = BTreeSet::from(["connect", "execl"]);
         assert_eq!(faults(&elf(), &listed, Some(Glibc(2, 34))), Vec::<String>::new());
         assert_eq!(newest_glibc(&elf()), Some(Glibc(2, 34)));

@@ -1,4 +1,4 @@
-//! Errors that also say what to do about them.
+//! Errors with a hint.
 
 use anyhow::Error;
 
@@ -31,7 +31,7 @@ mod tests {
     use anyhow::Context;
 
     #[test]
-    fn a_hint_survives_added_context() {
+    fn hint_is_found_through_added_context() {
         let failure: anyhow::Result<()> = Err(super::error("no root", "use sudo"));
         let failure = failure.context("starting the node").unwrap_err();
         assert_eq!(format!("{failure:#}"), "starting the node: no root");

@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     match result {
         Ok(status) => status,
         Err(error) => {
-            // words of tools and of the cluster, in the lines that they have
+            // text of tools and of the cluster, escaped but with its lines kept
             eprintln!("error: {}", kinject_escape::lines(format_args!("{error:#}")));
             if let Some(hint) = hint::of(&error) {
                 eprintln!("\nhint: {}", kinject_escape::line(hint));

@@ -1,4 +1,4 @@
-//! Running other programs, with errors that quote what they said, and waiting for what they bring about.
+//! Running other programs, with errors that quote their output, and waiting for conditions.
 
 use std::io::{self, ErrorKind, Write};
 use std::process::{Command, Output, Stdio};
@@ -26,7 +26,7 @@ pub(crate) fn output_with_input(command: &mut Command, input: &[u8]) -> Result<S
         .map_err(|error| cannot_start(command, error))?;
     let mut stdin = child.stdin.take().context("the child has no standard input")?;
     match stdin.write_all(input) {
-        // A child that stopped reading says why on its standard error.
+        // A child that closes its input early reports why on its standard error.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
         _ => drop(stdin),
     }
@@ -47,12 +47,12 @@ pub(crate) fn visible(command: &mut Command) -> Result<()> {
 
 fn stdout_of(command: &Command, output: Output) -> Result<String> {
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         bail!(
             "`{}` failed with {}: {}",
             line(command),
             output.status,
-            said.trim()
+            stderr.trim()
         );
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
@@ -80,7 +80,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_failed_command_quotes_its_words() {
+    fn failed_command_is_reported_with_its_output() {
         let error = output(Command::new("sh").args(["-c", "echo too bad >&2; exit 3"]))
             .unwrap_err()
             .to_string();
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_program_is_named() {
+    fn missing_program_is_named() {
         let error = output(&mut Command::new("/no/such/program"))
             .unwrap_err()
             .to_string();
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_that_never_comes_is_named() {
+    fn timed_out_condition_is_named() {
         let never = wait_for("the moon", Duration::ZERO, || Ok(None::<()>));
         assert_eq!(never.unwrap_err().to_string(), "the moon: not within 0 s");
     }

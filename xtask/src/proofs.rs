@@ -1,7 +1,7 @@
-//! `cargo xtask matrix` and `cargo xtask suites`: the two proofs that take long.
+//! `cargo xtask matrix` and `cargo xtask suites`: the two long-running comparisons.
 //!
-//! They share sandbox, cluster and session with the tests, and so are programs of the tests' package: what is here
-//! builds everything and becomes one of them.
+//! They share sandbox, cluster and session with the tests, and so are programs of the tests' package: this module
+//! builds everything and executes one of them.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
@@ -15,7 +15,7 @@ use crate::{cargo, process, workspace};
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Args {
-    /// Arguments, of which --help tells
+    /// Arguments, which --help describes
     #[arg(value_name = "ARGUMENT", trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<OsString>,
 }

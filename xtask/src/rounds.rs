@@ -1,6 +1,6 @@
 //! `cargo xtask rounds`: programs that race, start others and are cancelled, thousands of times and under valgrind.
 //!
-//! They are tests that the test command leaves out: this runs them, and shows what they print.
+//! They are ignored tests: this subcommand runs them and shows their output.
 
 use std::process::ExitCode;
 

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: all tests, with everything that they need around them.
 //!
-//! First everything is built, while the real [`cluster`] is built and comes up beside it. Then the test [`executables`] run
-//! one after the other, and last the examples in the documentation ([`suites`]). At the end [`summary`] says what passed,
-//! what failed, and what could not run here.
+//! First everything is built, while the real [`cluster`] is built and comes up beside it. Then the test [`executables`]
+//! run one after the other, and last the examples in the documentation ([`suites`]). At the end [`summary`] says what
+//! passed, what failed, and what could not run here.
 
 mod cluster;
 mod executables;
@@ -110,15 +110,15 @@ fn build_and_test(
     Ok(())
 }
 
-/// A signal ends what runs at that moment; this program goes on to take down what it started. A second one ends it.
+/// A signal ends the test that runs at that moment; this program goes on to stop what it started. A second one ends it.
 fn watch_for_signals() -> Result<Arc<AtomicBool>> {
-    let asked = Arc::new(AtomicBool::new(false));
+    let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&asked))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&asked)))
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&interrupted))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupted)))
             .context("watching for signals")?;
     }
-    Ok(asked)
+    Ok(interrupted)
 }
 
 fn private_folder() -> Result<TempDir> {

@@ -17,7 +17,7 @@ use crate::sys;
 use core::ffi::CStr;
 use kinject_protocol::control::Request;
 use kinject_protocol::environment::{FAIL, IGNORE, LIBRARY, ON_STATIC};
-use kinject_protocol::executable::{self, File, HEAD, InjectionBlocker, MOST_INTERPRETERS, Runtime};
+use kinject_protocol::executable::{self, File, HEAD, InjectionBlocker, MAX_INTERPRETERS, Runtime};
 use libc::c_char;
 
 /// What a program that is not started fails with: it says what is wrong, and neither a shell nor execvp(3) goes on
@@ -56,7 +56,7 @@ enum Look {
 fn look(name: Name) -> Option<Look> {
     let mut head = [0; HEAD];
     let (mut file, mut path) = ProgramFile::open(name)?;
-    for _ in 0..=MOST_INTERPRETERS {
+    for _ in 0..=MAX_INTERPRETERS {
         let blocker = match file.read_at(0, &mut head) {
             Some(length) => {
                 let head = head.get(..length)?;

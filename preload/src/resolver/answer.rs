@@ -109,7 +109,11 @@ pub(super) fn ask(
     } else {
         DnsTransport::Stream
     };
-    let request = Request::Query { way, search, message };
+    let request = Request::Query {
+        transport: way,
+        search,
+        message,
+    };
     let length = match control::ask(session, &request, buffer.bytes()) {
         Ok(ReplyRef::Answer(answer)) => answer.len(),
         Ok(ReplyRef::NameFailed(failure)) => return Err(Refusal::Failed(failure)),

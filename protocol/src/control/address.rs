@@ -1,30 +1,30 @@
-//! Where the relay listens, and what it wants to see before it takes a request.
+//! The relay's two addresses, and the token that authenticates a request.
 //!
 //! The relay listens at two addresses. One is a path in the session's folder, which a program with a mount namespace or
 //! a root of its own may not see. The other is a name in the abstract namespace of Unix sockets (unix(7)), which needs
 //! no file system, and which the kernel shows in one network namespace alone: in another one there is no such name.
 //!
 //! No folder protects a name, and `/proc/net/unix` lists it. So every request, at either address, begins with the
-//! session's token: 128 random bits in hexadecimal digits, which stand in the environment of the session's programs.
+//! session's token: 128 random bits in hexadecimal digits, which are in the environment of the session's programs.
 
 /// The length of a token.
 pub const TOKEN_LENGTH: usize = 32;
 
-/// What a request begins with.
+/// The session's token, with which each request begins.
 pub type Token = [u8; TOKEN_LENGTH];
 
 /// The length of a network namespace's number in hexadecimal digits.
 const NETWORK_LENGTH: usize = 16;
 
-/// The value of [`crate::environment::CONTROL`]: `TOKEN:NETWORK:NAME`, where all but the name have fixed lengths, so that
-/// the library searches for nothing.
+/// The value of [`crate::environment::CONTROL`]: `TOKEN:NETWORK:NAME`. All fields but the name have fixed lengths, so
+/// that the library does not have to search for separators.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct ControlAddress<'a> {
     /// The name in the abstract namespace; empty if the relay listens at its path alone.
     pub name: &'a [u8],
     /// The session's token.
     pub token: &'a Token,
-    /// The relay's network namespace, as `SO_NETNS_COOKIE` (Linux 5.14) tells it of each socket in it; none on an older
+    /// The relay's network namespace, as `SO_NETNS_COOKIE` (Linux 5.14) of any socket in it; none on an older
     /// kernel.
     pub network: Option<u64>,
 }
@@ -56,7 +56,7 @@ impl<'a> ControlAddress<'a> {
 }
 
 impl std::fmt::Debug for ControlAddress<'_> {
-    /// Whoever reads a log is not to know the token.
+    /// Hides the token, so that no log shows it.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("ControlAddress")
@@ -85,7 +85,7 @@ mod tests {
     const TOKEN: &Token = b"0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn control_address_round_trips() {
         for (name, network) in [
             (&b"kinject-0123"[..], Some(u64::MAX)),
             (b"kinject-0123", None),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_of_another_form_is_no_address() {
+    fn malformed_control_address_is_rejected() {
         let (token, network) = ("0123456789abcdef0123456789abcdef", "000000000000000f");
         for value in [
             String::new(),
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_never_logged() {
+    fn token_is_absent_from_debug_output() {
         let address = ControlAddress {
             name: b"kinject-0123",
             token: TOKEN,

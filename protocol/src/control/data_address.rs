@@ -1,28 +1,29 @@
-//! Which addresses of this machine are a session's.
+//! The loopback addresses of a session.
 //!
-//! Each session has three of the loopback network, which nobody outside of this machine reaches: one where its relay's
-//! sockets are, and one for each family that stands for the pod's own address. They differ in their second number, and
-//! their last two are the session's.
+//! Each session has three addresses in 127.0.0.0/8, which no other machine reaches: one for its relay's sockets, and a
+//! stand-in for the pod's own address of each family. They differ in the second octet; the last two octets identify the
+//! session.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Where relays' sockets are.
+/// The second octet of the addresses of relays' sockets.
 const DATA: [u8; 2] = [127, 107];
 
-/// What stands for pods' IPv4 addresses.
+/// The second octet of stand-ins for pods' IPv4 addresses.
 const POD_V4: [u8; 2] = [127, 106];
 
-/// What stands for pods' IPv6 addresses, mapped: loopback has one address of IPv6 alone, which all sessions would share.
+/// The second octet of stand-ins for pods' IPv6 addresses, used IPv4-mapped: IPv6 loopback is a single address, which
+/// all sessions would share.
 const POD_V6: [u8; 2] = [127, 105];
 
 /// The addresses of one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionAddresses {
-    /// Where its relay listens for its programs' data.
+    /// The address of its relay's data sockets.
     pub data: Ipv4Addr,
-    /// What stands for the pod's IPv4 address.
+    /// The stand-in for the pod's IPv4 address.
     pub pod_v4: Ipv4Addr,
-    /// What stands for the pod's IPv6 address, to be mapped.
+    /// The stand-in for the pod's IPv6 address, to be IPv4-mapped.
     pub pod_v6: Ipv4Addr,
 }
 
@@ -42,7 +43,7 @@ impl SessionAddresses {
 
 /// May a socket with this peer be one that a relay connected?
 ///
-/// A socket that speaks IPv6 alone cannot reach the relays' addresses; its data comes from `::1`, which others use too.
+/// An IPv6-only socket cannot reach the relays' addresses; its data comes from `::1`, which other programs use, too.
 #[inline]
 pub fn is_data_address(peer: IpAddr) -> bool {
     match peer.to_canonical() {
@@ -51,7 +52,7 @@ pub fn is_data_address(peer: IpAddr) -> bool {
     }
 }
 
-/// Does this address on loopback stand for a pod's own?
+/// Whether this loopback address is a stand-in for a pod's own.
 #[inline]
 pub fn is_stand_in(address: IpAddr) -> bool {
     match address.to_canonical() {
@@ -60,7 +61,8 @@ pub fn is_stand_in(address: IpAddr) -> bool {
     }
 }
 
-/// Loopback and the unspecified address, which the kernel takes for loopback: they are whoever's machine it is that asks.
+/// Whether this is loopback or the unspecified address, which the kernel treats as loopback: it means the machine of
+/// the program that uses it.
 #[inline]
 pub fn is_of_every_machine(address: IpAddr) -> bool {
     let canonical = address.to_canonical();
@@ -82,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_relays_addresses_and_the_loopback_of_ipv6_carry_data() {
+    fn only_relay_addresses_and_ipv6_loopback_are_data_addresses() {
         for (text, expected) in [
             ("127.107.0.1", true),
             ("127.107.255.255", true),
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_for_a_pods_address_carries_no_data() {
+    fn stand_in_address_is_not_a_data_address() {
         for (text, expected) in [
             ("127.106.0.1", true),
             ("::ffff:127.106.3.4", true),
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn the_addresses_of_sessions_differ() {
+    fn addresses_of_two_sessions_differ() {
         let session = SessionAddresses::of(0x0102_0304);
         let expected = SessionAddresses {
             data: Ipv4Addr::new(127, 107, 3, 4),
@@ -130,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_and_the_unspecified_address_are_every_machines_in_every_spelling() {
+    fn loopback_and_unspecified_are_local_in_every_notation() {
         for (text, expected) in [
             ("127.0.0.1", true),
             ("127.255.0.9", true),

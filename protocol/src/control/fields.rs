@@ -1,4 +1,4 @@
-//! The fields that messages are made of.
+//! Encoding and decoding of the fields of messages.
 
 use super::{DecodeError, VERSION};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};

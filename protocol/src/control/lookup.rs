@@ -1,4 +1,4 @@
-//! What a lookup of a name is told about the call that makes it.
+//! Parameters of a lookup: what the relay has to know about the libc call that makes it.
 
 /// Which addresses a lookup wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -9,7 +9,7 @@ pub enum Family {
     V4,
     /// `AF_INET6`.
     V6,
-    /// `AF_INET6` with `AI_V4MAPPED`: both, to be mapped by the asker.
+    /// `AF_INET6` with `AI_V4MAPPED`: both; the library maps the IPv4 addresses.
     Mapped,
 }
 
@@ -20,7 +20,8 @@ pub enum Purpose {
     AddressInfo,
     /// gethostbyname(3) and its kin: in the order of the answer.
     HostEntry,
-    /// getaddrinfo(3) with `AI_ADDRCONFIG`: as [`Self::AddressInfo`], but only families of which the pod has an address.
+    /// getaddrinfo(3) with `AI_ADDRCONFIG`: as [`Self::AddressInfo`], but only families of which the pod has an
+    /// address.
     ConfiguredAddressInfo,
 }
 
@@ -29,7 +30,7 @@ pub enum Purpose {
 pub enum DnsTransport {
     /// Over TCP, or over UDP first: the whole answer.
     Stream,
-    /// Over UDP alone: an answer that is longer than the question allows is cut, and says so (RFC 1035, 4.1.1, TC).
+    /// Over UDP alone: an answer that is longer than the question allows is truncated, with TC set (RFC 1035, 4.1.1).
     Datagram,
 }
 

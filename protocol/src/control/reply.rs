@@ -10,15 +10,15 @@ use std::net::{IpAddr, SocketAddr};
 pub enum Reply {
     /// The socket is connected.
     Connected,
-    /// The socket is connecting: its state is `SYN_SENT`, poll(2) tells when it is done.
+    /// The socket is connecting: its state is `SYN_SENT`, poll(2) reports when it is done.
     InProgress,
     /// The target belongs to the local network: call the real connect(2).
     Local,
     /// The connect failed.
     Failed(ConnectFailure),
-    /// The target that the program asked for, or what stands for its own address in the pod.
+    /// The target that the program asked for, or the stand-in for its own address in the pod.
     Peer(SocketAddr),
-    /// The relay knows nothing of this socket: what the kernel says stands.
+    /// The relay does not know this socket: the kernel's result applies.
     Unknown,
     /// The addresses of a name, best first.
     Addresses {
@@ -33,13 +33,13 @@ pub enum Reply {
     Answer(Vec<u8>),
     /// The names of an address, the canonical one first.
     Names(Vec<Vec<u8>>),
-    /// The user is told.
+    /// The relay has told the user.
     Noted,
-    /// The address on loopback that stands for the target.
+    /// The loopback address of the flow to the target.
     Flow(SocketAddr),
     /// The attached file, which is open for reading.
     File,
-    /// The address on loopback that stands for the pod's own: call the real function with it.
+    /// The loopback address that is the stand-in for the pod's own: call the real function with it.
     StandIn(SocketAddr),
 }
 

@@ -1,4 +1,4 @@
-//! A reply as it lies in its buffer.
+//! A reply that borrows from its buffer.
 
 use super::fields::Fields;
 use super::{DecodeError, MAX_ADDRESSES, MAX_MESSAGE, MAX_NAMES, Reply};

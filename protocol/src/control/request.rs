@@ -23,8 +23,8 @@ pub enum Request<'a> {
         /// The socket's cookie.
         cookie: u64,
     },
-    /// The socket with this `SO_COOKIE` is as new from here on (connect(2), `AF_UNSPEC` or a failure that is told): forget it.
-    /// Which failure had its program not been told?
+    /// The socket with this `SO_COOKIE` is unconnected again (connect(2) with `AF_UNSPEC`, or after a reported
+    /// failure): forget it. The answer is a failure that its program has not been told, if any.
     Disconnect {
         /// The socket's cookie.
         cookie: u64,
@@ -39,7 +39,7 @@ pub enum Request<'a> {
         /// The address that the program passed to bind(2).
         address: SocketAddr,
     },
-    /// For which address of the pod does this address on loopback stand?
+    /// For which address of the pod is this loopback address the stand-in?
     PodAddress {
         /// The address that the kernel gave.
         address: SocketAddr,
@@ -61,7 +61,7 @@ pub enum Request<'a> {
     /// What do the name servers answer to this DNS message?
     Query {
         /// How it would have been sent.
-        way: DnsTransport,
+        transport: DnsTransport,
         /// How its name is completed, if it is.
         search: Option<Search>,
         /// The message (RFC 1035, 4.1), at most [`MAX_MESSAGE`] bytes.
@@ -72,11 +72,11 @@ pub enum Request<'a> {
         /// The address.
         address: IpAddr,
     },
-    /// A program is about to start into which the session does not reach.
+    /// A program is about to start into which the library cannot be loaded.
     Uninjectable {
         /// Why not.
         blocker: InjectionBlocker,
-        /// Whether it will not be started for that.
+        /// Whether it is refused because of that.
         is_refused: bool,
         /// The path of its file, or the end of it, not empty and at most [`MAX_NAME`] bytes.
         program: &'a [u8],
@@ -127,8 +127,8 @@ impl<'a> EncodedRequest<'a> {
     fn put(&mut self, bytes: &[u8]) {
         let room = self.head.iter_mut().skip(self.length);
         self.length = self.length.saturating_add(bytes.len()).min(MAX_HEAD);
-        for (place, byte) in room.zip(bytes) {
-            *place = *byte;
+        for (slot, byte) in room.zip(bytes) {
+            *slot = *byte;
         }
     }
 
@@ -214,13 +214,17 @@ impl<'a> Request<'a> {
                 encoded.tail = name.get(..MAX_NAME).unwrap_or(name);
                 encoded
             }
-            Self::Query { way, search, message } => {
+            Self::Query {
+                transport,
+                search,
+                message,
+            } => {
                 let mut encoded = EncodedRequest::new(5);
-                let way = match way {
+                let transport = match transport {
                     DnsTransport::Stream => 1,
                     DnsTransport::Datagram => 2,
                 };
-                encoded.put(&[way, Search::bits(*search)]);
+                encoded.put(&[transport, Search::bits(*search)]);
                 encoded.tail = message.get(..MAX_MESSAGE).unwrap_or(message);
                 encoded
             }
@@ -306,7 +310,7 @@ impl<'a> Request<'a> {
                 }
             }
             5 => {
-                let way = match fields.byte()? {
+                let transport = match fields.byte()? {
                     1 => DnsTransport::Stream,
                     2 => DnsTransport::Datagram,
                     other => return Err(DecodeError::Value(other)),
@@ -316,7 +320,11 @@ impl<'a> Request<'a> {
                 let message = fields.rest();
                 match message.len() {
                     0 => return Err(DecodeError::Truncated),
-                    1..=MAX_MESSAGE => Self::Query { way, search, message },
+                    1..=MAX_MESSAGE => Self::Query {
+                        transport,
+                        search,
+                        message,
+                    },
                     _ => return Err(DecodeError::TrailingBytes),
                 }
             }

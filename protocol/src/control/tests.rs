@@ -1,4 +1,4 @@
-//! Every message, there and back, whole and broken.
+//! Round trips of every message, and decoding of truncated and malformed ones.
 
 use super::*;
 use crate::executable::InjectionBlocker;
@@ -40,12 +40,12 @@ fn requests() -> Vec<Request<'static>> {
             name: b"web",
         },
         Request::Query {
-            way: DnsTransport::Datagram,
+            transport: DnsTransport::Datagram,
             search: None,
             message: &[7; 300],
         },
         Request::Query {
-            way: DnsTransport::Stream,
+            transport: DnsTransport::Stream,
             search: Some(Search {
                 default_names: true,
                 domains: false,
@@ -108,14 +108,14 @@ fn replies() -> Vec<Reply> {
 }
 
 #[test]
-fn every_request_survives_the_way_there() {
+fn every_request_round_trips() {
     for request in requests() {
         assert_eq!(Request::decode(&request.encode().to_vec()), Ok(request));
     }
 }
 
 #[test]
-fn every_reply_survives_the_way_back() {
+fn every_reply_round_trips() {
     let mut buffer = Vec::new();
     for reply in replies() {
         reply.encode(&mut buffer);
@@ -129,7 +129,7 @@ fn every_reply_survives_the_way_back() {
 }
 
 #[test]
-fn a_full_reply_fits_its_limit() {
+fn largest_reply_fits_its_limit() {
     let mut buffer = Vec::new();
     let addresses = vec![IpAddr::V6(Ipv6Addr::LOCALHOST); MAX_ADDRESSES + 1];
     Reply::Addresses {
@@ -148,9 +148,9 @@ fn a_full_reply_fits_its_limit() {
 }
 
 #[test]
-fn a_full_request_fits_its_limit() {
+fn largest_request_fits_its_limit() {
     let query = |message| Request::Query {
-        way: DnsTransport::Stream,
+        transport: DnsTransport::Stream,
         search: None,
         message,
     };
@@ -160,7 +160,7 @@ fn a_full_request_fits_its_limit() {
 }
 
 #[test]
-fn a_message_cut_short_is_refused_at_every_length() {
+fn truncated_message_is_rejected_at_every_length() {
     for request in requests() {
         let whole = request.encode().to_vec();
         for length in 0..whole.len() {
@@ -188,7 +188,7 @@ fn a_message_cut_short_is_refused_at_every_length() {
 }
 
 #[test]
-fn garbage_is_refused_by_name() {
+fn malformed_message_is_rejected_with_a_specific_error() {
     assert_eq!(Request::decode(b""), Err(DecodeError::Truncated));
     assert_eq!(
         Request::decode(b"GET / HTTP/1.1"),

@@ -29,17 +29,17 @@ const PT_NOTE: u32 = 4;
 const PF_X: u32 = 1;
 
 /// More than any linker makes; the rest of a file that has more is not looked at.
-const MOST_SEGMENTS: u16 = 128;
-const MOST_SECTIONS: u16 = 1024;
+const MAX_SEGMENTS: u16 = 128;
+const MAX_SECTIONS: u16 = 1024;
 /// More than the notes take that linkers put first, in bytes.
-const MOST_NOTES: usize = 1024;
+const MAX_NOTES: usize = 1024;
 
 /// The dynamic section is read in blocks of so many bytes, and no more than a part of one that is larger than any.
 const DYNAMIC_BLOCK: usize = 1024;
-const MOST_DYNAMIC: u64 = 8192;
+const MAX_DYNAMIC: u64 = 8192;
 
 /// Longer than the path of any dynamic linker.
-const MOST_INTERPRETER: usize = 256;
+const MAX_INTERPRETER: usize = 256;
 
 /// The dynamic linkers of other libcs: musl's, uClibc's, Android's.
 const OTHER_LINKERS: [&[u8]; 4] = [b"ld-musl", b"ld-uClibc", b"ld64-uClibc", b"linker"];
@@ -63,19 +63,19 @@ pub(super) enum Interpreter {
     None,
     /// Another libc's.
     OtherLibc,
-    /// glibc's, as far as anyone can tell.
+    /// glibc's, or one that is not known to be another's.
     Usual,
 }
 
 /// What the dynamic linker reads of a program.
 pub(super) struct Dynamic {
-    /// The names that it works with.
+    /// The string table.
     pub(super) names: Range,
-    /// Where the name of the first library stands that the program depends on (`DT_NEEDED`).
+    /// The offset of the name of the first library that the program depends on (`DT_NEEDED`).
     pub(super) first_library: Option<u64>,
 }
 
-/// An ELF file whose header makes sense.
+/// An ELF file with a valid header.
 pub(super) struct Image<'a, F> {
     pub(super) file: &'a F,
     head: &'a [u8],
@@ -123,7 +123,7 @@ impl<'a, F: File> Image<'a, F> {
         let Some(segment) = self.segments().find(|segment| segment.kind == PT_INTERP) else {
             return Interpreter::None;
         };
-        let mut room = [0; MOST_INTERPRETER];
+        let mut room = [0; MAX_INTERPRETER];
         let length = usize::try_from(segment.range.size).unwrap_or(usize::MAX);
         let room = match room.get_mut(..length) {
             Some(room) => room,
@@ -162,7 +162,7 @@ impl<'a, F: File> Image<'a, F> {
             .map(|segment| segment.range)
     }
 
-    /// What the dynamic linker reads of it.
+    /// Its dynamic section.
     pub(super) fn dynamic(&self) -> Option<Dynamic> {
         const LIBRARY: u64 = 1;
         const STRING_TABLE: u64 = 5;
@@ -177,7 +177,7 @@ impl<'a, F: File> Image<'a, F> {
         };
         let mut done: u64 = 0;
         let mut room = [0; DYNAMIC_BLOCK];
-        'section: while done < section.size.min(MOST_DYNAMIC) {
+        'section: while done < section.size.min(MAX_DYNAMIC) {
             let left = usize::try_from(section.size.saturating_sub(done)).unwrap_or(DYNAMIC_BLOCK);
             let block = room.get_mut(..left.min(DYNAMIC_BLOCK))?;
             self.fill(section.offset.checked_add(done)?, block)?;
@@ -201,18 +201,18 @@ impl<'a, F: File> Image<'a, F> {
             })?;
         Some(Dynamic {
             names: Range { offset, size },
-            first_library: first_library.and_then(|place| offset.checked_add(place)),
+            first_library: first_library.and_then(|position| offset.checked_add(position)),
         })
     }
 
-    /// The names that the dynamic linker works with.
+    /// The dynamic string table.
     pub(super) fn dynamic_names(&self) -> Option<Range> {
         self.dynamic().map(|dynamic| dynamic.names)
     }
 
     fn has_go_note(&self, range: Range) -> bool {
-        let mut room = [0; MOST_NOTES];
-        let length = usize::try_from(range.size).unwrap_or(MOST_NOTES).min(MOST_NOTES);
+        let mut room = [0; MAX_NOTES];
+        let length = usize::try_from(range.size).unwrap_or(MAX_NOTES).min(MAX_NOTES);
         room.get_mut(..length)
             .is_some_and(|room| self.fill(range.offset, room).is_some() && has_note(room))
     }
@@ -227,28 +227,28 @@ impl<'a, F: File> Image<'a, F> {
             self.section_header(table.checked_add(offset)?)
         };
         let (_, names) = header(names)?;
-        for index in 0..count.min(MOST_SECTIONS) {
-            let (place, range) = header(index)?;
+        for index in 0..count.min(MAX_SECTIONS) {
+            let (position, range) = header(index)?;
             let mut room = [0; 32];
             let room = room.get_mut(..name.len())?;
-            let place = names.offset.checked_add(u64::from(place))?;
-            if self.fill(place, room).is_some() && room == name {
+            let position = names.offset.checked_add(u64::from(position))?;
+            if self.fill(position, room).is_some() && room == name {
                 return Some(range);
             }
         }
         None
     }
 
-    /// Where its name stands among the names, and what it covers.
-    fn section_header(&self, place: u64) -> Option<(u32, Range)> {
-        let name = number(&self.record::<4>(place)?, 0)?;
+    /// The offset of its name in the string table, and the range that it covers.
+    fn section_header(&self, position: u64) -> Option<(u32, Range)> {
+        let name = number(&self.record::<4>(position)?, 0)?;
         let (offset, size) = match self.class {
             Class::Wide => (24, 32),
             Class::Narrow => (16, 20),
         };
         let range = Range {
-            offset: self.word(place.checked_add(offset)?)?,
-            size: self.word(place.checked_add(size)?)?,
+            offset: self.word(position.checked_add(offset)?)?,
+            size: self.word(position.checked_add(size)?)?,
         };
         Some((name, range))
     }
@@ -258,17 +258,17 @@ impl<'a, F: File> Image<'a, F> {
             Class::Wide => (self.word(32), self.half(54), self.half(56)),
             Class::Narrow => (self.word(28), self.half(42), self.half(44)),
         };
-        let count = count.unwrap_or(0).min(MOST_SEGMENTS);
+        let count = count.unwrap_or(0).min(MAX_SEGMENTS);
         (0..count).map_while(move |index| {
             let offset = u64::from(index).checked_mul(u64::from(size?))?;
             self.segment(table?.checked_add(offset)?)
         })
     }
 
-    fn segment(&self, place: u64) -> Option<Segment> {
+    fn segment(&self, position: u64) -> Option<Segment> {
         Some(match self.class {
             Class::Wide => {
-                let record = self.record::<40>(place)?;
+                let record = self.record::<40>(position)?;
                 Segment {
                     kind: number(&record, 0)?,
                     flags: number(&record, 4)?,
@@ -280,7 +280,7 @@ impl<'a, F: File> Image<'a, F> {
                 }
             }
             Class::Narrow => {
-                let record = self.record::<28>(place)?;
+                let record = self.record::<28>(position)?;
                 Segment {
                     kind: number(&record, 0)?,
                     flags: number(&record, 24)?,
@@ -302,15 +302,15 @@ impl<'a, F: File> Image<'a, F> {
         }
     }
 
-    fn half(&self, place: u64) -> Option<u16> {
-        self.record(place).map(u16::from_le_bytes)
+    fn half(&self, position: u64) -> Option<u16> {
+        self.record(position).map(u16::from_le_bytes)
     }
 
     /// A number of an address's width.
-    fn word(&self, place: u64) -> Option<u64> {
+    fn word(&self, position: u64) -> Option<u64> {
         match self.class {
-            Class::Narrow => self.record(place).map(u32::from_le_bytes).map(u64::from),
-            Class::Wide => self.record(place).map(u64::from_le_bytes),
+            Class::Narrow => self.record(position).map(u32::from_le_bytes).map(u64::from),
+            Class::Wide => self.record(position).map(u64::from_le_bytes),
         }
     }
 
@@ -323,37 +323,37 @@ impl<'a, F: File> Image<'a, F> {
         number.unwrap_or(0)
     }
 
-    fn record<const N: usize>(&self, place: u64) -> Option<[u8; N]> {
+    fn record<const N: usize>(&self, position: u64) -> Option<[u8; N]> {
         let mut record = [0; N];
-        self.fill(place, &mut record)?;
+        self.fill(position, &mut record)?;
         Some(record)
     }
 
     /// Reads as much as there is; gives the count.
-    pub(super) fn read_up_to(&self, place: u64, buffer: &mut [u8]) -> Option<usize> {
-        match self.fill(place, buffer) {
+    pub(super) fn read_up_to(&self, position: u64, buffer: &mut [u8]) -> Option<usize> {
+        match self.fill(position, buffer) {
             Some(()) => Some(buffer.len()),
-            None => self.file.read_at(place, buffer),
+            None => self.file.read_at(position, buffer),
         }
     }
 
     /// Fills the buffer from the file; none if the file ends before.
-    pub(super) fn fill(&self, place: u64, buffer: &mut [u8]) -> Option<()> {
-        let known = usize::try_from(place)
+    pub(super) fn fill(&self, position: u64, buffer: &mut [u8]) -> Option<()> {
+        let known = usize::try_from(position)
             .ok()
-            .and_then(|place| self.head.get(place..));
+            .and_then(|position| self.head.get(position..));
         if let Some(known) = known.and_then(|known| known.get(..buffer.len())) {
             buffer
                 .iter_mut()
                 .zip(known)
-                .for_each(|(place, byte)| *place = *byte);
+                .for_each(|(slot, byte)| *slot = *byte);
             return Some(());
         }
-        (self.file.read_at(place, buffer)? == buffer.len()).then_some(())
+        (self.file.read_at(position, buffer)? == buffer.len()).then_some(())
     }
 }
 
 #[inline]
-fn long(record: &[u8], place: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(*record.get(place..)?.first_chunk()?))
+fn long(record: &[u8], position: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*record.get(position..)?.first_chunk()?))
 }

@@ -1,16 +1,16 @@
-//! Programs of Go, which make their system calls without libc, in one place of their code.
+//! Programs of Go, which make their system calls without libc, by one instruction of their code.
 //!
 //! Since Go 1.19 every system call of a program, as opposed to those of Go's runtime, goes through one function,
 //! `Syscall6` of the package `runtime/internal/syscall` (`internal/runtime/syscall` later). It is written in assembly
-//! language, so each release has the same bytes. The library leads that one instruction into its hooks, if the program's
-//! threads are libc's, as they are with cgo: Go's own have no place for what libc keeps for each thread.
+//! language, so each release has the same bytes. The library redirects that one instruction into its hooks, if the
+//! program's threads are libc's, as they are with cgo: Go's own threads have no thread-local storage of libc's.
 
 use super::File;
 use super::elf::Image;
 #[cfg(target_arch = "x86_64")]
 use super::search;
 
-/// What follows the instruction says that it is this one: results up to -4095 are no errors, and others change sign.
+/// The instructions that follow identify the call: results below -4095 are no errors, and others are negated.
 #[cfg(target_arch = "x86_64")]
 mod code {
     /// `syscall`, `cmp $-4095, %rax`, and the first byte of `jbe`.
@@ -19,11 +19,11 @@ mod code {
     pub(super) const END: &[u8] = b"\x48\xf7\xd8";
 }
 
-/// The function by which a Go program makes threads that are libc's, as the dynamic linker knows it.
+/// The symbol of the function by which a Go program makes libc's threads.
 pub const THREADS: &[u8] = b"pthread_create\0";
 
-/// How many bytes of code say that this is the place, and are free to be replaced: the system call, the question whether it
-/// failed, and the first instruction of what is done then.
+/// How many bytes of code identify the call and may be replaced: the system call, the comparison for errors, and the
+/// first instruction of the error path.
 pub const REPLACEABLE: usize = 13;
 
 /// Where a Go program makes its system calls, as offsets into its code.
@@ -37,7 +37,7 @@ pub struct SystemCall {
     pub failure: usize,
 }
 
-/// Finds the place in a part of a program's code; `find` is memmem(3), as in [`File::find`].
+/// Finds the system call in a part of a program's code; `find` is memmem(3), as in [`File::find`].
 #[cfg(target_arch = "x86_64")]
 #[inline]
 pub fn system_call(code: &[u8], mut find: impl FnMut(&[u8], &[u8]) -> Option<usize>) -> Option<SystemCall> {
@@ -58,7 +58,7 @@ pub fn system_call(code: &[u8], mut find: impl FnMut(&[u8], &[u8]) -> Option<usi
     }
 }
 
-/// Whether the library can lead this program's system calls into its hooks; in doubt not.
+/// Whether the library can redirect this program's system calls into its hooks; in doubt no.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn is_open<F: File>(image: &Image<'_, F>) -> bool {
     const IN_DOUBT: bool = false;
@@ -75,7 +75,7 @@ pub(super) fn is_open<F: File>(image: &Image<'_, F>) -> bool {
     image.dynamic_names().is_some_and(makes_threads) && image.code().any(calls)
 }
 
-/// Whether the library can lead this program's system calls into its hooks.
+/// Whether the library can redirect this program's system calls into its hooks.
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn is_open<F: File>(_: &Image<'_, F>) -> bool {
     false

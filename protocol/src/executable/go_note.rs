@@ -7,13 +7,13 @@ use super::number::number;
 const NOTE: (u32, &[u8]) = (4, b"Go\0\0");
 
 /// More notes than any linker makes; the rest is not looked at.
-const MOST_NOTES: usize = 16;
+const MAX_NOTES: usize = 16;
 
 /// Whether Go's note is among these, which are a segment of notes or the beginning of one.
 #[inline]
 pub fn has_note(notes: &[u8]) -> bool {
     let mut rest = notes;
-    for _ in 0..MOST_NOTES {
+    for _ in 0..MAX_NOTES {
         let fields = (number(rest, 0), number(rest, 4), number(rest, 8));
         let (Some(name), Some(description), Some(kind)) = fields else {
             return false;

@@ -34,7 +34,7 @@ pub enum InjectionBlocker {
     Mdwe = 9,
     /// It will not find the library: it starts in another root directory, or behind private mounts.
     Hidden = 10,
-    /// A library in a namespace of its own (dlmopen(3)), where none of ours stands before its libc.
+    /// A library in a namespace of its own (dlmopen(3)), where the preloaded library does not precede its libc.
     Namespace = 11,
 }
 
@@ -68,15 +68,15 @@ impl InjectionBlocker {
                 "{program} itself runs outside of the session; what it builds with cgo and starts is in it"
             );
         }
-        let fate = if is_refused {
+        let action = if is_refused {
             "is not started"
         } else {
             "runs outside of the session"
         };
-        format!("{program} {fate}: {}; {}", self.reason(), self.advice())
+        format!("{program} {action}: {}; {}", self.reason(), self.advice())
     }
 
-    /// What is in the way.
+    /// The reason, as a clause.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Static => "it is statically linked",

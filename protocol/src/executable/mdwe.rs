@@ -1,6 +1,6 @@
 //! The rule that no memory that was written to may be run (prctl(2), `PR_SET_MDWE`).
 
-/// prctl(2)'s question whether processes may make code of their own; kernels know it since 6.3.
+/// `PR_GET_MDWE`, which reads the rule; Linux has it since 6.3.
 pub const PR_GET_MDWE: i32 = 66;
 
 /// The answer.
@@ -13,7 +13,7 @@ impl Mdwe {
     /// `PR_MDWE_NO_INHERIT`.
     const IS_NOT_INHERITED: u32 = 2;
 
-    /// From what prctl(2) returned: an error, of a kernel that does not know the rule, is less than zero.
+    /// From the result of prctl(2): negative on a kernel that does not know the rule.
     #[inline]
     pub fn from_answer(answer: i32) -> Self {
         Self(u32::try_from(answer).unwrap_or(0))

@@ -1,8 +1,8 @@
 //! Whether a program makes network calls, as far as its file shows.
 //!
-//! A static program that opens sockets holds the system call for it, and a Go program that has package `net` its
-//! functions' names; a dynamic one names the functions that it calls, or those by which it starts others. In doubt
-//! it does.
+//! A static program that opens sockets contains the system call for it, and a Go program with package `net` the names
+//! of its functions; a dynamic one names the functions that it calls, or those by which it starts others. In doubt the
+//! answer is yes.
 
 use super::File;
 use super::elf::{Class, Image, Interpreter};

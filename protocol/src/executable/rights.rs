@@ -1,4 +1,4 @@
-//! Rights that a file gives to whoever runs it: with them the dynamic linker trusts no environment.
+//! Rights that a file gives to a process that executes it: the dynamic linker then ignores LD_PRELOAD.
 
 use super::InjectionBlocker;
 
@@ -24,19 +24,19 @@ pub struct Rights {
 }
 
 impl Rights {
-    /// Does a mode ask for a closer look?
+    /// Whether a file with this mode may elevate.
     #[inline]
     pub fn is_special(mode: u32) -> bool {
         mode & (SET_USER | SET_GROUP) != 0
     }
 
-    /// What of it makes the dynamic linker careful: the kernel's own rule, `AT_SECURE` (getauxval(3)).
+    /// What turns on the dynamic linker's secure-execution mode: the kernel's own rule for `AT_SECURE` (getauxval(3)).
     #[inline]
     pub fn blocker(&self) -> Option<InjectionBlocker> {
         if self.mode & SET_USER != 0 && self.owner != self.user {
             return Some(InjectionBlocker::SetUser);
         }
-        // without the right to execute, the bit once stood for mandatory locks
+        // without group execute permission, the setgid bit means mandatory locking
         let set_group = SET_GROUP | GROUP_EXECUTE;
         if self.mode & set_group == set_group && self.group != self.own_group {
             return Some(InjectionBlocker::SetGroup);

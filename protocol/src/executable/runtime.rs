@@ -1,9 +1,9 @@
-//! Runtime libraries of sanitizers, which want to be loaded before all other libraries.
+//! Runtime libraries of sanitizers, which have to be loaded before all other libraries.
 //!
-//! AddressSanitizer's ends a program in which another one comes first, and all of them expect to stand in front of
-//! whatever defines functions of libc. They do in a program that was linked to them, where they are its first library, and
-//! no longer when another is preloaded. So such a program gets its runtime preloaded too, before ours; the dynamic linker
-//! looks for it as it would for the program's own sake (ld.so(8)).
+//! AddressSanitizer's runtime ends a program in which another library comes first, and all of them have to precede
+//! every library that defines functions of libc. A program that is linked to one has it as its first library, but a
+//! preloaded library comes before that. So such a program gets its runtime preloaded, too, before ours; the dynamic
+//! linker searches for it as for the program's own dependency (ld.so(8)).
 
 use super::File;
 use super::elf::{Class, Image, Interpreter};
@@ -46,9 +46,9 @@ impl Runtime {
         if image.class() != Class::Wide || image.interpreter() != Interpreter::Usual {
             return None;
         }
-        let place = image.dynamic()?.first_library?;
+        let offset = image.dynamic()?.first_library?;
         let mut bytes = [0; ROOM];
-        let read = image.read_up_to(place, &mut bytes)?;
+        let read = image.read_up_to(offset, &mut bytes)?;
         let length = bytes.get(..read)?.iter().position(|byte| *byte == 0)?;
         let name = bytes.get(..length)?;
         // what would be several names in LD_PRELOAD, or another one

@@ -15,10 +15,11 @@ const CHUNK: usize = 4096;
 /// What is carried over from one chunk to the next: longer than anything that is searched.
 pub(super) const OVERLAP: usize = 64;
 
-/// No more of a file than this is searched; what is larger may do anything.
+/// No more of a file than this is searched; a larger part counts as a match.
 const MOST: u64 = 64 << 20;
 
-/// Searches a part of a file, chunk after chunk; what cannot be read to its end, or is too large, may hold anything.
+/// Searches a part of a file chunk by chunk. The answer is yes for a file that cannot be read to its end or is too
+/// large.
 pub(super) fn any(file: &impl File, range: Range, in_doubt: bool, holds: impl Fn(&[u8]) -> bool) -> bool {
     if in_doubt && range.size > MOST {
         return true;

@@ -1,4 +1,4 @@
-//! Files made by hand, files of this machine, and files that lie.
+//! Synthetic files, files of this machine, and inconsistent files.
 
 use super::*;
 use std::os::unix::fs::FileExt;
@@ -73,7 +73,7 @@ fn code(before: usize) -> (u32, u32, Vec<u8>) {
 }
 
 #[test]
-fn a_program_of_glibc_has_no_blocker() {
+fn glibc_program_has_no_blocker() {
     assert_eq!(of(&elf(&[interp("/lib64/ld-linux-x86-64.so.2"), code(0)])), None);
     assert_eq!(
         of(&elf(&[interp("/nix/store/x/lib/ld-linux-aarch64.so.1"), code(0)])),
@@ -82,7 +82,7 @@ fn a_program_of_glibc_has_no_blocker() {
 }
 
 #[test]
-fn a_static_program_that_opens_sockets_is_found_wherever_its_code_does_it() {
+fn static_program_with_a_socket_call_is_detected_anywhere_in_its_code() {
     for before in [0, 1, 4030, 4091, 4096, 4100, 20_000] {
         assert_eq!(
             of(&elf(&[code(before)])),
@@ -93,7 +93,7 @@ fn a_static_program_that_opens_sockets_is_found_wherever_its_code_does_it() {
 }
 
 #[test]
-fn a_static_program_without_sockets_is_no_matter_of_a_session() {
+fn static_program_without_a_socket_call_has_no_blocker() {
     assert_eq!(of(&elf(&[(PT_LOAD, PF_X, vec![0x90; 30_000])])), None);
     // a number like that of the call is no call
     let (_, _, sockets) = code(0);
@@ -102,7 +102,7 @@ fn a_static_program_without_sockets_is_no_matter_of_a_session() {
 }
 
 #[test]
-fn a_program_of_go_is_known_by_its_note_and_judged_by_its_functions() {
+fn go_program_is_detected_by_its_note_and_classified_by_its_functions() {
     let interpreter = interp("/lib64/ld-linux-x86-64.so.2");
     // without a table of functions anything may be in it
     assert_eq!(of(&elf(&[go_note()])), Some(InjectionBlocker::Go));
@@ -134,7 +134,7 @@ const GO_RUNTIME_CALL: &[u8] = b"\x0f\x05\x48\x3d\x01\xf0\xff\xff\x76\x05\xb8\xf
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn a_program_of_go_with_threads_of_libc_is_open_if_its_system_call_is_found_wherever_that_is() {
+fn cgo_program_has_no_blocker_if_its_system_call_is_found_anywhere() {
     let with = |names: &str, before: usize, code: &[u8]| {
         let code = [&vec![0x90; before], code, &[0xcc; 40]].concat();
         let mut file = dynamic(
@@ -169,7 +169,7 @@ fn a_program_of_go_with_threads_of_libc_is_open_if_its_system_call_is_found_wher
 
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn the_system_call_of_a_go_program_is_told_from_others_with_where_it_goes_on() {
+fn go_system_call_is_located_with_its_return_addresses() {
     let find = |haystack: &[u8], needle: &[u8]| Vec::new().find(haystack, needle);
     let code = [GO_RUNTIME_CALL, &[0x90; 7], GO_RUNTIME_CALL, GO_SYSTEM_CALL].concat();
     let begin = 2 * GO_RUNTIME_CALL.len() + 7;
@@ -216,14 +216,14 @@ fn dynamic(segments: &[(u32, u32, Vec<u8>)], names: &str) -> Vec<u8> {
     let field =
         |file: &[u8], index: usize| u64::from_le_bytes(file[64 + 56 * index + 8..][..8].try_into().unwrap());
     let (table, dynamic) = (field(&file, count), field(&file, count + 1) as usize);
-    for (place, value) in [(0, 5), (8, table), (16, 10), (24, names.len() as u64)] {
-        file[dynamic + place..][..8].copy_from_slice(&u64::to_le_bytes(value));
+    for (position, value) in [(0, 5), (8, table), (16, 10), (24, names.len() as u64)] {
+        file[dynamic + position..][..8].copy_from_slice(&u64::to_le_bytes(value));
     }
     file
 }
 
 #[test]
-fn a_program_of_musl_is_told_by_its_linker_and_its_functions() {
+fn musl_program_is_detected_by_its_linker_and_functions() {
     let linker = interp("/lib/ld-musl-x86_64.so.1");
     for (names, expected) in [
         ("\0puts\0", None),
@@ -235,7 +235,7 @@ fn a_program_of_musl_is_told_by_its_linker_and_its_functions() {
 }
 
 #[test]
-fn other_machines_are_other_machines() {
+fn program_for_another_architecture_is_blocked() {
     let mut file = elf(&[code(0)]);
     file[18..20].copy_from_slice(&243_u16.to_le_bytes());
     assert_eq!(of(&file), Some(InjectionBlocker::Architecture));
@@ -248,7 +248,7 @@ fn other_machines_are_other_machines() {
 }
 
 #[test]
-fn rights_count_where_they_give_something() {
+fn file_rights_are_a_blocker_only_where_they_elevate() {
     let plain = Rights {
         mode: 0o100_755,
         owner: 0,
@@ -328,7 +328,7 @@ fn rights_count_where_they_give_something() {
 }
 
 #[test]
-fn scripts_name_their_interpreter_as_the_kernel_reads_it() {
+fn script_interpreter_is_parsed_as_the_kernel_does() {
     for (script, expected) in [
         (&b"#!/bin/sh\necho"[..], Some(&b"/bin/sh"[..])),
         (b"#! \t/usr/bin/env python3\n", Some(b"/usr/bin/env")),
@@ -350,9 +350,9 @@ fn scripts_name_their_interpreter_as_the_kernel_reads_it() {
     assert_eq!(interpreter(&long), None);
 }
 
-/// Whatever a file says of itself, it is judged and nothing else happens.
+/// Inconsistent headers lead to a classification and to no panic.
 #[test]
-fn files_that_lie_are_judged_all_the_same() {
+fn inconsistent_elf_file_is_classified_without_failure() {
     let mut honest = elf(&[
         interp("/lib/ld-musl-x86_64.so.1"),
         go_note(),
@@ -363,7 +363,7 @@ fn files_that_lie_are_judged_all_the_same() {
     for length in 0..honest.len() {
         let _judged = of(&honest[..length].to_vec());
     }
-    // a generator of its own keeps it the same in every run
+    // a generator of its own makes every run the same
     let mut state: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut random = || {
         state ^= state << 13;
@@ -374,8 +374,8 @@ fn files_that_lie_are_judged_all_the_same() {
     for _ in 0..50_000 {
         let mut file = honest.clone();
         for _ in 0..=random() % 8 {
-            let place = (random() % file.len() as u64) as usize;
-            file[place] = match random() % 4 {
+            let position = (random() % file.len() as u64) as usize;
+            file[position] = match random() % 4 {
                 0 => 0xff,
                 1 => 0,
                 2 => 0x7f,
@@ -387,7 +387,7 @@ fn files_that_lie_are_judged_all_the_same() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_on_is_judged_by_its_beginning() {
+fn unreadable_file_is_classified_by_its_head() {
     struct Unreadable;
     impl File for Unreadable {
         fn read_at(&self, _: u64, _: &mut [u8]) -> Option<usize> {
@@ -397,7 +397,7 @@ fn a_file_that_cannot_be_read_on_is_judged_by_its_beginning() {
             None
         }
     }
-    // code that nobody may read may do anything
+    // an unreadable code segment may make any call
     assert_eq!(
         injection_blocker(&Unreadable, &elf(&[code(0)]), None, || false, || false),
         Some(InjectionBlocker::Static)
@@ -409,7 +409,7 @@ fn a_file_that_cannot_be_read_on_is_judged_by_its_beginning() {
 }
 
 #[test]
-fn this_machines_shell_has_no_blocker() {
+fn local_shell_has_no_blocker() {
     struct OnDisk(std::fs::File);
     impl File for OnDisk {
         fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Option<usize> {
@@ -427,7 +427,7 @@ fn this_machines_shell_has_no_blocker() {
             injection_blocker(&file, &head[..length], None, || false, || false),
             None
         );
-        // as setuid programs they would be told of: both start others
+        // as setuid programs both would have a blocker, since both start other programs
         let elevated = Some(InjectionBlocker::SetUser);
         assert_eq!(
             injection_blocker(&file, &head[..length], elevated, || false, || false),
@@ -437,10 +437,10 @@ fn this_machines_shell_has_no_blocker() {
 }
 
 #[test]
-fn of_the_go_command_is_said_what_becomes_of_the_programs_that_it_starts() {
-    let said = InjectionBlocker::Go.message("/usr/local/go/bin/go", false);
+fn go_command_message_describes_the_programs_it_starts() {
+    let message = InjectionBlocker::Go.message("/usr/local/go/bin/go", false);
     assert_eq!(
-        said,
+        message,
         "/usr/local/go/bin/go itself runs outside of the session; what it builds with cgo and starts is in it"
     );
     for (blocker, program, is_refused) in [
@@ -448,13 +448,13 @@ fn of_the_go_command_is_said_what_becomes_of_the_programs_that_it_starts() {
         (InjectionBlocker::Go, "/usr/local/go/bin/go", true),
         (InjectionBlocker::Static, "go", false),
     ] {
-        let said = blocker.message(program, is_refused);
-        assert!(said.contains(blocker.reason()), "{said}");
+        let message = blocker.message(program, is_refused);
+        assert!(message.contains(blocker.reason()), "{message}");
     }
 }
 
 #[test]
-fn a_rule_that_is_not_inherited_does_not_hold_for_children() {
+fn mdwe_without_inheritance_does_not_apply_to_children() {
     for (answer, holds, for_children) in [
         (-1, false, false),
         (0, false, false),
@@ -484,9 +484,9 @@ fn linked_to(libraries: &[&str], interpreter: &str) -> Vec<u8> {
         (PT_DYNAMIC, 0, vec![0; 16 * (entries.len() + 3)]),
     ];
     let mut file = elf(&segments);
-    let place =
+    let position =
         |file: &[u8], index: usize| u64::from_le_bytes(file[64 + 56 * index + 8..][..8].try_into().unwrap());
-    let (table, dynamic) = (place(&file, 1), place(&file, 2) as usize);
+    let (table, dynamic) = (position(&file, 1), position(&file, 2) as usize);
     entries.extend([[5, table], [10, names.len() as u64]]);
     for (index, word) in entries.concat().into_iter().enumerate() {
         file[dynamic + 8 * index..][..8].copy_from_slice(&word.to_le_bytes());
@@ -495,7 +495,7 @@ fn linked_to(libraries: &[&str], interpreter: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_programs_sanitizer_is_the_first_library_that_it_is_linked_to() {
+fn sanitizer_runtime_is_the_first_needed_library() {
     const LINKER: &str = "/lib64/ld-linux-x86-64.so.2";
     let name_of = |file: &Vec<u8>| {
         let runtime = runtime(file, &file[..file.len().min(HEAD)]);

@@ -1,4 +1,4 @@
-//! What a rule is about.
+//! Patterns of rules.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -39,7 +39,7 @@ pub enum PatternError {
     PrefixV4,
     /// Too long a prefix of an IPv6 network, or no number.
     PrefixV6,
-    /// A star that does not stand for the first labels.
+    /// A star elsewhere than in place of the first labels.
     Star,
     /// No host name.
     Name,
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_cover_their_addresses() {
+    fn network_pattern_matches_its_addresses() {
         assert!(covers("10.0.0.0/8", "10.255.0.1") && !covers("10.0.0.0/8", "11.0.0.1"));
         assert!(covers("10.1.2.3/8", "10.9.9.9"));
         assert!(covers("10.0.0.0/8", "::ffff:10.0.0.1"));
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn names_cover_names_and_suffixes_what_is_under_them() {
+    fn name_pattern_matches_the_name_and_suffix_its_subdomains() {
         let covers = |text: &str, name: &str| pattern(text).covers_name(name);
         assert!(covers("web", "WEB") && covers("Web.", "web.") && !covers("web", "web.default"));
         assert!(covers("*.example.com", "a.b.Example.COM.") && !covers("*.example.com", "example.com"));
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_may_follow_everything() {
+    fn every_pattern_accepts_a_port() {
         for (text, shown) in [
             ("web:80", "web:80"),
             ("*:53", "*:53"),
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_by_name() {
+    fn invalid_pattern_is_rejected_with_a_specific_error() {
         for (text, error) in [
             ("", PatternError::Empty),
             (":80", PatternError::Empty),
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_known_in_all_its_forms() {
+    fn loopback_is_recognized_in_every_notation() {
         for text in [
             "127.0.0.1",
             "127.0.0.0/8",

@@ -99,9 +99,13 @@ impl Dispatch {
                 purpose,
                 name,
             } => self.resolver.resolve(name, family, purpose).await,
-            Request::Query { way, search, message } => match search {
-                Some(search) => self.resolver.search(way, message, search).await,
-                None => self.resolver.query(way, message).await,
+            Request::Query {
+                transport,
+                search,
+                message,
+            } => match search {
+                Some(search) => self.resolver.search(transport, message, search).await,
+                None => self.resolver.query(transport, message).await,
             },
             Request::Reverse { address } => self.resolver.reverse(address).await,
             Request::ResolvConf => match File::open(&self.resolv_conf) {

@@ -9,23 +9,27 @@ use super::records::{Found, Records};
 /// The length of a message's header: what is shorter cannot even be refused.
 const HEADER: usize = 12;
 
-/// The largest message over UDP when the asker did not say that it takes more (RFC 1035).
+/// The largest message over UDP to a client without EDNS (RFC 1035).
 const SMALLEST_LIMIT: u16 = 512;
 
 /// The largest message over UDP that this server sends, and what it says it takes (the DNS flag day's figure).
 const LARGEST_LIMIT: u16 = 1232;
 
-/// By which way a question came, which decides how long an answer may be.
+/// The transport of a query, which decides how long an answer may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// An answer that is too long is cut, and the asker comes again over TCP.
+    /// An answer that is too long is truncated, and the client asks again over TCP.
     Udp,
     /// Every answer fits.
     Tcp,
 }
 
-/// Answers one message. `None` for what deserves no answer: noise, and answers to questions never asked.
-pub fn answer(records: &Records, question: &[u8], way: Transport) -> Option<Result<Vec<u8>, ProtoError>> {
+/// Answers one message. `None` for messages without an answer: garbage, and responses.
+pub fn answer(
+    records: &Records,
+    question: &[u8],
+    transport: Transport,
+) -> Option<Result<Vec<u8>, ProtoError>> {
     if question.len() < HEADER {
         return None;
     }
@@ -42,7 +46,7 @@ pub fn answer(records: &Records, question: &[u8], way: Transport) -> Option<Resu
         return None;
     }
     let response = respond(records, &request);
-    Some(encode(&response, &request, way))
+    Some(encode(&response, &request, transport))
 }
 
 fn respond(records: &Records, request: &Message) -> Message {
@@ -105,11 +109,11 @@ fn targets(records: &Records, found: &[Record]) -> Vec<Record> {
         .collect()
 }
 
-fn encode(response: &Message, request: &Message, way: Transport) -> Result<Vec<u8>, ProtoError> {
+fn encode(response: &Message, request: &Message, transport: Transport) -> Result<Vec<u8>, ProtoError> {
     let bytes = response.to_vec()?;
-    let asked = request.edns.as_ref().map_or(SMALLEST_LIMIT, Edns::max_payload);
-    let limit = asked.clamp(SMALLEST_LIMIT, LARGEST_LIMIT);
-    if way == Transport::Tcp || bytes.len() <= usize::from(limit) {
+    let requested = request.edns.as_ref().map_or(SMALLEST_LIMIT, Edns::max_payload);
+    let limit = requested.clamp(SMALLEST_LIMIT, LARGEST_LIMIT);
+    if transport == Transport::Tcp || bytes.len() <= usize::from(limit) {
         return Ok(bytes);
     }
     response.truncate().to_vec()

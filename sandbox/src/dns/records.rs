@@ -1,4 +1,4 @@
-//! What exists: every name of the world with its records, and the zones that know of names that do not exist.
+//! The records of every name of the world, and the zones' SOA records for names that do not exist.
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -21,7 +21,7 @@ const SERIAL: u32 = 1;
 /// All records of a world.
 pub struct Records {
     data: HashMap<Name, Vec<RData>>,
-    /// Names that have no record of their own but stand above one that has.
+    /// Empty non-terminals: names without a record of their own above one that has records.
     above: HashSet<Name>,
     zones: Vec<Name>,
     broken: Name,
@@ -29,7 +29,7 @@ pub struct Records {
     pod_domains: Vec<Name>,
 }
 
-/// What is known of a name and a type.
+/// The result for a name and a type.
 #[derive(Debug)]
 pub(super) enum Found {
     /// These records.
@@ -38,7 +38,7 @@ pub(super) enum Found {
     NoData,
     /// The name does not exist.
     NoName,
-    /// Nobody can tell.
+    /// The lookup fails (SERVFAIL).
     Broken,
 }
 
@@ -98,7 +98,7 @@ impl Records {
         }
     }
 
-    /// The record that says who knows that `name` does not exist, and for how long.
+    /// The SOA record of the zone that `name` would be in, for negative answers.
     pub(super) fn authority(&self, name: &Name) -> Option<Record> {
         let zone = self.zones.iter().find(|zone| zone.zone_of(name))?;
         let soa = self
@@ -205,7 +205,7 @@ impl Records {
 
     fn add_above(&mut self, owner: &Name) {
         let mut parent = owner.base_name();
-        // A zone knows nothing of what stands above it.
+        // Names above the zone are not in it.
         while !parent.is_root() && self.zones.iter().any(|zone| zone.zone_of(&parent)) {
             self.above.insert(parent.clone());
             parent = parent.base_name();

@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// From <linux/securebits.h>: user id 0 gains nothing from it, and that stays so.
+/// From <linux/securebits.h>: user ID 0 gains no capabilities, and the bit is locked.
 const SECBIT_NOROOT_LOCKED: libc::c_ulong = 0b11;
 
 /// The next program that this process executes has no capabilities, whoever runs it.
@@ -22,7 +22,7 @@ pub fn die_with_parent(parent: libc::pid_t) -> io::Result<()> {
     if unsafe { libc::getppid() } == parent {
         Ok(())
     } else {
-        // It ended before the wish was made.
+        // The parent ended before the prctl call.
         Err(io::Error::from_raw_os_error(libc::ESRCH))
     }
 }

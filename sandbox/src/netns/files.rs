@@ -1,8 +1,8 @@
 //! What a pod shows of the resolver: `resolv.conf`, `hosts` and `nsswitch.conf`.
 //!
 //! They lie in the sandbox's private folder and are mounted over the machine's own in the sandbox's mount namespace
-//! alone, for programs that run in there bare. The sockets of resolvers outside are covered: a library that asked
-//! them would see the machine's names.
+//! alone, for programs that run in there bare. The sockets of the machine's resolvers are hidden by mounts: libc would
+//! resolve the machine's names through them.
 
 use std::ffi::CString;
 use std::fs;

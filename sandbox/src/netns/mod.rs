@@ -1,7 +1,7 @@
 //! A user, mount and network namespace of the sandbox's own, made as an ordinary user.
 //!
 //! [`unshare`] makes them, `network` puts the world's addresses and routes into the network, `files` shows a
-//! pod's resolver files, [`join`] lets a program in, [`confine`] takes from it what a pod would not have either.
+//! pod's resolver files, [`join`] runs a program in them, [`confine`] drops the privileges that a pod does not have.
 
 mod confine;
 mod files;

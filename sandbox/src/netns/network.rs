@@ -1,9 +1,9 @@
-//! The network of the sandbox: a loopback interface on which all of the world's addresses stand.
+//! The network of the sandbox: a loopback interface that has all of the world's addresses.
 //!
 //! | destination | how |
 //! |---|---|
 //! | services, pods, the database | `local` routes whose source is the agent's pod, so that a service sees that pod as its peer |
-//! | the silent address | a route out by the loopback interface: what comes back in is for nobody here and is dropped |
+//! | the silent address | a route out by the loopback interface: the kernel drops the packet when it comes back in, since the address is not local |
 //! | the unroutable address | an `unreachable` route: EHOSTUNREACH |
 //! | anything else | no route: ENETUNREACH |
 

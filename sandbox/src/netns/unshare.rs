@@ -1,4 +1,4 @@
-//! Leaving the machine's namespaces, and telling why where the machine forbids it.
+//! Leaving the machine's namespaces, and explaining why where the machine forbids it.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ pub struct Forbidden {
     source: io::Error,
 }
 
-/// Settings that forbid it: the file, the value that does, and the way out.
+/// Settings that forbid it: the file, the forbidding value, and the hint.
 const SETTINGS: [(&str, &str, &str); 4] = [
     (
         "/proc/sys/kernel/unprivileged_userns_clone",

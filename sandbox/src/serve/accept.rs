@@ -13,7 +13,7 @@ use tokio::task::{JoinError, JoinSet};
 /// Descriptors kept for everything that is not an accepted connection: listeners, the runtime, the agent's pipes.
 const RESERVED_DESCRIPTORS: u64 = 256;
 
-/// How long a listener rests when the kernel is out of memory or descriptors: nothing announces that it has them again.
+/// How long a listener waits when the kernel is out of memory or descriptors: no event tells when they are free again.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
 /// Lets a bounded number of connections be open at once, whichever listener they came by.
@@ -33,7 +33,7 @@ impl Gate {
         Ok(Self(Arc::new(Semaphore::new(permits))))
     }
 
-    /// Waits for a place; it is free again when the permit is dropped.
+    /// Waits for a permit; dropping it lets another connection in.
     async fn enter(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0).acquire_owned().await.ok()
     }
@@ -41,7 +41,7 @@ impl Gate {
 
 /// Accepts for ever and runs `serve` for each connection in a task of its own.
 ///
-/// What a connection fails with concerns that connection only: a peer that resets is the ordinary case here.
+/// A connection's error ends that connection only: a reset by the peer is ordinary here.
 pub(super) async fn run<S, F>(listener: TcpListener, gate: Gate, serve: S)
 where
     S: Fn(TcpStream, SocketAddr) -> F + Send + 'static,
@@ -71,7 +71,7 @@ where
     }
 }
 
-/// A failed accept is either about one connection that went away, or about the machine being out of something.
+/// Whether a failed accept concerns one connection that was closed, and not a lack of memory or descriptors.
 async fn recover(error: &io::Error) {
     let exhausted = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
     if error.raw_os_error().is_some_and(|code| exhausted.contains(&code)) {

@@ -92,7 +92,7 @@ struct Counted {
     left: u64,
 }
 
-/// What a body of any length is cut from.
+/// The block that bodies are made of.
 static BLOCK: [u8; 128 * 1024] = [b'x'; 128 * 1024];
 
 impl Body for Counted {

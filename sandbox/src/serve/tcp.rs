@@ -1,4 +1,4 @@
-//! The eight TCP protocols, one for each thing that a connection can do to a program.
+//! The eight TCP protocols, one for each behaviour of a peer that programs are tested with.
 
 use std::io;
 use std::net::SocketAddr;
@@ -116,7 +116,7 @@ async fn say(mut stream: TcpStream, words: &str) -> io::Result<()> {
     stream.shutdown().await
 }
 
-/// Holds the connection until the peer resets it or its machine no longer knows it, which keep-alive finds out.
+/// Holds the connection until the peer resets it, or until keep-alive finds that the peer is gone.
 async fn stall(stream: TcpStream) -> io::Result<()> {
     keep_alive(&stream)?;
     stream.ready(Interest::ERROR).await.map(drop)

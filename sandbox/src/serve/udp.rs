@@ -12,7 +12,7 @@ pub(super) async fn echo(socket: UdpSocket) {
     let mut buffer = vec![0; LARGEST];
     loop {
         if let Err(error) = echo_one(&socket, &mut buffer).await {
-            // UDP promises nothing: an answer that cannot be sent is a lost one.
+            // UDP is unreliable: an answer that cannot be sent is a lost datagram.
             eprintln!("kinject-sandbox: lost a datagram: {error}");
         }
     }

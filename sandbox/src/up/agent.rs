@@ -1,7 +1,7 @@
 //! The agent inside of the sandbox: started as a pod would start it, and started again when it ends.
 //!
-//! In a cluster a session makes a new agent when its own is gone; here the sandbox does that, so that killing an agent
-//! shows how a session takes it. One that keeps ending at once is broken, which ends the sandbox.
+//! In a cluster a session makes a new agent when its own is gone; here the sandbox does that, so that a test can kill
+//! an agent and watch the session reconnect. An agent that repeatedly exits at once ends the sandbox.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -21,7 +21,7 @@ const START: Duration = Duration::from_secs(10);
 /// How often it is asked whether it listens: a socket that another process binds announces nothing.
 const ASK: Duration = Duration::from_millis(2);
 
-/// How the kernel's list of Unix sockets marks one that is listened on.
+/// The flag of a listening socket in /proc/net/unix.
 const LISTENING: &[u8] = b"00010000";
 
 /// An agent that lived for less than this did not work.
@@ -97,7 +97,7 @@ impl Agent {
         self.child.id()
     }
 
-    /// Waits until it ends and starts the next one, for ever. Cancel-safe but for a start under way.
+    /// Waits until it ends and starts the next one, for ever. Cancel-safe except during a start.
     pub(super) async fn keep(&mut self, plan: &Plan, program: &Path, resolv_conf: &Path) -> AgentFailure {
         loop {
             let status = match self.child.wait().await {
@@ -158,8 +158,8 @@ impl Agent {
     }
 }
 
-/// Whether somebody listens on a Unix socket of this network namespace, by the kernel's own list: a connection only
-/// to try would be one that the agent has to refuse.
+/// Whether a Unix socket of this network namespace is listened on, by the kernel's own list: the agent would have to
+/// refuse a connection made only as a test.
 fn is_listened_on(socket: &Path) -> io::Result<bool> {
     let list = std::fs::read("/proc/self/net/unix")?;
     let wanted = socket.as_os_str().as_bytes();

@@ -1,4 +1,4 @@
-//! The inner process: it stands in the sandbox's namespaces and is its services, its DNS and the agent's parent.
+//! The inner process: it runs in the sandbox's namespaces, serves the samples and the DNS, and is the agent's parent.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -90,7 +90,7 @@ async fn live(plan: &Plan, files: &Files, outside: &UnixStream) -> anyhow::Resul
     reports.write_all(&ready).await?;
 
     let failure = tokio::select! {
-        // Nothing is ever sent this way: it ends when the outer process does.
+        // The outer process never sends anything: a read returns when it ends.
         _ = commands.read_u8() => None,
         _ = terminate.recv() => None,
         failure = keep(agent.as_mut(), plan, files) => Some(failure),
@@ -115,11 +115,11 @@ async fn keep(agent: Option<&mut (Agent, &Path)>, plan: &Plan, files: &Files) ->
 
 fn samples() -> io::Result<Samples> {
     let mut samples = Samples::new(Gate::from_descriptor_limit()?);
-    for place in world::places() {
-        match place.sample {
-            Sample::Http => samples.http(place.address, place.greeting).map(drop)?,
-            Sample::Tcp(protocol) => samples.tcp(protocol, place.address).map(drop)?,
-            Sample::Udp => samples.udp(place.address).map(drop)?,
+    for endpoint in world::endpoints() {
+        match endpoint.sample {
+            Sample::Http => samples.http(endpoint.address, endpoint.greeting).map(drop)?,
+            Sample::Tcp(protocol) => samples.tcp(protocol, endpoint.address).map(drop)?,
+            Sample::Udp => samples.udp(endpoint.address).map(drop)?,
             Sample::Dns | Sample::Nothing => {}
         }
     }
@@ -143,7 +143,7 @@ fn report_failure(mut outside: &UnixStream, error: &anyhow::Error) {
             outside.write_all(&line)
         });
     if sent.is_err() {
-        // Nobody is there to be told any more.
+        // The outer process is gone: no one reads the report.
         eprintln!("kinject-sandbox: {error:#}");
     }
 }

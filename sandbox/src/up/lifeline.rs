@@ -1,4 +1,4 @@
-//! Who a sandbox lives for: it ends when its standard input is closed or when its parent ends.
+//! What a sandbox's lifetime is bound to: it ends when its standard input is closed or when its parent ends.
 //!
 //! Only a pipe or a socket counts as a standard input that can be closed. A terminal has Ctrl-C instead, and reading
 //! from it in the background would stop us; `/dev/null` is what a shell gives to a job in the background.
@@ -12,7 +12,7 @@ use tokio::io::unix::AsyncFd;
 
 use crate::netns::pidfd;
 
-/// Both lines, as far as there are any.
+/// The descriptors that are watched, as far as there are any.
 pub(super) struct Lifelines {
     input: Option<AsyncFd<BorrowedFd<'static>>>,
     parent: Option<AsyncFd<OwnedFd>>,
@@ -28,7 +28,7 @@ impl Lifelines {
         })
     }
 
-    /// Waits for either to be cut. Cancel-safe.
+    /// Waits until the parent or standard input ends. Cancel-safe.
     pub(super) async fn cut(&self) -> io::Result<()> {
         tokio::select! {
             outcome = closed(self.input.as_ref()) => outcome,

@@ -28,7 +28,7 @@ pub use report::Ready;
 
 use plan::Plan;
 
-/// What `kinject-sandbox up` is told.
+/// The options of `kinject-sandbox up`.
 #[derive(Debug, Default)]
 pub struct Options {
     /// The agent; none for a sandbox that programs only enter.
@@ -46,19 +46,19 @@ pub struct Options {
 /// Must be called while the process has one thread only: it forks, and the child goes on in Rust.
 pub fn run(options: Options) -> anyhow::Result<ExitCode> {
     let plan = Plan::prepare(&options)?;
-    let (ours, theirs) = UnixStream::pair().context("cannot make a socket pair")?;
+    let (outer_end, inner_end) = UnixStream::pair().context("cannot make a socket pair")?;
     // SAFETY: the process has one thread (see above), so the child's copy of its memory is in order.
     match unsafe { libc::fork() } {
         -1 => Err(io::Error::last_os_error()).context("cannot fork"),
         0 => {
-            drop(ours);
-            let status = inside::run(&plan, theirs);
+            drop(outer_end);
+            let status = inside::run(&plan, inner_end);
             // The destructors here belong to the parent.
             std::process::exit(status)
         }
         child => {
-            drop(theirs);
-            outside::run(&plan, &options.command, child, ours)
+            drop(inner_end);
+            outside::run(&plan, &options.command, child, outer_end)
         }
     }
 }

@@ -96,7 +96,7 @@ fn spawn(command: &[OsString], ready: &Ready) -> anyhow::Result<Child> {
     child.map_err(|error| CommandFailure::new(program.clone(), error).into())
 }
 
-/// Waits for the command. Keys of the terminal reach it by themselves; other wishes to end are passed on.
+/// Waits for the command. The terminal's signals reach it directly; SIGTERM is passed on.
 async fn accompany(
     mut child: Child,
     reports: &mut Reports,
@@ -136,7 +136,7 @@ async fn next(reports: &mut Reports) -> anyhow::Result<Report> {
     serde_json::from_str(&line).context("cannot read a report of the sandbox")
 }
 
-/// Whatever comes from a sandbox that is up says that it is not up any more.
+/// Reads the inner process's report; any report after the ready one means that the sandbox has failed.
 fn unexpected(report: anyhow::Result<Report>) -> anyhow::Error {
     match report {
         Ok(Report::Failed { message, hint }) => Hinted::new(message, hint).into(),
@@ -145,7 +145,7 @@ fn unexpected(report: anyhow::Result<Report>) -> anyhow::Error {
     }
 }
 
-/// Waits for the inner process, whose lifeline is cut, and reaps it.
+/// Waits for the inner process, whose socket pair is closed, and reaps it.
 async fn end(inner: libc::pid_t) -> anyhow::Result<()> {
     let process = watch(pidfd(inner.unsigned_abs())?)?;
     if tokio::time::timeout(STOP, process.readable()).await.is_err() {

@@ -29,7 +29,7 @@ pub(super) struct Plan {
     pub(super) socket: PathBuf,
     /// Its key.
     pub(super) key: PathBuf,
-    key_is_ours: bool,
+    key_is_generated: bool,
 }
 
 impl Plan {
@@ -46,13 +46,14 @@ impl Plan {
             Some(key) => std::path::absolute(key)?,
             None => folder.path().join("key"),
         };
-        let key_is_ours = make_key(&key).with_context(|| format!("cannot make the key {}", key.display()))?;
+        let key_is_generated =
+            make_key(&key).with_context(|| format!("cannot make the key {}", key.display()))?;
         Ok(Self {
             folder,
             agent,
             socket,
             key,
-            key_is_ours,
+            key_is_generated,
         })
     }
 
@@ -61,13 +62,13 @@ impl Plan {
         self.folder.path()
     }
 
-    /// Removes everything that the sandbox made. Both processes do, since either may be left alone.
+    /// Removes everything that the sandbox made. Both processes do, since either may be killed.
     pub(super) fn remove(&self) {
         let mut outcomes = vec![fs::remove_dir_all(self.folder())];
         if self.agent.is_some() {
             outcomes.push(fs::remove_file(&self.socket));
         }
-        if self.key_is_ours {
+        if self.key_is_generated {
             outcomes.push(fs::remove_file(&self.key));
         }
         for error in outcomes.into_iter().filter_map(Result::err) {
@@ -100,7 +101,7 @@ fn private_folder() -> anyhow::Result<TempDir> {
     }
 }
 
-/// A socket that nobody listens on is left over from a sandbox that was killed.
+/// Removes a socket without a listener, which a killed sandbox has left behind.
 fn clear_stale_socket(socket: &Path) -> anyhow::Result<()> {
     match fs::symlink_metadata(socket) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),

@@ -1,4 +1,4 @@
-//! What is said about a sandbox: by the inner process to the outer one, and by that to who started it.
+//! Reports about a sandbox: from the inner process to the outer one, and from that to its caller.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

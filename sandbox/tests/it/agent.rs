@@ -1,4 +1,4 @@
-//! The agent in the sandbox, by a stand-in that tells how it was started.
+//! The agent in the sandbox, tested with a stand-in that reports how it was started.
 
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -18,12 +18,12 @@ fn facts(socket: &Path) -> Option<Value> {
     serde_json::from_str(&text).ok()
 }
 
-fn said(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]
-fn it_is_started_as_in_a_restricted_pod() {
+fn agent_starts_as_in_a_restricted_pod() {
     let folder = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::start(program(), &stand_in_agent(folder.path())).unwrap();
     let facts = facts(&sandbox.socket).unwrap();
@@ -43,7 +43,7 @@ fn it_is_started_as_in_a_restricted_pod() {
 }
 
 #[test]
-fn a_made_key_is_long_and_private() {
+fn generated_key_is_long_and_private() {
     let sandbox = without_agent().start().unwrap();
     let metadata = std::fs::metadata(&sandbox.key).unwrap();
     assert!(metadata.len() >= 32);
@@ -53,7 +53,7 @@ fn a_made_key_is_long_and_private() {
 }
 
 #[test]
-fn a_given_key_and_socket_are_used_and_the_key_stays() {
+fn given_key_and_socket_are_used_and_the_key_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let (key, socket) = (folder.path().join("a key"), folder.path().join("a socket"));
     std::fs::write(&key, "a secret of more than thirty-two bytes").unwrap();
@@ -75,7 +75,7 @@ fn a_given_key_and_socket_are_used_and_the_key_stays() {
 }
 
 #[test]
-fn it_ends_with_the_sandbox_however_that_ends() {
+fn agent_ends_with_the_sandbox() {
     let folder = tempfile::tempdir().unwrap();
     let agent = stand_in_agent(folder.path());
     for victim in [
@@ -92,7 +92,7 @@ fn it_ends_with_the_sandbox_however_that_ends() {
 }
 
 #[test]
-fn another_one_is_started_when_it_ends() {
+fn ended_agent_is_restarted() {
     let folder = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::start(program(), &stand_in_agent(folder.path())).unwrap();
     let first = sandbox.ready.agent_pid.unwrap();
@@ -110,7 +110,7 @@ fn another_one_is_started_when_it_ends() {
 }
 
 #[test]
-fn one_that_ends_at_once_fails_the_start() {
+fn agent_that_exits_at_once_fails_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let agent = script(
         folder.path(),
@@ -126,24 +126,24 @@ fn one_that_ends_at_once_fails_the_start() {
     assert_eq!(output.status.code(), Some(125));
     let expected =
         "its own words\nkinject-sandbox: error: the agent ended before it listened: exit status: 4\n";
-    assert_eq!(said(&output), expected);
+    assert_eq!(stderr(&output), expected);
 }
 
 #[test]
-fn one_that_is_missing_is_said_with_a_way_out() {
+fn missing_agent_program_is_an_error_with_a_hint() {
     let output = up()
         .args(["--agent", "/no/such/agent", "--", "true"])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(125));
     assert!(
-        said(&output).starts_with("kinject-sandbox: error: no agent at /no/such/agent\n\nhint: "),
+        stderr(&output).starts_with("kinject-sandbox: error: no agent at /no/such/agent\n\nhint: "),
         "{output:?}"
     );
 }
 
 #[test]
-fn a_socket_left_over_is_replaced_and_one_in_use_is_not() {
+fn stale_socket_is_replaced_and_socket_in_use_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let (agent, socket) = (stand_in_agent(folder.path()), folder.path().join("socket"));
     drop(UnixListener::bind(&socket).unwrap());
@@ -159,14 +159,14 @@ fn a_socket_left_over_is_replaced_and_one_in_use_is_not() {
         .unwrap();
     assert_eq!(output.status.code(), Some(125));
     assert_eq!(
-        said(&output),
+        stderr(&output),
         format!("kinject-sandbox: error: {} is in use\n", socket.display())
     );
     assert!(socket.exists());
 }
 
 #[test]
-fn a_file_where_the_socket_should_be_is_left_alone() {
+fn regular_file_at_the_socket_path_is_not_removed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("precious");
     std::fs::write(&file, "data").unwrap();
@@ -178,7 +178,7 @@ fn a_file_where_the_socket_should_be_is_left_alone() {
         .unwrap();
     assert_eq!(output.status.code(), Some(125));
     assert_eq!(
-        said(&output),
+        stderr(&output),
         format!(
             "kinject-sandbox: error: {} exists and is not a socket\n",
             file.display()

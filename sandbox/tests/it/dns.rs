@@ -20,9 +20,9 @@ fn question(name: &str, kind: RecordType) -> Message {
     message
 }
 
-fn ask_message(message: &Message, way: Transport) -> Message {
+fn ask_message(message: &Message, transport: Transport) -> Message {
     let records = Records::of_world().unwrap();
-    let bytes = answer(&records, &message.to_vec().unwrap(), way)
+    let bytes = answer(&records, &message.to_vec().unwrap(), transport)
         .unwrap()
         .unwrap();
     let response = Message::from_vec(&bytes).unwrap();
@@ -51,7 +51,7 @@ fn assert_no_data(response: &Message) {
 }
 
 #[test]
-fn a_service_has_its_cluster_ip_for_30_seconds() {
+fn service_name_resolves_to_its_cluster_ip_with_ttl_30() {
     for (name, address) in [
         ("web.default.svc.cluster.local", [10, 96, 10, 1]),
         ("api.default.svc.cluster.local", [10, 96, 10, 2]),
@@ -70,7 +70,7 @@ fn a_service_has_its_cluster_ip_for_30_seconds() {
 }
 
 #[test]
-fn a_headless_service_has_the_address_of_each_pod() {
+fn headless_service_name_resolves_to_every_pod() {
     let pods = [21, 22, 23].map(|last| Ipv4Addr::new(10, 244, 0, last));
     let response = ask("db.default.svc.cluster.local", RecordType::A);
     assert_eq!(addresses(&response.answers), pods);
@@ -79,13 +79,13 @@ fn a_headless_service_has_the_address_of_each_pod() {
 }
 
 #[test]
-fn a_name_outside_has_its_address() {
+fn external_name_resolves() {
     let response = ask("database.external.test", RecordType::A);
     assert_eq!(addresses(&response.answers), [Ipv4Addr::new(203, 0, 113, 10)]);
 }
 
 #[test]
-fn a_name_without_an_address_of_that_family_has_no_data() {
+fn name_without_an_address_of_the_family_is_nodata() {
     assert_no_data(&ask("web.default.svc.cluster.local", RecordType::AAAA));
     assert_no_data(&ask("empty.external.test", RecordType::A));
     assert_no_data(&ask("empty.external.test", RecordType::AAAA));
@@ -93,7 +93,7 @@ fn a_name_without_an_address_of_that_family_has_no_data() {
 }
 
 #[test]
-fn a_namespace_exists_and_has_no_data() {
+fn namespace_name_is_nodata() {
     for name in [
         "default.svc.cluster.local",
         "svc.cluster.local",
@@ -105,7 +105,7 @@ fn a_namespace_exists_and_has_no_data() {
 }
 
 #[test]
-fn an_unknown_name_of_the_cluster_does_not_exist() {
+fn unknown_cluster_name_is_nxdomain() {
     for name in [
         "nothing.default.svc.cluster.local",
         "web.nowhere.svc.cluster.local",
@@ -120,7 +120,7 @@ fn an_unknown_name_of_the_cluster_does_not_exist() {
 }
 
 #[test]
-fn an_unknown_name_outside_does_not_exist() {
+fn unknown_external_name_is_nxdomain() {
     for name in ["missing.external.test", "example.com", "web", "localhost"] {
         assert_eq!(
             ask(name, RecordType::A).metadata.response_code,
@@ -131,7 +131,7 @@ fn an_unknown_name_outside_does_not_exist() {
 }
 
 #[test]
-fn every_lookup_in_the_broken_zone_fails() {
+fn lookup_in_the_broken_zone_is_servfail() {
     for kind in [RecordType::A, RecordType::AAAA, RecordType::SRV] {
         assert_eq!(
             ask("anything.broken.test", kind).metadata.response_code,
@@ -141,7 +141,7 @@ fn every_lookup_in_the_broken_zone_fails() {
 }
 
 #[test]
-fn names_are_the_same_in_any_case_and_come_back_as_asked() {
+fn name_matches_in_any_case_and_is_echoed_as_asked() {
     let response = ask("WEB.default.SVC.cluster.local", RecordType::A);
     assert_eq!(addresses(&response.answers), [Ipv4Addr::new(10, 96, 10, 1)]);
     assert_eq!(
@@ -151,7 +151,7 @@ fn names_are_the_same_in_any_case_and_come_back_as_asked() {
 }
 
 #[test]
-fn a_port_of_a_service_is_found_by_srv() {
+fn srv_query_finds_a_service_port() {
     let response = ask("_http._tcp.web.default.svc.cluster.local", RecordType::SRV);
     let RData::SRV(srv) = &response.answers[0].data else {
         panic!("no SRV record")
@@ -162,7 +162,7 @@ fn a_port_of_a_service_is_found_by_srv() {
 }
 
 #[test]
-fn a_port_of_a_headless_service_is_found_at_each_pod() {
+fn srv_query_of_a_headless_service_lists_every_pod() {
     let response = ask("_echo._tcp.db.default.svc.cluster.local", RecordType::SRV);
     let target = |record: &Record| match &record.data {
         RData::SRV(srv) => (srv.weight, srv.port, srv.target.to_ascii()),
@@ -177,7 +177,7 @@ fn a_port_of_a_headless_service_is_found_at_each_pod() {
 }
 
 #[test]
-fn an_address_is_found_by_ptr() {
+fn ptr_query_finds_the_name_of_an_address() {
     for (address, name) in [
         ("1.10.96.10", "web.default.svc.cluster.local."),
         ("22.0.244.10", "db-1.db.default.svc.cluster.local."),
@@ -191,7 +191,7 @@ fn an_address_is_found_by_ptr() {
 }
 
 #[test]
-fn a_pod_is_found_by_the_name_of_its_address() {
+fn pod_name_made_of_its_address_resolves() {
     let response = ask("10-244-0-99.default.pod.cluster.local", RecordType::A);
     assert_eq!(addresses(&response.answers), [Ipv4Addr::new(10, 244, 0, 99)]);
     let response = ask("10-244-0.default.pod.cluster.local", RecordType::A);
@@ -199,7 +199,7 @@ fn a_pod_is_found_by_the_name_of_its_address() {
 }
 
 #[test]
-fn an_answer_that_does_not_fit_a_datagram_is_cut() {
+fn answer_larger_than_a_datagram_is_truncated() {
     let message = question("db.default.svc.cluster.local", RecordType::SRV);
     let cut = ask_message(&message, Transport::Udp);
     assert!(cut.metadata.truncation);
@@ -210,7 +210,7 @@ fn an_answer_that_does_not_fit_a_datagram_is_cut() {
 }
 
 #[test]
-fn a_larger_datagram_is_sent_to_who_takes_it() {
+fn edns_client_gets_a_larger_datagram() {
     let mut message = question("echo.default.svc.cluster.local", RecordType::SRV);
     assert!(ask_message(&message, Transport::Udp).metadata.truncation);
     message.set_edns(Edns::new().set_max_payload(4096).clone());
@@ -220,7 +220,7 @@ fn a_larger_datagram_is_sent_to_who_takes_it() {
 }
 
 #[test]
-fn noise_is_refused_or_ignored() {
+fn malformed_message_is_refused_or_ignored() {
     let records = Records::of_world().unwrap();
     assert!(answer(&records, b"short", Transport::Udp).is_none());
     let mut response = question("web", RecordType::A);
@@ -237,7 +237,7 @@ fn noise_is_refused_or_ignored() {
 }
 
 #[test]
-fn what_is_no_ordinary_question_is_refused() {
+fn unsupported_query_is_refused() {
     let mut chaos = question("version.bind", RecordType::TXT);
     chaos.queries[0].query_class = DNSClass::CH;
     assert_eq!(
@@ -264,7 +264,7 @@ async fn server() -> Server {
 }
 
 #[tokio::test]
-async fn it_answers_over_udp() {
+async fn query_over_udp_is_answered() {
     let server = server().await;
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let message = question("web.default.svc.cluster.local", RecordType::A)
@@ -283,7 +283,7 @@ async fn it_answers_over_udp() {
 }
 
 #[tokio::test]
-async fn it_answers_many_questions_on_one_tcp_connection() {
+async fn many_queries_on_one_tcp_connection_are_answered() {
     let server = server().await;
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     let message = question("db.default.svc.cluster.local", RecordType::SRV)

@@ -29,7 +29,7 @@ fn request(line: &str, rest: &str) -> String {
 }
 
 #[tokio::test]
-async fn it_greets_by_name() {
+async fn get_root_returns_the_greeting_with_the_name() {
     let answer = exchange(&request("GET /", "")).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("content-length: 20\r\n"), "{answer}");
@@ -37,14 +37,14 @@ async fn it_greets_by_name() {
 }
 
 #[tokio::test]
-async fn it_keeps_the_connection_for_the_next_request() {
+async fn connection_is_kept_alive_for_the_next_request() {
     let first = "GET / HTTP/1.1\r\nHost: somebody\r\n\r\n";
     let answers = exchange(&(first.repeat(3) + &request("GET /", ""))).await;
     assert_eq!(answers.matches("hello from somebody\n").count(), 4);
 }
 
 #[tokio::test]
-async fn it_sends_as_many_bytes_as_asked_for() {
+async fn get_bytes_returns_the_requested_number() {
     let answer = exchange(&request("GET /bytes/1000000", "")).await;
     assert!(answer.contains("content-length: 1000000\r\n"));
     assert_eq!(answer.split_once("\r\n\r\n").unwrap().1.len(), 1_000_000);
@@ -53,14 +53,14 @@ async fn it_sends_as_many_bytes_as_asked_for() {
 }
 
 #[tokio::test]
-async fn head_has_the_length_and_no_body() {
+async fn head_returns_the_length_without_a_body() {
     let answer = exchange(&request("HEAD /bytes/123", "")).await;
     assert!(answer.contains("content-length: 123\r\n"), "{answer}");
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
 }
 
 #[tokio::test]
-async fn post_counts_what_it_received() {
+async fn post_returns_the_received_length() {
     let answer =
         exchange(&request("POST /", "Content-Length: 5\r\n").replace("\r\n\r\n", "\r\n\r\nhello")).await;
     assert!(answer.ends_with("\r\n\r\n5 bytes\n"), "{answer}");
@@ -70,7 +70,7 @@ async fn post_counts_what_it_received() {
 }
 
 #[tokio::test]
-async fn what_it_does_not_have_it_says() {
+async fn unknown_path_or_method_is_an_http_error() {
     for (line, status) in [
         ("GET /nothing", "404 Not Found"),
         ("GET /bytes/many", "400 Bad Request"),

@@ -14,7 +14,7 @@ fn folder(ready: &Ready) -> &Path {
 }
 
 #[test]
-fn it_ends_when_it_is_dropped() {
+fn dropped_sandbox_ends() {
     let sandbox = without_agent().start().unwrap();
     let (ready, inner) = (sandbox.ready.clone(), Watched::new(sandbox.ready.pid));
     assert!(folder(&ready).exists());
@@ -42,7 +42,7 @@ fn killing_the_inner_process_ends_the_supervisor_and_leaves_nothing() {
 }
 
 #[test]
-fn sigterm_ends_it_with_success() {
+fn sigterm_ends_the_sandbox_with_status_0() {
     let mut child = up()
         .arg("--no-agent")
         .stdin(Stdio::null())
@@ -63,7 +63,7 @@ fn sigterm_ends_it_with_success() {
 }
 
 #[test]
-fn it_ends_with_its_parent() {
+fn sandbox_ends_with_its_parent() {
     // The shell stays until its input ends; what it started in the background has no lifeline but the shell.
     let script = "\"$1\" up --no-agent < /dev/null & read -r _";
     let mut shell = Command::new("sh");
@@ -87,7 +87,7 @@ fn it_ends_with_its_parent() {
 }
 
 #[test]
-fn a_command_runs_outside_while_it_is_up() {
+fn command_runs_outside_the_sandbox_namespaces() {
     let script = "ip=$(cat /proc/net/fib_trie); case $ip in *10.244.0.5*) exit 9;; esac; \
                   \"$0\" enter -- curl -s http://web; test -s \"$KINJECT_SANDBOX_KEY\"";
     let output = up()
@@ -100,7 +100,7 @@ fn a_command_runs_outside_while_it_is_up() {
 }
 
 #[test]
-fn the_status_of_the_command_passes_through() {
+fn command_status_is_passed_through() {
     for (script, status) in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$", 137)] {
         let outcome = up()
             .args(["--no-agent", "--", "sh", "-c", script])
@@ -111,19 +111,19 @@ fn the_status_of_the_command_passes_through() {
 }
 
 #[test]
-fn a_command_that_cannot_run_exits_as_shells_do() {
+fn unrunnable_command_exits_with_the_statuses_of_a_shell() {
     for (command, status, words) in [
         ("/no/such/program", 127, "No such file"),
         ("/", 126, "Permission denied"),
     ] {
         let output = up().args(["--no-agent", "--", command]).output().unwrap();
         assert_eq!(output.status.code(), Some(status));
-        let said = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(
-            said.starts_with(&format!("kinject-sandbox: error: cannot run {command}: {words}")),
-            "{said}"
+            stderr.starts_with(&format!("kinject-sandbox: error: cannot run {command}: {words}")),
+            "{stderr}"
         );
-        assert_eq!(said.matches(words).count(), 1, "{said}");
+        assert_eq!(stderr.matches(words).count(), 1, "{stderr}");
     }
 }
 
@@ -145,7 +145,7 @@ fn sigterm_is_passed_to_the_command() {
 }
 
 #[test]
-fn an_ordinary_user_brings_it_up() {
+fn unprivileged_user_can_start_a_sandbox() {
     // SAFETY: takes no pointers and cannot fail.
     let user = match unsafe { libc::geteuid() } {
         0 => 65534,
@@ -181,7 +181,7 @@ fn an_ordinary_user_brings_it_up() {
 }
 
 #[test]
-fn where_namespaces_are_forbidden_it_says_so_with_a_way_out() {
+fn forbidden_namespaces_are_an_error_with_a_hint() {
     // A user namespace in which no further one may be made.
     let script = "echo 0 > /proc/sys/user/max_user_namespaces; exec \"$0\" up --no-agent -- true";
     let output = Command::new("unshare")
@@ -191,14 +191,14 @@ fn where_namespaces_are_forbidden_it_says_so_with_a_way_out() {
         .unwrap();
     assert_eq!(output.status.code(), Some(125), "{output:?}");
     assert_eq!(output.status.signal(), None);
-    let said = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(
-        said.starts_with("kinject-sandbox: error: cannot make a user and network namespace: unshare: "),
-        "{said}"
+        stderr.starts_with("kinject-sandbox: error: cannot make a user and network namespace: unshare: "),
+        "{stderr}"
     );
     assert!(
-        said.ends_with("\n\nhint: allow it with: sudo sysctl user.max_user_namespaces=1000\n"),
-        "{said}"
+        stderr.ends_with("\n\nhint: allow it with: sudo sysctl user.max_user_namespaces=1000\n"),
+        "{stderr}"
     );
 }
 

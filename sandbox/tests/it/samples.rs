@@ -34,7 +34,7 @@ async fn read_to_string(stream: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn echo_sends_back_every_byte_and_the_end() {
+async fn echo_returns_every_byte_and_eof() {
     let mut samples = samples();
     let stream = connect(&mut samples, Protocol::Echo).await;
     let (mut reader, mut writer) = stream.into_split();
@@ -83,7 +83,7 @@ async fn source_writes_its_pattern_without_end() {
 }
 
 #[tokio::test]
-async fn half_close_counts_what_came_before_the_end() {
+async fn half_close_reports_the_bytes_received_before_eof() {
     let mut samples = samples();
     let mut stream = connect(&mut samples, Protocol::HalfClose).await;
     stream.write_all(&vec![1; 1_234_567]).await.unwrap();
@@ -108,7 +108,7 @@ async fn greeting_welcomes_and_closes() {
 }
 
 #[tokio::test]
-async fn stalled_takes_no_more_than_the_kernel_holds() {
+async fn stalled_accepts_only_what_kernel_buffers_hold() {
     let mut samples = samples();
     let mut stream = connect(&mut samples, Protocol::Stalled).await;
     // More than any socket buffer; that it does not fit shows when both sides have nothing left to do.
@@ -118,7 +118,7 @@ async fn stalled_takes_no_more_than_the_kernel_holds() {
 }
 
 #[tokio::test]
-async fn whoami_tells_the_peer_it_sees() {
+async fn whoami_returns_the_peer_address() {
     let mut samples = samples();
     let mut stream = connect(&mut samples, Protocol::Whoami).await;
     let local = stream.local_addr().unwrap();
@@ -129,7 +129,7 @@ async fn whoami_tells_the_peer_it_sees() {
 }
 
 #[tokio::test]
-async fn whoami_writes_an_ipv4_peer_as_such_on_a_listener_for_both() {
+async fn whoami_prints_an_ipv4_peer_unmapped_on_a_dual_stack_listener() {
     let mut samples = samples();
     let address = samples.tcp(Protocol::Whoami, "[::]:0".parse().unwrap()).unwrap();
     let mut stream = TcpStream::connect(("127.0.0.1", address.port())).await.unwrap();

@@ -53,7 +53,7 @@ pub(crate) fn send(pid: u32, signal: libc::c_int) {
     assert_eq!(unsafe { libc::kill(pid as libc::pid_t, signal) }, 0);
 }
 
-/// A stand-in for the agent, which tells every connection how it was started.
+/// A stand-in for the agent, which reports to every connection how it was started.
 pub(crate) fn stand_in_agent(folder: &Path) -> PathBuf {
     script(folder, "agent", include_str!("stand_in_agent.py"))
 }

@@ -52,7 +52,7 @@ fn services_see_the_agents_pod_as_their_peer() {
 }
 
 #[test]
-fn failures_are_those_of_a_pod() {
+fn unreachable_targets_fail_as_in_a_pod() {
     let targets = [
         ("refused:80", "ECONNREFUSED"),
         ("db:81", "ECONNREFUSED"),
@@ -71,7 +71,7 @@ fn failures_are_those_of_a_pod() {
 }
 
 #[test]
-fn http_answers_by_the_name_of_its_service() {
+fn http_by_service_name_is_answered() {
     let sandbox = without_agent().start().unwrap();
     let output = sandbox
         .enter("curl")
@@ -84,15 +84,15 @@ fn http_answers_by_the_name_of_its_service() {
         ])
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(
-        said,
+        stdout,
         "hello from web\nhello from api\nhello from other web\nhello from db-1\n"
     );
 }
 
 #[test]
-fn an_entered_program_keeps_its_folder_and_has_no_capabilities() {
+fn entered_program_keeps_its_folder_and_has_no_capabilities() {
     let sandbox = without_agent().start().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let output = sandbox
@@ -104,15 +104,15 @@ fn an_entered_program_keeps_its_folder_and_has_no_capabilities() {
         .current_dir(folder.path())
         .output()
         .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
     assert_eq!(
-        said,
+        stdout,
         format!("{}\nCapEff:\t0000000000000000\nsearch", folder.path().display())
     );
 }
 
 #[test]
-fn an_entered_program_passes_its_status_through() {
+fn entered_program_status_is_passed_through() {
     let sandbox = without_agent().start().unwrap();
     assert_eq!(
         sandbox
@@ -139,7 +139,7 @@ fn an_entered_program_passes_its_status_through() {
 }
 
 #[test]
-fn the_machine_is_left_as_it_was() {
+fn sandbox_changes_no_setting_of_the_machine() {
     let before = std::fs::read("/etc/resolv.conf").unwrap_or_default();
     let sandbox = without_agent().start().unwrap();
     assert_eq!(std::fs::read("/etc/resolv.conf").unwrap_or_default(), before);
@@ -149,7 +149,7 @@ fn the_machine_is_left_as_it_was() {
 }
 
 #[test]
-fn the_sample_server_runs_by_itself_until_sigterm() {
+fn sample_server_runs_alone_until_sigterm() {
     let mut child = Command::new(program())
         .args([
             "serve",

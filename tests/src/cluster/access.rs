@@ -24,7 +24,7 @@ pub struct Rule<'a> {
     pub verbs: &'a [&'a str],
 }
 
-/// A kubeconfig file that goes when the value does.
+/// A kubeconfig file that is removed when the value is dropped.
 #[derive(Debug)]
 pub struct Kubeconfig {
     folder: TempDir,
@@ -90,8 +90,8 @@ impl Cluster {
 
     /// The user behind a service account whose token has expired an hour ago.
     ///
-    /// The API server gives out no token that lives for less than ten minutes, so this one is signed here, with the
-    /// cluster's own key for tokens: nothing but the times is wrong with it.
+    /// The API server issues no token that is valid for less than ten minutes, so this one is signed here with the
+    /// cluster's own key for tokens: only its times are invalid.
     pub fn expired_service_account(&self, namespace: &str, name: &str) -> Result<Kubeconfig> {
         let token = self.kubectl(&["--namespace", namespace, "create", "token", name])?;
         let key =
@@ -99,7 +99,7 @@ impl Cluster {
         self.kubeconfig_with_token(namespace, &expired(token.trim(), &key)?)
     }
 
-    /// A kubeconfig with that bearer token, whatever it is worth.
+    /// A kubeconfig with that bearer token, valid or not.
     pub fn kubeconfig_with_token(&self, namespace: &str, token: &str) -> Result<Kubeconfig> {
         let mut config = self.kubectl_json(&["config", "view", "--raw"])?;
         *field(&mut config, "/users/0/user")? = json!({"token": token});
@@ -110,7 +110,7 @@ impl Cluster {
     }
 }
 
-/// The same JSON Web Token (RFC 7519, signed with ES256) with an end that is over.
+/// The same JSON Web Token (RFC 7519, signed with ES256) with an expiry in the past.
 fn expired(token: &str, key: &str) -> Result<String> {
     let mut parts = token.split('.');
     let (Some(header), Some(claims)) = (parts.next(), parts.next()) else {
@@ -119,7 +119,7 @@ fn expired(token: &str, key: &str) -> Result<String> {
     let mut claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims)?)?;
     for time in ["iat", "nbf", "exp"] {
         let claim = claims[time].as_i64().context("the token has no times")?;
-        // it is given out for an hour
+        // it is issued for an hour
         claims[time] = json!(claim - 2 * 60 * 60);
     }
     let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims.to_string()));

@@ -1,4 +1,4 @@
-//! The truth to test against: a program of this machine, run without kinject in a pod's network.
+//! The reference to compare with: a program of this machine, run without kinject in a pod's network.
 //!
 //! It has the pod's network namespace, its `/etc/resolv.conf` and its `/etc/hosts`; everything else is the
 //! machine's, as it is under `kinject run`: files, users, processes, and also `/etc/nsswitch.conf`. Entering
@@ -13,8 +13,7 @@ use tempfile::TempDir;
 
 use super::Cluster;
 
-/// Binds two files over the machine's in a mount namespace that ends with the program, and becomes the
-/// program.
+/// Bind-mounts two files over the machine's in a mount namespace that ends with the program, and executes the program.
 const ENTER: &str =
     "mount --bind \"$1\" /etc/resolv.conf && mount --bind \"$2\" /etc/hosts && shift 2 && exec \"$@\"";
 
@@ -26,8 +25,8 @@ pub struct BarePod {
 }
 
 impl BarePod {
-    /// A program in the pod's network; arguments, environment and standard streams can be added. The program
-    /// is to start before this value goes.
+    /// A program in the pod's network; arguments, environment and standard streams can be added. The program has to be
+    /// started before this value is dropped.
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -54,7 +53,7 @@ impl Cluster {
         output.with_context(|| format!("running {program} in the network of {pod}"))
     }
 
-    /// A running pod as a place to start programs in.
+    /// A running pod whose network programs can be started in.
     pub fn bare_pod(&self, namespace: &str, pod: &str) -> Result<BarePod> {
         let status = self.kubectl_json(&["--namespace", namespace, "get", "pod", pod])?;
         let container = status["status"]["containerStatuses"][0]["containerID"].as_str();
@@ -71,7 +70,7 @@ impl Cluster {
     }
 }
 
-/// The number, as this machine sees it, of a process in the container, from its control group.
+/// The PID, in this machine's PID namespace, of a process in the container, found by its control group.
 fn process_of(container: &str) -> Result<Option<String>> {
     for hierarchy in ["/sys/fs/cgroup", "/sys/fs/cgroup/pids", "/sys/fs/cgroup/memory"] {
         let top = Path::new(hierarchy).join("kinject-cluster");
@@ -89,7 +88,7 @@ fn process_of(container: &str) -> Result<Option<String>> {
 
 fn group_named(top: &Path, name: &str) -> Result<Option<PathBuf>> {
     let Ok(entries) = fs::read_dir(top) else {
-        // Groups of other pods come and go meanwhile.
+        // Groups of other pods can disappear meanwhile.
         return Ok(None);
     };
     for entry in entries.flatten() {

@@ -118,7 +118,7 @@ mod tests {
                         | x y | a.* | b |\n\n## Else\n\n| no | row | here |\n";
 
     #[test]
-    fn known_differences_are_the_rows_of_their_section() {
+    fn known_differences_are_parsed_from_their_table() {
         let rows = known(PAGE);
         let rows: Vec<_> = rows
             .iter()
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn new_results_stand_between_the_marks() {
+    fn new_results_replace_the_text_between_the_markers() {
         let page = replaced(PAGE, "new\n").unwrap();
         assert!(page.contains("<!-- results -->\nnew\n<!-- end") && !page.contains("old"));
         assert_eq!(replaced("no marks", ""), None);

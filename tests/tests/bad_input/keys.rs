@@ -1,4 +1,4 @@
-//! Key files: whose they are, and who else can read them.
+//! Key files: their owner, and who else can read them.
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
@@ -13,7 +13,7 @@ use kinject_tests::session::eventually;
 const SECONDS: Duration = Duration::from_secs(15);
 
 #[test]
-fn a_key_that_others_can_read_opens_no_session_and_the_hint_mends_it() {
+fn key_readable_by_others_is_refused_and_the_hint_fixes_it() {
     let key = tempfile::NamedTempFile::new().unwrap();
     fs::write(key.path(), [7; 32]).unwrap();
     let kinject = || {
@@ -41,9 +41,9 @@ fn a_key_that_others_can_read_opens_no_session_and_the_hint_mends_it() {
         .complains("cannot reach the agent at unix:/no/such/agent");
 }
 
-/// The recipe of docs/how-to.md.
+/// The command of docs/how-to.md.
 #[test]
-fn the_recipe_makes_a_key_for_its_owner_alone_and_both_ends_take_it_also_from_a_pipe() {
+fn documented_key_command_makes_a_private_key_that_both_ends_accept() {
     let folder = tempfile::tempdir().unwrap();
     let key = folder.path().join("secret.key");
     let recipe = format!(

@@ -1,4 +1,4 @@
-//! Kubeconfigs that cannot be used: which file, where in it, what to do, and nothing of its text.
+//! Kubeconfigs that cannot be used: errors name the file and the location, give a hint, and show none of its text.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -13,20 +13,20 @@ use tempfile::TempDir;
 const SECRET: &str = "s3cr3t-t0ken";
 
 /// A folder with one kubeconfig in it.
-struct Desk(TempDir);
+struct TestKubeconfig(TempDir);
 
-impl Desk {
+impl TestKubeconfig {
     fn with(text: &str) -> Self {
-        let desk = Self(tempfile::tempdir().unwrap());
-        fs::write(desk.file(), text).unwrap();
-        desk
+        let config = Self(tempfile::tempdir().unwrap());
+        fs::write(config.file(), text).unwrap();
+        config
     }
 
     fn file(&self) -> std::path::PathBuf {
         self.0.path().join("config")
     }
 
-    /// What `kinject run` says of it.
+    /// The outcome of `kinject run` with it.
     fn outcome(&self, flags: &[&str]) -> Outcome {
         run(kinject()
             .arg("--kubeconfig")
@@ -45,7 +45,7 @@ fn kinject() -> Command {
     command
 }
 
-/// One error with its hint, which does not send anybody elsewhere.
+/// Asserts one error with its hint, which names no other file or command.
 #[track_caller]
 fn says(outcome: &Outcome, error: &str, hint: &str) {
     outcome.exited(125);
@@ -69,8 +69,8 @@ const CLUSTER: &str = "{name: home, cluster: {server: 'https://127.0.0.1:1'}}";
 const USER: &str = "{name: me, user: {token: s3cr3t-t0ken}}";
 
 #[test]
-fn one_that_is_not_valid_is_named_with_line_and_column_and_none_of_its_text() {
-    for (text, place) in [
+fn invalid_kubeconfig_is_named_with_line_and_column_without_its_text() {
+    for (text, location) in [
         (
             "kind: Config\nusers:\n- name: a\n  user:\n    token: s3cr3t-t0ken\n   bad: x\n",
             " at line 6, column 4",
@@ -86,19 +86,22 @@ fn one_that_is_not_valid_is_named_with_line_and_column_and_none_of_its_text() {
         ),
         ("s3cr3t-t0ken\n", " at line 1, column 1"),
     ] {
-        let desk = Desk::with(text);
+        let config = TestKubeconfig::with(text);
         says(
-            &desk.outcome(&[]),
-            &format!("the kubeconfig {} is not valid{place}", desk.file().display()),
+            &config.outcome(&[]),
+            &format!(
+                "the kubeconfig {} is not valid{location}",
+                config.file().display()
+            ),
             "check indentation and quotes there, and that it is a kubeconfig",
         );
     }
 }
 
 #[test]
-fn the_one_that_is_not_valid_among_several_is_named() {
-    let good = Desk::with(&kubeconfig("home", "me", CLUSTER, USER));
-    let bad = Desk::with("users: s3cr3t-t0ken\n");
+fn invalid_kubeconfig_among_several_is_named() {
+    let good = TestKubeconfig::with(&kubeconfig("home", "me", CLUSTER, USER));
+    let bad = TestKubeconfig::with("users: s3cr3t-t0ken\n");
     let list = format!("{}:/no/such/file:{}", good.file().display(), bad.file().display());
     let outcome = run(kinject().arg("true").env("KUBECONFIG", list));
     outcome.exited(125).complains(&format!(
@@ -113,15 +116,15 @@ fn the_one_that_is_not_valid_among_several_is_named() {
 }
 
 #[test]
-fn one_without_a_context_names_no_cluster_whatever_context_is_asked_for() {
+fn kubeconfig_without_contexts_is_an_error_for_any_context() {
     for text in ["", "# nothing\n", "apiVersion: v1\nkind: Config\n", "{}"] {
-        let desk = Desk::with(text);
+        let config = TestKubeconfig::with(text);
         for flags in [&[][..], &["--context", "dev"]] {
             says(
-                &desk.outcome(flags),
+                &config.outcome(flags),
                 &format!(
                     "the kubeconfig {} names no cluster: it has no context",
-                    desk.file().display()
+                    config.file().display()
                 ),
                 "kind, minikube, k3s or a cloud's command line writes one, or the cluster's administrator",
             );
@@ -130,19 +133,22 @@ fn one_without_a_context_names_no_cluster_whatever_context_is_asked_for() {
 }
 
 #[test]
-fn one_without_a_current_context_offers_those_that_it_has() {
+fn kubeconfig_without_current_context_lists_its_contexts() {
     let text = kubeconfig("home", "me", CLUSTER, USER).replace("current-context: here\n", "");
-    let desk = Desk::with(&text);
+    let config = TestKubeconfig::with(&text);
     says(
-        &desk.outcome(&[]),
-        &format!("the kubeconfig {} has no current context", desk.file().display()),
+        &config.outcome(&[]),
+        &format!(
+            "the kubeconfig {} has no current context",
+            config.file().display()
+        ),
         "choose one with --context: here",
     );
 }
 
 #[test]
-fn a_cluster_or_user_that_a_context_names_and_nobody_defines_is_named() {
-    let away = Desk::with(&kubeconfig("away", "me", CLUSTER, USER));
+fn undefined_cluster_or_user_of_a_context_is_named() {
+    let away = TestKubeconfig::with(&kubeconfig("away", "me", CLUSTER, USER));
     says(
         &away.outcome(&[]),
         &format!(
@@ -151,16 +157,16 @@ fn a_cluster_or_user_that_a_context_names_and_nobody_defines_is_named() {
         ),
         "it has: home; `kubectl config set-context here --cluster=NAME` names another",
     );
-    let stranger = Desk::with(&kubeconfig("home", "you", CLUSTER, USER));
+    let foreign = TestKubeconfig::with(&kubeconfig("home", "you", CLUSTER, USER));
     says(
-        &stranger.outcome(&[]),
+        &foreign.outcome(&[]),
         &format!(
             "context \"here\" names the user \"you\", which the kubeconfig {} does not have",
-            stranger.file().display()
+            foreign.file().display()
         ),
         "it has: me; `kubectl config set-context here --user=NAME` names another",
     );
-    let nowhere = Desk::with(&kubeconfig("''", "me", CLUSTER, USER));
+    let nowhere = TestKubeconfig::with(&kubeconfig("''", "me", CLUSTER, USER));
     nowhere
         .outcome(&[])
         .exited(125)
@@ -172,7 +178,7 @@ fn a_cluster_or_user_that_a_context_names_and_nobody_defines_is_named() {
 const BROKEN: &str = "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCiEhCi0tLS0tRU5EIENFUlRJRklDQVRFLS0tLS0K";
 
 #[test]
-fn data_that_cannot_be_used_is_named_and_not_shown() {
+fn unusable_kubeconfig_data_is_named_and_not_shown() {
     for (cluster, user, words) in [
         (
             "server: 'https://me:s3cr3t-t0ken@ x'",
@@ -212,19 +218,19 @@ fn data_that_cannot_be_used_is_named_and_not_shown() {
         };
         let clusters = format!("{{name: home, cluster: {{{server}{cluster}}}}}");
         let users = format!("{{name: me, user: {{{user}}}}}");
-        let desk = Desk::with(&kubeconfig("home", "me", &clusters, &users));
-        let outcome = desk.outcome(&[]);
+        let config = TestKubeconfig::with(&kubeconfig("home", "me", &clusters, &users));
+        let outcome = config.outcome(&[]);
         outcome
             .exited(125)
             .complains(&format!("kinject: error: {words}"))
-            .complains(&format!("{}", desk.file().display()))
+            .complains(&format!("{}", config.file().display()))
             .complains("\n\nhint: ");
         assert!(!outcome.stderr.contains(SECRET), "{outcome}");
     }
 }
 
 #[test]
-fn where_there_is_none_the_files_that_were_looked_for_are_named() {
+fn missing_kubeconfig_lists_the_files_looked_for() {
     let hint = "kind, minikube, k3s or a cloud's command line writes one, or the cluster's administrator";
     says(
         &run(kinject().arg("true")),
@@ -244,7 +250,7 @@ fn where_there_is_none_the_files_that_were_looked_for_are_named() {
 }
 
 #[test]
-fn a_home_that_the_shell_has_not_put_in_is_said() {
+fn unexpanded_tilde_in_a_kubeconfig_path_is_reported() {
     says(
         &run(kinject().args(["--kubeconfig=~/x", "true"])),
         "--kubeconfig ~/x: the shell has not replaced ~",
@@ -258,21 +264,21 @@ fn a_home_that_the_shell_has_not_put_in_is_said() {
 }
 
 #[test]
-fn a_folder_and_a_file_of_somebody_elses_cannot_be_read() {
-    let desk = Desk::with("");
-    let folder = desk.0.path();
+fn folder_or_file_of_another_user_as_kubeconfig_is_an_error() {
+    let config = TestKubeconfig::with("");
+    let folder = config.0.path();
     says(
         &run(kinject().arg("--kubeconfig").arg(folder).arg("true")),
         &format!("cannot read the kubeconfig {}: is a directory", folder.display()),
         "name the file in it with --kubeconfig or KUBECONFIG",
     );
     fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(desk.file(), Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(config.file(), Permissions::from_mode(0o000)).unwrap();
     says(
-        &as_ordinary_user(&desk.file()),
+        &as_ordinary_user(&config.file()),
         &format!(
             "cannot read the kubeconfig {}: permission denied",
-            desk.file().display()
+            config.file().display()
         ),
         "it belongs to somebody else: name a copy of your own with --kubeconfig or KUBECONFIG",
     );

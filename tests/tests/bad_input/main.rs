@@ -1,4 +1,4 @@
-//! Bad input, unfriendly neighbours and odd surroundings: a clear message or an honest errno, and nothing hangs.
+//! Bad input, hostile neighbours and unusual environments: a clear message or the right errno, and nothing hangs.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 mod agent;

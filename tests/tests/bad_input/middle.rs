@@ -1,4 +1,4 @@
-//! Somebody between a session and its agent on TCP, who reads what passes and changes it.
+//! A man in the middle between a session and its agent on TCP, who reads and changes bytes.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use kinject_tests::place::{Place, shared_sandbox};
 use kinject_tests::programs::{Program, interpreter};
 use kinject_tests::running::run_within;
+use kinject_tests::testbed::{Testbed, shared_sandbox};
 
 const SECONDS: Duration = Duration::from_secs(30);
 
-/// Has itself answered, then has the answer changed on its way, and connects again.
+/// Reads an echo, then one that the interceptor changes, and connects again.
 const PROGRAM: &str = "
 import socket, sys
 def connect(): return socket.create_connection(('echo', 7000), 10)
@@ -33,49 +33,49 @@ again.sendall(b'again')
 print(again.recv(99))
 ";
 
-/// What passes by him, and the file whose being there has him change a byte of what the agent says, once.
-struct Middle {
+/// The bytes that passed, and the file whose existence makes the interceptor change one byte of the agent's, once.
+struct Interceptor {
     seen: Mutex<Vec<u8>>,
-    wish: PathBuf,
+    trigger: PathBuf,
 }
 
-impl Middle {
+impl Interceptor {
     /// Listens on TCP in front of an agent.
-    fn start(agent: &Path, wish: &Path) -> (SocketAddr, Arc<Middle>) {
+    fn start(agent: &Path, trigger: &Path) -> (SocketAddr, Arc<Interceptor>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let middle = Arc::new(Middle {
+        let interceptor = Arc::new(Interceptor {
             seen: Mutex::default(),
-            wish: wish.to_owned(),
+            trigger: trigger.to_owned(),
         });
-        let (agent, shared) = (agent.to_owned(), Arc::clone(&middle));
+        let (agent, shared) = (agent.to_owned(), Arc::clone(&interceptor));
         thread::spawn(move || {
             for relay in listener.incoming() {
                 let (relay, agent) = (relay.unwrap(), UnixStream::connect(&agent).unwrap());
                 let (from_relay, to_agent) = (relay.try_clone().unwrap(), agent.try_clone().unwrap());
                 let (upwards, downwards) = (Arc::clone(&shared), Arc::clone(&shared));
-                thread::spawn(move || upwards.pass_on(from_relay, to_agent, |_| {}));
+                thread::spawn(move || upwards.forward(from_relay, to_agent, |_| {}));
                 thread::spawn(move || {
-                    let meddle = |bytes: &mut [u8]| {
+                    let tamper = |bytes: &mut [u8]| {
                         if let (Some(byte), Ok(())) =
-                            (bytes.last_mut(), std::fs::remove_file(&downwards.wish))
+                            (bytes.last_mut(), std::fs::remove_file(&downwards.trigger))
                         {
                             *byte ^= 1;
                         }
                     };
-                    downwards.pass_on(agent, relay, meddle);
+                    downwards.forward(agent, relay, tamper);
                 });
             }
         });
-        (address, middle)
+        (address, interceptor)
     }
 
-    /// Until either end has had enough.
-    fn pass_on(&self, mut from: impl Read, mut to: impl Write, meddle: impl Fn(&mut [u8])) {
+    /// Copies until either end closes.
+    fn forward(&self, mut from: impl Read, mut to: impl Write, tamper: impl Fn(&mut [u8])) {
         let mut block = vec![0; 65_536];
         while let Ok(count @ 1..) = from.read(&mut block) {
             self.seen.lock().unwrap().extend_from_slice(&block[..count]);
-            meddle(&mut block[..count]);
+            tamper(&mut block[..count]);
             if to.write_all(&block[..count]).is_err() {
                 return;
             }
@@ -84,14 +84,14 @@ impl Middle {
 }
 
 #[test]
-fn over_tcp_nothing_is_shown_and_a_byte_that_is_changed_breaks_the_connection_and_reaches_no_program() {
-    let Place::Sandbox(sandbox) = shared_sandbox() else {
+fn tcp_tunnel_shows_no_plaintext_and_breaks_on_a_changed_byte() {
+    let Testbed::Sandbox(sandbox) = shared_sandbox() else {
         unreachable!("it is a sandbox")
     };
     let folder = tempfile::tempdir().unwrap();
-    let wish = folder.path().join("change");
-    let (address, middle) = Middle::start(&sandbox.socket, &wish);
-    let program = Program::new(interpreter()).args(["-SEc", PROGRAM]).arg(&wish);
+    let trigger = folder.path().join("change");
+    let (address, interceptor) = Interceptor::start(&sandbox.socket, &trigger);
+    let program = Program::new(interpreter()).args(["-SEc", PROGRAM]).arg(&trigger);
     let mut command: Command = kinject_tests::apart::kinject();
     command
         .args(["run", "-v", "--agent", &format!("tcp:{address}"), "--agent-key"])
@@ -106,8 +106,8 @@ fn over_tcp_nothing_is_shown_and_a_byte_that_is_changed_breaks_the_connection_an
         .complains("(direct, TLS)")
         .complains("the tunnel broke")
         .complains("connected to the agent again");
-    assert!(!wish.exists(), "nothing was changed");
-    let seen = middle.seen.lock().unwrap();
+    assert!(!trigger.exists(), "nothing was changed");
+    let seen = interceptor.seen.lock().unwrap();
     assert!(seen.len() > 1000, "nothing passed");
     assert!(!seen.windows(8).any(|bytes| bytes == b"password"));
 }

@@ -1,4 +1,5 @@
-//! Paths that are no text: a file name is any bytes (path_resolution(7)), and kinject takes it as it is, or names it.
+//! Paths that are not UTF-8: a file name is any bytes (path_resolution(7)); kinject uses it unchanged, and escapes it
+//! in messages.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -8,19 +9,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use kinject_tests::place::{Place, shared_sandbox};
 use kinject_tests::programs::{Program, shell};
 use kinject_tests::running::{Outcome, run, run_within};
 use kinject_tests::session::kinject_run;
+use kinject_tests::testbed::{Testbed, shared_sandbox};
 use tempfile::TempDir;
 
-/// A private folder with a folder in it whose name is no text.
-fn odd() -> (TempDir, PathBuf) {
+/// A private folder with a folder in it whose name is not UTF-8.
+fn non_utf8_folder() -> (TempDir, PathBuf) {
     let around = tempfile::tempdir().unwrap();
-    let odd = around.path().join(OsStr::from_bytes(b"odd\xff\xfe"));
-    fs::create_dir(&odd).unwrap();
-    fs::set_permissions(&odd, fs::Permissions::from_mode(0o700)).unwrap();
-    (around, odd)
+    let non_utf8_folder = around.path().join(OsStr::from_bytes(b"odd\xff\xfe"));
+    fs::create_dir(&non_utf8_folder).unwrap();
+    fs::set_permissions(&non_utf8_folder, fs::Permissions::from_mode(0o700)).unwrap();
+    (around, non_utf8_folder)
 }
 
 fn asks() -> Program {
@@ -36,7 +37,7 @@ fn serves(command: &mut Command) -> Outcome {
     outcome
 }
 
-/// kinject without the flags that lead to a place.
+/// kinject without the flags that select a testbed.
 fn without_place(arguments: &[&OsStr]) -> Outcome {
     let mut command = kinject_tests::apart::kinject();
     command.arg("run").args(arguments).args(["--", "true"]);
@@ -44,15 +45,15 @@ fn without_place(arguments: &[&OsStr]) -> Outcome {
 }
 
 #[test]
-fn a_sessions_folder_may_lie_in_one_whose_name_is_no_text() {
-    let (_around, folder) = odd();
+fn session_folder_under_a_non_utf8_path_works() {
+    let (_around, folder) = non_utf8_folder();
     for (name, without) in [("XDG_RUNTIME_DIR", None), ("TMPDIR", Some("XDG_RUNTIME_DIR"))] {
         let mut command = kinject_run::<&str>(shared_sandbox(), &[], &asks());
         if let Some(without) = without {
             command.env_remove(without);
         }
         let outcome = serves(command.env(name, &folder));
-        // the outcome's text shows what is none as U+FFFD
+        // the outcome's text shows invalid UTF-8 as U+FFFD
         assert!(
             outcome
                 .stdout
@@ -66,8 +67,8 @@ fn a_sessions_folder_may_lie_in_one_whose_name_is_no_text() {
 }
 
 #[test]
-fn a_trace_goes_to_a_file_whose_name_is_no_text() {
-    let (_around, folder) = odd();
+fn trace_file_with_a_non_utf8_name_is_written() {
+    let (_around, folder) = non_utf8_folder();
     let file = folder.join(OsStr::from_bytes(b"trace\xff"));
     let mut command = kinject_tests::apart::kinject();
     command
@@ -92,9 +93,9 @@ fn a_trace_goes_to_a_file_whose_name_is_no_text() {
         .complains(r"odd\xff\xfe/missing/trace");
 }
 
-/// The sandbox's agent and key by links whose names are no text.
-fn linked(place: &Place, folder: &Path) -> [OsString; 4] {
-    let flags = place.flags();
+/// The sandbox's agent and key by links whose names are not UTF-8.
+fn linked(testbed: &Testbed, folder: &Path) -> [OsString; 4] {
+    let flags = testbed.flags();
     let value = |name: &str| {
         let at = flags
             .iter()
@@ -113,8 +114,8 @@ fn linked(place: &Place, folder: &Path) -> [OsString; 4] {
 }
 
 #[test]
-fn an_agents_socket_and_key_may_have_names_that_are_no_text() {
-    let (_around, folder) = odd();
+fn agent_socket_and_key_with_non_utf8_names_work() {
+    let (_around, folder) = non_utf8_folder();
     let program = asks();
     let mut command = kinject_tests::apart::kinject();
     command
@@ -125,8 +126,8 @@ fn an_agents_socket_and_key_may_have_names_that_are_no_text() {
 }
 
 #[test]
-fn an_agent_or_a_key_that_is_not_there_is_named_by_its_bytes() {
-    let (_around, folder) = odd();
+fn missing_agent_or_key_with_a_non_utf8_name_is_shown_escaped() {
+    let (_around, folder) = non_utf8_folder();
     let [_, agent, _, key] = linked(shared_sandbox(), &folder);
     let mut missing = agent.clone().into_vec();
     missing.extend(b".gone");
@@ -160,8 +161,8 @@ fn an_agent_or_a_key_that_is_not_there_is_named_by_its_bytes() {
 }
 
 #[test]
-fn rules_come_from_a_file_whose_name_is_no_text_and_it_is_named_by_its_bytes() {
-    let (_around, folder) = odd();
+fn rules_file_with_a_non_utf8_name_is_read_and_shown_escaped() {
+    let (_around, folder) = non_utf8_folder();
     let file = folder.join(OsStr::from_bytes(b"rules\xff"));
     fs::write(&file, "remote web\n").unwrap();
     let flags: [&OsStr; 2] = ["--rules".as_ref(), file.as_os_str()];
@@ -177,15 +178,15 @@ fn rules_come_from_a_file_whose_name_is_no_text_and_it_is_named_by_its_bytes() {
         .complains(r"odd\xff\xfe/rules\xff: ");
 }
 
-/// A kubeconfig that leads nowhere, and says where: it was read.
+/// A kubeconfig whose server is unreachable: the error names the server, which shows that the file was read.
 const NOWHERE: &str = r#"{"apiVersion":"v1","kind":"Config","current-context":"c",
     "contexts":[{"name":"c","context":{"cluster":"c","user":"u"}}],
     "clusters":[{"name":"c","cluster":{"server":"https://127.0.0.1:9"}}],
     "users":[{"name":"u","user":{"token":"t"}}]}"#;
 
 #[test]
-fn a_kubeconfig_may_have_a_name_that_is_no_text_and_one_that_is_missing_is_named_by_its_bytes() {
-    let (_around, folder) = odd();
+fn kubeconfig_with_a_non_utf8_name_is_read_and_shown_escaped() {
+    let (_around, folder) = non_utf8_folder();
     let file = folder.join(OsStr::from_bytes(b"config\xff"));
     let by_flag = || without_place(&["--kubeconfig".as_ref(), file.as_os_str()]);
     let by_environment = || {

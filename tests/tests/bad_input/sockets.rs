@@ -1,4 +1,4 @@
-//! The session's socket and its data sockets, with strangers and garbage at them.
+//! Other users' connections and garbage at the session's control socket and data sockets.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -8,18 +8,18 @@ use std::process::Command;
 use std::time::Duration;
 
 use kinject_protocol::control::{Family, Purpose, Request};
-use kinject_tests::place::shared_sandbox;
-use kinject_tests::process::{lives, sockets};
+use kinject_tests::process::{is_alive, sockets};
 use kinject_tests::programs::{c, python, shell};
 use kinject_tests::running::run;
 use kinject_tests::session::{Session, eventually};
 use kinject_tests::skip;
+use kinject_tests::testbed::shared_sandbox;
 
 fn session() -> Session {
     Session::start::<&str>(shared_sandbox(), &[])
 }
 
-/// Asserts that the session serves.
+/// Asserts that a program of the session can connect.
 fn serves(session: &Session) {
     let ask = shell("getent hosts web && exec curl -sS http://web/");
     let mut command = session.command(&ask.path);
@@ -28,7 +28,7 @@ fn serves(session: &Session) {
 }
 
 #[test]
-fn garbage_on_the_sessions_socket_hurts_nobody() {
+fn garbage_on_the_session_socket_leaves_the_session_working() {
     if !kinject_tests::ordinary::may_look_into_relays() {
         return;
     }
@@ -43,7 +43,7 @@ fn garbage_on_the_sessions_socket_hurts_nobody() {
         .succeeded()
         .prints("stream: Protocol wrong type for socket\n10.96.10.1\n");
     serves(&session);
-    assert!(lives(relay));
+    assert!(is_alive(relay));
     eventually(
         "as few sockets at the relay as before",
         Duration::from_secs(15),
@@ -53,7 +53,7 @@ fn garbage_on_the_sessions_socket_hurts_nobody() {
 }
 
 #[test]
-fn another_user_gets_nothing_from_a_session() {
+fn other_user_is_refused_by_the_session_socket() {
     if !rustix::process::geteuid().is_root() {
         skip::not_run(
             "another user at a session's socket",
@@ -74,22 +74,22 @@ fn another_user_gets_nothing_from_a_session() {
         .into_iter()
         .map(|byte| format!("{byte:02x}"));
     let text: String = [session.token()].into_iter().chain(digits).collect();
-    let stranger = |who: &str| {
-        let program = c("stranger").args([who, &socket, &text]);
+    let connect_as = |who: &str| {
+        let program = c("other_user").args([who, &socket, &text]);
         run(&mut program.command()).succeeded().stdout.clone()
     };
-    assert_eq!(stranger("self"), "an answer\n");
-    assert_eq!(stranger("nobody"), "connect: EACCES\n");
+    assert_eq!(connect_as("self"), "an answer\n");
+    assert_eq!(connect_as("nobody"), "connect: EACCES\n");
     serves(&session);
 }
 
 #[test]
-fn nobody_can_connect_to_a_relays_data_sockets() {
+fn relay_data_sockets_refuse_connections() {
     let session = session();
     serves(&session);
     let listed = run(Command::new("ss").arg("-Hltnp"));
-    let ours = format!("pid={},", session.relay());
-    let listening = listed.stdout.lines().filter(|line| line.contains(&ours));
+    let of_relay = format!("pid={},", session.relay());
+    let listening = listed.stdout.lines().filter(|line| line.contains(&of_relay));
     let addresses: Vec<SocketAddr> = listening
         .map(|line| line.split_whitespace().nth(3).unwrap().parse().unwrap())
         .collect();
@@ -103,7 +103,7 @@ fn nobody_can_connect_to_a_relays_data_sockets() {
 }
 
 #[test]
-fn a_sessions_folder_and_what_is_in_it_are_its_users_alone() {
+fn session_folder_and_its_files_are_private() {
     let session = session();
     let folder = session.folder();
     let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;

@@ -1,4 +1,4 @@
-//! Agents that this test plays: of other versions, or with answers that no agent of ours gives.
+//! Fake agents: of other versions, or with answers that no real agent gives.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -20,8 +20,8 @@ pub(crate) struct StandIn {
 }
 
 impl StandIn {
-    /// Starts one of this version that tells this resolv.conf, knows no name and connects to nothing. It serves until the test
-    /// ends.
+    /// Starts one of this version that reports this resolv.conf, answers every query with NXDOMAIN and refuses every
+    /// connect. It runs until the test ends.
     pub(crate) fn start(version: Version, resolv_conf: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let stand_in = Self { folder };
@@ -46,7 +46,7 @@ impl StandIn {
                 listening.send(()).unwrap();
                 loop {
                     let (stream, _) = listener.accept().await.unwrap();
-                    // an end that refuses this version is what a test is about
+                    // a relay that refuses this version closes the connection, as a test expects
                     if let Ok((stream, _)) = link::accept(stream, &identity, Security::Proof).await {
                         answer(Server::start(stream).await.unwrap(), &resolv_conf).await;
                     }
@@ -77,7 +77,7 @@ impl StandIn {
     }
 }
 
-/// Answers until the relay leaves.
+/// Answers until the relay disconnects.
 async fn answer(mut server: Server, resolv_conf: &str) {
     while let Ok(incoming) = server.next().await {
         match incoming {
@@ -95,7 +95,7 @@ async fn answer(mut server: Server, resolv_conf: &str) {
                     }
                 });
             }
-            // dropped, they fail
+            // dropping a stream resets it
             Incoming::Connect(_) | Incoming::Datagrams(_) => {}
         }
     }

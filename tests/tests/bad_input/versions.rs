@@ -1,4 +1,4 @@
-//! Agents of another version: refused where they speak another protocol, named where they are only another release.
+//! Agents of another version: refused if their wire version differs, named if only their release does.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -20,7 +20,7 @@ fn version(wire: u16, software: &str) -> Version {
 }
 
 #[test]
-fn an_agent_that_speaks_another_protocol_is_refused_by_both_versions() {
+fn agent_with_another_wire_version_is_refused_by_both_sides() {
     let ours = env!("CARGO_PKG_VERSION");
     for (wire, software) in [(WIRE_VERSION + 1, "99.0.1"), (0, "0.0.1")] {
         let agent = StandIn::start(version(wire, software), "");
@@ -37,7 +37,7 @@ fn an_agent_that_speaks_another_protocol_is_refused_by_both_versions() {
 }
 
 #[test]
-fn an_agent_of_another_release_that_speaks_the_same_serves_and_is_named_once() {
+fn agent_of_another_release_works_and_is_named_once() {
     let agent = StandIn::start(version(WIRE_VERSION, "0.0.9"), "");
     let outcome = agent.kinject(&[], &ECHO);
     outcome
@@ -56,14 +56,14 @@ fn an_agent_of_another_release_that_speaks_the_same_serves_and_is_named_once() {
 }
 
 #[test]
-fn an_agent_of_the_same_release_is_not_worth_a_word() {
+fn agent_of_the_same_release_gets_no_message() {
     let agent = StandIn::start(Version::own(), "");
     assert_eq!(agent.kinject(&[], &ECHO).succeeded().stderr, "");
 }
 
-/// Agents before wire version 4 speak no TLS on TCP, and close when they are spoken to in it.
+/// Agents before wire version 4 speak no TLS on TCP, and close a connection that begins with TLS.
 #[test]
-fn an_agent_of_an_earlier_protocol_without_tls_on_tcp_is_refused_by_both_versions() {
+fn agent_without_tls_on_tcp_is_refused_by_both_sides() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("tcp:{}", listener.local_addr().unwrap());
     thread::spawn(move || {

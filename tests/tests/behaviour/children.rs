@@ -1,28 +1,28 @@
-//! Children stay in the session, however they are started, and sessions keep out of each other's way.
+//! Children stay in the session, however they are started, and sessions are independent.
 
 use std::fs;
 use std::process::Command;
 
 use kinject_tests::binaries;
-use kinject_tests::place::{Place, sandbox, shared_sandbox};
 use kinject_tests::programs::{Program, c, folder, installed, python, sanitized_c, shell};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::{Session, kinject_run};
+use kinject_tests::testbed::{Testbed, sandbox, shared_sandbox};
 
 fn kinject(program: &Program) -> Outcome {
     run(&mut kinject_run::<&str>(shared_sandbox(), &[], program))
 }
 
-/// A way to start a program that asks the cluster.
-fn escape(way: &str) -> Outcome {
-    kinject(&c("escapes").args([way, "/usr/bin/getent", "hosts", "web"]))
+/// Starts a program that asks the cluster, by one of the methods of `escapes.c`.
+fn escape(method: &str) -> Outcome {
+    kinject(&c("escapes").args([method, "/usr/bin/getent", "hosts", "web"]))
 }
 
 const ANSWER: &str = "10.96.10.1      web.default.svc.cluster.local\n";
 
 #[test]
 fn every_member_of_the_exec_family_keeps_the_session() {
-    for way in [
+    for method in [
         "execve",
         "execve-without",
         "execv",
@@ -40,12 +40,12 @@ fn every_member_of_the_exec_family_keeps_the_session() {
         "popen",
         "unset",
     ] {
-        escape(way).succeeded().prints(ANSWER);
+        escape(method).succeeded().prints(ANSWER);
     }
 }
 
 #[test]
-fn an_environment_that_was_emptied_holds_the_session_and_nothing_else() {
+fn emptied_environment_holds_only_the_session_variables() {
     kinject(&shell("env -i getent hosts web"))
         .succeeded()
         .prints(ANSWER);
@@ -73,7 +73,7 @@ fn a_program_that_closes_every_descriptor_still_connects() {
 }
 
 #[test]
-fn a_python_subprocess_without_anything_stays_in_the_session() {
+fn python_subprocess_with_empty_environment_stays_in_the_session() {
     let script = "import subprocess\nprint(subprocess.run(['/usr/bin/getent', 'hosts', 'web'], env={}, \
         close_fds=True, capture_output=True, start_new_session=True, text=True).stdout, end='')\n";
     let program = Program::new(kinject_tests::programs::interpreter()).args(["-SEc", script]);
@@ -81,7 +81,7 @@ fn a_python_subprocess_without_anything_stays_in_the_session() {
 }
 
 #[test]
-fn a_daemon_stays_in_the_session_while_it_lasts() {
+fn daemonized_program_stays_in_the_session() {
     let file = tempfile::tempdir().unwrap();
     let path = file.path().join("answer");
     let line = format!("getent hosts web >{0}.new; mv {0}.new {0}", path.display());
@@ -96,7 +96,7 @@ fn a_daemon_stays_in_the_session_while_it_lasts() {
 }
 
 #[test]
-fn a_library_that_is_preloaded_already_stays() {
+fn already_preloaded_library_stays_preloaded() {
     let library = binaries::folder().join("test-programs/preloaded.so");
     let source = folder().join("preloaded.c");
     let compiled = Command::new("cc")
@@ -110,7 +110,7 @@ fn a_library_that_is_preloaded_already_stays() {
         &[],
         &shell("printf '%s\\n' \"$LD_PRELOAD\"; getent hosts web"),
     );
-    // kinject itself is not what it is for: its program is
+    // the library is preloaded for kinject's program, not for kinject itself
     command
         .arg(format!("LD_PRELOAD={}", library.display()))
         .arg(injected.get_program())
@@ -124,13 +124,13 @@ fn a_library_that_is_preloaded_already_stays() {
 }
 
 #[test]
-fn an_empty_preload_is_as_good_as_none() {
+fn empty_ld_preload_is_like_an_unset_one() {
     let mut command = kinject_run::<&str>(shared_sandbox(), &[], &shell("getent hosts web"));
     run(command.env("LD_PRELOAD", "")).succeeded().prints(ANSWER);
 }
 
 #[test]
-fn a_session_inside_a_session_is_a_session_of_its_own() {
+fn nested_session_has_its_own_identifier() {
     let inner = kinject_run::<&str>(
         shared_sandbox(),
         &[],
@@ -148,13 +148,13 @@ fn a_session_inside_a_session_is_a_session_of_its_own() {
 }
 
 #[test]
-fn sessions_at_once_share_nothing_and_the_end_of_one_is_no_others() {
-    let places = [Place::Sandbox(sandbox()), Place::Sandbox(sandbox())];
-    let mut sessions: Vec<Session> = places
+fn concurrent_sessions_are_independent() {
+    let testbeds = [Testbed::Sandbox(sandbox()), Testbed::Sandbox(sandbox())];
+    let mut sessions: Vec<Session> = testbeds
         .iter()
         .cycle()
         .take(4)
-        .map(|place| Session::start::<&str>(place, &[]))
+        .map(|testbed| Session::start::<&str>(testbed, &[]))
         .collect();
     let ask = |session: &Session| {
         let program = python("streams.py").args(["greeting", "10.96.10.3"]);
@@ -175,7 +175,7 @@ fn sessions_at_once_share_nothing_and_the_end_of_one_is_no_others() {
 }
 
 #[test]
-fn busybox_linked_statically_does_no_harm() {
+fn static_busybox_runs_in_a_session() {
     let Some(busybox) = installed("busybox") else {
         return;
     };
@@ -184,9 +184,9 @@ fn busybox_linked_statically_does_no_harm() {
         .prints("unharmed\n");
 }
 
-/// The launcher starts it, and it starts a shell itself.
+/// Once the launcher starts it, and once it starts a shell itself.
 #[test]
-fn a_program_whose_sanitizer_wants_to_be_first_runs_and_leaves_nothing_of_it_to_its_children() {
+fn asan_program_runs_and_its_children_do_not_load_libasan() {
     let program = sanitized_c("sanitized", &["-fsanitize=address"]).args(["echo", "7005"]);
     kinject(&program).succeeded().prints("welcome\n");
     let program = sanitized_c("starter", &["-fsanitize=address"]).arg("env; cat /proc/$$/maps");

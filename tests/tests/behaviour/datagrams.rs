@@ -1,13 +1,13 @@
-//! What datagrams leave behind, and libraries that are opened past the session.
+//! Clean-up after datagrams, and libraries that are opened with RTLD_DEEPBIND.
 
 use std::time::{Duration, Instant};
 
 use kinject_tests::cluster::wait_for;
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::process;
 use kinject_tests::programs::{Program, c, shared_c};
 use kinject_tests::running::{run, run_within};
 use kinject_tests::session::{Session, kinject_run};
+use kinject_tests::testbed::shared_sandbox;
 
 /// Sends back what it gets, over TCP and UDP.
 const ECHO: [&str; 2] = ["10.96.10.3", "7000"];
@@ -16,7 +16,7 @@ const ECHO: [&str; 2] = ["10.96.10.3", "7000"];
 const LONG: Duration = Duration::from_secs(1800);
 
 #[test]
-fn a_session_that_carried_datagrams_ends_with_its_program() {
+fn session_that_carried_datagrams_ends_with_its_program() {
     let program = c("datagrams").arg("connected").args(ECHO);
     run(&mut kinject_run::<&str>(shared_sandbox(), &[], &program))
         .succeeded()
@@ -45,17 +45,17 @@ fn flows_end_when_their_sockets_are_closed() {
 }
 
 #[test]
-fn two_threads_that_send_a_sockets_first_datagrams_at_once_lose_none() {
+fn concurrent_first_datagrams_of_a_socket_all_arrive() {
     let program = c("first_datagrams").args(ECHO).arg("300");
     run(&mut kinject_run::<&str>(shared_sandbox(), &[], &program))
         .succeeded()
         .prints("0 rounds lost a datagram\n");
 }
 
-/// As `cargo xtask rounds` asks for it.
+/// Run by `cargo xtask rounds`.
 #[test]
 #[ignore = "it takes minutes"]
-fn no_first_datagram_is_lost_in_thousands_of_rounds() {
+fn concurrent_first_datagrams_all_arrive_in_thousands_of_rounds() {
     let count = std::env::var("KINJECT_TEST_ROUNDS").unwrap_or_else(|_| "10000".to_owned());
     let program = c("first_datagrams").args(ECHO);
     let under_valgrind = Program::new("/usr/bin/valgrind")
@@ -78,7 +78,7 @@ fn no_first_datagram_is_lost_in_thousands_of_rounds() {
 }
 
 #[test]
-fn a_library_that_is_opened_with_deep_binding_stays_in_the_session() {
+fn library_opened_with_rtld_deepbind_stays_in_the_session() {
     let library = shared_c("speaker");
     let program = c("deep").arg(&library.path).args(ECHO);
     run(&mut kinject_run::<&str>(shared_sandbox(), &[], &program))

@@ -1,4 +1,4 @@
-//! What waits for kinject learns that a signal ended the program, as if it had waited for the program itself.
+//! The parent of kinject learns that a signal ended the program, as if it had waited for the program itself.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,25 +7,25 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, find, interpreter, shell};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
 use kinject_tests::terminal::{CTRL_BACKSLASH, CTRL_C, Terminal};
+use kinject_tests::testbed::shared_sandbox;
 use kinject_tests::{apart, binaries, skip};
 use tempfile::TempDir;
 
 const SIGINT: Option<i32> = Some(libc::SIGINT);
 
-/// A program that can be interrupted as soon as it has said so.
+/// A program that can be interrupted once it has printed a line.
 const WAITS: &str = "sh -c 'echo waiting; exec sleep 1000'";
 
-/// A folder with a script `k`, which is `kinject COMMAND` at the sandbox, and a terminal for what calls it there.
-struct Desk {
+/// A folder with a script `k`, which runs `kinject COMMAND` in the sandbox, and with further scripts that call it.
+struct ScriptFolder {
     folder: TempDir,
 }
 
-impl Desk {
+impl ScriptFolder {
     fn with(command: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let run = kinject_run::<&str>(shared_sandbox(), &["--quiet"], &Program::new("K"));
@@ -36,9 +36,9 @@ impl Desk {
         let line = words.join(" ");
         let line = line.replace(" 'run' ", &format!(" '{command}' "));
         let line = line.strip_suffix("'K'").unwrap();
-        let desk = Self { folder };
-        desk.script("k", &format!("exec {line} \"$@\"\n"));
-        desk
+        let scripts = Self { folder };
+        scripts.script("k", &format!("exec {line} \"$@\"\n"));
+        scripts
     }
 
     fn path(&self) -> &Path {
@@ -63,9 +63,9 @@ impl Desk {
 #[test]
 fn ctrl_c_ends_a_script_before_its_next_command() {
     for command in ["run", "trace"] {
-        let desk = Desk::with(command);
-        desk.script("deploy", &format!("k {WAITS}; echo deploying\n"));
-        let mut terminal = desk.at_terminal("bash", &["deploy"]);
+        let scripts = ScriptFolder::with(command);
+        scripts.script("deploy", &format!("k {WAITS}; echo deploying\n"));
+        let mut terminal = scripts.at_terminal("bash", &["deploy"]);
         terminal.expect("waiting");
         terminal.type_in(CTRL_C);
         assert_eq!(terminal.ended().signal(), SIGINT, "{command}");
@@ -75,12 +75,12 @@ fn ctrl_c_ends_a_script_before_its_next_command() {
 
 #[test]
 fn ctrl_c_ends_a_loop_in_its_first_round() {
-    let desk = Desk::with("run");
-    desk.script(
+    let scripts = ScriptFolder::with("run");
+    scripts.script(
         "rounds",
         &format!("for i in 1 2; do k {WAITS}; echo \"round $i is over\"; done; echo all\n"),
     );
-    let mut terminal = desk.at_terminal("bash", &["rounds"]);
+    let mut terminal = scripts.at_terminal("bash", &["rounds"]);
     terminal.expect("waiting");
     terminal.type_in(CTRL_C);
     assert_eq!(terminal.ended().signal(), SIGINT);
@@ -89,25 +89,25 @@ fn ctrl_c_ends_a_loop_in_its_first_round() {
 }
 
 #[test]
-fn ctrl_c_ends_a_script_also_in_a_pipeline() {
-    let desk = Desk::with("run");
-    desk.script("filter", &format!("k {WAITS} | k cat; echo deploying\n"));
-    let mut terminal = desk.at_terminal("bash", &["filter"]);
+fn ctrl_c_in_a_pipeline_ends_the_script() {
+    let scripts = ScriptFolder::with("run");
+    scripts.script("filter", &format!("k {WAITS} | k cat; echo deploying\n"));
+    let mut terminal = scripts.at_terminal("bash", &["filter"]);
     terminal.expect("waiting");
     terminal.type_in(CTRL_C);
     assert_eq!(terminal.ended().signal(), SIGINT);
     assert!(!terminal.shown().contains("deploying"), "{}", terminal.shown());
 }
 
-/// The counterpart: a program that minds Ctrl-C and ends by itself has not been interrupted.
+/// The counterpart: a program that handles Ctrl-C and exits by itself was not interrupted.
 #[test]
-fn a_script_goes_on_after_a_program_that_minds_ctrl_c() {
-    let desk = Desk::with("run");
-    desk.script(
+fn script_continues_after_a_program_that_handles_ctrl_c() {
+    let scripts = ScriptFolder::with("run");
+    scripts.script(
         "deploy",
         "k bash -c 'trap \"exit 130\" INT; echo waiting; read line'; echo \"status $?\"\n",
     );
-    let mut terminal = desk.at_terminal("bash", &["deploy"]);
+    let mut terminal = scripts.at_terminal("bash", &["deploy"]);
     terminal.expect("waiting");
     terminal.type_in(CTRL_C);
     terminal.expect("status 130");
@@ -119,13 +119,13 @@ fn make_stops_at_an_interrupted_recipe() {
     if find("make").is_none() {
         return skip::not_run("Ctrl-C in make", "it is not installed");
     }
-    let desk = Desk::with("run");
+    let scripts = ScriptFolder::with("run");
     fs::write(
-        desk.path().join("Makefile"),
+        scripts.path().join("Makefile"),
         format!("all:\n\t-@k {WAITS}\n\t@echo deploying\n"),
     )
     .unwrap();
-    let mut terminal = desk.at_terminal("make", &["all"]);
+    let mut terminal = scripts.at_terminal("make", &["all"]);
     terminal.expect("waiting");
     terminal.type_in(CTRL_C);
     terminal.expect("Interrupt");
@@ -138,31 +138,33 @@ fn git_stops_at_an_interrupted_hook() {
     if find("git").is_none() {
         return skip::not_run("Ctrl-C in a hook of git's", "it is not installed");
     }
-    let desk = Desk::with("run");
+    let scripts = ScriptFolder::with("run");
     let git = |arguments: &[&str]| {
         let mut git = Command::new("git");
         run(git
-            .current_dir(desk.path())
+            .current_dir(scripts.path())
             .args(["-c", "init.defaultBranch=main"])
             .args(arguments))
         .succeeded();
     };
     git(&["init", "--quiet"]);
-    desk.script(
+    scripts.script(
         ".git/hooks/pre-commit",
         &format!("k {WAITS}; echo \"the hook goes on\"\n"),
     );
     let author = ["-c", "user.name=me", "-c", "user.email=me@example.com"];
     let commit = ["commit", "--quiet", "--allow-empty", "--message", "words"];
-    let mut terminal = desk.at_terminal("git", &[author.as_slice(), &commit].concat());
+    let mut terminal = scripts.at_terminal("git", &[author.as_slice(), &commit].concat());
     terminal.expect("waiting");
     terminal.type_in(CTRL_C);
     assert!(!terminal.ended().success());
     assert!(!terminal.shown().contains("goes on"), "{}", terminal.shown());
     assert!(
-        !run(Command::new("git").current_dir(desk.path()).args(["log", "-1"]))
-            .status
-            .success()
+        !run(Command::new("git")
+            .current_dir(scripts.path())
+            .args(["log", "-1"]))
+        .status
+        .success()
     );
 }
 
@@ -171,11 +173,11 @@ fn npm_stops_at_an_interrupted_script() {
     if find("npm").is_none() {
         return skip::not_run("Ctrl-C in npm", "it is not installed");
     }
-    let desk = Desk::with("run");
-    desk.script("deploy", &format!("k {WAITS}; echo deploying\n"));
+    let scripts = ScriptFolder::with("run");
+    scripts.script("deploy", &format!("k {WAITS}; echo deploying\n"));
     let package = r#"{"name": "p", "version": "1.0.0", "scripts": {"deploy": "./deploy"}}"#;
-    fs::write(desk.path().join("package.json"), package).unwrap();
-    let mut terminal = desk.at_terminal("npm", &["run", "--silent", "--no-update-notifier", "deploy"]);
+    fs::write(scripts.path().join("package.json"), package).unwrap();
+    let mut terminal = scripts.at_terminal("npm", &["run", "--silent", "--no-update-notifier", "deploy"]);
     terminal.expect("waiting");
     terminal.type_in(CTRL_C);
     assert!(!terminal.ended().success());
@@ -184,9 +186,9 @@ fn npm_stops_at_an_interrupted_script() {
 
 /// The agent takes the connection and says nothing: the session is coming up when Ctrl-C comes.
 #[test]
-fn ctrl_c_ends_a_script_also_while_the_session_comes_up() {
+fn ctrl_c_during_session_start_ends_the_script() {
     for (key, signal) in [(CTRL_C, libc::SIGINT), (CTRL_BACKSLASH, libc::SIGQUIT)] {
-        // each has a socket of its own: what the relay of the one before still asks for there is not this one's
+        // each has a socket of its own, so that no connection of an earlier relay is taken for this one's
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("agent.sock");
         let silent = UnixListener::bind(&socket).unwrap();
@@ -215,7 +217,7 @@ fn ctrl_c_ends_a_script_also_while_the_session_comes_up() {
     }
 }
 
-/// What the command leaves in a folder of its own that may dump as much core as it likes, and how it ends.
+/// Runs the command in a folder of its own without a limit on core dumps; returns the files there, and its status.
 fn with_core_dumps(command: &Command) -> (Outcome, usize) {
     let folder = tempfile::tempdir().unwrap();
     let mut limited = Command::new("sh");
@@ -228,7 +230,7 @@ fn with_core_dumps(command: &Command) -> (Outcome, usize) {
     (outcome, fs::read_dir(folder.path()).unwrap().count())
 }
 
-/// Where the machine writes the program's core beside it (core(5)), that dump is there, and no other.
+/// If the machine writes cores into the current folder (core(5)), it holds the program's dump and no other.
 #[test]
 fn kinject_dies_of_every_signal_that_ended_its_program_and_dumps_no_core() {
     for (name, number) in [
@@ -257,7 +259,7 @@ fn kinject_dies_of_every_signal_that_ended_its_program_and_dumps_no_core() {
     }
 }
 
-/// A program may lift what it inherited, and be ended then (nohup(1)).
+/// A program may reset a signal that it inherited ignored (nohup(1)), and be ended by it then.
 #[test]
 fn kinject_dies_of_a_signal_that_it_inherited_ignored_or_blocked() {
     for (name, handling) in [("SIGHUP", "SIG_IGN"), ("SIGTERM", "SIG_DFL")] {
@@ -288,7 +290,7 @@ fn kinject_dies_of_a_signal_that_it_inherited_ignored_or_blocked() {
 
 /// The first process of a container cannot end itself by a signal.
 #[test]
-fn where_no_signal_can_end_kinject_it_exits_with_128_and_the_signals_number() {
+fn kinject_that_cannot_die_of_a_signal_exits_with_128_plus_its_number() {
     let kinject = kinject_run::<&str>(shared_sandbox(), &[], &shell("kill -TERM $$"));
     let mut command = apart::command("unshare");
     command
@@ -301,7 +303,7 @@ fn where_no_signal_can_end_kinject_it_exits_with_128_and_the_signals_number() {
 
 /// Ignored signals and the signal mask are the program's, as after env(1).
 #[test]
-fn a_program_finds_the_signals_ignored_and_blocked_that_kinject_found_so() {
+fn program_inherits_ignored_and_blocked_signals() {
     let look = shell("grep -E '^Sig(Blk|Ign):' /proc/self/status");
     let kinject = kinject_run::<&str>(shared_sandbox(), &[], &look);
     let outside = {

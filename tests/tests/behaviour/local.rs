@@ -1,4 +1,4 @@
-//! What is this machine's stays this machine's: loopback, Unix sockets, and names that only it knows.
+//! Local targets stay local: loopback, Unix sockets, and names that only this machine knows.
 
 use std::io::Write;
 use std::net::TcpListener;
@@ -6,12 +6,12 @@ use std::os::unix::net::UnixListener;
 use std::process::Command;
 use std::thread;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, interpreter, shell};
 use kinject_tests::running::run;
 use kinject_tests::session::kinject_run;
+use kinject_tests::testbed::shared_sandbox;
 
-/// Writes `from here` to the next one that connects.
+/// Writes `from here` to the next connection.
 fn greet_one(listener: TcpListener) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
@@ -24,7 +24,7 @@ fn inline(script: &str) -> Program {
 }
 
 #[test]
-fn loopback_is_this_machines() {
+fn connect_to_loopback_stays_on_this_machine() {
     for host in ["127.0.0.1", "localhost"] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -38,7 +38,7 @@ fn loopback_is_this_machines() {
 }
 
 #[test]
-fn a_loopback_port_without_a_listener_refuses() {
+fn connect_to_loopback_without_a_listener_returns_econnrefused() {
     let port = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -52,7 +52,7 @@ fn a_loopback_port_without_a_listener_refuses() {
 }
 
 #[test]
-fn unix_sockets_are_this_machines() {
+fn connect_to_a_unix_socket_stays_on_this_machine() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
@@ -68,7 +68,7 @@ fn unix_sockets_are_this_machines() {
 }
 
 #[test]
-fn a_server_in_a_session_is_reached_from_this_machine_and_from_itself() {
+fn server_in_a_session_is_reachable_from_this_machine_and_the_session() {
     let script = "import socket, threading\nl = socket.create_server(('127.0.0.1', 0))\n\
         threading.Thread(target=lambda: l.accept()[0].sendall(b'served')).start()\n\
         print(socket.create_connection(l.getsockname()).recv(99))";
@@ -77,10 +77,11 @@ fn a_server_in_a_session_is_reached_from_this_machine_and_from_itself() {
         .prints("b'served'\n");
 }
 
-/// In a network of its own, so that the address is nobody else's: a name that only the machine's hosts file knows, and
-/// a server behind it. The cluster's names still come from the cluster, also where the machine has the same one.
+/// In a network namespace of its own, so that no other program uses the address: a name that only the machine's hosts
+/// file has, and a server behind it. Names of the cluster resolve in the cluster, also where the machine has the same
+/// name.
 #[test]
-fn a_name_that_only_this_machine_knows_is_followed_here() {
+fn connect_to_a_name_known_only_locally_stays_on_this_machine() {
     let folder = tempfile::tempdir().unwrap();
     let hosts = folder.path().join("hosts");
     std::fs::write(
@@ -112,8 +113,8 @@ fn a_name_that_only_this_machine_knows_is_followed_here() {
 }
 
 #[test]
-fn an_address_of_nobody_goes_through_the_cluster_and_fails_there() {
-    // no route leads there from the agent; here one might
+fn connect_to_an_unassigned_address_fails_in_the_cluster() {
+    // the agent has no route to it; this machine may have one
     let ask = shell("curl -sS --max-time 5 http://192.0.2.200/ 2>&1; echo $?");
     let outcome = run(&mut kinject_run::<&str>(shared_sandbox(), &[], &ask));
     outcome.succeeded().shows("\n7\n");

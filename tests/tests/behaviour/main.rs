@@ -1,4 +1,4 @@
-//! `kinject run` behaves as env(1) does: what the program is, inherits and returns is its own.
+//! `kinject run` behaves as env(1) does for the program's execution, inheritance and exit status.
 
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 

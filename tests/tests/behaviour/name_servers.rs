@@ -1,15 +1,16 @@
-//! Name servers that lie: neither the cluster's nor this machine's lead a session's connections to where the other's are.
+//! Name servers with false answers: neither the cluster's nor this machine's can send a session's connections to the
+//! other network.
 
 use std::process::Command;
 
-use kinject_tests::place::Place;
 use kinject_tests::programs::{Program, interpreter, python};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
-use kinject_tests::{binaries, place, skip};
+use kinject_tests::testbed::Testbed;
+use kinject_tests::{binaries, skip, testbed};
 use serde_json::{Value, json};
 
-/// What the scripts use: addresses of names as libc finds them, and what is said at port 7 of an address.
+/// Helpers for the scripts: addresses of names as libc resolves them, and what port 7 of an address answers.
 const HELPERS: &str = "import ctypes, socket\n\
     def name(n):\n  try: return sorted({a[4][0] for a in socket.getaddrinfo(n, 1)})\n  except OSError as e: return e.errno\n\
     def ask(*target):\n  try: return socket.create_connection((target), 5).recv(9).decode()\n  except OSError as e: return e.errno\n\
@@ -18,20 +19,20 @@ const HELPERS: &str = "import ctypes, socket\n\
     answer = ctypes.create_string_buffer(4096)\n  length = libc.res_query(n.encode(), 1, kind, answer, 4096)\n  \
     return answer.raw[6:8][1] if length > 0 else None\n";
 
-/// What came of a scene of `two_resolvers.py`.
-struct Played {
+/// The result of a scenario of `two_resolvers.py`.
+struct ScenarioResult {
     outcome: Outcome,
     /// What the script printed.
-    said: String,
-    asked: Value,
+    printed: String,
+    queries: Value,
 }
 
-impl Played {
-    /// The questions that came to `cluster` or `machine`, each once, in the order in which they came first, without those
-    /// by which a session tells whether a slow server answers at all.
-    fn asked(&self, whose: &str) -> Vec<&str> {
+impl ScenarioResult {
+    /// The queries that came to `cluster` or `machine`, each once, in the order of their first arrival, without the
+    /// probes by which a session checks whether a slow server answers at all.
+    fn queries(&self, server: &str) -> Vec<&str> {
         let mut names = Vec::new();
-        for name in self.asked[whose].as_array().unwrap() {
+        for name in self.queries[server].as_array().unwrap() {
             let name = name.as_str().unwrap();
             if name != PROBE && !names.contains(&name) {
                 names.push(name);
@@ -41,63 +42,66 @@ impl Played {
     }
 }
 
-/// Plays a scene, in namespaces of its own; `None`, and a note, where those are not to be had.
-fn play(mut scene: Value, script: &str) -> Option<Played> {
+/// Runs a scenario in namespaces of its own; `None`, and a note, where those cannot be made.
+fn run_scenario(mut scenario: Value, script: &str) -> Option<ScenarioResult> {
     if !rustix::process::geteuid().is_root() {
-        skip::not_run("tests with name servers that lie", "they need root");
+        skip::not_run(
+            "tests with name servers that give false answers",
+            "they need root",
+        );
         return None;
     }
-    scene["script"] = json!(format!("{HELPERS}{script}"));
-    let stage = python("two_resolvers.py");
+    scenario["script"] = json!(format!("{HELPERS}{script}"));
+    let program = python("two_resolvers.py");
     let mut command = Command::new("unshare");
     command
         .args(["--net", "--mount"])
-        .arg(&stage.path)
-        .args(&stage.arguments)
+        .arg(&program.path)
+        .args(&program.arguments)
         .arg(binaries::kinject())
         .arg(binaries::path("kinject-agent"))
-        .arg(scene.to_string());
+        .arg(scenario.to_string());
     let outcome = run(&mut command);
     outcome.succeeded();
-    let (said, asked) = outcome.stdout.trim_end().rsplit_once('\n').unwrap();
-    Some(Played {
-        said: said.to_owned(),
-        asked: serde_json::from_str(asked).unwrap(),
+    let (printed, queries) = outcome.stdout.trim_end().rsplit_once('\n').unwrap();
+    Some(ScenarioResult {
+        printed: printed.to_owned(),
+        queries: serde_json::from_str(queries).unwrap(),
         outcome,
     })
 }
 
 const WEB: &str = "web.default.svc.cluster.local";
 
-/// Services of the cluster; their addresses are this machine's, too, so that it shows which network was taken.
+/// Services of the cluster; this machine has the same addresses, so that the answer shows which network was used.
 fn services() -> Value {
     json!({ "web.default.svc.cluster.local": ["10.96.0.7"], "7.0.96.10.in-addr.arpa": [WEB] })
 }
 
 #[test]
-fn a_local_answer_cannot_make_a_services_address_local() {
+fn local_dns_answer_does_not_make_a_service_address_local() {
     for script in [
         // before the cluster has been asked for the Service, and after
         "print(name('lure.example'), query('lure.example'), name('web'))\n",
         "print(name('web'), name('lure.example'), query('lure.example'))\n",
         "print(query('lure.example'), name('web'), name('lure.example'))\n",
     ] {
-        let scene = json!({
+        let scenario = json!({
             "cluster": services(), "machine": {"lure.example": ["10.96.0.7"]}, "here": ["10.96.0.7"], "command": "trace",
         });
-        // through the cluster, which is this machine itself here, the connection comes from the agent
+        // the cluster is this machine here; a connection through it comes from the agent
         let connect = "socket.create_connection(('10.96.0.7', 7), 5).close()\n";
-        let Some(played) = play(scene, &format!("{script}{connect}")) else {
+        let Some(result) = run_scenario(scenario, &format!("{script}{connect}")) else {
             return;
         };
         assert_eq!(
-            played.said.replace("None", "-2").matches("-2").count(),
+            result.printed.replace("None", "-2").matches("-2").count(),
             2,
             "{}",
-            played.outcome
+            result.outcome
         );
-        assert!(played.said.contains("['10.96.0.7']"), "{}", played.outcome);
-        let trace = &played.outcome.stderr;
+        assert!(result.printed.contains("['10.96.0.7']"), "{}", result.outcome);
+        let trace = &result.outcome.stderr;
         let connect = trace.lines().find(|line| line.starts_with("connect ")).unwrap();
         let words: Vec<_> = connect.split_whitespace().collect();
         assert_eq!(
@@ -105,10 +109,10 @@ fn a_local_answer_cannot_make_a_services_address_local() {
             ["10.96.0.7:7", "default", "cluster", "connected"],
             "{trace}"
         );
-        played
+        result
             .outcome
             .complains("(10.96.0.7, which was found locally, is the cluster's)");
-        played.outcome.complains(
+        result.outcome.complains(
             "kinject: warning: lure.example does not exist in the cluster, and here it has 10.96.0.7, an address of the cluster's\n\n\
              hint: add --local lure.example to reach it on this machine's network\n",
         );
@@ -116,22 +120,22 @@ fn a_local_answer_cannot_make_a_services_address_local() {
 }
 
 #[test]
-fn a_rule_makes_a_services_address_local_all_the_same() {
-    let scene = json!({
+fn local_rule_makes_a_service_address_local() {
+    let scenario = json!({
         "cluster": services(), "machine": {"lure.example": ["10.96.0.7"]}, "here": ["10.96.0.7"], "command": "trace",
         "flags": ["--local", "lure.example"],
     });
-    let Some(played) = play(scene, "print(name('lure.example'), ask('10.96.0.7', 7))") else {
+    let Some(result) = run_scenario(scenario, "print(name('lure.example'), ask('10.96.0.7', 7))") else {
         return;
     };
-    assert_eq!(played.said, "['10.96.0.7'] here", "{}", played.outcome);
-    played.outcome.complains("left to this machine");
+    assert_eq!(result.printed, "['10.96.0.7'] here", "{}", result.outcome);
+    result.outcome.complains("left to this machine");
 }
 
 /// With names of this machine's hosts file, since the cluster's test machine has no name server.
 #[test]
-fn an_address_in_a_network_of_the_clusters_is_never_local_by_an_answer() {
-    let Some(cluster) = place::cluster() else { return };
+fn local_dns_answer_does_not_make_a_cluster_network_address_local() {
+    let Some(cluster) = testbed::cluster() else { return };
     let pod = cluster.pod_of("default", "app=web").unwrap();
     let pod = cluster.kubectl_json(&["get", "pod", &pod]).unwrap();
     let network = pod["status"]["podIP"]
@@ -140,7 +144,7 @@ fn an_address_in_a_network_of_the_clusters_is_never_local_by_an_answer() {
         .rsplit_once('.')
         .unwrap()
         .0;
-    // of which nobody has any: a Service's, and a pod's
+    // unassigned addresses in the networks of Services and of pods
     let folder = tempfile::tempdir().unwrap();
     let hosts = folder.path().join("hosts");
     let text = format!(
@@ -149,9 +153,9 @@ fn an_address_in_a_network_of_the_clusters_is_never_local_by_an_answer() {
     std::fs::write(&hosts, text).unwrap();
     let names = "print(name('service.example'), name('pod.example'), name('wiki.example'))";
     let program = Program::new(interpreter()).args(["-SEc", &format!("{HELPERS}{names}")]);
-    let place = Place::Cluster(cluster);
+    let testbed = Testbed::Cluster(cluster);
     let outcome = |flags: &[&str]| {
-        let kinject = kinject_run(&place, flags, &program);
+        let kinject = kinject_run(&testbed, flags, &program);
         let mut command = Command::new("unshare");
         command
             .args([
@@ -174,21 +178,21 @@ fn an_address_in_a_network_of_the_clusters_is_never_local_by_an_answer() {
     outcome(&["--local", "*.example"]).succeeded().prints(&expected);
 }
 
-/// What the scripts about silent name servers use: what is said of a name, and whether that took long.
+/// Helpers for the scripts about silent name servers: the result of a lookup, and whether it took long.
 const TIMED: &str = "import time\n\
     def timed(ask, *what):\n  since = time.monotonic()\n  said = ask(*what)\n  \
     return said if time.monotonic() - since < 2.5 else 'LATE'\n\
     def host(a):\n  try: return socket.gethostbyaddr(a)[0]\n  except OSError as e: return e.errno\n";
 
-/// What a slow name server is asked to see whether it answers at all.
+/// The query by which the relay checks whether a slow name server answers at all.
 const PROBE: &str = "1.0.0.127.in-addr.arpa";
 
-/// A name server that answers nobody, as where a VPN is down.
+/// A name server that never answers, as when a VPN is down.
 const MUTE: &str = "127.0.0.99";
 
 #[test]
-fn a_silent_name_server_of_this_machine_costs_one_name_a_second_and_is_not_asked_again_for_a_while() {
-    let scene = json!({
+fn silent_local_name_server_delays_one_lookup_by_a_second_and_is_then_skipped() {
+    let scenario = json!({
         "mute": [MUTE], "all_mute": true, "cluster": {WEB: ["10.96.0.7"]}, "hosts": "10.20.0.1 nas.example\n10.20.0.9 old.example\n",
     });
     let script = format!(
@@ -197,51 +201,54 @@ fn a_silent_name_server_of_this_machine_costs_one_name_a_second_and_is_not_asked
         timed(host, '10.20.0.2'), timed(host, '10.20.0.9'), timed(name, 'web'), timed(name, 'nas.example'),\n  \
         timed(name, socket.gethostname()) != 'LATE')"
     );
-    let Some(played) = play(scene, &script) else {
+    let Some(result) = run_scenario(scenario, &script) else {
         return;
     };
     assert_eq!(
-        played.said, "{-2} {None} 1 old.example ['10.96.0.7'] ['10.20.0.1'] True",
+        result.printed, "{-2} {None} 1 old.example ['10.96.0.7'] ['10.20.0.1'] True",
         "{}",
-        played.outcome
+        result.outcome
     );
-    let asked = played.asked(MUTE);
-    assert!(asked.contains(&"name0.example") && asked.len() < 10, "{asked:?}");
-    let told = "kinject: warning: this machine's name server 127.0.0.99 does not answer: until it does, names that the cluster does \
+    let queries = result.queries(MUTE);
+    assert!(
+        queries.contains(&"name0.example") && queries.len() < 10,
+        "{queries:?}"
+    );
+    let warning = "kinject: warning: this machine's name server 127.0.0.99 does not answer: until it does, names that the cluster does \
         not know are looked up without it\n\nhint: check its VPN: ";
     assert_eq!(
-        played.outcome.stderr.matches(told).count(),
+        result.outcome.stderr.matches(warning).count(),
         1,
         "{}",
-        played.outcome
+        result.outcome
     );
     assert_eq!(
-        played.outcome.stderr.matches("does not answer").count(),
+        result.outcome.stderr.matches("does not answer").count(),
         1,
         "{}",
-        played.outcome
+        result.outcome
     );
 }
 
 #[test]
-fn a_silent_name_server_beside_one_that_answers_is_passed_over() {
-    let scene =
+fn silent_name_server_is_skipped_where_another_answers() {
+    let scenario =
         json!({"mute": [MUTE], "machine": {"wiki.example": ["10.20.0.1"], "git.example": ["10.20.0.2"]}});
     let script = format!(
         "{TIMED}print(timed(name, 'wiki.example'), timed(query, 'git.example'), timed(name, 'missing.example'))\n\
         print({{timed(name, f'name{{n}}.example') for n in range(20)}}, timed(name, 'git.example'), timed(name, 'wiki.example'))"
     );
-    let Some(played) = play(scene, &script) else {
+    let Some(result) = run_scenario(scenario, &script) else {
         return;
     };
     let expected = "['10.20.0.1'] 1 -2\n{-2} ['10.20.0.2'] ['10.20.0.1']";
-    assert_eq!(played.said, expected, "{}", played.outcome);
-    assert!(played.asked(MUTE).len() < 10, "{}", played.outcome);
+    assert_eq!(result.printed, expected, "{}", result.outcome);
+    assert!(result.queries(MUTE).len() < 10, "{}", result.outcome);
 }
 
 #[test]
-fn a_name_server_that_answers_again_is_asked_again() {
-    let scene = json!({
+fn recovered_name_server_is_asked_again() {
+    let scenario = json!({
         "mute": [MUTE], "all_mute": true, "patience": 12, "machine": {"wiki.example": ["10.20.0.1"]},
     });
     let script = format!(
@@ -249,49 +256,57 @@ fn a_name_server_that_answers_again_is_asked_again() {
         while name('wiki.example') == -2: time.sleep(0.1)\n\
         print(first, name('wiki.example'), query('wiki.example'))"
     );
-    let Some(played) = play(scene, &script) else {
+    let Some(result) = run_scenario(scenario, &script) else {
         return;
     };
-    assert_eq!(played.said, "-2 ['10.20.0.1'] 1", "{}", played.outcome);
+    assert_eq!(result.printed, "-2 ['10.20.0.1'] 1", "{}", result.outcome);
 }
 
 #[test]
-fn a_rule_has_a_silent_name_server_asked_all_the_same() {
-    // who is asked for his own is waited for, as libc does
-    let scene = json!({
+fn lookup_under_a_local_rule_asks_a_silent_name_server() {
+    // a server that a rule selects gets libc's full timeout
+    let scenario = json!({
         "mute": [MUTE], "machine": {"wiki.example": ["10.20.0.1"]}, "flags": ["--local", "wiki.example"],
     });
     let script = "print([query('wiki.example') for _ in range(3)])";
-    let Some(played) = play(scene, script) else { return };
-    assert_eq!(played.said, "[1, 1, 1]", "{}", played.outcome);
-    assert!(played.asked(MUTE).contains(&"wiki.example"), "{}", played.outcome);
+    let Some(result) = run_scenario(scenario, script) else {
+        return;
+    };
+    assert_eq!(result.printed, "[1, 1, 1]", "{}", result.outcome);
+    assert!(
+        result.queries(MUTE).contains(&"wiki.example"),
+        "{}",
+        result.outcome
+    );
 }
 
 #[test]
-fn a_rule_for_addresses_has_their_names_asked_for_here_as_a_rule_for_names_does() {
+fn reverse_lookup_under_a_local_rule_asks_local_name_servers() {
     let questions: Vec<_> = (1..=6)
         .map(|last| format!("{last}.0.20.10.in-addr.arpa"))
         .collect();
     let zone = questions
         .iter()
         .map(|question| (question.clone(), json!(["nas.example"])));
-    let scene = json!({
+    let scenario = json!({
         "mute": [MUTE], "machine": Value::Object(zone.collect()), "flags": ["--local", "10.20.0.0/16"], "command": "trace",
     });
-    // the first ones take as long as it takes to find out that a name server is silent
+    // the first lookups take until the relay finds that a name server is silent
     let script = "print([query(f'{n}.0.20.10.in-addr.arpa', 12) for n in range(1, 7)])";
-    let Some(played) = play(scene, script) else { return };
-    assert_eq!(played.said, "[1, 1, 1, 1, 1, 1]", "{}", played.outcome);
-    // a rule has it asked all the same
-    let asked = played.asked(MUTE);
+    let Some(result) = run_scenario(scenario, script) else {
+        return;
+    };
+    assert_eq!(result.printed, "[1, 1, 1, 1, 1, 1]", "{}", result.outcome);
+    // with a rule the relay asks the silent server, too
+    let queries = result.queries(MUTE);
     assert!(
         questions
             .iter()
-            .all(|question| asked.contains(&question.as_str())),
+            .all(|question| queries.contains(&question.as_str())),
         "{}",
-        played.outcome
+        result.outcome
     );
-    let lines = played.outcome.stderr.lines();
+    let lines = result.outcome.stderr.lines();
     let traced = lines.filter(|line| line.starts_with("lookup ")).map(|line| {
         let words = line.split_whitespace().collect::<Vec<_>>();
         words[..words.len() - 2].join(" ")
@@ -303,13 +318,13 @@ fn a_rule_for_addresses_has_their_names_asked_for_here_as_a_rule_for_names_does(
         traced.collect::<Vec<_>>(),
         expected.collect::<Vec<_>>(),
         "{}",
-        played.outcome
+        result.outcome
     );
 }
 
 #[test]
-fn names_that_could_be_services_are_never_shown_to_this_machines_name_servers() {
-    let lies: Value = [
+fn possible_service_names_are_never_sent_to_local_name_servers() {
+    let false_answers: Value = [
         "redis",
         "redis.office.example",
         "orders.default",
@@ -333,117 +348,133 @@ fn names_that_could_be_services_are_never_shown_to_this_machines_name_servers() 
         "db.held.svc.cluster.local": ["10.96.0.8"],
         "db.default.svc.cluster.local": ["10.96.0.9"],
     });
-    let scene = json!({
-        "cluster": exist, "machine": lies, "search": "office.example",
+    let scenario = json!({
+        "cluster": exist, "machine": false_answers, "search": "office.example",
         "domains": "default.svc.cluster.local svc.cluster.local cluster.local nodes.example",
     });
     let script = "names = ['redis', 'orders.default', 'orders.held', 'db-0.db', 'db-0.db.held', 'vm.nodes.example', \
         'gone.default.svc', 'gone.other.svc.cluster.local']\n\
         print({name(n) for n in names}, {query(n) for n in names})\n\
         print(name('wiki.office.example'), name('missing.example'), name('nas.missing'))";
-    let Some(played) = play(scene, script) else { return };
+    let Some(result) = run_scenario(scenario, script) else {
+        return;
+    };
     let expected = "{-2} {None}\n['10.20.0.1'] -2 -2";
-    assert_eq!(played.said, expected, "{}", played.outcome);
-    // everything else is asked for as it is, without this machine's search list
+    assert_eq!(result.printed, expected, "{}", result.outcome);
+    // all other names are asked for unchanged, without this machine's search list
     assert_eq!(
-        played.asked("machine"),
+        result.queries("machine"),
         ["wiki.office.example", "missing.example", "nas.missing"],
         "{}",
-        played.outcome
+        result.outcome
     );
-    played
+    result
         .outcome
         .complains("the cluster has no name redis, and short names are not looked up on this machine\n\nhint: add --local redis to look it up here\n")
         .complains("hint: add --local orders.held to look it up here\n")
         .complains("hint: add --local vm.nodes.example to look it up here\n");
-    assert!(!played.outcome.stderr.contains("svc"), "{}", played.outcome);
+    assert!(!result.outcome.stderr.contains("svc"), "{}", result.outcome);
 }
 
-/// Where the cluster's name servers pass questions about other addresses on to servers that do not answer.
+/// The cluster's name servers forward queries about other addresses to servers that do not answer.
 #[test]
-fn an_address_of_which_nobody_upstream_tells_is_not_the_clusters() {
-    let scene = json!({
+fn address_without_an_upstream_ptr_answer_is_not_the_clusters() {
+    let scenario = json!({
         "cluster": {"kubernetes.default.svc.cluster.local": ["10.96.0.1"]},
         "cluster_fails": ["1.0.20.10.in-addr.arpa", "2.0.20.10.in-addr.arpa"],
         "machine": {"wiki.example": ["10.20.0.1"]}, "here": ["10.20.0.1"],
     });
-    let Some(played) = play(scene, "print(name('wiki.example'), ask('wiki.example', 7))") else {
+    let Some(result) = run_scenario(scenario, "print(name('wiki.example'), ask('wiki.example', 7))") else {
         return;
     };
-    assert_eq!(played.said, "['10.20.0.1'] here", "{}", played.outcome);
-    // nothing at all is told, not even what the cluster knows by itself
-    let scene = json!({
+    assert_eq!(result.printed, "['10.20.0.1'] here", "{}", result.outcome);
+    // no name server answers, not even for the cluster's own names
+    let scenario = json!({
         "cluster_fails": ["1.0.20.10.in-addr.arpa", "kubernetes.default.svc.cluster.local"],
         "machine": {"wiki.example": ["10.20.0.1"]},
     });
-    let Some(played) = play(scene, "print(name('wiki.example'))") else {
+    let Some(result) = run_scenario(scenario, "print(name('wiki.example'))") else {
         return;
     };
-    assert_eq!(played.said, "-2", "{}", played.outcome);
+    assert_eq!(result.printed, "-2", "{}", result.outcome);
 }
 
 #[test]
-fn a_rule_has_a_short_name_looked_up_here_with_the_search_list() {
-    let scene = json!({
+fn short_name_under_a_local_rule_uses_the_local_search_list() {
+    let scenario = json!({
         "machine": {"nas.office.example": ["10.20.0.1"]}, "search": "office.example", "here": ["10.20.0.1"],
         "flags": ["--local", "nas"],
     });
-    let Some(played) = play(scene, "print(name('nas'), ask('nas', 7))") else {
+    let Some(result) = run_scenario(scenario, "print(name('nas'), ask('nas', 7))") else {
         return;
     };
-    assert_eq!(played.said, "['10.20.0.1'] here", "{}", played.outcome);
-    assert_eq!(played.outcome.stderr, "");
+    assert_eq!(result.printed, "['10.20.0.1'] here", "{}", result.outcome);
+    assert_eq!(result.outcome.stderr, "");
 }
 
 #[test]
-fn this_machines_own_names_stay() {
-    let scene = json!({
+fn names_in_the_hosts_file_stay_local() {
+    let scenario = json!({
         "hosts": "10.20.0.1 nas printer.default.svc.cluster.local\n10.96.0.7 lure\nfd00::1 nas6\n",
         "cluster": services(), "here": ["10.20.0.1"],
     });
     let script = "print(name('nas'), name('nas6'), name('printer.default.svc.cluster.local'), name('lure'), ask('nas', 7))\n\
         print(type(name(socket.gethostname())))";
-    let Some(played) = play(scene, script) else { return };
+    let Some(result) = run_scenario(scenario, script) else {
+        return;
+    };
     let own = "['10.20.0.1'] ['fd00::1'] ['10.20.0.1'] -2 here\n";
-    assert!(played.said.starts_with(own), "{}", played.outcome);
-    assert!(!played.asked("machine").contains(&"nas"), "{}", played.outcome);
+    assert!(result.printed.starts_with(own), "{}", result.outcome);
+    assert!(!result.queries("machine").contains(&"nas"), "{}", result.outcome);
 }
 
 #[test]
-fn the_names_of_the_clusters_addresses_are_not_asked_for_here() {
-    let scene =
+fn reverse_lookup_of_a_cluster_address_is_not_sent_to_local_name_servers() {
+    let scenario =
         json!({ "cluster": {WEB: ["10.96.0.7"]}, "machine": {"7.0.96.10.in-addr.arpa": ["evil.example"]} });
     let script = "print(name('web'), query('7.0.96.10.in-addr.arpa', 12))\n\
         try: print(socket.gethostbyaddr('10.96.0.7')[0])\nexcept OSError as e: print(e.errno)";
-    let Some(played) = play(scene, script) else { return };
-    assert_eq!(played.said, "['10.96.0.7'] None\n1", "{}", played.outcome);
-    assert_eq!(played.asked("machine"), Vec::<&str>::new(), "{}", played.outcome);
+    let Some(result) = run_scenario(scenario, script) else {
+        return;
+    };
+    assert_eq!(result.printed, "['10.96.0.7'] None\n1", "{}", result.outcome);
+    assert_eq!(
+        result.queries("machine"),
+        Vec::<&str>::new(),
+        "{}",
+        result.outcome
+    );
 }
 
 #[test]
-fn the_cluster_cannot_lead_programs_to_this_machines_loopback() {
-    let lies = json!({
+fn cluster_dns_answer_with_a_loopback_address_is_rejected() {
+    let false_answers = json!({
         "a.example": ["127.0.0.1"], "b.example": ["0.0.0.0", "10.96.0.7"], "c.example": ["::1", "::ffff:127.0.0.1"],
     });
     let script = "names = ['a.example', 'b.example', 'c.example']\n\
         print([name(n) for n in names], [query(n) for n in names], query('c.example', 28), ask('a.example', 7))\n";
-    let scene = json!({ "cluster": lies, "command": "trace" });
-    let Some(played) = play(scene, script) else { return };
+    let scenario = json!({ "cluster": false_answers, "command": "trace" });
+    let Some(result) = run_scenario(scenario, script) else {
+        return;
+    };
     assert_eq!(
-        played.said, "[-5, ['10.96.0.7'], -5] [None, None, None] None -5",
+        result.printed, "[-5, ['10.96.0.7'], -5] [None, None, None] None -5",
         "{}",
-        played.outcome
+        result.outcome
     );
-    played
+    result
         .outcome
         .complains("127.0.0.1, which the cluster gave, would be this machine")
         .complains("hint: add --remote a.example to believe them\n");
-    let scene = json!({ "cluster": lies, "flags": ["--remote", "a.example", "--remote", "c.example"] });
+    let scenario =
+        json!({ "cluster": false_answers, "flags": ["--remote", "a.example", "--remote", "c.example"] });
     let script = "print(name('a.example'), query('a.example'), name('c.example'), ask('a.example', 7))";
-    let Some(played) = play(scene, script) else { return };
+    let Some(result) = run_scenario(scenario, script) else {
+        return;
+    };
     assert_eq!(
-        played.said, "['127.0.0.1'] 1 ['::1', '::ffff:127.0.0.1'] here",
+        result.printed, "['127.0.0.1'] 1 ['::1', '::ffff:127.0.0.1'] here",
         "{}",
-        played.outcome
+        result.outcome
     );
 }

@@ -1,14 +1,14 @@
-//! `kinject outside`: a command of a session that is as if there were no session.
+//! `kinject outside`: a command in a session that runs as if there were no session.
 
 use std::fs;
 use std::process::Command;
 
 use kinject_tests::apart;
 use kinject_tests::binaries;
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, c, folder, shell};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
+use kinject_tests::testbed::shared_sandbox;
 
 const ANSWER: &str = "10.96.10.1      web.default.svc.cluster.local\n";
 
@@ -27,14 +27,14 @@ fn in_session_with(flags: &[&str], line: &str) -> Outcome {
 }
 
 #[test]
-fn a_name_that_only_the_cluster_has_resolves_beside_it_and_not_there() {
+fn cluster_name_resolves_in_the_session_and_not_outside() {
     in_session("outside getent hosts web; echo $?; getent hosts web")
         .succeeded()
         .prints(&format!("2\n{ANSWER}"));
 }
 
 #[test]
-fn its_children_are_outside_too_however_they_are_started() {
+fn children_of_an_outside_command_are_outside() {
     for way in [
         "getent hosts web",
         "env -i getent hosts web",
@@ -56,7 +56,7 @@ fn its_children_are_outside_too_however_they_are_started() {
 }
 
 #[test]
-fn its_environment_is_that_of_kinject_run_itself() {
+fn outside_command_has_the_environment_of_kinject_run() {
     let line = "env | sort";
     let bare = run(apart::command("sh").args(["-c", line]))
         .succeeded()
@@ -74,7 +74,7 @@ fn its_environment_is_that_of_kinject_run_itself() {
 }
 
 #[test]
-fn no_library_of_the_session_is_loaded_there_and_what_others_preload_stays() {
+fn outside_command_loads_other_preloads_but_not_the_session_library() {
     let library = binaries::folder().join("test-programs/preloaded-outside.so");
     let compiled = Command::new("cc")
         .args(["-shared", "-fPIC", "-o"])
@@ -100,7 +100,7 @@ fn no_library_of_the_session_is_loaded_there_and_what_others_preload_stays() {
 }
 
 #[test]
-fn elsewhere_it_runs_the_command() {
+fn kinject_outside_without_a_session_runs_the_command() {
     let kinject = |arguments: &[&str]| {
         let mut command = Command::new(binaries::kinject());
         command.arg("outside").args(arguments);
@@ -120,7 +120,7 @@ fn elsewhere_it_runs_the_command() {
 }
 
 #[test]
-fn its_statuses_are_those_of_env() {
+fn kinject_outside_exits_with_the_statuses_of_env() {
     in_session("outside sh -c 'exit 7'; echo $?; outside no-such-program-anywhere; echo $?; outside /etc/passwd; echo $?")
         .succeeded()
         .prints("7\n127\n126\n");
@@ -130,7 +130,7 @@ fn its_statuses_are_those_of_env() {
 }
 
 #[test]
-fn a_static_program_outside_is_not_named_nor_refused() {
+fn static_program_outside_is_neither_named_nor_refused() {
     let program = kinject_tests::programs::static_c("quiet");
     let outcome = in_session_with(
         &["--on-static", "fail"],
@@ -141,7 +141,7 @@ fn a_static_program_outside_is_not_named_nor_refused() {
 }
 
 #[test]
-fn a_standard_descriptor_that_is_closed_stays_closed() {
+fn closed_standard_descriptor_stays_closed_outside() {
     let folder = tempfile::tempdir().unwrap();
     let seen = folder.path().join("seen");
     let look = format!(
@@ -155,16 +155,16 @@ fn a_standard_descriptor_that_is_closed_stays_closed() {
 }
 
 #[test]
-fn a_prompt_in_the_environment_loses_the_sessions_mark() {
+fn exported_prompt_loses_the_session_mark_outside() {
     for (prompt, left) in [("$ ", ""), ("mine> ", "mine> \n")] {
         let line = format!("export PS1=\"[kinject $KINJECT_TARGET] {prompt}\"; outside printenv PS1; exit 0");
         in_session(&line).succeeded().prints(left);
     }
 }
 
-/// A session inside of another is made from outside of that one: neither kinject nor its relay are in it.
+/// A nested session is started from outside of the outer one: neither kinject nor its relay are in it.
 #[test]
-fn an_inner_session_and_its_relay_are_not_in_the_outer_one() {
+fn inner_session_and_its_relay_are_outside_the_outer_session() {
     let look = "echo ${KINJECT_ON_STATIC-none}; echo $LD_PRELOAD | tr : '\\n' | wc -l; \
         for p in $PPID $(cat /proc/$PPID/task/*/children); do \
         case $(cat /proc/$p/comm) in kinject*) echo $(cat /proc/$p/comm) $(grep -c libkinject_preload /proc/$p/maps);; esac; done | sort";

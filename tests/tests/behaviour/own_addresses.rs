@@ -1,16 +1,16 @@
-//! The addresses that are a program's own: those of its machine's interfaces, and its pod's.
+//! A program's own addresses: those of its machine's interfaces, and its pod's.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use kinject_tests::place::{Place, sandbox, shared_sandbox};
 use kinject_tests::programs::{Program, installed, interpreter, python};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::{Session, kinject_run, write_line};
 use kinject_tests::skip;
+use kinject_tests::testbed::{Testbed, sandbox, shared_sandbox};
 
-/// What the machine's network is, for [`in_own_network`]: two addresses of IPv4, one of IPv6, and one that a service of the
-/// cluster's has, too.
+/// The addresses of the machine for [`in_own_network`]: two of IPv4, one of IPv6, and one that a service of the cluster
+/// has, too.
 const ADDRESSES: &str = "ip link set lo up && ip address add 10.99.0.1/32 dev lo && ip address add 10.99.0.2/32 dev lo && \
     ip address add fd99::1/128 dev lo && ip address add 10.96.10.3/32 dev lo";
 
@@ -65,7 +65,7 @@ fn in_own_network(command: &str, flags: &[&str], script: &str) -> Outcome {
     run(&mut command)
 }
 
-/// A shell in a network of its own, with a line to run before what its arguments say.
+/// A shell in a network namespace of its own, with a line to run before its arguments.
 fn apart(line: &str) -> Command {
     let mut command = Command::new("unshare");
     command.arg("--net");
@@ -77,7 +77,7 @@ fn apart(line: &str) -> Command {
 }
 
 #[test]
-fn programs_reach_themselves_by_the_addresses_of_the_machines_interfaces() {
+fn connect_to_a_local_interface_address_stays_on_this_machine() {
     let script = "
 for host in ('10.99.0.1', '10.99.0.2', '::ffff:10.99.0.1', 'fd99::1'):
     print(attempt(stream, host), attempt(datagram, host), attempt(datagram, host, True))
@@ -93,7 +93,7 @@ print(attempt(stream, '10.99.0.3'))
 }
 
 #[test]
-fn an_interface_may_get_and_lose_an_address_while_a_session_runs() {
+fn interface_address_change_during_a_session_is_followed() {
     let script = "
 def change(how):
     subprocess.run(['ip', 'address', how, '10.99.7.7/32', 'dev', 'lo'], check=True)
@@ -106,7 +106,7 @@ print(attempt(stream, '10.99.7.7'), change('add'), change('del'))
 }
 
 #[test]
-fn an_address_that_the_cluster_gave_is_the_clusters_though_an_interface_has_it() {
+fn interface_address_that_the_cluster_resolved_goes_to_the_cluster() {
     let script = "print(stream('10.96.10.3'), socket.gethostbyname('echo'), stream('10.96.10.3'))";
     in_own_network("run", &[], script)
         .succeeded()
@@ -114,7 +114,7 @@ fn an_address_that_the_cluster_gave_is_the_clusters_though_an_interface_has_it()
 }
 
 #[test]
-fn a_rule_sends_an_address_of_this_machines_through_the_cluster() {
+fn remote_rule_sends_an_interface_address_to_the_cluster() {
     let script = "print(stream('10.96.10.3'), stream('10.99.0.1'))";
     in_own_network("run", &["--remote", "10.96.0.0/16"], script)
         .succeeded()
@@ -122,7 +122,7 @@ fn a_rule_sends_an_address_of_this_machines_through_the_cluster() {
 }
 
 #[test]
-fn a_trace_says_whose_an_own_address_is() {
+fn trace_names_the_owner_of_an_own_address() {
     let script = "
 with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
     probe.connect(('10.96.0.10', 53))
@@ -152,7 +152,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as there, socket.socket(so
     assert_eq!(lines.collect::<Vec<_>>(), expected, "{outcome}");
 }
 
-/// What `true` comes to in a session on a machine with this setting at 255.
+/// The outcome of `true` in a session on a machine with this setting at 255.
 fn with_highest_hop_limit(file: &str) -> Outcome {
     let kinject = kinject_run::<&str>(shared_sandbox(), &[], &Program::new("/bin/true"));
     let line = format!("ip link set lo up && echo 255 > /proc/sys/net/{file} && exec \"$@\"");
@@ -161,9 +161,9 @@ fn with_highest_hop_limit(file: &str) -> Outcome {
     run(&mut command)
 }
 
-/// Where no packet stays on its way for its hop limit, no connect can be held in progress.
+/// With hop limit 255 the kernel drops no SYN at the hole, so no connect can be held in progress.
 #[test]
-fn a_machine_whose_packets_have_the_highest_hop_limit_has_no_session_and_is_told_why() {
+fn session_with_default_ttl_255_is_refused_with_the_reason() {
     with_highest_hop_limit("ipv4/ip_default_ttl")
         .exited(125)
         .prints("")
@@ -174,13 +174,13 @@ fn a_machine_whose_packets_have_the_highest_hop_limit_has_no_session_and_is_told
 }
 
 #[test]
-fn a_machine_whose_packets_of_ipv6_alone_have_the_highest_hop_limit_has_a_session() {
+fn session_with_only_ipv6_hop_limit_255_starts() {
     with_highest_hop_limit("ipv6/conf/lo/hop_limit").succeeded();
 }
 
-/// A packet filter that lets no connection on loopback come about the way in which the relay ends a connect.
+/// A packet filter that drops the simultaneous open by which the relay completes a connect.
 #[test]
-fn a_machine_whose_packet_filter_stops_simultaneous_opens_has_no_session_and_is_told_why() {
+fn session_where_a_packet_filter_drops_simultaneous_opens_is_refused() {
     if !rustix::process::geteuid().is_root() {
         return skip::not_run("tests with a packet filter", "they need root");
     }
@@ -197,7 +197,7 @@ fn a_machine_whose_packet_filter_stops_simultaneous_opens_has_no_session_and_is_
     );
 }
 
-/// A server that lives as long as its standard input, and ends well.
+/// A server that runs until its standard input ends, and exits with 0.
 struct Server {
     child: Child,
     input: Option<ChildStdin>,
@@ -249,8 +249,8 @@ impl PodServer {
     }
 }
 
-/// Servers of TCP and UDP on all addresses, at one port that it prints; what they answer is its argument. They live as long as
-/// its standard input.
+/// Servers of TCP and UDP on all addresses, at one port that it prints; what they answer is its argument. They live as
+/// long as its standard input.
 const HOST: &str = "
 import socket, sys, threading
 while True:
@@ -285,14 +285,14 @@ impl Host {
     }
 }
 
-/// An agent that somebody runs by hand stands in a network with other servers, which are no session's.
+/// An agent that is started by hand shares its network with servers that belong to no session.
 #[test]
-fn a_port_of_the_agents_host_is_taken_for_this_machines_only_where_the_session_listens() {
+fn agent_host_port_is_local_only_where_the_session_listens() {
     let sandbox = sandbox();
     let outside = Host::start(Command::new(interpreter()), "here, in no session", 0);
     let there = Host::start(sandbox.enter(interpreter()), "there", outside.port);
-    let place = Place::Sandbox(sandbox);
-    let session = Session::start::<&str>(&place, &[]);
+    let testbed = Testbed::Sandbox(sandbox);
+    let session = Session::start::<&str>(&testbed, &[]);
     let port = there.port.to_string();
     let ask = "
 import socket, sys
@@ -316,7 +316,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as packets:
 }
 
 #[test]
-fn two_sessions_listen_at_the_same_port_of_the_same_pod() {
+fn two_sessions_listen_at_the_same_pod_port() {
     let sessions = ["one", "other"].map(|name| (Session::start::<&str>(shared_sandbox(), &[]), name));
     let mut servers = sessions
         .each_ref()
@@ -328,11 +328,11 @@ fn two_sessions_listen_at_the_same_port_of_the_same_pod() {
 }
 
 #[test]
-fn a_server_that_outlives_its_session_goes_on_serving_on_this_machine() {
+fn server_that_outlives_its_session_keeps_serving_on_this_machine() {
     let session = Session::start::<&str>(shared_sandbox(), &[]);
     let mut server = PodServer::start(&session, "it");
     assert_eq!(server.asks_itself(), "it serves True at the pod's it serves True");
     assert_eq!(session.end(), 0);
-    // whom it would mean by the pod's address nobody knows any more
+    // without the session, the pod's address cannot be mapped to a program any more
     assert_eq!(server.asks_itself(), "ENETUNREACH on loopback it serves False");
 }

@@ -1,13 +1,13 @@
-//! The life of processes in a session: many of them, odd ones, and what is left of them in the relay.
+//! Processes in a session: many, unusual ones, and what the relay keeps of them.
 
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, c, interpreter, shell};
 use kinject_tests::running::{Outcome, run, run_within};
 use kinject_tests::session::{Session, eventually, kinject_run};
+use kinject_tests::testbed::shared_sandbox;
 use kinject_tests::{process, skip};
 
 const ANSWER: &str = "10.96.10.1      web.default.svc.cluster.local\n";
@@ -25,7 +25,7 @@ const GREETED: &str = "exec 3<>/dev/tcp/echo/7005 && read -r line <&3 && echo $l
 
 /// Relay and programs are in the same network namespace, whichever that is.
 #[test]
-fn a_session_that_is_made_in_a_network_namespace_serves_the_programs_there() {
+fn session_started_in_a_network_namespace_serves_programs_there() {
     let kinject = kinject_run::<&str>(shared_sandbox(), &[], &shell("getent hosts web"));
     let mut apart = Command::new("unshare");
     apart.args(["--user", "--map-root-user", "--net"]);
@@ -53,7 +53,7 @@ fn a_thousand_processes_leave_nothing_behind_in_the_relay() {
             "{outcome}"
         );
     };
-    // what is made once stays
+    // the relay keeps what it allocates once
     in_shells(50);
     let settled = |what: &str, limit: usize| {
         eventually(what, Duration::from_secs(20), || {
@@ -72,7 +72,7 @@ fn a_thousand_processes_leave_nothing_behind_in_the_relay() {
 }
 
 #[test]
-fn a_pipeline_of_many_processes_at_once_connects() {
+fn concurrent_processes_of_a_pipeline_all_connect() {
     let each = format!("( {GREETED} ; cat )");
     let line = vec![each; 40].join(" | ");
     let outcome = kinject(&Program::new("bash").args(["-c", &line]));
@@ -80,7 +80,7 @@ fn a_pipeline_of_many_processes_at_once_connects() {
 }
 
 #[test]
-fn shells_that_libc_starts_stay_in_the_session_of_a_program_that_cleared_everything() {
+fn shell_started_by_libc_after_clearenv_stays_in_the_session() {
     for way in ["cleared-system", "cleared-popen"] {
         let program = c("escapes").args([way, "/usr/bin/getent", "hosts", "web"]);
         kinject(&program).succeeded().prints(ANSWER);
@@ -88,13 +88,13 @@ fn shells_that_libc_starts_stay_in_the_session_of_a_program_that_cleared_everyth
 }
 
 #[test]
-fn a_program_that_closes_every_range_of_descriptors_still_connects() {
+fn program_that_calls_close_range_still_connects() {
     let program = c("escapes").args(["close_range", "/usr/bin/getent", "hosts", "web"]);
     kinject(&program).succeeded().prints(ANSWER);
 }
 
 #[test]
-fn a_program_that_preloads_something_of_its_own_stays() {
+fn program_that_sets_ld_preload_stays_in_the_session() {
     kinject(&shell("LD_PRELOAD=libm.so.6 getent hosts web"))
         .succeeded()
         .prints(ANSWER);
@@ -107,7 +107,7 @@ fn a_program_that_preloads_something_of_its_own_stays() {
 }
 
 #[test]
-fn scripts_that_clean_the_environment_stay() {
+fn script_that_cleans_the_environment_stays_in_the_session() {
     let clean = "env -i PATH=/usr/bin:/bin HOME=/ TERM=dumb sh -c";
     kinject(&shell(&format!("{clean} 'exec setsid -w getent hosts web'")))
         .succeeded()
@@ -119,9 +119,10 @@ fn scripts_that_clean_the_environment_stay() {
     .prints(ANSWER);
 }
 
-/// The relay answers its own user alone: what runs as another reaches nothing, rather than the local network.
+/// The relay answers its own user alone: a program that becomes another user reaches nothing, not even the local
+/// network.
 #[test]
-fn a_program_that_becomes_another_user_reaches_nothing() {
+fn program_that_becomes_another_user_gets_enetunreach() {
     if !rustix::process::geteuid().is_root() {
         skip::not_run("programs that become another user", "it needs root");
         return;
@@ -136,7 +137,7 @@ fn a_program_that_becomes_another_user_reaches_nothing() {
 
 /// Forks while threads connect: in the children connects work, and nothing hangs.
 #[test]
-fn forks_in_the_middle_of_connects_and_lookups_work() {
+fn children_forked_during_connects_and_lookups_can_connect() {
     let script = "import os, socket, threading, warnings, encodings.idna\nwarnings.simplefilter('ignore')\n\
         def greet():\n  with socket.create_connection(('echo', 7005), 10) as s: return s.recv(99)\n\
         def work():\n  for _ in range(20): assert greet() == b'welcome\\n'\n\
@@ -148,18 +149,18 @@ fn forks_in_the_middle_of_connects_and_lookups_work() {
     kinject(&inline(script)).succeeded().prints("bad: 0\n");
 }
 
-/// What a sandbox of the program's own forbids with an error is an unreachable network; the program goes on.
+/// Where seccomp denies the library's socket with an error, the network is unreachable; the program goes on.
 #[test]
-fn a_sandboxed_program_is_told_that_the_network_cannot_be_reached() {
+fn seccomp_errno_for_unix_sockets_makes_connect_return_enetunreach() {
     let program = c("sandboxed").args(["errno", "10.96.10.3", "7005"]);
     kinject(&program)
         .succeeded()
         .prints("connect: ENETUNREACH\ngetaddrinfo: -3\nstill here\n");
 }
 
-/// What it kills for is its own affair, and of this process alone: the session goes on.
+/// Where seccomp kills, only this process ends; the session goes on.
 #[test]
-fn a_sandbox_that_kills_for_unix_sockets_kills_that_program_alone() {
+fn seccomp_kill_for_unix_sockets_ends_only_that_program() {
     let program = c("sandboxed").args(["kill", "10.96.10.3", "7005"]);
     let line = format!(
         "'{}' kill 10.96.10.3 7005; echo $?; getent hosts web",

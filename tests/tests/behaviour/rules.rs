@@ -1,13 +1,13 @@
-//! Rules send targets over this machine's network or through the cluster, and a trace tells which did.
+//! Rules route targets over this machine's network or through the cluster, and a trace shows the route.
 
 use std::fs;
 use std::process::Command;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, interpreter, shell};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
 use kinject_tests::terminal::Terminal;
+use kinject_tests::testbed::shared_sandbox;
 
 /// This machine's own names; the cluster has some of them too.
 const HOSTS: &str = "127.0.0.1 localhost\n10.99.0.1 printer.office.test\n10.99.0.1 web.default api.default\n";
@@ -41,13 +41,13 @@ fn in_own_network(flags: &[&str], script: &str) -> Outcome {
 }
 
 #[test]
-fn without_rules_the_clusters_addresses_are_the_clusters() {
+fn cluster_address_without_a_rule_goes_to_the_cluster() {
     let outcome = in_own_network(&[], "print(name('echo'), ask('10.96.10.3', 7005))");
     outcome.succeeded().prints("10.96.10.3 welcome\n");
 }
 
 #[test]
-fn an_address_or_a_network_is_sent_the_way_that_its_rule_says() {
+fn address_or_network_rule_decides_the_route() {
     for rule in [
         "10.96.10.3",
         "10.96.0.0/16",
@@ -72,7 +72,7 @@ fn an_address_or_a_network_is_sent_the_way_that_its_rule_says() {
 }
 
 #[test]
-fn the_first_rule_that_matches_counts() {
+fn first_matching_rule_wins() {
     let script = "print(ask('10.96.10.3', 7005))";
     let flags = ["--remote", "10.96.10.3", "--local", "10.96.0.0/16"];
     in_own_network(&flags, script).succeeded().prints("welcome\n");
@@ -81,7 +81,7 @@ fn the_first_rule_that_matches_counts() {
 }
 
 #[test]
-fn a_name_is_looked_up_where_its_rule_says_and_its_connections_follow() {
+fn name_rule_decides_the_lookup_and_the_connections_that_follow() {
     let names = "print(name('web.default'), name('api.default'), name('printer.office.test'))\n";
     in_own_network(&[], names)
         .succeeded()
@@ -104,7 +104,7 @@ fn a_name_is_looked_up_where_its_rule_says_and_its_connections_follow() {
 }
 
 #[test]
-fn a_rule_for_a_name_and_a_port_is_for_the_connections_to_that_port() {
+fn name_and_port_rule_matches_only_connections_to_that_port() {
     let flags = ["--local", "echo:7005"];
     let script = "print(name('echo'), ask('echo', 7005))\nc = socket.create_connection(('echo', 7000), 5)\n\
         c.sendall(b'?')\nprint(c.recv(1))";
@@ -114,7 +114,7 @@ fn a_rule_for_a_name_and_a_port_is_for_the_connections_to_that_port() {
 }
 
 #[test]
-fn rules_may_stand_in_a_file_in_their_place_among_the_others() {
+fn rules_file_is_applied_at_its_position_among_the_flags() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rules");
     fs::write(
@@ -132,7 +132,7 @@ fn rules_may_stand_in_a_file_in_their_place_among_the_others() {
 }
 
 #[test]
-fn a_rule_that_makes_no_sense_is_named_before_anything_is_made() {
+fn invalid_rule_is_reported_before_the_session_starts() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("rules");
     fs::write(&file, "local a\nlocal 10.0.0.0/99\n").unwrap();
@@ -220,7 +220,7 @@ fn trace_prints_a_line_for_each_decision() {
 }
 
 #[test]
-fn a_trace_at_a_terminal_fits_its_window_and_at_none_it_is_whole() {
+fn trace_fits_the_terminal_width_and_is_complete_without_a_terminal() {
     let program = Program::new(interpreter()).args(["-SEc", ASK]);
     for columns in [80, 60] {
         let rule = ["--quiet", "--local", "*.external.test"];
@@ -244,9 +244,9 @@ fn a_trace_at_a_terminal_fits_its_window_and_at_none_it_is_whole() {
     assert!(widths.iter().all(|width| *width > 100), "{whole}");
 }
 
-/// gethostbyname(3) fails with another word than getaddrinfo(3).
+/// gethostbyname(3) has other error names than getaddrinfo(3).
 #[test]
-fn a_name_that_cannot_be_found_is_traced_in_the_word_of_the_function_that_asked() {
+fn failed_lookup_is_traced_with_the_error_name_of_its_function() {
     let ask = "import ctypes, socket\n\
         try: socket.getaddrinfo('missing.external.test', 80)\nexcept OSError: pass\n\
         ctypes.CDLL(None).gethostbyname(b'missing.external.test')\n\
@@ -260,9 +260,9 @@ fn a_name_that_cannot_be_found_is_traced_in_the_word_of_the_function_that_asked(
     assert_eq!(lines(&outcome.succeeded().stderr), expected, "{outcome}");
 }
 
-/// What `-v` and `-vv` say is for people: no name of a type, no brackets of one.
+/// The log of `-v` and `-vv` has no names or brackets of Rust's debug output.
 #[test]
-fn what_is_logged_of_calls_is_said_in_plain_words() {
+fn call_log_has_plain_words_and_no_type_names() {
     let ask = format!(
         "{ASK}s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.sendto(b'?', ('10.96.10.3', 7000))\n\
         c = socket.create_connection(('echo', 7000), 5)\nc.sendall(b'four')\nc.recv(4)\nc.close()\n"
@@ -279,7 +279,7 @@ fn what_is_logged_of_calls_is_said_in_plain_words() {
     ] {
         outcome.succeeded().complains(line);
     }
-    // the line that tells of the connection has its transport in brackets
+    // the ready message has the transport in brackets
     let mut logged = outcome
         .stderr
         .lines()
@@ -288,7 +288,7 @@ fn what_is_logged_of_calls_is_said_in_plain_words() {
 }
 
 #[test]
-fn questions_in_libcs_words_are_traced_as_lookups() {
+fn res_query_calls_are_traced_as_lookups() {
     let ask = "import ctypes\n\
         libc, answer = ctypes.CDLL(None), ctypes.create_string_buffer(4096)\n\
         for name, kind in [(b'web', 1), (b'missing.external.test', 1), (b'empty.external.test', 16)]:\n  \
@@ -307,7 +307,7 @@ fn questions_in_libcs_words_are_traced_as_lookups() {
 }
 
 #[test]
-fn a_trace_names_the_rule_and_goes_to_a_file_if_asked() {
+fn trace_names_the_rule_and_is_written_to_the_given_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trace");
     fs::write(&file, "what was there before\n").unwrap();

@@ -1,11 +1,11 @@
-//! What the relay holds, keys and tokens among it, is not for other programs of the same user.
+//! Other processes of the same user cannot read the relay's keys and tokens.
 
 use kinject_tests::ordinary::Agent;
 use kinject_tests::programs::shell;
 use kinject_tests::running::run;
 
 /// Tries to open what `/proc` shows of the launcher and of its relay, which the program of a session knows to find.
-const LOOK: &str = r#"
+const PROBE: &str = r#"
 for child in $(cat /proc/$PPID/task/*/children); do
     [ "$(cat /proc/$child/comm)" = kinject-relay ] && relay=$child
 done
@@ -19,9 +19,9 @@ echo relay; look $relay 'status environ mem maps fd'
 "#;
 
 #[test]
-fn another_process_of_the_same_user_cannot_read_a_relays_memory_environment_or_descriptors() {
+fn same_user_process_cannot_read_relay_memory_environment_or_descriptors() {
     let agent = Agent::start("nameserver 127.0.0.9\n");
-    run(&mut agent.kinject(&shell(LOOK))).succeeded().prints(
+    run(&mut agent.kinject(&shell(PROBE))).succeeded().prints(
         "launcher\nenviron opens\nrelay\nstatus opens\nenviron does not open\nmem does not open\nmaps does not open\n\
          fd does not open\n",
     );

@@ -1,16 +1,17 @@
-//! `kinject shell`: the user's own interactive shell, with its start-up files, its job control, and a mark.
+//! `kinject shell`: the user's own interactive shell, with its start-up files, its job control, and the session's mark
+//! in the prompt.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::find;
 use kinject_tests::running::run;
 use kinject_tests::session::kinject_shell;
 use kinject_tests::skip;
 use kinject_tests::terminal::{CTRL_C, CTRL_Z, Terminal};
+use kinject_tests::testbed::shared_sandbox;
 use tempfile::TempDir;
 
 const MARK: &str = "[kinject unix:";
@@ -40,7 +41,7 @@ fn at_home(shell: &str, files: &[(&str, &str)]) -> Option<(TempDir, Terminal)> {
 }
 
 #[test]
-fn bash_reads_its_own_file_and_carries_the_mark() {
+fn bash_reads_its_startup_file_and_prompt_has_the_session_mark() {
     let rc = "PS1='mine> '\nalias hello='echo from the alias'\nPROMPT_COMMAND='true;'\n";
     let Some((_home, mut terminal)) = at_home("bash", &[(".bashrc", rc)]) else {
         return;
@@ -64,7 +65,7 @@ fn bash_reads_its_own_file_and_carries_the_mark() {
 }
 
 #[test]
-fn jobs_of_the_shell_stop_and_go_on() {
+fn shell_job_stops_and_continues() {
     let Some((_home, mut terminal)) = at_home("bash", &[(".bashrc", "PS1='mine> '\n")]) else {
         return;
     };
@@ -93,7 +94,7 @@ fn jobs_of_the_shell_stop_and_go_on() {
 }
 
 #[test]
-fn ctrl_c_at_the_prompt_ends_nothing() {
+fn ctrl_c_at_the_prompt_keeps_the_shell_running() {
     let Some((_home, mut terminal)) = at_home("bash", &[(".bashrc", "PS1='mine> '\n")]) else {
         return;
     };
@@ -101,7 +102,7 @@ fn ctrl_c_at_the_prompt_ends_nothing() {
     terminal.type_in("half a line");
     terminal.expect("half a line");
     terminal.type_in(CTRL_C);
-    // bash itself may mind a Ctrl-C only at the next key
+    // bash itself may handle a Ctrl-C only at the next key
     terminal.enter("");
     terminal.enter("echo still here");
     terminal.expect("still here\r\n");
@@ -109,9 +110,9 @@ fn ctrl_c_at_the_prompt_ends_nothing() {
     terminal.ended();
 }
 
-/// bash minds Ctrl-C and ends with 130 by itself, which is no death by a signal; SIGHUP is.
+/// bash handles Ctrl-C and exits with 130 by itself, which is no death by a signal; SIGHUP is.
 #[test]
-fn a_shell_that_exits_with_130_exits_and_one_that_a_signal_ends_takes_kinject_along() {
+fn shell_exit_130_is_returned_and_shell_killed_by_a_signal_kills_kinject() {
     for (line, expected) in [
         ("exit 130", (Some(130), None)),
         ("kill -KILL $$", (None, Some(9))),
@@ -127,7 +128,7 @@ fn a_shell_that_exits_with_130_exits_and_one_that_a_signal_ends_takes_kinject_al
 }
 
 #[test]
-fn bash_without_a_file_of_its_own_works_too() {
+fn bash_without_a_startup_file_works() {
     let Some((_home, mut terminal)) = at_home("bash", &[]) else {
         return;
     };
@@ -137,7 +138,7 @@ fn bash_without_a_file_of_its_own_works_too() {
 }
 
 #[test]
-fn a_plain_shell_has_the_mark_as_its_prompt() {
+fn posix_shell_has_the_session_mark_in_its_prompt() {
     let Some((_home, mut terminal)) = at_home("dash", &[]) else {
         return;
     };
@@ -150,7 +151,7 @@ fn a_plain_shell_has_the_mark_as_its_prompt() {
 }
 
 #[test]
-fn zsh_reads_its_own_files_and_carries_the_mark() {
+fn zsh_reads_its_startup_files_and_prompt_has_the_session_mark() {
     let files = [
         (".zshenv", "FROM_ENV=yes\n"),
         (".zshrc", "PROMPT='mine> '\nunsetopt PROMPT_SP\n"),
@@ -169,7 +170,7 @@ fn zsh_reads_its_own_files_and_carries_the_mark() {
 }
 
 #[test]
-fn fish_reads_its_own_file_and_carries_the_mark() {
+fn fish_reads_its_startup_file_and_prompt_has_the_session_mark() {
     let files = [
         (
             ".config/fish/config.fish",
@@ -190,14 +191,14 @@ fn fish_reads_its_own_file_and_carries_the_mark() {
 }
 
 #[test]
-fn a_shell_that_is_missing_is_said_so() {
+fn missing_shell_is_reported() {
     let mut command = kinject_shell(shared_sandbox());
     let outcome = run(command.env("SHELL", "/no/such/shell"));
     outcome.exited(127).complains("/no/such/shell: command not found");
 }
 
 #[test]
-fn a_shell_reads_commands_that_are_piped_into_it() {
+fn commands_piped_into_the_shell_are_run() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("script");
     fs::write(&script, "getent hosts web\nexit 6\n").unwrap();

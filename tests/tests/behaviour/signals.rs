@@ -1,4 +1,4 @@
-//! Signals that are sent to kinject are the program's.
+//! Signals that are sent to kinject are passed to the program.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -6,17 +6,17 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::process;
 use kinject_tests::programs::{Program, python, shell};
 use kinject_tests::running::spawn;
 use kinject_tests::session::{eventually, kinject_run, relay_of};
+use kinject_tests::testbed::shared_sandbox;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
-/// What a signal's number is added to where kinject died of it.
+/// Added to the number of the signal that kinject died of.
 const DIED_OF: i32 = 1000;
 
-const SOON: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A program in a session, and the lines that it prints.
 struct Running {
@@ -33,17 +33,17 @@ impl Running {
         let mut command = kinject_run::<&str>(shared_sandbox(), &[], program);
         let mut kinject = spawn(command.stdin(input));
         let stdout = BufReader::new(kinject.stdout.take().unwrap());
-        let (said, lines) = mpsc::channel();
-        // ends with the program's output, or with the first line that nobody waits for any more
+        let (sender, lines) = mpsc::channel();
+        // ends with the program's output, or when the receiver is dropped
         thread::spawn(move || {
             let mut lines = stdout.lines().map_while(Result::ok);
-            lines.all(|line| said.send(line).is_ok())
+            lines.all(|line| sender.send(line).is_ok())
         });
         Self { kinject, lines }
     }
 
     fn line(&mut self) -> String {
-        self.lines.recv_timeout(SOON).expect("one more line")
+        self.lines.recv_timeout(TIMEOUT).expect("one more line")
     }
 
     fn send(&self, signal: Signal) {
@@ -54,7 +54,7 @@ impl Running {
         use std::os::unix::process::ExitStatusExt;
         let kinject = &mut self.kinject;
         let mut status = None;
-        eventually("the end of kinject", SOON, || {
+        eventually("the end of kinject", TIMEOUT, || {
             status = kinject.try_wait().unwrap();
             status.is_some()
         });
@@ -77,7 +77,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // both may have ended in order
+        // both may have ended regularly
         let _gone = kill_process_group(Pid::from_child(&self.kinject), Signal::KILL).is_err();
         let _reaped = self.kinject.wait().is_ok();
     }
@@ -103,7 +103,7 @@ fn each_signal_reaches_the_program_once() {
 }
 
 #[test]
-fn a_program_that_minds_no_signal_ends_by_it_and_so_does_kinject() {
+fn unhandled_signal_ends_the_program_and_kinject() {
     for (signal, number) in [(Signal::TERM, 15), (Signal::INT, 2), (Signal::HUP, 1)] {
         let mut running = Running::start(&shell("echo ready; exec sleep 1000"));
         assert_eq!(running.line(), "ready");
@@ -113,18 +113,20 @@ fn a_program_that_minds_no_signal_ends_by_it_and_so_does_kinject() {
 }
 
 #[test]
-fn a_stopped_program_stops_kinject_and_both_go_on() {
+fn stopped_program_stops_kinject_and_both_continue() {
     let mut running = Running::start(&shell("echo ready; kill -STOP $$; echo on; exit 4"));
     assert_eq!(running.line(), "ready");
     let kinject = running.kinject.id();
-    eventually("kinject stopped", SOON, || process::state(kinject) == Some('T'));
+    eventually("kinject stopped", TIMEOUT, || {
+        process::state(kinject) == Some('T')
+    });
     running.send(Signal::CONT);
     assert_eq!(running.line(), "on");
     assert_eq!(running.code(), 4);
 }
 
 #[test]
-fn a_killed_kinject_takes_program_relay_and_folder_along() {
+fn killing_kinject_ends_program_and_relay_and_removes_the_folder() {
     let mut running = Running::start(&shell("echo ready; echo $KINJECT_SOCKET; exec sleep 1000"));
     assert_eq!(running.line(), "ready");
     let socket = running.line();
@@ -134,8 +136,8 @@ fn a_killed_kinject_takes_program_relay_and_folder_along() {
     );
     running.send(Signal::KILL);
     running.kinject.wait().unwrap();
-    eventually("the program's end", SOON, || !process::lives(program));
-    eventually("the relay's end", SOON, || !process::lives(relay));
+    eventually("the program's end", TIMEOUT, || !process::is_alive(program));
+    eventually("the relay's end", TIMEOUT, || !process::is_alive(relay));
     let folder = std::path::Path::new(&socket).parent().unwrap();
     assert!(!folder.exists(), "{} is left", folder.display());
 }
@@ -148,22 +150,22 @@ fn a_killed_relay_leaves_the_program_running_without_the_cluster() {
     assert_eq!(running.line(), "ready");
     let relay = relay_of(running.kinject.id()).expect("the relay runs");
     kill_process(Pid::from_raw(relay as i32).unwrap(), Signal::KILL).unwrap();
-    eventually("the relay's end", SOON, || !process::lives(relay));
+    eventually("the relay's end", TIMEOUT, || !process::is_alive(relay));
     drop(input);
     assert_eq!(running.line(), "2", "a name does not resolve without the relay");
     assert_eq!(running.code(), 5);
-    let mut said = String::new();
-    std::io::Read::read_to_string(running.kinject.stderr.as_mut().unwrap(), &mut said).unwrap();
+    let mut stderr = String::new();
+    std::io::Read::read_to_string(running.kinject.stderr.as_mut().unwrap(), &mut stderr).unwrap();
     assert!(
-        said.contains(
+        stderr.contains(
             "kinject: error: the relay was killed (signal 9): this session has no cluster any more"
-        ) && said.contains("\n\nhint: "),
-        "{said}"
+        ) && stderr.contains("\n\nhint: "),
+        "{stderr}"
     );
 }
 
 #[test]
-fn nothing_is_left_after_any_end() {
+fn ended_session_leaves_no_folder() {
     let mut running = Running::start(&shell("echo $KINJECT_SOCKET"));
     let socket = running.line();
     assert_eq!(running.code(), 0);

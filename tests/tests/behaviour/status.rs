@@ -4,24 +4,24 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, shell, static_c};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
+use kinject_tests::testbed::shared_sandbox;
 
 fn kinject(program: &Program) -> Outcome {
     run(&mut kinject_run::<&str>(shared_sandbox(), &[], program))
 }
 
 #[test]
-fn the_programs_status_is_kinjects() {
+fn kinject_exits_with_the_programs_status() {
     for code in [0, 1, 7, 125, 126, 127, 128, 255] {
         kinject(&shell(&format!("exit {code}"))).exited(code);
     }
 }
 
 #[test]
-fn a_program_that_does_not_exist_is_127() {
+fn missing_program_exits_127() {
     let outcome = kinject(&Program::new("no-such-program-anywhere"));
     outcome
         .exited(127)
@@ -31,7 +31,7 @@ fn a_program_that_does_not_exist_is_127() {
 }
 
 #[test]
-fn a_program_that_cannot_be_run_is_126() {
+fn unrunnable_program_exits_126() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("data");
     fs::write(&file, "neither a program nor a script\n").unwrap();
@@ -40,7 +40,7 @@ fn a_program_that_cannot_be_run_is_126() {
         .complains("permission denied");
     kinject(&Program::new(folder.path())).exited(126);
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-    // as from a shell: what is no program is a script
+    // as in a shell: a file without a known format is a script
     fs::write(&file, "exit 5\n").unwrap();
     kinject(&Program::new(&file)).exited(5);
     fs::write(&file, "#!/no/such/interpreter\n").unwrap();
@@ -48,7 +48,7 @@ fn a_program_that_cannot_be_run_is_126() {
 }
 
 #[test]
-fn a_standard_descriptor_that_is_closed_is_closed_for_the_program_too() {
+fn closed_standard_descriptor_is_closed_for_the_program() {
     let folder = tempfile::tempdir().unwrap();
     let seen = folder.path().join("seen");
     let look = format!(
@@ -78,7 +78,7 @@ fn a_standard_descriptor_that_is_closed_is_closed_for_the_program_too() {
 }
 
 #[test]
-fn a_wrong_command_line_is_kinjects_own_failure() {
+fn invalid_command_line_exits_125() {
     for arguments in [
         &["run", "--no-such-flag", "--", "true"][..],
         &["run"],
@@ -105,7 +105,7 @@ fn a_wrong_command_line_is_kinjects_own_failure() {
 }
 
 #[test]
-fn help_and_version_succeed() {
+fn help_and_version_exit_0() {
     for arguments in [
         &["--help"][..],
         &["--version"],
@@ -124,11 +124,11 @@ fn help_and_version_succeed() {
 }
 
 #[test]
-fn options_before_the_command_are_the_commands() {
-    let place = shared_sandbox();
+fn options_before_the_subcommand_apply_to_it() {
+    let testbed = shared_sandbox();
     let mut command = kinject_tests::apart::kinject();
     command
-        .args(place.flags())
+        .args(testbed.flags())
         .args(["-q", "--on-static=ignore", "run", "sh", "-c"])
         .arg("echo $KINJECT_ON_STATIC; getent hosts web");
     run(&mut command)
@@ -137,7 +137,7 @@ fn options_before_the_command_are_the_commands() {
 }
 
 #[test]
-fn a_script_runs_by_its_interpreter() {
+fn script_is_run_by_its_interpreter() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("a script");
     fs::write(&script, "#!/bin/sh\ngetent hosts web | cut -d' ' -f1\nexit 3\n").unwrap();
@@ -146,7 +146,7 @@ fn a_script_runs_by_its_interpreter() {
 }
 
 #[test]
-fn a_program_in_path_is_found_as_a_shell_finds_it() {
+fn program_is_searched_in_path_as_a_shell_does() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("tool"), "not this one, it is no program").unwrap();
     let tools = folder.path().join("tools");
@@ -159,7 +159,7 @@ fn a_program_in_path_is_found_as_a_shell_finds_it() {
 }
 
 #[test]
-fn a_static_program_runs_and_its_status_is_its_own() {
+fn static_program_runs_and_keeps_its_status() {
     kinject(&static_c("quiet"))
         .exited(7)
         .prints("linked statically\n");

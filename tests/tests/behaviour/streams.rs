@@ -6,30 +6,30 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use kinject_tests::binaries;
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, python, shell};
-use kinject_tests::running::{PATIENCE, describe, finish, run, spawn};
+use kinject_tests::running::{TIMEOUT, describe, finish, run, spawn};
 use kinject_tests::session::kinject_run;
+use kinject_tests::testbed::shared_sandbox;
 
 fn kinject(program: &Program) -> Command {
     kinject_run::<&str>(shared_sandbox(), &[], program)
 }
 
 #[test]
-fn standard_input_is_the_programs() {
+fn standard_input_is_read_by_the_program() {
     let input: Vec<u8> = (0..10_000_000_u32).map(|n| (n * 7 % 251) as u8).collect();
     let mut command = kinject(&Program::new("/usr/bin/cksum"));
     let mut child = spawn(command.stdin(Stdio::piped()));
     child.stdin.take().unwrap().write_all(&input).unwrap();
-    let injected = finish(child, Instant::now(), &describe(&command), PATIENCE);
+    let injected = finish(child, Instant::now(), &describe(&command), TIMEOUT);
     let mut bare = spawn(Command::new("cksum").stdin(Stdio::piped()));
     bare.stdin.take().unwrap().write_all(&input).unwrap();
-    let bare = finish(bare, Instant::now(), "cksum", PATIENCE);
+    let bare = finish(bare, Instant::now(), "cksum", TIMEOUT);
     injected.succeeded().prints(&bare.stdout);
 }
 
 #[test]
-fn output_and_errors_stay_apart_and_nothing_is_added() {
+fn stdout_and_stderr_are_separate_and_unchanged() {
     let outcome = run(&mut kinject(&shell(
         "echo out; echo err >&2; printf '\\000\\377' | od -An -tx1",
     )));
@@ -38,7 +38,7 @@ fn output_and_errors_stay_apart_and_nothing_is_added() {
 }
 
 #[test]
-fn a_reader_that_has_enough_ends_the_program() {
+fn closed_output_pipe_ends_the_program() {
     // /bin/sh, because of kinject's own SIGPIPE
     let line = format!("{} | head -c 3", words(&kinject(&Program::new("/usr/bin/yes"))));
     run(Command::new("sh").args(["-c", &line]))
@@ -47,7 +47,7 @@ fn a_reader_that_has_enough_ends_the_program() {
 }
 
 #[test]
-fn closed_streams_are_no_hindrance() {
+fn program_with_closed_streams_runs() {
     for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
         let folder = tempfile::tempdir().unwrap();
         let answer = folder.path().join("answer");
@@ -60,7 +60,7 @@ fn closed_streams_are_no_hindrance() {
 }
 
 #[test]
-fn what_a_program_inherits_is_what_env_would_pass_on() {
+fn program_inherits_what_env_passes_on() {
     let list = python("inheritance.py").args(["one argument", "", "--flag", "*"]);
     let setting = "umask 027; ulimit -n 777; ulimit -c 0; trap '' USR2 PIPE; cd /usr; exec 7</dev/null; nice -n 3 \"$@\"";
     let within = |command: &Command| {
@@ -79,14 +79,14 @@ fn what_a_program_inherits_is_what_env_would_pass_on() {
 }
 
 #[test]
-fn the_program_finds_its_session_in_its_environment() {
+fn session_variables_are_in_the_programs_environment() {
     let variables = "echo $KINJECT_TARGET; echo ${#KINJECT_SESSION}; test -S \"$KINJECT_SOCKET\" && test -f \"$KINJECT_LIBRARY\"";
     let outcome = run(&mut kinject(&shell(variables)));
     outcome.succeeded().shows("unix:/").shows("\n8\n");
 }
 
 #[test]
-fn a_file_as_output_is_the_same_open_file() {
+fn output_file_is_the_same_open_file_description() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
     let mut file = File::create(&path).unwrap();
@@ -102,7 +102,7 @@ fn a_file_as_output_is_the_same_open_file() {
     assert_eq!(std::fs::read_to_string(path).unwrap(), "before\ninside\nafter\n");
 }
 
-/// Without the view of the machine that other tests have: an ordinary user gets capabilities with it.
+/// Without the mount namespace of other tests, in which an ordinary user has capabilities.
 fn directly(program: &Program) -> Command {
     let mut command = Command::new(binaries::kinject());
     command

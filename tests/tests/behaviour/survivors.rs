@@ -1,20 +1,20 @@
-//! Programs that the command leaves behind: they are named when the session ends.
+//! Programs that outlive the command: kinject names them when the session ends.
 
 use std::process::Command;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::shell;
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
+use kinject_tests::testbed::shared_sandbox;
 
 fn kinject(flags: &[&str], line: &str) -> Outcome {
     run(&mut kinject_run(shared_sandbox(), flags, &shell(line)))
 }
 
-/// Prints the number of a process that goes on, away from the standard streams, which would keep the outcome waiting.
+/// Prints the PID of a background process without the standard streams, which would keep the outcome waiting.
 const LEAVES_ONE: &str = "sleep 1000 </dev/null >/dev/null 2>&1 & echo $!";
 
-/// Ends what was left; its number is what the outcome printed.
+/// Kills the background process whose PID the outcome printed.
 fn end(outcome: &Outcome) {
     for pid in outcome.stdout.split_whitespace() {
         run(Command::new("kill").args(["-KILL", pid])).succeeded();
@@ -22,7 +22,7 @@ fn end(outcome: &Outcome) {
 }
 
 #[test]
-fn a_program_that_outlives_the_command_is_named_in_one_line_with_what_to_do() {
+fn surviving_program_is_named_in_one_line_with_a_hint() {
     let outcome = kinject(&[], LEAVES_ONE);
     end(&outcome);
     let pid = outcome.succeeded().stdout.trim();
@@ -36,7 +36,7 @@ fn a_program_that_outlives_the_command_is_named_in_one_line_with_what_to_do() {
 }
 
 #[test]
-fn one_in_a_session_of_its_own_is_named_as_well() {
+fn surviving_program_in_its_own_process_session_is_named() {
     let outcome = kinject(&[], &format!("setsid --fork sh -c '{LEAVES_ONE}' | cat"));
     end(&outcome);
     outcome
@@ -45,7 +45,7 @@ fn one_in_a_session_of_its_own_is_named_as_well() {
 }
 
 #[test]
-fn of_many_a_few_are_named() {
+fn many_surviving_programs_are_named_in_a_shortened_list() {
     let outcome = kinject(&[], &format!("for i in 1 2 3 4 5 6 7; do {LEAVES_ONE}; done"));
     end(&outcome);
     outcome
@@ -55,7 +55,7 @@ fn of_many_a_few_are_named() {
 }
 
 #[test]
-fn a_quiet_session_names_none() {
+fn quiet_session_names_no_surviving_program() {
     let outcome = kinject(&["--quiet"], LEAVES_ONE);
     end(&outcome);
     outcome.succeeded();
@@ -63,7 +63,7 @@ fn a_quiet_session_names_none() {
 }
 
 #[test]
-fn a_program_outside_of_the_session_is_not_named() {
+fn surviving_program_outside_the_session_is_not_named() {
     let leaves = "env KINJECT_SOCKET= LD_PRELOAD= sleep 1000 </dev/null >/dev/null 2>&1 & echo $!";
     let outcome = kinject(&[], leaves);
     end(&outcome);

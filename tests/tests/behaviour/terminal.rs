@@ -1,14 +1,14 @@
-//! A person at a terminal: Ctrl-C, Ctrl-Z, fg, bg, and what a program sees of its terminal.
+//! Terminals: Ctrl-C, Ctrl-Z, fg, bg, and what a program sees of its terminal.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 use std::time::Duration;
 
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::process;
 use kinject_tests::programs::{Program, python, shell};
 use kinject_tests::session::{eventually, kinject_run};
 use kinject_tests::terminal::{CTRL_BACKSLASH, CTRL_C, CTRL_D, CTRL_Z, Terminal};
+use kinject_tests::testbed::shared_sandbox;
 
 /// `kinject run` at a terminal of its own, in which nothing else runs.
 fn at_terminal(program: &Program) -> Terminal {
@@ -41,7 +41,7 @@ fn at_shell() -> Terminal {
 }
 
 #[test]
-fn ctrl_c_ends_the_program_and_kinject_says_nothing() {
+fn ctrl_c_ends_the_program_without_a_message() {
     let mut terminal = at_terminal(&shell("echo started; exec sleep 1000"));
     terminal.expect("started");
     terminal.type_in(CTRL_C);
@@ -54,7 +54,7 @@ fn ctrl_c_ends_the_program_and_kinject_says_nothing() {
 }
 
 #[test]
-fn ctrl_c_is_the_programs_to_mind() {
+fn program_can_handle_ctrl_c() {
     let mut terminal = at_terminal(&shell(
         "trap 'echo minded; exit 6' INT; echo started; while :; do sleep 0.05; done",
     ));
@@ -80,7 +80,7 @@ fn ctrl_c_reaches_the_program_once() {
 }
 
 #[test]
-fn a_ctrl_c_of_the_first_moment_is_not_lost() {
+fn ctrl_c_right_after_the_ready_message_ends_the_program() {
     for _ in 0..10 {
         let mut terminal = at_terminal(&Program::new("/bin/sleep").arg("1000"));
         terminal.expect(" ready in ");
@@ -119,7 +119,7 @@ fn ctrl_z_and_fg_stop_and_continue() {
 }
 
 #[test]
-fn a_stopped_program_goes_on_in_the_background() {
+fn stopped_program_continues_in_the_background() {
     let mut terminal = at_shell();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("go-on");
@@ -144,7 +144,7 @@ fn a_stopped_program_goes_on_in_the_background() {
 }
 
 #[test]
-fn a_pipeline_in_a_session_is_one_job() {
+fn pipeline_with_kinject_is_one_job() {
     let mut terminal = at_shell();
     terminal.enter("k cat | k sed s/a/b/");
     terminal.expect(" ready in ");
@@ -166,7 +166,7 @@ fn a_pipeline_in_a_session_is_one_job() {
 }
 
 #[test]
-fn the_terminal_is_the_programs() {
+fn program_has_the_terminal_as_its_standard_streams() {
     let mut terminal = at_terminal(&shell(
         "test -t 0 && test -t 1 && test -t 2 && stty size && echo done",
     ));
@@ -176,7 +176,7 @@ fn the_terminal_is_the_programs() {
 }
 
 #[test]
-fn one_line_says_that_the_session_is_up_and_quiet_says_nothing() {
+fn ready_session_prints_one_line_and_quiet_prints_none() {
     let mut terminal = at_terminal(&shell("echo first words"));
     let before = terminal.expect("first words");
     assert!(
@@ -191,8 +191,7 @@ fn one_line_says_that_the_session_is_up_and_quiet_says_nothing() {
 }
 
 #[test]
-fn a_message_of_kinjects_begins_a_line_of_its_own_whatever_stands_in_the_programs_and_how_the_terminal_is_set()
- {
+fn kinject_message_starts_its_own_line_in_cooked_and_raw_mode() {
     for mode in ["cooked", "raw"] {
         let ask = "printf half-typed; getent hosts nas; read -r answer; stty sane; exit 4";
         let mut terminal = at_terminal(&shell(&format!("stty {mode} -echo; {ask}")));
@@ -202,7 +201,7 @@ fn a_message_of_kinjects_begins_a_line_of_its_own_whatever_stands_in_the_program
             .strip_suffix("kinject: warning: the cluster has no name nas, ")
             .unwrap();
         assert!(line.ends_with("\r\n"), "{mode}: {before:?}");
-        // cooked, the terminal adds a return of its own
+        // in cooked mode the terminal adds a carriage return
         let message = terminal
             .expect("hint: add --local nas to look it up here\r")
             .replace("\r\r", "\r");
@@ -213,7 +212,7 @@ fn a_message_of_kinjects_begins_a_line_of_its_own_whatever_stands_in_the_program
 }
 
 #[test]
-fn a_terminal_that_is_hung_up_ends_everything() {
+fn terminal_hangup_ends_the_program_and_the_session() {
     let mut terminal = at_terminal(&shell("echo pid=$$.; exec sleep 1000"));
     terminal.expect("pid=");
     let pid: u32 = terminal.expect(".").trim_end_matches('.').parse().unwrap();
@@ -221,7 +220,7 @@ fn a_terminal_that_is_hung_up_ends_everything() {
     let status = terminal.hang_up();
     assert_eq!(status.signal(), Some(1), "{status}");
     eventually("the program's end", Duration::from_secs(10), || {
-        !process::lives(pid)
+        !process::is_alive(pid)
     });
-    assert!(!process::lives(kinject));
+    assert!(!process::is_alive(kinject));
 }

@@ -1,4 +1,4 @@
-//! Programs that a session cannot reach into are named before they run, once, and with `--on-static fail` do not run.
+//! Programs that cannot be injected are named once before they run, and do not run with `--on-static fail`.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -6,22 +6,22 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kinject_tests::binaries;
-use kinject_tests::place::shared_sandbox;
 use kinject_tests::programs::{Program, c, go, installed, shell, static_c};
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::kinject_run;
+use kinject_tests::testbed::shared_sandbox;
 
 fn kinject(flags: &[&str], program: &Program) -> Outcome {
     run(&mut kinject_run(shared_sandbox(), flags, program))
 }
 
-/// How often the outcome's standard error tells of a program that cannot be injected.
-fn told(outcome: &Outcome) -> usize {
+/// The number of warnings about programs that cannot be injected in the outcome's standard error.
+fn warnings(outcome: &Outcome) -> usize {
     outcome.stderr.matches("outside of the session").count()
 }
 
 #[test]
-fn a_static_program_is_named_with_the_reason_and_what_to_do() {
+fn static_program_is_named_with_reason_and_advice() {
     let program = static_c("greeting").arg("hello");
     let outcome = kinject(&[], &program);
     outcome.succeeded().prints("hello\n");
@@ -33,7 +33,7 @@ fn a_static_program_is_named_with_the_reason_and_what_to_do() {
 }
 
 #[test]
-fn a_child_is_named_once_however_often_it_runs_and_keeps_its_own_streams() {
+fn static_child_is_named_once_and_keeps_its_streams() {
     let program = static_c("greeting");
     let line = format!(
         "for i in 1 2 3; do {} $i 2>&1; done; env -i {} 4",
@@ -42,11 +42,11 @@ fn a_child_is_named_once_however_often_it_runs_and_keeps_its_own_streams() {
     );
     let outcome = kinject(&[], &shell(&line));
     outcome.succeeded().prints("1\n2\n3\n4\n");
-    assert_eq!(told(&outcome), 1, "{outcome}");
+    assert_eq!(warnings(&outcome), 1, "{outcome}");
 }
 
 #[test]
-fn with_fail_it_does_not_run_and_the_status_is_126() {
+fn on_static_fail_does_not_start_the_program_and_exits_126() {
     let program = static_c("greeting");
     let outcome = kinject(&["--on-static", "fail"], &program);
     outcome
@@ -63,7 +63,7 @@ fn with_fail_it_does_not_run_and_the_status_is_126() {
 }
 
 #[test]
-fn with_ignore_or_quiet_nothing_is_said() {
+fn on_static_ignore_or_quiet_prints_nothing() {
     let program = static_c("greeting").arg("hello");
     for flags in [&["--on-static", "ignore"][..], &["--quiet"]] {
         for program in [
@@ -78,7 +78,7 @@ fn with_ignore_or_quiet_nothing_is_said() {
 }
 
 #[test]
-fn scripts_are_followed_to_their_interpreter() {
+fn script_with_a_static_interpreter_names_the_interpreter() {
     let files = tempfile::tempdir().unwrap();
     let script = files.path().join("script");
     let interpreter = static_c("greeting").path;
@@ -104,7 +104,7 @@ fn without_the_library(program: &str) -> Option<Program> {
 }
 
 #[test]
-fn a_program_that_does_not_see_the_library_is_named_with_the_folder_to_bind() {
+fn program_that_cannot_see_the_library_is_named_with_the_folder_to_bind() {
     let Some(program) = without_the_library("echo ran") else {
         return;
     };
@@ -115,7 +115,7 @@ fn a_program_that_does_not_see_the_library_is_named_with_the_folder_to_bind() {
          library's folder, as `bwrap --ro-bind {0} {0}` does\n",
         folder.display()
     ));
-    assert_eq!(told(&outcome), 1, "{outcome}");
+    assert_eq!(warnings(&outcome), 1, "{outcome}");
     let outcome = kinject(&["--on-static", "fail"], &program);
     outcome
         .prints("")
@@ -123,11 +123,11 @@ fn a_program_that_does_not_see_the_library_is_named_with_the_folder_to_bind() {
     assert_ne!(outcome.code(), 0, "{outcome}");
     let outcome = kinject(&["--on-static", "ignore"], &program);
     outcome.succeeded().prints("ran\n");
-    assert_eq!(told(&outcome), 0, "{outcome}");
+    assert_eq!(warnings(&outcome), 0, "{outcome}");
 }
 
 #[test]
-fn programs_without_network_calls_are_not_named() {
+fn static_program_without_network_calls_is_not_named() {
     let outcome = kinject(&[], &static_c("quiet_static"));
     outcome.succeeded().prints("no network\n");
     assert_eq!(outcome.stderr, "");
@@ -144,14 +144,14 @@ fn busybox_is_named_and_runs() {
     let outcome = kinject(&[], &busybox.args(["echo", "unharmed"]));
     outcome.succeeded().prints("unharmed\n");
     // Debian's is static, others' need not be
-    assert!(told(&outcome) <= 1, "{outcome}");
+    assert!(warnings(&outcome) <= 1, "{outcome}");
 }
 
 /// How often a program of Go's is named that has cgo.
 const LED: usize = if cfg!(target_arch = "x86_64") { 0 } else { 1 };
 
 #[test]
-fn programs_of_go_are_named_if_they_use_the_network_without_cgo() {
+fn go_program_using_the_network_without_cgo_is_named() {
     let pie = &["-buildmode=pie"][..];
     for (source, cgo, flags, expected) in [
         ("net", "0", &[][..], 1),
@@ -168,7 +168,7 @@ fn programs_of_go_are_named_if_they_use_the_network_without_cgo() {
         for program in [program.clone(), shell(&program.path.display().to_string())] {
             let outcome = kinject(&[], &program);
             outcome.succeeded().prints("go\n");
-            assert_eq!(told(&outcome), expected, "{outcome}");
+            assert_eq!(warnings(&outcome), expected, "{outcome}");
             if expected > 0 {
                 outcome
                     .complains("it is a Go program without cgo")
@@ -178,10 +178,10 @@ fn programs_of_go_are_named_if_they_use_the_network_without_cgo() {
     }
 }
 
-/// Where code cannot be made executable again once it was changed, a program of Go runs as it is, and is named.
+/// Where changed code cannot be made executable again, a Go program runs unchanged, and is named.
 #[test]
 #[cfg(target_arch = "x86_64")]
-fn a_program_of_go_that_may_not_be_changed_is_named_and_runs() {
+fn go_program_under_mdwe_is_named_and_runs() {
     let Some(program) = go("net", &[("CGO_ENABLED", "1")], &[]) else {
         return;
     };
@@ -197,16 +197,16 @@ fn a_program_of_go_that_may_not_be_changed_is_named_and_runs() {
         .succeeded()
         .prints("go\n")
         .complains("the system lets no program change its code");
-    assert_eq!(told(&outcome), 1, "{outcome}");
+    assert_eq!(warnings(&outcome), 1, "{outcome}");
     let outcome = kinject(&["--on-static", "fail"], &under_mdwe);
     outcome.exited(127).prints("").complains("is not started");
     let outcome = kinject(&["--on-static", "ignore"], &under_mdwe);
     outcome.succeeded().prints("go\n");
-    assert_eq!(told(&outcome), 0, "{outcome}");
+    assert_eq!(warnings(&outcome), 0, "{outcome}");
 }
 
 #[test]
-fn a_program_that_runs_as_another_user_is_named() {
+fn setuid_or_setgid_program_is_named() {
     if !rustix::process::geteuid().is_root() {
         kinject_tests::skip::not_run("setuid programs of another user", "making one needs root");
         return;
@@ -223,10 +223,10 @@ fn a_program_that_runs_as_another_user_is_named() {
     let harmless = format!("setpriv --no-new-privs {} -c 'getent hosts web'", copy.display());
     let outcome = kinject(&[], &shell(&harmless));
     outcome.succeeded().shows("web.default.svc.cluster.local");
-    assert_eq!(told(&outcome), 0, "{outcome}");
+    assert_eq!(warnings(&outcome), 0, "{outcome}");
 }
 
-/// A shell of one's own in a file system that allows it.
+/// A copy of a shell, in a file system without `nosuid`.
 fn special_copy(name: &str) -> PathBuf {
     let copy = binaries::folder().join("test-programs").join(name);
     kinject_test_support::program::copy(fs::canonicalize("/bin/sh").unwrap(), &copy);
@@ -234,7 +234,7 @@ fn special_copy(name: &str) -> PathBuf {
 }
 
 #[test]
-fn a_program_with_capabilities_is_named_for_those_who_get_them() {
+fn program_with_file_capabilities_is_named_for_users_who_gain_them() {
     if !rustix::process::geteuid().is_root() {
         return kinject_tests::skip::not_run("programs with capabilities", "giving them needs root");
     }
@@ -245,8 +245,8 @@ fn a_program_with_capabilities_is_named_for_those_who_get_them() {
     // root has all of them already, and the library is loaded
     let outcome = kinject(&[], &Program::new(&copy).args(["-c", "getent hosts web"]));
     outcome.succeeded().shows("web.default");
-    assert_eq!(told(&outcome), 0, "{outcome}");
-    // another user is told, here by the launcher, which fails later for want of an agent
+    assert_eq!(warnings(&outcome), 0, "{outcome}");
+    // another user gets the message, here from the launcher, which then fails because there is no agent
     let kinject = binaries::kinject();
     let mut command = Command::new("setpriv");
     command

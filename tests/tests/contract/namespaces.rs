@@ -1,18 +1,18 @@
-//! Namespaces and roots of a program's own (namespaces(7), chroot(2)): private mounts leave it in the session, a network
-//! namespace takes it out of it.
+//! Programs in namespaces and root directories of their own (namespaces(7), chroot(2)): with private mounts they stay
+//! in the session, with a network namespace they use that network.
 
 use std::path::Path;
 use std::process::Command;
 
 use kinject_tests::binaries;
-use kinject_tests::on_both_places;
+use kinject_tests::fixture::Fixture;
+use kinject_tests::on_both_testbeds;
 use kinject_tests::programs::{self, Program, installed, libc_call, python, shell};
 use kinject_tests::running::{Outcome, run};
-use kinject_tests::scene::Scene;
 
 use crate::targets::GREETING;
 
-/// What kinject's library, the programs of the tests and their interpreter lie in: these have to be seen.
+/// The folders of kinject's library, of the tests' programs and of their interpreter, which have to be visible.
 fn folders() -> [String; 3] {
     let python = programs::interpreter()
         .ancestors()
@@ -69,20 +69,20 @@ fn in_other_networks(program: &Program) -> Vec<Program> {
 
 /// What a program prints in the session is what it prints bare in the agent's network, both within a sandbox.
 ///
-/// A pod of this project's own sandbox has no right to make namespaces. There it runs bare without them, which is the same
-/// for a program that keeps the network, or outside of it, which is the same for one that does not.
-fn same(scene: &Scene, wrapped: Program, in_the_sandbox: &mut Command) -> Outcome {
-    if scene.sandbox().is_none() {
-        return scene.same(wrapped);
+/// Programs in the project's sandbox cannot make namespaces. There the bare program runs without them if it keeps the
+/// network, and outside of the sandbox if it does not; both are equivalent.
+fn same(fixture: &Fixture, wrapped: Program, in_the_sandbox: &mut Command) -> Outcome {
+    if fixture.sandbox().is_none() {
+        return fixture.same(wrapped);
     }
     let bare = run(in_the_sandbox);
-    let injected = run(&mut scene.injected(&wrapped));
+    let injected = run(&mut fixture.injected(&wrapped));
     injected.succeeded().prints(&bare.succeeded().stdout);
     injected
 }
 
-fn is_in_the_session(scene: &Scene, wrapped: impl Fn(&Program) -> Option<Program>) {
-    let same = |program: Program| Some(same(scene, wrapped(&program)?, &mut scene.bare(&program)));
+fn is_in_the_session(fixture: &Fixture, wrapped: impl Fn(&Program) -> Option<Program>) {
+    let same = |program: Program| Some(same(fixture, wrapped(&program)?, &mut fixture.bare(&program)));
     if let Some(outcome) = same(python("visible.py").args(GREETING)) {
         outcome
             .shows("name 10.96.10.1\n")
@@ -98,24 +98,24 @@ fn is_in_the_session(scene: &Scene, wrapped: impl Fn(&Program) -> Option<Program
     }
 }
 
-/// Each way into a network namespace; the outcomes are those of the session.
-fn in_networks_of_their_own(scene: &Scene, program: &Program) -> Vec<Outcome> {
+/// Runs a program in a network namespace made by each tool; the outcomes are those of the session.
+fn in_networks_of_their_own(fixture: &Fixture, program: &Program) -> Vec<Outcome> {
     let all = in_other_networks(program).into_iter();
-    all.map(|wrapped| same(scene, wrapped.clone(), &mut wrapped.command()))
+    all.map(|wrapped| same(fixture, wrapped.clone(), &mut wrapped.command()))
         .collect()
 }
 
-on_both_places! {
-    fn a_program_behind_private_mounts_is_in_the_session(scene: shared) {
-        is_in_the_session(scene, behind_private_mounts);
+on_both_testbeds! {
+    fn program_behind_private_mounts_stays_in_the_session(fixture: shared) {
+        is_in_the_session(fixture, behind_private_mounts);
     }
 
-    fn a_program_in_another_root_directory_is_in_the_session(scene: shared) {
-        is_in_the_session(scene, |program| Some(in_another_root(program)));
+    fn program_in_another_root_directory_stays_in_the_session(fixture: shared) {
+        is_in_the_session(fixture, |program| Some(in_another_root(program)));
     }
 
-    fn a_program_in_a_network_namespace_of_its_own_has_the_network_of_that_one(scene: shared) {
-        for outcome in in_networks_of_their_own(scene, &python("apart.py").args(GREETING)) {
+    fn program_in_its_own_network_namespace_uses_that_network(fixture: shared) {
+        for outcome in in_networks_of_their_own(fixture, &python("apart.py").args(GREETING)) {
             outcome
                 .shows("name -3 \n")
                 .shows("stream ENETUNREACH \n")
@@ -128,30 +128,30 @@ on_both_places! {
         }
     }
 
-    fn questions_in_libcs_words_have_the_network_of_that_one_too(scene: shared) {
+    fn res_query_in_its_own_network_namespace_uses_that_network(fixture: shared) {
         for call in [
             libc_call("dns_messages").args(["web", "web.default.svc.cluster.local"]),
             libc_call("host_entries").args(["web", "web.default"]),
             libc_call("address_names").arg(GREETING[0]),
         ] {
-            in_networks_of_their_own(scene, &call);
+            in_networks_of_their_own(fixture, &call);
         }
     }
 
-    fn the_pods_resolv_conf_is_still_the_pods_in_a_network_namespace_of_ones_own(scene: shared) {
+    fn resolv_conf_in_another_network_namespace_is_the_pods(fixture: shared) {
         for program in in_other_networks(&Program::new("/bin/cat").arg("/etc/resolv.conf")) {
-            same(scene, program, &mut scene.bare(&Program::new("/bin/cat").arg("/etc/resolv.conf")))
+            same(fixture, program, &mut fixture.bare(&Program::new("/bin/cat").arg("/etc/resolv.conf")))
                 .shows("nameserver 10.96.0.10\n");
         }
     }
 
-    fn a_socket_has_the_network_of_the_namespace_in_which_it_was_made(scene: shared) {
+    fn socket_uses_the_network_namespace_it_was_created_in(fixture: shared) {
         if !rustix::process::geteuid().is_root() {
             return kinject_tests::skip::not_run("sockets of two network namespaces", "they need root");
         }
-        // to come back into a pod's network takes rights that a pod has not
+        // entering a pod's network again takes privileges that a pod does not have
         let program = libc_call("two_networks").args(GREETING);
-        run(&mut scene.injected(&program)).succeeded().prints(
+        run(&mut fixture.injected(&program)).succeeded().prints(
             "from there, a socket of here: 0\n\
              from there, a socket of there: ENETUNREACH\n\
              from here, a socket of there: ENETUNREACH\n\

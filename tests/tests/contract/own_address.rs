@@ -1,13 +1,13 @@
-//! The address that a program is told to have: what it can do with it.
+//! The pod's address as a program's own: listening at it, connecting to it, sending from it.
 
-use kinject_tests::on_both_places;
+use kinject_tests::on_both_testbeds;
 use kinject_tests::programs::{go, python};
 
 use crate::targets::{GREETING, NAME_SERVER};
 
-on_both_places! {
-    fn the_own_address_is_a_programs_to_listen_at_to_connect_to_and_to_send_from(scene: shared) {
-        let told = scene.same(python("own_address.py").args([GREETING[0], NAME_SERVER]));
+on_both_testbeds! {
+    fn own_address_can_be_listened_at_connected_to_and_sent_from(fixture: shared) {
+        let outcome = fixture.same(python("own_address.py").args([GREETING[0], NAME_SERVER]));
         for part in [
             "a listener at the own address: listens again\n",
             "    listens at own with a port\n    client at own with a port of True\n",
@@ -23,14 +23,14 @@ on_both_places! {
             "datagram to myself: (b'to myself', 'own with a port', b'and back', 'own with a port', True)\n",
             "by number: done\n",
         ] {
-            told.shows(part);
+            outcome.shows(part);
         }
     }
 
-    fn a_program_of_go_listens_at_its_own_address_and_connects_to_itself(scene: shared) {
+    fn go_program_connects_to_itself_at_its_own_address(fixture: shared) {
         if cfg!(target_arch = "x86_64") && let Some(program) = go("own_address", &[("CGO_ENABLED", "1")], &[]) {
             let program = program.args([format!("{NAME_SERVER}:53"), format!("{}:7000", GREETING[0])]);
-            scene.same(program).prints(
+            fixture.same(program).prints(
                 "listens at the own address: true\nfrom the own address: true, at it: true\n\
                  received hello from 10.96.10.3:7000\n",
             );

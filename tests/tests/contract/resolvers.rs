@@ -1,13 +1,13 @@
-//! DNS messages: libc's functions for them, names of addresses, and programs that resolve by themselves.
+//! DNS messages: libc's functions for them, reverse lookups, and programs with their own resolvers.
 
 use std::net::UdpSocket;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use kinject_tests::fixture::Fixture;
 use kinject_tests::programs::{Program, folder, installed, interpreter, libc_call, python, python_with};
 use kinject_tests::running::{Outcome, run};
-use kinject_tests::scene::Scene;
 use kinject_tests::session::kinject_run;
-use kinject_tests::{apart, binaries, on_both_places, skip};
+use kinject_tests::{apart, binaries, on_both_testbeds, skip};
 
 /// The types of records (RFC 1035, 3.2.2; RFC 2782).
 const CNAME: u16 = 5;
@@ -19,22 +19,22 @@ const AAAA: u16 = 28;
 const SRV: u16 = 33;
 const ANY: u16 = 255;
 
-/// What a program comes to bare, and in a session on a machine whose own name server takes every question and says nothing;
-/// none, and a note, where there cannot be one.
-fn beside_a_silent_server(scene: &Scene, program: &Program) -> Option<(Outcome, Outcome)> {
+/// The outcomes of a program bare, and in a session on a machine whose own name server never answers; none, and a note,
+/// without root.
+fn beside_a_silent_server(fixture: &Fixture, program: &Program) -> Option<(Outcome, Outcome)> {
     static NEXT: AtomicU8 = AtomicU8::new(10);
     if !rustix::process::geteuid().is_root() {
         skip::not_run("tests with a silent name server", "they need root");
         return None;
     }
-    // on this machine's loopback, where no other test has it
+    // a loopback address that no other test uses
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let server = format!("127.66.{}.{number}", std::process::id() % 256);
     let _silent = UdpSocket::bind((server.as_str(), 53)).expect("nobody else is there");
-    let bare = run(&mut scene.bare(program));
-    let kinject = kinject_run::<&str>(scene.place(), &["--quiet"], program);
+    let bare = run(&mut fixture.bare(program));
+    let kinject = kinject_run::<&str>(fixture.testbed(), &["--quiet"], program);
     let mut injected = apart::with_name_server(&server, binaries::kinject());
-    // behind what shows another resolv.conf
+    // without kinject's own wrapper, which mounts another resolv.conf
     let arguments = kinject.get_args().skip_while(|argument| *argument != "run");
     Some((bare, run(injected.args(arguments))))
 }
@@ -54,63 +54,63 @@ fn dig(arguments: &[&str]) -> Option<Program> {
     )
 }
 
-on_both_places! {
-    fn questions_in_libcs_words_are_answered_as_in_the_pod(scene: shared) {
+on_both_testbeds! {
+    fn res_query_is_answered_as_in_the_pod(fixture: shared) {
         let names = [
             "web", "web.default", "web.default.svc.cluster.local", "web.default.svc.cluster.local.", "db", "web.other",
             "database.external.test",
         ];
-        let outcome = scene.same(libc_call("dns_messages").args(names));
+        let outcome = fixture.same(libc_call("dns_messages").args(names));
         outcome.shows("[web.default.svc.cluster.local type 1 4 bytes]");
     }
 
-    fn questions_for_every_type_are_answered_as_in_the_pod(scene: shared) {
+    fn res_query_for_every_record_type_is_answered_as_in_the_pod(fixture: shared) {
         let questions = typed(&[
             ("_http._tcp.web", SRV), ("empty.external.test", TXT), ("web", AAAA), ("web", CNAME), ("web", MX),
             ("1.10.96.10.in-addr.arpa", PTR), ("cluster.local", SOA), ("_http._tcp.db", SRV),
         ]);
-        scene.same(libc_call("dns_messages").args(questions));
+        fixture.same(libc_call("dns_messages").args(questions));
     }
 
-    fn names_that_have_no_answer_have_the_same_h_errno(scene: shared) {
+    fn res_query_without_an_answer_sets_the_h_errno_of_the_pod(fixture: shared) {
         let names = [
             "missing.default.svc.cluster.local.", "empty.external.test", "anything.broken.test", "a..b", "",
             "missing.default.svc",
         ];
-        scene.same(libc_call("dns_messages").args(names));
+        fixture.same(libc_call("dns_messages").args(names));
     }
 
-    fn an_answer_of_more_than_512_bytes_comes_whole(scene: shared) {
-        let outcome = scene.same(libc_call("dns_messages").args(typed(&[("echo.default.svc.cluster.local", ANY)])));
+    fn answer_larger_than_512_bytes_is_complete(fixture: shared) {
+        let outcome = fixture.same(libc_call("dns_messages").args(typed(&[("echo.default.svc.cluster.local", ANY)])));
         outcome.shows("res_query echo.default.svc.cluster.local/255: ");
     }
 
-    fn addresses_have_the_names_that_they_have_in_the_pod(scene: shared) {
+    fn reverse_lookup_answers_as_in_the_pod(fixture: shared) {
         let addresses = ["10.96.10.1", "10.96.10.4", "10.96.10.9", "127.0.0.1", "::ffff:10.96.10.1"];
-        let outcome = scene.same(libc_call("address_names").args(addresses));
+        let outcome = fixture.same(libc_call("address_names").args(addresses));
         outcome.shows("gethostbyaddr 10.96.10.1: web.default.svc.cluster.local family 2 length 4 10.96.10.1\n");
     }
 
-    fn an_address_without_a_name_has_none(scene: shared) {
-        scene.same(libc_call("address_names").arg("203.0.113.77"));
+    fn reverse_lookup_of_an_unnamed_address_fails_as_in_the_pod(fixture: shared) {
+        fixture.same(libc_call("address_names").arg("203.0.113.77"));
     }
 
-    fn lookups_that_are_not_waited_for_end(scene: shared) {
-        // bare, libc's own threads now and then die of such lookups: they have stacks of 32 KiB and the resolver needs more
+    fn asynchronous_lookups_complete_or_are_cancelled(fixture: shared) {
+        // bare runs can crash: libc's threads for such lookups have stacks of 32 KiB, and its resolver needs more
         let names = ["web", "db-0.db", "web.other", "10.96.10.1"];
-        let outcome = run(&mut scene.injected(&libc_call("asynchronous_names").args(names)));
+        let outcome = run(&mut fixture.injected(&libc_call("asynchronous_names").args(names)));
         outcome.succeeded().shows("told 4\n").shows("  web: 0 10.96.10.1:80, cancelled -103\n");
     }
 
-    fn the_pods_resolv_conf_is_what_programs_read(scene: shared) {
+    fn programs_read_the_pods_resolv_conf(fixture: shared) {
         let print = "print(open('/etc/resolv.conf').read(), end='')";
         let program = Program::new(interpreter()).args(["-SE", "-c", print]);
-        let found = run(&mut scene.injected(&program));
+        let found = run(&mut fixture.injected(&program));
         found.succeeded().shows("nameserver 10.96.0.10\n").shows("default.svc.cluster.local svc.cluster.local");
     }
 
-    fn dig_is_answered_over_udp_and_tcp(scene: shared) {
-        for way in ["+notcp", "+tcp"] {
+    fn dig_is_answered_over_udp_and_tcp(fixture: shared) {
+        for transport in ["+notcp", "+tcp"] {
             for question in [
                 &["web.default.svc.cluster.local"][..],
                 &["+search", "web"],
@@ -119,25 +119,25 @@ on_both_places! {
                 &["-x", "10.96.10.1"],
                 &["missing.default.svc.cluster.local"],
             ] {
-                let options = ["@10.96.0.10", way, "+noall", "+answer", "+nottlid"];
+                let options = ["@10.96.0.10", transport, "+noall", "+answer", "+nottlid"];
                 let Some(program) = dig(&options).map(|dig| dig.args(question.iter().copied())) else {
                     return;
                 };
-                scene.same(program);
+                fixture.same(program);
             }
         }
     }
 
-    fn dig_finds_the_clusters_name_server_by_itself(scene: shared) {
-        for way in ["+notcp", "+tcp"] {
-            if let Some(program) = dig(&[way, "+short", "+search", "web"]) {
-                let found = run(&mut scene.injected(&program));
+    fn dig_uses_the_cluster_name_server_by_default(fixture: shared) {
+        for transport in ["+notcp", "+tcp"] {
+            if let Some(program) = dig(&[transport, "+short", "+search", "web"]) {
+                let found = run(&mut fixture.injected(&program));
                 assert_eq!(found.succeeded().stdout, "10.96.10.1\n");
             }
         }
     }
 
-    fn node_resolves_by_itself_as_in_the_pod(scene: shared) {
+    fn node_c_ares_resolves_as_in_the_pod(fixture: shared) {
         let script = "
             const dns = require('dns').promises;
             const say = (what, promise) => promise.then(
@@ -151,39 +151,39 @@ on_both_places! {
             })();
         ";
         if let Some(node) = installed("node") {
-            scene.same(node.args(["-e", script])).shows("A [\"10.96.10.1\"]\n");
+            fixture.same(node.args(["-e", script])).shows("A [\"10.96.10.1\"]\n");
         }
     }
 
-    fn names_that_exist_nowhere_cost_little_where_this_machines_name_server_is_silent(scene: shared) {
+    fn unknown_names_fail_fast_with_a_silent_local_name_server(fixture: shared) {
         let Some(node) = installed("node") else { return };
         let program = node
             .arg(folder().join("unknown_names.mjs"))
             .args(["missing", "missing.default.svc.cluster.local", "missing.external.test"]);
-        let Some((bare, injected)) = beside_a_silent_server(scene, &program) else { return };
+        let Some((bare, injected)) = beside_a_silent_server(fixture, &program) else { return };
         injected.succeeded().prints(&bare.stdout).shows("TXT _grpc_config.missing ENOTFOUND soon\n");
         assert_eq!(injected.stdout.matches(" ENOTFOUND soon\n").count(), 12, "{injected}");
     }
 
-    /// Beside the address a channel looks for names that nobody has. For those under a name outside of the cluster this
-    /// machine's name server is asked, too.
-    fn a_channel_of_grpcs_is_refused_soon_where_this_machines_name_server_is_silent(scene: shared) {
+    /// Besides the address, a channel looks up names that do not exist. For those outside of the cluster's domain the
+    /// relay asks this machine's name server, too.
+    fn grpc_channel_fails_fast_with_a_silent_local_name_server(fixture: shared) {
         let Some(program) = python_with("grpc", "grpc_channel.py") else { return };
-        // a Service without endpoints, and a port on which nobody listens
+        // a Service without endpoints, and a closed port
         for target in ["dns:///refused:80", "dns:///database.external.test:4444"] {
             let program = program.clone().arg(target);
-            let Some((bare, injected)) = beside_a_silent_server(scene, &program) else { return };
+            let Some((bare, injected)) = beside_a_silent_server(fixture, &program) else { return };
             injected.succeeded().prints(&bare.stdout).shows("UNAVAILABLE\n").shows("Connection refused\nsoon\n");
         }
     }
 
-    fn a_name_server_takes_many_questions_on_one_connection(scene: shared) {
-        scene.same(python("pipelined.py").args(["10.96.0.10", "web.default.svc.cluster.local", "40"]))
+    fn name_server_answers_pipelined_queries_on_one_connection(fixture: shared) {
+        fixture.same(python("pipelined.py").args(["10.96.0.10", "web.default.svc.cluster.local", "40"]))
             .shows("40 answers\n");
     }
 
-    fn noise_gets_no_answer_and_hurts_nobody(scene: shared) {
-        let found = run(&mut scene.injected(&python("dns_noise.py").arg("10.96.0.10")));
+    fn name_server_ignores_garbage_and_keeps_answering(fixture: shared) {
+        let found = run(&mut fixture.injected(&python("dns_noise.py").arg("10.96.0.10")));
         found.succeeded().shows("answered after the noise\n");
     }
 }

@@ -1,10 +1,10 @@
-//! Programs that GCC or Clang built with sanitizers, whose run times intercept libc's functions as the library does, and want
-//! to be loaded first.
+//! Programs built with sanitizers by GCC or Clang. Their runtimes intercept libc's functions as the library does, and
+//! have to be loaded first.
 
-use kinject_tests::on_both_places;
+use kinject_tests::fixture::Fixture;
+use kinject_tests::on_both_testbeds;
 use kinject_tests::programs::{Program, clang, sanitized_c};
 use kinject_tests::running::run;
-use kinject_tests::scene::Scene;
 
 const TARGET: [&str; 2] = ["echo.default", "7005"];
 
@@ -12,21 +12,24 @@ fn sanitized(flags: &[&str]) -> Program {
     sanitized_c("sanitized", flags).args(TARGET)
 }
 
-/// A shell of the session starts the program, whose run time is preloaded for it then.
+/// The program started by a shell of the session, so that the library preloads its runtime.
 fn started(program: &Program) -> Program {
     let shell = Program::new("/bin/sh").args(["-c", "exec \"$0\" \"$@\""]);
     shell.arg(&program.path).args(&program.arguments)
 }
 
-/// The word for the fault stands in the report of both runs, which end alike.
-fn finds(scene: &Scene, flags: &[&str], fault: &str, words: &str) {
+/// Asserts that both runs report the fault and exit with the same status.
+fn finds(fixture: &Fixture, flags: &[&str], fault: &str, words: &str) {
     let program = sanitized(flags).arg(fault);
-    reports(scene, &program, words);
-    reports(scene, &started(&program), words);
+    reports(fixture, &program, words);
+    reports(fixture, &started(&program), words);
 }
 
-fn reports(scene: &Scene, program: &Program, words: &str) {
-    let (bare, injected) = (run(&mut scene.bare(program)), run(&mut scene.injected(program)));
+fn reports(fixture: &Fixture, program: &Program, words: &str) {
+    let (bare, injected) = (
+        run(&mut fixture.bare(program)),
+        run(&mut fixture.injected(program)),
+    );
     for outcome in [&bare, &injected] {
         outcome.shows("welcome\n");
         assert!(outcome.stderr.contains(words), "{outcome}");
@@ -34,8 +37,8 @@ fn reports(scene: &Scene, program: &Program, words: &str) {
     assert_eq!(bare.status.code(), injected.status.code(), "{bare}{injected}");
 }
 
-on_both_places! {
-    fn programs_with_a_sanitizer_start_in_the_session(scene: shared) {
+on_both_testbeds! {
+    fn sanitized_programs_start_in_the_session(fixture: shared) {
         for flags in [
             &["-fsanitize=address"][..],
             &["-fsanitize=thread"],
@@ -43,42 +46,42 @@ on_both_places! {
             &["-fsanitize=leak"],
             &["-fsanitize=address,undefined", "-static-libasan"],
         ] {
-            scene.same(sanitized(flags)).prints("welcome\n");
-            scene.same(started(&sanitized(flags))).prints("welcome\n");
+            fixture.same(sanitized(flags)).prints("welcome\n");
+            fixture.same(started(&sanitized(flags))).prints("welcome\n");
         }
     }
 
-    fn a_sanitizer_finds_a_fault_in_a_call_that_has_a_hook(scene: shared) {
+    fn asan_reports_an_overflow_in_a_hooked_call(fixture: shared) {
         for flags in [&["-fsanitize=address"][..], &["-fsanitize=address", "-static-libasan"]] {
-            finds(scene, flags, "overflow", "heap-buffer-overflow");
+            finds(fixture, flags, "overflow", "heap-buffer-overflow");
         }
     }
 
-    fn a_sanitizer_finds_a_leak(scene: shared) {
+    fn leak_sanitizer_reports_a_leak(fixture: shared) {
         for flags in ["-fsanitize=address", "-fsanitize=leak"] {
-            finds(scene, &[flags], "leak", "77 byte(s) leaked in 1 allocation(s)");
+            finds(fixture, &[flags], "leak", "77 byte(s) leaked in 1 allocation(s)");
         }
     }
 
-    fn a_sanitizer_finds_undefined_behaviour(scene: shared) {
-        finds(scene, &["-fsanitize=undefined"], "shift", "shift exponent 40 is too large");
+    fn ubsan_reports_undefined_behaviour(fixture: shared) {
+        finds(fixture, &["-fsanitize=undefined"], "shift", "shift exponent 40 is too large");
     }
 
-    /// ThreadSanitizer writes its report with memory of its own, and ends when it meets any other.
-    fn a_sanitizer_finds_a_race(scene: shared) {
+    /// ThreadSanitizer writes its report with its own allocator, and aborts at memory of another one.
+    fn tsan_reports_a_data_race(fixture: shared) {
         for flags in [&["-fsanitize=thread"][..], &["-fsanitize=thread", "-static-libtsan"]] {
-            finds(scene, flags, "race", "data race");
+            finds(fixture, flags, "race", "data race");
         }
     }
 
-    /// The program's own options are all that AddressSanitizer asks for.
-    fn a_program_with_options_for_its_sanitizer_starts_in_the_session(scene: shared) {
+    /// AddressSanitizer needs nothing but the program's own options.
+    fn program_with_its_own_asan_options_starts_in_the_session(fixture: shared) {
         let program = sanitized_c("sanitizer_options", &["-fsanitize=address"]);
-        scene.same(started(&program)).prints("leaked\n");
+        fixture.same(started(&program)).prints("leaked\n");
     }
 
-    /// MemorySanitizer knows what was written only where libc's functions are its own.
-    fn programs_with_clangs_sanitizers_are_in_the_session(scene: shared) {
+    /// MemorySanitizer tracks initialized memory only through its own versions of libc's functions.
+    fn clang_sanitized_programs_stay_in_the_session(fixture: shared) {
         for (flags, fault, words) in [
             (&["-fsanitize=address"][..], "overflow", "heap-buffer-overflow"),
             (&["-fsanitize=address", "-shared-libsan"], "overflow", "heap-buffer-overflow"),
@@ -87,8 +90,8 @@ on_both_places! {
         ] {
             let Some(program) = clang("sanitized", flags) else { return };
             let program = program.args(TARGET);
-            scene.same(started(&program)).prints("welcome\n");
-            reports(scene, &started(&program.arg(fault)), words);
+            fixture.same(started(&program)).prints("welcome\n");
+            reports(fixture, &started(&program.arg(fault)), words);
         }
     }
 }

@@ -1,21 +1,21 @@
-//! A tunnel that breaks: open connections are reset, new ones wait until there is another, nothing goes elsewhere.
+//! A tunnel that breaks: open connections are reset, new ones wait for a new tunnel, and none goes to another network.
 
 use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use kinject_tests::place::{Kind, Place};
+use kinject_tests::fixture::Fixture;
 use kinject_tests::process;
 use kinject_tests::programs::python;
 use kinject_tests::running::{run, spawn};
-use kinject_tests::scene::Scene;
 use kinject_tests::session::{Session, eventually};
+use kinject_tests::testbed::{Kind, Testbed};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::namespace::Home;
+use crate::namespace::TestNamespace;
 
-/// The program that keeps connections over the break, and what it says.
+/// The program that holds connections while the tunnel breaks, and its output.
 struct Survivor {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -39,7 +39,7 @@ impl Survivor {
             .map_or_else(|| "(nothing more)".to_owned(), Result::unwrap)
     }
 
-    /// Asserts that both connections are reset and a new one serves.
+    /// Asserts that both connections are reset and a new one works.
     fn survives(&mut self) {
         assert_eq!(self.line(), "busy ECONNRESET");
         assert_eq!(self.line(), "idle ECONNRESET");
@@ -51,7 +51,7 @@ impl Survivor {
 
 impl Drop for Survivor {
     fn drop(&mut self) {
-        // it has mostly ended
+        // it has usually ended
         let _gone = self.child.kill().is_err();
         let _reaped = self.child.wait().is_ok();
     }
@@ -68,8 +68,8 @@ fn kill(process: u32) {
 /// The relay's TCP connections to the API server, as `ss` shows them: the ports at our end.
 pub(crate) fn ports_to_api_server(relay: u32) -> Vec<String> {
     let listed = run(Command::new("ss").args(["-Htnp", "state", "established", "dst", "10.201.0.2"]));
-    let ours = format!("pid={relay},");
-    let lines = listed.stdout.lines().filter(|line| line.contains(&ours));
+    let of_relay = format!("pid={relay},");
+    let lines = listed.stdout.lines().filter(|line| line.contains(&of_relay));
     let local = lines.filter_map(|line| {
         line.split_whitespace()
             .nth(2)?
@@ -81,13 +81,13 @@ pub(crate) fn ports_to_api_server(relay: u32) -> Vec<String> {
 }
 
 #[test]
-fn an_agent_that_dies_in_the_sandbox_is_found_again() {
-    let Some(scene) = Scene::new(Kind::Sandbox) else {
+fn restarted_agent_in_the_sandbox_is_connected_again() {
+    let Some(fixture) = Fixture::new(Kind::Sandbox) else {
         return;
     };
-    let mut survivor = Survivor::start(scene.session());
-    let agent = scene.agent();
-    // one that lives for less than a second counts as broken there
+    let mut survivor = Survivor::start(fixture.session());
+    let agent = fixture.agent();
+    // the sandbox takes an agent that lives for less than a second for a broken one
     eventually("an agent of some age", Duration::from_secs(5), || {
         process::age(agent) > Duration::from_secs(1)
     });
@@ -96,39 +96,51 @@ fn an_agent_that_dies_in_the_sandbox_is_found_again() {
 }
 
 #[test]
-fn a_pod_that_is_deleted_is_replaced() {
-    let Some(home) = Home::new() else { return };
+fn deleted_pod_is_replaced() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     for transport in ["proxy", "port-forward"] {
-        let session = home.session(&["--transport", transport]);
+        let session = namespace.session(&["--transport", transport]);
         let mut survivor = Survivor::start(&session);
-        let pod = home.pod();
-        home.cluster
-            .kubectl(&["--namespace", home.name(), "delete", "pod", &pod, "--wait=false"])
+        let pod = namespace.pod();
+        namespace
+            .cluster
+            .kubectl(&[
+                "--namespace",
+                namespace.name(),
+                "delete",
+                "pod",
+                &pod,
+                "--wait=false",
+            ])
             .unwrap();
         survivor.survives();
-        assert_eq!(home.made("jobs").len(), 1, "the Job of the old pod is gone");
+        assert_eq!(namespace.made("jobs").len(), 1, "the Job of the old pod is gone");
         assert_eq!(session.end(), 0);
-        home.becomes_clean();
+        namespace.becomes_clean();
     }
 }
 
 #[test]
-fn a_killed_agent_is_replaced() {
-    let Some(scene) = Scene::new(Kind::Cluster) else {
+fn killed_agent_is_replaced() {
+    let Some(fixture) = Fixture::new(Kind::Cluster) else {
         return;
     };
-    let mut survivor = Survivor::start(scene.session());
-    kill(scene.agent());
+    let mut survivor = Survivor::start(fixture.session());
+    kill(fixture.agent());
     survivor.survives();
 }
 
 #[test]
-fn a_connection_to_the_api_server_that_breaks_is_opened_again_to_the_same_pod() {
-    let Some(home) = Home::new() else { return };
+fn broken_api_server_connection_is_reopened_to_the_same_pod() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     for transport in ["proxy", "port-forward"] {
-        let session = home.session(&["--transport", transport]);
+        let session = namespace.session(&["--transport", transport]);
         let mut survivor = Survivor::start(&session);
-        let pod = home.pod();
+        let pod = namespace.pod();
         let ports = ports_to_api_server(session.relay());
         assert!(!ports.is_empty());
         for port in ports {
@@ -136,16 +148,18 @@ fn a_connection_to_the_api_server_that_breaks_is_opened_again_to_the_same_pod() 
             killed.succeeded();
         }
         survivor.survives();
-        assert_eq!(home.pod(), pod);
+        assert_eq!(namespace.pod(), pod);
         assert_eq!(session.end(), 0);
-        home.becomes_clean();
+        namespace.becomes_clean();
     }
 }
 
 #[test]
-fn a_connection_to_the_api_server_that_falls_silent_is_noticed() {
-    let Some(home) = Home::new() else { return };
-    let session = home.session(&[]);
+fn silent_api_server_connection_is_detected() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let session = namespace.session(&[]);
     let mut survivor = Survivor::start(&session);
     let dropped: Vec<Dropped> = ports_to_api_server(session.relay())
         .into_iter()
@@ -155,10 +169,10 @@ fn a_connection_to_the_api_server_that_falls_silent_is_noticed() {
     survivor.survives();
     drop(dropped);
     assert_eq!(session.end(), 0);
-    home.becomes_clean();
+    namespace.becomes_clean();
 }
 
-/// Packets of one connection that are dropped while the value lives.
+/// Drops the packets of one connection while the value exists.
 struct Dropped(String);
 
 impl Dropped {
@@ -196,10 +210,10 @@ impl Drop for Dropped {
 }
 
 #[test]
-fn what_waits_for_a_tunnel_that_does_not_come_back_ends_with_the_session() {
-    let place = Place::open(Kind::Sandbox).expect("there is always a sandbox");
-    let session = Session::start::<&str>(&place, &[]);
-    let Place::Sandbox(sandbox) = place else {
+fn calls_waiting_for_a_lost_tunnel_end_with_the_session() {
+    let testbed = Testbed::open(Kind::Sandbox).expect("there is always a sandbox");
+    let session = Session::start::<&str>(&testbed, &[]);
+    let Testbed::Sandbox(sandbox) = testbed else {
         unreachable!("it was just asked for")
     };
     drop(sandbox);

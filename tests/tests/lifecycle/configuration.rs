@@ -1,4 +1,4 @@
-//! Kubeconfigs: which one counts, and what is said of those that lead nowhere.
+//! Kubeconfigs: which one is used, and the errors for unusable ones.
 
 use std::fs;
 use std::net::TcpListener;
@@ -6,13 +6,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use kinject_tests::place::cluster;
 use kinject_tests::running::{Outcome, run_within};
+use kinject_tests::testbed::cluster;
 use serde_json::{Value, json};
 
-use crate::namespace::{Home, SECONDS};
+use crate::namespace::{SECONDS, TestNamespace};
 
-/// `kinject run` that has nothing but what the test gives it.
+/// `kinject run` with only the environment that the test sets.
 fn kinject(flags: &[&str], line: &str) -> Command {
     let mut command = kinject_tests::apart::kinject();
     command
@@ -50,7 +50,7 @@ fn written(config: &Value) -> tempfile::NamedTempFile {
 }
 
 #[test]
-fn no_kubeconfig_at_all_is_said() {
+fn absent_kubeconfig_is_reported() {
     let outcome = outcome(&mut kinject(&[], "true"));
     outcome
         .exited(125)
@@ -59,7 +59,7 @@ fn no_kubeconfig_at_all_is_said() {
 }
 
 #[test]
-fn a_kubeconfig_that_is_missing_unreadable_or_broken_is_said() {
+fn missing_unreadable_or_invalid_kubeconfig_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a config");
     with_kubeconfig(&path, &[])
@@ -86,7 +86,7 @@ fn a_kubeconfig_that_is_missing_unreadable_or_broken_is_said() {
 }
 
 #[test]
-fn a_context_that_does_not_exist_is_said_with_those_that_do() {
+fn unknown_context_is_reported_with_the_existing_ones() {
     let config = written(&server("https://127.0.0.1:1"));
     let outcome = with_kubeconfig(config.path(), &["--context", "elsewhere"]);
     outcome
@@ -96,7 +96,7 @@ fn a_context_that_does_not_exist_is_said_with_those_that_do() {
 }
 
 #[test]
-fn a_context_without_its_cluster_is_said() {
+fn context_without_its_cluster_is_reported() {
     let mut config = server("https://127.0.0.1:1");
     config["clusters"] = json!([]);
     let outcome = with_kubeconfig(written(&config).path(), &[]);
@@ -107,7 +107,7 @@ fn a_context_without_its_cluster_is_said() {
 }
 
 #[test]
-fn a_server_that_refuses_or_is_no_api_server_is_said() {
+fn refusing_server_or_other_service_as_api_server_is_reported() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let outcome = with_kubeconfig(written(&server(&format!("https://{closed}"))).path(), &[]);
     outcome
@@ -124,7 +124,7 @@ fn a_server_that_refuses_or_is_no_api_server_is_said() {
 }
 
 #[test]
-fn a_server_that_accepts_and_says_nothing_is_given_up() {
+fn silent_api_server_times_out() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     let config = written(&server(&format!("https://{address}")));
@@ -137,7 +137,7 @@ fn a_server_that_accepts_and_says_nothing_is_given_up() {
 }
 
 #[test]
-fn a_wrong_token_is_said_as_what_it_is() {
+fn wrong_token_is_reported_as_unauthorized() {
     let Some(cluster) = cluster() else { return };
     let user = cluster.kubeconfig_with_token("default", "no-such-token").unwrap();
     let outcome = with_kubeconfig(&user.path(), &[]);
@@ -148,21 +148,26 @@ fn a_wrong_token_is_said_as_what_it_is() {
 }
 
 #[test]
-fn an_expired_token_is_said_within_seconds() {
-    let Some(home) = Home::new() else { return };
-    // the account may do everything that a session needs, so that only the token is at fault
+fn expired_token_is_reported_within_seconds() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    // the account has every right that a session needs, so that only the token is invalid
     let admin = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
-        "metadata": {"name": "late", "namespace": home.name()},
+        "metadata": {"name": "late", "namespace": namespace.name()},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
-        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": home.name()}],
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace.name()}],
     });
-    home.cluster.apply(&admin.to_string()).unwrap();
-    let user = home.cluster.service_account(home.name(), "default").unwrap();
-    with_kubeconfig(&user.path(), &[]).succeeded();
-    let user = home
+    namespace.cluster.apply(&admin.to_string()).unwrap();
+    let user = namespace
         .cluster
-        .expired_service_account(home.name(), "default")
+        .service_account(namespace.name(), "default")
+        .unwrap();
+    with_kubeconfig(&user.path(), &[]).succeeded();
+    let user = namespace
+        .cluster
+        .expired_service_account(namespace.name(), "default")
         .unwrap();
     let outcome = with_kubeconfig(&user.path(), &[]);
     outcome
@@ -170,11 +175,11 @@ fn an_expired_token_is_said_within_seconds() {
         .complains("cannot create the agent's Job: Unauthorized")
         .complains("\n\nhint: the credentials are wrong or have expired");
     assert!(outcome.took < Duration::from_secs(5), "{outcome}");
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn a_server_with_another_certificate_is_not_trusted() {
+fn api_server_with_another_certificate_is_not_trusted() {
     let Some(cluster) = cluster() else { return };
     let mut config = cluster.kubectl_json(&["config", "view", "--raw"]).unwrap();
     let cluster = config["clusters"][0]["cluster"].as_object_mut().unwrap();
@@ -189,9 +194,14 @@ fn a_server_with_another_certificate_is_not_trusted() {
 }
 
 #[test]
-fn a_credential_plugin_is_asked_and_its_failure_told() {
-    let Some(home) = Home::new() else { return };
-    let token = home.cluster.restricted_user(home.name(), "plugin", &[]).unwrap();
+fn credential_plugin_is_run_and_its_failure_reported() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let token = namespace
+        .cluster
+        .restricted_user(namespace.name(), "plugin", &[])
+        .unwrap();
     let known: Value = serde_json::from_slice(&fs::read(token.path()).unwrap()).unwrap();
     let mut config = known.clone();
     let credential = json!({
@@ -210,7 +220,7 @@ fn a_credential_plugin_is_asked_and_its_failure_told() {
         .exited(125)
         .complains("system:serviceaccount:")
         .complains("cannot create resource \"jobs\"");
-    // one that would read from a terminal finds none, and not what is the relay's either
+    // a plug-in that reads standard input gets neither a terminal nor the relay's own input
     config["users"][0]["user"] = exec(json!(["-c", format!("cat >/dev/null; echo '{credential}'")]));
     config["users"][0]["user"]["exec"]["interactiveMode"] = json!("IfAvailable");
     let outcome = with_kubeconfig(written(&config).path(), &[]);
@@ -233,9 +243,14 @@ fn a_credential_plugin_is_asked_and_its_failure_told() {
 }
 
 #[test]
-fn several_files_in_kubeconfig_are_one() {
-    let Some(home) = Home::new() else { return };
-    let all = home.cluster.kubectl_json(&["config", "view", "--raw"]).unwrap();
+fn several_files_in_kubeconfig_are_merged() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let all = namespace
+        .cluster
+        .kubectl_json(&["config", "view", "--raw"])
+        .unwrap();
     let part = |keys: &[&str]| {
         let mut part = json!({"apiVersion": "v1", "kind": "Config"});
         for key in keys {
@@ -252,22 +267,27 @@ fn several_files_in_kubeconfig_are_one() {
         one.path().display(),
         other.path().display()
     );
-    let mut command = kinject(&["--namespace", home.name()], "curl -sS http://web.default/");
+    let mut command = kinject(&["--namespace", namespace.name()], "curl -sS http://web.default/");
     outcome(command.env("KUBECONFIG", paths))
         .succeeded()
         .prints("hello from web\n");
 }
 
 #[test]
-fn the_file_in_the_home_folder_is_the_default_and_its_namespace_counts() {
-    let Some(home) = Home::new() else { return };
+fn kubeconfig_in_the_home_folder_is_the_default_with_its_namespace() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     let folder = tempfile::tempdir().unwrap();
-    let mut config = home.cluster.kubectl_json(&["config", "view", "--raw"]).unwrap();
-    config["contexts"][0]["context"]["namespace"] = json!(home.name());
+    let mut config = namespace
+        .cluster
+        .kubectl_json(&["config", "view", "--raw"])
+        .unwrap();
+    config["contexts"][0]["context"]["namespace"] = json!(namespace.name());
     fs::create_dir(folder.path().join(".kube")).unwrap();
     fs::write(folder.path().join(".kube/config"), config.to_string()).unwrap();
     let mut command = kinject(&[], "echo ${KINJECT_TARGET#*/}");
     outcome(command.env("HOME", folder.path()))
         .succeeded()
-        .prints(&format!("{}\n", home.name()));
+        .prints(&format!("{}\n", namespace.name()));
 }

@@ -1,7 +1,7 @@
-//! A way to the API server on which one request waits until a test lets it pass.
+//! A proxy to the API server that holds back one request until a test releases it.
 //!
-//! kinject speaks plain HTTP with the gate, the gate with `kubectl proxy`, and that with the API server: everything that
-//! answers is real, and only the time of one request is the test's.
+//! kinject speaks plain HTTP with the gate, the gate with `kubectl proxy`, and that with the API server: all answers
+//! are real, and the test only delays one request.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -82,24 +82,24 @@ impl Gate {
         gate
     }
 
-    /// The kubeconfig of the administrator that leads through it.
+    /// The administrator's kubeconfig with the gate as server.
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.folder.path().join("kubeconfig")
     }
 
-    /// Waits until a request waits.
+    /// Waits until a request is held back.
     pub(crate) fn wait_for_request(&self, limit: Duration) {
         self.waiting
             .recv_timeout(limit)
             .expect("a request comes to the gate");
     }
 
-    /// Lets it pass, and all that follow.
+    /// Releases it, and all that follow.
     pub(crate) fn open(&self) {
         self.latch.set(true);
     }
 
-    /// Holds back what comes from here on.
+    /// Holds back requests from here on.
     pub(crate) fn close(&self) {
         self.latch.set(false);
     }
@@ -108,7 +108,7 @@ impl Gate {
 impl Drop for Gate {
     fn drop(&mut self) {
         self.open();
-        // it runs until it is told otherwise
+        // kubectl proxy runs until it is killed
         let _gone = self.proxy.kill().is_err();
         let _reaped = self.proxy.wait().is_ok();
     }
@@ -132,7 +132,7 @@ fn carry(
     thread::spawn(move || {
         pump(client, server, |bytes| {
             if bytes.windows(words.len()).any(|part| part == words.as_bytes()) {
-                // the test may have heard of one already, and be over
+                // the test may have been notified already, and be over
                 let _unheard = waiting.send(()).is_err();
                 latch.wait();
             }
@@ -142,7 +142,7 @@ fn carry(
 
 fn pump(mut from: TcpStream, mut to: TcpStream, mut look: impl FnMut(&[u8])) {
     let mut block = [0; 16 * 1024];
-    // whichever end breaks first, the other is told
+    // when either direction ends, the other one is shut down
     while let Ok(count @ 1..) = from.read(&mut block) {
         look(&block[..count]);
         if to.write_all(&block[..count]).is_err() {

@@ -1,4 +1,4 @@
-//! Which image later agents of a session are made of.
+//! The image of later agents of a session.
 
 use std::process::Command;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use kinject_tests::programs::shell;
 use kinject_tests::running::{run, run_within};
 use kinject_tests::session::{Session, eventually};
 
-use crate::namespace::Home;
+use crate::namespace::TestNamespace;
 
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The agent's image under the names that it would have if the node had pulled it from a registry.
 struct Pulled<'a> {
@@ -32,7 +32,7 @@ impl<'a> Pulled<'a> {
         let names = [format!("{repository}:1"), format!("{repository}@{digest}")];
         run(Self::ctr(cluster).args(["tag", &original]).args(&names)).succeeded();
         let pulled = Self { cluster, names };
-        eventually("the node's notice of the image", SOON, || {
+        eventually("the node's notice of the image", TIMEOUT, || {
             pulled.names.iter().all(|name| {
                 let row = run(Self::ctr(cluster).args(["list", &format!("name=={name}")]));
                 row.stdout.contains("io.cri-containerd.image=managed")
@@ -61,51 +61,55 @@ impl Drop for Pulled<'_> {
 }
 
 /// The image that the session's only Job names.
-fn image(home: &Home) -> String {
-    let jobs = home.made("jobs");
+fn image(namespace: &TestNamespace) -> String {
+    let jobs = namespace.made("jobs");
     assert_eq!(jobs.len(), 1, "{jobs:?}");
     let container = &jobs[0]["spec"]["template"]["spec"]["containers"][0];
     container["image"].as_str().unwrap().to_owned()
 }
 
-/// The image of the agent that comes after the first one.
-fn image_after_a_loss(home: &Home, session: &Session) -> String {
+/// The image of the agent that replaces the first one.
+fn image_after_a_loss(namespace: &TestNamespace, session: &Session) -> String {
     let delete = [
         "--namespace",
-        home.name(),
+        namespace.name(),
         "delete",
         "pod",
-        &home.pod(),
+        &namespace.pod(),
         "--wait=false",
     ];
-    let first = home.made("jobs")[0]["metadata"]["uid"].clone();
-    home.cluster.kubectl(&delete).unwrap();
+    let first = namespace.made("jobs")[0]["metadata"]["uid"].clone();
+    namespace.cluster.kubectl(&delete).unwrap();
     let ask = shell("curl -sS --max-time 5 http://web.default/");
-    eventually("an answer by another agent", SOON, || {
-        let asked = run_within(session.command(&ask.path).args(&ask.arguments), SOON);
-        let jobs = home.made("jobs");
+    eventually("an answer by another agent", TIMEOUT, || {
+        let asked = run_within(session.command(&ask.path).args(&ask.arguments), TIMEOUT);
+        let jobs = namespace.made("jobs");
         asked.stdout == "hello from web\n" && jobs.len() == 1 && jobs[0]["metadata"]["uid"] != first
     });
-    image(home)
+    image(namespace)
 }
 
 #[test]
-fn later_agents_are_made_of_the_digest_that_the_first_one_was_pulled_by() {
-    let Some(home) = Home::new() else { return };
-    let pulled = Pulled::new(&home.cluster, "registry.test/kinject-agent");
-    let session = home.session(&["--agent-image", &pulled.names[0]]);
-    assert_eq!(image(&home), pulled.names[0]);
-    assert_eq!(image_after_a_loss(&home, &session), pulled.names[1]);
+fn later_agents_use_the_digest_of_the_first_pulled_image() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let pulled = Pulled::new(&namespace.cluster, "registry.test/kinject-agent");
+    let session = namespace.session(&["--agent-image", &pulled.names[0]]);
+    assert_eq!(image(&namespace), pulled.names[0]);
+    assert_eq!(image_after_a_loss(&namespace, &session), pulled.names[1]);
     assert_eq!(session.end(), 0);
-    home.becomes_clean();
+    namespace.becomes_clean();
 }
 
 #[test]
-fn later_agents_keep_the_tag_of_an_image_that_was_loaded_into_the_node() {
-    let Some(home) = Home::new() else { return };
-    let session = home.session(&[]);
-    assert_eq!(image(&home), AGENT_IMAGE);
-    assert_eq!(image_after_a_loss(&home, &session), AGENT_IMAGE);
+fn later_agents_keep_the_tag_of_an_image_loaded_into_the_node() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let session = namespace.session(&[]);
+    assert_eq!(image(&namespace), AGENT_IMAGE);
+    assert_eq!(image_after_a_loss(&namespace, &session), AGENT_IMAGE);
     assert_eq!(session.end(), 0);
-    home.becomes_clean();
+    namespace.becomes_clean();
 }

@@ -1,7 +1,7 @@
-//! Somebody else who may edit the namespace, with a pod that looks like the agent's: the session is not led to it.
+//! Another user who may edit the namespace makes a pod that looks like the agent's: the session does not use it.
 //!
-//! Each of these pods runs the agent's own image with a copy of the true agent's keys, so that whoever connects to it is
-//! answered: what keeps a session away is that it looks at UIDs, and that no keys serve two agents.
+//! Each of these pods runs the agent's own image with a copy of the real agent's keys, so that it would answer a
+//! session: the session avoids it by checking UIDs, and because no two agents have the same keys.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -15,20 +15,26 @@ use serde_json::{Value, json};
 use std::time::Instant;
 
 use crate::gate::Gate;
-use crate::namespace::Home;
+use crate::namespace::TestNamespace;
 
-const SOON: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A user with Kubernetes' own role `edit` in the namespace of the session.
+/// A user with Kubernetes' ClusterRole `edit` in the namespace of the session.
 struct Editor<'a> {
-    home: &'a Home,
+    namespace: &'a TestNamespace,
     kubeconfig: Kubeconfig,
 }
 
 impl<'a> Editor<'a> {
-    fn of(home: &'a Home) -> Self {
-        let kubeconfig = home.cluster.user_with_role(home.name(), "edit").unwrap();
-        Self { home, kubeconfig }
+    fn of(namespace: &'a TestNamespace) -> Self {
+        let kubeconfig = namespace
+            .cluster
+            .user_with_role(namespace.name(), "edit")
+            .unwrap();
+        Self {
+            namespace,
+            kubeconfig,
+        }
     }
 
     fn kubectl(&self, arguments: &[&str]) -> String {
@@ -40,7 +46,7 @@ impl<'a> Editor<'a> {
     }
 
     fn with(&self, arguments: &[&str], manifest: &str) -> String {
-        self.home
+        self.namespace
             .cluster
             .with_manifest(&self.kubeconfig.path(), arguments, manifest)
             .unwrap()
@@ -53,14 +59,14 @@ impl<'a> Editor<'a> {
     /// Deletes a pod and waits until its name is free.
     fn delete_pod(&self, name: &str) {
         self.kubectl(&["delete", "pod", name, "--grace-period=0", "--force"]);
-        eventually("the pod's name is free", SOON, || {
+        eventually("the pod's name is free", TIMEOUT, || {
             self.kubectl(&["get", "pod", name, "--ignore-not-found"])
                 .is_empty()
         });
     }
 
-    /// The labels of the agent's pod by which sessions find it. The Job's controller knows its pods by another one: it would
-    /// count an impostor with that one as its own, and remove it.
+    /// The labels of the agent's pod by which sessions find it. The Job's controller knows its pods by another one: it
+    /// would count an impostor with that one as its own, and remove it.
     fn labels_of(&self, pod: &str) -> Value {
         let mut labels = self.get("pod", pod)["metadata"]["labels"].clone();
         for known_by_controller in ["controller-uid", "batch.kubernetes.io/controller-uid"] {
@@ -69,16 +75,16 @@ impl<'a> Editor<'a> {
         labels
     }
 
-    /// Copies the keys of the agent that runs, and returns them.
+    /// Copies the keys of the running agent, and returns them.
     fn copy_keys(&self) -> Value {
-        let keys = keys(self.home);
+        let keys = keys(self.namespace);
         self.create(&json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "copy"}, "data": keys,
         }));
         keys
     }
 
-    /// A pod with these labels that runs an agent with the copied keys, and runs already.
+    /// Starts a pod with these labels that runs an agent with the copied keys, and waits until it runs.
     fn run_copy(&self, name: &str, labels: &Value) {
         self.create(&json!({
             "apiVersion": "v1", "kind": "Pod",
@@ -106,15 +112,15 @@ impl<'a> Editor<'a> {
                 "volumes": [{"name": "identity", "secret": {"secretName": "copy"}}],
             },
         }));
-        eventually("the impostor runs", SOON, || {
+        eventually("the impostor runs", TIMEOUT, || {
             self.get("pod", name)["status"]["phase"] == "Running"
         });
-        eventually("the impostor listens", SOON, || {
+        eventually("the impostor listens", TIMEOUT, || {
             self.kubectl(&["logs", name]).contains("API server's proxy")
         });
     }
 
-    /// Asserts that nobody has connected to it.
+    /// Asserts that it got no connection.
     fn was_left_alone(&self, name: &str) {
         let log = self.kubectl(&["logs", name]);
         let called = log.lines().find(|line| !line.contains("listening on"));
@@ -122,9 +128,9 @@ impl<'a> Editor<'a> {
     }
 }
 
-/// The keys of the agent that runs, as they stand in its Secret.
-fn keys(home: &Home) -> Value {
-    let secrets = home.made("secrets");
+/// The keys of the running agent, from its Secret.
+fn keys(namespace: &TestNamespace) -> Value {
+    let secrets = namespace.made("secrets");
     assert_eq!(secrets.len(), 1, "{secrets:?}");
     secrets[0]["data"].clone()
 }
@@ -136,49 +142,53 @@ fn signal(pid: u32, signal: Signal) {
 /// Waits until a service answers in the session.
 fn answers(session: &Session) {
     let ask = shell("curl -sS --max-time 5 http://web.default/");
-    eventually("an answer of the service", SOON, || {
+    eventually("an answer of the service", TIMEOUT, || {
         let outcome = run(session.command(&ask.path).args(&ask.arguments));
         outcome.stdout == "hello from web\n"
     });
 }
 
 #[test]
-fn a_pod_that_took_the_name_of_the_agents_is_never_connected_to() {
-    let Some(home) = Home::new() else { return };
-    let editor = Editor::of(&home);
-    let session = home.session(&[]);
+fn pod_with_the_agents_name_is_never_connected_to() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let editor = Editor::of(&namespace);
+    let session = namespace.session(&[]);
     let keys_before = editor.copy_keys();
-    let pod = home.pod();
+    let pod = namespace.pod();
     let labels = editor.labels_of(&pod);
-    // the session does not notice before everything is in place
+    // the session does not notice before the impostor is ready
     signal(session.relay(), Signal::STOP);
     editor.delete_pod(&pod);
     editor.run_copy(&pod, &labels);
     signal(session.relay(), Signal::CONT);
     answers(&session);
     editor.was_left_alone(&pod);
-    assert_ne!(keys(&home), keys_before);
+    assert_ne!(keys(&namespace), keys_before);
     assert_eq!(session.end(), 0);
 }
 
 #[test]
-fn a_deleted_agent_is_replaced_by_one_with_new_keys_though_a_copy_of_it_runs() {
-    let Some(home) = Home::new() else { return };
-    let editor = Editor::of(&home);
-    let session = home.session(&[]);
+fn deleted_agent_is_replaced_with_new_keys_though_a_copy_of_it_runs() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let editor = Editor::of(&namespace);
+    let session = namespace.session(&[]);
     let keys_before = editor.copy_keys();
-    let pod = home.pod();
+    let pod = namespace.pod();
     let mut labels = editor.labels_of(&pod);
     editor.run_copy("with-the-old-labels", &labels);
-    // what a next Job would be called, were its name to be guessed
+    // the name that a next Job would have if it could be guessed
     let job = format!("kinject-agent-{}", session.name());
     labels["batch.kubernetes.io/job-name"] = json!(format!("{job}-2"));
     editor.run_copy("with-the-next-labels", &labels);
     editor.kubectl(&["delete", "pod", &pod, "--wait=false"]);
     answers(&session);
-    eventually("new keys", SOON, || home.made("secrets").len() == 1);
-    assert_ne!(keys(&home), keys_before);
-    let jobs = home.made("jobs");
+    eventually("new keys", TIMEOUT, || namespace.made("secrets").len() == 1);
+    assert_ne!(keys(&namespace), keys_before);
+    let jobs = namespace.made("jobs");
     assert_eq!(jobs.len(), 1, "{jobs:?}");
     let name = jobs[0]["metadata"]["name"].as_str().unwrap();
     assert!(
@@ -191,11 +201,13 @@ fn a_deleted_agent_is_replaced_by_one_with_new_keys_though_a_copy_of_it_runs() {
 }
 
 #[test]
-fn a_tunnel_that_led_to_a_pod_of_the_same_name_is_dropped_unused() {
-    let Some(home) = Home::new() else { return };
-    let editor = Editor::of(&home);
+fn tunnel_to_another_pod_of_the_same_name_is_dropped_unused() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let editor = Editor::of(&namespace);
     // holds back the request that opens the tunnel
-    let gate = Gate::before(&home.cluster, "/proxy/ HTTP/1.1");
+    let gate = Gate::before(&namespace.cluster, "/proxy/ HTTP/1.1");
     let mut command = kinject_tests::apart::kinject();
     command
         .args([
@@ -203,42 +215,47 @@ fn a_tunnel_that_led_to_a_pod_of_the_same_name_is_dropped_unused() {
             "--transport",
             "proxy",
             "--namespace",
-            home.name(),
+            namespace.name(),
             "--kubeconfig",
         ])
         .arg(gate.kubeconfig())
         .args(["--", "echo", "the program ran"]);
     let started = Instant::now();
     let kinject = spawn(command.stdin(Stdio::null()));
-    gate.wait_for_request(SOON);
+    gate.wait_for_request(TIMEOUT);
     editor.copy_keys();
-    let pod = home.pod();
+    let pod = namespace.pod();
     let labels = editor.labels_of(&pod);
     editor.delete_pod(&pod);
     editor.run_copy(&pod, &labels);
     gate.open();
-    let outcome = finish(kinject, started, "kinject run", 2 * SOON);
+    let outcome = finish(kinject, started, "kinject run", 2 * TIMEOUT);
     outcome
         .exited(125)
         .prints("")
         .complains(&format!("another pod took the name {pod} of the agent's"))
         .complains("\n\nhint: somebody who may edit namespace");
-    // a node hands its containers' logs on when it has the time
-    eventually("the copy's log of the tunnel", SOON, || {
+    // the kubelet serves a container's log with a delay
+    eventually("the copy's log of the tunnel", TIMEOUT, || {
         let log = editor.kubectl(&["logs", &pod]);
         log.contains("tunnel open") && log.contains("tunnel closed")
     });
 }
 
 #[test]
-fn whoever_may_only_view_the_namespace_sees_no_keys() {
-    let Some(home) = Home::new() else { return };
-    let session = home.session(&[]);
-    let keys = keys(&home);
+fn user_with_the_view_role_cannot_read_the_keys() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let session = namespace.session(&[]);
+    let keys = keys(&namespace);
     let secret = format!("kinject-agent-{}", session.name());
-    let viewer = home.cluster.user_with_role(home.name(), "view").unwrap();
+    let viewer = namespace
+        .cluster
+        .user_with_role(namespace.name(), "view")
+        .unwrap();
     let asked = |arguments: &[&str]| {
-        let mut kubectl: Command = home.cluster.kubectl_command_as(&viewer.path());
+        let mut kubectl: Command = namespace.cluster.kubectl_command_as(&viewer.path());
         run(kubectl.args(arguments))
     };
     asked(&["get", "secret", &secret])
@@ -259,10 +276,12 @@ fn whoever_may_only_view_the_namespace_sees_no_keys() {
 }
 
 #[test]
-fn cleaning_up_after_a_killed_relay_hits_no_job_that_a_forged_pod_names() {
-    let Some(home) = Home::new() else { return };
-    let editor = Editor::of(&home);
-    let session = home.session(&[]);
+fn cleanup_after_a_killed_relay_spares_jobs_named_by_a_forged_pod() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let editor = Editor::of(&namespace);
+    let session = namespace.session(&[]);
     editor.create(&json!({
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "payroll"},
         "spec": {"suspend": true, "template": {"spec": {
@@ -271,7 +290,7 @@ fn cleaning_up_after_a_killed_relay_hits_no_job_that_a_forged_pod_names() {
         }}},
     }));
     let uid = editor.get("job", "payroll")["metadata"]["uid"].clone();
-    let mut labels = editor.labels_of(&home.pod());
+    let mut labels = editor.labels_of(&namespace.pod());
     labels["batch.kubernetes.io/job-name"] = json!("payroll");
     editor.create(&json!({
         "apiVersion": "v1", "kind": "Pod",
@@ -294,8 +313,9 @@ fn cleaning_up_after_a_killed_relay_hits_no_job_that_a_forged_pod_names() {
     }));
     let own = format!("kinject-agent-{}", session.name());
     signal(session.relay(), Signal::KILL);
-    eventually("the session's own Job is gone", SOON, || {
-        home.made("jobs")
+    eventually("the session's own Job is gone", TIMEOUT, || {
+        namespace
+            .made("jobs")
             .iter()
             .all(|job| job["metadata"]["name"] != own.as_str())
     });
@@ -306,26 +326,28 @@ fn cleaning_up_after_a_killed_relay_hits_no_job_that_a_forged_pod_names() {
 }
 
 #[test]
-fn a_secret_that_somebody_else_made_in_the_agents_place_ends_the_attempt() {
-    let Some(home) = Home::new() else { return };
-    let editor = Editor::of(&home);
-    let gate = Gate::before(&home.cluster, "/secrets? HTTP/1.1");
+fn foreign_secret_with_the_agents_name_ends_the_attempt() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let editor = Editor::of(&namespace);
+    let gate = Gate::before(&namespace.cluster, "/secrets? HTTP/1.1");
     let mut command = kinject_tests::apart::kinject();
     command
-        .args(["run", "--namespace", home.name(), "--kubeconfig"])
+        .args(["run", "--namespace", namespace.name(), "--kubeconfig"])
         .arg(gate.kubeconfig())
         .arg("--")
         .arg(Program::new("/bin/true").path);
     let started = Instant::now();
     let kinject = spawn(command.stdin(Stdio::null()));
-    gate.wait_for_request(SOON);
-    let job = home.made("jobs")[0]["metadata"]["name"]
+    gate.wait_for_request(TIMEOUT);
+    let job = namespace.made("jobs")[0]["metadata"]["name"]
         .as_str()
         .unwrap()
         .to_owned();
     editor.kubectl(&["create", "secret", "generic", &job, "--from-literal=identity={}"]);
     gate.open();
-    finish(kinject, started, "kinject run", 2 * SOON)
+    finish(kinject, started, "kinject run", 2 * TIMEOUT)
         .exited(125)
         .complains(&format!("secrets \"{job}\" already exists"))
         .complains("\n\nhint: somebody else has made it");

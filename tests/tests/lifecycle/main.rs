@@ -1,6 +1,7 @@
-//! A session's life in a real cluster, and what becomes of it when something goes wrong.
+//! Sessions in a real cluster, from start to end, with failures.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
+mod agent_loss;
 mod broken;
 mod configuration;
 mod ends;
@@ -10,5 +11,4 @@ mod impostors;
 mod namespace;
 mod policies;
 mod refusals;
-mod told;
 mod transports;

@@ -1,35 +1,35 @@
-//! A namespace of one's own for each test, and what is in it.
+//! A namespace for each test, and checks of its contents.
 
 use std::process::Command;
 use std::time::Duration;
 
 use kinject_tests::cluster::{Cluster, Kubeconfig, Namespace, Rule};
-use kinject_tests::place::{Place, cluster};
 use kinject_tests::programs::Program;
 use kinject_tests::running::{Outcome, run_within};
 use kinject_tests::session::{Session, eventually, kinject_run};
+use kinject_tests::testbed::{Testbed, cluster};
 use serde_json::Value;
 
-/// How long a failure may take to be told: the cluster's refusal comes within seconds.
+/// How long kinject may take to report a failure: the cluster refuses within seconds.
 pub(crate) const SECONDS: Duration = Duration::from_secs(15);
 
 /// How long removing a pod may take after its Job.
 const REMOVAL: Duration = Duration::from_secs(60);
 
-/// A namespace in the cluster, which goes with the value.
-pub(crate) struct Home {
+/// A namespace in the cluster, which is deleted when the value is dropped.
+pub(crate) struct TestNamespace {
     pub(crate) cluster: Cluster,
-    pub(crate) place: Place,
+    pub(crate) testbed: Testbed,
     namespace: Namespace,
 }
 
-impl Home {
+impl TestNamespace {
     /// A new namespace that enforces what Pod Security calls "restricted"; `None` without a cluster.
     pub(crate) fn new() -> Option<Self> {
         let cluster = cluster()?;
         let namespace = cluster.namespace("lifecycle", "restricted").unwrap();
         Some(Self {
-            place: Place::Cluster(cluster.clone()),
+            testbed: Testbed::Cluster(cluster.clone()),
             cluster,
             namespace,
         })
@@ -41,13 +41,13 @@ impl Home {
 
     /// A session in this namespace.
     pub(crate) fn session(&self, flags: &[&str]) -> Session {
-        Session::start(&self.place, &[&["--namespace", self.name()], flags].concat())
+        Session::start(&self.testbed, &[&["--namespace", self.name()], flags].concat())
     }
 
     /// `kinject run` in this namespace.
     pub(crate) fn kinject(&self, flags: &[&str], program: &Program) -> Command {
         kinject_run(
-            &self.place,
+            &self.testbed,
             &[&["--namespace", self.name()], flags].concat(),
             program,
         )
@@ -75,7 +75,7 @@ impl Home {
         self.cluster.restricted_user(self.name(), "user", &rules).unwrap()
     }
 
-    /// Everything of a kind that kinject has made here.
+    /// All objects of a kind that kinject has made here.
     pub(crate) fn made(&self, kind: &str) -> Vec<Value> {
         let selector = "app.kubernetes.io/managed-by=kinject";
         let arguments = ["--namespace", self.name(), "get", kind, "--selector", selector];

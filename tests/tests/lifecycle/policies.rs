@@ -1,18 +1,18 @@
-//! `deploy/admission-policy.yaml` and `deploy/network-policy.yaml`: what kinject makes passes, and what else the holders
-//! of its role could make does not.
+//! `deploy/admission-policy.yaml` and `deploy/network-policy.yaml`: they admit the objects that kinject makes, and no
+//! other objects of users with its role.
 
 mod variants;
 
 use std::path::Path;
 
 use kinject_tests::cluster::{Cluster, Kubeconfig, Rule};
-use kinject_tests::place::Place;
 use kinject_tests::programs::shell;
 use kinject_tests::running::run_within;
 use kinject_tests::session::{Session, eventually};
+use kinject_tests::testbed::Testbed;
 use serde_json::{Value, json};
 
-use crate::namespace::{Home, SECONDS};
+use crate::namespace::{SECONDS, TestNamespace};
 
 /// A file of the folder `deploy`.
 fn deployed(name: &str) -> String {
@@ -20,27 +20,27 @@ fn deployed(name: &str) -> String {
     std::fs::read_to_string(&path).unwrap()
 }
 
-/// The admission policies under names of their own, which go with the value.
+/// The admission policies under unique names; they are deleted when the value is dropped.
 struct Policies {
     cluster: Cluster,
     manifest: String,
 }
 
 impl Policies {
-    fn apply(home: &Home) -> Self {
+    fn apply(namespace: &TestNamespace) -> Self {
         let manifest = ["jobs", "secrets"]
             .iter()
             .fold(deployed("admission-policy.yaml"), |text, kind| {
                 text.replace(
                     &format!("kinject-agent-{kind}"),
-                    &format!("{}-{kind}", home.name()),
+                    &format!("{}-{kind}", namespace.name()),
                 )
             });
-        home.cluster.apply(&manifest).unwrap();
-        let label = ["label", "namespace", home.name(), "kinject-only-agents=true"];
-        home.cluster.kubectl(&label).unwrap();
+        namespace.cluster.apply(&manifest).unwrap();
+        let label = ["label", "namespace", namespace.name(), "kinject-only-agents=true"];
+        namespace.cluster.kubectl(&label).unwrap();
         Self {
-            cluster: home.cluster.clone(),
+            cluster: namespace.cluster.clone(),
             manifest,
         }
     }
@@ -57,30 +57,33 @@ impl Drop for Policies {
 }
 
 /// A user with the role of `deploy/rbac.yaml` and nothing else.
-fn user(home: &Home) -> Kubeconfig {
+fn user(namespace: &TestNamespace) -> Kubeconfig {
     let role = deployed("rbac.yaml");
-    let apply = ["--namespace", home.name(), "apply", "--filename", "-"];
-    let admin = home.cluster.kubeconfig();
-    home.cluster.with_manifest(&admin, &apply, &role).unwrap();
-    let account = format!("--serviceaccount={}:user", home.name());
+    let apply = ["--namespace", namespace.name(), "apply", "--filename", "-"];
+    let admin = namespace.cluster.kubeconfig();
+    namespace.cluster.with_manifest(&admin, &apply, &role).unwrap();
+    let account = format!("--serviceaccount={}:user", namespace.name());
     let binding = ["create", "rolebinding", "kinject", "--role=kinject", &account];
     for arguments in [&["create", "serviceaccount", "user"][..], &binding] {
-        let arguments = [&["--namespace", home.name()], arguments].concat();
-        home.cluster.kubectl(&arguments).unwrap();
+        let arguments = [&["--namespace", namespace.name()], arguments].concat();
+        namespace.cluster.kubectl(&arguments).unwrap();
     }
-    home.cluster.service_account(home.name(), "user").unwrap()
+    namespace
+        .cluster
+        .service_account(namespace.name(), "user")
+        .unwrap()
 }
 
-/// What the API server says when that user creates the object, which it would not keep.
-fn created(home: &Home, user: &Kubeconfig, object: &Value) -> Result<String, String> {
+/// The API server's answer to a dry-run creation by that user.
+fn created(namespace: &TestNamespace, user: &Kubeconfig, object: &Value) -> Result<String, String> {
     let arguments = ["create", "--dry-run=server", "--filename", "-"];
-    let said = home
+    let result = namespace
         .cluster
         .with_manifest(&user.path(), &arguments, &object.to_string());
-    said.map_err(|error| format!("{error:#}"))
+    result.map_err(|error| format!("{error:#}"))
 }
 
-/// An object that kinject made, as its user would have to send it to make another one of that name.
+/// An object that kinject made, without the fields that the server sets, to be created again.
 fn again(mut object: Value, name: &str) -> Value {
     let metadata = &object["metadata"];
     let kept = ["labels", "annotations", "ownerReferences"].map(|field| (field, metadata[field].clone()));
@@ -106,7 +109,7 @@ fn again(mut object: Value, name: &str) -> Value {
     object
 }
 
-/// The same object with another value at a place.
+/// The same object with another value at a JSON pointer.
 fn with(object: &Value, pointer: &str, value: Value) -> Value {
     let mut object = object.clone();
     let (parent, field) = pointer.rsplit_once('/').unwrap();
@@ -121,50 +124,55 @@ fn with(object: &Value, pointer: &str, value: Value) -> Value {
 }
 
 #[test]
-fn under_the_admission_policy_the_roles_user_runs_sessions_and_makes_nothing_but_agents() {
-    let Some(home) = Home::new() else { return };
-    let user = user(&home);
+fn admission_policy_lets_the_roles_user_create_only_agents() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let user = user(&namespace);
     let flags = ["--kubeconfig".into(), user.path().into_os_string()];
-    let _policies = Policies::apply(&home);
+    let _policies = Policies::apply(&namespace);
     let probe = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe"}});
     let job_probe = json!({
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "probe"},
         "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}}},
     });
     eventually("the policies are in force", SECONDS, || {
-        [&probe, &job_probe]
-            .iter()
-            .all(|object| created(&home, &user, object).is_err_and(|said| said.contains("denied request")))
+        [&probe, &job_probe].iter().all(|object| {
+            created(&namespace, &user, object).is_err_and(|error| error.contains("denied request"))
+        })
     });
 
-    let session = Session::start(&Place::Cluster(home.cluster.clone()), &flags);
-    let (job, secret) = (home.made("jobs").remove(0), home.made("secrets").remove(0));
+    let session = Session::start(&Testbed::Cluster(namespace.cluster.clone()), &flags);
+    let (job, secret) = (
+        namespace.made("jobs").remove(0),
+        namespace.made("secrets").remove(0),
+    );
     let name = format!("kinject-agent-{}-0", session.name());
     let (job, secret) = (again(job, &name), again(secret, &name));
-    created(&home, &user, &job).unwrap();
+    created(&namespace, &user, &job).unwrap();
     let by_digest = json!(format!("kinject-agent@sha256:{}", "0".repeat(64)));
     let by_digest = with(&job, "/spec/template/spec/containers/0/image", by_digest);
-    created(&home, &user, &by_digest).unwrap();
-    created(&home, &user, &without_the_proxys_door(&job)).unwrap();
+    created(&namespace, &user, &by_digest).unwrap();
+    created(&namespace, &user, &without_the_proxy_port(&job)).unwrap();
     // where a quota demands them
     let limits = json!({"cpu": "500m", "memory": "512Mi"});
     let limited = "/spec/template/spec/containers/0/resources/limits";
-    created(&home, &user, &with(&job, limited, limits)).unwrap();
-    created(&home, &user, &secret).unwrap();
+    created(&namespace, &user, &with(&job, limited, limits)).unwrap();
+    created(&namespace, &user, &secret).unwrap();
 
     let mut variants = variants::of_the_job(&job);
     variants.extend(variants::of_the_secret(&secret, &name));
     let passed: Vec<_> = variants
         .iter()
-        .filter_map(|(what, object)| Some(format!("{what}: {}", not_refused(&home, &user, object)?)))
+        .filter_map(|(what, object)| Some(format!("{what}: {}", not_refused(&namespace, &user, object)?)))
         .collect();
     assert_eq!(passed, Vec::<String>::new());
     assert_eq!(session.end(), 0);
-    home.becomes_clean();
+    namespace.becomes_clean();
 }
 
 /// The Job as it is made for `--transport port-forward`.
-fn without_the_proxys_door(job: &Value) -> Value {
+fn without_the_proxy_port(job: &Value) -> Value {
     const AGENT: &str = "/spec/template/spec/containers/0";
     let arguments = job.pointer(AGENT).unwrap()["args"].as_array().unwrap();
     assert_eq!(arguments[4..], ["--listen-proxy", "[::]:7800"]);
@@ -172,75 +180,86 @@ fn without_the_proxys_door(job: &Value) -> Value {
     with(&closed, &format!("{AGENT}/ports"), json!([]))
 }
 
-/// What is said of the object where the policy itself does not refuse it: that it is made, that it makes no sense, or
-/// that the policy does not.
-fn not_refused(home: &Home, user: &Kubeconfig, object: &Value) -> Option<String> {
-    match created(home, user, object) {
-        Err(said)
-            if said.contains("ValidatingAdmissionPolicy")
-                && said.contains("denied request")
-                && !said.contains("resulted in error") =>
+/// The API server's answer if it is no denial by the policy: created, invalid, or an error of the policy.
+fn not_refused(namespace: &TestNamespace, user: &Kubeconfig, object: &Value) -> Option<String> {
+    match created(namespace, user, object) {
+        Err(error)
+            if error.contains("ValidatingAdmissionPolicy")
+                && error.contains("denied request")
+                && !error.contains("resulted in error") =>
         {
             None
         }
-        Ok(said) | Err(said) => Some(said),
+        Ok(answer) | Err(answer) => Some(answer),
     }
 }
 
 #[test]
-fn the_admission_policy_takes_nothing_from_those_who_may_create_pods() {
-    let Some(home) = Home::new() else { return };
-    let editor = home.cluster.user_with_role(home.name(), "edit").unwrap();
-    let user = user(&home);
-    let _policies = Policies::apply(&home);
+fn admission_policy_does_not_restrict_users_who_may_create_pods() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let editor = namespace
+        .cluster
+        .user_with_role(namespace.name(), "edit")
+        .unwrap();
+    let user = user(&namespace);
+    let _policies = Policies::apply(&namespace);
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry-login"}});
     eventually("the policies are in force", SECONDS, || {
-        created(&home, &user, &secret).is_err_and(|said| said.contains("denied request"))
+        created(&namespace, &user, &secret).is_err_and(|error| error.contains("denied request"))
     });
-    created(&home, &editor, &secret).unwrap();
+    created(&namespace, &editor, &secret).unwrap();
 }
 
 #[test]
-fn the_admission_policy_takes_nothing_from_those_who_may_not_create_jobs() {
-    let Some(home) = Home::new() else { return };
-    let (job, admin) = (job_that_waits(), home.cluster.kubeconfig());
-    let in_namespace = ["--namespace", home.name()];
+fn admission_policy_does_not_restrict_users_who_may_not_create_jobs() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let (job, admin) = (job_that_waits(), namespace.cluster.kubeconfig());
+    let in_namespace = ["--namespace", namespace.name()];
     let create = [&in_namespace[..], &["create", "--filename", "-"]].concat();
-    home.cluster
+    namespace
+        .cluster
         .with_manifest(&admin, &create, &job.to_string())
         .unwrap();
     let (get, change) = (
         ["get"].as_slice(),
         ["create", "get", "update", "patch"].as_slice(),
     );
-    let bystander = |name, resources, verbs| {
+    let other_user = |name, resources, verbs| {
         let groups = ["", "batch"].as_slice();
         let rule = Rule {
             groups,
             resources,
             verbs,
         };
-        home.cluster.restricted_user(home.name(), name, &[rule]).unwrap()
+        namespace
+            .cluster
+            .restricted_user(namespace.name(), name, &[rule])
+            .unwrap()
     };
-    let keeper_of_secrets = bystander("secrets", &["secrets"], change);
-    let keeper_of_jobs = bystander("jobs", &["jobs"], &[get, &["update", "patch"]].concat());
-    let user = user(&home);
-    let _policies = Policies::apply(&home);
+    let secrets_user = other_user("secrets", &["secrets"], change);
+    let jobs_user = other_user("jobs", &["jobs"], &[get, &["update", "patch"]].concat());
+    let user = user(&namespace);
+    let _policies = Policies::apply(&namespace);
     let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "registry-login"}});
     eventually("the policies are in force", SECONDS, || {
-        [&secret, &job]
-            .iter()
-            .all(|object| created(&home, &user, object).is_err_and(|said| said.contains("denied request")))
+        [&secret, &job].iter().all(|object| {
+            created(&namespace, &user, object).is_err_and(|error| error.contains("denied request"))
+        })
     });
-    created(&home, &keeper_of_secrets, &secret).unwrap();
+    created(&namespace, &secrets_user, &secret).unwrap();
     let annotate = ["annotate", "--dry-run=server", "job/waiting", "a=b"];
     let annotate = [&in_namespace[..], &annotate].concat();
-    home.cluster
-        .with_manifest(&keeper_of_jobs.path(), &annotate, "")
+    namespace
+        .cluster
+        .with_manifest(&jobs_user.path(), &annotate, "")
         .unwrap();
 }
 
-/// A Job of somebody else's that makes no pod.
+/// A Job of another user that makes no pod.
 fn job_that_waits() -> Value {
     json!({
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "waiting"},
@@ -252,22 +271,25 @@ fn job_that_waits() -> Value {
 }
 
 #[test]
-fn under_the_network_policy_which_covers_agents_alone_port_forward_serves() {
-    let Some(home) = Home::new() else { return };
-    let apply = ["--namespace", home.name(), "apply", "--filename", "-"];
-    let admin = home.cluster.kubeconfig();
-    home.cluster
+fn port_forward_works_under_the_network_policy_which_selects_only_agents() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let apply = ["--namespace", namespace.name(), "apply", "--filename", "-"];
+    let admin = namespace.cluster.kubeconfig();
+    namespace
+        .cluster
         .with_manifest(&admin, &apply, &deployed("network-policy.yaml"))
         .unwrap();
-    let session = home.session(&["--transport", "port-forward"]);
+    let session = namespace.session(&["--transport", "port-forward"]);
     let get = [
         "--namespace",
-        home.name(),
+        namespace.name(),
         "get",
         "networkpolicy",
         "kinject-agent",
     ];
-    let policy = home.cluster.kubectl_json(&get).unwrap()["spec"].take();
+    let policy = namespace.cluster.kubectl_json(&get).unwrap()["spec"].take();
     assert_eq!(
         (&policy["policyTypes"], &policy["ingress"]),
         (&json!(["Ingress"]), &Value::Null),
@@ -279,8 +301,11 @@ fn under_the_network_policy_which_covers_agents_alone_port_forward_serves() {
         .map(|(label, value)| format!("{label}={}", value.as_str().unwrap()))
         .collect();
     assert_eq!(
-        home.cluster.pod_of(home.name(), &selector.join(",")).unwrap(),
-        home.pod()
+        namespace
+            .cluster
+            .pod_of(namespace.name(), &selector.join(","))
+            .unwrap(),
+        namespace.pod()
     );
     let ask = shell("curl -sS http://web.default/");
     run_within(session.command(&ask.path).args(&ask.arguments), SECONDS)

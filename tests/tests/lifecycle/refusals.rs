@@ -1,98 +1,113 @@
-//! A cluster that does not let the agent run: its own words and a hint, within seconds, and nothing left behind.
+//! A cluster that does not let the agent run: kinject reports the cluster's own message and a hint within seconds, and
+//! leaves nothing behind.
 
-use crate::namespace::Home;
+use crate::namespace::TestNamespace;
 
-fn apply(home: &Home, manifest: &str) {
-    home.cluster
-        .apply(&manifest.replace("NAMESPACE", home.name()))
+fn apply(namespace: &TestNamespace, manifest: &str) {
+    namespace
+        .cluster
+        .apply(&manifest.replace("NAMESPACE", namespace.name()))
         .unwrap();
 }
 
 #[test]
-fn a_quota_that_allows_no_job_is_said_at_once() {
-    let Some(home) = Home::new() else { return };
+fn quota_without_room_for_a_job_is_reported_at_once() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     apply(
-        &home,
+        &namespace,
         "{apiVersion: v1, kind: ResourceQuota, metadata: {name: full, namespace: NAMESPACE}, \
          spec: {hard: {count/jobs.batch: 0}}}",
     );
     kinject_tests::session::eventually("the quota's controller", crate::namespace::SECONDS, || {
-        let arguments = ["--namespace", home.name(), "get", "quota", "full"];
-        home.cluster.kubectl_json(&arguments).unwrap()["status"]["hard"].is_object()
+        let arguments = ["--namespace", namespace.name(), "get", "quota", "full"];
+        namespace.cluster.kubectl_json(&arguments).unwrap()["status"]["hard"].is_object()
     });
-    home.try_session(&[])
+    namespace
+        .try_session(&[])
         .exited(125)
         .complains("exceeded quota: full")
         .complains("\n\nhint: the namespace's quota is used up");
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn a_quota_that_allows_no_pod_is_said_in_the_controllers_words() {
-    let Some(home) = Home::new() else { return };
+fn quota_without_room_for_a_pod_is_reported_with_the_controllers_message() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     apply(
-        &home,
+        &namespace,
         "{apiVersion: v1, kind: ResourceQuota, metadata: {name: full, namespace: NAMESPACE}, spec: {hard: {pods: 0}}}",
     );
     kinject_tests::session::eventually("the quota's controller", crate::namespace::SECONDS, || {
-        let arguments = ["--namespace", home.name(), "get", "quota", "full"];
-        home.cluster.kubectl_json(&arguments).unwrap()["status"]["hard"].is_object()
+        let arguments = ["--namespace", namespace.name(), "get", "quota", "full"];
+        namespace.cluster.kubectl_json(&arguments).unwrap()["status"]["hard"].is_object()
     });
-    home.try_session(&[])
+    namespace
+        .try_session(&[])
         .exited(125)
         .complains("exceeded quota: full")
         .complains("\n\nhint: ");
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn a_limit_that_the_agent_does_not_fit_is_said() {
-    let Some(home) = Home::new() else { return };
+fn limit_range_that_excludes_the_agent_is_reported() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     apply(
-        &home,
+        &namespace,
         "{apiVersion: v1, kind: LimitRange, metadata: {name: large, namespace: NAMESPACE}, \
          spec: {limits: [{type: Container, min: {cpu: 100m}}]}}",
     );
-    home.try_session(&[])
+    namespace
+        .try_session(&[])
         .exited(125)
         .complains("minimum cpu usage per Container is 100m")
         .complains("\n\nhint: ");
-    home.is_clean();
+    namespace.is_clean();
 }
 
-/// What Kubernetes does to pods without limits in a namespace with such an object.
-fn demand_limits(home: &Home, kind: &str, spec: &str) {
+/// Applies a quota or limit range with which Kubernetes refuses pods without limits.
+fn demand_limits(namespace: &TestNamespace, kind: &str, spec: &str) {
     apply(
-        home,
+        namespace,
         &format!(
             "{{apiVersion: v1, kind: {kind}, metadata: {{name: demand, namespace: NAMESPACE}}, spec: {spec}}}"
         ),
     );
-    // a pod without limits shows when it is in force
-    kinject_tests::session::eventually("the demand's force", crate::namespace::SECONDS, || {
-        let pod = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": {
-            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
-            "containers": [{
-                "name": "a", "image": "a", "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
-                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
-            }],
-        }});
-        let dry = [
-            "--namespace",
-            home.name(),
-            "create",
-            "--dry-run=server",
-            "--filename",
-            "-",
-        ];
-        let admin = home.cluster.kubeconfig();
-        let created = home.cluster.with_manifest(&admin, &dry, &pod.to_string());
-        created.is_err_and(|refusal| refusal.to_string().contains("imit"))
-    });
+    // a pod without limits is refused once it is in force
+    kinject_tests::session::eventually(
+        "the quota or limit range in force",
+        crate::namespace::SECONDS,
+        || {
+            let pod = serde_json::json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "probe"}, "spec": {
+                "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+                "containers": [{
+                    "name": "a", "image": "a", "resources": {"requests": {"cpu": "10m", "memory": "16Mi"}},
+                    "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+                }],
+            }});
+            let dry = [
+                "--namespace",
+                namespace.name(),
+                "create",
+                "--dry-run=server",
+                "--filename",
+                "-",
+            ];
+            let admin = namespace.cluster.kubeconfig();
+            let created = namespace.cluster.with_manifest(&admin, &dry, &pod.to_string());
+            created.is_err_and(|refusal| refusal.to_string().contains("imit"))
+        },
+    );
 }
 
 #[test]
-fn an_agent_has_limits_where_a_quota_or_a_limit_range_demands_them() {
+fn agent_has_limits_where_a_quota_or_limit_range_requires_them() {
     for (kind, spec) in [
         ("ResourceQuota", "{hard: {limits.cpu: 1, limits.memory: 1Gi}}"),
         (
@@ -100,10 +115,12 @@ fn an_agent_has_limits_where_a_quota_or_a_limit_range_demands_them() {
             "{limits: [{type: Pod, max: {cpu: 1, memory: 1Gi}}]}",
         ),
     ] {
-        let Some(home) = Home::new() else { return };
-        demand_limits(&home, kind, spec);
-        let session = home.session(&[]);
-        let jobs = home.made("jobs");
+        let Some(namespace) = TestNamespace::new() else {
+            return;
+        };
+        demand_limits(&namespace, kind, spec);
+        let session = namespace.session(&[]);
+        let jobs = namespace.made("jobs");
         assert_eq!(jobs.len(), 1, "{jobs:?}");
         let resources = &jobs[0]["spec"]["template"]["spec"]["containers"][0]["resources"];
         assert_eq!(
@@ -112,26 +129,29 @@ fn an_agent_has_limits_where_a_quota_or_a_limit_range_demands_them() {
             "{kind}"
         );
         assert_eq!(session.end(), 0);
-        home.becomes_clean();
-        home.try_session(&["-v"])
+        namespace.becomes_clean();
+        namespace
+            .try_session(&["-v"])
             .succeeded()
             .complains("info: making the agent again, with limits: pod creation denied: ");
-        home.is_clean();
+        namespace.is_clean();
     }
 }
 
-/// The Job without limits stays, and its user is told of both.
+/// The Job without limits stays, and the message names both Jobs.
 #[test]
-fn an_agent_has_limits_where_they_are_demanded_though_its_user_may_not_remove_the_one_without() {
-    let Some(home) = Home::new() else { return };
+fn agent_has_required_limits_though_its_user_cannot_delete_jobs() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     demand_limits(
-        &home,
+        &namespace,
         "ResourceQuota",
         "{hard: {limits.cpu: 1, limits.memory: 1Gi}}",
     );
-    let user = home.user_who_removes_nothing();
-    let outcome = home.try_session(&["-v", "--kubeconfig", user.path().to_str().unwrap()]);
-    let mut jobs = home.made("jobs");
+    let user = namespace.user_who_removes_nothing();
+    let outcome = namespace.try_session(&["-v", "--kubeconfig", user.path().to_str().unwrap()]);
+    let mut jobs = namespace.made("jobs");
     let name = |job: &serde_json::Value| job["metadata"]["name"].as_str().unwrap().to_owned();
     // the name of the second one begins with that of the first
     jobs.sort_by_key(name);
@@ -150,35 +170,40 @@ fn an_agent_has_limits_where_they_are_demanded_though_its_user_may_not_remove_th
         ))
         .complains(&format!(
             "`kubectl -n {} delete job {without} {with}` removes them",
-            home.name()
+            namespace.name()
         ));
-    let delete = ["--namespace", home.name(), "delete", "job", &without, &with];
-    home.cluster.kubectl(&delete).unwrap();
-    home.is_clean();
+    let delete = ["--namespace", namespace.name(), "delete", "job", &without, &with];
+    namespace.cluster.kubectl(&delete).unwrap();
+    namespace.is_clean();
 }
 
 #[test]
-fn a_quota_that_has_no_room_for_an_agents_limits_is_said() {
-    let Some(home) = Home::new() else { return };
+fn quota_without_room_for_the_agents_limits_is_reported() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     demand_limits(
-        &home,
+        &namespace,
         "ResourceQuota",
         "{hard: {limits.cpu: 100m, limits.memory: 100Mi}}",
     );
-    home.try_session(&[])
+    namespace
+        .try_session(&[])
         .exited(125)
         .complains("exceeded quota: demand")
         .complains("limits.cpu=500m")
         .complains("\n\nhint: ");
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn an_admission_policy_speaks_for_itself() {
-    let Some(home) = Home::new() else { return };
-    let policy = format!("kinject-test-{}", home.name());
+fn admission_policy_denial_is_reported_with_its_message() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let policy = format!("kinject-test-{}", namespace.name());
     apply(
-        &home,
+        &namespace,
         &"{apiVersion: v1, kind: List, items: [\
          {apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicy, metadata: {name: POLICY}, spec: {\
          matchConstraints: {resourceRules: [{apiGroups: [batch], apiVersions: [v1], operations: [CREATE], resources: [jobs]}]}, \
@@ -188,28 +213,29 @@ fn an_admission_policy_speaks_for_itself() {
          {kubernetes.io/metadata.name: NAMESPACE}}}}}]}"
             .replace("POLICY", &policy),
     );
-    let _gone_at_the_end = Policy(&home, &policy);
-    // a policy takes a moment until it is in force: a dry run shows when
+    let _gone_at_the_end = Policy(&namespace, &policy);
+    // a policy takes a moment to come into force: poll with a dry run
     kinject_tests::session::eventually("the policy's force", crate::namespace::SECONDS, || {
         let dry = [
             "--namespace",
-            home.name(),
+            namespace.name(),
             "create",
             "job",
             "probe",
             "--image=none",
             "--dry-run=server",
         ];
-        home.cluster.kubectl(&dry).is_err()
+        namespace.cluster.kubectl(&dry).is_err()
     });
-    home.try_session(&[])
+    namespace
+        .try_session(&[])
         .exited(125)
         .complains("no agents on a friday")
         .complains("\n\nhint: ");
-    home.is_clean();
+    namespace.is_clean();
 }
 
-struct Policy<'a>(&'a Home, &'a str);
+struct Policy<'a>(&'a TestNamespace, &'a str);
 
 impl Drop for Policy<'_> {
     fn drop(&mut self) {
@@ -222,23 +248,27 @@ impl Drop for Policy<'_> {
 }
 
 #[test]
-fn an_image_that_is_not_there_is_said() {
-    let Some(home) = Home::new() else { return };
+fn missing_image_is_reported() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     for image in [
         "kinject-agent:no-such-version",
         "registry.invalid/kinject-agent:1",
         "Not An Image",
     ] {
-        let outcome = home.try_session(&["--agent-image", image]);
+        let outcome = namespace.try_session(&["--agent-image", image]);
         outcome.exited(125).complains(image).complains("\n\nhint: ");
-        home.is_clean();
+        namespace.is_clean();
     }
 }
 
 #[test]
-fn an_image_that_is_no_agent_is_said() {
-    let Some(home) = Home::new() else { return };
-    let outcome = home.try_session(&["--agent-image", kinject_tests::cluster::SAMPLES_IMAGE]);
+fn image_without_an_agent_is_reported() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let outcome = namespace.try_session(&["--agent-image", kinject_tests::cluster::SAMPLES_IMAGE]);
     outcome
         .exited(125)
         .complains("the agent ended with status")
@@ -248,26 +278,30 @@ fn an_image_that_is_no_agent_is_said() {
             ": "
         ))
         .complains("\n\nhint: ");
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn an_image_that_has_to_be_root_is_said() {
-    let Some(home) = Home::new() else { return };
-    let outcome = home.try_session(&["--agent-image", kinject_tests::cluster::SHELL_IMAGE]);
+fn image_that_requires_root_is_reported() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let outcome = namespace.try_session(&["--agent-image", kinject_tests::cluster::SHELL_IMAGE]);
     outcome.exited(125).complains("\n\nhint: ");
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn a_namespace_that_does_not_exist_is_said() {
-    let Some(home) = Home::new() else { return };
-    let outcome = home.try_session(&["--namespace", "no-such-namespace"]);
-    // the flag that comes last counts
+fn missing_namespace_is_reported() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let outcome = namespace.try_session(&["--namespace", "no-such-namespace"]);
+    // the last flag wins
     outcome
         .exited(125)
         .complains("namespaces \"no-such-namespace\" not found")
         .complains("\n\nhint: check the namespace: ");
-    let outcome = home.try_session(&["--namespace", "Not_A_Namespace"]);
+    let outcome = namespace.try_session(&["--namespace", "Not_A_Namespace"]);
     outcome.exited(125).complains("\n\nhint: ");
 }

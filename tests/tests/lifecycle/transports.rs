@@ -1,11 +1,11 @@
-//! The ways to the agent's pod, and the rights that each needs.
+//! The transports to the agent's pod, and the rights that each needs.
 
 use kinject_tests::cluster::Rule;
 use kinject_tests::programs::shell;
 use kinject_tests::running::{Outcome, run_within};
 use kinject_tests::session::eventually;
 
-use crate::namespace::{Home, SECONDS};
+use crate::namespace::{SECONDS, TestNamespace};
 
 const JOBS: Rule<'_> = Rule {
     groups: &["batch"],
@@ -33,17 +33,17 @@ const PORT_FORWARD: Rule<'_> = Rule {
     verbs: &["get", "create"],
 };
 
-/// What a session with these flags says while it asks a service.
-fn asking(home: &Home, flags: &[&str]) -> Outcome {
+/// The outcome of a session with these flags that asks a service.
+fn asking(namespace: &TestNamespace, flags: &[&str]) -> Outcome {
     let ask = shell("curl -sS http://web.default/");
-    run_within(&mut home.kinject(flags, &ask), SECONDS)
+    run_within(&mut namespace.kinject(flags, &ask), SECONDS)
 }
 
 /// The same as a user with these rights alone.
-fn asking_as(home: &Home, rules: &[Rule<'_>], flags: &[&str]) -> Outcome {
-    let user = home
+fn asking_as(namespace: &TestNamespace, rules: &[Rule<'_>], flags: &[&str]) -> Outcome {
+    let user = namespace
         .cluster
-        .restricted_user(home.name(), "developer", rules)
+        .restricted_user(namespace.name(), "developer", rules)
         .unwrap();
     let ask = shell("curl -sS http://web.default/");
     let mut command = kinject_tests::apart::kinject();
@@ -58,7 +58,7 @@ fn asking_as(home: &Home, rules: &[Rule<'_>], flags: &[&str]) -> Outcome {
     run_within(&mut command, SECONDS)
 }
 
-/// The service answered, this way, and the way sends at once.
+/// Asserts that the service answered over this transport, and that small writes are sent at once.
 fn answered(outcome: &Outcome, through: &str) {
     outcome
         .succeeded()
@@ -72,9 +72,11 @@ const BY_PORT_FORWARD: &str = "port-forward, no TLS inside";
 
 /// The cluster reports a pod several times before it runs.
 #[test]
-fn each_step_of_a_session_that_comes_up_is_said_once() {
-    let Some(home) = Home::new() else { return };
-    let outcome = home.try_session(&["-v"]);
+fn each_step_of_session_start_is_printed_once() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let outcome = namespace.try_session(&["-v"]);
     let steps = outcome
         .succeeded()
         .stderr
@@ -89,67 +91,79 @@ fn each_step_of_a_session_that_comes_up_is_said_once() {
 }
 
 #[test]
-fn the_pod_proxy_is_the_first_choice() {
-    let Some(home) = Home::new() else { return };
+fn pod_proxy_is_used_by_default() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     for flags in [&["-v"][..], &["-v", "--transport", "proxy"]] {
-        answered(&asking(&home, flags), BY_PROXY);
+        answered(&asking(&namespace, flags), BY_PROXY);
     }
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn port_forward_can_be_chosen() {
-    let Some(home) = Home::new() else { return };
+fn port_forward_is_used_when_requested() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     answered(
-        &asking(&home, &["-v", "--transport", "port-forward"]),
+        &asking(&namespace, &["-v", "--transport", "port-forward"]),
         BY_PORT_FORWARD,
     );
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn with_port_forward_nobody_is_let_in_at_the_pods_address() {
-    let Some(home) = Home::new() else { return };
+fn agent_with_port_forward_refuses_connections_at_the_pods_address() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     for (transport, answer) in [("port-forward", "refused"), ("proxy", "connected")] {
-        let session = home.session(&["--transport", transport]);
-        let pod = home.pod();
-        let found = home
+        let session = namespace.session(&["--transport", transport]);
+        let pod = namespace.pod();
+        let found = namespace
             .cluster
-            .kubectl_json(&["--namespace", home.name(), "get", "pod", &pod]);
+            .kubectl_json(&["--namespace", namespace.name(), "get", "pod", &pod]);
         let address = found.unwrap()["status"]["podIP"].as_str().unwrap().to_owned();
-        let knock = format!("exec 3<>/dev/tcp/{address}/7800 && echo connected");
-        let knocked = home
+        let connect_line = format!("exec 3<>/dev/tcp/{address}/7800 && echo connected");
+        let connect_output = namespace
             .cluster
-            .run_bare_in_pod(home.name(), &pod, &["bash", "-c", &knock])
+            .run_bare_in_pod(namespace.name(), &pod, &["bash", "-c", &connect_line])
             .unwrap();
-        let said = String::from_utf8_lossy(&[knocked.stdout, knocked.stderr].concat()).into_owned();
+        let said =
+            String::from_utf8_lossy(&[connect_output.stdout, connect_output.stderr].concat()).into_owned();
         assert!(said.contains(answer), "by {transport}: {said}");
         session.end();
-        home.becomes_clean();
+        namespace.becomes_clean();
     }
 }
 
 #[test]
-fn tls_can_be_demanded_inside_of_port_forward() {
-    let Some(home) = Home::new() else { return };
+fn tls_always_applies_inside_port_forward() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     let flags = ["-v", "--transport", "port-forward", "--tls", "always"];
-    answered(&asking(&home, &flags), "port-forward, TLS");
-    home.is_clean();
+    answered(&asking(&namespace, &flags), "port-forward, TLS");
+    namespace.is_clean();
 }
 
 #[test]
-fn a_large_transfer_comes_whole_by_either_way() {
-    let Some(home) = Home::new() else { return };
+fn large_transfer_is_complete_over_either_transport() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     for (transport, tls) in [
         ("proxy", "auto"),
         ("port-forward", "auto"),
         ("port-forward", "always"),
     ] {
-        let session = home.session(&["--transport", transport, "--tls", tls]);
+        let session = namespace.session(&["--transport", transport, "--tls", tls]);
         if transport == "port-forward" {
             eventually("the second lane", SECONDS, || {
-                let logs = ["--namespace", home.name(), "logs", &home.pod()];
-                home.cluster
+                let logs = ["--namespace", namespace.name(), "logs", &namespace.pod()];
+                namespace
+                    .cluster
                     .kubectl(&logs)
                     .unwrap()
                     .contains("second lane of a tunnel")
@@ -162,35 +176,41 @@ fn a_large_transfer_comes_whole_by_either_way() {
             .succeeded()
             .prints(&format!("{size} True\n"));
         session.end();
-        home.becomes_clean();
+        namespace.becomes_clean();
     }
 }
 
 #[test]
-fn few_rights_suffice_for_the_proxy() {
-    let Some(home) = Home::new() else { return };
+fn minimal_rights_suffice_for_the_pod_proxy() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     answered(
-        &asking_as(&home, &[JOBS, SECRETS, PODS, PROXY], &["-v"]),
+        &asking_as(&namespace, &[JOBS, SECRETS, PODS, PROXY], &["-v"]),
         BY_PROXY,
     );
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn without_the_right_to_proxy_port_forward_serves_and_the_greeting_says_why_and_what_it_lacks() {
-    let Some(home) = Home::new() else { return };
+fn without_proxy_right_port_forward_is_used_and_the_ready_message_says_why() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     answered(
-        &asking_as(&home, &[JOBS, SECRETS, PODS, PORT_FORWARD], &["-v"]),
+        &asking_as(&namespace, &[JOBS, SECRETS, PODS, PORT_FORWARD], &["-v"]),
         "port-forward, no TLS inside; the pod proxy may not be used",
     );
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn a_way_that_was_asked_for_and_is_not_allowed_is_refused_in_the_clusters_words() {
-    let Some(home) = Home::new() else { return };
+fn requested_transport_without_its_right_is_refused_with_the_clusters_message() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     let outcome = asking_as(
-        &home,
+        &namespace,
         &[JOBS, SECRETS, PODS, PORT_FORWARD],
         &["--transport", "proxy"],
     );
@@ -198,79 +218,92 @@ fn a_way_that_was_asked_for_and_is_not_allowed_is_refused_in_the_clusters_words(
         .exited(125)
         .complains("cannot get resource \"pods/proxy\"")
         .complains("\n\nhint: ");
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn with_no_way_at_all_the_session_says_so() {
-    let Some(home) = Home::new() else { return };
-    let outcome = asking_as(&home, &[JOBS, SECRETS, PODS], &[]);
+fn without_rights_for_any_transport_the_denial_is_reported() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let outcome = asking_as(&namespace, &[JOBS, SECRETS, PODS], &[]);
     outcome
         .exited(125)
         .complains("pods/portforward")
         .complains("\n\nhint: ");
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn without_the_right_to_create_jobs_the_cluster_says_so() {
-    let Some(home) = Home::new() else { return };
-    let outcome = asking_as(&home, &[SECRETS, PODS, PROXY], &[]);
+fn without_create_jobs_right_the_denial_is_reported() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let outcome = asking_as(&namespace, &[SECRETS, PODS, PROXY], &[]);
     outcome
         .exited(125)
         .complains("cannot create resource \"jobs\"")
         .complains("\n\nhint: ");
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn without_the_right_to_create_secrets_the_cluster_says_so_and_the_job_is_gone() {
-    let Some(home) = Home::new() else { return };
-    let outcome = asking_as(&home, &[JOBS, PODS, PROXY], &[]);
+fn without_create_secrets_right_the_denial_is_reported_and_the_job_removed() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let outcome = asking_as(&namespace, &[JOBS, PODS, PROXY], &[]);
     outcome
         .exited(125)
         .complains("cannot create the Secret with the agent's keys")
         .complains("cannot create resource \"secrets\"")
         .complains("\n\nhint: ask for this permission");
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn without_the_right_to_see_pods_the_cluster_says_so_and_the_job_is_gone() {
-    let Some(home) = Home::new() else { return };
-    let outcome = asking_as(&home, &[JOBS, SECRETS, PROXY], &[]);
+fn without_read_pods_right_the_denial_is_reported_and_the_job_removed() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let outcome = asking_as(&namespace, &[JOBS, SECRETS, PROXY], &[]);
     outcome
         .exited(125)
         .complains("cannot list resource \"pods\"")
         .complains("\n\nhint: ");
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn without_the_right_to_delete_the_job_that_stays_is_named() {
-    let Some(home) = Home::new() else { return };
+fn without_delete_right_the_remaining_job_is_named() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     let create = Rule {
         verbs: &["create"],
         ..JOBS
     };
-    let outcome = asking_as(&home, &[create, SECRETS, PODS, PROXY], &[]);
+    let outcome = asking_as(&namespace, &[create, SECRETS, PODS, PROXY], &[]);
     outcome.exited(0).prints("hello from web\n");
-    outcome
-        .complains("could not be removed")
-        .complains(&format!("kubectl -n {} delete job kinject-agent-", home.name()));
+    outcome.complains("could not be removed").complains(&format!(
+        "kubectl -n {} delete job kinject-agent-",
+        namespace.name()
+    ));
 }
 
 #[test]
-fn impersonation_counts() {
-    let Some(home) = Home::new() else { return };
+fn impersonated_user_and_group_decide_the_rights() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     let outcome = asking(
-        &home,
+        &namespace,
         &["--as", "nobody-in-particular", "--as-group", "strangers"],
     );
     outcome
         .exited(125)
         .complains("User \"nobody-in-particular\" cannot create resource \"jobs\"");
-    let admin = asking(&home, &["--as", "somebody", "--as-group", "system:masters"]);
+    let admin = asking(&namespace, &["--as", "somebody", "--as-group", "system:masters"]);
     admin.succeeded().prints("hello from web\n");
-    home.is_clean();
+    namespace.is_clean();
 }

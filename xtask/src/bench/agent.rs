@@ -15,7 +15,7 @@ use super::session::Session;
 use crate::process;
 
 /// How long it may take to listen.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A running agent; it ends with this value.
 pub(crate) struct Agent {
@@ -50,7 +50,7 @@ impl Agent {
                 .arg(folder.join("agent.key"))
                 .stderr(File::create(&log).context("making the agent's log")?),
         )?;
-        process::wait_for("the agent", PATIENCE, || {
+        process::wait_for("the agent", TIMEOUT, || {
             process.check()?;
             Ok(fs::read_to_string(&log)?.contains("listening on").then_some(()))
         })?;

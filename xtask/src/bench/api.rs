@@ -1,5 +1,5 @@
-//! The cluster's API over `kubectl proxy`, which does what it takes to be the administrator: requests that go out at
-//! once, and watches that tell at once, which a kubectl started for each would not.
+//! The cluster's API over `kubectl proxy`, which authenticates as the administrator: requests and watch events without
+//! the latency of a kubectl process for each.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -19,7 +19,7 @@ const START: Duration = Duration::from_secs(10);
 /// How long an answer, or the next event of a watch, may take.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// The API, as long as this value lives.
+/// The API; the proxy ends with this value.
 pub(crate) struct Api {
     socket: PathBuf,
     _proxy: Helper,

@@ -1,5 +1,5 @@
-//! On a real cluster: kinject by its two ways beside `kubectl port-forward` and the way inside, and how long a session's
-//! start takes beside its pod's.
+//! On a real cluster: kinject's two transports beside `kubectl port-forward` and connections inside the cluster, and
+//! the start of a session beside the start of its pod.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ const SOURCE_PORT: u16 = 7002;
 /// The agent that is measured, beside the one that the cluster's owner may have there.
 const IMAGE: &str = "kinject-agent:bench";
 
-/// The two ways of kinject, as its command line has them.
+/// kinject's two transports, as its command line names them.
 const TRANSPORTS: [(Setup, &str); 2] = [
     (Setup::KinjectProxy, "proxy"),
     (Setup::KinjectPortForward, "port-forward"),
@@ -48,19 +48,19 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
     let image = cluster.load(&image)?;
     let api = Api::start(&cluster, folder.path())?;
     let namespace = Namespace::new(&cluster, &api)?;
-    let scene = Scene {
+    let environment = Environment {
         programs,
         cluster: &cluster,
         namespace: &namespace,
         image: image.name(),
         folder: folder.path(),
     };
-    let job = scene.transfers(effort, results)?;
-    scene.starts(&job, effort, results)
+    let job = environment.transfers(effort, results)?;
+    environment.starts(&job, effort, results)
 }
 
-/// What everything here needs.
-struct Scene<'a> {
+/// What all measurements of the part need.
+struct Environment<'a> {
     programs: &'a Programs,
     cluster: &'a Borrowed,
     namespace: &'a Namespace<'a>,
@@ -68,7 +68,7 @@ struct Scene<'a> {
     folder: &'a Path,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> Environment<'a> {
     fn session(&self, transport: &str) -> Result<Session> {
         let kubeconfig = self.cluster.kubeconfig();
         let options = [
@@ -81,13 +81,13 @@ impl<'a> Scene<'a> {
             .with_context(|| format!("starting a session by {transport}"))
     }
 
-    /// What the ways carry, by turns; returns what a session runs in the cluster.
+    /// Measures the loads over each transport in turn; returns a copy of a session's Job, to compare with.
     fn transfers(&self, effort: &Effort, results: &mut Results) -> Result<BareJob<'a>> {
         let inside = self.namespace.inside()?;
         let mut sessions = Vec::new();
-        for (way, transport) in TRANSPORTS {
+        for (setup, transport) in TRANSPORTS {
             results.check_interrupt()?;
-            sessions.push((way, self.session(transport)?));
+            sessions.push((setup, self.session(transport)?));
         }
         let job = self.namespace.bare_job()?;
         for round in 1..=effort.rounds {
@@ -99,11 +99,11 @@ impl<'a> Scene<'a> {
                 results.measure((PART, load.figure, Setup::KubectlPortForward), || {
                     self.through_kubectl(load, effort)
                 })?;
-                for (way, session) in &sessions {
-                    let place =
+                for (setup, session) in &sessions {
+                    let generator =
                         LoadGenerator::preloaded(&self.programs.load(), tied, session.variables().clone());
-                    results.measure((PART, load.figure, *way), || {
-                        load.run(&place, &format!("{ECHO}:{}", load.port), effort)
+                    results.measure((PART, load.figure, *setup), || {
+                        load.run(&generator, &format!("{ECHO}:{}", load.port), effort)
                     })?;
                 }
             }
@@ -118,15 +118,15 @@ impl<'a> Scene<'a> {
         LoadGenerator::bare(&self.programs.load(), |program| inside.command(program))
     }
 
-    /// A kubectl for each load: a connection that a program breaks off can be its last.
+    /// A kubectl for each load: it can exit when a program aborts a connection.
     fn through_kubectl(&self, load: &Load, effort: &Effort) -> Result<f64> {
         let forward = PortForward::start(self.cluster, ECHO_NAME, &[load.port], self.folder)?;
-        let place = LoadGenerator::bare(&self.programs.load(), tied);
-        load.run(&place, &forward.address(load.port)?, effort)
+        let generator = LoadGenerator::bare(&self.programs.load(), tied);
+        load.run(&generator, &forward.address(load.port)?, effort)
             .with_context(|| format!("kubectl said: {}", forward.last_words()))
     }
 
-    /// How long until a session's program runs, and until its pod alone would.
+    /// Measures how long it takes until a session's program runs, and until its pod alone runs.
     fn starts(&self, job: &BareJob, effort: &Effort, results: &mut Results) -> Result<()> {
         for round in 1..=effort.sessions {
             eprintln!("{}: start {round} of {}", PART.title(), effort.sessions);
@@ -134,9 +134,9 @@ impl<'a> Scene<'a> {
             results.measure((PART, Figure::Start, Setup::BarePod), || {
                 Ok(job.time()?.as_secs_f64())
             })?;
-            for (way, transport) in TRANSPORTS {
+            for (setup, transport) in TRANSPORTS {
                 self.alone(results)?;
-                results.measure((PART, Figure::Start, way), || {
+                results.measure((PART, Figure::Start, setup), || {
                     let session = self.session(transport)?;
                     let taken = session.started_in().as_secs_f64();
                     session.finish()?;
@@ -147,14 +147,14 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// Waits until nothing of the last start is left.
+    /// Waits until the objects of the previous start are removed.
     fn alone(&self, results: &Results) -> Result<()> {
         self.namespace.wait_until_jobs_are_gone()?;
         results.rest()
     }
 }
 
-/// One load, and the number that counts.
+/// One load, and the key of its result.
 struct Load {
     figure: Figure,
     name: &'static str,
@@ -162,7 +162,7 @@ struct Load {
     key: &'static str,
 }
 
-/// Uploads go to a service that answers nothing: a way that cannot half-close would lose the answer.
+/// Uploads go to a service that answers nothing: a setup that cannot half-close would lose the answer.
 const LOADS: [Load; 4] = [
     Load {
         figure: Figure::Connect,
@@ -191,8 +191,8 @@ const LOADS: [Load; 4] = [
 ];
 
 impl Load {
-    fn run(&self, place: &LoadGenerator, address: &str, effort: &Effort) -> Result<f64> {
+    fn run(&self, generator: &LoadGenerator, address: &str, effort: &Effort) -> Result<f64> {
         let seconds = effort.seconds.to_string();
-        place.number(&[self.name, address, "--seconds", &seconds], self.key)
+        generator.number(&[self.name, address, "--seconds", &seconds], self.key)
     }
 }

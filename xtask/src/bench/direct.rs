@@ -1,4 +1,4 @@
-//! The direct transport between two network namespaces, beside the bare wire and torsocks with `ssh -D`.
+//! The direct transport between two network namespaces, beside the bare link and torsocks with `ssh -D`.
 
 use std::time::{Duration, Instant};
 
@@ -20,9 +20,9 @@ const PART: Part = Part::Direct;
 const AGENT_PORT: u16 = 7800;
 const COUNTER_PORT: u16 = 7801;
 const IDLE: &str = "2000";
-/// How long memory may take to settle.
+/// How long resident memory may take to become stable.
 const SETTLE: Duration = Duration::from_secs(10);
-/// How long it stays the same when it has.
+/// How long it has to be unchanged to count as stable.
 const SETTLED: Duration = Duration::from_millis(1500);
 
 /// Runs the part.
@@ -41,13 +41,13 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
     })?;
     let enter = |program: &str| wire.client.command(program);
     let session = agent.session(programs, enter)?;
-    let mut ways = vec![(Setup::Direct, LoadGenerator::bare(&programs.load(), enter))];
+    let mut setups = vec![(Setup::Direct, LoadGenerator::bare(&programs.load(), enter))];
     let _ssh = match missing() {
         None => {
             let mut ssh = Ssh::start(&wire, folder.path())?;
-            let place = LoadGenerator::preloaded(&programs.load(), enter, ssh.variables().clone());
-            ssh.wait(&place, &echo())?;
-            ways.push((Setup::Torsocks, place));
+            let generator = LoadGenerator::preloaded(&programs.load(), enter, ssh.variables().clone());
+            ssh.wait(&generator, &echo())?;
+            setups.push((Setup::Torsocks, generator));
             Some(ssh)
         }
         Some(packages) => {
@@ -56,7 +56,7 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
         }
     };
     let variables = session.variables().clone();
-    ways.push((
+    setups.push((
         Setup::Kinject,
         LoadGenerator::preloaded(&programs.load(), enter, variables),
     ));
@@ -65,24 +65,24 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
         results.round(PART, round, effort.rounds)?;
         for (figure, arguments, key) in loads(effort) {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            for (way, place) in &ways {
-                results.measure((PART, figure, *way), || place.number(&arguments, key))?;
+            for (setup, generator) in &setups {
+                results.measure((PART, figure, *setup), || generator.number(&arguments, key))?;
             }
         }
         for (figure, load, port, key) in DATAGRAMS {
             let address = format!("{SERVER}:{port}");
             let seconds = effort.seconds.to_string();
-            // torsocks carries none
-            for (way, place) in ways.iter().filter(|(way, _)| *way != Setup::Torsocks) {
-                results.measure((PART, figure, *way), || {
-                    place.number(&[load, &address, "--seconds", &seconds], key)
+            // torsocks does not carry datagrams
+            for (setup, generator) in setups.iter().filter(|(setup, _)| *setup != Setup::Torsocks) {
+                results.measure((PART, figure, *setup), || {
+                    generator.number(&[load, &address, "--seconds", &seconds], key)
                 })?;
             }
         }
     }
     results.measure((PART, Figure::StreamsMemory, Setup::Kinject), || {
-        let place = ways.last().map(|(_, place)| place).context("no way")?;
-        place.run(&["download", &source(), "--streams", "64"])?;
+        let generator = setups.last().map(|(_, generator)| generator).context("no way")?;
+        generator.run(&["download", &source(), "--streams", "64"])?;
         Ok(settled(session.relay())? * 1024.0 / 1e6)
     })?;
     session.finish()?;
@@ -96,8 +96,8 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
         Setup::Kinject,
         session.started_in().as_secs_f64(),
     );
-    let place = LoadGenerator::preloaded(&programs.load(), enter, session.variables().clone());
-    match idle(&session, &place) {
+    let generator = LoadGenerator::preloaded(&programs.load(), enter, session.variables().clone());
+    match idle(&session, &generator) {
         Ok(idle) => {
             results.add(PART, Figure::IdleErrors, Setup::Kinject, idle.errors);
             results.add(
@@ -116,13 +116,13 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
     session.finish()
 }
 
-/// The figures of a round that are about datagrams: the load, the service's port, and the number that counts.
+/// The datagram figures of a round: the load, the service's port, and the key of the result.
 const DATAGRAMS: [(Figure, &str, u16, &str); 2] = [
     (Figure::DatagramEcho, "udp-echo", 7000, "median_us"),
     (Figure::DatagramsLost, "udp-send", COUNTER_PORT, "lost"),
 ];
 
-/// The figures of a round: the load's arguments, and the number that counts.
+/// The figures of a round: the load's arguments, and the key of the result.
 fn loads(effort: &Effort) -> [(Figure, Vec<String>, &'static str); 6] {
     let address = |port: u16| format!("{SERVER}:{port}");
     let timed = |load: &str, port, more: &[&str]| {
@@ -146,7 +146,7 @@ fn loads(effort: &Effort) -> [(Figure, Vec<String>, &'static str); 6] {
     ]
 }
 
-/// The first missing packages of the torsocks way, if any.
+/// The first missing package of the torsocks setup, if any.
 pub(crate) fn missing() -> Option<String> {
     let mut packages: Vec<&str> = ssh::PROGRAMS
         .iter()
@@ -170,7 +170,7 @@ fn samples(programs: &Programs, wire: &Wire) -> Result<Helper> {
     let program = programs.samples();
     let mut command = wire.server.command(text(&program)?);
     let mut samples = Helper::start("the sample services", command.args(["serve", "--name", "bench"]))?;
-    // It says where it listens, when it does.
+    // It prints its addresses once it listens.
     samples.line()?;
     Ok(samples)
 }
@@ -193,12 +193,12 @@ struct Idle {
     errors: f64,
 }
 
-/// What a relay takes at first, and what many idle connections take on top.
-fn idle(session: &Session, place: &LoadGenerator) -> Result<Idle> {
-    // What the first connection brings into memory is the relay's own share.
-    place.run(&["connect", &echo(), "--seconds", "0.2"])?;
+/// A relay's resident memory at first, and what many idle connections add.
+fn idle(session: &Session, generator: &LoadGenerator) -> Result<Idle> {
+    // The pages that the first connection touches belong to the relay's baseline.
+    generator.run(&["connect", &echo(), "--seconds", "0.2"])?;
     let resident_kib = settled(session.relay())?;
-    let mut load = place.start("idle connections", &["idle", &echo(), "--count", IDLE])?;
+    let mut load = generator.start("idle connections", &["idle", &echo(), "--count", IDLE])?;
     let open: Value = serde_json::from_str(&load.line()?)?;
     let full_kib = settled(session.relay())?;
     load.tell("use them\n")?;
@@ -214,7 +214,7 @@ fn idle(session: &Session, place: &LoadGenerator) -> Result<Idle> {
     })
 }
 
-/// Resident memory, once it stays the same.
+/// Resident memory, once it is stable.
 fn settled(pid: u32) -> Result<f64> {
     let (mut before, mut since) = (0.0, Instant::now());
     process::wait_for("memory that stays the same", SETTLE, || {

@@ -1,4 +1,4 @@
-//! What programs pay for being in a session without using it: the start of a program, and connects that stay local.
+//! The overhead for programs in a session that do not use it: program start, and connects that stay local.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,24 +33,24 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
     let endpoint = format!("unix:{}", text(&folder.path().join("agent.sock"))?);
     let agent = Agent::start(programs, endpoint, folder.path(), tied)?;
     let session = agent.session(programs, tied)?;
-    let mut ways = vec![(Setup::Direct, Variables::new())];
+    let mut setups = vec![(Setup::Direct, Variables::new())];
     match missing() {
-        None => ways.push((Setup::Torsocks, ssh::torsocks(folder.path())?)),
+        None => setups.push((Setup::Torsocks, ssh::torsocks(folder.path())?)),
         Some(packages) => results.skip("exec with torsocks", &format!("not installed: {packages}")),
     }
-    ways.push((Setup::Kinject, session.variables().clone()));
+    setups.push((Setup::Kinject, session.variables().clone()));
 
     let environments = folder.path().join("environments");
-    let named: BTreeMap<&str, &Variables> = ways
+    let named: BTreeMap<&str, &Variables> = setups
         .iter()
-        .map(|(way, variables)| (way.name(), variables))
+        .map(|(setup, variables)| (setup.name(), variables))
         .collect();
     fs::write(&environments, serde_json::to_vec(&named)?).context("writing the environments")?;
-    let places: Vec<(Setup, LoadGenerator)> = ways
+    let generators: Vec<(Setup, LoadGenerator)> = setups
         .iter()
-        .map(|(way, variables)| {
-            let place = LoadGenerator::preloaded(&programs.load(), tied, variables.clone());
-            (*way, place)
+        .map(|(setup, variables)| {
+            let generator = LoadGenerator::preloaded(&programs.load(), tied, variables.clone());
+            (*setup, generator)
         })
         .collect();
     let bare = LoadGenerator::bare(&programs.load(), tied);
@@ -59,27 +59,32 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
         results.check_interrupt()?;
         let count = (effort.execs / effort.rounds).to_string();
         let taken = bare.run(&["exec", "--count", &count, "--environments", text(&environments)?])?;
-        for (way, _) in &places {
-            results.add(PART, Figure::Exec, *way, number(&taken[way.name()], "median_us")?);
+        for (setup, _) in &generators {
+            results.add(
+                PART,
+                Figure::Exec,
+                *setup,
+                number(&taken[setup.name()], "median_us")?,
+            );
         }
-        for (way, place) in &places {
+        for (setup, generator) in &generators {
             results.check_interrupt()?;
-            let taken = place.run(&["local", "--count", &effort.connects.to_string()])?;
+            let taken = generator.run(&["local", "--count", &effort.connects.to_string()])?;
             results.add(
                 PART,
                 Figure::LoopbackConnect,
-                *way,
+                *setup,
                 number(&taken, "loopback_us")?,
             );
-            results.add(PART, Figure::UnixConnect, *way, number(&taken, "unix_us")?);
+            results.add(PART, Figure::UnixConnect, *setup, number(&taken, "unix_us")?);
             // torsocks forbids datagram sockets, which are among them
-            if *way == Setup::Torsocks {
+            if *setup == Setup::Torsocks {
                 continue;
             }
             results.check_interrupt()?;
-            let taken = place.run(&["hooks", "--count", &effort.hooks.to_string()])?;
+            let taken = generator.run(&["hooks", "--count", &effort.hooks.to_string()])?;
             for (figure, key) in HOOKS {
-                results.add(PART, figure, *way, number(&taken, key)?);
+                results.add(PART, figure, *setup, number(&taken, key)?);
             }
         }
     }

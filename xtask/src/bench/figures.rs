@@ -1,4 +1,4 @@
-//! What is measured, and the numbers that came of it.
+//! The figures that are measured, and their results.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::machine;
 pub(crate) enum Part {
     /// Between two network namespaces, to an agent without Kubernetes
     Direct,
-    /// What programs pay that use no network, or only this machine's
+    /// Overhead for programs that use no network, or only this machine's
     Exec,
     /// In the sandbox
     Names,
@@ -35,7 +35,7 @@ impl Part {
         }
     }
 
-    /// What the other ways are compared with: the way of which a ratio is printed.
+    /// The base setup, to which ratios are printed.
     pub(crate) fn bases(self) -> &'static [Setup] {
         match self {
             Self::Direct => &[Setup::Direct, Setup::Torsocks],
@@ -46,17 +46,17 @@ impl Part {
     }
 }
 
-/// How bytes travel.
+/// A setup: what carries the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Setup {
-    /// Nothing in between: over the wire, inside of the cluster, or with nothing preloaded.
+    /// No proxy: over the virtual link, inside of the cluster, or with nothing preloaded.
     Direct,
     Torsocks,
     KubectlPortForward,
     Kinject,
     KinjectProxy,
     KinjectPortForward,
-    /// The pod of a session without a session.
+    /// A pod like a session's, without a session.
     BarePod,
 }
 
@@ -187,7 +187,7 @@ pub(crate) struct Results {
     series: BTreeMap<(Part, Figure, Setup), Vec<f64>>,
     /// What could not be measured, and why.
     pub(crate) skipped: Vec<String>,
-    /// What should have worked and did not.
+    /// Measurements that failed.
     pub(crate) failed: Vec<String>,
 }
 
@@ -225,34 +225,34 @@ impl Results {
         self.idle.iter().copied().reduce(f64::min)
     }
 
-    /// Fails when the benchmark is to end.
+    /// Fails after an interrupt.
     pub(crate) fn check_interrupt(&self) -> Result<()> {
         self.interrupt.check()
     }
 
-    pub(crate) fn add(&mut self, part: Part, figure: Figure, way: Setup, value: f64) {
+    pub(crate) fn add(&mut self, part: Part, figure: Figure, setup: Setup, value: f64) {
         eprintln!(
             "  {:28} {:22} {}",
             figure.name(),
-            way.name(),
+            setup.name(),
             figure.format(value)
         );
-        self.series.entry((part, figure, way)).or_default().push(value);
+        self.series.entry((part, figure, setup)).or_default().push(value);
     }
 
-    /// Takes one measurement, once what the one before has left is done (a port-forward that was ended has still much to carry),
-    /// and goes on without it when it fails.
+    /// Takes one measurement once the machine is idle again (an ended port-forward may still be draining), and notes a
+    /// failure.
     pub(crate) fn measure(
         &mut self,
-        (part, figure, way): (Part, Figure, Setup),
+        (part, figure, setup): (Part, Figure, Setup),
         measurement: impl FnOnce() -> Result<f64>,
     ) -> Result<()> {
         self.rest()?;
         match measurement() {
-            Ok(value) => self.add(part, figure, way, value),
+            Ok(value) => self.add(part, figure, setup, value),
             Err(error) => {
                 self.check_interrupt()?;
-                self.fail(format!("{}, {}: {error:#}", figure.name(), way.name()));
+                self.fail(format!("{}, {}: {error:#}", figure.name(), setup.name()));
             }
         }
         Ok(())
@@ -271,13 +271,13 @@ impl Results {
     }
 
     /// The median of the rounds.
-    pub(crate) fn median(&self, part: Part, figure: Figure, way: Setup) -> Option<f64> {
-        median(self.series.get(&(part, figure, way))?)
+    pub(crate) fn median(&self, part: Part, figure: Figure, setup: Setup) -> Option<f64> {
+        median(self.series.get(&(part, figure, setup))?)
     }
 
-    /// The median of the rounds' ratios: what disturbs one round disturbs both of its values.
-    pub(crate) fn ratio(&self, part: Part, figure: Figure, way: Setup, base: Setup) -> Option<f64> {
-        let values = self.series.get(&(part, figure, way))?;
+    /// The median of the rounds' ratios: a disturbance in a round affects both of its values.
+    pub(crate) fn ratio(&self, part: Part, figure: Figure, setup: Setup, base: Setup) -> Option<f64> {
+        let values = self.series.get(&(part, figure, setup))?;
         let bases = self.series.get(&(part, figure, base))?;
         if values.len() != bases.len() {
             return Some(median(values)? / median(bases)?);
@@ -290,12 +290,12 @@ impl Results {
         median(&ratios)
     }
 
-    /// Figures and ways of a part that have values, in order.
+    /// Figures and setups of a part that have values, in order.
     pub(crate) fn of(&self, part: Part) -> impl Iterator<Item = (Figure, Setup)> {
         self.series
             .keys()
             .filter(move |(of, _, _)| *of == part)
-            .map(|(_, figure, way)| (*figure, *way))
+            .map(|(_, figure, setup)| (*figure, *setup))
     }
 
     #[cfg(test)]
@@ -307,12 +307,12 @@ impl Results {
         let series: Vec<Value> = self
             .series
             .iter()
-            .map(|((part, figure, way), rounds)| {
+            .map(|((part, figure, setup), rounds)| {
                 json!({
                     "part": format!("{part:?}").to_lowercase(),
                     "figure": figure.name(),
                     "unit": figure.unit(),
-                    "way": way.name(),
+                    "way": setup.name(),
                     "median": median(rounds),
                     "rounds": rounds,
                 })
@@ -342,7 +342,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ratio_is_taken_round_by_round() {
+    fn ratio_is_computed_per_round() {
         let mut results = Results::for_test();
         for (value, base) in [(10.0, 5.0), (2.0, 1.0), (300.0, 100.0)] {
             results.add(Part::Direct, Figure::Connect, Setup::Kinject, value);
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn values_carry_their_unit_and_few_digits() {
+    fn values_are_printed_with_unit_and_few_digits() {
         assert_eq!(Figure::Connect.format(6645.3), "6645/s");
         assert_eq!(Figure::RoundTrip.format(62.123), "62.1 µs");
         assert_eq!(Figure::StalledCost.format(-1.25), "-1.25%");

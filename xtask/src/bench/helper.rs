@@ -1,4 +1,4 @@
-//! A process in the background that ends with its owner, whatever way the owner ends.
+//! A background process that ends with its owner, however that ends.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -12,9 +12,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::process;
 
 /// How long a process may take to end by itself.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A command that is killed when the thread that starts it is gone, and that becomes its program without a process in
+/// A command that the kernel kills when the thread that starts it ends (`PR_SET_PDEATHSIG`), without a process in
 /// between.
 pub(crate) fn tied(program: &str) -> Command {
     let mut command = Command::new("setpriv");
@@ -106,7 +106,7 @@ impl Helper {
     /// Closes its standard input, on which it ends, and waits for that.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.stdin = None;
-        let status = process::wait_for(&format!("the end of {}", self.name), PATIENCE, || {
+        let status = process::wait_for(&format!("the end of {}", self.name), TIMEOUT, || {
             Ok(self.child.try_wait()?)
         })?;
         if !status.success() {
@@ -122,7 +122,7 @@ impl Helper {
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             kill_process(pid, Signal::TERM)?;
         }
-        let ended = process::wait_for("", PATIENCE, || Ok(self.child.try_wait()?));
+        let ended = process::wait_for("", TIMEOUT, || Ok(self.child.try_wait()?));
         if ended.is_err() {
             self.child.kill()?;
             self.child.wait()?;

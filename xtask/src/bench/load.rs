@@ -1,4 +1,4 @@
-//! The load generator, and the ways that carry its load.
+//! The load generator, and the environments that it runs in.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,14 @@ pub(crate) type Variables = BTreeMap<String, String>;
 pub(crate) struct LoadGenerator<'a> {
     /// Makes a command for a program, in the right namespaces.
     pub(crate) enter: Box<dyn Fn(&str) -> Command + 'a>,
-    /// What is preloaded, and what the preloaded needs.
+    /// LD_PRELOAD and the variables of the preloaded library.
     pub(crate) variables: Variables,
     /// The load generator.
     pub(crate) program: PathBuf,
 }
 
 impl<'a> LoadGenerator<'a> {
-    /// The place that `enter` leads to, with nothing preloaded.
+    /// Runs behind `enter`, with nothing preloaded.
     pub(crate) fn bare(program: &Path, enter: impl Fn(&str) -> Command + 'a) -> Self {
         Self::preloaded(program, enter, Variables::new())
     }
@@ -46,7 +46,7 @@ impl<'a> LoadGenerator<'a> {
         }
     }
 
-    /// The load generator with these arguments. env(1) puts the variables in place, so that what leads there runs without
+    /// The load generator with these arguments. env(1) sets the variables, so that the commands of `enter` run without
     /// them.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = (self.enter)("env");
@@ -75,8 +75,8 @@ impl<'a> LoadGenerator<'a> {
         let output = child.wait_with_output()?;
         let status = ended?;
         if !status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            bail!("`{}` failed: {}", arguments.join(" "), said.trim());
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            bail!("`{}` failed: {}", arguments.join(" "), stderr.trim());
         }
         serde_json::from_slice(&output.stdout).context("reading what was measured")
     }

@@ -1,4 +1,4 @@
-//! What the numbers were measured on, and what else it did meanwhile.
+//! The machine that the numbers were measured on, and its other load.
 
 use std::fs;
 use std::thread;
@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::interrupt::Interrupt;
 
-/// How long a look at the machine takes.
-const LOOK: Duration = Duration::from_millis(200);
-/// Idle, for a machine on which nothing but the benchmark runs: the rest is what every machine does now and then.
+/// The sampling period of the machine's load.
+const SAMPLING_PERIOD: Duration = Duration::from_millis(200);
+/// The share of idle time that counts as idle: every machine has some background work.
 const IDLE: f64 = 0.95;
 
 /// Waits until nothing else keeps the machine busy, for so long at most, and returns the share of time that was idle in
@@ -21,7 +21,7 @@ pub(crate) fn wait_until_idle(limit: Duration, interrupt: &Interrupt) -> Result<
     loop {
         interrupt.check()?;
         let (idle_before, all_before) = processor_time()?;
-        thread::sleep(LOOK);
+        thread::sleep(SAMPLING_PERIOD);
         let (idle, all) = processor_time()?;
         let share = (idle - idle_before) / (all - all_before).max(1.0);
         if share >= IDLE || start.elapsed() >= limit {
@@ -44,7 +44,7 @@ fn parse_processor_time(line: &str) -> Option<(f64, f64)> {
     Some((ticks.get(3)? + ticks.get(4)?, ticks.iter().sum()))
 }
 
-/// Processor, cores and kernel, as far as the machine tells.
+/// Processor, cores and kernel, as far as /proc shows them.
 pub(crate) fn describe() -> Value {
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let processor = cpus
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waiting_for_a_disk_is_idle_time() {
+    fn iowait_counts_as_idle_time() {
         let line = "cpu  10 20 30 40 5 6 7 8 900 1000";
         assert_eq!(parse_processor_time(line), Some((45.0, 126.0)));
         assert_eq!(parse_processor_time("cpu0 1 2 3 4 5 6 7 8"), None);

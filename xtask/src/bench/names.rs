@@ -1,4 +1,4 @@
-//! Names in the sandbox: looked up in the pod's place, and by a session's program.
+//! Lookups in the sandbox: bare in the pod's network, and by a session's program.
 
 use std::process::Command;
 
@@ -38,7 +38,7 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
         command
     };
     let load = programs.load();
-    let ways = [
+    let setups = [
         (Setup::Direct, LoadGenerator::bare(&load, bare)),
         (Setup::Kinject, LoadGenerator::bare(&load, injected)),
     ];
@@ -47,11 +47,13 @@ pub(crate) fn run(programs: &Programs, effort: &Effort, results: &mut Results) -
     let again = ["lookup", NAME, "--count", &count];
     for round in 1..=effort.rounds {
         results.round(PART, round, effort.rounds)?;
-        for (way, place) in &ways {
-            results.measure((PART, Figure::FreshLookup, *way), || {
-                place.number(&fresh, "median_us")
+        for (setup, generator) in &setups {
+            results.measure((PART, Figure::FreshLookup, *setup), || {
+                generator.number(&fresh, "median_us")
             })?;
-            results.measure((PART, Figure::Lookup, *way), || place.number(&again, "median_us"))?;
+            results.measure((PART, Figure::Lookup, *setup), || {
+                generator.number(&again, "median_us")
+            })?;
         }
     }
     Ok(())

@@ -1,10 +1,10 @@
-//! Two network namespaces with a wire between them.
+//! Two network namespaces with a veth pair between them.
 //!
-//! They have no names and no place in the file system: each lives in a process, and is gone with the last one in it.
+//! They have no names and no entry in the file system: the kernel removes each with the last process in it.
 //!
 //! Each side has half of the machine's processors to itself, as two machines would. Without that the scheduler puts a
 //! client and a server that only ever wait for each other on one processor in some runs and not in others, where a byte
-//! travels without the wake-up of an idle processor that it costs between machines.
+//! travels without the wake-up of an idle processor that happens between machines.
 
 use std::ops::RangeInclusive;
 use std::process::Command;
@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use super::helper::{Helper, tied};
 use crate::process;
 
-/// The server's end of the wire.
+/// The server's end of the veth pair.
 pub(crate) const SERVER: &str = "10.213.0.2";
 const CLIENT: &str = "10.213.0.1";
 const LINK: &str = "wire";
@@ -28,7 +28,7 @@ pub(crate) struct Namespace {
 
 impl Namespace {
     fn new(name: &str, processors: RangeInclusive<usize>) -> Result<Self> {
-        // cat(1) ends with its standard input. What it repeats shows that the namespace is there.
+        // cat(1) ends with its standard input. Its echo shows that the namespace exists.
         let mut holder = Helper::start(name, tied("unshare").args(["--net", "cat"]))?;
         holder.tell("ready\n")?;
         holder.line()?;
@@ -47,7 +47,7 @@ impl Namespace {
     }
 }
 
-/// A client's and a server's machine, as far as TCP can tell.
+/// A client's and a server's namespace, which stand for two machines.
 pub(crate) struct Wire {
     pub(crate) client: Namespace,
     pub(crate) server: Namespace,
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_side_has_processors_of_its_own() {
+    fn client_and_server_get_disjoint_processors() {
         assert_eq!(halves(2), (0..=0, 1..=1));
         assert_eq!(halves(5), (0..=1, 2..=4));
         assert_eq!(halves(1), (0..=0, 0..=0));

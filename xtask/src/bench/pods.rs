@@ -1,5 +1,5 @@
-//! What the benchmark makes in the cluster: a namespace with a pod to measure from, and Jobs to compare a session's start
-//! with. All of it goes with the namespace.
+//! What the benchmark makes in the cluster: a namespace with a pod to measure from, and Jobs to compare a session's
+//! start with. Deleting the namespace removes all of it.
 
 use std::fs;
 use std::process::Command;
@@ -15,11 +15,11 @@ use crate::cluster::Borrowed;
 use crate::process;
 
 /// How long a pod may take to start or to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// The label of the Jobs that are not kinject's.
 const OURS: &str = "kinject-bench";
 
-/// A namespace, which goes with this value.
+/// A namespace, which is deleted with this value.
 pub(crate) struct Namespace<'a> {
     cluster: &'a Borrowed,
     api: &'a Api,
@@ -37,9 +37,9 @@ impl<'a> Namespace<'a> {
         let labels = json!({ "pod-security.kubernetes.io/enforce": "restricted" });
         let manifest = json!({ "metadata": { "name": namespace.name, "labels": labels } });
         api.create("/api/v1/namespaces", &manifest)?;
-        // No pod is admitted before its account is there.
+        // No pod is admitted before its service account exists.
         let accounts = namespace.path("/api/v1", "serviceaccounts");
-        process::wait_for("the namespace's account", PATIENCE, || {
+        process::wait_for("the namespace's account", TIMEOUT, || {
             let found = api.get(&accounts)?;
             Ok(items(&found)?
                 .iter()
@@ -79,7 +79,7 @@ impl<'a> Namespace<'a> {
         });
         let pods = self.path("/api/v1", "pods");
         self.api.create(&pods, &manifest)?;
-        let container = process::wait_for("a pod to measure from", PATIENCE, || {
+        let container = process::wait_for("a pod to measure from", TIMEOUT, || {
             let pod = self.api.get(&format!("{pods}/inside"))?;
             let container = pod["status"]["containerStatuses"][0]["containerID"].as_str();
             Ok(runs(&pod).then_some(container.map(str::to_owned)).flatten())
@@ -92,7 +92,7 @@ impl<'a> Namespace<'a> {
         Ok(inside)
     }
 
-    /// A Job with the pod that sessions have at this moment, and a copy of the Secret that it mounts.
+    /// A Job with the same pod as a running session's, and a copy of the Secret that it mounts.
     pub(crate) fn bare_job(&self) -> Result<BareJob<'_>> {
         let sessions = "jobs?labelSelector=app.kubernetes.io/managed-by=kinject";
         let jobs = self.api.get(&self.path("/apis/batch/v1", sessions))?;
@@ -117,10 +117,10 @@ impl<'a> Namespace<'a> {
         })
     }
 
-    /// Waits until no Job's pod is left: the next one is not to share the node with it.
+    /// Waits until no Job's pod is left, so that the next one has the node to itself.
     pub(crate) fn wait_until_jobs_are_gone(&self) -> Result<()> {
         let pods = self.path("/api/v1", "pods?labelSelector=batch.kubernetes.io/job-name");
-        process::wait_for("the end of the agents' pods", PATIENCE, || {
+        process::wait_for("the end of the agents' pods", TIMEOUT, || {
             Ok(items(&self.api.get(&pods)?)?.is_empty().then_some(()))
         })
     }
@@ -131,7 +131,7 @@ impl Drop for Namespace<'_> {
         if self.cluster.is_temporary() {
             return;
         }
-        // A kubectl of its own: what runs in the background may have heard the same Ctrl-C.
+        // A kubectl of its own: the background one may have received the same Ctrl-C.
         let deleted = process::output(self.cluster.kubectl().args([
             "delete",
             "namespace",
@@ -152,7 +152,7 @@ pub(crate) struct BareJob<'a> {
 }
 
 impl BareJob<'_> {
-    /// From asking for it to the news that its pod runs.
+    /// The time from its creation to the event that its pod runs.
     pub(crate) fn time(&self) -> Result<Duration> {
         let (namespace, api) = (self.namespace, self.namespace.api);
         let jobs = namespace.path("/apis/batch/v1", "jobs");
@@ -173,7 +173,7 @@ pub(crate) struct Inside {
 }
 
 impl Inside {
-    /// A program of this machine in there, to which arguments can be added.
+    /// A program of this machine in the pod's network, to which arguments can be added.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = tied("nsenter");
         command.args(["--net", "--target", &self.pid.to_string(), "--", program]);
@@ -185,7 +185,7 @@ fn items(list: &Value) -> Result<&Vec<Value>> {
     list["items"].as_array().context("a list without items")
 }
 
-/// Whether a pod's container runs and has an address: what a session waits for, too.
+/// Whether a pod's container runs and has an address, the condition that a session waits for.
 fn runs(pod: &Value) -> bool {
     let status = &pod["status"];
     status["containerStatuses"][0]["state"]["running"].is_object() && status["podIP"].is_string()
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_runs_when_its_container_does_and_it_has_an_address() {
+    fn pod_runs_when_its_container_runs_and_it_has_an_address() {
         let state = json!([{ "state": { "running": { "startedAt": "2020-02-02T20:20:20Z" } } }]);
         assert!(!runs(&json!({ "status": { "containerStatuses": state } })));
         assert!(runs(
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn no_process_is_in_a_container_that_is_not_there() {
+    fn missing_container_has_no_process() {
         assert_eq!(process_of("no-such-container").unwrap(), None);
     }
 }

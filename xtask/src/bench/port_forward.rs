@@ -1,4 +1,4 @@
-//! `kubectl port-forward`: what a user would do without kinject.
+//! `kubectl port-forward`, an alternative to kinject.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use crate::cluster::Borrowed;
 use crate::process;
 
 /// How long it may take to listen.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A running `kubectl port-forward` to a Service.
 pub(crate) struct PortForward {
@@ -23,7 +23,7 @@ pub(crate) struct PortForward {
 }
 
 impl PortForward {
-    /// Starts one; `folder` is for what it says, a line for each connection.
+    /// Starts one; its log, a line for each connection, goes into `folder`.
     pub(crate) fn start(cluster: &Borrowed, service: &str, ports: &[u16], folder: &Path) -> Result<Self> {
         let log = folder.join("port-forward.log");
         let mut kubectl = cluster.kubectl();
@@ -31,10 +31,10 @@ impl PortForward {
             .args(["port-forward", "--address=127.0.0.1", service])
             .args(ports.iter().map(|port| format!(":{port}")));
         let mut process = Helper::start_writing("kubectl port-forward", &mut tied_as(&kubectl), &log)?;
-        let found = process::wait_for("kubectl port-forward", PATIENCE, || {
-            let said = fs::read_to_string(&log)?;
-            process.check().with_context(|| said.trim().to_owned())?;
-            let found: BTreeMap<u16, u16> = said.lines().filter_map(forwarded).collect();
+        let found = process::wait_for("kubectl port-forward", TIMEOUT, || {
+            let text = fs::read_to_string(&log)?;
+            process.check().with_context(|| text.trim().to_owned())?;
+            let found: BTreeMap<u16, u16> = text.lines().filter_map(forwarded).collect();
             Ok((found.len() == ports.len()).then_some(found))
         })?;
         Ok(Self {
@@ -50,10 +50,10 @@ impl PortForward {
         Ok(format!("127.0.0.1:{own}"))
     }
 
-    /// The last thing that it said.
+    /// The last line of its log.
     pub(crate) fn last_words(&self) -> String {
-        let said = fs::read_to_string(&self.log).unwrap_or_default();
-        said.lines().last().unwrap_or_default().to_owned()
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        text.lines().last().unwrap_or_default().to_owned()
     }
 }
 
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kubectl_says_where_it_listens() {
+    fn kubectl_forwarding_line_is_parsed() {
         let line = "Forwarding from 127.0.0.1:40000 -> 7000";
         assert_eq!(forwarded(line), Some((7000, 40000)));
         assert_eq!(forwarded("Handling connection for 40000"), None);

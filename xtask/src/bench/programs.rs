@@ -10,7 +10,7 @@ use crate::{cargo, image, process, static_build, workspace};
 
 const AGENT: &str = "kinject-agent";
 
-/// The packages: what a user runs, what it is measured against, and what measures.
+/// The packages: what a user runs, the sandbox, and the load generator.
 const PACKAGES: [&str; 6] = [
     "kinject",
     "kinject-relay",
@@ -20,10 +20,10 @@ const PACKAGES: [&str; 6] = [
     "kinject-load",
 ];
 
-/// Where they are.
+/// The folder of the programs.
 pub(crate) struct Programs {
     folder: PathBuf,
-    /// Whether they are this clone's.
+    /// Whether they were built from this clone.
     built: bool,
 }
 
@@ -57,7 +57,7 @@ impl Programs {
         self.folder.join(AGENT)
     }
 
-    /// An image of the agent: built as the real one, or from what stands in the folder.
+    /// An image of the agent: built from this clone, or from the program in the folder.
     pub(crate) fn agent_image(&self, name: &str) -> Result<Archive> {
         let image = if self.built {
             image::program_image(name, AGENT)?

@@ -16,7 +16,7 @@ use super::programs::Programs;
 /// What a session sets.
 const VARIABLES: [&str; 2] = ["LD_PRELOAD", "KINJECT_"];
 
-/// A session that is up for as long as this value lives.
+/// A session that ends with this value.
 pub(crate) struct Session {
     launcher: Helper,
     relay: u32,
@@ -25,8 +25,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Starts `kinject run OPTIONS` with a program that only stays; `enter` makes a command in the right namespaces, and
-    /// `folder` is for what the session writes.
+    /// Starts `kinject run OPTIONS` with a program that only waits; `enter` makes a command in the right namespaces,
+    /// and `folder` is for the session's log.
     pub(crate) fn start(
         programs: &Programs,
         folder: &Path,
@@ -53,8 +53,8 @@ impl Session {
         let mut launcher = Helper::start("kinject run", &mut command)?;
         let line = launcher.line()?;
         let started_in = start.elapsed();
-        let told: Value = serde_json::from_str(&line).context("reading a session's environment")?;
-        let variables = told["environment"]
+        let reported: Value = serde_json::from_str(&line).context("reading a session's environment")?;
+        let variables = reported["environment"]
             .as_object()
             .context("a session without an environment")?
             .iter()
@@ -70,7 +70,7 @@ impl Session {
         })
     }
 
-    /// What its programs find in their environment.
+    /// The environment of its programs.
     pub(crate) fn variables(&self) -> &Variables {
         &self.variables
     }
@@ -131,13 +131,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_name_may_hold_a_bracket() {
+    fn process_name_with_a_bracket_is_parsed() {
         assert_eq!(stat_fields("7 (a ) b) S 3 7 7"), Some(("a ) b", 3)));
         assert_eq!(stat_fields("7"), None);
     }
 
     #[test]
-    fn this_process_takes_memory_and_has_a_parent() {
+    fn own_process_has_resident_memory_and_a_parent() {
         assert!(resident_kib(std::process::id()).unwrap() > 100.0);
         let parent = fs::read_to_string("/proc/self/stat").unwrap();
         let (name, parent) = stat_fields(&parent).unwrap();

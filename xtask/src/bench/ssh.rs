@@ -1,4 +1,4 @@
-//! `ssh -D` with torsocks: what a user would do without kinject, as Debian installs it.
+//! `ssh -D` with torsocks, as Debian installs them: an alternative to kinject.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -17,9 +17,9 @@ use crate::process;
 const SOCKS_PORT: u16 = 1080;
 const LIBRARY_NAME: &str = "libtorsocks.so";
 /// How long the tunnel may take to come up.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What this way needs, and the package that has it.
+/// The programs that this setup needs, and their packages.
 pub(crate) const PROGRAMS: [(&str, &str); 4] = [
     ("torsocks", "torsocks"),
     ("ssh", "openssh-client"),
@@ -35,7 +35,7 @@ pub(crate) struct Ssh {
 }
 
 impl Ssh {
-    /// Starts both; keys and configurations stand in `folder`.
+    /// Starts both; keys and configurations are in `folder`.
     pub(crate) fn start(wire: &Wire, folder: &Path) -> Result<Self> {
         for key in ["host", "user"] {
             let file = folder.join(key);
@@ -71,7 +71,7 @@ impl Ssh {
                 .arg(folder.join("sshd_config"))
                 .stderr(Stdio::inherit()),
         )?;
-        process::wait_for("sshd", PATIENCE, || {
+        process::wait_for("sshd", TIMEOUT, || {
             let connected = wire
                 .client
                 .command("sh")
@@ -104,11 +104,11 @@ impl Ssh {
         })
     }
 
-    /// Waits until a byte comes back through it.
-    pub(crate) fn wait(&mut self, place: &LoadGenerator, address: &str) -> Result<()> {
-        process::wait_for("torsocks through ssh -D", PATIENCE, || {
+    /// Waits until a byte is echoed through it.
+    pub(crate) fn wait(&mut self, generator: &LoadGenerator, address: &str) -> Result<()> {
+        process::wait_for("torsocks through ssh -D", TIMEOUT, || {
             self._client.check()?;
-            Ok(place
+            Ok(generator
                 .run(&["connect", address, "--seconds", "0.01"])
                 .ok()
                 .map(drop))
@@ -136,7 +136,7 @@ pub(crate) fn torsocks(folder: &Path) -> Result<Variables> {
     ]))
 }
 
-/// The library lies in a folder that has the machine's name in its own.
+/// The library's folder is named after the machine's architecture.
 fn library() -> Option<PathBuf> {
     let machine = format!("/usr/lib/{}-linux-gnu/torsocks", std::env::consts::ARCH);
     [machine.as_str(), "/usr/lib/torsocks", "/usr/lib64/torsocks"]

@@ -17,13 +17,13 @@ pub(crate) fn draw(results: &Results) -> String {
     let mut body = String::new();
     let mut top = MARGIN;
     for part in Part::ALL {
-        let ways: Vec<(Figure, Setup)> = results.of(part).collect();
-        if ways.is_empty() {
+        let setups: Vec<(Figure, Setup)> = results.of(part).collect();
+        if setups.is_empty() {
             continue;
         }
         top += TITLE;
         text(&mut body, MARGIN, top - 8.0, "part", part.title());
-        for group in ways.chunk_by(|(left, _), (right, _)| left == right) {
+        for group in setups.chunk_by(|(left, _), (right, _)| left == right) {
             top = figure(&mut body, results, part, group, top);
         }
         top += MARGIN;
@@ -39,7 +39,8 @@ pub(crate) fn draw(results: &Results) -> String {
 
 /// Draws one figure below `top` and returns where it ends.
 fn figure(body: &mut String, results: &Results, part: Part, group: &[(Figure, Setup)], top: f64) -> f64 {
-    let median = |(figure, way): &(Figure, Setup)| results.median(part, *figure, *way).unwrap_or_default();
+    let median =
+        |(figure, setup): &(Figure, Setup)| results.median(part, *figure, *setup).unwrap_or_default();
     let longest = group.iter().map(median).fold(0.0, f64::max);
     let Some((figure, _)) = group.first() else {
         return top;
@@ -81,8 +82,8 @@ fn text(body: &mut String, x: f64, y: f64, class: &str, words: &str) {
     );
 }
 
-fn colour(way: Setup) -> &'static str {
-    match way {
+fn colour(setup: Setup) -> &'static str {
+    match setup {
         Setup::Direct | Setup::BarePod => "#b8c0cc",
         Setup::Torsocks | Setup::KubectlPortForward => "#e0a458",
         Setup::Kinject | Setup::KinjectProxy => "#2f6fbb",
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_bar_has_all_the_room_and_words_are_escaped() {
+    fn longest_bar_fills_the_width_and_text_is_escaped() {
         let mut results = Results::for_test();
         results.add(Part::Direct, Figure::Connect, Setup::Direct, 4000.0);
         results.add(Part::Direct, Figure::Connect, Setup::Kinject, 1000.0);

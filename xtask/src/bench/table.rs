@@ -5,42 +5,50 @@ use std::fmt::Write;
 use super::figures::{Part, Results, Setup};
 use super::targets::Verdict;
 
-/// All that was measured of a part, each value beside its ratios. Nothing, if nothing was.
+/// The table of a part, each value beside its ratios; none without values.
 pub(crate) fn of_part(results: &Results, part: Part) -> Option<String> {
     let bases = part.bases();
     let mut header = vec!["figure".to_owned(), "way".to_owned(), "median".to_owned()];
     header.extend(bases.iter().map(|base| format!("× {}", base.name())));
     let mut rows = Vec::new();
     let mut before = None;
-    for (figure, way) in results.of(part) {
+    for (figure, setup) in results.of(part) {
         let name = if before == Some(figure) { "" } else { figure.name() };
         before = Some(figure);
         let median = results
-            .median(part, figure, way)
+            .median(part, figure, setup)
             .map(|value| figure.format(value));
-        let mut row = vec![name.to_owned(), way.name().to_owned(), median.unwrap_or_default()];
-        row.extend(bases.iter().map(|base| ratio(results, part, figure, way, *base)));
+        let mut row = vec![
+            name.to_owned(),
+            setup.name().to_owned(),
+            median.unwrap_or_default(),
+        ];
+        row.extend(
+            bases
+                .iter()
+                .map(|base| ratio(results, part, figure, setup, *base)),
+        );
         rows.push(row);
     }
     (!rows.is_empty()).then(|| render(&header, &rows))
 }
 
-fn ratio(results: &Results, part: Part, figure: super::figures::Figure, way: Setup, base: Setup) -> String {
+fn ratio(results: &Results, part: Part, figure: super::figures::Figure, setup: Setup, base: Setup) -> String {
     // A difference in percent has no ratio worth reading.
-    if way == base || figure == super::figures::Figure::StalledCost {
+    if setup == base || figure == super::figures::Figure::StalledCost {
         return String::new();
     }
-    let ratio = results.ratio(part, figure, way, base);
+    let ratio = results.ratio(part, figure, setup, base);
     ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}"))
 }
 
-/// The targets and what was reached.
+/// The table of targets and results.
 pub(crate) fn of_targets(verdicts: &[Verdict]) -> String {
     let header = ["figure", "target", "reached", ""].map(str::to_owned);
     let rows: Vec<Vec<String>> = verdicts
         .iter()
         .map(|verdict| {
-            let judged = match (&verdict.reached, verdict.met) {
+            let status = match (&verdict.reached, verdict.met) {
                 (None, _) => "",
                 (_, true) => "met",
                 (_, false) => "missed",
@@ -52,7 +60,7 @@ pub(crate) fn of_targets(verdicts: &[Verdict]) -> String {
                     .reached
                     .clone()
                     .unwrap_or_else(|| "not measured".to_owned()),
-                judged.to_owned(),
+                status.to_owned(),
             ]
         })
         .collect();

@@ -1,8 +1,8 @@
-//! What is to be reached, and whether it was.
+//! The targets, and whether the results meet them.
 
 use super::figures::{Figure, Part, Results, Setup};
 
-/// A target beside what was measured.
+/// A target with the measured value.
 pub(crate) struct Verdict {
     pub(crate) what: &'static str,
     pub(crate) wanted: String,
@@ -11,24 +11,24 @@ pub(crate) struct Verdict {
     pub(crate) met: bool,
 }
 
-/// How a measurement becomes the number that is compared.
+/// How the compared number is computed.
 enum Measure {
-    /// The value over that of another way.
+    /// The value over that of another setup.
     Ratio(Setup, Setup),
-    /// The value over that of another figure of the same way.
+    /// The value over that of another figure of the same setup.
     OverFigure(Setup, Figure),
     /// The value itself.
     Value(Setup),
-    /// The value less that of another way.
+    /// The value minus that of another setup.
     Added(Setup, Setup),
-    /// What one way adds over what another one adds.
+    /// What one setup adds over what another one adds.
     AddedRatio(Setup, Setup),
 }
 
 enum Bound {
     AtLeast(f64),
     AtMost(f64),
-    /// At most, without that number itself.
+    /// Strictly less.
     Below(f64),
 }
 
@@ -124,15 +124,15 @@ impl Target {
     }
 
     fn reached(&self, results: &Results) -> Option<f64> {
-        let median = |way| results.median(self.part, self.figure, way);
+        let median = |setup| results.median(self.part, self.figure, setup);
         Some(match self.measure {
-            Ratio(way, base) => results.ratio(self.part, self.figure, way, base)?,
-            OverFigure(way, figure) => median(way)? / results.median(self.part, figure, way)?,
-            Value(way) => median(way)?,
-            Added(way, base) => median(way)? - median(base)?,
-            AddedRatio(way, base) => {
+            Ratio(setup, base) => results.ratio(self.part, self.figure, setup, base)?,
+            OverFigure(setup, figure) => median(setup)? / results.median(self.part, figure, setup)?,
+            Value(setup) => median(setup)?,
+            Added(setup, base) => median(setup)? - median(base)?,
+            AddedRatio(setup, base) => {
                 let bare = median(Setup::Direct)?;
-                (median(way)? - bare) / (median(base)? - bare)
+                (median(setup)? - bare) / (median(base)? - bare)
             }
         })
     }
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_target_is_met_missed_or_not_measured() {
+    fn target_is_met_missed_or_not_measured() {
         let mut results = Results::for_test();
         results.add(Direct, Figure::Connect, Kinject, 3000.0);
         results.add(Direct, Figure::Connect, Torsocks, 1500.0);
@@ -172,10 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_is_compared_with_what_another_way_adds() {
+    fn added_cost_is_compared_with_that_of_another_setup() {
         let mut results = Results::for_test();
-        for (way, value) in [(Setup::Direct, 700.0), (Torsocks, 900.0), (Kinject, 780.0)] {
-            results.add(Exec, Figure::Exec, way, value);
+        for (setup, value) in [(Setup::Direct, 700.0), (Torsocks, 900.0), (Kinject, 780.0)] {
+            results.add(Exec, Figure::Exec, setup, value);
         }
         let exec = verdicts(&results, &[Exec]).remove(0);
         assert_eq!(

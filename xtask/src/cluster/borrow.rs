@@ -1,4 +1,4 @@
-//! The cluster for the time of one command: the one that is up, otherwise one that is started and taken down again.
+//! A cluster for the time of one command: the running one, otherwise one that is started and stopped again.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -12,14 +12,14 @@ use super::state::State;
 use super::{READY, need_root};
 use crate::archive::Archive;
 
-/// A cluster that is up while this value lives.
+/// A running cluster; one that this value started is stopped with it.
 pub(crate) struct Borrowed {
     state: State,
     started: bool,
 }
 
 impl Borrowed {
-    /// Whether there is one to borrow, whichever clone has started it.
+    /// Whether one is running, whichever clone has started it.
     pub(crate) fn is_up() -> Result<bool> {
         let state = State::new();
         Ok(Node::running(&state)?.is_some() && state.read(READY)?.is_some())
@@ -31,7 +31,7 @@ impl Borrowed {
         let state = State::new();
         let running = Node::running(&state)?.is_some();
         let up = running && state.read(READY)?.is_some();
-        // What comes up halfway goes down with this value, too.
+        // A cluster that fails to start is stopped with this value, too.
         let borrowed = Self {
             state,
             started: !running,
@@ -43,7 +43,7 @@ impl Borrowed {
         Ok(borrowed)
     }
 
-    /// Whether it goes down with this value, with everything in it.
+    /// Whether it is stopped with this value.
     pub(crate) fn is_temporary(&self) -> bool {
         self.started
     }
@@ -58,7 +58,7 @@ impl Borrowed {
         Kubectl::new(&self.state).command()
     }
 
-    /// Loads an image for as long as the returned value lives.
+    /// Loads an image, which is removed with the returned value.
     pub(crate) fn load(&self, image: &Archive) -> Result<Loaded> {
         images::load_for_a_while(&self.state, image)
     }

@@ -1,6 +1,6 @@
 //! Builds `tests/cluster`, the Go module that holds every program of the node in one binary.
 //!
-//! The build is skipped when a fingerprint of its inputs stands beside the binary: even with a full cache Go
+//! The build is skipped when the fingerprint beside the binary matches its inputs: even with a full cache Go
 //! takes seconds to find out that there is nothing to do.
 
 use std::fs;

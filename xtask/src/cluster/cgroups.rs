@@ -34,8 +34,8 @@ pub(crate) fn create() -> Result<()> {
     Ok(())
 }
 
-/// Removes the parent group with all that is left in it. The processes are dead, but the kernel may still be
-/// at it.
+/// Removes the parent group and its children. The processes are dead, but the kernel may not have released their groups
+/// yet.
 pub(crate) fn remove() -> Result<()> {
     for hierarchy in hierarchies()? {
         let group = hierarchy.join(CONTROL_GROUP);
@@ -49,7 +49,7 @@ pub(crate) fn remove() -> Result<()> {
     Ok(())
 }
 
-/// Hands a cgroup v2 group's controllers on to its children.
+/// Enables a cgroup v2 group's controllers for its children.
 fn delegate(group: &Path) -> io::Result<()> {
     for controller in fs::read_to_string(group.join("cgroup.controllers"))?.split_whitespace() {
         fs::write(group.join("cgroup.subtree_control"), format!("+{controller}"))?;

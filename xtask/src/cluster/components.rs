@@ -29,7 +29,7 @@ pub(crate) fn all(state: &State) -> Vec<Component> {
     ]
 }
 
-/// The data is as short-lived as the node: in memory, never synced.
+/// etcd's data lives as long as the node: in memory, never synced.
 fn etcd(state: &State) -> Component {
     let flags = [
         "--data-dir=/run/etcd",

@@ -22,11 +22,11 @@ pub(crate) const PODS: &str = "10.244.0.0/16";
 const NODE_PODS: &str = "10.244.0.0/24";
 /// Where the cluster's name server answers.
 pub(crate) const NAME_SERVER: &str = "10.96.0.10";
-/// Never answers.
+/// An address that never answers.
 pub(crate) const SILENT: &str = "198.18.0.1";
-/// Answers that no way leads there.
+/// An address to which the node answers that there is no route.
 pub(crate) const UNROUTABLE: &str = "198.51.100.1";
-/// Stands for a database that the cluster's owner rents elsewhere.
+/// Stands for a managed database outside of the cluster.
 pub(crate) const DATABASE: &str = "203.0.113.10";
 /// Parent of all control groups of the node's containers.
 pub(crate) const CONTROL_GROUP: &str = "kinject-cluster";
@@ -98,8 +98,7 @@ fn pod_network() -> String {
     )
 }
 
-/// Nothing is evicted and no image is collected: a full disk is for the machine's owner to see, not a reason
-/// for odd tests.
+/// Eviction and image garbage collection are off, so that a full disk does not make tests fail in other ways.
 fn kubelet(state: &State) -> String {
     let folder = state.folder().display();
     let socket = state.containerd_socket();

@@ -21,7 +21,7 @@ pub(crate) fn samples() -> Result<Archive> {
     image::program_image("kinject-samples:1", "kinject-sandbox")?.to_archive()
 }
 
-/// What holds a pod's namespaces, and what holds the programs that the node gives to CoreDNS.
+/// The pause image, and the image whose programs the node mounts into CoreDNS's pod.
 pub(crate) fn pause() -> Result<Archive> {
     let image = Image {
         name: "kinject-pause:1".to_owned(),
@@ -83,13 +83,13 @@ fn import(state: &State, image: &Archive) -> Result<()> {
     )
 }
 
-/// An image that leaves the node again when this value goes.
+/// An image that is removed from the node with this value.
 pub(crate) struct Loaded {
     state: State,
     name: String,
 }
 
-/// Loads an image that nobody else uses.
+/// Loads an image that no other test uses.
 pub(crate) fn load_for_a_while(state: &State, image: &Archive) -> Result<Loaded> {
     let loaded = Loaded {
         state: state.clone(),

@@ -1,5 +1,5 @@
-//! The node from inside: the first process of its namespaces, which gives it file systems and a network,
-//! starts its programs, starts again what ends, and reaps what is orphaned.
+//! The node's init process: mounts its file systems, sets up its network, starts its programs, restarts those that end,
+//! and reaps orphans.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -26,7 +26,8 @@ use super::{cgroups, network};
 const ATTEMPTS: usize = 5;
 const SHORT: Duration = Duration::from_secs(10);
 
-/// What the kubelet wants of the machine's kernel. It finds it, and so does not set it for the whole machine.
+/// Kernel settings that the kubelet would otherwise change for the whole machine: the node shows it the values that it
+/// wants.
 const KERNEL_SETTINGS: &[(&str, &str)] = &[
     ("kernel/keys/root_maxbytes", "25000000"),
     ("kernel/keys/root_maxkeys", "1000000"),
@@ -36,7 +37,7 @@ const KERNEL_SETTINGS: &[(&str, &str)] = &[
     ("vm/panic_on_oom", "0"),
 ];
 
-/// Runs until it is killed, or until one of the programs is beyond help.
+/// Runs until it is killed, or until one of the programs keeps ending.
 pub(crate) fn run() -> Result<()> {
     let state = State::new();
     announce(&state)?;
@@ -51,7 +52,7 @@ pub(crate) fn run() -> Result<()> {
     supervise(&state)
 }
 
-/// Says which process this is. /proc is still the machine's, and so are the numbers in it.
+/// Writes the pid file. /proc is still the machine's here, and so are the PIDs in it.
 fn announce(state: &State) -> Result<()> {
     let pid = fs::read_link("/proc/self").context("reading /proc/self")?;
     let start = start_time("self").context("reading the own start time")?;
@@ -59,8 +60,7 @@ fn announce(state: &State) -> Result<()> {
     Ok(())
 }
 
-/// Everything that the programs write outside the state folder goes to memory, which is gone when the node
-/// is.
+/// Mounts tmpfs where the programs write outside the state folder; it goes with the node's mount namespace.
 fn mount_file_systems(state: &State) -> Result<()> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).context("making the mounts private")?;
@@ -69,7 +69,7 @@ fn mount_file_systems(state: &State) -> Result<()> {
     for folder in ["/run/lock", "/run/netns", "/run/kernel", "/run/state"] {
         fs::create_dir_all(folder).with_context(|| format!("making {folder}"))?;
     }
-    // The state folder shines through the memory over /var/lib.
+    // The state folder is bind-mounted again over the tmpfs on /var/lib.
     mount_bind_recursive(state.folder(), "/run/state").context("keeping the state folder")?;
     memory("/var/lib")?;
     memory("/var/log")?;
@@ -173,8 +173,7 @@ fn spawn(state: &State, component: &Component) -> Result<Pid> {
     Ok(Pid::from_child(&child))
 }
 
-/// Ready means that its own first tasks are done: the roles of RBAC are there, and the namespaces of the
-/// system.
+/// Ready means that the API server's own start-up tasks are done: RBAC's default roles and the system namespaces exist.
 fn api_server_is_ready(state: &State) -> bool {
     TcpStream::connect("127.0.0.1:6443").is_ok() && Kubectl::new(state).is_ready()
 }

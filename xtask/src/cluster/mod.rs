@@ -85,7 +85,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The file whose content is the fingerprint of a cluster that came up.
+/// The file with the fingerprint of a cluster that has become ready.
 const READY: &str = "ready";
 
 /// What a cluster is made of, apart from the agent's image, which can be replaced while it runs.
@@ -103,7 +103,7 @@ fn up() -> Result<()> {
     Ok(())
 }
 
-/// Starts the cluster, or brings a running one up to date, and says what was done.
+/// Starts the cluster, or updates a running one, and prints what was done.
 fn bring_up(state: &State) -> Result<String> {
     let lock = state.lock()?;
     let running = Node::running(state)?;
@@ -213,7 +213,7 @@ fn down(force: bool) -> Result<()> {
     Ok(())
 }
 
-/// Stops the cluster, removes every trace of it, and says whether there was one.
+/// Stops the cluster, removes everything of it, and returns whether there was one.
 fn take_down(state: &State, force: bool) -> Result<&'static str> {
     let lock = state.lock()?;
     let running = Node::running(state)?;
@@ -232,7 +232,7 @@ fn take_down(state: &State, force: bool) -> Result<&'static str> {
     })
 }
 
-/// Removes what a cluster leaves behind whatever way it ended, and empties the state folder.
+/// Removes what a cluster leaves behind, however it ended, and empties the state folder.
 fn clean(state: &State, lock: &Lock) -> Result<()> {
     network::disconnect()?;
     cgroups::remove()?;
@@ -267,14 +267,14 @@ fn status() -> Result<ExitCode> {
     let mut text = String::new();
     let code = describe(&mut text);
     match std::io::stdout().write_all(text.as_bytes()) {
-        // who closed the pipe has read enough
+        // the reader has closed the pipe
         Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
         written => written.context("writing")?,
     }
     code
 }
 
-/// What `status` says, as far as it can be said, and its exit status.
+/// The output of `status` and its exit status.
 fn describe(text: &mut String) -> Result<ExitCode> {
     let state = State::new();
     let Some(_node) = Node::running(&state)? else {
@@ -282,7 +282,7 @@ fn describe(text: &mut String) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     };
     let owner = state.owner()?.unwrap_or_default();
-    // Others than root see the files that say so much, but not the administrator's credentials.
+    // A user other than root can read the state files, but not the administrator's credentials.
     let credentials = File::open(state.kubeconfig()).is_ok();
     let ready = state.read(READY)?.is_some() && (!credentials || Kubectl::new(&state).is_ready());
     *text += &format!(

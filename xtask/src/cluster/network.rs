@@ -1,5 +1,5 @@
-//! The network of the cluster: a link between the machine and the node's namespace, and routes that keep
-//! everything in.
+//! The network of the cluster: a link between the machine and the node's namespace, and routes that keep all traffic
+//! inside.
 //!
 //! ```text
 //! machine                          node's namespace                pods
@@ -81,7 +81,7 @@ route add {SERVICES} dev {NODE_LINK}
 }
 
 /// The addresses outside the cluster that the machine reaches through a gateway, if at all. One that is in a
-/// network of the machine's own (a virtual machine may well use one for documentation) keeps its way: it may be the
+/// network of the machine's own (a virtual machine may well use one for documentation) keeps its route: it may be the
 /// gateway itself.
 fn external_addresses() -> impl Iterator<Item = Result<&'static str>> {
     [SILENT, UNROUTABLE, DATABASE].into_iter().filter_map(|address| {

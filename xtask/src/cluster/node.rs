@@ -1,5 +1,5 @@
-//! The node from outside: its first process, which holds its namespaces, and whose death is a power cut for
-//! all of it.
+//! The node as the machine sees it: its init process, which holds its namespaces; killing it kills every process of the
+//! node.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -16,14 +16,13 @@ use super::state::State;
 use super::{network, packages};
 use crate::{hint, process};
 
-/// The file in which the node's first process says who it is: its number, and its start time, which no later
-/// process with the same number shares.
+/// The pid file of the node's init process: its PID, and its start time, which no later process with the same PID has.
 pub(crate) const PID_FILE: &str = "node.pid";
-/// What the first process waits for on its standard input: the network is there.
+/// The line on standard input by which the init process learns that the network is set up.
 pub(crate) const GO: &[u8] = b"go\n";
 
-/// Gives up what the caller's shell may have left open, and becomes the program: a lock that `flock` holds for the command
-/// that starts the node is not the node's.
+/// Closes inherited descriptors and executes the program: the node must not keep a lock that `flock` holds for the
+/// command that starts it.
 const ALONE: &str = r#"exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; exec "$@""#;
 
 /// A running node.
@@ -33,7 +32,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// The node that the state folder tells of, when it runs.
+    /// The node of the state folder's pid file, if it runs.
     pub(crate) fn running(state: &State) -> Result<Option<Self>> {
         let Some(text) = state.read(PID_FILE)? else {
             return Ok(None);
@@ -47,11 +46,11 @@ impl Node {
             Err(rustix::io::Errno::SRCH) => return Ok(None),
             handle => handle.context("opening the node's first process")?,
         };
-        // The handle comes first: it stays with the process whose start time is read next.
+        // The pidfd comes first: it stays with the process whose start time is read next.
         match start_time(&pid.as_raw_nonzero().to_string()) {
             Ok(found) if found == start => {
                 let node = Self { pid, handle };
-                // What has ended stays visible until its parent takes notice, which not every parent does.
+                // A process that has ended stays visible until its parent reaps it, which not every parent does.
                 Ok(if node.is_gone(Duration::ZERO)? {
                     None
                 } else {
@@ -112,7 +111,7 @@ impl Node {
         self.pid
     }
 
-    /// Whether it is on its feet: a node that came up and answers, or does so shortly.
+    /// Whether its API server answers, or does so shortly.
     pub(crate) fn answers(&self, state: &State) -> bool {
         let ready = process::wait_for("the API server", Duration::from_secs(10), || {
             self.check(state)?;
@@ -130,7 +129,7 @@ impl Node {
         }
     }
 
-    /// Cuts the power, and waits until no process of the node is left.
+    /// Kills the init process, and waits until no process of the node is left.
     pub(crate) fn stop(self) -> Result<()> {
         match pidfd_send_signal(&self.handle, Signal::KILL) {
             Err(rustix::io::Errno::SRCH) => return Ok(()),
@@ -145,8 +144,8 @@ impl Node {
         Ok(())
     }
 
-    /// Whether the first process has ended, or does so within the limit. The kernel lets it end as the last
-    /// of the node.
+    /// Whether the init process has ended, or does so within the limit. The kernel lets it end last of all processes of
+    /// its PID namespace.
     fn is_gone(&self, limit: Duration) -> Result<bool> {
         let limit = Timespec::try_from(limit)?;
         let mut handle = [PollFd::new(&self.handle, PollFlags::IN)];
@@ -163,7 +162,7 @@ impl Node {
     }
 }
 
-/// When a process started, in clock ticks since the machine did; `self` is the calling process.
+/// The start time of a process, in clock ticks since boot; `self` is the calling process.
 pub(crate) fn start_time(pid: &str) -> std::io::Result<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The program's name, in parentheses, may hold anything; the 22nd field is the 20th behind it.
@@ -188,20 +187,20 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_the_process_with_that_number_and_start_time() {
+    fn node_is_identified_by_pid_and_start_time() {
         let (pid, start) = (std::process::id(), start_time("self").unwrap());
         assert!(node_of(&format!("{pid} {start}\n")).unwrap().is_some());
         assert!(node_of(&format!("{pid} {start}0\n")).unwrap().is_none());
     }
 
     #[test]
-    fn without_a_pid_file_there_is_no_node() {
+    fn missing_pid_file_means_no_node() {
         let (state, _folder) = temporary();
         assert!(Node::running(&state).unwrap().is_none());
     }
 
     #[test]
-    fn a_process_that_has_ended_but_is_still_listed_is_no_node() {
+    fn zombie_process_is_not_a_node() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let text = format!(
             "{} {}\n",
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_pid_file_is_an_error() {
+    fn malformed_pid_file_is_an_error() {
         assert!(node_of("nonsense").is_err());
     }
 }

@@ -26,7 +26,7 @@ pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 /// The shell of the images that need one.
 pub(crate) const BUSYBOX: &str = "/bin/busybox";
 
-/// Makes sure that all packages are there. Only root gets this far.
+/// Installs missing packages. Only root gets this far.
 pub(crate) fn ensure() -> Result<()> {
     let missing = missing();
     if missing.is_empty() {

@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_private_key_is_for_root_alone() {
+    fn private_keys_are_readable_by_root_only() {
         let (state, _folder) = temporary();
         write(&state).unwrap();
         let readable = Command::new("grep")
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kubeconfig_holds_the_authority_and_the_clients_own_pair() {
+    fn kubeconfig_holds_the_ca_and_the_clients_key_pair() {
         let signed = Signed {
             certificate: "certificate".to_owned(),
             key: "key".to_owned(),

@@ -1,4 +1,4 @@
-//! What runs in the cluster from the start: its name server and the sample workloads that tests talk to.
+//! What runs in the cluster from the start: its name server and the sample workloads that tests connect to.
 
 use std::io::ErrorKind;
 use std::net::TcpStream;
@@ -47,7 +47,7 @@ pub(crate) fn apply(state: &State) -> Result<()> {
     Ok(())
 }
 
-/// Waits until all of it is ready, and answers by name and by Service address.
+/// Waits until all of it is ready and answers by name and by Service address.
 pub(crate) fn wait(state: &State, node: &Node) -> Result<()> {
     for (namespace, workload) in WORKLOADS {
         node.check(state)?;
@@ -73,7 +73,7 @@ pub(crate) fn wait(state: &State, node: &Node) -> Result<()> {
     Ok(())
 }
 
-/// Waits, inside the node's network, until every Service does what it should.
+/// Waits, inside the node's network, until every Service answers or refuses as it should.
 pub(crate) fn probe() -> Result<()> {
     for (address, refuses) in SERVICES {
         process::wait_for(

@@ -1,4 +1,4 @@
-//! The folder that holds everything a cluster writes, and who may touch it.
+//! The folder that holds everything a cluster writes, and the lock on it.
 //!
 //! Its place is fixed: Unix sockets in it stay below their 108 bytes wherever the clone is, and two clones
 //! see each other's cluster instead of fighting over addresses and namespaces. A lock on the folder lets one
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-/// The one place, also written in the manifest of CoreDNS and in the tests.
+/// The folder's fixed path, which the manifest of CoreDNS and the tests also contain.
 pub(crate) const FOLDER: &str = "/var/lib/kinject-cluster";
 
 /// Paths of a cluster's files.
@@ -90,7 +90,7 @@ impl State {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent)?;
             }
-            // Under another name first: whoever sees the file sees all of it.
+            // Written under another name first, then renamed: no reader sees half of it.
             let unfinished = path.with_extension("unfinished");
             match fs::remove_file(&unfinished) {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -113,8 +113,7 @@ impl State {
         Ok(self.read("owner")?.map(PathBuf::from))
     }
 
-    /// Takes the folder for this command, made anew when it is missing, and waits while another command holds
-    /// it.
+    /// Locks the folder for this command, creates it if it is missing, and waits while another command holds the lock.
     pub(crate) fn lock(&self) -> Result<Lock> {
         let take = || loop {
             fs::create_dir_all(&self.folder)?;
@@ -135,7 +134,7 @@ impl State {
         take().with_context(|| format!("taking the state folder {}", self.folder.display()))
     }
 
-    /// Removes everything in the folder. The folder itself goes with the lock.
+    /// Removes everything in the folder. Dropping the lock removes the folder itself.
     pub(crate) fn clear(&self, _lock: &Lock) -> Result<()> {
         let clear = || {
             for entry in fs::read_dir(&self.folder)? {
@@ -151,7 +150,7 @@ impl State {
         clear().with_context(|| format!("clearing {}", self.folder.display()))
     }
 
-    /// Gives a file to the user behind sudo, who runs kinject without it.
+    /// Gives a file to the user that sudo was called by, who runs kinject without sudo.
     pub(crate) fn give_to_caller(&self, path: &Path) -> Result<()> {
         let Some(user) = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok()) else {
             return Ok(());
@@ -168,7 +167,7 @@ pub(crate) struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Only an empty folder can be removed so: one that a command made to have something to lock.
+        // Removes the folder only if it is empty: one that a command created just to lock it.
         let _not_empty = fs::remove_dir(&self.path);
     }
 }
@@ -188,14 +187,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_lock_leaves_no_empty_folder_behind() {
+    fn released_lock_removes_an_empty_folder() {
         let (state, _folder) = temporary();
         drop(state.lock().unwrap());
         assert!(!state.folder().exists());
     }
 
     #[test]
-    fn a_lock_leaves_a_filled_folder_alone_until_it_is_cleared() {
+    fn released_lock_keeps_a_filled_folder_until_it_is_cleared() {
         let (state, _folder) = temporary();
         let lock = state.lock().unwrap();
         state.write("a/file", "content").unwrap();
@@ -209,7 +208,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_command_waits_for_the_one_that_holds_the_folder() {
+    fn second_command_waits_for_the_lock_on_the_folder() {
         let (state, _folder) = temporary();
         let held = state.lock().unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
@@ -218,7 +217,8 @@ pub(crate) mod tests {
                 let _lock = state.lock().unwrap();
                 sender.send("second").unwrap();
             });
-            // Were there no lock, the second might still be late: this can miss a fault, never invent one.
+            // Without the lock the second command might be late by chance: the test can miss a fault, but not report a
+            // false one.
             assert!(receiver.try_recv().is_err());
             drop(held);
             assert_eq!(receiver.recv().unwrap(), "second");
@@ -226,7 +226,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn secrets_are_for_root_alone() {
+    fn secret_files_are_readable_by_root_only() {
         let (state, _folder) = temporary();
         let secret = state.write_secret("key", "secret").unwrap();
         let public = state.write("certificate", "public").unwrap();

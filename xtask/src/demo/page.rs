@@ -1,4 +1,4 @@
-//! How the demo looks: prose, a prompt with a command line, what came back. Colours only on a terminal.
+//! The demo's output: prose, a prompt with a command line, the command's output. Colours only on a terminal.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -48,7 +48,7 @@ impl Page {
         self.write(&format!("$ {}\n", self.styled(BOLD, line)));
     }
 
-    /// What came back. A status other than 0 is said, as many prompts do.
+    /// The output of a command, with its status if that is not 0.
     pub(crate) fn output(&mut self, text: &str, status: Option<i32>) {
         self.write(text);
         if !text.is_empty() && !text.ends_with('\n') {
@@ -74,7 +74,7 @@ impl Page {
         self.write("\n");
     }
 
-    /// What is not as it should be.
+    /// A difference from the expected output.
     pub(crate) fn complaint(&mut self, words: &str) {
         self.write(&format!("{}\n\n", self.styled(RED, &format!("! {words}"))));
     }
@@ -89,7 +89,7 @@ impl Page {
 
     fn write(&mut self, text: &str) {
         let mut out = io::stdout().lock();
-        // a reader that is gone has seen enough; the exit status still tells how it went
+        // the reader has closed the pipe; the exit status still tells the result
         let _unread = out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err();
     }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::{hint, workspace};
 
-/// A sandbox that is up for as long as this value lives.
+/// A sandbox that ends with this value.
 pub(crate) struct Sandbox {
     /// Where its agent listens.
     pub(crate) socket: PathBuf,
@@ -36,7 +36,7 @@ impl Sandbox {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(errors);
-        // The sandbox's folder stands in command lines that a shell takes apart at blanks.
+        // The sandbox's folder stands unquoted in shell command lines, so its path must have no blanks.
         for name in ["XDG_RUNTIME_DIR", "TMPDIR"] {
             if env::var(name).is_ok_and(|folder| !folder.bytes().all(is_plain)) {
                 command.env_remove(name);
@@ -66,7 +66,7 @@ impl Sandbox {
         Ok(sandbox)
     }
 
-    /// What it and its agent said on standard error.
+    /// Its and its agent's standard error.
     pub(crate) fn log(&self) -> Result<String> {
         fs::read_to_string(&self.log).with_context(|| format!("cannot read {}", self.log.display()))
     }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sandbox_that_is_forbidden_says_why_and_what_to_do() {
+    fn forbidden_sandbox_is_an_error_with_a_hint() {
         let log = "kinject-sandbox: error: cannot make a user and network namespace: unshare: not permitted\n\n\
                    hint: allow it with: sudo sysctl kernel.unprivileged_userns_clone=1\n";
         let error = why(log);

@@ -1,8 +1,8 @@
-//! What the demo tells: its chapters, the command lines in them, and what has to come back.
+//! The demo's script: chapters, their command lines, and the expected output.
 
 use std::env;
 
-use super::terminal::{PATIENCE, Seen};
+use super::terminal::{Captured, TIMEOUT};
 
 /// Before anything runs.
 pub(crate) const OPENING: &str = "\
@@ -24,7 +24,7 @@ pub(crate) const OWN_CLUSTER: [&str; 5] = [
     "kinject shell",
 ];
 
-/// The last words.
+/// The closing text.
 pub(crate) const MORE: &str = "
 Without kind, push the image to a registry of yours and name it: --agent-image REGISTRY/kinject-agent:TAG.
 docs/quick-start.md goes on from here, docs/README.md leads to every flag, message and right that is needed. To try more
@@ -53,7 +53,7 @@ impl Programs {
         }
     }
 
-    /// A command line that asks a web server, and what it has to bring.
+    /// A command line that asks a web server, and the expected output.
     fn get(&self, host: &str) -> String {
         if self.curl {
             return format!("curl http://{host}/");
@@ -62,7 +62,7 @@ impl Programs {
     }
 }
 
-/// What has to come back.
+/// The expected output.
 pub(crate) enum Expected {
     /// This exit status, and each of these words somewhere.
     Words(i32, &'static [&'static str]),
@@ -71,21 +71,21 @@ pub(crate) enum Expected {
 }
 
 impl Expected {
-    /// What is different, if something is.
-    pub(crate) fn difference(&self, seen: &Seen) -> Option<String> {
-        if seen.hung {
-            return Some(format!("it did not end within {} s", PATIENCE.as_secs()));
+    /// The difference from the output, if there is one.
+    pub(crate) fn difference(&self, captured: &Captured) -> Option<String> {
+        if captured.hung {
+            return Some(format!("it did not end within {} s", TIMEOUT.as_secs()));
         }
         match *self {
-            Self::Not(words) => seen
+            Self::Not(words) => captured
                 .text
                 .contains(words)
                 .then(|| format!("expected no `{words}`")),
-            Self::Words(status, _) if seen.status != Some(status) => {
+            Self::Words(status, _) if captured.status != Some(status) => {
                 Some(format!("expected the exit status {status}"))
             }
             Self::Words(_, words) => {
-                let missing = words.iter().find(|words| !seen.text.contains(**words))?;
+                let missing = words.iter().find(|words| !captured.text.contains(**words))?;
                 Some(format!("expected to read `{missing}`"))
             }
         }
@@ -98,9 +98,9 @@ pub(crate) struct Step {
     pub(crate) why: &'static str,
     /// The line.
     pub(crate) line: String,
-    /// What has to come back.
+    /// The expected output.
     pub(crate) expected: Expected,
-    /// Whether it sets a variable of the shell, as the terminal has it already.
+    /// Whether it only sets a shell variable, which the terminal has set already.
     pub(crate) is_setting: bool,
 }
 
@@ -293,8 +293,8 @@ fn inside(why: &'static str, command: &str, expected: Expected) -> Step {
 mod tests {
     use super::*;
 
-    fn seen(text: &str, status: i32) -> Seen {
-        Seen {
+    fn captured(text: &str, status: i32) -> Captured {
+        Captured {
             text: text.to_owned(),
             status: Some(status),
             hung: false,
@@ -302,22 +302,22 @@ mod tests {
     }
 
     #[test]
-    fn what_is_different_is_named() {
+    fn differing_output_is_named() {
         let expected = Expected::Words(0, &["hello", "web"]);
-        assert_eq!(expected.difference(&seen("hello from web\n", 0)), None);
+        assert_eq!(expected.difference(&captured("hello from web\n", 0)), None);
         assert_eq!(
-            expected.difference(&seen("hello\n", 0)).unwrap(),
+            expected.difference(&captured("hello\n", 0)).unwrap(),
             "expected to read `web`"
         );
         assert_eq!(
-            expected.difference(&seen("hello from web\n", 7)).unwrap(),
+            expected.difference(&captured("hello from web\n", 7)).unwrap(),
             "expected the exit status 0"
         );
-        assert!(Expected::Not("hello").difference(&seen("hello", 0)).is_some());
+        assert!(Expected::Not("hello").difference(&captured("hello", 0)).is_some());
     }
 
     #[test]
-    fn the_story_needs_neither_curl_nor_python() {
+    fn demo_needs_neither_curl_nor_python() {
         let bare = Programs {
             curl: false,
             python: false,

@@ -13,14 +13,14 @@ use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 
 /// No step takes longer, not even on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What a command may still do after its last output.
+/// How long a command may run after it has closed its terminal.
 const LAST_STEPS: Duration = Duration::from_secs(5);
 
 /// What a command line printed, and its exit status; none after a signal.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct Captured {
     /// Both standard streams, as they appeared.
     pub(crate) text: String,
     /// The exit status.
@@ -55,18 +55,18 @@ impl Terminal {
     }
 
     /// Runs a line as an interactive shell would and waits for its end.
-    pub(crate) fn run(&self, line: &str) -> Result<Seen> {
+    pub(crate) fn run(&self, line: &str) -> Result<Captured> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let ours = openpt(flags).context("cannot open a terminal")?;
-        grantpt(&ours)?;
-        unlockpt(&ours)?;
-        let theirs = ioctl_tiocgptpeer(&ours, flags).context("cannot open a terminal's other end")?;
+        let master = openpt(flags).context("cannot open a terminal")?;
+        grantpt(&master)?;
+        unlockpt(&master)?;
+        let slave = ioctl_tiocgptpeer(&master, flags).context("cannot open a terminal's other end")?;
         let mut command = Command::new("bash");
         command
             .args(["-c", line])
             .stdin(Stdio::null())
-            .stdout(theirs.try_clone()?)
-            .stderr(theirs)
+            .stdout(slave.try_clone()?)
+            .stderr(slave)
             .envs(self.set.iter().map(|(name, value)| (name, value)));
         for name in &self.unset {
             command.env_remove(name);
@@ -74,14 +74,14 @@ impl Terminal {
         let mut child = command.spawn().context("cannot start bash")?;
         // it holds the terminal's other end, whose last close ends the output
         drop(command);
-        let bytes = output(File::from(ours))?;
+        let bytes = output(File::from(master))?;
         let status = ended(&mut child)?;
         let hung = status.is_none();
         if hung {
             child.kill()?;
             child.wait()?;
         }
-        Ok(Seen {
+        Ok(Captured {
             text: shown(&String::from_utf8_lossy(&bytes)),
             status: status.and_then(|status| status.code()),
             hung,
@@ -89,9 +89,9 @@ impl Terminal {
     }
 }
 
-/// Everything that is written to a terminal until nobody holds its other end, or until patience ends.
+/// Everything that is written to a terminal until its slave end is closed, or until the time-out.
 fn output(mut terminal: File) -> Result<Vec<u8>> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let mut bytes = Vec::new();
     let mut chunk = [0; 4096];
     loop {
@@ -126,7 +126,7 @@ fn ended(child: &mut Child) -> Result<Option<ExitStatus>> {
     }
 }
 
-/// What stays to be read: a line that was written over is gone.
+/// The visible text: a line that was overwritten is dropped.
 fn shown(written: &str) -> String {
     let lines = written.split_inclusive('\n').map(|line| {
         let line = line
@@ -145,22 +145,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_streams_and_the_status_are_seen_in_order() {
-        let seen = Terminal::new()
+    fn terminal_captures_both_streams_in_order_and_the_status() {
+        let captured = Terminal::new()
             .run("echo one; echo two >&2; test -t 1 && echo terminal; exit 3")
             .unwrap();
-        assert_eq!(seen.text, "one\ntwo\nterminal\n");
-        assert_eq!(seen.status, Some(3));
+        assert_eq!(captured.text, "one\ntwo\nterminal\n");
+        assert_eq!(captured.status, Some(3));
     }
 
     #[test]
-    fn a_line_that_was_written_over_is_not_shown() {
+    fn overwritten_line_is_not_shown() {
         let written = "\r\x1b[Kkinject: starting...\r\x1b[Kkinject: connected\r\nhello\r\n";
         assert_eq!(shown(written), "kinject: connected\nhello\n");
     }
 
     #[test]
-    fn variables_reach_the_line() {
+    fn variables_are_passed_to_the_command_line() {
         let mut terminal = Terminal::new();
         terminal.set("SANDBOX", "a b");
         terminal.unset("HOME");

@@ -1,7 +1,7 @@
 //! The real cluster during the tests: brought up unless it is up, and taken down again if it was not.
 //!
-//! It is worked by `cargo xtask cluster` as a process of its own, from a copy of this program: cargo puts another file
-//! in this one's place while the tests are built.
+//! `cargo xtask cluster` runs as a process of its own, from a copy of this program: cargo replaces this program's file
+//! while the tests are built.
 
 use std::cell::RefCell;
 use std::env;
@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use super::output::Named;
 use crate::workspace;
 
-/// The cluster, on its way up or there.
+/// The cluster, starting or running.
 pub(crate) struct Cluster {
     program: PathBuf,
     was_up: bool,
@@ -22,7 +22,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts to bring it up, with the agent's image of this clone; or says why there is none here.
+    /// Starts it, with the agent's image of this clone; or notes why that is not possible here.
     pub(crate) fn begin(folder: &Path) -> Result<Result<Self, String>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(Err("they need root".to_owned()));
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_owner_of_a_cluster_is_read_from_its_status() {
+    fn cluster_owner_is_parsed_from_the_status_output() {
         assert_eq!(
             owner("up, started from /home/me/kinject\nkubeconfig: /x\n"),
             Some("/home/me/kinject")
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_not_there() {
+    fn missing_program_is_not_found() {
         assert!(!is_there("/no/such/program"));
     }
 }

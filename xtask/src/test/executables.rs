@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_an_error() {
+    fn non_json_line_is_an_error() {
         assert!(read("warning: words\n".as_bytes(), Path::new("/top")).is_err());
     }
 }

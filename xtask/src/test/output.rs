@@ -1,4 +1,4 @@
-//! What others print, shown as it comes.
+//! Shows the output of other programs as it comes.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -7,11 +7,11 @@ use std::thread::{self, JoinHandle};
 /// Writes to standard output.
 pub(crate) fn show(text: &[u8]) {
     let mut out = io::stdout().lock();
-    // a reader that is gone has seen enough; the exit status still tells how it went
+    // the reader has closed the pipe; the exit status still tells the result
     let _unread = out.write_all(text).and_then(|()| out.flush()).is_err();
 }
 
-/// A command whose output is shown line by line, behind a name.
+/// A command whose output is shown line by line, each behind a prefix.
 pub(crate) struct Named {
     child: Child,
     reader: JoinHandle<()>,
@@ -41,7 +41,7 @@ impl Named {
         Ok(Self { child, reader })
     }
 
-    /// Waits until it has ended and all that it said is shown.
+    /// Waits until it has ended and all its output is shown.
     pub(crate) fn wait(mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait()?;
         if self.reader.join().is_err() {
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_status_of_a_named_command_is_its_own() {
+    fn prefixed_command_keeps_its_exit_status() {
         let mut command = Command::new("sh");
         command.args(["-c", "echo words; exit 3"]);
         let status = Named::start("shell", command).unwrap().wait().unwrap();

@@ -1,4 +1,4 @@
-//! Runs test executables one after the other, and counts what came of their tests.
+//! Runs test executables one after the other, and counts the results of their tests.
 
 use std::io::{self, BufRead, BufReader, IsTerminal, PipeReader};
 use std::process::{Command, ExitStatus, Stdio};
@@ -11,10 +11,10 @@ use anyhow::{Context, Result};
 use super::executables::Executable;
 use super::output;
 
-/// How often to look whether a suite that says nothing has ended.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often to check whether a suite without output has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How long what a suite left behind may hold its output open, as agents of a test that crashed do.
+/// How long processes that a suite left behind may hold its output open, as agents of a test that crashed do.
 const LEFTOVERS: Duration = Duration::from_secs(5);
 
 /// One suite's result.
@@ -25,7 +25,7 @@ pub(crate) struct Suite {
     pub(crate) failed: u32,
     pub(crate) ignored: u32,
     pub(crate) took: Duration,
-    /// It ended otherwise than by its tests' results: there may be tests that did not run.
+    /// Its exit status does not follow from its tests' results: some tests may not have run.
     pub(crate) crashed: bool,
 }
 
@@ -95,7 +95,7 @@ impl Suites {
         let lines = lines(reader);
         let mut ended: Option<(ExitStatus, Instant)> = None;
         let status = loop {
-            match lines.recv_timeout(LOOK) {
+            match lines.recv_timeout(POLL_INTERVAL) {
                 Ok(line) => {
                     show(&line);
                     results.line(&String::from_utf8_lossy(&line), prints);
@@ -207,7 +207,7 @@ impl Results {
     }
 }
 
-/// How many tests passed, failed and were ignored, if the line tells.
+/// How many tests passed, failed and were ignored, if this is a result line.
 fn counts(line: &str) -> Option<(u32, u32, u32)> {
     let (_, counts) = line.trim().strip_prefix("test result: ")?.split_once(". ")?;
     let mut counts = counts.split("; ");
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_result_counts_of_an_executable_and_all_of_the_documentation() {
+    fn last_result_counts_for_executables_and_all_for_documentation() {
         let script = format!("{}; {}", line(2, 0, 1), line(1, 0, 0));
         for (prints, expected) in [
             (Prints::OneResult, (1, 0, 0, false)),
@@ -258,14 +258,14 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_test_fails_its_suite() {
+    fn failed_test_fails_its_suite() {
         let suites = run(&format!("{}; exit 101", line(2, 3, 0)), Prints::OneResult);
         assert_eq!(result(&suites), Some((2, 3, 0, false)));
         assert!(suites.failed());
     }
 
     #[test]
-    fn a_suite_without_a_result_or_with_another_status_has_crashed() {
+    fn suite_without_a_result_or_with_another_status_has_crashed() {
         for script in [
             "echo test one ...; kill -9 $$".to_owned(),
             "exit 0".to_owned(),
@@ -280,14 +280,14 @@ mod tests {
     }
 
     #[test]
-    fn a_suite_without_tests_is_not_named() {
+    fn suite_without_tests_is_not_listed() {
         let suites = run(&line(0, 0, 0), Prints::OneResult);
         assert_eq!(result(&suites), None);
         assert!(!suites.failed());
     }
 
     #[test]
-    fn words_of_a_test_are_no_result() {
+    fn test_output_like_a_result_line_is_ignored() {
         for words in [
             "test result: I am a test",
             "test result: ok. many passed; 1 failed; 2 ignored",

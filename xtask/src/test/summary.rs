@@ -1,4 +1,4 @@
-//! What came of the tests, in a table, and what could not run.
+//! The results of the tests in a table, and what could not run.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::suites::{Suite, Suites};
 
-/// Everything that is said at the end.
+/// The summary at the end.
 #[derive(Default)]
 pub(crate) struct Summary {
     suites: Vec<Suite>,
@@ -19,13 +19,13 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// What came of the suites.
+    /// The results of the suites.
     pub(crate) fn add(&mut self, suites: &Suites) {
         self.tests_failed |= suites.failed();
         self.suites.extend(suites.done().cloned());
     }
 
-    /// Something around the tests went wrong.
+    /// A failure outside of the tests.
     pub(crate) fn fail(&mut self, why: &str) {
         self.failures.push(why.to_owned());
     }
@@ -35,7 +35,7 @@ impl Summary {
         self.not_run.push(format!("{what}: {why}"));
     }
 
-    /// Adds what tests have noted; where a reason for `known` is here already, theirs says less.
+    /// Adds what tests have noted. A reason for `known` that is here already is kept, since it is more specific.
     pub(crate) fn read_skips(&mut self, file: &Path, known: &str) -> Result<()> {
         let noted = match fs::read_to_string(file) {
             Ok(noted) => noted,
@@ -65,7 +65,7 @@ impl Summary {
         let mut text = format!("\n{:width$}  passed  failed      time\n", "suite");
         for suite in &self.suites {
             let time = format!("{:.1} s", suite.took.as_secs_f64());
-            let remark = match (suite.crashed, suite.ignored) {
+            let note = match (suite.crashed, suite.ignored) {
                 (true, _) => "  crashed".to_owned(),
                 (false, 0) => String::new(),
                 (false, ignored) => format!("  {ignored} ignored"),
@@ -73,7 +73,7 @@ impl Summary {
             let Suite {
                 name, passed, failed, ..
             } = suite;
-            text += &format!("{name:width$}  {passed:>6}  {failed:>6}  {time:>8}{remark}\n");
+            text += &format!("{name:width$}  {passed:>6}  {failed:>6}  {time:>8}{note}\n");
         }
         if !self.not_run.is_empty() {
             text += "\nnot run:\n";
@@ -133,7 +133,7 @@ not run:
     }
 
     #[test]
-    fn what_did_not_run_fails_in_ci_only() {
+    fn skipped_tests_fail_only_in_ci() {
         let mut summary = Summary::default();
         assert!(summary.is_good(true));
         summary.not_run("tests on the real cluster", "they need root");
@@ -142,7 +142,7 @@ not run:
     }
 
     #[test]
-    fn notes_of_the_tests_are_read_once_and_our_reason_stands() {
+    fn skip_notes_are_merged_and_the_own_reason_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("skips");
         let mut summary = Summary::default();

@@ -66,8 +66,12 @@ pub(super) fn describe(request: &Request<'_>) -> String {
         } => {
             format!("resolve {family:?} {purpose:?} {}", String::from_utf8_lossy(name))
         }
-        Request::Query { way, search, message } => {
-            format!("query {way:?} {} {search:?}", dns::question(message))
+        Request::Query {
+            transport,
+            search,
+            message,
+        } => {
+            format!("query {transport:?} {} {search:?}", dns::question(message))
         }
         Request::Flow { target, .. } => format!("flow {target}"),
         Request::Source { address, .. } => format!("source {address}"),

@@ -1,8 +1,7 @@
-//! `cargo xtask matrix`: what programs of many runtimes make of five kinds of answers, bare in the pod's network and
-//! injected.
+//! `cargo xtask matrix`: programs of many runtimes with five kinds of answers, bare in the pod's network and injected.
 //!
-//! The programs lie in `tests/matrix`, [`runtimes`] lists them, [`prepare`] builds what is to be built, [`cells`] runs and
-//! compares, [`table`] shows what came of it.
+//! The programs lie in `tests/matrix`, [`runtimes`] lists them, [`prepare`] builds those that need it, [`cells`] runs
+//! and compares them, [`table`] shows the results.
 
 mod cells;
 mod prepare;
@@ -14,9 +13,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Parser;
 use kinject_tests::cluster::Cluster;
-use kinject_tests::place::Kind;
+use kinject_tests::fixture::Fixture;
 use kinject_tests::proofs::{self, page::Page};
-use kinject_tests::scene::Scene;
+use kinject_tests::testbed::Kind;
 
 use self::runtimes::{RUNTIMES, Runtime};
 use self::table::Table;
@@ -37,7 +36,7 @@ struct Cli {
     /// Put the table into docs/matrix.md
     #[arg(long, conflicts_with = "only")]
     write: bool,
-    /// Print what every program said
+    /// Print the output of every program
     #[arg(long)]
     verbose: bool,
 }
@@ -46,7 +45,7 @@ fn main() -> ExitCode {
     proofs::exit_code(run(&Cli::parse()))
 }
 
-/// Whether all is the same, but for what is known.
+/// Whether all outputs are the same, except for known differences.
 fn run(cli: &Cli) -> Result<bool> {
     let page = Page::read(PAGE)?;
     let chosen: Vec<&Runtime> = RUNTIMES
@@ -69,15 +68,15 @@ fn run(cli: &Cli) -> Result<bool> {
     let programs = prepare::all(&chosen)?;
     let mut table = Table::new(&programs);
     for kind in kinds {
-        if let Some(scene) = Scene::new(kind) {
-            let cells = cells::all(&scene, &programs);
+        if let Some(fixture) = Fixture::new(kind) {
+            let cells = cells::all(&fixture, &programs);
             if cli.verbose {
                 cells.iter().for_each(|cell| eprint!("{cell}"));
             }
             table.add(kind, cells);
         }
     }
-    let good = table.judge(&page);
+    let good = table.evaluate(&page);
     let text = table.text();
     print!("{text}{}", table.details());
     if cli.write {

@@ -1,4 +1,4 @@
-//! Builds the programs that are to be built, and finds the others.
+//! Builds the programs that need a compiler, and finds the others.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,11 +12,11 @@ use kinject_tests::proofs;
 
 use crate::runtimes::{Invocation, Runtime};
 
-/// A runtime as it is here.
+/// A runtime on this machine.
 #[derive(Debug)]
 pub(crate) struct Prepared<'a> {
     pub(crate) runtime: &'a Runtime,
-    /// The program with its version, or why it is not here.
+    /// The program with its version, or why it is missing.
     pub(crate) program: Result<(Program, String), String>,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Prepared<'a> {
 pub(crate) fn all<'a>(runtimes: &[&'a Runtime]) -> Result<Vec<Prepared<'a>>> {
     let packages: Vec<&str> = runtimes
         .iter()
-        .filter_map(|runtime| match runtime.way {
+        .filter_map(|runtime| match runtime.invocation {
             Invocation::Python(package) if !package.is_empty() => Some(package),
             Invocation::DotNet => Some(DOTNET),
             _ => None,
@@ -32,7 +32,7 @@ pub(crate) fn all<'a>(runtimes: &[&'a Runtime]) -> Result<Vec<Prepared<'a>>> {
         .collect();
     let scripts: Vec<&str> = runtimes
         .iter()
-        .filter_map(|runtime| match runtime.way {
+        .filter_map(|runtime| match runtime.invocation {
             Invocation::Npm(package, _) => Some(package),
             _ => None,
         })
@@ -54,20 +54,20 @@ fn one(runtime: &Runtime, python: &Python, npm: &Npm) -> Result<(Program, String
     let file = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("matrix")
         .join(runtime.file);
-    match runtime.way {
+    match runtime.invocation {
         Invocation::Script(interpreter, version) => {
-            Ok((Program::new(here(interpreter)?).arg(file), said(version)))
+            Ok((Program::new(here(interpreter)?).arg(file), output(version)))
         }
         Invocation::Client(name) => {
             here(name)?;
-            let version = said(&format!("{name} {} 2>&1", version_flag(name)));
+            let version = output(&format!("{name} {} 2>&1", version_flag(name)));
             Ok((Program::new("/bin/sh").arg(file), version))
         }
         Invocation::Python(package) => {
             // -B: nothing is written beside the source
             let program = Program::new(python.program()).args(["-EuB"]).arg(file);
             let version = match package {
-                "" => said(&format!("{} --version", python.program().display())),
+                "" => output(&format!("{} --version", python.program().display())),
                 package => python.version(package).unwrap_or_default(),
             };
             Ok((program, version))
@@ -75,7 +75,7 @@ fn one(runtime: &Runtime, python: &Python, npm: &Npm) -> Result<(Program, String
         Invocation::Java => {
             let classes = proofs::folder().join("java");
             let program = java(&file, &classes, OsString::new())?;
-            Ok((program, said("java --version")))
+            Ok((program, output("java --version")))
         }
         Invocation::Maven(first) => {
             let folder = file.parent().unwrap_or(&file);
@@ -118,7 +118,7 @@ fn one(runtime: &Runtime, python: &Python, npm: &Npm) -> Result<(Program, String
         }
         Invocation::Npm(package, arguments) => {
             let program = npm.program(package)?;
-            let version = said(&format!("'{}' --version", program.display()));
+            let version = output(&format!("'{}' --version", program.display()));
             Ok((
                 Program::new(program).args(arguments.iter().copied()).arg(file),
                 version,
@@ -135,19 +135,19 @@ fn one(runtime: &Runtime, python: &Python, npm: &Npm) -> Result<(Program, String
             let header = "#include <boost/version.hpp>\\nBOOST_LIB_VERSION\\n";
             Ok((
                 Program::new(built),
-                said(&format!("printf '{header}' | g++ -E -P -x c++ - | tail -n 1")),
+                output(&format!("printf '{header}' | g++ -E -P -x c++ - | tail -n 1")),
             ))
         }
         Invocation::Go(what, tag) => {
             let built = proofs::folder().join(format!("go-client-{tag}"));
             let mut go = Command::new(here("go")?);
             go.current_dir(file).env("CGO_ENABLED", "1").args(["build", "-o"]);
-            // linked by a C compiler, so that libc is in it also where nothing else wants that
+            // linked by a C compiler, so that it depends on libc even if no package needs that
             build(
                 go.arg(&built)
                     .args(["-ldflags", "-linkmode=external", "-tags", tag, "."]),
             )?;
-            Ok((Program::new(built).arg(what), said("go version")))
+            Ok((Program::new(built).arg(what), output("go version")))
         }
         Invocation::Rust => {
             let target = proofs::folder().join("reqwest");
@@ -158,7 +158,7 @@ fn one(runtime: &Runtime, python: &Python, npm: &Npm) -> Result<(Program, String
             build(cargo.arg(&target))?;
             Ok((
                 Program::new(target.join("debug/matrix-reqwest")),
-                said(&format!(
+                output(&format!(
                     "sed -n '/name = \"reqwest\"/{{n;s/version = //p}}' '{}' | tr -d '\"'",
                     file.join("Cargo.lock").display()
                 )),
@@ -214,8 +214,8 @@ fn version_flag(client: &str) -> &'static str {
     }
 }
 
-/// The version in the first line of what a shell line says.
-fn said(line: &str) -> String {
+/// The version in the first line of a shell command's output.
+fn output(line: &str) -> String {
     let output = Command::new("sh").args(["-c", line]).output();
     let text = output.map_or_else(
         |error| error.to_string(),
@@ -224,7 +224,7 @@ fn said(line: &str) -> String {
     version(text.lines().next().unwrap_or_default()).to_owned()
 }
 
-/// The first word with a number and a dot in it, without what stands before the number.
+/// The first word with a number and a dot in it, from the number on.
 fn version(line: &str) -> &str {
     let words = line
         .split_whitespace()
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_found_in_what_programs_say_of_themselves() {
+    fn version_is_parsed_from_program_output() {
         assert_eq!(version("go version go1.26.8 linux/amd64"), "1.26.8");
         assert_eq!(version("OpenSSH_9.2p1 Debian-2, OpenSSL 3.0.22"), "9.2p1");
         assert_eq!(version("psql (PostgreSQL) 15.18 (Debian)"), "15.18");

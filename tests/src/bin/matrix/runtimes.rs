@@ -1,22 +1,22 @@
-//! The runtimes and clients, and what each is asked to do.
+//! The runtimes and clients, and the task of each.
 
-/// What comes of a connection, or of a question to a name server.
+/// The kinds of answers to a connection, or to a query at a name server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Case {
-    /// Somebody answers.
+    /// The peer answers.
     Ok,
-    /// Nobody listens there.
+    /// No program listens at the port.
     Refused,
-    /// There is no way there.
+    /// There is no route to the address.
     Unreachable,
-    /// Nothing ever comes back: the program's own time limit ends it.
+    /// The address never answers: the program's own time limit ends it.
     Silent,
-    /// Nothing is called so.
+    /// The name does not exist.
     NoSuchName,
 }
 
 impl Case {
-    /// All of them, those that take long first.
+    /// All of them, the slow ones first.
     pub(crate) const ALL: [Self; 5] = [
         Self::Silent,
         Self::Ok,
@@ -37,14 +37,14 @@ impl Case {
     }
 }
 
-/// What a program speaks, and so whom it is sent to where all is well.
+/// What a program sends and expects, which decides the service that it connects to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Speaks {
-    /// It reads what the other side has to say.
+    /// It reads what the server sends first.
     Greeting,
-    /// It begins, and takes back what it said.
+    /// It sends first, and reads the echo.
     Echo,
-    /// It begins, and waits in vain for an answer.
+    /// It sends first, and gets no answer.
     Discard,
     /// It fetches a page.
     Http,
@@ -52,7 +52,7 @@ pub(crate) enum Speaks {
     Dns,
 }
 
-/// How long a program waits for a silent peer: what libpq takes at least, and some programs know whole seconds only.
+/// How long a program waits for a silent peer: libpq's minimum, and a whole number for programs that take only seconds.
 const SECONDS: &str = "2";
 const NAME: &str = "web.default.svc.cluster.local";
 
@@ -80,7 +80,7 @@ impl Speaks {
 /// How a program is started.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Invocation {
-    /// A script and its interpreter, with a shell line that tells the version.
+    /// A script and its interpreter, with a shell line that prints the version.
     Script(&'static str, &'static str),
     /// A shell script around an installed client.
     Client(&'static str),
@@ -96,7 +96,7 @@ pub(crate) enum Invocation {
     Npm(&'static str, &'static [&'static str]),
     /// A C++ program.
     Cpp,
-    /// A Go program that has libc in it, with its first argument and a tag of its build.
+    /// A Go program that is linked with libc, with its first argument and a build tag.
     Go(&'static str, &'static str),
     /// A Rust program that uses a crate.
     Rust,
@@ -109,23 +109,23 @@ pub(crate) struct Runtime {
     pub(crate) name: &'static str,
     /// Its file in `tests/matrix`.
     pub(crate) file: &'static str,
-    pub(crate) way: Invocation,
+    pub(crate) invocation: Invocation,
     pub(crate) speaks: Speaks,
-    /// What it prints somewhere when all is well: two failures that are alike are no success.
+    /// What its output contains on success, so that two equal failures do not count as success.
     pub(crate) shows: &'static str,
 }
 
 const fn runtime(
     name: &'static str,
     file: &'static str,
-    way: Invocation,
+    invocation: Invocation,
     speaks: Speaks,
     shows: &'static str,
 ) -> Runtime {
     Runtime {
         name,
         file,
-        way,
+        invocation,
         speaks,
         shows,
     }

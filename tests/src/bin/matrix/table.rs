@@ -1,8 +1,8 @@
 //! The table, and the verdict.
 
-use kinject_tests::place::Kind;
 use kinject_tests::proofs::page::{self, Page};
 use kinject_tests::proofs::today;
+use kinject_tests::testbed::Kind;
 
 use crate::cells::Cell;
 use crate::prepare::Prepared;
@@ -17,10 +17,10 @@ const COLUMNS: [Case; 5] = [
     Case::NoSuchName,
 ];
 
-/// What was found in all places.
+/// The cells of all testbeds.
 pub(crate) struct Table<'a> {
     programs: &'a [Prepared<'a>],
-    places: Vec<(Kind, Vec<Cell>)>,
+    testbeds: Vec<(Kind, Vec<Cell>)>,
     known: Vec<(&'static str, Case)>,
 }
 
@@ -28,18 +28,18 @@ impl<'a> Table<'a> {
     pub(crate) fn new(programs: &'a [Prepared<'a>]) -> Self {
         Self {
             programs,
-            places: Vec::new(),
+            testbeds: Vec::new(),
             known: Vec::new(),
         }
     }
 
-    /// Adds what was found in a place.
+    /// Adds the cells of a testbed.
     pub(crate) fn add(&mut self, kind: Kind, cells: Vec<Cell>) {
-        self.places.push((kind, cells));
+        self.testbeds.push((kind, cells));
     }
 
-    /// Whether there is nothing but what the page knows.
-    pub(crate) fn judge(&mut self, page: &Page) -> bool {
+    /// Whether there are no differences but those that the page lists.
+    pub(crate) fn evaluate(&mut self, page: &Page) -> bool {
         let differing: Vec<_> = self
             .differing()
             .map(|(_, cell)| (cell.runtime, cell.case))
@@ -53,7 +53,7 @@ impl<'a> Table<'a> {
 
     fn differing(&self) -> impl Iterator<Item = (Kind, &Cell)> {
         let cells = self
-            .places
+            .testbeds
             .iter()
             .flat_map(|(kind, cells)| cells.iter().map(move |cell| (*kind, cell)));
         cells.filter(|(_, cell)| !cell.is_same())
@@ -66,13 +66,13 @@ impl<'a> Table<'a> {
             .chain(COLUMNS.map(Case::name))
             .collect();
         let rows: Vec<Vec<String>> = self.programs.iter().map(|prepared| self.row(prepared)).collect();
-        let places: Vec<&str> = self.places.iter().map(|(kind, _)| name(*kind)).collect();
-        let cells: usize = self.places.iter().map(|(_, cells)| cells.len()).sum();
+        let testbeds: Vec<&str> = self.testbeds.iter().map(|(kind, _)| name(*kind)).collect();
+        let cells: usize = self.testbeds.iter().map(|(_, cells)| cells.len()).sum();
         let differing = self.differing().count();
         format!(
             "{}, on {}: {cells} cells, {differing} differ, of which {} are known.\n\n{}",
             today(),
-            places.join(" and "),
+            testbeds.join(" and "),
             self.known.len(),
             page::table(&head, &rows)
         )
@@ -93,7 +93,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// What a cell says of all places.
+    /// The text of a cell for all testbeds.
     fn words(&self, runtime: &str, case: Case) -> String {
         let differing: Vec<&str> = self
             .differing()
@@ -105,13 +105,13 @@ impl<'a> Table<'a> {
         }
         let known = self.known.contains(&(runtime, case));
         let what = if known { "known to differ" } else { "differs" };
-        if differing.len() == self.places.len() {
+        if differing.len() == self.testbeds.len() {
             return what.to_owned();
         }
         format!("{what} on {}", differing.join(" and "))
     }
 
-    /// What the programs said in the cells that differ, a paragraph each.
+    /// The outputs of the programs in the cells that differ, a paragraph each.
     pub(crate) fn details(&self) -> String {
         self.differing()
             .map(|(kind, cell)| format!("\non {}: {cell}", name(kind)))

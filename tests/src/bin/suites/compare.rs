@@ -15,13 +15,13 @@ use crate::prepare::{Prepared, Start};
 use crate::reports::{self, Result, Results};
 use crate::suites::{Runner, Suite};
 
-/// How often a test that differs is run again each way.
+/// How often a test that differs is run again, bare and injected.
 const AGAIN: usize = 3;
 
-/// Above this something is wrong with the run as a whole, and no patience helps.
+/// With more differences than this the run as a whole has failed, and repeating single tests does not help.
 const MANY: usize = 25;
 
-/// The name of what is no test: whether the run itself came to its end.
+/// The pseudo test that stands for the run itself: whether it ended regularly.
 pub(crate) const THE_RUN: &str = "(the run)";
 
 /// A suite with its results.
@@ -32,12 +32,12 @@ pub(crate) struct Compared {
     /// Why it could not be run.
     pub(crate) not_run: Option<String>,
     pub(crate) bare: Results,
-    /// What came out the other way round another time, too.
+    /// Tests that are flaky: each result also occurred the other way.
     pub(crate) unsteady: usize,
     pub(crate) differences: Vec<Difference>,
 }
 
-/// A test whose results differ, time and again.
+/// A test whose results differ repeatedly.
 #[derive(Debug)]
 pub(crate) struct Difference {
     pub(crate) test: String,
@@ -45,7 +45,7 @@ pub(crate) struct Difference {
     pub(crate) injected: Result,
 }
 
-/// Runs it both ways, one after the other: some suites have ports of their own.
+/// Runs it bare and injected, one after the other: some suites use fixed ports.
 pub(crate) fn both_ways(session: &Session, prepared: &Prepared) -> Compared {
     let suite = prepared.suite;
     let mut compared = Compared {
@@ -87,13 +87,13 @@ pub(crate) fn both_ways(session: &Session, prepared: &Prepared) -> Compared {
     compared
 }
 
-/// Whether a test has a result that it can have both ways.
+/// Whether repeated runs give one result both bare and injected.
 fn is_unsteady(session: &Session, suite: &Suite, start: &Start, test: &str, before: [&Results; 2]) -> bool {
     let mut seen = before.map(|results| BTreeSet::from([result(results, test)]));
     let alone = (test != THE_RUN).then_some(test);
     for _ in 0..AGAIN {
-        for (way, seen) in [None, Some(session)].into_iter().zip(&mut seen) {
-            seen.insert(result(&run(way, suite, start, alone), test));
+        for (mode, seen) in [None, Some(session)].into_iter().zip(&mut seen) {
+            seen.insert(result(&run(mode, suite, start, alone), test));
         }
         if !seen[0].is_disjoint(&seen[1]) {
             return true;
@@ -108,7 +108,8 @@ fn result(results: &Results, test: &str) -> Result {
 
 /// Runs a suite, or a test of it, once; injected if there is a session.
 fn run(session: Option<&Session>, suite: &Suite, start: &Start, test: Option<&str>) -> Results {
-    // tests write where they are; the path is as short as can be, since Unix sockets' names hold it, and equally long both ways
+    // tests write into the current folder; its path is short, since names of Unix sockets contain it, and equally long
+    // in both runs
     let folder = tempfile::tempdir().unwrap_or_else(|error| panic!("no temporary folder: {error}"));
     let report = folder.path().join("report.xml");
     let command = command(session, suite, start, test, folder.path());
@@ -133,11 +134,11 @@ fn run(session: Option<&Session>, suite: &Suite, start: &Start, test: Option<&st
     results
 }
 
-/// Keeps what a run said, for who wants to know more.
+/// Stores the output of a run, for a closer look.
 fn keep(session: Option<&Session>, suite: &Suite, words: &str, report: &Path) {
     let folder = proofs::folder().join("runs");
-    let way = if session.is_some() { "injected" } else { "bare" };
-    let name = format!("{}-{way}", suite.name.replace([' ', '/'], "-"));
+    let mode = if session.is_some() { "injected" } else { "bare" };
+    let name = format!("{}-{mode}", suite.name.replace([' ', '/'], "-"));
     let kept = fs::create_dir_all(&folder)
         .and_then(|()| fs::write(folder.join(format!("{name}.log")), words))
         .and_then(|()| match report.exists() {
@@ -174,13 +175,13 @@ fn command(
     command
 }
 
-/// What asks for a report, and for one test alone.
+/// The arguments for a report, and for a single test.
 fn options(suite: &Suite, test: Option<&str>, report: &Path) -> Vec<String> {
     let report = report.display();
     match suite.runner {
         Runner::Regrtest(..) => {
             let mut options = vec!["--junit-xml".to_owned(), report.to_string()];
-            // of both kinds of patterns it would heed one
+            // the runner accepts only one of the two kinds of patterns
             match test {
                 Some(test) => options.push(format!("--match={}", without_subtest(test))),
                 None => options.extend(suite.without.iter().map(|pattern| format!("--ignore={pattern}"))),
@@ -213,7 +214,7 @@ fn function(test: &str) -> &str {
     test.rsplit('.').next().unwrap_or(test)
 }
 
-/// A pattern of Go for that test alone.
+/// Go's pattern for a single test.
 fn anchored(test: &str) -> String {
     let levels: Vec<String> = test
         .split('/')
@@ -235,7 +236,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_test_can_be_asked_for_alone() {
+    fn pattern_for_one_test_selects_only_that_test() {
         assert_eq!(anchored("TestA/b=1"), "^TestA$/^b\\=1$");
         assert_eq!(function("trio._tests.test_a.test_b[x.y]"), "test_b");
         assert_eq!(

@@ -1,8 +1,8 @@
-//! `cargo xtask suites`: the suites of others, bare and injected.
+//! `cargo xtask suites`: the test suites of other projects, bare and injected.
 //!
-//! They prove that what does not go to the cluster is left as it is. [`suites`] lists them and how each is started, [`reports`]
-//! reads what they say of each test, [`compare`] runs them both ways and sorts out what is unsteady by itself, [`table`] shows
-//! what is left.
+//! They prove that the library leaves calls alone that do not go to the cluster. [`suites`] lists them and how each is
+//! started, [`reports`] reads the results of their tests, [`compare`] runs them bare and injected and sorts out flaky
+//! tests, [`table`] shows the remaining differences.
 
 mod compare;
 mod prepare;
@@ -14,9 +14,9 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Parser;
-use kinject_tests::place::Kind;
+use kinject_tests::fixture::Fixture;
 use kinject_tests::proofs::{self, at_once, page::Page};
-use kinject_tests::scene::Scene;
+use kinject_tests::testbed::Kind;
 
 use self::suites::{SUITES, Suite};
 
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     proofs::exit_code(run(&Cli::parse()))
 }
 
-/// Whether all is the same, but for what is known.
+/// Whether all results are the same, except for known differences.
 fn run(cli: &Cli) -> Result<bool> {
     let page = Page::read(PAGE)?;
     let chosen: Vec<&Suite> = SUITES
@@ -60,15 +60,15 @@ fn run(cli: &Cli) -> Result<bool> {
         return Ok(true);
     }
     let prepared = prepare::all(&chosen)?;
-    let Some(scene) = Scene::new(Kind::Sandbox) else {
+    let Some(fixture) = Fixture::new(Kind::Sandbox) else {
         bail!("there is no sandbox");
     };
     let compared = at_once(prepared, cli.jobs.max(1), |suite| {
-        let compared = compare::both_ways(scene.session(), &suite);
+        let compared = compare::both_ways(fixture.session(), &suite);
         eprintln!("{}", table::line(&compared));
         compared
     });
-    let verdict = table::judge(compared, &page);
+    let verdict = table::evaluate(compared, &page);
     print!("{}{}", verdict.text, verdict.details);
     if cli.write {
         page.write(&verdict.text)?;

@@ -1,4 +1,4 @@
-//! Builds and downloads what the suites need.
+//! Builds and downloads the suites and what they need.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,19 +24,19 @@ const PACKAGES: &[&str] = &[
     "trustme",
 ];
 
-/// Starts pytest as tornado's own runner starts its tests: without the lines that its server logs, which tests would find
-/// unexpected.
+/// Starts pytest as tornado's own runner starts its tests: without the lines that its server logs, which tests would
+/// find unexpected.
 const PYTEST: &str = "import logging, sys, pytest; \
     logging.getLogger('tornado.access').setLevel(logging.CRITICAL); sys.exit(pytest.main(sys.argv[1:]))";
 
 /// How long one test may take under pytest.
 const TEST_LIMIT: &str = "--timeout=60";
 
-/// A suite as it is here.
+/// A suite on this machine.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) suite: &'static Suite,
-    /// What to start, or why it is not here.
+    /// The command, or why it is missing.
     pub(crate) start: Result<Start, String>,
 }
 
@@ -105,7 +105,7 @@ fn one(suite: &Suite, python: &Python) -> Result<Start> {
             let root = output(Command::new(&go).args(["env", "GOROOT"]))?;
             let version = output(Command::new(&go).args(["env", "GOVERSION"]))?;
             Ok(Start {
-                // -short: what asks servers of the internet is left out
+                // -short leaves out tests that connect to the internet
                 program: Program::new(built).args(["-test.v", "-test.short"]),
                 folder: Some(Path::new(&root).join("src").join(package)),
                 version: version.trim_start_matches("go").to_owned(),
@@ -164,6 +164,6 @@ fn source(python: &Python, package: &str, version: &str) -> Result<PathBuf> {
 }
 
 fn output(command: &mut Command) -> Result<String> {
-    let said = command.output().context("asking for a version")?;
-    Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned())
+    let output = command.output().context("asking for a version")?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

@@ -1,15 +1,15 @@
-//! What a suite says of each of its tests: JUnit's XML of Python's runners, the lines of Go's.
+//! Reads the results of a suite's tests: JUnit XML of Python's runners, the output of `go test -v`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What came of a test.
+/// The result of a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Result {
     Passed,
     Failed,
     Skipped,
-    /// The report does not name it: the runner did not come to it.
+    /// The report does not name it: the runner did not run it.
     Missing,
 }
 
@@ -27,7 +27,8 @@ impl fmt::Display for Result {
     }
 }
 
-/// Reads a report in JUnit's format. A test that is there several times, as one with subtests is, failed if one of them did.
+/// Reads a report in JUnit's format. A test that is there several times, as one with subtests is, failed if one of them
+/// did.
 pub(crate) fn junit(report: &str) -> Results {
     let mut results = Results::new();
     for case in report.split("<testcase ").skip(1) {
@@ -93,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tests_of_a_report_have_their_class_in_front() {
+    fn junit_test_names_are_prefixed_with_their_class() {
         let report = r#"<testsuite><testcase classname="a.B" name="test_c" time="1" /><testcase name="x.y" status="run">
             <failure message="no" /></testcase><testcase classname="a" name="s[&gt;]"><skipped type="x"/></testcase></testsuite>"#;
         let results = junit(report);
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn subtests_of_go_are_tests() {
+    fn go_subtests_count_as_tests() {
         let results = go("=== RUN A\n--- FAIL: A (0.00s)\n    --- PASS: A/b (0.00s)\n--- SKIP: C (0.1s)\n");
         assert_eq!(results["A"], Result::Failed);
         assert_eq!(results["A/b"], Result::Passed);
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn one_failure_is_a_failure() {
+    fn test_with_one_failed_result_counts_as_failed() {
         let results = junit(r#"<testcase name="a"><error/></testcase><testcase name="a"></testcase>"#);
         assert_eq!(results["a"], Result::Failed);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Who runs a suite's tests, and so how it is started and what its report looks like.
+/// The runner of a suite, which decides how it is started and the format of its report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Runner {
     /// CPython's own, with a module of its package `test` and the resource that it may use.
@@ -62,7 +62,7 @@ pub(crate) const SUITES: &[Suite] = &[
         &[],
     ),
     suite("tornado", Pytest("tornado.test", &["-p", "no:logging"]), 6, &[]),
-    // it checks the style of the source, which is not there
+    // it checks the style of the source, which is not installed
     suite("uvloop", Source("uvloop"), 10, &["test_sourcecode"]),
     suite("go net", Go("net"), 5, &[]),
     suite("go net/http", Go("net/http"), 8, &[]),

@@ -6,9 +6,9 @@ use kinject_tests::proofs::today;
 use crate::compare::{Compared, Difference, THE_RUN};
 use crate::reports::Result;
 
-/// What is said at the end.
+/// The final report.
 pub(crate) struct Verdict {
-    /// Whether there is nothing but what the page knows.
+    /// Whether there are no differences but those that the page lists.
     pub(crate) good: bool,
     /// The page's part.
     pub(crate) text: String,
@@ -16,7 +16,7 @@ pub(crate) struct Verdict {
     pub(crate) details: String,
 }
 
-/// What came of a suite, as one line while the others run.
+/// The result of a suite, as one line while the others run.
 pub(crate) fn line(compared: &Compared) -> String {
     match &compared.not_run {
         Some(why) => format!("{}: not run: {why}", compared.name),
@@ -30,8 +30,8 @@ pub(crate) fn line(compared: &Compared) -> String {
     }
 }
 
-/// Judges all of them.
-pub(crate) fn judge(suites: Vec<Compared>, page: &Page) -> Verdict {
+/// Evaluates all suites.
+pub(crate) fn evaluate(suites: Vec<Compared>, page: &Page) -> Verdict {
     let is_known = |suite: &Compared, difference: &Difference| page.knows(suite.name, &difference.test);
     let head = [
         "suite",
@@ -114,7 +114,7 @@ fn count(suite: &Compared, result: Result) -> usize {
     of_tests(suite).filter(|found| *found == result).count()
 }
 
-/// The results bare, without the run's own.
+/// The bare results, without the pseudo test of the run.
 fn of_tests(suite: &Compared) -> impl Iterator<Item = Result> {
     let tests = suite.bare.iter().filter(|(name, _)| *name != THE_RUN);
     tests.map(|(_, result)| *result)

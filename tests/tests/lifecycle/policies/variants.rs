@@ -1,11 +1,11 @@
-//! What the admission policies refuse: the Job and the Secret of an agent, changed in one place each.
+//! Objects that the admission policies refuse: the Job and the Secret of an agent, each with one change.
 
 use kinject_tests::cluster::SHELL_IMAGE;
 use serde_json::{Value, json};
 
 use super::{again, with};
 
-/// Jobs that are no agent's, each with what is wrong about it.
+/// Jobs that differ from an agent's, each with a description of the difference.
 pub(super) fn of_the_job(job: &Value) -> Vec<(&'static str, Value)> {
     let all = [
         of_the_job_itself(),
@@ -18,7 +18,7 @@ pub(super) fn of_the_job(job: &Value) -> Vec<(&'static str, Value)> {
     .concat();
     let mut variants: Vec<_> = all
         .into_iter()
-        .map(|(what, place, value)| (what, with(job, place, value)))
+        .map(|(what, pointer, value)| (what, with(job, pointer, value)))
         .collect();
     let own_selector = json!({"matchLabels": {"app.kubernetes.io/managed-by": "kinject"}});
     let own_selector = with(job, "/spec/selector", own_selector);
@@ -27,8 +27,8 @@ pub(super) fn of_the_job(job: &Value) -> Vec<(&'static str, Value)> {
         with(&own_selector, "/spec/manualSelector", json!(true)),
     ));
     let instance = |job: &Value, metadata: &str| {
-        let place = format!("{metadata}/labels/app.kubernetes.io~1instance");
-        with(job, &place, json!("payments"))
+        let pointer = format!("{metadata}/labels/app.kubernetes.io~1instance");
+        with(job, &pointer, json!("payments"))
     };
     let chosen = again(job.clone(), "kinject-agent-payments");
     let chosen = instance(&instance(&chosen, "/metadata"), "/spec/template/metadata");
@@ -36,7 +36,7 @@ pub(super) fn of_the_job(job: &Value) -> Vec<(&'static str, Value)> {
     variants
 }
 
-/// Secrets that hold no agent's keys, each with what is wrong about it.
+/// Secrets that differ from an agent's, each with a description of the difference.
 pub(super) fn of_the_secret(secret: &Value, name: &str) -> Vec<(&'static str, Value)> {
     let cases = [
         ("a Secret without labels", "/metadata/labels", json!({})),
@@ -67,14 +67,14 @@ pub(super) fn of_the_secret(secret: &Value, name: &str) -> Vec<(&'static str, Va
     ];
     cases
         .into_iter()
-        .map(|(what, place, value)| (what, with(secret, place, value)))
+        .map(|(what, pointer, value)| (what, with(secret, pointer, value)))
         .collect()
 }
 
-/// A change to an agent's Job: what it is, where, and the value there.
+/// A change to an agent's Job: its description, a JSON pointer, and the value there.
 type Variant = (&'static str, &'static str, Value);
 
-/// What a Job can choose besides its pod.
+/// Fields of a Job besides its pod.
 fn of_the_job_itself() -> Vec<Variant> {
     vec![
         ("many pods", "/spec/parallelism", json!(2)),
@@ -83,7 +83,7 @@ fn of_the_job_itself() -> Vec<Variant> {
     ]
 }
 
-/// Ways to have the Secret elsewhere than where the agent looks for its keys: over the image's entry point, say.
+/// Mounts of the Secret at another path than that of the agent's keys, for example over the image's entry point.
 fn of_the_volume() -> Vec<Variant> {
     const MOUNT: &str = "/spec/template/spec/containers/0/volumeMounts";
     let over_the_program = json!([{
@@ -217,7 +217,7 @@ fn of_the_metadata() -> Vec<Variant> {
     ]
 }
 
-/// What a pod can choose besides its container.
+/// Fields of a pod besides its container.
 fn of_the_pod() -> Vec<Variant> {
     let affinity = json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": {
         "nodeSelectorTerms": [{ "matchExpressions": [{ "key": "a", "operator": "Exists" }] }],
@@ -319,7 +319,7 @@ fn of_the_pod() -> Vec<Variant> {
     ]
 }
 
-/// What the container can be told to do.
+/// Fields of the container.
 fn of_the_container() -> Vec<Variant> {
     const ARGUMENTS: &str = "/spec/template/spec/containers/0/args";
     let identity = ["--identity", "/run/kinject/identity"];
@@ -416,7 +416,7 @@ fn of_the_container() -> Vec<Variant> {
     ]
 }
 
-/// Images that are none of the agent's, whatever their names begin with.
+/// Images that are not the agent's, though their names begin like it.
 fn of_the_image() -> Vec<Variant> {
     const IMAGE: &str = "/spec/template/spec/containers/0/image";
     vec![

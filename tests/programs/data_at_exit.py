@@ -1,13 +1,13 @@
-"""A program that says much and ends at once, and whoever hears it.
+"""A program that writes data and ends at once, and the services that receive it.
 
-usage: testament.py hear            prints its port, then for one connection and some datagrams what came of them
-       testament.py count           prints its port, then how many datagrams came
-       testament.py send HOST PORT  sends datagrams alone
-       testament.py ignore         prints its port, takes a connection and never reads, until its input ends
-       testament.py outstay        prints its port, reads to the end, says so, and stays until its input ends
-       testament.py leave HOST PORT
-       testament.py shut HOST PORT leaves a connection that is half-closed
-       testament.py fill HOST PORT leaves as much as is taken
+usage: data_at_exit.py hear            prints its port, then the result of one connection and some datagrams
+       data_at_exit.py count           prints its port, then how many datagrams came
+       data_at_exit.py send HOST PORT  sends datagrams alone
+       data_at_exit.py ignore         prints its port, takes a connection and never reads, until its input ends
+       data_at_exit.py outstay        prints its port, reads to the end, prints that, and waits until its input ends
+       data_at_exit.py leave HOST PORT
+       data_at_exit.py shut HOST PORT leaves a connection that is half-closed
+       data_at_exit.py fill HOST PORT writes as much as the buffers hold
 """
 
 import os
@@ -28,32 +28,32 @@ def hear():
     print(port, flush=True)
     connection, _ = listener.accept()
     connection.settimeout(20)
-    heard = 0
+    received = 0
     try:
         while part := connection.recv(20_000):
-            heard += len(part)
+            received += len(part)
             time.sleep(0.003)
-        print(heard, "bytes and the end")
+        print(received, "bytes and the end")
     except OSError as error:
-        print(heard, "bytes and", type(error).__name__)
+        print(received, "bytes and", type(error).__name__)
     listen(datagrams)
 
 
 def listen(datagrams):
     """Counts datagrams until all are there or no more come."""
     datagrams.settimeout(10)
-    heard = 0
+    received = 0
     try:
-        while heard < DATAGRAMS:
+        while received < DATAGRAMS:
             datagrams.recv(100)
-            heard += 1
+            received += 1
     except TimeoutError:
         pass
-    print(heard, "datagrams")
+    print(received, "datagrams")
 
 
 def count():
-    """Hears datagrams alone."""
+    """Receives only datagrams."""
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     datagrams.bind(("", 0))
     print(datagrams.getsockname()[1], flush=True)
@@ -69,7 +69,7 @@ def send(host, port):
 
 
 def leave(host, port):
-    """Ends when the kernel has taken everything, without a word more to anyone."""
+    """Ends when the kernel has taken everything, without waiting for an answer."""
     target = (host, int(port))
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     connection = socket.create_connection(target, timeout=20)
@@ -80,7 +80,7 @@ def leave(host, port):
 
 
 def ignore():
-    """Takes what its kernel takes."""
+    """Accepts a connection and never reads from it."""
     listener = socket.create_server(("", 0))
     print(listener.getsockname()[1], flush=True)
     connection, _ = listener.accept()
@@ -89,7 +89,7 @@ def ignore():
 
 
 def outstay():
-    """Hears that the peer has no more to say, and does not close for that."""
+    """Reads to the end of file, and does not close its own end."""
     listener = socket.create_server(("", 0))
     print(listener.getsockname()[1], flush=True)
     connection, _ = listener.accept()
@@ -101,7 +101,7 @@ def outstay():
 
 
 def shut(host, port):
-    """Half-closes, and ends when the far end has heard of that."""
+    """Half-closes, and ends when the far end has received that."""
     connection = socket.create_connection((host, int(port)), timeout=20)
     connection.sendall(b"words")
     connection.shutdown(socket.SHUT_WR)
@@ -110,7 +110,7 @@ def shut(host, port):
 
 
 def fill(host, port):
-    """Ends when nothing is taken any more."""
+    """Ends when the kernel accepts no more bytes."""
     connection = socket.create_connection((host, int(port)), timeout=1)
     try:
         while True:

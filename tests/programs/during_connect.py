@@ -1,4 +1,4 @@
-"""What a socket tells of itself while its connect is under way: HOST PORT, from an IPv4 and from an IPv6 socket."""
+"""Prints getsockname and getpeername while a connect is in progress: HOST PORT, from an IPv4 and from an IPv6 socket."""
 
 import errno
 import socket

@@ -1,4 +1,4 @@
-//! A place with a session to it and with the truth: the same program bare, where the agent stands.
+//! A testbed with a session, and with the reference to compare with: the same program bare in the agent's network.
 
 use std::process::Command;
 use std::sync::OnceLock;
@@ -7,19 +7,19 @@ use std::time::Duration;
 use kinject_sandbox::Sandbox;
 
 use crate::cluster::BarePod;
-use crate::place::{Kind, Place};
 use crate::process;
 use crate::programs::Program;
 use crate::running::{self, Outcome};
 use crate::session::Session;
+use crate::testbed::{Kind, Testbed};
 
-/// A place, a session to it, and the bare truth.
+/// A testbed, a session in it, and bare runs in the agent's network.
 #[derive(Debug)]
-pub struct Scene {
-    // in the order of their end
+pub struct Fixture {
+    // fields are dropped in this order
     session: Session,
     pod: Option<Pod>,
-    place: Place,
+    testbed: Testbed,
 }
 
 #[derive(Debug)]
@@ -28,19 +28,19 @@ struct Pod {
     bare: BarePod,
 }
 
-impl Scene {
-    /// A scene of one's own; `None` where this machine has no such place.
+impl Fixture {
+    /// A fixture of the test's own; `None` where this machine has no such testbed.
     pub fn new(kind: Kind) -> Option<Self> {
         Self::with_flags(kind, &[])
     }
 
-    /// A scene of one's own whose `kinject run` has these flags.
+    /// A fixture of the test's own whose `kinject run` has these flags.
     pub fn with_flags(kind: Kind, flags: &[&str]) -> Option<Self> {
-        let place = Place::open(kind)?;
-        let session = Session::start(&place, flags);
-        let pod = match &place {
-            Place::Sandbox(_) => None,
-            Place::Cluster(cluster) => {
+        let testbed = Testbed::open(kind)?;
+        let session = Session::start(&testbed, flags);
+        let pod = match &testbed {
+            Testbed::Sandbox(_) => None,
+            Testbed::Cluster(cluster) => {
                 let agent = format!("app.kubernetes.io/instance={}", session.name());
                 let bare = cluster.pod_of("default", &agent).and_then(|name| {
                     let bare = cluster.bare_pod("default", &name)?;
@@ -49,25 +49,29 @@ impl Scene {
                 Some(bare.unwrap_or_else(|error| panic!("the agent's pod is not there: {error:#}")))
             }
         };
-        Some(Self { session, pod, place })
+        Some(Self {
+            session,
+            pod,
+            testbed,
+        })
     }
 
-    /// Runs a case in the scene that all cases of this test program share; without the place it is noted as not run.
+    /// Runs a case in the fixture that all cases of this executable share; without the testbed it is noted as not run.
     pub fn shared(kind: Kind, case: impl FnOnce(&Self)) {
-        static SCENES: [OnceLock<Option<Scene>>; 2] = [OnceLock::new(), OnceLock::new()];
-        let scene = match kind {
-            Kind::Sandbox => &SCENES[0],
-            Kind::Cluster => &SCENES[1],
+        static FIXTURES: [OnceLock<Option<Fixture>>; 2] = [OnceLock::new(), OnceLock::new()];
+        let fixture = match kind {
+            Kind::Sandbox => &FIXTURES[0],
+            Kind::Cluster => &FIXTURES[1],
         };
-        if let Some(scene) = scene.get_or_init(|| Self::new(kind)) {
-            case(scene);
+        if let Some(fixture) = fixture.get_or_init(|| Self::new(kind)) {
+            case(fixture);
         }
     }
 
-    /// Runs a case in a scene of its own; without the place it is noted as not run.
+    /// Runs a case in a fixture of its own; without the testbed it is noted as not run.
     pub fn alone(kind: Kind, case: impl FnOnce(Self)) {
-        if let Some(scene) = Self::new(kind) {
-            case(scene);
+        if let Some(fixture) = Self::new(kind) {
+            case(fixture);
         }
     }
 
@@ -76,16 +80,16 @@ impl Scene {
         &self.session
     }
 
-    /// The place.
-    pub fn place(&self) -> &Place {
-        &self.place
+    /// The testbed.
+    pub fn testbed(&self) -> &Testbed {
+        &self.testbed
     }
 
-    /// The sandbox, if this is one.
+    /// The sandbox, if the testbed is one.
     pub fn sandbox(&self) -> Option<&Sandbox> {
-        match &self.place {
-            Place::Sandbox(sandbox) => Some(sandbox),
-            Place::Cluster(_) => None,
+        match &self.testbed {
+            Testbed::Sandbox(sandbox) => Some(sandbox),
+            Testbed::Cluster(_) => None,
         }
     }
 
@@ -96,8 +100,8 @@ impl Scene {
 
     /// The agent's process: the one of that name in the network where programs run bare.
     pub fn agent(&self) -> u32 {
-        let mut asked = self.bare(&Program::new("/usr/bin/readlink").arg("/proc/self/ns/net"));
-        let network = running::run(&mut asked).succeeded().stdout.trim().to_owned();
+        let mut readlink = self.bare(&Program::new("/usr/bin/readlink").arg("/proc/self/ns/net"));
+        let network = running::run(&mut readlink).succeeded().stdout.trim().to_owned();
         let found = process::all().into_iter().find(|pid| {
             process::name(*pid).as_deref() == Some("kinject-agent")
                 && process::network(*pid).as_deref() == Some(network.as_str())
@@ -114,12 +118,12 @@ impl Scene {
 
     /// The same program without kinject, in the network of the agent's pod.
     pub fn bare(&self, program: &Program) -> Command {
-        let mut command = match (&self.place, &self.pod) {
-            (Place::Sandbox(sandbox), _) => sandbox.enter(&program.path),
-            (Place::Cluster(_), Some(pod)) => pod
+        let mut command = match (&self.testbed, &self.pod) {
+            (Testbed::Sandbox(sandbox), _) => sandbox.enter(&program.path),
+            (Testbed::Cluster(_), Some(pod)) => pod
                 .bare
                 .command(program.path.to_str().expect("programs have plain names")),
-            (Place::Cluster(_), None) => unreachable!("a session to a cluster has a pod"),
+            (Testbed::Cluster(_), None) => unreachable!("a session to a cluster has a pod"),
         };
         command.args(&program.arguments);
         command
@@ -134,10 +138,10 @@ impl Scene {
         outcome
     }
 
-    /// The contract without a word on the status itself.
+    /// The contract for any exit status.
     #[track_caller]
     pub fn same_however_it_ends(&self, program: Program) -> Outcome {
-        self.same_within(program, running::PATIENCE)
+        self.same_within(program, running::TIMEOUT)
     }
 
     /// The contract for a program that takes long.
@@ -178,29 +182,29 @@ fn difference(bare: &str, injected: &str) -> String {
 
 /// Makes each function two tests: one in the sandbox, one on the real cluster.
 ///
-/// They share a session, unless a function takes its scene `alone`.
+/// They share a session, unless a function takes its fixture `alone`.
 #[macro_export]
-macro_rules! on_both_places {
-    (@run $kind:expr, shared, $case:ident) => { $crate::scene::Scene::shared($kind, $case) };
-    (@run $kind:expr, alone, $case:ident) => { $crate::scene::Scene::alone($kind, $case) };
-    (@type shared) => { &$crate::scene::Scene };
-    (@type alone) => { $crate::scene::Scene };
-    ($($(#[doc = $doc:literal])* fn $name:ident($scene:ident: $how:ident) $body:block)*) => {$(
+macro_rules! on_both_testbeds {
+    (@run $kind:expr, shared, $case:ident) => { $crate::fixture::Fixture::shared($kind, $case) };
+    (@run $kind:expr, alone, $case:ident) => { $crate::fixture::Fixture::alone($kind, $case) };
+    (@type shared) => { &$crate::fixture::Fixture };
+    (@type alone) => { $crate::fixture::Fixture };
+    ($($(#[doc = $doc:literal])* fn $name:ident($fixture:ident: $how:ident) $body:block)*) => {$(
         $(#[doc = $doc])*
         mod $name {
             #[allow(unused_imports, reason = "not every case needs what its file imports")]
             use super::*;
 
-            fn case($scene: $crate::on_both_places!(@type $how)) $body
+            fn case($fixture: $crate::on_both_testbeds!(@type $how)) $body
 
             #[test]
             fn in_the_sandbox() {
-                $crate::on_both_places!(@run $crate::place::Kind::Sandbox, $how, case);
+                $crate::on_both_testbeds!(@run $crate::testbed::Kind::Sandbox, $how, case);
             }
 
             #[test]
             fn on_the_cluster() {
-                $crate::on_both_places!(@run $crate::place::Kind::Cluster, $how, case);
+                $crate::on_both_testbeds!(@run $crate::testbed::Kind::Cluster, $how, case);
             }
         }
     )*};

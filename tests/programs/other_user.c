@@ -1,6 +1,6 @@
-/* Speaks to a session's socket, as this user or as nobody, and says what comes back.
+/* Sends a message to a session's socket, as this user or as nobody, and prints the answer.
  *
- * usage: stranger nobody|self SOCKET HEXADECIMAL
+ * usage: other_user nobody|self SOCKET HEXADECIMAL
  */
 #include <errno.h>
 #include <grp.h>

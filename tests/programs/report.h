@@ -1,6 +1,6 @@
-/* What a test program says of its sockets, a line each, and a non-blocking connect in two steps. */
-#ifndef TELLING_H
-#define TELLING_H
+/* Prints the state of sockets, a line each, and connects without blocking in two steps. */
+#ifndef REPORT_H
+#define REPORT_H
 
 #include <arpa/inet.h>
 #include <errno.h>

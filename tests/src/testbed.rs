@@ -1,4 +1,4 @@
-//! The places to connect to. Both show the same world.
+//! The testbeds: the sandbox and the real cluster. Both have the same services, names and addresses.
 
 use std::ffi::OsString;
 use std::sync::OnceLock;
@@ -8,7 +8,7 @@ use kinject_sandbox::Sandbox;
 use crate::cluster::Cluster;
 use crate::{binaries, skip};
 
-/// Which of the places.
+/// The kind of a testbed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A user and network namespace with the real agent, and no Kubernetes.
@@ -17,17 +17,17 @@ pub enum Kind {
     Cluster,
 }
 
-/// A place that is there.
+/// A running testbed.
 #[derive(Debug)]
-pub enum Place {
-    /// A sandbox of one's own.
+pub enum Testbed {
+    /// A sandbox of the test's own.
     Sandbox(Sandbox),
     /// The cluster, which all tests share.
     Cluster(Cluster),
 }
 
-impl Place {
-    /// Opens a place; `None`, and a note for the user, where this machine has none.
+impl Testbed {
+    /// Opens a testbed; `None`, and a note for the user, where this machine has none.
     pub fn open(kind: Kind) -> Option<Self> {
         match kind {
             Kind::Sandbox => Some(Self::Sandbox(sandbox())),
@@ -35,7 +35,7 @@ impl Place {
         }
     }
 
-    /// The flags of `kinject run` that lead here.
+    /// The flags of `kinject run` that select this testbed.
     pub fn flags(&self) -> Vec<OsString> {
         match self {
             Self::Sandbox(sandbox) => {
@@ -72,8 +72,8 @@ pub fn cluster() -> Option<Cluster> {
     cluster
 }
 
-/// The sandbox that tests of this program share: for what is the same wherever the agent stands.
-pub fn shared_sandbox() -> &'static Place {
-    static SANDBOX: OnceLock<Place> = OnceLock::new();
-    SANDBOX.get_or_init(|| Place::Sandbox(sandbox()))
+/// The sandbox that the tests of one executable share, for behaviour that does not depend on the testbed.
+pub fn shared_sandbox() -> &'static Testbed {
+    static SANDBOX: OnceLock<Testbed> = OnceLock::new();
+    SANDBOX.get_or_init(|| Testbed::Sandbox(sandbox()))
 }

@@ -1,10 +1,10 @@
-"""Begins to connect to a peer that says nothing, gives that up, and ends.
+"""Starts a connect to a peer that does not answer, abandons it, and ends.
 
-usage: given_up.py HOST PORT blocking|unfinished|lingering|heir
+usage: abandoned_connect.py HOST PORT blocking|unfinished|lingering|heir
 
-`blocking` waits for a second, `unfinished` does not wait at all and leaves the socket open, `lingering` lives on for longer
-than anybody who watches for closed sockets needs. `heir` is for the session's name server: a child keeps the connection, asks
-nothing, and outlives the program. Prints what came of the connect, and last of all "ending".
+`blocking` waits for a second, `unfinished` does not wait at all and leaves the socket open, `lingering` runs on for longer
+than the relay needs to notice a closed socket. `heir` is for the session's name server: a child keeps the connection, sends
+no query, and outlives the program. Prints the result of the connect, and last "ending".
 """
 
 import errno
