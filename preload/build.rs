@@ -1,4 +1,4 @@
-//! Compiles what has to be C, and sees to it that the library depends on libc alone.
+//! Compiles the C files, and links the library so that it depends on libc alone.
 //!
 //! Loading `libgcc_s.so.1` would be most of what a preloaded library costs an exec. rustc names it for every dynamic
 //! library, so that panics can unwind; ours has none. Two things keep it, and the standard library's own panic
@@ -17,10 +17,11 @@ use std::{env, fs, io};
 /// Arguments that make an exec cheaper, to which each mapping costs 5 µs and each page that is written 1 µs:
 ///
 /// - Constants stand in the segment of the code.
-/// - What only the dynamic linker writes stands with what we write, in one segment. Full RELRO, which protects it afterwards,
-///   takes another mapping, another page and mprotect(2): 7 to 9 µs for each exec, to the 20 that the whole library costs
-///   (4,000 execs of true(1) each by turns, three times). It is worth little here, where the addresses of libc's functions
-///   have to stay writable anyway (`src/real.rs`). Everything is bound at once all the same (`-z now`, rustc's default).
+/// - What only the dynamic linker writes stands with what we write, in one segment. Full RELRO, which protects it
+///   afterwards, takes another mapping, another page and mprotect(2): 7 to 9 µs for each exec, to the 20 that the
+///   whole library costs (4,000 execs of true(1) each by turns, three times). It is worth little here, where the
+///   addresses of libc's functions have to stay writable anyway (`src/real.rs`). Everything is bound at once all the
+///   same (`-z now`, rustc's default).
 /// - That segment starts a page, since it fits in one.
 const FEWER_MAPPINGS: [&str; 3] = [
     "-Wl,--no-rosegment",
