@@ -1,9 +1,9 @@
-/* LIBRARY NAME...: looks each name up by a handle of LIBRARY ("-" is the program itself), and prints whether that is what
- * the program's own reference to the name would be bound to, in the form "NAME: same|other|none", with dlerror(3). */
+/* LIBRARY NAME...: looks each name up by a handle of LIBRARY ("-" is the program itself), and prints whether it is the
+ * function to which the program's own reference would be bound, in the form "NAME: same|other|none", with dlerror(3). */
 #include "common.h"
 #include <dlfcn.h>
 
-static void told(const char *how, const char *name, const void *found)
+static void print_result(const char *how, const char *name, const void *found)
 {
     const char *error = dlerror();
     const void *bound = dlsym(RTLD_DEFAULT, name);
@@ -24,10 +24,10 @@ int main(int argc, char **argv)
     for (int i = 2; i < argc; i++) {
         const char *name = argv[i];
 
-        told("dlsym", name, dlsym(handle, name));
-        told("dlvsym", name, dlvsym(handle, name, "GLIBC_2.2.5"));
-        told("dlvsym of no version", name, dlvsym(handle, name, "GLIBC_0.0"));
-        told("next", name, dlsym(RTLD_NEXT, name));
+        print_result("dlsym", name, dlsym(handle, name));
+        print_result("dlvsym", name, dlvsym(handle, name, "GLIBC_2.2.5"));
+        print_result("dlvsym of no version", name, dlvsym(handle, name, "GLIBC_0.0"));
+        print_result("next", name, dlsym(RTLD_NEXT, name));
     }
     return 0;
 }

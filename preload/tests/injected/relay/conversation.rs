@@ -66,8 +66,12 @@ pub(super) fn describe(request: &Request<'_>) -> String {
         } => {
             format!("resolve {family:?} {purpose:?} {}", String::from_utf8_lossy(name))
         }
-        Request::Query { way, search, message } => {
-            format!("query {way:?} {} {search:?}", dns::question(message))
+        Request::Query {
+            way: transport,
+            search,
+            message,
+        } => {
+            format!("query {transport:?} {} {search:?}", dns::question(message))
         }
         Request::Flow { target, .. } => format!("flow {target}"),
         Request::Source { address, .. } => format!("source {address}"),
@@ -78,8 +82,8 @@ pub(super) fn describe(request: &Request<'_>) -> String {
             is_refused,
             program,
         } => {
-            let fate = if *is_refused { "refused" } else { "outside" };
-            format!("{fate} {blocker:?} {}", String::from_utf8_lossy(program))
+            let result = if *is_refused { "refused" } else { "outside" };
+            format!("{result} {blocker:?} {}", String::from_utf8_lossy(program))
         }
     }
 }
