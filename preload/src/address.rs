@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv4_address_is_mapped_for_ipv6_socket_and_ipv6_address_does_not_fit_ipv4_socket() {
+    fn ipv4_address_is_mapped_for_ipv6_socket_and_ipv6_fits_no_ipv4_socket() {
         let (v4, v6) = ("10.0.0.1:80".parse().unwrap(), "[fd00::1]:80".parse().unwrap());
         assert!(matches!(RawAddress::new(v4, libc::AF_INET6), RawAddress::V6(_)));
         assert!(RawAddress::fitting(v4, libc::AF_INET).is_some());

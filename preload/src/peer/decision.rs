@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn local_address_without_peer_comes_from_relay_while_connecting_or_with_destination() {
+    fn local_address_without_peer_is_the_pods_while_connecting_or_with_destination() {
         for (is_connecting, has_destination, expected) in [
             (true, false, Source::OwnAddress),
             (false, true, Source::OwnAddress),

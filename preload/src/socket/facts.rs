@@ -32,45 +32,41 @@ pub(crate) trait SocketFacts {
 }
 
 /// A socket of the program's, about which the kernel is asked.
+///
+/// The methods are not `#[inline]`: rustc exports every function that an inline method of a trait calls, which costs each
+/// exec a relocation.
 pub(crate) struct KernelSocket<'a> {
     session: &'a Session,
     socket: c_int,
 }
 
 impl<'a> KernelSocket<'a> {
-    #[inline]
     pub(crate) fn new(session: &'a Session, socket: c_int) -> Self {
         Self { session, socket }
     }
 }
 
 impl SocketFacts for KernelSocket<'_> {
-    #[inline]
     fn kind(&self) -> Kind {
         Kind::of(self.socket)
     }
 
-    #[inline]
     fn internet_family(&self) -> Option<c_int> {
         internet_family(self.socket)
     }
 
-    #[inline]
     fn is_v6_only(&self) -> bool {
         is_v6_only(self.socket)
     }
 
-    #[inline]
     fn is_closed(&self) -> bool {
         is_closed(self.socket)
     }
 
-    #[inline]
     fn has_error_or_hang_up(&self) -> bool {
         sys::has_error_or_hang_up(self.socket)
     }
 
-    #[inline]
     fn is_in_other_network(&self) -> bool {
         control::is_in_other_network(self.session, self.socket)
     }

@@ -268,9 +268,9 @@ impl State {
                 reply(conversation, &Reply::Connected);
             }
             Script::ProgressThenConnect => {
-                let hole = self.destinations.leave_connecting(&socket);
+                let black_hole = self.destinations.leave_connecting(&socket);
                 reply(conversation, &Reply::InProgress);
-                establish(&socket, hole);
+                establish(&socket, black_hole);
             }
             Script::ProgressForever => {
                 self.destinations.leave_connecting(&socket);
@@ -292,9 +292,9 @@ impl State {
             }
             Script::SignalThenProgress => {
                 wait_for_signal();
-                let hole = self.destinations.leave_connecting(&socket);
+                let black_hole = self.destinations.leave_connecting(&socket);
                 reply(conversation, &Reply::InProgress);
-                establish(&socket, hole);
+                establish(&socket, black_hole);
             }
             Script::SignalThenConnected => {
                 wait_for_signal();

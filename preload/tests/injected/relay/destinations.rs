@@ -44,14 +44,14 @@ impl Destinations {
 
     /// Leaves a socket in `SYN_SENT`; returns its target.
     pub(super) fn leave_connecting(&self, socket: &OwnedFd) -> SocketAddr {
-        let holes = [self.black_holes[0].0, self.black_holes[1].0];
-        let address = for_socket(socket, holes);
+        let black_holes = [self.black_holes[0].0, self.black_holes[1].0];
+        let address = for_socket(socket, black_holes);
         let flags = fcntl_getfl(socket).expect("flags");
         fcntl_setfl(socket, flags | OFlags::NONBLOCK).expect("flags");
         assert_eq!(net::connect(socket, &address), Err(Errno::INPROGRESS));
         fcntl_setfl(socket, flags).expect("flags");
         if address.is_ipv6() && address.ip().to_canonical().is_ipv4() {
-            holes[0]
+            black_holes[0]
         } else {
             address
         }
@@ -70,14 +70,14 @@ fn for_socket(socket: &OwnedFd, [v4, v6]: [SocketAddr; 2]) -> SocketAddr {
 }
 
 /// Completes a connect by a simultaneous open, and sends "welcome".
-pub(super) fn establish(socket: &OwnedFd, hole: SocketAddr) {
+pub(super) fn establish(socket: &OwnedFd, black_hole: SocketAddr) {
     let program: SocketAddr = net::getsockname(socket)
         .expect("a name")
         .try_into()
         .expect("an internet address");
     let program = SocketAddr::new(program.ip().to_canonical(), program.port());
-    let data = tcp_socket(hole);
-    net::bind(&data, &hole).expect("bind");
+    let data = tcp_socket(black_hole);
+    net::bind(&data, &black_hole).expect("bind");
     net::connect(&data, &program).expect("simultaneous open");
     TcpStream::from(data).write_all(b"welcome\n").expect("write");
 }
