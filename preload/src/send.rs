@@ -1,4 +1,4 @@
-//! sendto(2), sendmsg(2) and sendmmsg(2).
+//! sendto(2), sendmsg(2) and sendmmsg(2), the last of them in `batch`.
 //!
 //! The hooks redirect a UDP socket's datagram for another machine ([`crate::datagram`]). Flags, parts and control
 //! data stay the program's, and limits and errors the kernel's.
@@ -9,6 +9,10 @@
 //! as it does for every other error.
 //!
 //! `MSG_FASTOPEN` connects and sends in one call (tcp(7)); the hooks connect, then send without the flag.
+
+mod batch;
+
+pub(crate) use batch::sendmmsg_in_session;
 
 use crate::address::Destination;
 use crate::connect;
@@ -22,10 +26,7 @@ use crate::transfer;
 use core::net::SocketAddr;
 use core::ptr;
 use kinject_protocol::control::is_of_every_machine;
-use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t};
-
-/// The most messages that the kernel sends in one call (`UIO_MAXIOV`).
-const MAX_MESSAGES: c_uint = 1024;
+use libc::{c_int, c_void, iovec, msghdr, size_t, sockaddr, socklen_t, ssize_t};
 
 hook! {
     unsafe fn sendto(
@@ -43,17 +44,6 @@ hook! {
 hook! {
     unsafe fn sendmsg(socket: c_int, message: *const msghdr, flags: c_int) -> ssize_t => hooked_sendmsg {
         sendmsg_in_session(socket, message, flags)
-    }
-}
-
-hook! {
-    unsafe fn sendmmsg(
-        socket: c_int,
-        messages: *mut mmsghdr,
-        count: c_uint,
-        flags: c_int
-    ) -> c_int => hooked_sendmmsg {
-        sendmmsg_in_session(socket, messages, count, flags)
     }
 }
 
@@ -201,114 +191,6 @@ fn send_redirected(socket: c_int, message: *const msghdr, redirection: Redirecti
     })
 }
 
-pub(crate) extern "C" fn sendmmsg_in_session(
-    socket: c_int,
-    messages: *mut mmsghdr,
-    count: c_uint,
-    flags: c_int,
-) -> c_int {
-    let Some(native) = real::sendmmsg.get() else {
-        return Errno(libc::ENOSYS).fail();
-    };
-    let count = count.min(MAX_MESSAGES);
-    let mut flags = flags;
-    let mut sent: c_uint = 0;
-    while sent < count {
-        let rest = messages.wrapping_add(sent as usize);
-        let batch = Batch::gather(socket, rest, count.wrapping_sub(sent), &mut flags);
-        let result = match &batch.redirected {
-            None if batch.count == 0 => batch.error.map_or(0, Errno::fail),
-            // SAFETY: these are the program's own messages, which the kernel checks
-            None => unsafe { native(socket, rest, batch.count, flags) },
-            Some(redirection) => send_one_redirected(socket, rest, *redirection, flags),
-        };
-        if result < 0 {
-            // the call returns the count of the messages that were sent, and the next call gets the error
-            return if sent == 0 { result } else { sent as c_int };
-        }
-        sent = sent.wrapping_add(result as c_uint);
-        if result as c_uint != batch.count {
-            break;
-        }
-    }
-    sent as c_int
-}
-
-/// The longest run of messages that the kernel can send in one call: as they are, or a single one that is redirected.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Batch {
-    count: c_uint,
-    redirected: Option<Redirection>,
-    /// Why the first message cannot be sent.
-    error: Option<Errno>,
-}
-
-impl Batch {
-    fn gather(socket: c_int, messages: *const mmsghdr, count: c_uint, flags: &mut c_int) -> Self {
-        let mut batch = Self::default();
-        while batch.count < count {
-            let message = messages.wrapping_add(batch.count as usize).cast::<msghdr>();
-            let mut decision = decide_message(socket, *flags, message);
-            if decision == Decision::Connect {
-                let (address, length) = destination(message);
-                decision = match connect_first(socket, address, length) {
-                    Ok(()) => {
-                        *flags &= !libc::MSG_FASTOPEN;
-                        Decision::Native
-                    }
-                    Err(error) => Decision::Fail(error),
-                };
-            }
-            if !batch.takes(decision) {
-                break;
-            }
-        }
-        batch
-    }
-
-    /// Adds a message about which this was decided; says whether more may follow.
-    fn takes(&mut self, decision: Decision) -> bool {
-        let is_first = self.count == 0;
-        match decision {
-            Decision::Native => {
-                self.count = self.count.wrapping_add(1);
-                return true;
-            }
-            Decision::Redirect(redirection) if is_first => {
-                self.redirected = Some(redirection);
-                self.count = 1;
-            }
-            Decision::Fail(error) if is_first => self.error = Some(error),
-            // the next call begins with this message
-            Decision::Redirect(_) | Decision::Fail(_) | Decision::Connect => {}
-        }
-        false
-    }
-}
-
-/// Sends one message of sendmmsg(2), and writes the number of bytes that were sent into its header.
-fn send_one_redirected(
-    socket: c_int,
-    message: *mut mmsghdr,
-    redirection: Redirection,
-    flags: c_int,
-) -> c_int {
-    let sent_length = message
-        .wrapping_byte_add(core::mem::offset_of!(mmsghdr, msg_len))
-        .cast::<c_uint>();
-    let sent = send_redirected(socket, message.cast(), redirection, flags);
-    if sent < 0 {
-        return sent as c_int;
-    }
-    if !memory::is_writable(sent_length.cast(), size_of::<c_uint>()) {
-        // the message was sent all the same, as it was when the kernel finds the fault
-        return Errno(libc::EFAULT).fail();
-    }
-    // SAFETY: it can be written
-    unsafe { sent_length.write_unaligned(sent as c_uint) };
-    1
-}
-
 /// Does a message have control data? One that cannot be read has none.
 fn has_control_data(message: *const msghdr) -> bool {
     const FIELDS: usize = core::mem::offset_of!(msghdr, msg_controllen) + size_of::<size_t>();
@@ -340,10 +222,6 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn redirection() -> Redirection {
-        Redirection::to(address("127.107.0.1:4000"))
-    }
-
     #[test]
     fn remote_address_is_a_target_and_loopback_is_none() {
         let target = address("10.96.0.10:53");
@@ -365,8 +243,8 @@ mod tests {
     fn route_decides_how_a_message_is_sent() {
         let flow = address("127.107.0.1:4000");
         for (route, flags, expected) in [
-            (Route::Flow(flow), 0, Decision::Redirect(redirection())),
-            (Route::StandIn(flow), 0, Decision::Redirect(redirection())),
+            (Route::Flow(flow), 0, Decision::Redirect(Redirection::to(flow))),
+            (Route::StandIn(flow), 0, Decision::Redirect(Redirection::to(flow))),
             (Route::Native, libc::MSG_FASTOPEN, Decision::Native),
             (Route::Tcp, 0, Decision::Native),
             (Route::Tcp, libc::MSG_FASTOPEN, Decision::Connect),
@@ -378,36 +256,5 @@ mod tests {
         ] {
             assert_eq!(decide_by_route(route, flags), expected, "{route:?} {flags}");
         }
-    }
-
-    #[test]
-    fn batch_takes_native_messages_until_another_decision() {
-        for last in [
-            Decision::Redirect(redirection()),
-            Decision::Fail(Errno(libc::ENETUNREACH)),
-        ] {
-            let mut batch = Batch::default();
-            assert!(batch.takes(Decision::Native) && batch.takes(Decision::Native));
-            assert!(!batch.takes(last));
-            let expected = Batch {
-                count: 2,
-                ..Batch::default()
-            };
-            assert_eq!(batch, expected, "{last:?}");
-        }
-    }
-
-    #[test]
-    fn batch_of_a_redirected_message_is_that_message_alone() {
-        let mut batch = Batch::default();
-        assert!(!batch.takes(Decision::Redirect(redirection())));
-        assert_eq!((batch.count, batch.redirected), (1, Some(redirection())));
-    }
-
-    #[test]
-    fn batch_whose_first_message_fails_has_its_error_and_no_message() {
-        let mut batch = Batch::default();
-        assert!(!batch.takes(Decision::Fail(Errno(libc::EINVAL))));
-        assert_eq!((batch.count, batch.error), (0, Some(Errno(libc::EINVAL))));
     }
 }

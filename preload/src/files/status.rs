@@ -6,7 +6,8 @@
 //!
 //! Programs that were linked before glibc 2.33 call the stat family by the names with an `x`.
 
-use super::{RelayFile, file_from_relay, is_hidden, is_redirected, own_path};
+use super::redirection::{is_hidden, is_redirected, own_path};
+use super::{RelayFile, file_from_relay};
 use crate::errno::{self, Errno};
 use crate::real;
 use crate::session::Session;
