@@ -4,6 +4,12 @@
 //! program may close every descriptor that it does not know, fork, or start threads between two calls
 //! (`kinject_protocol::control`). Nothing is allocated here.
 
+mod ask_error;
+mod network;
+
+pub(crate) use ask_error::AskError;
+pub(crate) use network::{is_in_other_network, session_of_this_network};
+
 use crate::errno::Errno;
 use crate::session::Session;
 use crate::sys::{self, Descriptor};
@@ -12,6 +18,7 @@ use core::mem::offset_of;
 use core::ptr;
 use kinject_protocol::control::{ControlAddress, EncodedRequest, ReplyRef, Request, Token};
 use libc::{c_char, c_int, cmsghdr, iovec, msghdr, sockaddr_un, socklen_t};
+use network::is_other_network;
 
 /// The size of a buffer for every reply but those about names.
 pub(crate) const SMALL_REPLY: usize = 64;
@@ -21,17 +28,6 @@ const POLL_TIME: i64 = 70_000;
 
 /// The most polls within that, for a clock that stands still.
 const MAX_POLLS: usize = 400;
-
-/// Why the relay could not be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AskError {
-    /// The kernel refuses a socket, since the program is out of descriptors or the system of memory.
-    NoSocket(Errno),
-    /// There is no relay, it closed the conversation, it speaks another version, or a sandbox forbids the connection.
-    NoRelay,
-    /// The call is about another network namespace than the session's, so that libc and the kernel answer it.
-    OtherNetwork,
-}
 
 /// Why there is no answer yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,32 +287,6 @@ fn name_address(name: &[u8]) -> Option<(sockaddr_un, socklen_t)> {
     Some((address, length as socklen_t))
 }
 
-/// Whether a socket belongs to another network namespace than the session, so that the session cannot carry it.
-pub(crate) fn is_in_other_network(session: &Session, socket: c_int) -> bool {
-    session
-        .relay()
-        .is_some_and(|relay| is_other_network(&relay, socket))
-}
-
-/// The session of this process, for a call that libc answers over the network of the calling thread; none if that is
-/// another network namespace than the session's.
-pub(crate) fn session_of_this_network() -> Option<Session> {
-    Session::current().filter(|session| !is_thread_in_other_network(session))
-}
-
-/// The same of a new socket of the calling thread. A thread that cannot make one is taken to be in the session's.
-fn is_thread_in_other_network(session: &Session) -> bool {
-    open().is_ok_and(|socket| is_in_other_network(session, socket.raw()))
-}
-
-fn is_other_network(relay: &ControlAddress<'_>, socket: c_int) -> bool {
-    relay.network.is_some_and(|network| {
-        // without the option (before Linux 5.14) the call fails as it does without a relay
-        sys::socket_option::<u64>(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE)
-            .is_ok_and(|sockets| sockets != network)
-    })
-}
-
 /// `CLOCK_MONOTONIC` in nanoseconds; reading it is no system call (vdso(7)).
 fn monotonic() -> i64 {
     let mut time = libc::timespec {
@@ -326,34 +296,6 @@ fn monotonic() -> i64 {
     // SAFETY: the time is writable; every kernel has this clock
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
     time.tv_sec.wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec)
-}
-
-impl AskError {
-    fn from_socket(error: Errno) -> Self {
-        match error.0 {
-            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => Self::NoSocket(error),
-            // a seccomp filter forbids Unix sockets, or the kernel has none
-            _ => Self::NoRelay,
-        }
-    }
-
-    fn from_file(error: Errno) -> Self {
-        match error.0 {
-            libc::EMFILE | libc::ENOBUFS | libc::ENOMEM => Self::NoSocket(error),
-            _ => Self::NoRelay,
-        }
-    }
-
-    fn from_send(error: Errno) -> Self {
-        match error.0 {
-            // another thread closed the program's socket
-            libc::EBADF => Self::NoSocket(error),
-            // too many descriptors are in flight to the relay
-            libc::ETOOMANYREFS => Self::NoSocket(Errno(libc::EAGAIN)),
-            libc::ENOBUFS | libc::ENOMEM => Self::NoSocket(error),
-            _ => Self::NoRelay,
-        }
-    }
 }
 
 /// Opens the socket, with a number above those of the standard streams: in a program that closed its standard error,
@@ -407,30 +349,6 @@ impl Rights {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn errno_of_exhaustion_is_kept_and_every_other_means_no_relay() {
-        for error in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM].map(Errno) {
-            assert_eq!(AskError::from_socket(error), AskError::NoSocket(error));
-        }
-        for error in [libc::EMFILE, libc::ENOBUFS, libc::ENOMEM].map(Errno) {
-            assert_eq!(AskError::from_file(error), AskError::NoSocket(error));
-        }
-        for error in [libc::EBADF, libc::ENOBUFS, libc::ENOMEM].map(Errno) {
-            assert_eq!(AskError::from_send(error), AskError::NoSocket(error));
-        }
-        for error in [libc::EPERM, libc::EACCES, libc::EAFNOSUPPORT].map(Errno) {
-            assert_eq!(AskError::from_socket(error), AskError::NoRelay);
-            assert_eq!(AskError::from_file(error), AskError::NoRelay);
-            assert_eq!(AskError::from_send(error), AskError::NoRelay);
-        }
-    }
-
-    #[test]
-    fn too_many_descriptors_in_flight_is_eagain() {
-        let error = AskError::from_send(Errno(libc::ETOOMANYREFS));
-        assert_eq!(error, AskError::NoSocket(Errno(libc::EAGAIN)));
-    }
 
     #[test]
     fn abstract_name_follows_a_null_and_fits_the_address() {
