@@ -25,7 +25,7 @@ use crate::sys;
 use crate::user;
 use kinject_protocol::control::Request;
 use libc::{FILE, c_char, c_int, mode_t};
-use redirection::{is_for_reading, is_hidden, is_read_mode, is_redirected, own_path};
+use redirection::{is_asked_of_relay, is_for_reading, is_hidden, is_read_mode, is_redirected, own_path};
 
 hook! {
     unsafe fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => hooked_open {
@@ -186,13 +186,11 @@ fn reopen(opened: c_int, flags: c_int) -> Result<c_int, Errno> {
     let own = sys::open_for_program(libc::AT_FDCWD, path.as_ptr(), flags)
         .and_then(|own| check_owner(own.raw()).map(|()| own));
     let own = match own {
-        Err(error) if is_hidden(error) && flags & libc::O_DIRECTORY == 0 => {
-            match file_from_relay(&session, error) {
-                RelayFile::File(file) => Ok(file),
-                RelayFile::Native => return native(),
-                RelayFile::Failed(error) => Err(error),
-            }
-        }
+        Err(error) if is_asked_of_relay(error, flags) => match file_from_relay(&session, error) {
+            RelayFile::File(file) => Ok(file),
+            RelayFile::Native => return native(),
+            RelayFile::Failed(error) => Err(error),
+        },
         own => own,
     };
     if opened < 0 {
@@ -234,9 +232,16 @@ fn file_from_relay(session: &Session, missing: Errno) -> RelayFile {
             Ok(()) => RelayFile::File(file),
             Err(error) => RelayFile::Failed(error),
         },
-        Err(AskError::OtherNetwork) => RelayFile::Native,
-        Err(AskError::NoSocket(error)) => RelayFile::Failed(error),
-        Err(AskError::NoRelay) => RelayFile::Failed(missing),
+        Err(error) => without_relay(error, missing),
+    }
+}
+
+/// Decides which file a program gets if the relay could not be asked; `missing` is the failure to open the pod's.
+fn without_relay(error: AskError, missing: Errno) -> RelayFile {
+    match error {
+        AskError::OtherNetwork => RelayFile::Native,
+        AskError::NoSocket(error) => RelayFile::Failed(error),
+        AskError::NoRelay => RelayFile::Failed(missing),
     }
 }
 
@@ -321,4 +326,27 @@ fn check_owner(descriptor: c_int) -> Result<(), Errno> {
     user::is_own(status.st_uid)
         .then_some(())
         .ok_or(Errno(libc::EACCES))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn program_in_other_network_gets_the_machines_file() {
+        let file = without_relay(AskError::OtherNetwork, Errno(libc::ENOENT));
+        assert!(matches!(file, RelayFile::Native));
+    }
+
+    #[test]
+    fn program_without_relay_gets_the_error_of_the_missing_file() {
+        let no_socket = AskError::NoSocket(Errno(libc::EMFILE));
+        for (error, expected) in [(AskError::NoRelay, libc::ENOENT), (no_socket, libc::EMFILE)] {
+            let file = without_relay(error, Errno(libc::ENOENT));
+            assert!(
+                matches!(file, RelayFile::Failed(Errno(found)) if found == expected),
+                "{error:?}"
+            );
+        }
+    }
 }

@@ -25,9 +25,26 @@ fn is_thread_in_other_network(session: &Session) -> bool {
 }
 
 pub(super) fn is_other_network(relay: &ControlAddress<'_>, socket: c_int) -> bool {
-    relay.network.is_some_and(|network| {
-        // without the option (before Linux 5.14) the call fails as it does without a relay
-        sys::socket_option::<u64>(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE)
-            .is_ok_and(|sockets| sockets != network)
+    differs(relay.network, || {
+        sys::socket_option(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE).ok()
     })
+}
+
+/// Whether a socket's network namespace is another one than the session's. A kernel without the option (before Linux
+/// 5.14) has no cookies, and there the call fails as it does without a relay.
+fn differs(session: Option<u64>, socket: impl FnOnce() -> Option<u64>) -> bool {
+    session.is_some_and(|session| socket().is_some_and(|socket| socket != session))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_differs_if_both_cookies_are_known_and_not_equal() {
+        assert!(differs(Some(1), || Some(2)));
+        assert!(!differs(Some(1), || Some(1)));
+        assert!(!differs(Some(1), || None));
+        assert!(!differs(None, || panic!("the socket was asked")));
+    }
 }

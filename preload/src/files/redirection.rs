@@ -72,6 +72,12 @@ pub(super) fn is_hidden(error: Errno) -> bool {
     matches!(error.0, libc::ENOENT | libc::EACCES | libc::ENOTDIR)
 }
 
+/// Is the relay asked for the pod's file after this failure to open it with these flags? The relay has a file alone,
+/// so that a program that wants a folder gets the failure.
+pub(super) fn is_asked_of_relay(error: Errno, flags: c_int) -> bool {
+    is_hidden(error) && flags & libc::O_DIRECTORY == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,6 +170,17 @@ mod tests {
         let invalid = core::ptr::without_provenance(8);
         for error in [libc::EFAULT, libc::EMFILE, libc::EINVAL] {
             assert!(!is_redirected(false, || Errno(error), invalid), "{error}");
+        }
+    }
+
+    #[test]
+    fn relay_is_asked_for_a_file_whose_folder_is_hidden() {
+        for error in [libc::ENOENT, libc::EACCES, libc::ENOTDIR] {
+            assert!(is_asked_of_relay(Errno(error), libc::O_CLOEXEC), "{error}");
+            assert!(!is_asked_of_relay(Errno(error), libc::O_DIRECTORY), "{error}");
+        }
+        for error in [libc::EMFILE, libc::ELOOP] {
+            assert!(!is_asked_of_relay(Errno(error), 0), "{error}");
         }
     }
 }

@@ -33,8 +33,8 @@ pub(crate) trait SocketFacts {
 
 /// A socket of the program's, about which the kernel is asked.
 ///
-/// The methods are not `#[inline]`: rustc exports every function that an inline method of a trait calls, which costs each
-/// exec a relocation.
+/// The methods are not `#[inline]`: rustc exports every function that an inline method of a trait calls, which costs
+/// each exec a relocation.
 pub(crate) struct KernelSocket<'a> {
     session: &'a Session,
     socket: c_int,
