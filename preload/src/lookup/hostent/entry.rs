@@ -1,7 +1,7 @@
 //! A `hostent` and everything that it points to, laid out in one buffer.
 //!
 //! ```text
-//! | up to 7 bytes | pointers to addresses, null | pointers to aliases, null | addresses, 4 or 16 bytes | names, nulls |
+//! | up to 7 bytes | address pointers, null | alias pointers, null | addresses, 4 or 16 bytes | names as C strings |
 //! ```
 
 use super::super::Found;
