@@ -1,4 +1,4 @@
-/* The names of addresses: gethostbyaddr, gethostbyaddr_r and getnameinfo in every way. */
+/* ADDRESS...: looks each address up by gethostbyaddr, gethostbyaddr_r and getnameinfo, with all flags and buffer sizes. */
 #include "common.h"
 #include <locale.h>
 

@@ -5,43 +5,43 @@
 #include <signal.h>
 #include <stdatomic.h>
 
-#define MOST 16
-#define WAYS 5
+#define MAX_REQUESTS 16
+#define MODES 5
 
-static atomic_int told;
+static atomic_int notified;
 
 static void on_thread(union sigval value)
 {
-    atomic_fetch_add(&told, value.sival_int);
+    atomic_fetch_add(&notified, value.sival_int);
 }
 
 static void on_signal(int signal, siginfo_t *info, void *context)
 {
     (void)signal;
     (void)context;
-    atomic_fetch_add(&told, info->si_value.sival_int);
+    atomic_fetch_add(&notified, info->si_value.sival_int);
 }
 
-static void wait_until_told(int what)
+static void wait_until_notified(int what)
 {
-    struct timespec moment = {.tv_nsec = 1000000};
-    int patience = 20000;
+    struct timespec millisecond = {.tv_nsec = 1000000};
+    int tries = 20000;
 
-    while (atomic_load(&told) != what && patience-- > 0)
-        nanosleep(&moment, NULL);
-    printf("told %d\n", atomic_load(&told));
-    atomic_store(&told, 0);
+    while (atomic_load(&notified) != what && tries-- > 0)
+        nanosleep(&millisecond, NULL);
+    printf("told %d\n", atomic_load(&notified));
+    atomic_store(&notified, 0);
 }
 
-/* Of several at once glibc's gai_suspend forgets those that are answered while it wakes up, and has their threads
- * write to its stack later. */
+/* With several requests at once glibc's gai_suspend loses those that finish while it wakes up, and their threads write to its
+ * stack later. */
 static void wait_for(const struct gaicb *request)
 {
     while (gai_suspend(&request, 1, NULL) != EAI_ALLDONE)
         ;
 }
 
-/* A request has its result a moment before glibc's thread lets go of it. */
+/* A request has its result before glibc's thread releases it. */
 static int cancelled(struct gaicb *request)
 {
     int code;
@@ -71,16 +71,16 @@ static void print_requests(struct gaicb **list, int count)
 int main(int argc, char **argv)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_family = AF_INET};
-    /* glibc may still hold a request of which it has told, so that none is used twice */
-    static struct gaicb every[WAYS][MOST];
-    struct gaicb *list[MOST + 1];
+    /* glibc may still use a request after the notification, so none is used twice */
+    static struct gaicb every[MODES][MAX_REQUESTS];
+    struct gaicb *list[MAX_REQUESTS + 1];
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
     struct sigevent event;
-    int count = argc - 1, i, way;
+    int count = argc - 1, i, mode;
 
     sigaction(SIGUSR1, &action, NULL);
-    for (way = 0; way < WAYS; way++) {
-        struct gaicb *requests = every[way];
+    for (mode = 0; mode < MODES; mode++) {
+        struct gaicb *requests = every[mode];
 
         for (i = 0; i < count; i++) {
             requests[i].ar_name = argv[i + 1];
@@ -88,11 +88,11 @@ int main(int argc, char **argv)
             requests[i].ar_request = &hints;
             list[i] = &requests[i];
         }
-        /* gaps are allowed */
+        /* null requests are allowed */
         list[count] = NULL;
         memset(&event, 0, sizeof event);
-        event.sigev_value.sival_int = way;
-        switch (way) {
+        event.sigev_value.sival_int = mode;
+        switch (mode) {
         case 0:
             printf("wait: %d\n", getaddrinfo_a(GAI_WAIT, list, count + 1, NULL));
             break;
@@ -107,21 +107,21 @@ int main(int argc, char **argv)
             event.sigev_notify = SIGEV_SIGNAL;
             event.sigev_signo = SIGUSR1;
             printf("signal: %d\n", getaddrinfo_a(GAI_NOWAIT, list, count + 1, &event));
-            wait_until_told(way);
+            wait_until_notified(mode);
             break;
         case 4:
             event.sigev_notify = SIGEV_THREAD;
             event.sigev_notify_function = on_thread;
             printf("thread: %d\n", getaddrinfo_a(GAI_NOWAIT, list, count + 1, &event));
-            wait_until_told(way);
+            wait_until_notified(mode);
             break;
         }
         for (i = 0; i < count; i++)
             wait_for(list[i]);
         print_requests(list, count);
     }
-    way = getaddrinfo_a(7, list, count, NULL);
-    printf("no mode: %d %s\n", way, error_name(errno));
+    mode = getaddrinfo_a(7, list, count, NULL);
+    printf("no mode: %d %s\n", mode, error_name(errno));
     printf("nothing: %d\n", getaddrinfo_a(GAI_NOWAIT, list, 0, NULL));
     return 0;
 }

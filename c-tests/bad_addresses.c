@@ -1,5 +1,5 @@
-/* Calls connect, getpeername, getsockopt, sendto and sendmsg with what the kernel refuses, or what never leaves
- * this machine, and says what it said. No line depends on a session. */
+/* Calls connect, getpeername, getsockopt, sendto and sendmsg with arguments that the kernel refuses, and with addresses of this
+ * machine, and prints the results. No line depends on a session. */
 #include "common.h"
 #include <stddef.h>
 #include <sys/mman.h>

@@ -1,5 +1,5 @@
-/* HOST PORT: cancels a thread that sleeps in a blocking connect. Says whether it was cancelled, ran its handlers, and
- * left the process alive. */
+/* HOST PORT: cancels a thread that sleeps in a blocking connect. Prints whether it was cancelled and ran its
+ * handlers, and whether the process goes on. */
 #include "common.h"
 #include <dirent.h>
 #include <pthread.h>

@@ -1,5 +1,5 @@
-/* HOST PORT: closes every descriptor but the one it reports on, standard streams too, then connects. Says whether
- * the connect's socket is the only one that is open afterwards. */
+/* HOST PORT: closes every descriptor but the one it prints to, standard streams too, then connects. Prints how many descriptors
+ * are open afterwards. */
 #include "common.h"
 #include <fcntl.h>
 

@@ -1,4 +1,4 @@
-/* What all the programs share: words for results, and addresses from the command line. */
+/* Shared by all programs: names of results, and addresses from the command line. */
 #ifndef KINJECT_COMMON_H
 #define KINJECT_COMMON_H
 
@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* A result of a system call as a word: "0", or the name of its error. */
+/* The result of a system call as text: the number, or the name of its error. */
 static inline const char *outcome(int result)
 {
     static _Thread_local char number[16];
@@ -97,7 +97,7 @@ static inline int socket_error(int fd)
     return error;
 }
 
-/* Prints what the far end sends until it ends, without newlines. */
+/* Prints what the peer sends until it closes the connection, without newlines. */
 static inline void print_data(int fd)
 {
     char data[4096];

@@ -1,4 +1,4 @@
-/* HOST PORT: connects a blocking socket and says how it went, who the peer is and what it sent. */
+/* HOST PORT: connects a blocking socket; prints the result, the peer and what it sent. */
 #include "common.h"
 
 int main(int argc, char **argv)

@@ -1,10 +1,10 @@
-/* HOST PORT [restart] [storm] [leave] [tell PIPE]: a blocking connect that a signal interrupts after 100 ms. Says what
- * connect returned, and what came of the connection afterwards.
+/* HOST PORT [restart] [storm] [leave] [tell PIPE]: a blocking connect that a signal interrupts after 100 ms. Prints the
+ * results of connect and of the connection.
  *   restart  installs the handler with SA_RESTART
  *   storm    sends more signals, every 2 ms
  *   again    waits for the connection in connect once more
  *   leave    ends the program without waiting for the connection
- *   tell     opens and closes a named pipe in the handler, so that someone else knows of the signal */
+ *   tell     opens and closes a named pipe in the handler, so that another process knows of the signal */
 #include "common.h"
 #include <fcntl.h>
 #include <poll.h>

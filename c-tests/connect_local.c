@@ -1,5 +1,5 @@
 /* HOST PORT: makes HOST an address of this machine, in a network namespace of its own, listens there and connects to
- * it. Says whether the connection was made to that very address. */
+ * it. Prints whether the connection was made to that address. */
 #include "common.h"
 #include <net/if.h>
 #include <sched.h>

@@ -1,5 +1,5 @@
-/* HOST PORT [again]: connects a non-blocking socket that was registered for edges before; says what epoll and
- * SO_ERROR said. With "again" the result is fetched by a second connect, as hiredis does, instead of SO_ERROR. */
+/* HOST PORT [again]: connects a non-blocking socket that was registered edge-triggered before; prints the results of
+ * epoll and SO_ERROR. With "again" a second connect, as in hiredis, takes the place of SO_ERROR. */
 #include "common.h"
 #include <sys/epoll.h>
 

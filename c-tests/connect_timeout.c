@@ -1,4 +1,4 @@
-/* HOST PORT MILLISECONDS: a blocking connect with SO_SNDTIMEO; says whether it gave up in time. */
+/* HOST PORT MILLISECONDS: a blocking connect with SO_SNDTIMEO; prints whether it timed out in time. */
 #include "common.h"
 #include <time.h>
 

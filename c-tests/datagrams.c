@@ -1,4 +1,4 @@
-/* HOST PORT: sends datagrams to HOST in every way there is, and some to this machine itself. */
+/* HOST PORT: sends datagrams to HOST by every function, and some to this machine itself. */
 #include "common.h"
 
 static struct mmsghdr message_to(void *address, socklen_t length)

@@ -1,4 +1,4 @@
-/* The res_* family: NAME[:TYPE]... asked in every way. Prints lengths, codes and what the answers hold. */
+/* NAME[/TYPE]...: queries each name by every function of the res_* family. Prints lengths, codes and records of the answers. */
 #include "common.h"
 #include <arpa/nameser.h>
 #include <resolv.h>
@@ -9,19 +9,19 @@ static unsigned number(const unsigned char *bytes)
     return bytes[0] * 256u + bytes[1];
 }
 
-static void print_answer(const char *call, const char *name, const unsigned char *answer, int room, int length)
+static void print_answer(const char *call, const char *name, const unsigned char *answer, int size, int length)
 {
-    int i, at = 12, count, seen = length < room ? length : room;
+    int i, at = 12, count, readable = length < size ? length : size;
 
     printf("%s %s: ", call, name);
     if (length < 0) {
         printf("h_errno %d state %d\n", h_errno, _res.res_h_errno);
         return;
     }
-    printf("length %d of %d", length, room);
-    if (seen >= 12)
+    printf("length %d of %d", length, size);
+    if (readable >= 12)
         printf(" tc %d rcode %d", (answer[2] >> 1) & 1, answer[3] & 15);
-    count = length <= room ? (int)number(answer + 6) : 0;
+    count = length <= size ? (int)number(answer + 6) : 0;
     if (count > 0)
         at += dn_skipname(answer + at, answer + length) + 4;
     printf(" answers %d", count);
@@ -40,7 +40,7 @@ static void print_answer(const char *call, const char *name, const unsigned char
 
 static void ask(const char *name, int type)
 {
-    static const int rooms[] = {12, 40, 100, 300, 512, 600, 4096, 65535};
+    static const int sizes[] = {12, 40, 100, 300, 512, 600, 4096, 65535};
     static unsigned char answer[65535];
     unsigned char question[512];
     char text[1200];
@@ -49,9 +49,9 @@ static void ask(const char *name, int type)
     struct __res_state state;
 
     snprintf(text, sizeof text, "%s/%d", name, type);
-    for (i = 0; i < sizeof rooms / sizeof *rooms; i++) {
-        length = res_query(name, ns_c_in, type, answer, rooms[i]);
-        print_answer("res_query", text, answer, rooms[i], length);
+    for (i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        length = res_query(name, ns_c_in, type, answer, sizes[i]);
+        print_answer("res_query", text, answer, sizes[i], length);
     }
     length = res_search(name, ns_c_in, type, answer, sizeof answer);
     print_answer("res_search", text, answer, sizeof answer, length);
@@ -88,18 +88,18 @@ static void ask(const char *name, int type)
 
     length = res_nmkquery(&state, ns_o_query, name, ns_c_in, type, NULL, 0, NULL, question, sizeof question);
     if (length > 0) {
-        int size = length, got;
+        int question_size = length, got;
 
         errno = 0;
-        got = res_send(question, size, answer, sizeof answer);
+        got = res_send(question, question_size, answer, sizeof answer);
         printf("errno %s id %d ", got < 0 ? error_name(errno) : "0", got > 0 && memcmp(question, answer, 2) == 0);
         print_answer("res_send", text, answer, sizeof answer, got);
         errno = 0;
-        got = res_nsend(&state, question, size, answer, 11);
+        got = res_nsend(&state, question, question_size, answer, 11);
         printf("res_nsend too small: %d %s\n", got, error_name(errno));
         state.nscount = 0;
         errno = 0;
-        got = res_nsend(&state, question, size, answer, sizeof answer);
+        got = res_nsend(&state, question, question_size, answer, sizeof answer);
         printf("res_nsend without servers: %d %s\n", got, error_name(errno));
     }
     res_nclose(&state);

@@ -1,4 +1,4 @@
-/* HOST PORT: connects after each thing that programs do to their environment; what is set counts for children alone. */
+/* HOST PORT: connects after each change that programs make to their environment. */
 #include "common.h"
 
 extern char **environ;
@@ -35,11 +35,11 @@ int main(int argc, char **argv)
     try("cleared");
     environ = NULL;
     try("null");
-    /* a program that changes its title overwrites where its first environment lies */
+    /* a program that changes its title overwrites the memory of its first environment */
     for (entry = argv + argc + 1; *entry != NULL; entry++)
         memset(*entry, 'x', strlen(*entry));
     try("overwritten");
-    /* setenv in another thread frees the array that a hook might be reading; so none may */
+    /* setenv in another thread may free the array, so hooks may not read it */
     environ = (char **)8;
     try("gone");
     return 0;

@@ -1,5 +1,5 @@
-/* FUNCTION ENVIRONMENT: starts this program again by that function, with that environment, and the child prints
- * what it has of a session. Environments: own, cleared, empty, null, other, preload, full, left, large, wild. */
+/* FUNCTION ENVIRONMENT: starts this program again by that function, with that environment; the child prints the session's
+ * variables in its environment. Environments: own, cleared, empty, null, other, preload, left, large, wild. */
 #include "common.h"
 #include <fcntl.h>
 #include <spawn.h>
@@ -24,7 +24,7 @@ static int show(int argc, char **argv)
     for (i = 0; i < sizeof names / sizeof *names; i++)
         if (getenv(names[i]) != NULL)
             printf("%s=%s\n", names[i], getenv(names[i]));
-    for (char **place = environ; *place != NULL; place++)
+    for (char **entry = environ; *entry != NULL; entry++)
         entries++;
     printf("entries: %d\n", entries);
     return 0;
@@ -81,16 +81,16 @@ static int start(const char *function, const char *path, const char *base, char 
         snprintf(line, sizeof line, "exec '%s' show one two three", path);
         if (function[0] == 's')
             return WEXITSTATUS(system(line));
-        FILE *child_says = popen(line, "r");
-        while (child_says != NULL && fgets(line, sizeof line, child_says) != NULL)
+        FILE *output = popen(line, "r");
+        while (output != NULL && fgets(line, sizeof line, output) != NULL)
             fputs(line, stdout);
-        return child_says == NULL ? 99 : WEXITSTATUS(pclose(child_says));
+        return output == NULL ? 99 : WEXITSTATUS(pclose(output));
     }
     if (strcmp(function, "vfork") == 0) {
         child = vfork();
         if (child == 0) {
             execve(path, argv, envp);
-            /* this is the parent's memory */
+            /* the child of vfork(2) writes to its parent's memory */
             failure = errno;
             _exit(0);
         }
@@ -141,7 +141,7 @@ int main(int argc, char **argv)
     path[strlen(path)] = '/';
     envp = environment_of(argv[2]);
     if (envp == environ && strcmp(argv[2], "cleared") == 0 && strchr(argv[1], 'p') != NULL) {
-        /* the functions that search need a path */
+        /* functions that search PATH need it in the cleared environment */
         path[strlen(path) - strlen(base) - 1] = 0;
         setenv("PATH", path, 1);
         path[strlen(path)] = '/';

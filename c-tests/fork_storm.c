@@ -1,5 +1,5 @@
-/* HOST PORT: threads connect and look names up without pause while the main thread forks; each child does both
- * and says how it went by its status. */
+/* HOST PORT: threads connect and look names up without pause while the main thread forks; each child does both,
+ * and its exit status is the result. */
 #include "common.h"
 #include <pthread.h>
 #include <stdatomic.h>

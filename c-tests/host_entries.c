@@ -25,7 +25,7 @@ static void print_found(const char *what, const struct hostent *entry)
     print_entry(what, entry, h_errno);
 }
 
-/* Grows the buffer from a few bytes on, at an odd address, until the entry fits. */
+/* Grows an unaligned buffer from a few bytes until the entry fits. */
 static void with_growing_buffer(const char *name, int family)
 {
     struct hostent entry, *result = (void *)-1;
@@ -35,7 +35,7 @@ static void with_growing_buffer(const char *name, int family)
     for (size = 1; size < 1 << 20; size += size < 256 ? 1 : size) {
         char *buffer = malloc(size + 2);
 
-        /* what lies around the buffer is nobody else's */
+        /* the bytes around the buffer have to stay as they are */
         buffer[0] = buffer[size + 1] = 'x';
         result = (void *)-1;
         errno = 4711;

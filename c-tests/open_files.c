@@ -1,4 +1,4 @@
-/* Every way to open a file for reading: FILE...; prints how many bytes there are and the first line. */
+/* FILE...: opens each file for reading by every function; prints its size and the first line. */
 #include "common.h"
 #include <fcntl.h>
 #include <sys/stat.h>

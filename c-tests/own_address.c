@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-/* The text without the port, which is another one each time. */
+/* The text without the port, which differs from run to run. */
 static void print_own(const char *how, int result, struct sockaddr_storage *own)
 {
     if (result != 0) {

@@ -1,4 +1,4 @@
-/* A library with a connect(2) of its own, which connects nowhere. */
+/* A library that defines connect(2) itself, without connecting. */
 #include <sys/socket.h>
 
 int connect(int fd, const struct sockaddr *address, socklen_t length)

@@ -1,5 +1,5 @@
-/* Receives where nothing comes, with room of every size for an address: what the caller's lengths and headers hold
- * after a call that failed, and after one that never returned. */
+/* Receives without a datagram, with address buffers of every size: prints the caller's lengths and headers after a call that
+ * failed, and after one that never returned. */
 #include "common.h"
 #include <linux/netlink.h>
 #include <pthread.h>
@@ -7,7 +7,7 @@
 #include <signal.h>
 #include <sys/time.h>
 
-static const socklen_t rooms[] = {0, 2, 8, 12, 15, 16, 20, 28, 128};
+static const socklen_t capacities[] = {0, 2, 8, 12, 15, 16, 20, 28, 128};
 
 static void try_socket(const char *what, int domain, int type, int protocol)
 {
@@ -16,17 +16,17 @@ static void try_socket(const char *what, int domain, int type, int protocol)
 
     if (fd < 0)
         die(what);
-    for (i = 0; i < sizeof rooms / sizeof *rooms; i++) {
+    for (i = 0; i < sizeof capacities / sizeof *capacities; i++) {
         char address[128], byte;
-        socklen_t length = rooms[i];
+        socklen_t length = capacities[i];
         struct iovec part = {&byte, 1};
-        struct mmsghdr many = {.msg_hdr = {.msg_name = address, .msg_namelen = rooms[i], .msg_iov = &part, .msg_iovlen = 1}};
+        struct mmsghdr many = {.msg_hdr = {.msg_name = address, .msg_namelen = capacities[i], .msg_iov = &part, .msg_iovlen = 1}};
         struct msghdr message = many.msg_hdr;
         const char *result;
 
         message.msg_flags = many.msg_hdr.msg_flags = 4711;
         result = outcome((int)recvfrom(fd, &byte, 1, MSG_DONTWAIT, (struct sockaddr *)address, &length));
-        printf("%s %u: recvfrom %s length %u", what, rooms[i], result, length);
+        printf("%s %u: recvfrom %s length %u", what, capacities[i], result, length);
         result = outcome((int)recvmsg(fd, &message, MSG_DONTWAIT));
         printf(", recvmsg %s length %u name %s flags %d", result, message.msg_namelen,
                message.msg_name == address ? "kept" : "changed", message.msg_flags);
@@ -92,8 +92,8 @@ int main(void)
     reset();
     signal(SIGALRM, jump);
     if (sigsetjmp(before, 1) == 0) {
-        struct itimerval soon = {.it_value.tv_usec = 20000};
-        setitimer(ITIMER_REAL, &soon, NULL);
+        struct itimerval timer = {.it_value.tv_usec = 20000};
+        setitimer(ITIMER_REAL, &timer, NULL);
         recvmsg(fd, &header, 0);
         puts("something came");
     }

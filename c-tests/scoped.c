@@ -1,5 +1,5 @@
-/* COMMAND...: runs it where abstract Unix sockets of others are out of reach (landlock(7), Linux 6.12). Ends with 77 where
- * the kernel cannot do that. */
+/* COMMAND...: runs it in a Landlock domain that forbids abstract Unix sockets outside of it (landlock(7), Linux 6.12). Exits
+ * with 77 if the kernel has no such scopes. */
 #include "common.h"
 #include <sys/prctl.h>
 #include <sys/syscall.h>

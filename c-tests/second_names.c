@@ -1,6 +1,6 @@
-/* HOST PORT REFUSING: calls functions of libc by the second names that libc has for them. Connects to HOST at PORT, where somebody
- * says something; connects three times to HOST at REFUSING, without waiting, and then reads, writes or sends; reads
- * /etc/resolv.conf; asks a shell for the session, after it has cleared its environment. */
+/* HOST PORT REFUSING: calls functions of libc by their second names in libc. Connects to HOST at PORT, whose peer sends
+ * something; connects three times to HOST at REFUSING, without blocking, and then reads, writes or sends; reads
+ * /etc/resolv.conf; prints the session's variable in a shell, after it has cleared its environment. */
 #include "common.h"
 #include <fcntl.h>
 #include <poll.h>

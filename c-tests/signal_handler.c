@@ -45,7 +45,7 @@ int main(int argc, char **argv)
     while (in_handler < 200 || made < 200) {
         int result = try();
 
-        /* as any blocking connect, one may be interrupted */
+        /* a blocking connect may be interrupted */
         if (result != 0 && errno != EINTR && errno != EALREADY && errno != EISCONN)
             failed++;
         made++;

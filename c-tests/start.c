@@ -1,4 +1,4 @@
-/* FUNCTION FOLDER FILE: starts FOLDER/FILE by that function, which finds FILE in PATH if it looks there. */
+/* FUNCTION FOLDER FILE: starts FOLDER/FILE by that function, or FILE if the function searches PATH. */
 #include "common.h"
 #include <fcntl.h>
 #include <spawn.h>

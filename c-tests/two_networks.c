@@ -1,5 +1,5 @@
-/* HOST PORT [POD]: makes sockets in this network namespace and in a new one, and connects each from the other one. With POD
- * it asks for their addresses there, too, and binds others to that address. */
+/* HOST PORT [POD]: creates sockets in this network namespace ("here") and in a new one ("there"), and connects each while the
+ * thread is in the other one. With POD it also prints their addresses there, and binds others to that address. */
 #include "common.h"
 #include <fcntl.h>
 #include <net/if.h>
@@ -26,16 +26,16 @@ static void print_own(int fd)
 
     if (getsockname(fd, (struct sockaddr *)&own, &size) != 0)
         die("getsockname");
-    /* the port is another one each time */
+    /* the port differs from run to run */
     ((struct sockaddr_in *)&own)->sin_port = 0;
     printf("own: %s\n", address_text((struct sockaddr *)&own));
 }
 
 static void bind_one(const char *how, int fd, const char *pod)
 {
-    struct sockaddr_storage place;
-    socklen_t size = address_of(pod, "0", &place);
-    int result = bind(fd, (struct sockaddr *)&place, size);
+    struct sockaddr_storage own;
+    socklen_t size = address_of(pod, "0", &own);
+    int result = bind(fd, (struct sockaddr *)&own, size);
 
     printf("%s, bound: %s\n", how, outcome(result));
     if (result == 0)
@@ -49,7 +49,7 @@ static void ask_there(int connected, int unbound, const char *pod)
     bind_one("from there, a socket of here", unbound, pod);
 }
 
-/* So that an address of loopback could be bound to. */
+/* Brings loopback up, so that its addresses can be bound. */
 static void start_loopback(int fd)
 {
     struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP};

@@ -1,4 +1,4 @@
-/* WORD...: says its words; linked statically it is a program that a session does not reach into. */
+/* WORD...: prints its words; linked statically it is a program into which no library can be preloaded. */
 #include <stdio.h>
 #include <sys/socket.h>
 

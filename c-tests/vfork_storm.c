@@ -1,5 +1,5 @@
-/* ROUNDS THREADS: each thread starts true(1) that often by vfork(2) and execve(2), with an environment that is too large
- * for the stack and has nothing of a session; then prints by how much all mappings of the process have grown meanwhile. */
+/* ROUNDS THREADS: each thread starts true(1) that often by vfork(2) and execve(2), with a large environment without the
+ * session's variables; then prints by how much the mappings of the process have grown. */
 #include "common.h"
 #include <pthread.h>
 #include <sys/wait.h>

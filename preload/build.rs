@@ -1,27 +1,28 @@
-//! Compiles what has to be C, and sees to it that the library depends on libc alone.
+//! Compiles the C files, and links the library so that it depends on libc alone.
 //!
-//! Loading `libgcc_s.so.1` would be most of what a preloaded library costs an exec. rustc names it for every dynamic
-//! library, so that panics can unwind; ours has none. Two things keep it, and the standard library's own panic
-//! machinery, out:
+//! Loading `libgcc_s.so.1` would be most of the cost of a preloaded library for an exec. rustc links every dynamic
+//! library with it, so that panics can unwind; ours has none. Two measures keep it, and the standard library's own
+//! panic machinery, out:
 //!
 //! - The personality routine, to which every frame description of the standard library refers, is replaced by one of
 //!   ours (`c/unwind.c`). The linker then finds that nothing of the standard library is used.
-//! - A linker script named `libgcc_s.so`, in a folder that is searched first, stands in for libgcc_s and gives a linker
-//!   that judges before it removes unused code the static archives instead.
+//! - A linker script named `libgcc_s.so`, in a folder that is searched first, replaces libgcc_s by the static
+//!   archives, for linkers that resolve symbols before they remove unused code.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs, io};
 
-/// Arguments that make an exec cheaper, to which each mapping costs 5 µs and each page that is written 1 µs:
+/// Arguments that make an exec cheaper. Each mapping costs it 5 µs, and each page that is written 1 µs:
 ///
-/// - Constants stand in the segment of the code.
-/// - What only the dynamic linker writes stands with what we write, in one segment. Full RELRO, which protects it afterwards,
-///   takes another mapping, another page and mprotect(2): 7 to 9 µs for each exec, to the 20 that the whole library costs
-///   (4,000 execs of true(1) each by turns, three times). It is worth little here, where the addresses of libc's functions
-///   have to stay writable anyway (`src/real.rs`). Everything is bound at once all the same (`-z now`, rustc's default).
-/// - That segment starts a page, since it fits in one.
+/// - Constants are in the segment of the code.
+/// - What only the dynamic linker writes is in one segment with what the library writes. Full RELRO, which protects
+///   the former, takes another mapping, another page and mprotect(2): 7 to 9 µs for each exec, where the whole
+///   library costs 20 (alternating runs of 4,000 execs of true(1), three times). It protects little here, since the
+///   addresses of libc's functions have to stay writable (`src/real.rs`). All symbols are bound at load time all the
+///   same (`-z now`, rustc's default).
+/// - That segment begins at a page, since it fits in one.
 const FEWER_MAPPINGS: [&str; 3] = [
     "-Wl,--no-rosegment",
     "-Wl,-z,norelro",
@@ -57,7 +58,7 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the linker that will be used knows an argument. Linking something tells.
+/// Whether the linker accepts an argument, by linking a small library with it.
 fn linker_takes(argument: &str, folder: &Path) -> io::Result<bool> {
     let variable = |name| env::var_os(name).ok_or_else(|| io::Error::other(format!("{name} is not set")));
     let mut rustc = Command::new(variable("RUSTC")?);
@@ -81,7 +82,7 @@ fn linker_takes(argument: &str, folder: &Path) -> io::Result<bool> {
     Ok(rustc.status()?.success())
 }
 
-/// A linker script that stands in for libgcc_s; none where the compiler comes without GCC's archives.
+/// A linker script that replaces libgcc_s; none if the compiler comes without GCC's archives.
 fn static_libgcc(compiler: &Path) -> io::Result<Option<String>> {
     let mut archives = Vec::new();
     for name in ["libgcc_eh.a", "libgcc.a"] {

@@ -1,7 +1,7 @@
 /* The variadic members of the exec family (exec(3)): Rust can call variadic functions but not define them.
  *
- * Each gathers its arguments into an array on the stack, as libc does, and hands it to Rust. They are hidden; the
- * library exports `execl`, `execlp` and `execle` as jumps to them. Nothing but the stack is written, so all of them
+ * Each copies its arguments into an array on the stack, as libc does, and passes it to Rust. They are hidden; the
+ * library exports `execl`, `execlp` and `execle` as jumps to them. They write to the stack alone, so all of them
  * may be called after vfork(2).
  */
 #include <stdarg.h>
@@ -33,7 +33,7 @@ static void gather(char **argv, size_t total, const char *first, va_list *rest)
         argv[i] = va_arg(*rest, char *);
 }
 
-/* Which function of the family stands behind a variadic one. */
+/* The function with an array to which a variadic one leads. */
 enum family { EXECV, EXECVP, EXECVE };
 
 static int gathered(enum family function, const char *program, const char *first, va_list *rest)

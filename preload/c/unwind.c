@@ -1,8 +1,8 @@
-/* What an unwinder is told when it comes to a frame of this library: there is nothing to clean up here, go on.
+/* The personality routine for the frames of this library: they have nothing to clean up, so the unwinder continues.
  *
  * A thread that is cancelled inside libc's connect(2) or getaddrinfo(3) unwinds through the hook that called it
- * (pthreads(7)). Rust's own personality routine ends the process in that case, and naming it would bring all of the
- * standard library's panic machinery into this one. The linker replaces it by this routine (`--wrap`, see build.rs).
+ * (pthreads(7)). Rust's own personality routine aborts the process in that case, and a reference to it would link the
+ * standard library's panic machinery into this library. The linker replaces it by this one (`--wrap`, see build.rs).
  */
 #include <unwind.h>
 

@@ -1,4 +1,4 @@
-//! Socket addresses in the program's memory (ip(7), ipv6(7)), and which of them a session is asked about.
+//! Socket addresses in the program's memory (ip(7), ipv6(7)), and which of them concern a session.
 
 use crate::memory;
 use core::mem;
@@ -7,23 +7,23 @@ use core::ptr;
 use kinject_protocol::control::is_of_every_machine;
 use libc::{c_int, sa_family_t, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t};
 
-/// What stands in an address of a family alone.
-const NOWHERE: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
+/// The address that `AF_UNSPEC` without one stands for.
+const UNSPECIFIED: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0));
 
 /// The shortest `sockaddr_in6` that the kernel takes: without the scope (RFC 2133).
 const SHORT_V6: usize = mem::offset_of!(sockaddr_in6, sin6_scope_id);
 
-/// Where a program wants its data to go.
+/// The kind of address that a program passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Destination {
-    /// Something that is no internet address, or nothing that the kernel would take: its business.
+    /// No internet address, or none that the kernel would accept: the kernel answers.
     Native,
-    /// This machine.
-    Here,
-    /// An address that the session is asked about.
+    /// Loopback or the unspecified address: this machine.
+    Loopback,
+    /// An address about which the session is asked.
     Remote(SocketAddr),
-    /// `AF_UNSPEC`: connect(2) dissolves an association, but a UDP socket of IPv4 sends to the address that stands there
-    /// as if the family did too.
+    /// `AF_UNSPEC`: connect(2) dissolves an association, but an IPv4 UDP socket sends to this address as if its
+    /// family were `AF_INET`.
     Unspecified(SocketAddr),
 }
 
@@ -38,12 +38,12 @@ impl Destination {
         if !memory::is_readable(address.cast(), length) {
             return Self::Native;
         }
-        // SAFETY: the kernel read the first and the last byte a moment ago, and length covers the type
+        // SAFETY: the address is readable, and length covers the type
         let family = unsafe { address.cast::<sa_family_t>().read_unaligned() };
         if length < size_of::<sockaddr_in>() {
             return match c_int::from(family) {
                 // connect(2) needs no more of it
-                libc::AF_UNSPEC => Self::Unspecified(NOWHERE),
+                libc::AF_UNSPEC => Self::Unspecified(UNSPECIFIED),
                 _ => Self::Native,
             };
         }
@@ -59,7 +59,7 @@ impl Destination {
             _ => return Self::Native,
         };
         if is_of_every_machine(found.ip()) {
-            Self::Here
+            Self::Loopback
         } else {
             Self::Remote(found)
         }
@@ -103,7 +103,7 @@ pub(crate) enum RawAddress {
 }
 
 impl RawAddress {
-    /// In the family of a socket: an IPv4 address is mapped for one that speaks IPv6.
+    /// In the family of a socket: an IPv4 address is mapped for an IPv6 socket.
     pub(crate) fn new(address: SocketAddr, family: c_int) -> Self {
         match (address, family) {
             (SocketAddr::V4(v4), libc::AF_INET6) => {
@@ -121,7 +121,7 @@ impl RawAddress {
         }
     }
 
-    /// The same, for a socket that may be of IPv4 alone, which has no address of IPv6.
+    /// The same; none for an IPv6 address and an IPv4 socket.
     pub(crate) fn fitting(address: SocketAddr, family: c_int) -> Option<Self> {
         (address.is_ipv4() || family == libc::AF_INET6).then(|| Self::new(address, family))
     }
@@ -151,16 +151,16 @@ impl RawAddress {
         }
     }
 
-    /// Writes as the kernel does: as much as `room` bytes take; gives the whole length.
+    /// Writes as the kernel does: truncated to `capacity` bytes; gives the whole length.
     ///
     /// # Safety
     ///
-    /// `place` has to be writable for `room` bytes.
-    pub(crate) unsafe fn write(&self, place: *mut sockaddr, room: usize) -> socklen_t {
+    /// `buffer` has to be writable for `capacity` bytes.
+    pub(crate) unsafe fn write(&self, buffer: *mut sockaddr, capacity: usize) -> socklen_t {
         let (source, length) = self.as_raw();
-        let count = room.min(length as usize);
-        // SAFETY: the source is a whole address, the place is writable for room bytes, and they are apart
-        unsafe { ptr::copy_nonoverlapping(source.cast::<u8>(), place.cast::<u8>(), count) };
+        let count = capacity.min(length as usize);
+        // SAFETY: the source is a whole address, the buffer is writable for capacity bytes, and they do not overlap
+        unsafe { ptr::copy_nonoverlapping(source.cast::<u8>(), buffer.cast::<u8>(), count) };
         length
     }
 }
@@ -175,20 +175,87 @@ pub(crate) fn from_storage(storage: &sockaddr_storage, length: usize) -> Option<
 ///
 /// # Safety
 ///
-/// `length` bytes at `place` have to be readable; they need not be aligned.
-pub(crate) unsafe fn written(place: *const sockaddr, length: usize) -> Option<SocketAddr> {
+/// `length` bytes at `address` have to be readable; they need not be aligned.
+pub(crate) unsafe fn written(address: *const sockaddr, length: usize) -> Option<SocketAddr> {
     if length < size_of::<sockaddr_in>() {
         return None;
     }
     // SAFETY: the caller vouches for it, and every type is at least as long
-    let family = unsafe { place.cast::<sa_family_t>().read_unaligned() };
+    let family = unsafe { address.cast::<sa_family_t>().read_unaligned() };
     match c_int::from(family) {
         // SAFETY: as above
-        libc::AF_INET => Some(SocketAddr::V4(unsafe { read_v4(place.cast()) })),
+        libc::AF_INET => Some(SocketAddr::V4(unsafe { read_v4(address.cast()) })),
         libc::AF_INET6 if length >= SHORT_V6 => {
             // SAFETY: as above
-            Some(SocketAddr::V6(unsafe { read_v6(place.cast(), length) }))
+            Some(SocketAddr::V6(unsafe { read_v6(address.cast(), length) }))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(address: &RawAddress, length: usize) -> Destination {
+        Destination::read(address.as_raw().0, length as socklen_t)
+    }
+
+    #[test]
+    fn address_is_remote_unless_it_is_loopback_or_unspecified() {
+        for (text, is_remote) in [
+            ("10.96.10.3:80", true),
+            ("[fd00::3]:80", true),
+            ("[::ffff:10.96.10.3]:80", true),
+            ("127.0.0.1:80", false),
+            ("0.0.0.0:80", false),
+            ("[::1]:80", false),
+            ("[::ffff:127.0.0.1]:80", false),
+        ] {
+            let address = text.parse().unwrap();
+            let raw = RawAddress::of(address);
+            let expected = match is_remote {
+                true => Destination::Remote(address),
+                false => Destination::Loopback,
+            };
+            assert_eq!(read(&raw, raw.as_raw().1 as usize), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn address_that_the_kernel_refuses_is_native() {
+        let v4 = RawAddress::of("10.96.10.3:80".parse().unwrap());
+        let v6 = RawAddress::of("[fd00::3]:80".parse().unwrap());
+        for length in [0, 1, 15, 129, socklen_t::MAX as usize] {
+            assert_eq!(read(&v4, length), Destination::Native, "{length}");
+        }
+        assert_eq!(read(&v6, 23), Destination::Native);
+        assert_ne!(read(&v6, 24), Destination::Native);
+        assert_eq!(Destination::read(ptr::null(), 16), Destination::Native);
+        assert_eq!(
+            Destination::read(ptr::without_provenance(8), 16),
+            Destination::Native
+        );
+    }
+
+    #[test]
+    fn family_af_unspec_has_the_address_behind_it_or_none() {
+        let RawAddress::V4(mut raw) = RawAddress::of("10.96.10.3:80".parse().unwrap()) else {
+            panic!("an IPv4 address");
+        };
+        raw.sin_family = libc::AF_UNSPEC as sa_family_t;
+        let raw = RawAddress::V4(raw);
+        let target = "10.96.10.3:80".parse().unwrap();
+        assert_eq!(read(&raw, 16), Destination::Unspecified(target));
+        assert_eq!(read(&raw, 2), Destination::Unspecified(UNSPECIFIED));
+    }
+
+    #[test]
+    fn ipv4_address_is_mapped_for_ipv6_socket_and_ipv6_fits_no_ipv4_socket() {
+        let (v4, v6) = ("10.0.0.1:80".parse().unwrap(), "[fd00::1]:80".parse().unwrap());
+        assert!(matches!(RawAddress::new(v4, libc::AF_INET6), RawAddress::V6(_)));
+        assert!(RawAddress::fitting(v4, libc::AF_INET).is_some());
+        assert!(RawAddress::fitting(v6, libc::AF_INET).is_none());
+        assert!(RawAddress::fitting(v6, libc::AF_INET6).is_some());
     }
 }

@@ -1,8 +1,14 @@
 //! One conversation with the relay.
 //!
-//! Each call of a hook that needs the relay opens a socket, asks, reads the answer and closes the socket: a program
-//! may close every descriptor it does not know, fork, or start threads in between (`kinject_protocol::control`).
-//! Nothing is allocated here.
+//! Each call of a hook that needs the relay opens a socket, sends a request, reads the reply and closes the socket: the
+//! program may close every descriptor that it does not know, fork, or start threads between two calls
+//! (`kinject_protocol::control`). Nothing is allocated here.
+
+mod ask_error;
+mod network;
+
+pub(crate) use ask_error::AskError;
+pub(crate) use network::{is_in_other_network, session_of_this_network};
 
 use crate::errno::Errno;
 use crate::session::Session;
@@ -12,37 +18,27 @@ use core::mem::offset_of;
 use core::ptr;
 use kinject_protocol::control::{ControlAddress, EncodedRequest, ReplyRef, Request, Token};
 use libc::{c_char, c_int, cmsghdr, iovec, msghdr, sockaddr_un, socklen_t};
+use network::is_other_network;
 
-/// Room for every reply but those to questions about names.
+/// The size of a buffer for every reply but those about names.
 pub(crate) const SMALL_REPLY: usize = 64;
 
-/// How long to look for an answer before sleeping, in nanoseconds: longer than the relay takes for what it knows.
-const SOON: i64 = 70_000;
+/// How long to poll for a reply before sleeping, in nanoseconds: longer than the relay takes for an answer from memory.
+const POLL_TIME: i64 = 70_000;
 
-/// The most looks within that, for a clock that stands still.
-const MOST_LOOKS: usize = 400;
-
-/// Why the relay could not be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum AskError {
-    /// The program is out of descriptors, or the system of memory: the kernel's own words.
-    NoSocket(Errno),
-    /// There is no relay, it went away, it speaks another version, or a sandbox keeps us from it.
-    NoRelay,
-    /// The call is about another network namespace than the session's: it is none of the session's business.
-    Elsewhere,
-}
+/// The most polls within that, for a clock that stands still.
+const MAX_POLLS: usize = 400;
 
 /// Why there is no answer yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReceiveError {
-    /// A signal handler ran: ask again to go on waiting.
+    /// A signal handler ran; the caller may wait again.
     Interrupted,
-    /// There will be none.
+    /// The conversation ended without a reply.
     NoRelay,
 }
 
-/// Asks one question and waits for the answer, through signals as libc's own lookups do.
+/// Sends one request and waits for the reply, through signals as libc's own lookups do.
 pub(crate) fn ask<'a>(
     session: &Session,
     request: &Request<'_>,
@@ -51,7 +47,8 @@ pub(crate) fn ask<'a>(
     ask_as(session, request, Subject::Thread, buffer)
 }
 
-/// The same about a socket, whose network namespace is the one that counts. The relay does not get it.
+/// The same about a socket, whose network namespace decides whether the relay is asked. The relay does not get the
+/// socket.
 pub(crate) fn ask_about<'a>(
     session: &Session,
     request: &Request<'_>,
@@ -61,7 +58,7 @@ pub(crate) fn ask_about<'a>(
     ask_as(session, request, Subject::Socket(socket), buffer)
 }
 
-/// The same with the socket, which is passed along.
+/// The same with the socket, which the relay gets.
 pub(crate) fn ask_passing<'a>(
     session: &Session,
     request: &Request<'_>,
@@ -79,7 +76,7 @@ fn ask_as<'a>(
 ) -> Result<ReplyRef<'a>, AskError> {
     let conversation = Conversation::start(session, request, subject)?;
     let length = loop {
-        match conversation.receive_soon(buffer) {
+        match conversation.receive_polling(buffer) {
             Ok(length) => break length,
             Err(ReceiveError::Interrupted) => {}
             Err(ReceiveError::NoRelay) => return Err(AskError::NoRelay),
@@ -89,7 +86,7 @@ fn ask_as<'a>(
     ReplyRef::decode(message).map_err(|_| AskError::NoRelay)
 }
 
-/// Asks for a file; the answer comes with a descriptor of it, which is closed on exec.
+/// Asks for a file; the reply comes with its descriptor, which is close-on-exec.
 pub(crate) fn ask_for_file(session: &Session, request: &Request<'_>) -> Result<Descriptor, AskError> {
     let conversation = Conversation::start(session, request, Subject::Thread)?;
     let mut buffer = [0; SMALL_REPLY];
@@ -105,14 +102,14 @@ pub(crate) fn ask_for_file(session: &Session, request: &Request<'_>) -> Result<D
     }
 }
 
-/// What a question is about, which tells the network namespace that it is asked for.
+/// What a request is about, which decides to which network namespace it belongs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Subject {
     /// Nothing but the calling thread.
     Thread,
     /// A socket of the program's.
     Socket(c_int),
-    /// The same, and the relay gets it.
+    /// The same, and the relay gets the socket.
     PassedSocket(c_int),
 }
 
@@ -132,11 +129,11 @@ impl Subject {
     }
 }
 
-/// A conversation that has begun.
+/// A connected socket on which the request was sent.
 pub(crate) struct Conversation(Descriptor);
 
 impl Conversation {
-    /// Connects to the relay and sends the first request, with the socket that it is about if that is to be passed.
+    /// Connects to the relay and sends the request, with the subject's socket if that is passed.
     pub(crate) fn start(
         session: &Session,
         request: &Request<'_>,
@@ -150,15 +147,15 @@ impl Conversation {
 
     /// Connects to the relay. The call is about the network namespace of the socket, or of the calling thread.
     ///
-    /// The relay's name comes first: it needs no file system, and connecting to it is faster. It is not to be found in
-    /// another network namespace, and not to be used where a sandbox forbids such names (Landlock, AppArmor). The path is
-    /// for the latter, and would lead out of the former.
+    /// The relay's abstract name is tried first: it needs no file system, and connecting to it is faster. It does not
+    /// exist in another network namespace, and a sandbox may forbid such names (Landlock, AppArmor). The path is for
+    /// such sandboxes alone, since it leads across network namespaces.
     fn open(session: &Session, relay: &ControlAddress<'_>, subject: Subject) -> Result<Self, AskError> {
         let conversation = Self(open()?);
         let named = name_address(relay.name);
         if named.is_none_or(|(address, length)| conversation.connect(&address, length).is_err()) {
-            if is_in_other_network(relay, subject.socket().unwrap_or(conversation.0.raw())) {
-                return Err(AskError::Elsewhere);
+            if is_other_network(relay, subject.socket().unwrap_or(conversation.0.raw())) {
+                return Err(AskError::OtherNetwork);
             }
             let path = session.path().ok_or(AskError::NoRelay)?;
             let connected = conversation.connect(&path, size_of::<sockaddr_un>() as socklen_t);
@@ -168,7 +165,7 @@ impl Conversation {
         Ok(conversation)
     }
 
-    /// Waits for the answer; gives its length.
+    /// Waits for the reply; gives its length.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> Result<usize, ReceiveError> {
         match sys::recv(self.0.raw(), buffer, 0) {
             Ok(0) => Err(ReceiveError::NoRelay),
@@ -178,7 +175,7 @@ impl Conversation {
         }
     }
 
-    /// The same for an answer that comes with a descriptor.
+    /// The same for a reply that comes with a descriptor.
     fn receive_with_descriptor(&self, buffer: &mut [u8]) -> Result<(usize, Option<Descriptor>), Errno> {
         let mut part = iovec {
             iov_base: buffer.as_mut_ptr().cast(),
@@ -193,28 +190,28 @@ impl Conversation {
         // SAFETY: the header, its part, the buffer and the rights are writable until the end of this function
         let length = unsafe { sys::recvmsg(self.0.raw(), &raw mut message, libc::MSG_CMSG_CLOEXEC) }?;
         let is_filled = message.msg_controllen >= Rights::LENGTH;
-        // SAFETY: the kernel has made the descriptor for this process alone
+        // SAFETY: the kernel created the descriptor for this call
         let descriptor = is_filled.then(|| unsafe { Descriptor::from_raw(rights.descriptor) });
         Ok((length, descriptor))
     }
 
-    /// The same for an answer that the relay may know already: it is looked for a moment first. A processor that falls asleep
-    /// meanwhile takes as long to wake as the relay takes to answer.
-    fn receive_soon(&self, buffer: &mut [u8]) -> Result<usize, ReceiveError> {
-        let end = monotonic().saturating_add(SOON);
-        for _ in 0..MOST_LOOKS {
+    /// The same for a reply that the relay may have ready: the call polls for a moment before it sleeps. A processor
+    /// that goes idle takes as long to wake as the relay takes to answer.
+    fn receive_polling(&self, buffer: &mut [u8]) -> Result<usize, ReceiveError> {
+        let end = monotonic().saturating_add(POLL_TIME);
+        for _ in 0..MAX_POLLS {
             match sys::recv(self.0.raw(), buffer, libc::MSG_DONTWAIT) {
                 Ok(length) if length > 0 => return Ok(length),
-                // the relay may need this very processor, or somebody else, and then it may take long
-                Err(Errno(libc::EAGAIN)) if monotonic() < end => sys::give_way(),
-                // the end, or so Linux says as well if answer and end came while it looked
+                // the relay, or another process, may need this processor
+                Err(Errno(libc::EAGAIN)) if monotonic() < end => sys::yield_processor(),
+                // end of file, which Linux also reports if reply and end of file arrive during the call
                 _ => break,
             }
         }
         self.receive(buffer)
     }
 
-    /// Waits where the relay's backlog is full, which lasts as long as the relay needs for one call.
+    /// Waits while the relay's backlog is full, which is about as long as the relay needs for one call.
     fn connect(&self, relay: &sockaddr_un, length: socklen_t) -> Result<(), Errno> {
         loop {
             // SAFETY: the address is readable for its length, which is no more than that of the whole
@@ -225,8 +222,9 @@ impl Conversation {
         }
     }
 
-    /// Insists that the listener belongs to this process's user, before it learns anything: a path of a session that has
-    /// ended may be anybody's. `SO_PEERCRED` tells who called listen(2) (unix(7)).
+    /// Requires that the listener belongs to this process's user, before anything is sent: after the end of a session
+    /// any process may listen at its path. `SO_PEERCRED` has the credentials of the process that called listen(2)
+    /// (unix(7)).
     fn check_listener(&self) -> Result<(), AskError> {
         let listener: Credentials = sys::socket_option(self.0.raw(), libc::SOL_SOCKET, libc::SO_PEERCRED)
             .map_err(|_| AskError::NoRelay)?;
@@ -270,7 +268,7 @@ fn empty_message() -> msghdr {
     unsafe { core::mem::zeroed() }
 }
 
-/// The address of a name in the abstract namespace, and its length; none if there is no such name.
+/// The address of a name in the abstract namespace, and its length; none if the name is empty or too long.
 fn name_address(name: &[u8]) -> Option<(sockaddr_un, socklen_t)> {
     let mut address = sockaddr_un {
         sun_family: libc::AF_UNIX as libc::sa_family_t,
@@ -279,9 +277,9 @@ fn name_address(name: &[u8]) -> Option<(sockaddr_un, socklen_t)> {
     if name.is_empty() || name.len() >= address.sun_path.len() {
         return None;
     }
-    // a null stands before it
-    for (place, byte) in address.sun_path.iter_mut().skip(1).zip(name) {
-        *place = *byte as c_char;
+    // an abstract name begins with a null
+    for (field, byte) in address.sun_path.iter_mut().skip(1).zip(name) {
+        *field = *byte as c_char;
     }
     let length = offset_of!(sockaddr_un, sun_path)
         .saturating_add(1)
@@ -289,36 +287,7 @@ fn name_address(name: &[u8]) -> Option<(sockaddr_un, socklen_t)> {
     Some((address, length as socklen_t))
 }
 
-/// Whether a socket is of another network namespace than the session: the session's relay cannot reach it.
-pub(crate) fn is_elsewhere(session: &Session, socket: c_int) -> bool {
-    session
-        .relay()
-        .is_some_and(|relay| is_in_other_network(&relay, socket))
-}
-
-/// The session of this process, for a call that libc would answer over the network of the calling thread: none if that is not
-/// the session's.
-pub(crate) fn session_of_this_network() -> Option<Session> {
-    Session::current().filter(|session| !is_this_thread_elsewhere(session))
-}
-
-/// The same of a socket that the calling thread would make. Where it can make none, it is not to know.
-fn is_this_thread_elsewhere(session: &Session) -> bool {
-    open().is_ok_and(|socket| is_elsewhere(session, socket.raw()))
-}
-
-fn is_in_other_network(relay: &ControlAddress<'_>, socket: c_int) -> bool {
-    // a kernel that does not tell namespaces apart leaves it to fail as without a relay
-    match (
-        relay.network,
-        sys::socket_option::<u64>(socket, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE),
-    ) {
-        (Some(network), Ok(its)) => its != network,
-        _ => false,
-    }
-}
-
-/// A clock that nobody sets, in nanoseconds; reading it is no system call (vdso(7)).
+/// `CLOCK_MONOTONIC` in nanoseconds; reading it is no system call (vdso(7)).
 fn monotonic() -> i64 {
     let mut time = libc::timespec {
         tv_sec: 0,
@@ -329,36 +298,8 @@ fn monotonic() -> i64 {
     time.tv_sec.wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec)
 }
 
-impl AskError {
-    fn from_socket(error: Errno) -> Self {
-        match error.0 {
-            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => Self::NoSocket(error),
-            // a seccomp filter or a kernel without Unix sockets
-            _ => Self::NoRelay,
-        }
-    }
-
-    fn from_file(error: Errno) -> Self {
-        match error.0 {
-            libc::EMFILE | libc::ENOBUFS | libc::ENOMEM => Self::NoSocket(error),
-            _ => Self::NoRelay,
-        }
-    }
-
-    fn from_send(error: Errno) -> Self {
-        match error.0 {
-            // the program's socket was closed meanwhile
-            libc::EBADF => Self::NoSocket(error),
-            // too many sockets are on their way to the relay
-            libc::ETOOMANYREFS => Self::NoSocket(Errno(libc::EAGAIN)),
-            libc::ENOBUFS | libc::ENOMEM => Self::NoSocket(error),
-            _ => Self::NoRelay,
-        }
-    }
-}
-
-/// Opens the socket, out of the way of a program whose standard streams are closed: what another thread writes to
-/// its standard error must not reach the relay.
+/// Opens the socket, with a number above those of the standard streams: in a program that closed its standard error,
+/// another thread's message must not reach the relay.
 fn open() -> Result<Descriptor, AskError> {
     let socket = sys::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0)
         .map_err(AskError::from_socket)?;
@@ -389,7 +330,7 @@ struct Rights {
 const _: () = assert!(size_of::<Rights>().is_multiple_of(size_of::<usize>()));
 
 impl Rights {
-    /// How long it is without the padding.
+    /// The length without the padding.
     const LENGTH: usize = size_of::<cmsghdr>() + size_of::<c_int>();
 
     fn new(descriptor: c_int) -> Self {
@@ -402,5 +343,23 @@ impl Rights {
             descriptor,
             padding: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn abstract_name_follows_a_null_and_fits_the_address() {
+        let (address, length) = name_address(b"kinject").unwrap();
+        assert_eq!(
+            address.sun_path[..8],
+            [0_u8, b'k', b'i', b'n', b'j', b'e', b'c', b't'].map(|byte| byte as c_char)
+        );
+        assert_eq!(length as usize, offset_of!(sockaddr_un, sun_path) + 8);
+        assert!(name_address(&[b'n'; 107]).is_some());
+        assert!(name_address(&[b'n'; 108]).is_none());
+        assert!(name_address(b"").is_none());
     }
 }

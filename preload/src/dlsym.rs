@@ -1,20 +1,21 @@
 //! dlsym(3) and dlvsym(3), for functions of libc by a handle.
 //!
-//! Foreign-function libraries (ctypes, JNA, Ruby's fiddle, .NET's P/Invoke) open `libc.so.6` and ask its handle for `connect`:
-//! the answer is libc's function, whatever was preloaded. In a session whoever gets libc's function for a name that has a hook
-//! gets the hook, also by the handle of a library that only depends on libc. A library's own function of that name stays
-//! its own, as the address tells.
+//! Foreign-function libraries (ctypes, JNA, Ruby's fiddle, .NET's P/Invoke) open `libc.so.6` and look `connect` up by
+//! its handle, which gives libc's function, whatever was preloaded. In a session a lookup that finds libc's function
+//! for a name with a hook returns the hook, also by the handle of a library that depends on libc. If a library
+//! defines a function of that name itself, the lookup returns that one; the address tells them apart.
 //!
-//! `RTLD_NEXT` is meant to come to what lies behind whoever calls, and may mean to come behind us; `RTLD_DEFAULT` finds our hooks
-//! first by itself, unless it is asked for a version, since ours have none. libc looks from where the caller stands, which it
-//! sees from the return address. So these, and all names without a hook, continue there by a jump.
+//! `RTLD_NEXT` asks for the definition behind the caller, which may be the one behind ours. `RTLD_DEFAULT` finds our
+//! hooks first, except with a version, since ours have none. For both libc begins at the caller, which it knows from
+//! the return address. So these, and names without a hook, continue in libc by a jump.
 
 use crate::link_map::{LIBC, Object};
 use core::ffi::CStr;
 use core::num::NonZeroUsize;
 use core::ptr;
+use libc::c_void;
 
-/// Where functions that have hooks are defined; before glibc 2.34 these are several libraries.
+/// The libraries of libc that define functions with hooks; since glibc 2.34 it is one.
 const LIBRARIES: [&CStr; 5] = [
     LIBC,
     c"libpthread.so.0",
@@ -23,20 +24,20 @@ const LIBRARIES: [&CStr; 5] = [
     c"libdl.so.2",
 ];
 
-/// The hook in whose place libc's function at this address would be called.
-fn hook_for(name: &CStr, hook: NonZeroUsize, found: NonZeroUsize) -> NonZeroUsize {
+/// The hook, if libc's lookup of this name found the function that the hook replaces; otherwise what it found.
+fn hook_or_found(name: &CStr, hook: NonZeroUsize, found: NonZeroUsize) -> NonZeroUsize {
     match replaces(name, found) {
         Some(true) => hook,
         _ => found,
     }
 }
 
-/// Whether our hook of this name stands in front of libc's function at this address.
+/// Whether our hook of this name replaces libc's function at this address.
 fn replaces(name: &CStr, found: NonZeroUsize) -> Option<bool> {
     let mut behind = Object::own()?.up_to_libc().skip(1);
     if let Some(next) = behind.find(|object| object.function(name).is_some()) {
-        // another preloaded library between us and libc would call itself by way of our hook
-        if !is_libcs(next) {
+        // a preloaded library between ours and libc would call itself through our hook
+        if !is_of_libc(next) {
             return Some(false);
         }
         if next.defines(name, found) {
@@ -44,16 +45,27 @@ fn replaces(name: &CStr, found: NonZeroUsize) -> Option<bool> {
         }
     }
     let object = Object::containing(ptr::with_exposed_provenance(found.get()))?;
-    Some(is_libcs(object) && object.defines(name, found))
+    Some(is_of_libc(object) && object.defines(name, found))
 }
 
-fn is_libcs(object: Object) -> bool {
+fn is_of_libc(object: Object) -> bool {
     LIBRARIES.iter().any(|library| object.has_name(library))
+}
+
+/// Whether a lookup by this handle may return a hook.
+fn may_return_hook(handle: *mut c_void, has_version: bool) -> bool {
+    handle != libc::RTLD_NEXT && (handle != libc::RTLD_DEFAULT || has_version)
+}
+
+/// Whether libc has to repeat a lookup with a version, from the caller. With `RTLD_DEFAULT` the hook's own lookup
+/// finds what libc defines, but not a library that the caller alone sees.
+fn is_repeated_from_caller(handle: *mut c_void, has_found: bool) -> bool {
+    handle == libc::RTLD_DEFAULT && !has_found
 }
 
 #[cfg(not(test))]
 mod hooks {
-    use super::hook_for;
+    use super::{hook_or_found, is_repeated_from_caller, may_return_hook};
     use crate::link_map::Object;
     use crate::real;
     use crate::session::Session;
@@ -61,7 +73,7 @@ mod hooks {
     use core::num::NonZeroUsize;
     use libc::{c_char, c_void};
 
-    /// How a call continues, as two registers take it.
+    /// How a call continues, in two registers.
     #[repr(C)]
     struct Continuation {
         /// libc's function; 0 if the answer is known.
@@ -79,19 +91,23 @@ mod hooks {
         }
     }
 
-    /// The hook of this name, where a question by this handle may be answered with it.
-    fn hook(handle: *mut c_void, name: *const c_char) -> Option<(&'static CStr, NonZeroUsize)> {
-        if handle == libc::RTLD_NEXT || name.is_null() {
+    /// The hook of this name, if a lookup by this handle may return it.
+    fn hook(
+        handle: *mut c_void,
+        name: *const c_char,
+        has_version: bool,
+    ) -> Option<(&'static CStr, NonZeroUsize)> {
+        if !may_return_hook(handle, has_version) || name.is_null() {
             return None;
         }
-        // SAFETY: libc reads the name as a C string, too, and whoever calls keeps it for as long as the call lasts
+        // SAFETY: libc reads the name as a C string, too, and the caller keeps it for the duration of the call
         let name = unsafe { CStr::from_ptr(name) };
         let hook = Object::own()?.function(name)?;
         Session::current().is_some().then_some((name, hook))
     }
 
     fn answer(found: *mut c_void, name: &CStr, hook: NonZeroUsize) -> Continuation {
-        let found = NonZeroUsize::new(found as usize).map(|found| hook_for(name, hook, found));
+        let found = NonZeroUsize::new(found as usize).map(|found| hook_or_found(name, hook, found));
         Continuation::answered(found.map_or(0, NonZeroUsize::get))
     }
 
@@ -99,13 +115,10 @@ mod hooks {
         let Some(native) = real::dlsym.get() else {
             return Continuation::answered(0);
         };
-        if handle == libc::RTLD_DEFAULT {
-            return Continuation::native(native as usize);
-        }
-        let Some((text, hook)) = hook(handle, name) else {
+        let Some((text, hook)) = hook(handle, name, false) else {
             return Continuation::native(native as usize);
         };
-        // SAFETY: these are the program's own arguments, and with such a handle it does not matter who calls
+        // SAFETY: these are the program's own arguments, and with such a handle the caller makes no difference
         answer(unsafe { native(handle, name) }, text, hook)
     }
 
@@ -117,20 +130,20 @@ mod hooks {
         let Some(native) = real::dlvsym.get() else {
             return Continuation::answered(0);
         };
-        let Some((text, hook)) = hook(handle, name) else {
+        let Some((text, hook)) = hook(handle, name, true) else {
             return Continuation::native(native as usize);
         };
-        // SAFETY: as above; with `RTLD_DEFAULT` all callers find what libc defines, where no other library comes before it
+        // SAFETY: as above; with `RTLD_DEFAULT` every caller finds what libc defines, unless another library precedes
+        // it
         let found = unsafe { native(handle, name, version) };
-        match handle == libc::RTLD_DEFAULT && found.is_null() {
-            // it may stand where the caller alone finds it
+        match is_repeated_from_caller(handle, !found.is_null()) {
             true => Continuation::native(native as usize),
             false => answer(found, text, hook),
         }
     }
 
     macro_rules! continued {
-        ($($name:ident => $way:ident;)*) => {
+        ($($name:ident => $continuation:ident;)*) => {
             $(
                 /// Answers, or continues in libc with everything as it was passed.
                 #[unsafe(naked)]
@@ -141,7 +154,7 @@ mod hooks {
                         "push rdi",
                         "push rsi",
                         "push rdx",
-                        "call {way}",
+                        "call {continuation}",
                         "mov rcx, rdx",
                         "pop rdx",
                         "pop rsi",
@@ -151,7 +164,7 @@ mod hooks {
                         "jmp rax",
                         "2: mov rax, rcx",
                         "ret",
-                        way = sym $way,
+                        continuation = sym $continuation,
                     );
                     #[cfg(target_arch = "aarch64")]
                     core::arch::naked_asm!(
@@ -159,7 +172,7 @@ mod hooks {
                         "mov x29, sp",
                         "stp x0, x1, [sp, #16]",
                         "str x2, [sp, #32]",
-                        "bl {way}",
+                        "bl {continuation}",
                         "mov x16, x0",
                         "mov x17, x1",
                         "ldp x0, x1, [sp, #16]",
@@ -169,7 +182,7 @@ mod hooks {
                         "br x16",
                         "2: mov x0, x17",
                         "ret",
-                        way = sym $way,
+                        continuation = sym $continuation,
                     );
                 }
             )*
@@ -192,12 +205,38 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_libcs_function_of_that_name_is_left_alone() {
+    fn hook_replaces_libcs_function_of_that_name_and_no_other() {
         let hook = NonZeroUsize::MAX;
         let connect = address(c"connect");
-        assert_eq!(hook_for(c"connect", hook, connect), hook);
-        assert_eq!(hook_for(c"getaddrinfo", hook, connect), connect);
+        assert_eq!(hook_or_found(c"connect", hook, connect), hook);
+        assert_eq!(hook_or_found(c"getaddrinfo", hook, connect), connect);
         let own = NonZeroUsize::new(address as *const () as usize).unwrap();
-        assert_eq!(hook_for(c"connect", hook, own), own);
+        assert_eq!(hook_or_found(c"connect", hook, own), own);
+    }
+
+    #[test]
+    fn lookup_by_handle_may_return_hook_and_rtld_next_never() {
+        let handle = 8 as *mut c_void;
+        for (handle, has_version, expected) in [
+            (handle, false, true),
+            (handle, true, true),
+            (libc::RTLD_DEFAULT, false, false),
+            (libc::RTLD_DEFAULT, true, true),
+            (libc::RTLD_NEXT, false, false),
+            (libc::RTLD_NEXT, true, false),
+        ] {
+            assert_eq!(
+                may_return_hook(handle, has_version),
+                expected,
+                "{handle:?} {has_version}"
+            );
+        }
+    }
+
+    #[test]
+    fn lookup_with_version_is_repeated_from_caller_if_rtld_default_finds_nothing() {
+        assert!(is_repeated_from_caller(libc::RTLD_DEFAULT, false));
+        assert!(!is_repeated_from_caller(libc::RTLD_DEFAULT, true));
+        assert!(!is_repeated_from_caller(8 as *mut c_void, false));
     }
 }

@@ -51,10 +51,10 @@ pub(crate) unsafe fn find(environment: *const *const c_char, name: &'static str)
     if environment.is_null() {
         return None;
     }
-    let mut place = environment;
+    let mut next = environment;
     loop {
         // SAFETY: no entry before this one was null, so this one is part of the array
-        let text = unsafe { *place };
+        let text = unsafe { *next };
         if text.is_null() {
             return None;
         }
@@ -62,24 +62,61 @@ pub(crate) unsafe fn find(environment: *const *const c_char, name: &'static str)
         if unsafe { has_name(text, name) } {
             return Some(Entry { text, name });
         }
-        place = place.wrapping_add(1);
+        next = next.wrapping_add(1);
     }
 }
 
-/// Does this entry bear this name?
+/// Has this entry this name?
 ///
 /// # Safety
 ///
 /// `text` has to point to a C string.
 #[inline]
 pub(crate) unsafe fn has_name(text: *const c_char, name: &str) -> bool {
-    let mut place = text;
+    let mut next = text;
     for expected in name.bytes().chain([b'=']) {
         // SAFETY: every byte before this one equalled one that is not null, so this one is part of the string
-        if unsafe { *place } as u8 != expected {
+        if unsafe { *next } as u8 != expected {
             return false;
         }
-        place = place.wrapping_add(1);
+        next = next.wrapping_add(1);
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::ffi::CStr;
+    use core::ptr;
+
+    fn value(entries: &[&CStr], name: &'static str) -> Option<String> {
+        let array: Vec<_> = entries
+            .iter()
+            .map(|entry| entry.as_ptr())
+            .chain([ptr::null()])
+            .collect();
+        // SAFETY: the array ends with a null
+        let entry = unsafe { find(array.as_ptr(), name) }?;
+        // SAFETY: an entry points to a C string
+        let value = unsafe { CStr::from_ptr(entry.value()) };
+        Some(value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn first_entry_of_the_name_is_found() {
+        let entries = [c"AB=1", c"A=2", c"A=3", c"B"];
+        assert_eq!(value(&entries, "A").as_deref(), Some("2"));
+        assert_eq!(value(&entries, "AB").as_deref(), Some("1"));
+        assert_eq!(value(&[c"A="], "A").as_deref(), Some(""));
+    }
+
+    #[test]
+    fn name_without_an_entry_is_not_found() {
+        for name in ["B", "C", "ABC", ""] {
+            assert_eq!(value(&[c"AB=1", c"B"], name), None, "{name}");
+        }
+        // SAFETY: null is an empty environment
+        assert!(unsafe { find(ptr::null(), "A") }.is_none());
+    }
 }

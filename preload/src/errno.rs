@@ -7,7 +7,7 @@ use libc::c_int;
 pub(crate) struct Errno(pub(crate) c_int);
 
 impl Errno {
-    /// Splits what a system call left in its result register.
+    /// The result of a system call by its result register.
     #[inline]
     pub(crate) fn check(result: isize) -> Result<usize, Self> {
         const LARGEST: isize = 4095;
@@ -25,14 +25,14 @@ impl Errno {
         Self(unsafe { *libc::__errno_location() })
     }
 
-    /// Makes this the calling thread's `errno`.
+    /// Sets the calling thread's `errno`.
     #[inline]
     pub(crate) fn set(self) {
-        // SAFETY: as above, and nobody else writes it meanwhile
+        // SAFETY: as above, and only the thread itself writes it
         unsafe { *libc::__errno_location() = self.0 };
     }
 
-    /// Sets `errno` and gives what most functions of libc return then.
+    /// Sets `errno` and returns -1, as most functions of libc do.
     #[inline]
     pub(crate) fn fail(self) -> c_int {
         self.set();
@@ -40,9 +40,9 @@ impl Errno {
     }
 }
 
-/// Runs `operation` and puts the program's `errno` back as it was.
+/// Runs `operation` and restores the program's `errno`.
 #[inline]
-pub(crate) fn kept<T>(operation: impl FnOnce() -> T) -> T {
+pub(crate) fn preserve<T>(operation: impl FnOnce() -> T) -> T {
     let before = Errno::current();
     let result = operation();
     before.set();

@@ -1,4 +1,4 @@
-//! What the relay calls a failure, in the words of libc's functions.
+//! The error codes of libc's functions for the relay's failures.
 
 use crate::control::AskError;
 use crate::errno::Errno;
@@ -35,11 +35,11 @@ pub(crate) fn connect_errno(failure: ConnectFailure) -> Errno {
 }
 
 /// The `errno` of connect(2) when the relay could not be asked.
-pub(crate) fn connect_trouble(trouble: AskError) -> Errno {
-    match trouble {
+pub(crate) fn ask_errno(error: AskError) -> Errno {
+    match error {
         AskError::NoSocket(error) => error,
-        // of another network namespace the kernel knows; who asks it has not come here
-        AskError::NoRelay | AskError::Elsewhere => Errno(libc::ENETUNREACH),
+        // callers leave a socket of another network namespace to the kernel
+        AskError::NoRelay | AskError::OtherNetwork => Errno(libc::ENETUNREACH),
     }
 }
 

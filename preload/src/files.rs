@@ -1,19 +1,18 @@
 //! open(2), openat(2), fopen(3) and their other names in libc, among them those for fortified and large-file programs.
 //!
-//! A program that speaks with name servers itself reads `/etc/resolv.conf`. In a session it gets the pod's, which lies
-//! in the session's folder, and so the pod's search list and the cluster's name server. Only reading is turned
-//! there, and only by this very path. Everything else, and the rest of libc, whose own reading comes by no hook, sees
-//! the machine's file.
+//! A program with its own DNS client reads `/etc/resolv.conf`. In a session the hooks redirect it to the pod's file
+//! in the session's folder, and so to the pod's search list and the cluster's name server. They redirect reading
+//! alone, and this path alone. libc's own reading, which reaches no hook, sees the machine's file.
 //!
-//! What is asked about the file without opening it is answered likewise ([`status`]).
+//! Calls that ask about the file without opening it are redirected likewise ([`status`]).
 //!
-//! The kernel opens what the program asked for first: it reads the path, so that a pointer to nowhere is `EFAULT` as
-//! ever, and the descriptor has the number that it would have. Then another file is put under it.
+//! The kernel opens the program's path first: it checks the pointer, which fails with `EFAULT` as ever, and gives the
+//! descriptor its number. Then the hook replaces the open file by dup3(2).
+//!
+//! A program that does not see the session's folder, in a mount namespace or root directory of its own, gets the file
+//! from the relay. In another network namespace without that folder it gets the machine's file.
 
-//!
-//! A program that does not see that folder, in a mount namespace or a root of its own, gets the file from the relay. In
-//! another network namespace, where the relay is not to be had either, it sees the file that lies there.
-
+mod redirection;
 mod status;
 
 pub(crate) use status::{Question, asked_in_session};
@@ -25,14 +24,8 @@ use crate::session::Session;
 use crate::sys;
 use crate::user;
 use kinject_protocol::control::Request;
-use kinject_protocol::environment::RESOLV_CONF;
-use libc::{FILE, c_char, c_int, mode_t, sockaddr_un};
-
-/// The file that is turned.
-const TURNED: &[u8] = b"/etc/resolv.conf\0";
-
-/// Room for the path of a socket and a name beside it.
-const LONGEST_PATH: usize = 108 + RESOLV_CONF.len() + 1;
+use libc::{FILE, c_char, c_int, mode_t};
+use redirection::{is_asked_of_relay, is_for_reading, is_hidden, is_read_mode, is_redirected, own_path};
 
 hook! {
     unsafe fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int => hooked_open {
@@ -112,7 +105,7 @@ hook! {
     }
 }
 
-/// `extern "C"` functions that call libc's one with their own arguments and see to the descriptor.
+/// `extern "C"` functions that call libc's function with their own arguments and redirect the descriptor.
 macro_rules! opening {
     ($($real:ident: $name:ident($($argument:ident: $type:ty),*) of $path:ident, $flags:ident;)*) => {$(
         extern "C" fn $name($($argument: $type),*) -> c_int {
@@ -166,14 +159,13 @@ fn no_stream() -> *mut FILE {
     core::ptr::null_mut()
 }
 
-/// Puts the pod's file under a descriptor of the machine's, if that is what the program opened.
+/// Replaces a descriptor of the machine's file by one of the pod's.
 #[inline]
 pub(crate) fn opened_in_session(opened: c_int, path: *const c_char, flags: c_int) -> c_int {
-    const WRITING: c_int = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_PATH;
-    if flags & WRITING != libc::O_RDONLY || !is_redirected(opened >= 0, path) {
+    if !is_for_reading(flags) || !is_redirected(opened >= 0, Errno::current, path) {
         return opened;
     }
-    errno::kept(|| reopen(opened, flags)).unwrap_or_else(|error| error.fail())
+    errno::preserve(|| reopen(opened, flags)).unwrap_or_else(|error| error.fail())
 }
 
 #[cold]
@@ -194,10 +186,10 @@ fn reopen(opened: c_int, flags: c_int) -> Result<c_int, Errno> {
     let own = sys::open_for_program(libc::AT_FDCWD, path.as_ptr(), flags)
         .and_then(|own| check_owner(own.raw()).map(|()| own));
     let own = match own {
-        Err(error) if is_hidden(error) && flags & libc::O_DIRECTORY == 0 => match handed(&session, error) {
-            Handed::File(file) => Ok(file),
-            Handed::Native => return native(),
-            Handed::Failed(error) => Err(error),
+        Err(error) if is_asked_of_relay(error, flags) => match file_from_relay(&session, error) {
+            RelayFile::File(file) => Ok(file),
+            RelayFile::Native => return native(),
+            RelayFile::Failed(error) => Err(error),
         },
         own => own,
     };
@@ -207,14 +199,14 @@ fn reopen(opened: c_int, flags: c_int) -> Result<c_int, Errno> {
             Ok(own.into_raw())
         });
     }
-    let put = own.and_then(|own| sys::replace(&own, opened, flags & libc::O_CLOEXEC));
-    if put.is_err() {
+    let replaced = own.and_then(|own| sys::replace(&own, opened, flags & libc::O_CLOEXEC));
+    if replaced.is_err() {
         sys::close(opened);
     }
-    put.map(|()| opened)
+    replaced.map(|()| opened)
 }
 
-/// The flag of a descriptor (fcntl(2)) that a flag of open(2) asks for.
+/// The descriptor flag (fcntl(2)) for the flags of open(2).
 fn close_on_exec(flags: c_int) -> c_int {
     if flags & libc::O_CLOEXEC == 0 {
         0
@@ -223,31 +215,33 @@ fn close_on_exec(flags: c_int) -> c_int {
     }
 }
 
-/// Does a failure to open the pod's file mean that its folder is not to be seen here?
-fn is_hidden(error: Errno) -> bool {
-    matches!(error.0, libc::ENOENT | libc::EACCES | libc::ENOTDIR)
-}
-
-/// What the relay gives a program that does not see the session's folder.
-enum Handed {
-    /// The pod's file.
+/// The file for a program that does not see the session's folder.
+enum RelayFile {
+    /// The pod's, from the relay.
     File(sys::Descriptor),
-    /// It is the machine's file that counts.
+    /// The machine's.
     Native,
     Failed(Errno),
 }
 
 /// Asks the relay for the pod's file; `missing` is the failure where it does not have it.
 #[cold]
-fn handed(session: &Session, missing: Errno) -> Handed {
+fn file_from_relay(session: &Session, missing: Errno) -> RelayFile {
     match control::ask_for_file(session, &Request::ResolvConf) {
         Ok(file) => match check_owner(file.raw()) {
-            Ok(()) => Handed::File(file),
-            Err(error) => Handed::Failed(error),
+            Ok(()) => RelayFile::File(file),
+            Err(error) => RelayFile::Failed(error),
         },
-        Err(AskError::Elsewhere) => Handed::Native,
-        Err(AskError::NoSocket(error)) => Handed::Failed(error),
-        Err(AskError::NoRelay) => Handed::Failed(missing),
+        Err(error) => without_relay(error, missing),
+    }
+}
+
+/// Decides which file a program gets if the relay could not be asked; `missing` is the failure to open the pod's.
+fn without_relay(error: AskError, missing: Errno) -> RelayFile {
+    match error {
+        AskError::OtherNetwork => RelayFile::Native,
+        AskError::NoSocket(error) => RelayFile::Failed(error),
+        AskError::NoRelay => RelayFile::Failed(missing),
     }
 }
 
@@ -258,11 +252,11 @@ fn fopen_by(
 ) -> *mut FILE {
     // SAFETY: these are the program's own arguments
     let opened = unsafe { native(asked, mode) };
-    // SAFETY: libc read the mode a moment ago
-    if !is_redirected(!opened.is_null(), asked) || !unsafe { is_for_reading(mode) } {
+    // SAFETY: libc read the mode as a C string, too
+    if !is_redirected(!opened.is_null(), Errno::current, asked) || !unsafe { is_read_mode(mode) } {
         return opened;
     }
-    let session = errno::kept(Session::current);
+    let session = errno::preserve(Session::current);
     let Some(session) = session else {
         return opened;
     };
@@ -270,8 +264,8 @@ fn fopen_by(
         return opened;
     };
     if !opened.is_null() {
-        // SAFETY: nobody else knows the stream; nothing was written that could be lost
-        let _closed = errno::kept(|| unsafe { libc::fclose(opened) });
+        // SAFETY: nobody else has the stream; nothing was written that could be lost
+        let _closed = errno::preserve(|| unsafe { libc::fclose(opened) });
     }
     // SAFETY: the path ends with a null, and the mode is the program's
     let own = unsafe { native(path.as_ptr(), mode) };
@@ -280,12 +274,12 @@ fn fopen_by(
         if !is_hidden(error) {
             return own;
         }
-        return match handed(&session, error) {
+        return match file_from_relay(&session, error) {
             // SAFETY: the mode is the program's
-            Handed::File(file) => unsafe { stream_of(file, mode) },
+            RelayFile::File(file) => unsafe { stream_of(file, mode) },
             // SAFETY: these are the program's own arguments
-            Handed::Native => unsafe { native(asked, mode) },
-            Handed::Failed(error) => {
+            RelayFile::Native => unsafe { native(asked, mode) },
+            RelayFile::Failed(error) => {
                 error.set();
                 own
             }
@@ -295,7 +289,7 @@ fn fopen_by(
     match check_owner(unsafe { libc::fileno(own) }) {
         Ok(()) => own,
         Err(error) => {
-            // SAFETY: nobody else knows the stream; nothing was written that could be lost
+            // SAFETY: nobody else has the stream; nothing was written that could be lost
             let _closed = unsafe { libc::fclose(own) };
             error.set();
             core::ptr::null_mut()
@@ -303,11 +297,11 @@ fn fopen_by(
     }
 }
 
-/// A stream over a descriptor that is closed on exec, unless the mode has no `e`.
+/// A stream over a descriptor, which is close-on-exec if the mode has an `e`.
 ///
 /// # Safety
 ///
-/// `mode` has to point to a C string that says how to read.
+/// `mode` has to point to a C string that is a mode for reading.
 unsafe fn stream_of(file: sys::Descriptor, mode: *const c_char) -> *mut FILE {
     // SAFETY: the caller vouches for it
     let closes = unsafe { !libc::strchr(mode, c_int::from(b'e')).is_null() };
@@ -319,13 +313,14 @@ unsafe fn stream_of(file: sys::Descriptor, mode: *const c_char) -> *mut FILE {
     // SAFETY: the descriptor is open, and the mode is the program's
     let stream = unsafe { libc::fdopen(file.raw(), mode) };
     if !stream.is_null() {
-        // it is the stream's from here on
+        // the stream owns it
         file.into_raw();
     }
     stream
 }
 
-/// Insists that the pod's file belongs to this process's user: the path of a session that has ended may be anybody's.
+/// Requires that the pod's file belongs to this process's user: after the end of a session any process may make the
+/// path.
 fn check_owner(descriptor: c_int) -> Result<(), Errno> {
     let status = sys::status(descriptor)?;
     user::is_own(status.st_uid)
@@ -333,86 +328,25 @@ fn check_owner(descriptor: c_int) -> Result<(), Errno> {
         .ok_or(Errno(libc::EACCES))
 }
 
-/// Is this the path that is turned? The kernel has read it a moment ago, if the call was done or failed for what lies
-/// there; for anything else it may have failed before it looked at the path.
-#[inline]
-fn is_redirected(is_done: bool, path: *const c_char) -> bool {
-    if !is_done
-        && !matches!(
-            Errno::current().0,
-            libc::ENOENT | libc::EACCES | libc::ENOTDIR | libc::ELOOP
-        )
-    {
-        return false;
-    }
-    // what is asked of a descriptor alone needs no path (statx(2), AT_EMPTY_PATH)
-    if path.is_null() {
-        return false;
-    }
-    for (offset, expected) in TURNED.iter().enumerate() {
-        // SAFETY: every byte before this one was not null, so this one is part of the path
-        if unsafe { *path.wrapping_add(offset) } as u8 != *expected {
-            return false;
-        }
-    }
-    true
-}
-
-/// # Safety
-///
-/// `mode` has to point to a C string.
-unsafe fn is_for_reading(mode: *const c_char) -> bool {
-    // SAFETY: the caller vouches for it
-    let mode = unsafe { core::ffi::CStr::from_ptr(mode) }.to_bytes();
-    mode.starts_with(b"r") && mode.iter().all(|byte| *byte != b'+')
-}
-
-/// The pod's file, beside the relay's socket.
-fn own_path(relay: sockaddr_un) -> Option<[c_char; LONGEST_PATH]> {
-    let length = relay.sun_path.iter().take_while(|byte| **byte != 0).count();
-    let path = relay.sun_path.get(..length)?;
-    let folder = path.iter().rposition(|byte| *byte as u8 == b'/')?;
-    let mut own = [0; LONGEST_PATH];
-    let name = RESOLV_CONF.bytes().map(|byte| byte as c_char);
-    let bytes = path.get(..=folder)?.iter().copied().chain(name);
-    // the last byte stays null: the room is for the longest folder, the name and that
-    for (place, byte) in own.iter_mut().zip(bytes) {
-        *place = byte;
-    }
-    Some(own)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn socket(path: &str) -> sockaddr_un {
-        let mut socket = sockaddr_un {
-            sun_family: 1,
-            sun_path: [0; 108],
-        };
-        for (place, byte) in socket.sun_path.iter_mut().zip(path.bytes()) {
-            *place = byte as c_char;
-        }
-        socket
+    #[test]
+    fn program_in_other_network_gets_the_machines_file() {
+        let file = without_relay(AskError::OtherNetwork, Errno(libc::ENOENT));
+        assert!(matches!(file, RelayFile::Native));
     }
 
     #[test]
-    fn the_pods_file_lies_beside_the_relays_socket() {
-        let found = |path: &str| {
-            own_path(socket(path)).map(|own| {
-                own.iter()
-                    .take_while(|byte| **byte != 0)
-                    .map(|byte| *byte as u8)
-                    .collect::<Vec<_>>()
-            })
-        };
-        assert_eq!(found("/run/x/control.sock"), Some(b"/run/x/resolv.conf".to_vec()));
-        let long = format!("/{}/c", "a".repeat(104));
-        assert_eq!(
-            found(&long),
-            Some(format!("/{}/resolv.conf", "a".repeat(104)).into_bytes())
-        );
-        assert_eq!(found("control.sock"), None);
+    fn program_without_relay_gets_the_error_of_the_missing_file() {
+        let no_socket = AskError::NoSocket(Errno(libc::EMFILE));
+        for (error, expected) in [(AskError::NoRelay, libc::ENOENT), (no_socket, libc::EMFILE)] {
+            let file = without_relay(error, Errno(libc::ENOENT));
+            assert!(
+                matches!(file, RelayFile::Failed(Errno(found)) if found == expected),
+                "{error:?}"
+            );
+        }
     }
 }

@@ -1,31 +1,34 @@
-//! The library that stands between a program and libc.
+//! The preloaded library: functions that are called instead of libc's.
 //!
-//! The dynamic linker loads it in front of libc (`LD_PRELOAD`, ld.so(8)), and the functions that it exports are called
-//! instead of libc's. Each hook decides by itself what is plainly local, and asks the session's relay for the rest.
-//! What holds for all of them:
+//! The dynamic linker loads it before libc (`LD_PRELOAD`, ld.so(8)), so that programs call the functions that it
+//! exports. Each hook decides whether a call is plainly local, and asks the session's relay about the others. All of
+//! them keep these rules:
 //!
-//! - Without `KINJECT_SOCKET` in the environment every hook passes straight through.
-//! - No thread, no lock, no descriptor between calls, no thread-local variable but one of Go's threads (`go`), no state but
-//!   what is found again in the same way by everyone (`real`, `session`) or may be lost at any time (`datagram::cache`). So
-//!   hooks run before our constructor and after our destructor, in forked children of threaded programs, and in signal
-//!   handlers as far as libc's functions do.
-//! - Nothing here can panic: no panic machinery is linked into a release build, and `cargo xtask exports` sees to it
-//!   that it stays so. In doubt a hook fails with an honest error; it never lets the program's data go elsewhere.
+//! - Without `KINJECT_SOCKET` in the environment every hook calls libc's function, with the program's arguments.
+//! - No thread, no lock, no descriptor between calls, no thread-local variable but that of Go's threads (`go`). State
+//!   is what every thread computes alike (`real`, `session`), or a cache (`datagram::cache`). So hooks run before our
+//!   constructor and after our destructor, in forked children of threaded programs, and in signal handlers as far as
+//!   libc's functions do.
+//! - Nothing here can panic: no panic machinery is linked in, which `cargo xtask exports` checks. If in doubt a hook
+//!   fails with an honest error; it never sends the program's data to another network.
 //! - `errno` changes only where a function fails.
 //!
-//! In reading order: `connect`, then `sockopt`, `shutdown`, `bind`, `peer`, `transfer`, `datagram` and `receive` for sockets, `lookup` for names,
-//! `resolver` for DNS messages, `files` for what programs read that resolve by themselves, `exec` for children, `syscall` and
-//! `go` for whoever makes system calls by number, `dlsym` for whoever asks libc itself for a function. They stand on `control`, the conversation with the relay.
+//! A hook has five steps: a guard, the conversion of the raw arguments, a decision, an action, and the translation to
+//! return value and errno. Decisions are functions without side effects that return an enum, most of them called
+//! `decide`. Facts that cost a system call reach them by closures or traits (`socket::SocketFacts`), so that unit
+//! tests can replace the kernel.
 //!
-//! A hook is declared with `hook!`, its body one call of a function that is `extern "C"`: redhook would meet a
-//! panic by calling libc's function, which for us would be the wrong network.
+//! In reading order: `connect`, then `sockopt`, `shutdown`, `bind`, `peer`, `transfer`, `send`, `receive` and
+//! `datagram` for sockets, `lookup` for names, `resolver` for DNS messages, `files` for programs with their own DNS
+//! client, `exec` for children, `syscall` and `go` for system calls by number, `dlopen` and `dlsym` for the dynamic
+//! linker. They use `control`, the conversation with the relay.
+//!
+//! A hook is declared with `hook!`, and its body is one call of an `extern "C"` function: redhook would handle a
+//! panic by calling libc's function, which would use the local network.
 
 #![cfg_attr(
     test,
-    allow(
-        dead_code,
-        reason = "unit tests export no hooks, which are what uses the rest"
-    )
+    allow(dead_code, reason = "unit tests export no hooks, which use the rest")
 )]
 
 #[cfg(not(all(
@@ -35,7 +38,7 @@
 )))]
 compile_error!("the library is for programs of glibc on x86_64 and aarch64");
 
-/// Exports a function in front of libc's; in unit tests, which call libc themselves, it does not.
+/// Exports a function that is called instead of libc's. Unit tests, which call libc themselves, export none.
 macro_rules! hook {
     ($($declaration:tt)*) => {
         #[cfg(not(test))]

@@ -1,12 +1,13 @@
 //! The objects that the dynamic linker has loaded, and what they define (`link_map` of link.h, elf(5)).
 //!
-//! dlsym(3) would tell the same. But it frees the message that the program's own last dlopen(3) left for dlerror(3), with
-//! whatever `free` the program has: the program never reads that message then, a signal handler frees memory, and a
-//! sanitizer that is writing a report meets memory that is not its own. And dlsym is one of our hooks.
+//! dlsym(3) finds the same. But it frees the message that the program's last dlopen(3) left for dlerror(3), with the
+//! program's `free`: the program loses the message, a signal handler may free memory, and a sanitizer that writes a
+//! report may be given memory that it did not allocate. And dlsym is one of our hooks.
 //!
-//! Nothing is locked. Objects that the program was started with are never unloaded, and stand before all others in the list;
-//! a walk that begins at one of ours ends at libc, which is one of them. What was loaded later may be unloaded at any time, so
-//! it is looked for with dl_iterate_phdr(3), during which the dynamic linker waits ([`loaded_function`]).
+//! Nothing is locked. Objects that the program was started with are never unloaded, and precede all others in the
+//! list; a walk from our library to libc visits such objects alone. A library that was loaded later may be unloaded
+//! at any time, so it is searched for with dl_iterate_phdr(3), which holds the dynamic linker's lock
+//! ([`loaded_function`]).
 
 use core::ffi::CStr;
 use core::num::NonZeroUsize;
@@ -52,13 +53,13 @@ impl Symbol {
     const NO_TYPE: u8 = 0;
     const FUNCTION: u8 = 2;
 
-    /// A function at a fixed address: what `STT_GNU_IFUNC` names is chosen by a function that is to be called first.
+    /// A function at a fixed address. The address of an `STT_GNU_IFUNC` is the result of a resolver function.
     fn is_function(&self) -> bool {
         self.section != Self::UNDEFINED && matches!(self.info & 0xf, Self::NO_TYPE | Self::FUNCTION)
     }
 }
 
-/// An object that is loaded: the program or a library.
+/// A loaded object: the program or a library.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Object(NonNull<LinkMap>);
 
@@ -78,7 +79,7 @@ impl Object {
     pub(crate) fn containing(address: *const c_void) -> Option<Self> {
         let mut information = core::mem::MaybeUninit::<libc::Dl_info>::uninit();
         let mut map = ptr::null_mut::<c_void>();
-        // SAFETY: both places are writable; the call looks for the address among those that are mapped
+        // SAFETY: both results are writable; the call compares the address with mappings
         let is_found =
             unsafe { dladdr1(address, information.as_mut_ptr(), &raw mut map, RTLD_DL_LINKMAP) } != 0;
         is_found.then(|| NonNull::new(map.cast()).map(Self))?
@@ -101,18 +102,18 @@ impl Object {
         })
     }
 
-    /// Whether it bears this name, by which others depend on it (`DT_SONAME`).
+    /// Whether this is its name (`DT_SONAME`), by which others depend on it.
     pub(crate) fn has_name(self, name: &CStr) -> bool {
         let Some(tables) = self.tables() else {
             return false;
         };
-        tables.name.is_some_and(|place| {
+        tables.name.is_some_and(|offset| {
             // SAFETY: the name is one of the object's strings
-            unsafe { is_same(tables.strings.wrapping_add(place), name) }
+            unsafe { is_same(tables.strings.wrapping_add(offset), name) }
         })
     }
 
-    /// The function that it defines under this name, in the version that a program is linked with.
+    /// The function that it defines under this name, in the default version.
     pub(crate) fn function(self, name: &CStr) -> Option<NonZeroUsize> {
         const IS_HIDDEN: u16 = 0x8000;
         const FIRST_VERSION: u16 = 2;
@@ -140,42 +141,42 @@ impl Object {
         Tables::read(self.map())
     }
 
-    fn find(self, name: &CStr, is_wanted: impl FnMut(&Symbol, u16) -> bool) -> Option<NonZeroUsize> {
-        let found = self.tables()?.find(name, is_wanted)?;
+    fn find(self, name: &CStr, matches: impl FnMut(&Symbol, u16) -> bool) -> Option<NonZeroUsize> {
+        let found = self.tables()?.find(name, matches)?;
         NonZeroUsize::new(self.map().base.wrapping_add(found.value))
     }
 }
 
-/// The function that a library of that name (`DT_SONAME`) defines, if the library is loaded, whenever that was. The caller has to
-/// know that it stays loaded.
+/// The function that a library of that name (`DT_SONAME`) defines, if the library is loaded, at the start or later. The
+/// caller has to know that it stays loaded.
 pub(crate) fn loaded_function(library: &CStr, name: &CStr) -> Option<NonZeroUsize> {
-    let mut wanted = Wanted {
+    let mut search = Search {
         library,
         name,
         found: None,
     };
-    // SAFETY: the callback gets `wanted`, which lives until the call is over
-    unsafe { libc::dl_iterate_phdr(Some(look_into), (&raw mut wanted).cast()) };
-    wanted.found
+    // SAFETY: the callback gets `search`, which lives until the call is over
+    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut search).cast()) };
+    search.found
 }
 
-/// What [`look_into`] looks for.
-struct Wanted<'a> {
+/// What [`visit`] searches for.
+struct Search<'a> {
     library: &'a CStr,
     name: &'a CStr,
     found: Option<NonZeroUsize>,
 }
 
-/// Looks into one object, which stays loaded meanwhile; the walk ends with the library that is wanted.
-unsafe extern "C" fn look_into(
+/// Visits one object, which stays loaded meanwhile; the iteration ends at the library of that name.
+unsafe extern "C" fn visit(
     information: *mut libc::dl_phdr_info,
     _size: libc::size_t,
-    wanted: *mut c_void,
+    search: *mut c_void,
 ) -> c_int {
-    // SAFETY: the dynamic linker describes an object, and nobody else has the description
+    // SAFETY: the dynamic linker passes the description of an object
     let information = unsafe { &*information };
     // SAFETY: this is what `loaded_function` passes
-    let wanted = unsafe { &mut *wanted.cast::<Wanted<'_>>() };
+    let search = unsafe { &mut *search.cast::<Search<'_>>() };
     let base = information.dlpi_addr as usize;
     let mut map = LinkMap {
         base,
@@ -192,11 +193,11 @@ unsafe extern "C" fn look_into(
         }
     }
     let object = Object(NonNull::from(&mut map));
-    let is_wanted = object.has_name(wanted.library);
-    if is_wanted {
-        wanted.found = object.function(wanted.name);
+    let matches = object.has_name(search.library);
+    if matches {
+        search.found = object.function(search.name);
     }
-    c_int::from(is_wanted)
+    c_int::from(matches)
 }
 
 /// What the dynamic section of an object points to.
@@ -230,10 +231,10 @@ impl Tables {
             hash: ptr::null(),
             name: None,
         };
-        let mut place = map.dynamic;
+        let mut next = map.dynamic;
         loop {
             // SAFETY: no entry before this one was the last, so this one is part of the section
-            let entry = unsafe { place.read() };
+            let entry = unsafe { next.read() };
             match entry.tag {
                 0 => break,
                 STRINGS => tables.strings = map.absolute(entry.value),
@@ -244,29 +245,25 @@ impl Tables {
                 NAME => tables.name = Some(entry.value),
                 _ => {}
             }
-            place = place.wrapping_add(1);
+            next = next.wrapping_add(1);
         }
         (!tables.strings.is_null() && !tables.symbols.is_null()).then_some(tables)
     }
 
-    fn find(&self, name: &CStr, is_wanted: impl FnMut(&Symbol, u16) -> bool) -> Option<Symbol> {
+    fn find(&self, name: &CStr, matches: impl FnMut(&Symbol, u16) -> bool) -> Option<Symbol> {
         match (self.gnu_hash.is_null(), self.hash.is_null()) {
-            (false, _) => self.find_by_gnu_hash(name, is_wanted),
-            (true, false) => self.find_by_hash(name, is_wanted),
+            (false, _) => self.find_by_gnu_hash(name, matches),
+            (true, false) => self.find_by_hash(name, matches),
             (true, true) => None,
         }
     }
 
-    /// The table of `DT_GNU_HASH`: four numbers, a Bloom filter, buckets, and for each symbol its hash, of which the lowest
-    /// bit says that a chain ends.
-    fn find_by_gnu_hash(
-        &self,
-        name: &CStr,
-        mut is_wanted: impl FnMut(&Symbol, u16) -> bool,
-    ) -> Option<Symbol> {
-        let at = |place: *const u32| {
+    /// The table of `DT_GNU_HASH`: four numbers, a Bloom filter, buckets, and for each symbol its hash, of which the
+    /// lowest bit says that a chain ends.
+    fn find_by_gnu_hash(&self, name: &CStr, mut matches: impl FnMut(&Symbol, u16) -> bool) -> Option<Symbol> {
+        let at = |number: *const u32| {
             // SAFETY: the table is mapped, and the numbers at its beginning say how long each part of it is
-            unsafe { place.read() }
+            unsafe { number.read() }
         };
         let table = self.gnu_hash;
         let (buckets, first) = (at(table), at(table.wrapping_add(1)));
@@ -290,7 +287,7 @@ impl Tables {
             let found = at(chains.wrapping_add(index.wrapping_sub(first) as usize));
             if found | 1 == hash | 1 {
                 let symbol = self.named(index, name);
-                if let Some(symbol) = symbol.filter(|symbol| is_wanted(symbol, self.version(index))) {
+                if let Some(symbol) = symbol.filter(|symbol| matches(symbol, self.version(index))) {
                     return Some(symbol);
                 }
             }
@@ -302,10 +299,10 @@ impl Tables {
     }
 
     /// The older table, `DT_HASH`: two counts, buckets, and for each symbol the next one of its chain.
-    fn find_by_hash(&self, name: &CStr, mut is_wanted: impl FnMut(&Symbol, u16) -> bool) -> Option<Symbol> {
-        let at = |place: *const u32| {
+    fn find_by_hash(&self, name: &CStr, mut matches: impl FnMut(&Symbol, u16) -> bool) -> Option<Symbol> {
+        let at = |number: *const u32| {
             // SAFETY: the table is mapped, and the counts at its beginning say how long each part of it is
-            unsafe { place.read() }
+            unsafe { number.read() }
         };
         let buckets = at(self.hash);
         let bucket_table = self.hash.wrapping_add(2);
@@ -313,7 +310,7 @@ impl Tables {
         let mut index = at(bucket_table.wrapping_add(elf_hash(name).checked_rem(buckets)? as usize));
         while index != 0 {
             let symbol = self.named(index, name);
-            if let Some(symbol) = symbol.filter(|symbol| is_wanted(symbol, self.version(index))) {
+            if let Some(symbol) = symbol.filter(|symbol| matches(symbol, self.version(index))) {
                 return Some(symbol);
             }
             index = at(chains.wrapping_add(index as usize));
@@ -321,15 +318,15 @@ impl Tables {
         None
     }
 
-    /// The symbol at this place, if that is its name.
+    /// The symbol of this index, if that is its name.
     fn named(&self, index: u32, name: &CStr) -> Option<Symbol> {
-        // SAFETY: the hash table names symbols that there are
+        // SAFETY: the hash table has indices of symbols that exist
         let symbol = unsafe { self.symbols.wrapping_add(index as usize).read() };
         // SAFETY: its name is one of the object's strings
         unsafe { is_same(self.strings.wrapping_add(symbol.name as usize), name) }.then_some(symbol)
     }
 
-    /// The version of a symbol, and whether it is a hidden one; 1 is what has none.
+    /// The version of a symbol, and whether it is hidden; 1 stands for none.
     fn version(&self, index: u32) -> u16 {
         const NONE: u16 = 1;
         if self.versions.is_null() {
@@ -341,7 +338,8 @@ impl Tables {
 }
 
 impl LinkMap {
-    /// The dynamic linker makes addresses of the offsets in a dynamic section that it can write to.
+    /// The address of a value: the dynamic linker has relocated the offsets of a writable dynamic section, but of no
+    /// other.
     fn absolute<T>(&self, value: usize) -> *const T {
         let address = match value < self.base {
             true => self.base.wrapping_add(value),
@@ -351,20 +349,20 @@ impl LinkMap {
     }
 }
 
-/// Whether two strings are the same. Not by strcmp(3), in whose place a sanitizer puts a function that may not be called
-/// before it is set up.
+/// Whether two strings are equal. strcmp(3) is not used, as a sanitizer replaces it by a function that may not be
+/// called before the sanitizer is initialised.
 ///
 /// # Safety
 ///
 /// `text` has to be a C string.
 unsafe fn is_same(text: *const c_char, name: &CStr) -> bool {
-    let mut place = text;
+    let mut next = text;
     for expected in name.to_bytes_with_nul() {
         // SAFETY: every byte before this one equalled one that is not null, so this one is part of the string
-        if unsafe { place.read() } as u8 != *expected {
+        if unsafe { next.read() } as u8 != *expected {
             return false;
         }
-        place = place.wrapping_add(1);
+        next = next.wrapping_add(1);
     }
     true
 }
@@ -383,7 +381,7 @@ fn elf_hash(name: &CStr) -> u32 {
     })
 }
 
-/// dladdr1(3) gives the link map as well.
+/// dladdr1(3) returns the link map as well.
 const RTLD_DL_LINKMAP: c_int = 2;
 
 unsafe extern "C" {
@@ -410,13 +408,13 @@ mod tests {
     }
 
     #[test]
-    fn the_walk_ends_at_libc() {
+    fn walk_from_own_object_ends_at_libc() {
         assert!(libc_object().has_name(LIBC));
         assert!(!Object::own().unwrap().has_name(LIBC));
     }
 
     #[test]
-    fn libcs_functions_are_those_that_dlsym_finds() {
+    fn function_of_libc_is_the_one_that_dlsym_finds() {
         let names = [
             c"connect",
             c"getaddrinfo",
@@ -440,7 +438,7 @@ mod tests {
 
     /// libc has both tables, on most machines.
     #[test]
-    fn both_hash_tables_name_the_same_functions() {
+    fn both_hash_tables_give_the_same_functions() {
         let tables = libc_object().tables().unwrap();
         if tables.gnu_hash.is_null() || tables.hash.is_null() {
             return;
@@ -457,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_version_is_defined_and_not_what_is_linked_with() {
+    fn old_version_is_defined_and_is_not_the_default() {
         let libc = libc_object();
         // SAFETY: both are C strings
         let old = unsafe {
@@ -476,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_is_found_in_a_library_that_was_loaded_later() {
+    fn function_of_library_that_was_loaded_later_is_found() {
         const LIBRARY: &CStr = c"libBrokenLocale.so.1";
         const NAME: &CStr = c"__ctype_get_mb_cur_max";
         assert_eq!(loaded_function(LIBRARY, NAME), None);
@@ -491,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_found_in_its_object() {
+    fn address_of_function_is_found_in_its_object() {
         let address = next(c"connect").unwrap();
         let object = Object::containing(ptr::with_exposed_provenance(address.get())).unwrap();
         assert!(object == libc_object());

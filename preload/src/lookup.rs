@@ -1,8 +1,8 @@
-//! Looking names up: what all functions of the resolver family share.
+//! Name lookups: what the functions of the resolver family share.
 //!
-//! A name goes to the relay, which knows the cluster's answer and falls back to the local network by itself, so its
-//! word is final. Left to libc are all names in another network namespace than the session's, and besides numbers, this
-//! machine's own names for itself, and what is no host name at all: empty, longer than the DNS allows, or with other bytes
+//! The relay looks a name up in the cluster and falls back to the local network by itself, so its answer is final.
+//! libc looks up every name in another network namespace than the session's. In the session's it looks up numbers,
+//! this machine's names for itself, and what is no host name: empty, longer than the DNS allows, or with other bytes
 //! than letters, digits, hyphens, underscores and dots.
 
 mod addrinfo;
@@ -23,7 +23,7 @@ use core::ptr::NonNull;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{AddressList, Family, MAX_REPLY, Purpose, ReplyRef, Request};
 
-/// The addresses of a name, in the buffer that the reply came in.
+/// The addresses of a name, in the reply's buffer.
 struct Found<'a> {
     canonical: &'a [u8],
     addresses: AddressList<'a>,
@@ -31,7 +31,7 @@ struct Found<'a> {
 
 /// Why there are none.
 enum NotFound {
-    /// The relay's word.
+    /// The relay says so.
     Failed(NameFailure),
     /// The relay could not be asked.
     AskError(AskError),
@@ -52,7 +52,7 @@ fn ask<'a>(
     match control::ask(session, &request, buffer.bytes()) {
         Ok(ReplyRef::Addresses { canonical, addresses }) => Ok(Found { canonical, addresses }),
         Ok(ReplyRef::NameFailed(failure)) => Err(NotFound::Failed(failure)),
-        // not an answer to what was asked
+        // replies to other requests
         Ok(
             ReplyRef::Connected
             | ReplyRef::InProgress
@@ -68,18 +68,18 @@ fn ask<'a>(
             | ReplyRef::StandIn(_),
         )
         | Err(AskError::NoRelay) => Err(NotFound::Failed(NameFailure::TryAgain)),
-        Err(trouble @ (AskError::NoSocket(_) | AskError::Elsewhere)) => Err(NotFound::AskError(trouble)),
+        Err(error @ (AskError::NoSocket(_) | AskError::OtherNetwork)) => Err(NotFound::AskError(error)),
     }
 }
 
-/// Memory of libc's allocator for one reply; running out of it is an ordinary error.
+/// Memory of libc's allocator for one reply. An allocation that fails is an ordinary error.
 pub(crate) struct Allocation {
     memory: NonNull<u8>,
     size: usize,
 }
 
 impl Allocation {
-    /// Room for the largest reply that is no DNS message.
+    /// A buffer for the largest reply that is no DNS message.
     fn new() -> Option<Self> {
         Self::of_size(MAX_REPLY)
     }

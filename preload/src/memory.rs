@@ -1,14 +1,14 @@
-//! Looking at memory that the program says is there.
+//! Whether memory that the program points to can be read and written.
 //!
-//! A pointer that a system call would answer with `EFAULT` must not crash the program just because a hook looks where
-//! only the kernel would have looked. So the kernel is asked first, by the cheapest call that reads memory and does
-//! nothing else: rt_sigprocmask(2) with an operation that does not exist. It copies eight bytes and then says `EINVAL`.
-//! Where a sandbox answers in its place, process_vm_readv(2) of our own memory says it, at three times the cost. Whether
-//! memory can be written is asked by futex(2), which adds zero to a word of it in one step.
+//! A pointer for which a system call returns `EFAULT` must not crash the program because a hook dereferences it. So
+//! the hooks ask the kernel first, by the cheapest call that reads memory and has no other effect: rt_sigprocmask(2)
+//! with an invalid operation. It copies eight bytes and then returns `EINVAL`. If a sandbox answers that call
+//! instead, process_vm_readv(2) of our own memory tells, at three times the cost. futex(2), which atomically adds
+//! zero to a word, tells whether memory can be written.
 //!
-//! Most of what programs point to needs no question. It lies on their stack, between our own frame and the stack's top:
-//! where that is we know of the first thread's stack, and of every other as far as the end of our own page. Or it lies on
-//! their heap, which goes from where it was when our constructor ran to where libc says that it ends (sbrk(3)).
+//! Most pointers need no system call. They point to the stack, between our own frame and the stack's top, which is
+//! known of the first thread's stack, and of every other to the end of our own page. Or they point to the heap, which
+//! begins where it ended when our constructor ran, and ends where libc says (sbrk(3)).
 
 use crate::errno::Errno;
 use crate::sys;
@@ -18,18 +18,18 @@ use libc::c_void;
 /// The smallest page there is, on x86-64 every page; memory within one is readable as a whole or not at all.
 pub(crate) const PAGE: usize = 4096;
 
-/// The kernel maps nothing else so near below the top of the first thread's stack.
-const NEAR: usize = 1024 * 1024;
+/// The kernel maps nothing else within this distance below the top of the first thread's stack.
+const STACK_RANGE: usize = 1024 * 1024;
 
-/// A place near the top of the first thread's stack. Zero before our constructor ran: then every address is asked for.
+/// An address near the top of the first thread's stack. Zero before our constructor ran: then the kernel is asked.
 static FIRST_STACK: AtomicUsize = AtomicUsize::new(0);
 
 /// The end of the heap when our constructor ran. Zero before.
 static FIRST_HEAP_END: AtomicUsize = AtomicUsize::new(0);
 
-/// To be called by our constructor with a place that the kernel filled at the top of the stack: the environment.
-pub(crate) fn note_layout(place: *const c_void) {
-    FIRST_STACK.store(place as usize, Ordering::Relaxed);
+/// Records the layout. Our constructor calls this with the environment, which the kernel put at the top of the stack.
+pub(crate) fn record_layout(environment: *const c_void) {
+    FIRST_STACK.store(environment as usize, Ordering::Relaxed);
     FIRST_HEAP_END.store(heap_end(), Ordering::Relaxed);
 }
 
@@ -39,24 +39,26 @@ pub(crate) fn is_readable(address: *const c_void, length: usize) -> bool {
     let last = address.wrapping_byte_add(length.saturating_sub(1));
     is_on_own_stack(address, last, FIRST_STACK.load(Ordering::Relaxed))
         || is_on_heap(address, last, FIRST_HEAP_END.load(Ordering::Relaxed), heap_end())
-        || (is_asked_readable(address) && (page_of(address) == page_of(last) || is_asked_readable(last)))
+        || (is_readable_for_kernel(address)
+            && (page_of(address) == page_of(last) || is_readable_for_kernel(last)))
 }
 
-/// Can `length` bytes at `address` be written? At least one, and at most a page. Nobody sees another value there meanwhile.
+/// Can `length` bytes at `address` be written? At least one, and at most a page. The bytes keep their values
+/// throughout.
 #[inline]
 pub(crate) fn is_writable(address: *mut c_void, length: usize) -> bool {
     let last = address.wrapping_byte_add(length.saturating_sub(1));
     is_word_writable(address) && (page_of(address) == page_of(last) || is_word_writable(last))
 }
 
-/// A sandbox that forbids the question leaves the program its own faults.
+/// If a sandbox forbids the call the word is taken to be writable.
 fn is_word_writable(address: *mut c_void) -> bool {
     // an aligned word lies within one page
     let word = address.wrapping_byte_sub(address as usize % size_of::<u32>());
-    sys::add_nothing(word.cast()) != Err(Errno(libc::EFAULT))
+    sys::add_zero(word.cast()) != Err(Errno(libc::EFAULT))
 }
 
-/// Where `needle` first stands in `haystack`, as memmem(3) finds it.
+/// The first position of `needle` in `haystack` (memmem(3)).
 pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     let (start, wanted) = (haystack.as_ptr(), needle.as_ptr());
     // SAFETY: both are readable for their lengths
@@ -65,30 +67,29 @@ pub(crate) fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     (found as usize).checked_sub(start as usize)
 }
 
-/// Whether all of it surely lies on the stack that this function runs on.
+/// Whether all of it certainly lies on the current stack.
 #[inline]
 fn is_on_own_stack(first: *const c_void, last: *const c_void, top: usize) -> bool {
     let frame = 0_u8;
-    let here = (&raw const frame).cast();
-    if page_of(first) == page_of(here) && page_of(last) == page_of(here) {
+    let current = (&raw const frame).cast();
+    if page_of(first) == page_of(current) && page_of(last) == page_of(current) {
         return true;
     }
-    let (here, first, last) = (here as usize, first as usize, last as usize);
-    // a stack is one mapping, and whoever runs so near below the first one's top runs on it
-    here <= first && first <= last && last < top && top.wrapping_sub(here) < NEAR
+    let (current, first, last) = (current as usize, first as usize, last as usize);
+    // a stack is one mapping, and a frame within that distance below the first stack's top is on it
+    current <= first && first <= last && last < top && top.wrapping_sub(current) < STACK_RANGE
 }
 
-/// Whether all of it lies where the heap, which ended at `start`, has grown to `end`.
+/// Whether all of it lies in the part of the heap between its former end, `start`, and its end.
 #[inline]
 fn is_on_heap(first: *const c_void, last: *const c_void, start: usize, end: usize) -> bool {
     let (first, last) = (first as usize, last as usize);
     start != 0 && start <= first && first <= last && last < end
 }
 
-/// Where libc's heap ends; libc knows it without asking the kernel. What it says of a failure is above every address, and
-/// no heap begins there.
+/// The end of libc's heap, which libc knows without a system call. A failure is `usize::MAX`, where no heap ends.
 fn heap_end() -> usize {
-    // SAFETY: this moves no end
+    // SAFETY: an increment of zero moves nothing
     let end = unsafe { libc::sbrk(0) } as usize;
     if end == usize::MAX { 0 } else { end }
 }
@@ -98,7 +99,7 @@ fn page_of(address: *const c_void) -> usize {
 }
 
 #[inline]
-fn is_asked_readable(address: *const c_void) -> bool {
+fn is_readable_for_kernel(address: *const c_void) -> bool {
     match sys::read_signal_set(address) {
         Err(Errno(libc::EINVAL)) => true,
         Err(Errno(libc::EFAULT)) => false,
@@ -108,11 +109,11 @@ fn is_asked_readable(address: *const c_void) -> bool {
 
 #[cold]
 fn is_byte_readable(address: *const c_void) -> bool {
-    // a sandbox that forbids the question leaves the program its own faults
+    // if a sandbox forbids the call the byte is taken to be readable
     sys::read_own_memory(address, &mut [0]) != Err(Errno(libc::EFAULT))
 }
 
-/// Which pages can be read, for walks over many small things; asks once for a run of things in one page.
+/// Which pages can be read, for loops over many small objects: the kernel is asked once for consecutive ones in a page.
 pub(crate) struct Pages {
     known: Option<usize>,
 }
@@ -129,7 +130,7 @@ impl Pages {
         if self.known == Some(page) {
             return true;
         }
-        let readable = is_asked_readable(address);
+        let readable = is_readable_for_kernel(address);
         if readable {
             self.known = Some(page);
         }
@@ -144,7 +145,7 @@ mod tests {
 
     /// Two pages, of which the second cannot be read.
     fn half_a_mapping() -> *mut c_void {
-        // SAFETY: a mapping at a place that the kernel chooses touches no other
+        // SAFETY: a mapping at an address that the kernel chooses touches no other
         let start = unsafe {
             libc::mmap(
                 ptr::null_mut(),
@@ -164,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_readable_to_the_last_byte_before_what_is_not() {
+    fn memory_is_readable_up_to_an_unreadable_page() {
         let start = half_a_mapping();
         let end = start.wrapping_byte_add(PAGE);
         for length in 1..=16 {
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_writable_to_the_last_byte_before_what_is_not_and_stays_as_it_is() {
+    fn memory_is_writable_up_to_an_unwritable_page_and_keeps_its_content() {
         let start = half_a_mapping();
         let end = start.wrapping_byte_add(PAGE);
         // SAFETY: the first page is ours and writable
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_question_changes_no_signal() {
+    fn readability_check_changes_no_signal_mask() {
         let blocked = || {
             let mut set = core::mem::MaybeUninit::<libc::sigset_t>::zeroed();
             // SAFETY: the set is writable
@@ -221,34 +222,31 @@ mod tests {
     }
 
     #[test]
-    fn the_heap_reaches_from_its_first_end_to_its_last_and_no_further() {
+    fn address_is_on_heap_between_its_first_and_its_last_end_alone() {
         let end = heap_end();
         assert_ne!(end, 0);
         let at = |address: usize| ptr::without_provenance::<c_void>(address);
         let is_ours = |address: usize, start: usize| is_on_heap(at(address), at(address + 15), start, end);
         assert!(is_ours(end - 16, end - PAGE));
-        assert!(!is_ours(end - 15, end - PAGE), "it reaches beyond the end");
-        assert!(!is_ours(end - PAGE - 1, end - PAGE), "it begins before");
-        assert!(!is_ours(end - 16, 0), "no beginning is known");
-        assert!(
-            !is_on_heap(at(usize::MAX - 3), at(11), end - PAGE, end),
-            "it wraps"
-        );
+        assert!(!is_ours(end - 15, end - PAGE), "beyond the end");
+        assert!(!is_ours(end - PAGE - 1, end - PAGE), "before the beginning");
+        assert!(!is_ours(end - 16, 0), "unknown beginning");
+        assert!(!is_on_heap(at(usize::MAX - 3), at(11), end - PAGE, end), "wraps");
     }
 
     #[test]
-    fn what_lies_beyond_the_top_of_the_stack_is_asked_for() {
+    fn address_is_on_own_stack_between_frame_and_top_alone() {
         let frame = 0_u8;
-        let here: *const c_void = (&raw const frame).cast();
-        let pages_above = |count: usize| here.wrapping_byte_add(count * PAGE);
-        let is_ours = |place: *const c_void, top: *const c_void| {
-            is_on_own_stack(place, place.wrapping_byte_add(15), top as usize)
+        let current: *const c_void = (&raw const frame).cast();
+        let pages_above = |count: usize| current.wrapping_byte_add(count * PAGE);
+        let is_ours = |start: *const c_void, top: *const c_void| {
+            is_on_own_stack(start, start.wrapping_byte_add(15), top as usize)
         };
         assert!(is_ours(pages_above(1), pages_above(2)));
         assert!(!is_ours(pages_above(2), pages_above(2)));
-        assert!(!is_ours(pages_above(1), ptr::null()), "no top is known");
+        assert!(!is_ours(pages_above(1), ptr::null()), "unknown top");
         assert!(!is_ours(half_a_mapping(), pages_above(2)), "below the frame");
-        let far_away = here.wrapping_byte_add(NEAR + PAGE);
+        let far_away = current.wrapping_byte_add(STACK_RANGE + PAGE);
         assert!(!is_ours(pages_above(1), far_away), "another thread's frame");
     }
 }

@@ -1,19 +1,19 @@
-//! The functions of libc that the hooks stand in front of, and those that may not be there.
+//! The functions of libc that the hooks replace, and functions that this machine's libc may not have.
 //!
 //! Each is the next definition after ours in the dynamic linker's search order (`RTLD_NEXT`, dlsym(3)), so another
-//! preloaded library keeps its place. It is looked up at first use, since hooks are called before our constructor and
-//! after our destructor, and kept in an atomic: two threads, or a signal handler, may look it up at the same time and
-//! find the same. Nothing is locked that a fork could leave locked, and dlsym itself is called only for what stands
-//! neither in libc nor before it ([`crate::link_map`] says why).
+//! preloaded library keeps its position. It is looked up at first use, since hooks are called before our constructor
+//! and after our destructor, and kept in an atomic: two threads, or a signal handler, may look it up at the same time
+//! and find the same. No lock is taken that a fork could leave locked. dlsym itself is called only for functions that
+//! libc and the objects before it do not define ([`crate::link_map`] says why).
 //!
-//! libc has some functions under a second name (`__connect`). Each name is looked up by itself: a library between ours and libc
-//! may define the first one, and reach libc by the second.
+//! libc has some functions under a second name (`__connect`). Each name is looked up by itself: a library between
+//! ours and libc may define the first one, and reach libc by the second.
 //!
-//! The atomics hold nothing before that, and names belong to types: a pointer in a static would be one more that the
-//! dynamic linker adjusts at every exec.
+//! The atomics are zero before that, and names are constants of types: the dynamic linker would have to relocate each
+//! pointer in a static at every exec.
 //!
-//! Before glibc 2.34 the functions of threads, of the DNS and of asynchronous lookups are in libraries of their own, which
-//! we do not want to load into a program that has none; those of the DNS bear names with two underscores there.
+//! Before glibc 2.34 the functions of threads, of the DNS and of asynchronous lookups are in libraries of their own,
+//! which the hooks do not load into a program without them; those of the DNS have names with two underscores there.
 
 use crate::link_map::Object;
 use crate::lookup::Gaicb;
@@ -27,7 +27,7 @@ use libc::{
 };
 use once_cell::race::OnceNonZeroUsize;
 
-/// What a function is called, and what it takes and gives.
+/// The name and the signature of a function.
 ///
 /// # Safety
 ///
@@ -36,10 +36,10 @@ pub(crate) unsafe trait Named {
     /// A pointer to the function.
     type Signature: Copy;
 
-    /// Its name with two underscores before it, which is what is looked for if the plain name is not found.
+    /// Its name with two underscores before it, under which it is looked up if the plain name is not found.
     const NAME: &'static CStr;
 
-    /// Where it may be besides, for programs that loaded that library for one of their own (dlopen(3)).
+    /// Another library that may define it, in programs that loaded it by dlopen(3).
     const LIBRARY: Option<&'static CStr>;
 }
 
@@ -70,19 +70,19 @@ impl<N: Named> Function<N> {
     }
 }
 
-/// The library of dlsym(3) and its kin before glibc 2.34.
+/// The library of dlsym(3) and dlopen(3) before glibc 2.34.
 const LIBDL: &CStr = c"libdl.so.2";
 
 #[cold]
-fn look_up<N: Named>(place: &OnceNonZeroUsize) -> Option<NonZeroUsize> {
+fn look_up<N: Named>(address: &OnceNonZeroUsize) -> Option<NonZeroUsize> {
     let found = match N::LIBRARY {
-        // it may stand behind libc, in a library that ours depends on
+        // it may come after libc, in a library that ours depends on
         Some(library) if library == LIBDL => next(N::NAME, Object::and_later),
         library => next(N::NAME, Object::up_to_libc)
             .or_else(|| find_in(libc::RTLD_NEXT, N::NAME))
             .or_else(|| find_in_library(library?, N::NAME)),
     }?;
-    Some(place.get_or_init(|| found))
+    Some(address.get_or_init(|| found))
 }
 
 /// A name without the two underscores that begin it, then with them.
@@ -99,15 +99,15 @@ fn next<O: Iterator<Item = Object>>(name: &CStr, from: impl Fn(Object) -> O) -> 
     spellings(name).find_map(|name| from(own).skip(1).find_map(|object| object.function(name)))
 }
 
-fn find_in(place: *mut c_void, name: &CStr) -> Option<NonZeroUsize> {
+fn find_in(handle: *mut c_void, name: &CStr) -> Option<NonZeroUsize> {
     let native = dlsym.get()?;
     spellings(name).find_map(|name| {
-        // SAFETY: the name is a C string, and the place is a handle; dlsym sets no errno
-        NonZeroUsize::new(unsafe { native(place, name.as_ptr()) } as usize)
+        // SAFETY: the name is a C string, and the handle is valid; dlsym sets no errno
+        NonZeroUsize::new(unsafe { native(handle, name.as_ptr()) } as usize)
     })
 }
 
-/// Looks into a library that is loaded, but not for all to see.
+/// Looks up a function in a loaded library that is not in the global scope.
 fn find_in_library(library: &CStr, name: &CStr) -> Option<NonZeroUsize> {
     // SAFETY: the name is a C string, and a library that is not loaded is not loaded by this
     let handle = unsafe { libc::dlopen(library.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
@@ -115,7 +115,7 @@ fn find_in_library(library: &CStr, name: &CStr) -> Option<NonZeroUsize> {
         return None;
     }
     let found = find_in(handle, name);
-    // SAFETY: dlopen gave the handle, which is used no more; whoever loaded the library keeps it
+    // SAFETY: dlopen gave the handle, which is used no more; the library stays loaded by its other handles
     unsafe { libc::dlclose(handle) };
     found
 }
@@ -133,7 +133,7 @@ macro_rules! name {
 macro_rules! functions {
     ($($name:ident: fn($($argument:ty),*) -> $result:ty $(, in $library:literal)?;)*) => {
         $(
-            #[allow(non_camel_case_types, reason = "they bear the names of libc's functions")]
+            #[allow(non_camel_case_types, reason = "they have the names of libc's functions")]
             pub(crate) enum $name {}
 
             // SAFETY: the signatures below are those of the man pages, and the name is made here
@@ -143,7 +143,7 @@ macro_rules! functions {
                 const LIBRARY: Option<&CStr> = [$(Some(name!($library)),)? None][0];
             }
 
-            #[allow(non_upper_case_globals, reason = "they bear the names of libc's functions")]
+            #[allow(non_upper_case_globals, reason = "they have the names of libc's functions")]
             pub(crate) static $name: Function<$name> = Function::new();
         )*
     };

@@ -1,9 +1,10 @@
 //! recvfrom(2), recvmsg(2) and recvmmsg(2), for the source of a datagram alone.
 //!
-//! What comes from a target comes by way of an address on loopback that stands for it (`datagram`); the program is told
-//! the target's. The contract of the man pages holds: the length says how much room there is and afterwards how long
-//! the address is, and an address that does not fit is cut. With `MSG_ERRQUEUE` the address is the one that the
-//! datagram was sent to, which is translated likewise. Everything else is the kernel's answer, untouched.
+//! A target's datagrams come from an address on loopback that stands for the target (`datagram`); the program is
+//! shown the target's address. The contract of the man pages holds: the length is the size of the buffer and
+//! afterwards the length of the address, and an address that does not fit is truncated. With `MSG_ERRQUEUE` the
+//! address is the one that the datagram was sent to, which is translated likewise. All other results are the
+//! kernel's, unchanged.
 
 use crate::address::{self, RawAddress};
 use crate::datagram;
@@ -66,45 +67,48 @@ hook! {
     }
 }
 
-/// The kernel receives no more messages than this in one call (`UIO_MAXIOV`), whatever it is told.
-const MOST_MESSAGES: usize = 1024;
+/// The most messages that the kernel receives in one call (`UIO_MAXIOV`).
+const MAX_MESSAGES: usize = 1024;
 
-/// How the address of one datagram is received.
+/// The buffer into which the kernel writes the source of one datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum AddressBuffer {
-    /// Not at all, or without our help.
+    /// The program's, and the source stays as the kernel wrote it.
     Native,
-    /// Where the program wants it: there is room for a whole address.
-    Theirs { room: usize },
-    /// Here first, since too little of it would be left there.
-    Ours { room: usize },
+    /// The program's, which holds a whole address.
+    Program { capacity: usize },
+    /// The library's, since the program's would hold a part of the address.
+    Library { capacity: usize },
 }
 
 impl AddressBuffer {
-    /// Judges by the program's pointers, which are not written yet.
-    fn look(socket: c_int, address: *const sockaddr, length: *const socklen_t) -> Self {
+    /// Decides by the program's pointers, before the kernel writes there.
+    fn of(socket: c_int, address: *const sockaddr, length: *const socklen_t) -> Self {
         if address.is_null() || length.is_null() || Session::current().is_none() {
             return Self::Native;
         }
         if !memory::is_readable(length.cast(), size_of::<socklen_t>()) {
             return Self::Native;
         }
-        // SAFETY: the kernel read it a moment ago
-        Self::with_room(socket, unsafe { length.read_unaligned() })
+        // SAFETY: it is readable
+        let capacity = unsafe { length.read_unaligned() };
+        Self::with_capacity(capacity, || socket::internet_family(socket))
     }
 
-    fn with_room(socket: c_int, room: socklen_t) -> Self {
-        let room = room as usize;
-        if (room as c_int) < 0 {
-            // the kernel says EINVAL
+    /// Decides by the size of the program's buffer and, for a small one, by the socket's family.
+    fn with_capacity(capacity: socklen_t, family: impl FnOnce() -> Option<c_int>) -> Self {
+        if (capacity as c_int) < 0 {
+            // the kernel returns EINVAL
             return Self::Native;
         }
-        if room >= size_of::<sockaddr_in6>() {
-            return Self::Theirs { room };
+        let capacity = capacity as usize;
+        if capacity >= size_of::<sockaddr_in6>() {
+            return Self::Program { capacity };
         }
-        match socket::internet_family(socket) {
-            Some(libc::AF_INET) if room >= size_of::<sockaddr_in>() => Self::Theirs { room },
-            Some(_) => Self::Ours { room },
-            // addresses of other families stand for nobody else
+        match family() {
+            Some(libc::AF_INET) if capacity >= size_of::<sockaddr_in>() => Self::Program { capacity },
+            Some(_) => Self::Library { capacity },
+            // the session has no addresses of other families
             None => Self::Native,
         }
     }
@@ -152,50 +156,50 @@ fn receive(
     length: *mut socklen_t,
     native: impl Fn(*mut sockaddr, *mut socklen_t) -> ssize_t,
 ) -> ssize_t {
-    match AddressBuffer::look(socket, address, length) {
+    match AddressBuffer::of(socket, address, length) {
         AddressBuffer::Native => transfer::translate_errno(socket, native(address, length)),
-        AddressBuffer::Theirs { room } => {
+        AddressBuffer::Program { capacity } => {
             let result = transfer::translate_errno(socket, native(address, length));
             if result >= 0 {
-                // SAFETY: the kernel wrote both a moment ago, and the address is whole
-                unsafe { translate(socket, address, length, room) };
+                // SAFETY: the kernel wrote both, and the address is whole
+                unsafe { translate(socket, address, length, capacity) };
             }
             result
         }
-        AddressBuffer::Ours { room } => {
+        AddressBuffer::Library { capacity } => {
             let mut storage = MaybeUninit::<sockaddr_storage>::zeroed();
             let ours = storage.as_mut_ptr().cast::<sockaddr>();
-            let mut whole = size_of::<sockaddr_storage>() as socklen_t;
-            let result = transfer::translate_errno(socket, native(ours, &raw mut whole));
+            let mut whole_length = size_of::<sockaddr_storage>() as socklen_t;
+            let result = transfer::translate_errno(socket, native(ours, &raw mut whole_length));
             if result < 0 {
                 return result;
             }
             // SAFETY: the storage is longer than any address
-            unsafe { translate(socket, ours, &raw mut whole, size_of::<sockaddr_storage>()) };
-            if !hand_over(ours, whole, address, room)
+            unsafe { translate(socket, ours, &raw mut whole_length, size_of::<sockaddr_storage>()) };
+            if !copy_truncated(ours, whole_length, address, capacity)
                 || !memory::is_writable(length.cast(), size_of::<socklen_t>())
             {
-                // what was received is gone, as it is where the kernel finds this out
+                // the datagram is lost, as it is when the kernel finds the fault
                 return Errno(libc::EFAULT).fail() as ssize_t;
             }
             // SAFETY: it can be written
-            unsafe { length.write_unaligned(whole) };
+            unsafe { length.write_unaligned(whole_length) };
             result
         }
     }
 }
 
-/// Gives the program as much of an address as there is room for; says whether it could be written.
-fn hand_over(ours: *const sockaddr, whole: socklen_t, place: *mut sockaddr, room: usize) -> bool {
-    let count = room.min(whole as usize);
+/// Copies as much of an address as the program's buffer holds; says whether the buffer is writable.
+fn copy_truncated(ours: *const sockaddr, length: socklen_t, buffer: *mut sockaddr, capacity: usize) -> bool {
+    let count = capacity.min(length as usize);
     if count == 0 {
         return true;
     }
-    if !memory::is_writable(place.cast(), count) {
+    if !memory::is_writable(buffer.cast(), count) {
         return false;
     }
-    // SAFETY: the place can be written, and ours is as long
-    unsafe { ptr::copy_nonoverlapping(ours.cast::<u8>(), place.cast::<u8>(), count) };
+    // SAFETY: the buffer is writable, and ours is as long
+    unsafe { ptr::copy_nonoverlapping(ours.cast::<u8>(), buffer.cast::<u8>(), count) };
     true
 }
 
@@ -203,38 +207,38 @@ pub(crate) extern "C" fn recvmsg_in_session(socket: c_int, message: *mut msghdr,
     let Some(native) = real::recvmsg.get() else {
         return Errno(libc::ENOSYS).fail() as ssize_t;
     };
-    let (name, room) = match Session::current() {
+    let (name, capacity) = match Session::current() {
         Some(_) => send::destination(message),
         None => (ptr::null(), 0),
     };
-    let place = match name.is_null() {
+    let buffer = match name.is_null() {
         true => AddressBuffer::Native,
-        false => AddressBuffer::with_room(socket, room),
+        false => AddressBuffer::with_capacity(capacity, || socket::internet_family(socket)),
     };
-    let AddressBuffer::Ours { room } = place else {
+    let AddressBuffer::Library { capacity } = buffer else {
         // SAFETY: these are the program's own arguments, which the kernel checks
         let result = transfer::translate_errno(socket, unsafe { native(socket, message, flags) });
         if result >= 0
-            && let AddressBuffer::Theirs { room } = place
+            && let AddressBuffer::Program { capacity } = buffer
         {
-            // SAFETY: the kernel wrote the length a moment ago, and the address, which is whole
-            unsafe { translate(socket, name.cast_mut(), length_of(message), room) };
+            // SAFETY: the kernel wrote the length and the address, which is whole
+            unsafe { translate(socket, name.cast_mut(), length_of(message), capacity) };
         }
         return result;
     };
-    receive_with_own_name(socket, message, name.cast_mut(), room, |header| {
-        // SAFETY: the header is readable, and what it points to is the program's, which the kernel checks, or ours
+    receive_with_own_name(socket, message, name.cast_mut(), capacity, |header| {
+        // SAFETY: the header is readable; it points to the program's memory, which the kernel checks, and to ours
         transfer::translate_errno(socket, unsafe { native(socket, header, flags) })
     })
 }
 
-/// Receives with a copy of the program's header in which the name is ours: the program's own header never holds an address
-/// of this frame, whatever a signal handler or another thread makes of the call.
+/// Receives with a copy of the program's header in which the name is ours. The program's header never points into this
+/// stack frame, even if a signal handler jumps out of the call or another thread reads the header.
 fn receive_with_own_name(
     socket: c_int,
     message: *mut msghdr,
     theirs: *mut sockaddr,
-    room: usize,
+    capacity: usize,
     native: impl FnOnce(*mut msghdr) -> ssize_t,
 ) -> ssize_t {
     let (length, flags) = (length_of(message), flags_of(message));
@@ -260,10 +264,10 @@ fn receive_with_own_name(
             size_of::<sockaddr_storage>(),
         );
     }
-    if !hand_over(ours, header.msg_namelen, theirs, room)
+    if !copy_truncated(ours, header.msg_namelen, theirs, capacity)
         || !memory::is_writable(message.cast(), size_of::<msghdr>())
     {
-        // what was received is gone, as it is where the kernel finds this out
+        // the datagram is lost, as it is when the kernel finds the fault
         return Errno(libc::EFAULT).fail() as ssize_t;
     }
     // SAFETY: the header can be written
@@ -285,42 +289,43 @@ pub(crate) extern "C" fn recvmmsg_in_session(
     let Some(native) = real::recvmmsg.get() else {
         return Errno(libc::ENOSYS).fail();
     };
-    // how much room each message has for an address; the kernel overwrites it
-    let mut rooms = [0; MOST_MESSAGES];
+    // the size of each message's address buffer, which the kernel overwrites
+    let mut capacities = [0; MAX_MESSAGES];
     if Session::current().is_some() {
-        note_rooms(messages, count, &mut rooms);
+        read_capacities(messages, count, &mut capacities);
     }
     // SAFETY: these are the program's own arguments, which the kernel checks
     let result = unsafe { native(socket, messages, count, flags, timeout) };
     let received = usize::try_from(result).unwrap_or(0);
-    for (index, room) in rooms.iter().take(received).enumerate() {
-        if *room == 0 {
+    for (index, capacity) in capacities.iter().take(received).enumerate() {
+        if *capacity == 0 {
             continue;
         }
         let message = messages.wrapping_add(index).cast::<msghdr>();
-        // SAFETY: the kernel read and wrote the header a moment ago
+        // SAFETY: the kernel read and wrote the header
         let name = unsafe { (&raw const (*message).msg_name).read_unaligned() };
-        // SAFETY: as above; a room is noted only for a whole address
-        unsafe { translate(socket, name.cast(), length_of(message), *room as usize) };
+        // SAFETY: as above; `read_capacities` gives only buffers that hold a whole address
+        unsafe { translate(socket, name.cast(), length_of(message), *capacity as usize) };
     }
     result
 }
 
-/// Notes the room of each message that has some for a whole address. One with less gets it as the kernel writes it.
-fn note_rooms(messages: *const mmsghdr, count: c_uint, rooms: &mut [socklen_t; MOST_MESSAGES]) {
+/// Reads the size of each address buffer that holds a whole address. A smaller one gets the address as the kernel
+/// writes it.
+fn read_capacities(messages: *const mmsghdr, count: c_uint, capacities: &mut [socklen_t; MAX_MESSAGES]) {
     let mut pages = Pages::new();
-    for (index, room) in rooms.iter_mut().take(count as usize).enumerate() {
+    for (index, capacity) in capacities.iter_mut().take(count as usize).enumerate() {
         let message = messages.wrapping_add(index).cast::<msghdr>();
         let end = message.wrapping_byte_add(size_of::<msghdr>() - 1);
         if !pages.is_readable(message.cast()) || !pages.is_readable(end.cast()) {
             return;
         }
-        // SAFETY: the kernel read the whole header a moment ago
+        // SAFETY: the first and the last byte of the header are readable
         let name = unsafe { (&raw const (*message).msg_name).read_unaligned() };
         // SAFETY: as above
         let length = unsafe { (&raw const (*message).msg_namelen).read_unaligned() };
         if !name.is_null() && length as usize >= size_of::<sockaddr_in>() {
-            *room = length;
+            *capacity = length;
         }
     }
 }
@@ -333,22 +338,22 @@ fn length_of(message: *mut msghdr) -> *mut socklen_t {
     message.wrapping_byte_add(offset_of!(msghdr, msg_namelen)).cast()
 }
 
-/// Puts the true source in the place of a relay's address.
+/// Overwrites an address of the relay's by the target's.
 ///
 /// # Safety
 ///
-/// `length` has to be readable and writable, and `address` for `room` bytes or as many as the length says, whichever is
-/// less.
-unsafe fn translate(socket: c_int, address: *mut sockaddr, length: *mut socklen_t, room: usize) {
+/// `length` has to be readable and writable, and `address` for `capacity` bytes or as many as the length says,
+/// whichever is less.
+unsafe fn translate(socket: c_int, address: *mut sockaddr, length: *mut socklen_t, capacity: usize) {
     // SAFETY: the caller vouches for it
-    let whole = unsafe { length.read_unaligned() } as usize;
+    let whole_length = unsafe { length.read_unaligned() } as usize;
     // SAFETY: as above
-    let Some(from) = (unsafe { address::written(address, whole.min(room)) }) else {
+    let Some(from) = (unsafe { address::written(address, whole_length.min(capacity)) }) else {
         return;
     };
     if let Some(source) = source(socket, from) {
         // SAFETY: as above
-        unsafe { length.write_unaligned(source.write(address, room)) };
+        unsafe { length.write_unaligned(source.write(address, capacity)) };
     }
 }
 
@@ -362,4 +367,35 @@ fn source(socket: c_int, from: SocketAddr) -> Option<RawAddress> {
         SocketAddr::V6(_) => libc::AF_INET6,
     };
     RawAddress::fitting(target, family)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_is_received_where_it_fits() {
+        let (v4, v6) = (Some(libc::AF_INET), Some(libc::AF_INET6));
+        for (capacity, family, expected) in [
+            (16, v4, AddressBuffer::Program { capacity: 16 }),
+            (16, v6, AddressBuffer::Library { capacity: 16 }),
+            (15, v4, AddressBuffer::Library { capacity: 15 }),
+            (0, v4, AddressBuffer::Library { capacity: 0 }),
+            (27, v6, AddressBuffer::Library { capacity: 27 }),
+            (8, None, AddressBuffer::Native),
+            (socklen_t::MAX, v4, AddressBuffer::Native),
+        ] {
+            let buffer = AddressBuffer::with_capacity(capacity, || family);
+            assert_eq!(buffer, expected, "{capacity} {family:?}");
+        }
+    }
+
+    #[test]
+    fn buffer_for_every_address_is_used_without_asking_for_the_family() {
+        for capacity in [28, 128] {
+            let buffer = AddressBuffer::with_capacity(capacity, || panic!("the family was asked for"));
+            let capacity = capacity as usize;
+            assert_eq!(buffer, AddressBuffer::Program { capacity });
+        }
+    }
 }

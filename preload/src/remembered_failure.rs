@@ -1,7 +1,7 @@
-//! The failure of a connect to the cluster, which the relay remembers until the program has heard of it.
+//! The failure of a connect to the cluster, which the relay remembers until it is reported to the program.
 //!
-//! The kernel has but `ECONNRESET` for a socket that the relay reset. Whatever call the program learns of the failure by, the relay
-//! is asked what it really was, and forgets it.
+//! For a socket that the relay reset the kernel has only `ECONNRESET`. The call by which the program learns of the
+//! failure asks the relay for the errno, and the relay forgets it.
 
 use crate::control::{self, SMALL_REPLY};
 use crate::errno::Errno;
@@ -14,37 +14,36 @@ use libc::c_int;
 /// Why the relay reset this socket, if it did.
 pub(crate) fn stored_failure(session: &Session, socket: c_int) -> Option<Errno> {
     let cookie = socket::cookie(socket)?;
-    let mut buffer = [0; SMALL_REPLY];
-    match control::ask_about(session, &Request::Failure { cookie }, socket, &mut buffer) {
-        Ok(ReplyRef::Failed(failed)) => Some(failure::connect_errno(failed)),
-        Ok(_) | Err(_) => None,
-    }
+    failure_of_reply(session, &Request::Failure { cookie }, socket)
 }
 
-/// The failure of an earlier connect to the cluster, which the program has to be told before it connects to this
-/// machine by the same socket.
-pub(crate) fn unreported_failure(socket: c_int) -> Option<Errno> {
-    let session = Session::current()?;
-    if !socket::is_spent(socket) {
+/// The failure of an earlier connect to the cluster, which is reported to the program before the same socket is
+/// connected to this machine.
+pub(crate) fn unreported_failure(session: &Session, socket: c_int) -> Option<Errno> {
+    if !socket::is_closed_by_failure(socket) {
         return None;
     }
-    reported_failure(&session, socket)
+    reported_failure(session, socket)
 }
 
-/// A failure that connect(2) tells now; the socket is as new afterwards.
+/// A failure that connect(2) returns; the socket is as new afterwards.
 pub(crate) fn reported_failure(session: &Session, socket: c_int) -> Option<Errno> {
-    let failure = forgotten_failure(session, socket)?;
-    socket::renew(socket);
+    let failure = take_failure(session, socket)?;
+    socket::disconnect(socket);
     Some(failure)
 }
 
 /// Has the relay forget the socket; gives the failure that it remembered.
-pub(crate) fn forgotten_failure(session: &Session, socket: c_int) -> Option<Errno> {
+pub(crate) fn take_failure(session: &Session, socket: c_int) -> Option<Errno> {
     let cookie = socket::cookie(socket)?;
+    failure_of_reply(session, &Request::Disconnect { cookie }, socket)
+}
+
+fn failure_of_reply(session: &Session, request: &Request<'_>, socket: c_int) -> Option<Errno> {
     let mut buffer = [0; SMALL_REPLY];
-    match control::ask_about(session, &Request::Disconnect { cookie }, socket, &mut buffer) {
+    match control::ask_about(session, request, socket, &mut buffer) {
         Ok(ReplyRef::Failed(failed)) => Some(failure::connect_errno(failed)),
-        // without a relay there is nothing that it could remember
+        // the relay remembers no failure, or there is no relay
         Ok(_) | Err(_) => None,
     }
 }

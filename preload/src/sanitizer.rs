@@ -1,11 +1,10 @@
 //! AddressSanitizer's run time as a shared library (`-fsanitize=address` of GCC, `-shared-libasan` of clang).
 //!
-//! It refuses to start where another library was loaded before it, since it wants to intercept what that one calls. The
-//! launcher and the exec hooks see in a program's file that it has one, and have it preloaded before ours. A program that
-//! something outside of the session started with our environment (the `go` command, for one) finds ours alone in
-//! `LD_PRELOAD`. Ours calls nothing of libc's allocator before the program's first line, so it may come first. The run time
-//! takes its options from this function before it looks, if the program does not define it itself; `ASAN_OPTIONS` comes
-//! after it.
+//! It refuses to start if another library was loaded before it, since it could not intercept that library's calls.
+//! The launcher and the exec hooks detect it in the program's file, and preload it before our library. A program that
+//! a process without hooks started with our environment (the `go` command, for one) has our library alone in
+//! `LD_PRELOAD`. Ours does not call libc's allocator before `main`, so it may come first. The run time calls this
+//! function for its options before the check, unless the program defines it; `ASAN_OPTIONS` overrides them.
 #![cfg(not(test))]
 
 use core::ffi::c_char;

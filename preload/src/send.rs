@@ -1,14 +1,18 @@
-//! sendto(2), sendmsg(2) and sendmmsg(2).
+//! sendto(2), sendmsg(2) and sendmmsg(2), the last of them in `batch`.
 //!
-//! A datagram of a UDP socket to another machine goes elsewhere ([`crate::datagram`]). Everything else about the call is the
-//! program's: flags, parts, control data, and the kernel's limits and errors.
+//! The hooks redirect a UDP socket's datagram for another machine ([`crate::datagram`]). Flags, parts and control
+//! data stay the program's, and limits and errors the kernel's.
 //!
 //! We deviate from the man pages where the session cannot carry what the program asks for: `ENETUNREACH`, never a
-//! datagram on the local network. That goes for multicast and broadcast, for protocols other than UDP, and for datagrams
-//! that the program binds to an interface. sendmmsg(2) sends what stands before the first such datagram, as it does for
-//! every other error.
+//! datagram on the local network. That holds for multicast and broadcast, for protocols other than UDP, and for
+//! datagrams that the program binds to an interface. sendmmsg(2) sends the messages before the first such datagram,
+//! as it does for every other error.
 //!
-//! `MSG_FASTOPEN` connects and sends in one call (tcp(7)); here it connects, then sends without the flag.
+//! `MSG_FASTOPEN` connects and sends in one call (tcp(7)); the hooks connect, then send without the flag.
+
+mod batch;
+
+pub(crate) use batch::sendmmsg_in_session;
 
 use crate::address::Destination;
 use crate::connect;
@@ -19,12 +23,10 @@ use crate::real;
 use crate::session::Session;
 use crate::socket;
 use crate::transfer;
+use core::net::SocketAddr;
 use core::ptr;
 use kinject_protocol::control::is_of_every_machine;
-use libc::{c_int, c_uint, c_void, iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t};
-
-/// The kernel sends no more messages than this in one call (`UIO_MAXIOV`), whatever it is told.
-const MOST_MESSAGES: c_uint = 1024;
+use libc::{c_int, c_void, iovec, msghdr, size_t, sockaddr, socklen_t, ssize_t};
 
 hook! {
     unsafe fn sendto(
@@ -45,47 +47,47 @@ hook! {
     }
 }
 
-hook! {
-    unsafe fn sendmmsg(
-        socket: c_int,
-        messages: *mut mmsghdr,
-        count: c_uint,
-        flags: c_int
-    ) -> c_int => hooked_sendmmsg {
-        sendmmsg_in_session(socket, messages, count, flags)
-    }
-}
-
-/// What to do with something that is to be sent to an address.
+/// How a message is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decision {
-    /// The kernel takes it as it is.
+    /// As it is, by the kernel.
     Native,
-    /// The socket has to be connected to the address first.
+    /// After the socket was connected to the message's address.
     Connect,
-    /// It goes to this address instead.
+    /// To this address.
     Redirect(Redirection),
     Fail(Errno),
 }
 
+/// Decides about data that is sent to an address.
 fn decide(socket: c_int, flags: c_int, address: *const sockaddr, length: socklen_t) -> Decision {
     // the usual case: a connected socket
     if address.is_null() {
         return Decision::Native;
     }
-    let target = match Destination::read(address, length) {
-        Destination::Remote(target) => target,
-        Destination::Unspecified(target)
-            if !is_of_every_machine(target.ip())
-                && socket::internet_family(socket) == Some(libc::AF_INET) =>
-        {
-            target
-        }
-        Destination::Native | Destination::Here | Destination::Unspecified(_) => return Decision::Native,
+    let is_v4 = || socket::internet_family(socket) == Some(libc::AF_INET);
+    let Some(target) = remote_target(Destination::read(address, length), is_v4) else {
+        return Decision::Native;
     };
     let Some(session) = Session::current() else {
         return Decision::Native;
     };
-    match datagram::route(&session, socket, target) {
+    decide_by_route(datagram::route(&session, socket, target), flags)
+}
+
+/// The address of another machine, if the destination is one; `is_v4` says whether the socket is an IPv4 socket.
+fn remote_target(destination: Destination, is_v4: impl FnOnce() -> bool) -> Option<SocketAddr> {
+    match destination {
+        Destination::Remote(target) => Some(target),
+        // an IPv4 socket sends to the address in spite of the family
+        Destination::Unspecified(target) => (!is_of_every_machine(target.ip()) && is_v4()).then_some(target),
+        Destination::Native | Destination::Loopback => None,
+    }
+}
+
+/// Decides by the route of the socket's datagrams.
+fn decide_by_route(route: Route, flags: c_int) -> Decision {
+    match route {
         Route::Flow(address) | Route::StandIn(address) => Decision::Redirect(Redirection::to(address)),
         Route::Tcp if flags & libc::MSG_FASTOPEN != 0 => Decision::Connect,
         // without the flag TCP ignores the address
@@ -94,16 +96,24 @@ fn decide(socket: c_int, flags: c_int, address: *const sockaddr, length: socklen
     }
 }
 
-/// The same for a message, whose control data may mean something of its own.
+/// Decides about a message; that of a connected socket may have control data for the socket's peer.
 fn decide_message(socket: c_int, flags: c_int, message: *const msghdr) -> Decision {
     let (address, length) = destination(message);
     if address.is_null()
         && has_control_data(message)
-        && let Some(there) = Redirection::of_connected(socket, message)
+        && let Some(redirection) = Redirection::of_connected(socket, message)
     {
-        return Decision::Redirect(there);
+        return Decision::Redirect(redirection);
     }
     decide(socket, flags, address, length)
+}
+
+/// Connects the socket of a `MSG_FASTOPEN` call.
+fn connect_first(socket: c_int, address: *const sockaddr, length: socklen_t) -> Result<(), Errno> {
+    match connect::connect_in_session(socket, address, length) {
+        0 => Ok(()),
+        _ => Err(Errno::current()),
+    }
 }
 
 pub(crate) extern "C" fn sendto_in_session(
@@ -123,14 +133,13 @@ pub(crate) extern "C" fn sendto_in_session(
             native(socket, data, size, flags, address, length)
         }),
         Decision::Connect => {
-            let connected = connect::connect_in_session(socket, address, length);
-            if connected != 0 {
-                return connected as ssize_t;
+            if let Err(error) = connect_first(socket, address, length) {
+                return error.fail() as ssize_t;
             }
             // SAFETY: as above, without an address
             unsafe { native(socket, data, size, flags & !libc::MSG_FASTOPEN, ptr::null(), 0) }
         }
-        Decision::Redirect(there) if there.needs_source(socket) => {
+        Decision::Redirect(redirection) if redirection.needs_source(socket) => {
             let mut part = iovec {
                 iov_base: data.cast_mut(),
                 iov_len: size,
@@ -139,11 +148,11 @@ pub(crate) extern "C" fn sendto_in_session(
             let mut message: msghdr = unsafe { core::mem::zeroed() };
             message.msg_iov = &raw mut part;
             message.msg_iovlen = 1;
-            send_elsewhere(socket, &raw const message, there, flags)
+            send_redirected(socket, &raw const message, redirection, flags)
         }
-        Decision::Redirect(there) => {
-            let there = there.address();
-            let (address, length) = there.as_raw();
+        Decision::Redirect(redirection) => {
+            let redirected = redirection.address();
+            let (address, length) = redirected.as_raw();
             // SAFETY: as above, with an address of our own that lives until the call is over
             unsafe { native(socket, data, size, flags, address, length) }
         }
@@ -160,149 +169,92 @@ pub(crate) extern "C" fn sendmsg_in_session(socket: c_int, message: *const msghd
         Decision::Native => transfer::translate_errno(socket, unsafe { native(socket, message, flags) }),
         Decision::Connect => {
             let (address, length) = destination(message);
-            let connected = connect::connect_in_session(socket, address, length);
-            if connected != 0 {
-                return connected as ssize_t;
+            if let Err(error) = connect_first(socket, address, length) {
+                return error.fail() as ssize_t;
             }
             // SAFETY: as above; TCP ignores the address without the flag
             unsafe { native(socket, message, flags & !libc::MSG_FASTOPEN) }
         }
-        Decision::Redirect(there) => send_elsewhere(socket, message, there, flags),
+        Decision::Redirect(redirection) => send_redirected(socket, message, redirection, flags),
         Decision::Fail(error) => error.fail() as ssize_t,
     }
 }
 
-fn send_elsewhere(socket: c_int, message: *const msghdr, there: Redirection, flags: c_int) -> ssize_t {
+fn send_redirected(socket: c_int, message: *const msghdr, redirection: Redirection, flags: c_int) -> ssize_t {
     let Some(native) = real::sendmsg.get() else {
         return Errno(libc::ENOSYS).fail() as ssize_t;
     };
-    there.send(socket, message, |header| {
-        // SAFETY: the header is ours, and what it points to is the program's, which the kernel checks, or ours, which lives until
-        // the call is over
+    redirection.send(socket, message, |header| {
+        // SAFETY: the header is ours; it points to the program's memory, which the kernel checks, and to ours, which
+        // lives until the call is over
         unsafe { native(socket, header, flags) }
     })
 }
 
-pub(crate) extern "C" fn sendmmsg_in_session(
-    socket: c_int,
-    messages: *mut mmsghdr,
-    count: c_uint,
-    flags: c_int,
-) -> c_int {
-    let Some(native) = real::sendmmsg.get() else {
-        return Errno(libc::ENOSYS).fail();
-    };
-    let count = count.min(MOST_MESSAGES);
-    let mut flags = flags;
-    let mut sent: c_uint = 0;
-    while sent < count {
-        let rest = messages.wrapping_add(sent as usize);
-        let batch = Batch::gather(socket, rest, count.wrapping_sub(sent), &mut flags);
-        let result = match &batch.redirected {
-            None if batch.count == 0 => break_with(&batch),
-            // SAFETY: these are the program's own messages, which the kernel checks
-            None => unsafe { native(socket, rest, batch.count, flags) },
-            Some(there) => send_redirected(socket, rest, *there, flags),
-        };
-        if result < 0 {
-            // what was sent counts, and the error comes again with the next call
-            return if sent == 0 { result } else { sent as c_int };
-        }
-        sent = sent.wrapping_add(result as c_uint);
-        if result as c_uint != batch.count {
-            break;
-        }
-    }
-    sent as c_int
-}
-
-fn break_with(batch: &Batch) -> c_int {
-    batch.error.map_or(0, Errno::fail)
-}
-
-/// The longest run of messages that can be given to the kernel at once: as they are, or one that goes elsewhere.
-struct Batch {
-    count: c_uint,
-    redirected: Option<Redirection>,
-    /// Why the first message cannot be sent.
-    error: Option<Errno>,
-}
-
-impl Batch {
-    fn gather(socket: c_int, messages: *const mmsghdr, count: c_uint, flags: &mut c_int) -> Self {
-        let mut batch = Self {
-            count: 0,
-            redirected: None,
-            error: None,
-        };
-        while batch.count < count {
-            let message = messages.wrapping_add(batch.count as usize).cast::<msghdr>();
-            match decide_message(socket, *flags, message) {
-                Decision::Native => {}
-                Decision::Connect => {
-                    let (address, length) = destination(message);
-                    let connected = connect::connect_in_session(socket, address, length);
-                    if connected != 0 {
-                        batch.error = (batch.count == 0).then(Errno::current);
-                        return batch;
-                    }
-                    *flags &= !libc::MSG_FASTOPEN;
-                }
-                Decision::Redirect(there) => {
-                    if batch.count == 0 {
-                        batch.redirected = Some(there);
-                        batch.count = 1;
-                    }
-                    return batch;
-                }
-                Decision::Fail(error) => {
-                    batch.error = (batch.count == 0).then_some(error);
-                    return batch;
-                }
-            }
-            batch.count = batch.count.wrapping_add(1);
-        }
-        batch
-    }
-}
-
-/// Sends one message of sendmmsg(2), which tells in the message how much of it was sent.
-fn send_redirected(socket: c_int, message: *mut mmsghdr, there: Redirection, flags: c_int) -> c_int {
-    let told = message
-        .wrapping_byte_add(core::mem::offset_of!(mmsghdr, msg_len))
-        .cast::<c_uint>();
-    let sent = send_elsewhere(socket, message.cast(), there, flags);
-    if sent < 0 {
-        return sent as c_int;
-    }
-    if !memory::is_writable(told.cast(), size_of::<c_uint>()) {
-        // it is sent all the same, as it is where the kernel finds this out
-        return Errno(libc::EFAULT).fail();
-    }
-    // SAFETY: it can be written
-    unsafe { told.write_unaligned(sent as c_uint) };
-    1
-}
-
-/// Does a message that the kernel can read have control data?
+/// Does a message have control data? One that cannot be read has none.
 fn has_control_data(message: *const msghdr) -> bool {
     const FIELDS: usize = core::mem::offset_of!(msghdr, msg_controllen) + size_of::<size_t>();
     if !memory::is_readable(message.cast(), FIELDS) {
         return false;
     }
-    // SAFETY: the kernel read the field a moment ago
+    // SAFETY: the header is readable
     unsafe { (&raw const (*message).msg_controllen).read_unaligned() != 0 }
 }
 
-/// The address in a message header; null where there is none, or where the kernel will find a fault.
+/// The address in a message header; null if there is none, or if the header cannot be read.
 pub(crate) fn destination(message: *const msghdr) -> (*const sockaddr, socklen_t) {
     const FIELDS: usize = core::mem::offset_of!(msghdr, msg_namelen) + size_of::<socklen_t>();
     if !memory::is_readable(message.cast(), FIELDS) {
         return (ptr::null(), 0);
     }
-    // SAFETY: the kernel read the fields a moment ago
+    // SAFETY: the header is readable
     let name = unsafe { (&raw const (*message).msg_name).read_unaligned() };
     // SAFETY: as above
     let length = unsafe { (&raw const (*message).msg_namelen).read_unaligned() };
     (name.cast(), length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn remote_address_is_a_target_and_loopback_is_none() {
+        let target = address("10.96.0.10:53");
+        for (destination, is_v4, expected) in [
+            (Destination::Remote(target), false, Some(target)),
+            (Destination::Unspecified(target), true, Some(target)),
+            (Destination::Unspecified(target), false, None),
+            (Destination::Unspecified(address("0.0.0.0:0")), true, None),
+            (Destination::Unspecified(address("127.0.0.1:53")), true, None),
+            (Destination::Loopback, true, None),
+            (Destination::Native, true, None),
+        ] {
+            let found = remote_target(destination, || is_v4);
+            assert_eq!(found, expected, "{destination:?} {is_v4}");
+        }
+    }
+
+    #[test]
+    fn route_decides_how_a_message_is_sent() {
+        let flow = address("127.107.0.1:4000");
+        for (route, flags, expected) in [
+            (Route::Flow(flow), 0, Decision::Redirect(Redirection::to(flow))),
+            (Route::StandIn(flow), 0, Decision::Redirect(Redirection::to(flow))),
+            (Route::Native, libc::MSG_FASTOPEN, Decision::Native),
+            (Route::Tcp, 0, Decision::Native),
+            (Route::Tcp, libc::MSG_FASTOPEN, Decision::Connect),
+            (
+                Route::Failed(Errno(libc::ENETUNREACH)),
+                0,
+                Decision::Fail(Errno(libc::ENETUNREACH)),
+            ),
+        ] {
+            assert_eq!(decide_by_route(route, flags), expected, "{route:?} {flags}");
+        }
+    }
 }

@@ -1,10 +1,9 @@
 //! Whether this process belongs to a session, and to which.
 //!
-//! The environment with which the program started says so (`kinject_protocol::environment`): our constructor keeps a copy
-//! of the session's variables, made before the program's first line runs, and every call reads that. What the program makes of
-//! its environment later counts only where it hands one over, to a program that it starts ([`crate::exec`]): another thread may
-//! change the array, and free it, while a hook reads it (setenv(3)), and programs overwrite the memory of their first
-//! environment to change their title.
+//! The environment at the start of the program decides (`kinject_protocol::environment`): our constructor copies the
+//! session's variables before `main`, and every call reads the copy. Later changes of the program's environment take
+//! effect in the programs that it starts alone ([`crate::exec`]): another thread may change and free the array while
+//! a hook reads it (setenv(3)), and programs overwrite the memory of their first environment to change their title.
 
 mod environment_snapshot;
 
@@ -36,7 +35,7 @@ impl Session {
         Some(Self { path, control })
     }
 
-    /// How the relay is asked; none if the variable is missing, or is none of ours.
+    /// How the relay is reached; none if the variable is missing or malformed.
     pub(crate) fn relay(&self) -> Option<ControlAddress<'_>> {
         if self.control.is_null() {
             return None;
@@ -45,7 +44,7 @@ impl Session {
         ControlAddress::parse(unsafe { CStr::from_ptr(self.control) }.to_bytes())
     }
 
-    /// The path at which the relay listens; none if the variable holds what cannot be one.
+    /// The path at which the relay listens; none if the variable is too long for one.
     pub(crate) fn path(&self) -> Option<sockaddr_un> {
         address(self.path)
     }
@@ -56,8 +55,8 @@ pub(crate) fn variable(name: &'static str) -> Option<Entry> {
     if environment_snapshot::is_complete() {
         return environment_snapshot::find(name);
     }
-    // SAFETY: environ is the program's environment, null or an array that a null ends; before our constructor ran, other
-    // libraries' ones run, one after the other
+    // SAFETY: environ is the program's environment, null or an array that a null ends; before our constructor only
+    // those of other libraries run, one after the other
     unsafe { environment::find(environment::own(), name) }
 }
 
@@ -66,10 +65,10 @@ fn address(path: *const c_char) -> Option<sockaddr_un> {
         sun_family: libc::AF_UNIX as libc::sa_family_t,
         sun_path: [0; 108],
     };
-    for (offset, place) in address.sun_path.iter_mut().enumerate() {
+    for (offset, byte) in address.sun_path.iter_mut().enumerate() {
         // SAFETY: every byte before this one was not null, so this one is part of the string
-        *place = unsafe { *path.add(offset) };
-        if *place == 0 {
+        *byte = unsafe { *path.add(offset) };
+        if *byte == 0 {
             return Some(address);
         }
     }

@@ -1,8 +1,8 @@
 //! System calls made directly, past libc.
 //!
-//! The library's own calls go this way for three reasons: they cannot enter the hooks again, they leave `errno` alone,
-//! and they are no cancellation points (pthreads(7)), so that a cancelled thread never unwinds out of the middle of
-//! an operation. What the program itself asked for goes through libc's own function instead, see [`crate::real`].
+//! The library makes its own calls directly for three reasons: they cannot enter the hooks again, they do not set
+//! `errno`, and they are no cancellation points (pthreads(7)), so that a cancelled thread never unwinds in the middle
+//! of an operation. The program's own calls go through libc's functions instead ([`crate::real`]).
 
 mod files;
 mod memory;
@@ -70,7 +70,7 @@ unsafe fn call(number: c_long, arguments: [usize; 6]) -> Result<usize, Errno> {
     Errno::check(result)
 }
 
-/// A descriptor that the library opened for the length of one call.
+/// A descriptor that the library opened for the duration of one call.
 pub(crate) struct Descriptor(c_int);
 
 impl Descriptor {
@@ -85,7 +85,7 @@ impl Descriptor {
         self.0
     }
 
-    /// Gives it to the program.
+    /// The raw descriptor, which the program owns from here on.
     pub(crate) fn into_raw(self) -> c_int {
         let raw = self.0;
         core::mem::forget(self);
@@ -105,9 +105,9 @@ pub(crate) fn close(descriptor: c_int) {
     let _closed = unsafe { call(libc::SYS_close, [descriptor as usize, 0, 0, 0, 0, 0]) };
 }
 
-/// dup3(2): what `descriptor` is open for goes under the number `place`.
-pub(crate) fn replace(descriptor: &Descriptor, place: c_int, flags: c_int) -> Result<(), Errno> {
-    let arguments = [descriptor.0 as usize, place as usize, flags as usize, 0, 0, 0];
+/// dup3(2): makes `replaced` a duplicate of `descriptor`.
+pub(crate) fn replace(descriptor: &Descriptor, replaced: c_int, flags: c_int) -> Result<(), Errno> {
+    let arguments = [descriptor.0 as usize, replaced as usize, flags as usize, 0, 0, 0];
     // SAFETY: dup3 takes no pointer
     unsafe { call(libc::SYS_dup3, arguments) }.map(drop)
 }
@@ -196,8 +196,8 @@ pub(crate) unsafe fn recvmsg(descriptor: c_int, message: *mut msghdr, flags: c_i
 }
 
 /// sched_yield(2).
-pub(crate) fn give_way() {
-    // SAFETY: sched_yield takes nothing, and always succeeds on Linux
+pub(crate) fn yield_processor() {
+    // SAFETY: sched_yield takes no argument, and always succeeds on Linux
     let _yielded = unsafe { call(libc::SYS_sched_yield, [0; 6]) };
 }
 
@@ -215,29 +215,29 @@ pub(crate) fn recv(descriptor: c_int, buffer: &mut [u8], flags: c_int) -> Result
     unsafe { call(libc::SYS_recvfrom, arguments) }
 }
 
-/// Whether a socket has an error, or nothing comes from it any more (poll(2), `POLLERR` and `POLLRDHUP`). Asking takes
-/// nothing from it.
-pub(crate) fn is_at_its_end(descriptor: c_int) -> bool {
-    let mut asked = libc::pollfd {
+/// Whether a socket has a pending error or a hang-up (poll(2), `POLLERR` and `POLLRDHUP`). Asking does not clear the
+/// error.
+pub(crate) fn has_error_or_hang_up(descriptor: c_int) -> bool {
+    let mut poll = libc::pollfd {
         fd: descriptor,
         events: libc::POLLRDHUP,
         revents: 0,
     };
-    let at_once = libc::timespec {
+    let no_wait = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     let arguments = [
-        (&raw mut asked) as usize,
+        (&raw mut poll) as usize,
         1,
-        (&raw const at_once) as usize,
+        (&raw const no_wait) as usize,
         0,
         0,
         0,
     ];
-    // SAFETY: the question is writable and the time readable; no signals are named
+    // SAFETY: the pollfd is writable and the time readable; there is no signal mask
     let answered = unsafe { call(libc::SYS_ppoll, arguments) };
-    answered == Ok(1) && asked.revents & (libc::POLLRDHUP | libc::POLLERR) != 0
+    answered == Ok(1) && poll.revents & (libc::POLLRDHUP | libc::POLLERR) != 0
 }
 
 /// getsockopt(2) of an option that is one plain value of type `T`.
@@ -280,7 +280,7 @@ pub(crate) fn set_socket_option(
     unsafe { call(libc::SYS_setsockopt, arguments) }.map(drop)
 }
 
-/// getpeername(2) into a buffer that holds every address; gives the address's own length.
+/// getpeername(2) into a buffer that holds every address; gives the address's length.
 pub(crate) fn getpeername(descriptor: c_int, address: &mut sockaddr_storage) -> Result<usize, Errno> {
     name(libc::SYS_getpeername, descriptor, address)
 }
@@ -290,8 +290,8 @@ pub(crate) fn getsockname(descriptor: c_int, address: &mut sockaddr_storage) -> 
     name(libc::SYS_getsockname, descriptor, address)
 }
 
-/// The peer that a socket of this length of address is connected to, or was last on its way to: `SO_PEERNAME`, which tells that also
-/// while getpeername(2) does not. The kernel gives no more of an address than there is.
+/// The peer to which a socket is connected, or was last connecting (`SO_PEERNAME`), also while getpeername(2) fails.
+/// `length` is that of the family's addresses: the kernel refuses a longer one.
 pub(crate) fn last_peer(
     descriptor: c_int,
     address: &mut sockaddr_storage,
@@ -312,8 +312,8 @@ pub(crate) fn last_peer(
 
 fn name(number: c_long, descriptor: c_int, address: &mut sockaddr_storage) -> Result<usize, Errno> {
     let mut length = size_of::<sockaddr_storage>() as socklen_t;
-    let place = ptr::from_mut(address) as usize;
-    let arguments = [descriptor as usize, place, &raw mut length as usize, 0, 0, 0];
+    let buffer = ptr::from_mut(address) as usize;
+    let arguments = [descriptor as usize, buffer, &raw mut length as usize, 0, 0, 0];
     // SAFETY: address is writable for length bytes, and length itself is writable
     unsafe { call(number, arguments) }.map(|_| length as usize)
 }
@@ -333,15 +333,15 @@ pub(crate) fn effective_user() -> u32 {
     user.unwrap_or_default() as u32
 }
 
-/// Whether no program that this process starts gets new rights (`PR_SET_NO_NEW_PRIVS`, prctl(2)).
-pub(crate) fn has_no_new_rights() -> bool {
+/// Whether no program that this process starts gains privileges (`PR_SET_NO_NEW_PRIVS`, prctl(2)).
+pub(crate) fn has_no_new_privileges() -> bool {
     let arguments = [libc::PR_GET_NO_NEW_PRIVS as usize, 0, 0, 0, 0, 0];
     // SAFETY: this request takes no pointer
     let answer = unsafe { call(libc::SYS_prctl, arguments) };
     answer == Ok(1)
 }
 
-/// Whether this process and what it starts may make code of their own (prctl(2)).
+/// Whether this process and its children may make writable memory executable (`PR_SET_MDWE`, prctl(2)).
 pub(crate) fn mdwe() -> Mdwe {
     // SAFETY: the call takes no pointer
     let answer = unsafe { call(libc::SYS_prctl, [PR_GET_MDWE as usize, 0, 0, 0, 0, 0]) };

@@ -1,9 +1,9 @@
 //! System calls by number, for those that have hooks by name.
 //!
-//! Whoever calls connect(2) and the like by syscall(2) means the function, so it gets what the function gives; both set
-//! `errno`. Every other number continues in libc with registers and stack as they were: a clone(2) by number returns on
-//! a stack of the program's choice, where no frame of ours would be. Go programs, which use no libc for it, come here
-//! too ([`crate::go`]).
+//! A program that calls connect(2) and similar calls by syscall(2) gets the hook of that function; both set `errno`.
+//! Every other number continues in libc with registers and stack unchanged: a clone(2) by number returns on a stack
+//! of the program's choice, on which there is no frame of ours. System calls of Go programs, which do not use libc
+//! for them, also come here ([`crate::go`]).
 
 use crate::errno::Errno;
 use crate::files::Question;
@@ -44,13 +44,13 @@ const HOOKED: &[c_long] = &[
 ];
 
 /// More than any number among [`HOOKED`], and a multiple of 64.
-pub(crate) const BEYOND: usize = 512;
+pub(crate) const LIMIT: usize = 512;
 
-/// A bit for each number, in the order of numbers: whether it is among [`HOOKED`].
-pub(crate) static SET: [u64; BEYOND / 64] = set();
+/// A bit map of the numbers in [`HOOKED`].
+pub(crate) static SET: [u64; LIMIT / 64] = bit_map();
 
-const fn set() -> [u64; BEYOND / 64] {
-    let mut set = [0; BEYOND / 64];
+const fn bit_map() -> [u64; LIMIT / 64] {
+    let mut set = [0; LIMIT / 64];
     let mut index = 0;
     while index < HOOKED.len() {
         let number = HOOKED[index] as usize;
@@ -60,9 +60,9 @@ const fn set() -> [u64; BEYOND / 64] {
     set
 }
 
-/// Calls the hook that stands for the system call, which is one of [`HOOKED`].
+/// Calls the hook of the system call, which is one of [`HOOKED`].
 ///
-/// Gives what syscall(2) gives: -1, and `errno` set, for an error.
+/// Returns what syscall(2) returns: -1, and `errno` set, for an error.
 #[cfg_attr(test, allow(dead_code))]
 pub(crate) fn in_session(number: c_long, arguments: [usize; 6]) -> c_long {
     let [a, b, c, d, e, f] = arguments;
@@ -123,7 +123,7 @@ pub(crate) fn in_session(number: c_long, arguments: [usize; 6]) -> c_long {
             };
             files::asked_in_session(a as *const c_char, question, ask).into()
         }
-        // none of those in the list
+        // not in the list
         _ => c_long::from(Errno(libc::ENOSYS).fail()),
     }
 }
@@ -140,16 +140,16 @@ fn native(number: c_long, arguments: [usize; 6]) -> c_long {
 
 #[cfg(not(test))]
 mod exported {
-    use super::{BEYOND, SET, in_session};
+    use super::{LIMIT, SET, in_session};
     use crate::errno::Errno;
     use crate::real;
     use core::sync::atomic::{AtomicUsize, Ordering};
     use libc::{c_int, c_long};
 
-    /// libc's function, as soon as it was looked up.
+    /// libc's function, once it was looked up.
     static NATIVE: AtomicUsize = AtomicUsize::new(0);
 
-    /// Looks libc's function up; the same again where two do so at once.
+    /// Looks libc's function up; two threads that do so at once find the same.
     extern "C" fn look_up() -> usize {
         let found = real::syscall
             .get()
@@ -158,14 +158,14 @@ mod exported {
         found
     }
 
-    /// Stands for a function that libc does not have.
+    /// Called instead of a function that libc does not have.
     extern "C" fn absent() -> c_long {
         let failed: c_int = Errno(libc::ENOSYS).fail();
         c_long::from(failed)
     }
 
-    /// The function is variadic, but its arguments lie as those of a function with six of them on the machines that we
-    /// are for (System V ABI for x86-64, 3.5.7; AAPCS64), where those that a call does not have are left unread.
+    /// syscall(2) is variadic. On the supported machines its arguments are passed as those of a function with six
+    /// (System V ABI for x86-64, 3.5.7; AAPCS64), and the kernel does not read those that a call does not have.
     extern "C" fn syscall_in_session(
         number: c_long,
         a: usize,
@@ -178,13 +178,13 @@ mod exported {
         in_session(number, [a, b, c, d, e, f])
     }
 
-    /// Continues in our function or in libc's, with everything as it was passed.
+    /// Continues in our function or in libc's, with all registers and the stack unchanged.
     #[unsafe(naked)]
     #[unsafe(no_mangle)]
     unsafe extern "C" fn syscall() {
         #[cfg(target_arch = "x86_64")]
         core::arch::naked_asm!(
-            "cmp rdi, {beyond}",
+            "cmp rdi, {limit}",
             "jae 4f",
             "lea r11, [rip + {set}]",
             "bt [r11], rdi",
@@ -195,7 +195,7 @@ mod exported {
             "jz 3f",
             "jmp r11",
             "2: jmp {ours}",
-            // the first time
+            // the first call
             "3: push rdi",
             "push rsi",
             "push rdx",
@@ -212,12 +212,12 @@ mod exported {
             "pop rsi",
             "pop rdi",
             "jmp rax",
-            beyond = const BEYOND, set = sym SET,
+            limit = const LIMIT, set = sym SET,
             native = sym NATIVE, ours = sym syscall_in_session, look_up = sym look_up,
         );
         #[cfg(target_arch = "aarch64")]
         core::arch::naked_asm!(
-            "cmp x0, #{beyond}",
+            "cmp x0, #{limit}",
             "b.hs 4f",
             "adrp x16, {set}",
             "add x16, x16, :lo12:{set}",
@@ -231,7 +231,7 @@ mod exported {
             "cbz x16, 3f",
             "br x16",
             "2: b {ours}",
-            // the first time
+            // the first call
             "3: stp x29, x30, [sp, #-80]!",
             "mov x29, sp",
             "stp x0, x1, [sp, #16]",
@@ -246,7 +246,7 @@ mod exported {
             "ldr x6, [sp, #64]",
             "ldp x29, x30, [sp], #80",
             "br x16",
-            beyond = const BEYOND, set = sym SET,
+            limit = const LIMIT, set = sym SET,
             native = sym NATIVE, ours = sym syscall_in_session, look_up = sym look_up,
         );
     }

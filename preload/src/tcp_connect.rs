@@ -1,5 +1,7 @@
 //! connect(2) of a TCP socket to the cluster.
 
+mod decision;
+
 use crate::control::{AskError, Conversation, ReceiveError, SMALL_REPLY, Subject};
 use crate::errno::{self, Errno};
 use crate::failure;
@@ -9,45 +11,44 @@ use crate::socket;
 use core::net::SocketAddr;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
-use kinject_protocol::ConnectFailure;
+use decision::{Attempt, Progress, Reaction, Waited};
 use kinject_protocol::control::{ReplyRef, Request};
 use libc::{c_int, sockaddr, socklen_t};
 
-/// Whether this process has begun a connect that may fail while nobody waits in it. What another program began by a socket that this
-/// one inherited does not count.
-static HAS_BEGUN: AtomicBool = AtomicBool::new(false);
+/// Whether this process has started a connect that may fail asynchronously. A connect that another process started on
+/// an inherited socket does not count.
+static HAS_STARTED_CONNECT: AtomicBool = AtomicBool::new(false);
 
-/// Is this TCP socket at rest after a connect of this process that failed while nobody waited in it? One that never began such a
-/// connect is told so without a system call.
+/// Is this a TCP socket whose asynchronous connect failed? A process that never started such a connect gets the answer
+/// without a system call.
 pub(crate) fn has_failed(socket: c_int) -> bool {
-    HAS_BEGUN.load(Ordering::Relaxed) && socket::is_spent(socket)
+    HAS_STARTED_CONNECT.load(Ordering::Relaxed) && socket::is_closed_by_failure(socket)
 }
 
 /// libc's function.
 pub(crate) type Native = unsafe extern "C" fn(c_int, *const sockaddr, socklen_t) -> c_int;
 
-/// What becomes of one call.
+/// The result of one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// The kernel decides.
+    /// The kernel connects the socket, without us.
     Native,
-    /// The kernel decides, about this address: it stands for the pod's own.
+    /// The kernel connects the socket to this address, which stands for the pod's own.
     Redirected(SocketAddr),
     Connected,
     Failed(Errno),
 }
 
-/// A socket that is not new is the kernel's business, which knows more of it than its state: `EISCONN` for one that was
-/// ever connected, `EALREADY` or the wait for a connect that is under way, its error for one whose connect has failed. After
-/// that, and for a socket that is new, it looks at the address.
+/// Connects a socket that may not be new.
+///
+/// The kernel knows more of such a socket than its state: `EISCONN` if it was ever connected, `EALREADY` or a wait
+/// while a connect is in progress, the pending error after a connect that failed. So the kernel is asked first; a
+/// socket for which it has no such answer is new.
 pub(crate) fn connect(session: &Session, native: Native, socket: c_int, target: SocketAddr) -> Outcome {
-    match resume(native, socket) {
-        Ok(()) => Outcome::Connected,
-        Err(Errno(libc::EINVAL)) => dial(session, native, socket, target),
-        // the relay reset it: the program slept here again, after a signal
-        Err(error @ Errno(libc::ECONNRESET | libc::ECONNABORTED)) => {
-            Outcome::Failed(reported_failure(session, socket).unwrap_or(error))
-        }
-        Err(error) => Outcome::Failed(error),
+    match decision::after_resume(resume(native, socket)) {
+        Attempt::Done(outcome) => outcome,
+        Attempt::IsNew => dial(session, native, socket, target),
+        Attempt::WasReset(error) => Outcome::Failed(reported_failure(session, socket).unwrap_or(error)),
     }
 }
 
@@ -56,73 +57,45 @@ fn dial(session: &Session, native: Native, socket: c_int, target: SocketAddr) ->
     let mut buffer = [0; SMALL_REPLY];
     let (reply, is_interrupted) = match ask(session, socket, target, &mut buffer) {
         Ok(answer) => answer,
-        Err(Stop::Interrupted) => return Outcome::Failed(Errno(libc::EINTR)),
-        Err(Stop::AskError(AskError::Elsewhere)) => return Outcome::Native,
-        Err(Stop::AskError(trouble)) => return Outcome::Failed(failure::connect_trouble(trouble)),
+        Err(NoReply::Interrupted) => return Outcome::Failed(Errno(libc::EINTR)),
+        Err(NoReply::AskError(AskError::OtherNetwork)) => return Outcome::Native,
+        Err(NoReply::AskError(error)) => return Outcome::Failed(failure::ask_errno(error)),
     };
-    match reply {
-        ReplyRef::Connected => settle(native, socket),
-        ReplyRef::Local => Outcome::Native,
-        ReplyRef::StandIn(address) => Outcome::Redirected(address),
-        // another thread was faster
-        ReplyRef::Failed(failed @ ConnectFailure::NotAtRest) => match resume(native, socket) {
-            Ok(()) => Outcome::Connected,
-            Err(Errno(libc::EINVAL)) => Outcome::Failed(failure::connect_errno(failed)),
-            Err(error) => Outcome::Failed(error),
-        },
-        ReplyRef::Failed(failed) => {
-            // the reset of an earlier connect, whose failure this is
-            socket::forget_error(socket);
-            Outcome::Failed(failure::connect_errno(failed))
+    match decision::after_reply(reply) {
+        Reaction::Finish(outcome) => outcome,
+        Reaction::Settle => decision::after_settling(resume(native, socket)),
+        Reaction::Resume(failed) => decision::after_race(resume(native, socket), failed),
+        Reaction::Fail(error) => {
+            // the socket's pending error is the reset of an earlier connect, whose failure this is
+            socket::clear_error(socket);
+            Outcome::Failed(error)
         }
-        ReplyRef::InProgress => {
+        Reaction::Wait => {
             // a signal or SO_SNDTIMEO may end the wait for it
-            HAS_BEGUN.store(true, Ordering::Relaxed);
-            match socket::is_nonblocking(socket) {
-                true => Outcome::Failed(Errno(libc::EINPROGRESS)),
-                false if is_interrupted => Outcome::Failed(Errno(libc::EINTR)),
-                false => sleep(session, native, socket),
+            HAS_STARTED_CONNECT.store(true, Ordering::Relaxed);
+            match decision::in_progress(socket::is_nonblocking(socket), is_interrupted) {
+                Progress::Return(error) => Outcome::Failed(error),
+                Progress::Wait => wait(session, native, socket),
             }
         }
-        // not an answer to what was asked
-        ReplyRef::Peer(_)
-        | ReplyRef::Unknown
-        | ReplyRef::Addresses { .. }
-        | ReplyRef::NameFailed(_)
-        | ReplyRef::Answer(_)
-        | ReplyRef::Names(_)
-        | ReplyRef::Noted
-        | ReplyRef::File
-        | ReplyRef::Flow(_) => Outcome::Failed(failure::connect_errno(ConnectFailure::TunnelDown)),
-    }
-}
-
-/// Ends a connect that the relay began and finished: until connect(2) was called once more, the kernel takes the socket for
-/// one whose program has not heard of it, and would say so to the next call that is no news to anybody.
-fn settle(native: Native, socket: c_int) -> Outcome {
-    match resume(native, socket) {
-        Ok(()) | Err(Errno(libc::EISCONN)) => Outcome::Connected,
-        // the last packet of the handshake is still on its way to a socket that does not block
-        Err(Errno(libc::EALREADY)) => Outcome::Failed(Errno(libc::EINPROGRESS)),
-        Err(error) => Outcome::Failed(error),
     }
 }
 
 /// Why there is no reply to a connect.
-enum Stop {
-    /// Signals keep coming and no answer does.
+enum NoReply {
+    /// The program got more than [`MAX_SIGNALS`] signals and the relay did not answer.
     Interrupted,
     AskError(AskError),
 }
 
-impl From<AskError> for Stop {
-    fn from(trouble: AskError) -> Self {
-        Self::AskError(trouble)
+impl From<AskError> for NoReply {
+    fn from(error: AskError) -> Self {
+        Self::AskError(error)
     }
 }
 
-/// How many signals may come while a relay that answers within milliseconds does not.
-const MOST_SIGNALS: u32 = 64;
+/// How many signals the wait for the relay, which answers within milliseconds, goes on through.
+const MAX_SIGNALS: u32 = 64;
 
 /// Asks the relay to connect the socket; gives its reply, and whether a signal came meanwhile. The relay answers so
 /// soon that a signal waits for the answer, after which the socket is in the state that connect(2) promises.
@@ -131,7 +104,7 @@ fn ask<'a>(
     socket: c_int,
     target: SocketAddr,
     buffer: &'a mut [u8],
-) -> Result<(ReplyRef<'a>, bool), Stop> {
+) -> Result<(ReplyRef<'a>, bool), NoReply> {
     let conversation = Conversation::start(
         session,
         &Request::Connect { target },
@@ -141,7 +114,7 @@ fn ask<'a>(
     let length = loop {
         match conversation.receive(buffer) {
             Ok(length) => break length,
-            Err(ReceiveError::Interrupted) if signals == MOST_SIGNALS => return Err(Stop::Interrupted),
+            Err(ReceiveError::Interrupted) if signals == MAX_SIGNALS => return Err(NoReply::Interrupted),
             Err(ReceiveError::Interrupted) => signals += 1,
             Err(ReceiveError::NoRelay) => return Err(AskError::NoRelay.into()),
         }
@@ -151,30 +124,24 @@ fn ask<'a>(
     Ok((reply, signals > 0))
 }
 
-/// Waits in the kernel for a connect that is under way.
-fn sleep(session: &Session, native: Native, socket: c_int) -> Outcome {
-    let Err(error) = resume(native, socket) else {
-        return Outcome::Connected;
-    };
-    let failure = match error.0 {
-        // the relay reset it while it slept, or before it began to
-        libc::ECONNRESET | libc::ECONNABORTED | libc::EINVAL => {
-            socket::forget_error(socket);
-            stored_failure(session, socket).unwrap_or(Errno(libc::ECONNABORTED))
+/// Waits in the kernel for a connect that is in progress.
+fn wait(session: &Session, native: Native, socket: c_int) -> Outcome {
+    match decision::after_wait(resume(native, socket)) {
+        Waited::Done(outcome) => outcome,
+        Waited::WasReset => {
+            socket::clear_error(socket);
+            Outcome::Failed(stored_failure(session, socket).unwrap_or(Errno(libc::ECONNABORTED)))
         }
-        // SO_SNDTIMEO ran out: for the kernel this was the second call, for the program it is the first
-        libc::EALREADY => Errno(libc::EINPROGRESS),
-        _ => error,
-    };
-    Outcome::Failed(failure)
+    }
 }
 
 /// connect(2) on a socket that may not be new.
 ///
-/// The kernel looks at the address of a new socket only, so this passes one that it refuses there: a new socket gives `EINVAL`,
-/// and never dials over the local network. libc's own function makes the call, so that a thread can be cancelled while it sleeps here.
+/// The kernel looks at the address only if the socket is new, so this passes one that it refuses there: a new socket
+/// gives `EINVAL`, and never connects over the local network. libc's own function makes the call, so that a thread
+/// can be cancelled while it sleeps here.
 fn resume(native: Native, socket: c_int) -> Result<(), Errno> {
-    // whole, for memory checkers that look at all of it
+    // a whole address, for memory checkers that look at all of it
     let address = libc::sockaddr_in {
         sin_family: libc::AF_INET as libc::sa_family_t,
         sin_port: 0,
@@ -182,7 +149,7 @@ fn resume(native: Native, socket: c_int) -> Result<(), Errno> {
         sin_zero: [0; 8],
     };
     let length = size_of_val(&address.sin_family) as socklen_t;
-    errno::kept(|| {
+    errno::preserve(|| {
         // SAFETY: the address is readable for its length, which is that of the family alone
         match unsafe { native(socket, ptr::from_ref(&address).cast(), length) } {
             0 => Ok(()),

@@ -1,4 +1,4 @@
-//! What a thread keeps until it ends (pthread_key_create(3)).
+//! Thread-specific values that a destructor releases at the thread's end (pthread_key_create(3)).
 
 use crate::errno::Errno;
 use crate::real;
@@ -7,15 +7,15 @@ use core::ptr;
 use libc::{c_void, pthread_key_t};
 use once_cell::race::OnceNonZeroUsize;
 
-/// A key that is made at its first use and never deleted.
+/// A key that is created at its first use and never deleted.
 pub(crate) struct ThreadKey {
     /// The key plus one, as a key may be zero.
     known: OnceNonZeroUsize,
-    /// Gets what a thread has kept when it ends.
+    /// Called with a thread's value at the thread's end.
     destructor: unsafe extern "C" fn(*mut c_void),
 }
 
-/// A key that is there.
+/// A key that was created.
 #[derive(Clone, Copy)]
 pub(crate) struct Key(pthread_key_t);
 
@@ -27,8 +27,8 @@ impl ThreadKey {
         }
     }
 
-    /// The key; none in a program without the functions of threads (before glibc 2.34). When two threads make one, the
-    /// second is given back.
+    /// The key; none in a program without libpthread (before glibc 2.34). If two threads create one at the same time,
+    /// the second is deleted.
     pub(crate) fn get(&self) -> Result<Option<Key>, Errno> {
         let (Some(create), Some(delete)) = (real::pthread_key_create.get(), real::pthread_key_delete.get())
         else {
@@ -58,8 +58,8 @@ impl Key {
         Self(known.get().wrapping_sub(1) as pthread_key_t)
     }
 
-    /// What the calling thread keeps; null if nothing.
-    pub(crate) fn kept(self) -> *mut c_void {
+    /// The calling thread's value; null if there is none.
+    pub(crate) fn value(self) -> *mut c_void {
         match real::pthread_getspecific.get() {
             // SAFETY: the key is never deleted
             Some(get) => unsafe { get(self.0) },
@@ -67,8 +67,8 @@ impl Key {
         }
     }
 
-    /// Lets the calling thread keep this; it is for the destructor to understand.
-    pub(crate) fn keep(self, value: *const c_void) -> Result<(), Errno> {
+    /// Sets the calling thread's value, which the destructor gets.
+    pub(crate) fn set(self, value: *const c_void) -> Result<(), Errno> {
         let set = real::pthread_setspecific.get().ok_or(Errno(libc::ENOSYS))?;
         // SAFETY: the key is never deleted
         match unsafe { set(self.0, value) } {

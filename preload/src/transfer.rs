@@ -1,14 +1,15 @@
-//! read(2), write(2), recv(2), send(2) and their kin, for one error alone.
+//! read(2), write(2), recv(2), send(2) and similar calls, for one error alone.
 //!
-//! A connect that failed in the cluster wakes the program by a reset of its socket ([`crate::sockopt`]). Most programs ask for
-//! `SO_ERROR` then; one that reads or writes instead gets the socket's error from that call. Where it is `ECONNRESET`, the
-//! relay is asked whether it stands for another one. All else is the kernel's answer, and costs a look at the result.
+//! The relay reports a failed connect by resetting the program's socket ([`crate::sockopt`]). Most programs read
+//! `SO_ERROR` then; one that reads or writes instead gets the socket's pending error from that call. If it is
+//! `ECONNRESET`, the hook asks the relay whether a connect failed with another errno. All other results are the
+//! kernel's, and cost a comparison.
 
 use crate::errno::Errno;
 use crate::{real, sockopt};
 use libc::{c_int, c_void, iovec, size_t, ssize_t};
 
-/// Declares hooks of functions whose error may be another one.
+/// Declares hooks of functions whose `ECONNRESET` may stand for the errno of a connect.
 macro_rules! transferring {
     ($($name:ident = $hooked:ident, $in_session:ident($($argument:ident: $type:ty),*);)*) => {$(
         hook! {
@@ -42,18 +43,18 @@ transferring! {
     __send = hooked_send_alias, send_alias_in_session(data: *const c_void, size: size_t, flags: c_int);
 }
 
-/// The result of a transfer, with the error that the socket has for the program.
+/// The result of a transfer; `errno` becomes that of a failed connect if the relay reset the socket for one.
 #[inline]
 pub(crate) fn translate_errno(socket: c_int, result: ssize_t) -> ssize_t {
     if result < 0 && Errno::current() == Errno(libc::ECONNRESET) {
-        set_true_error(socket);
+        set_connect_error(socket);
     }
     result
 }
 
 #[cold]
-fn set_true_error(socket: c_int) {
-    sockopt::true_error(socket)
+fn set_connect_error(socket: c_int) {
+    sockopt::connect_error(socket)
         .unwrap_or(Errno(libc::ECONNRESET))
         .set();
 }

@@ -2,22 +2,23 @@
 
 use crate::sys;
 
-/// As which user the kernel shows everybody whom a user namespace has no number for (user_namespaces(7)).
+/// The user ID that the kernel shows for every user without a mapping in the user namespace (user_namespaces(7)).
 const OVERFLOW_USER: u32 = 65534;
 
-/// A map has at most 340 lines of three numbers (user_namespaces(7)); the first few say enough about an ordinary one.
-const ROOM: usize = 1024;
+/// How much of a map is read. A map has at most 340 lines of three numbers (user_namespaces(7)), and usually a few.
+const MAP_SIZE: usize = 1024;
 
 /// Whether `user`, as the kernel shows it to this process, is its effective user.
 ///
-/// Where the user namespace has no number for that user, all strangers look like it, and the answer is no.
+/// If that user has no mapping in the user namespace, the kernel shows all unmapped users by its number, and the
+/// answer is no.
 pub(crate) fn is_own(user: u32) -> bool {
     user == sys::effective_user() && (user != OVERFLOW_USER || is_mapped(user))
 }
 
-/// Whether this user namespace has that number; one whose map cannot be read has none.
+/// Whether this user namespace maps that number. A map that cannot be read maps none.
 fn is_mapped(user: u32) -> bool {
-    let mut text = [0; ROOM];
+    let mut text = [0; MAP_SIZE];
     let Ok(file) = sys::open_at(libc::AT_FDCWD, c"/proc/self/uid_map".as_ptr(), libc::O_RDONLY) else {
         return false;
     };
@@ -27,7 +28,7 @@ fn is_mapped(user: u32) -> bool {
         .is_some_and(|text| maps(text, user))
 }
 
-/// Whether one of the lines, `INSIDE OUTSIDE COUNT` each, covers the number inside.
+/// Whether one of the lines, `INSIDE OUTSIDE COUNT` each, maps the number inside.
 fn maps(text: &[u8], user: u32) -> bool {
     text.split(|byte| *byte == b'\n').any(|line| {
         let mut numbers = line
@@ -55,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_mapped_where_a_line_covers_it() {
+    fn user_in_a_line_of_the_map_is_mapped_and_no_other() {
         let whole = b"         0          0 4294967295\n";
         assert!(maps(whole, 0) && maps(whole, OVERFLOW_USER));
         let container = b"0 1000 1\n1 100000 65535\n";
@@ -66,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_is_its_own_user() {
+    fn effective_user_is_own_and_another_is_not() {
         assert!(is_own(sys::effective_user()));
         assert!(!is_own(sys::effective_user().wrapping_add(1)));
     }

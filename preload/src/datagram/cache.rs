@@ -1,12 +1,13 @@
-//! Where a socket's datagrams go on loopback, and from where they come, as the relay said a moment ago.
+//! A cache of the relay's answers: to which address on loopback a socket's datagrams go, and whose datagrams come
+//! from there.
 //!
-//! Two tables of slots, in which an entry's place follows from what it is found by; a newer entry takes an older
-//! one's place. Each slot has a version that is odd while it is written and different afterwards, so that a reader
-//! knows whether what it read belongs together. There is no lock: who finds a slot being written asks the relay
-//! instead. A slot that a fork(2) caught in the middle stays unused in the child.
+//! It is two hash tables without chains: a newer entry overwrites an older one in the same slot. Each slot is a
+//! sequence lock: its version is odd while it is written and different afterwards, so that a reader detects a torn
+//! read. Nobody waits: a reader that finds a slot being written asks the relay instead. A slot that was being written
+//! during a fork(2) stays unused in the child.
 //!
-//! Entries are trusted for less time than the relay keeps the address for them, and a socket's cookie never names
-//! another socket. So the worst that a stale entry does is to lose a datagram.
+//! Entries expire before the relay reuses the address in them, and a socket's cookie never names another socket. So a
+//! stale entry can lose a datagram, and do no more.
 
 use crate::sys;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -17,28 +18,28 @@ use once_cell::race::OnceRef;
 /// A power of two.
 const SLOTS: usize = 256;
 
-/// How long it is trusted, in seconds, where something goes.
-const TRUST: u64 = 60;
+/// The lifetime of an entry, in seconds.
+const LIFETIME: u64 = 60;
 
-/// The same where it goes over the local network: a later answer of the cluster may change that.
-const TRUST_LOCAL: u64 = 1;
+/// The same of an entry that says "over the local network": a later answer of the cluster may change that.
+const LOCAL_LIFETIME: u64 = 1;
 
-/// What the relay said.
+/// Where the relay said that datagrams go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CachedRoute {
-    /// To this address on loopback, in the form that suits the socket.
+    /// To this address on loopback, in the socket's family.
     Flow(SocketAddr),
     /// Over the local network.
     Local,
 }
 
-/// What the relay said of an address on loopback.
+/// Whose the relay said that an address on loopback is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     /// It stands for this target.
     Target(SocketAddr),
-    /// It is somebody else's.
-    Stranger,
+    /// It does not belong to the session.
+    NotSession,
 }
 
 #[repr(align(64))]
@@ -52,27 +53,27 @@ const WORDS: usize = 7;
 
 type Entry = [u64; WORDS];
 
-/// Both tables. All zeros are empty ones.
+/// Both tables. All zeros are empty tables.
 struct Tables {
-    ways: [Slot; SLOTS],
+    routes: [Slot; SLOTS],
     origins: [Slot; SLOTS],
 }
 
-/// Mapped when there is something to remember: memory of the library's own would cost every exec a mapping.
+/// Mapped for the first entry: a static of that size would cost every exec a mapping.
 static TABLES: OnceRef<'static, Tables> = OnceRef::new();
 
-/// The tables, which are made if need be; none where there is no memory for them.
+/// The tables, mapped at the first call; none if there is no memory for them.
 fn tables() -> Option<&'static Tables> {
-    TABLES.get().or_else(make)
+    TABLES.get().or_else(map_tables)
 }
 
 #[cold]
-fn make() -> Option<&'static Tables> {
+fn map_tables() -> Option<&'static Tables> {
     let memory = sys::map_memory(size_of::<Tables>()).ok()?;
     // SAFETY: fresh memory of that size, at the start of a page, is all zeros and stays
-    let made = TABLES.set(unsafe { &*memory.cast::<Tables>() });
-    if made.is_err() {
-        // SAFETY: another thread was faster, and nobody has seen these
+    let set = TABLES.set(unsafe { &*memory.cast::<Tables>() });
+    if set.is_err() {
+        // SAFETY: another thread set its tables first, and no thread has these
         unsafe { sys::unmap_memory(memory, size_of::<Tables>()) };
     }
     TABLES.get()
@@ -82,12 +83,12 @@ impl Slot {
     fn read(&self) -> Option<Entry> {
         let before = self.version.load(Ordering::Acquire);
         let mut entry = [0; WORDS];
-        for (place, word) in entry.iter_mut().zip(&self.words) {
-            *place = word.load(Ordering::Relaxed);
+        for (copy, word) in entry.iter_mut().zip(&self.words) {
+            *copy = word.load(Ordering::Relaxed);
         }
         fence(Ordering::Acquire);
-        let is_whole = before & 1 == 0 && self.version.load(Ordering::Relaxed) == before;
-        is_whole.then_some(entry)
+        let is_consistent = before & 1 == 0 && self.version.load(Ordering::Relaxed) == before;
+        is_consistent.then_some(entry)
     }
 
     fn write(&self, entry: &Entry) {
@@ -112,67 +113,69 @@ impl Slot {
 /// Where datagrams of the socket to `target` go.
 pub(super) fn route(cookie: u64, target: SocketAddr) -> Option<CachedRoute> {
     let key = address_words(target);
-    let [own, high, low, port, address, kind, told] = slot(&TABLES.get()?.ways, cookie, key)?.read()?;
-    if own != cookie || [high, low, port] != key {
+    let [owner, high, low, port, address, kind, since] = slot(&TABLES.get()?.routes, cookie, key)?.read()?;
+    if owner != cookie || [high, low, port] != key {
         return None;
     }
     match kind {
-        LOCAL if is_recent(told, TRUST_LOCAL) => Some(CachedRoute::Local),
-        V4 | MAPPED | V6 if is_recent(told, TRUST) => Some(CachedRoute::Flow(flow_address(address, kind))),
+        LOCAL if is_recent(since, LOCAL_LIFETIME) => Some(CachedRoute::Local),
+        V4 | MAPPED | V6 if is_recent(since, LIFETIME) => {
+            Some(CachedRoute::Flow(flow_address(address, kind)))
+        }
         _ => None,
     }
 }
 
-/// What an address on loopback stands for.
+/// Whose datagrams come to the socket from an address on loopback.
 pub(super) fn origin(cookie: u64, address: SocketAddr) -> Option<Origin> {
     let key = address_words(address);
     let (word, _) = flow_word(address);
     let entry = slot(&TABLES.get()?.origins, cookie, key)?.read()?;
-    let [own, high, low, port, from, kind, told] = entry;
-    if own != cookie || from != word || !is_recent(told, TRUST) {
+    let [owner, high, low, port, from, kind, since] = entry;
+    if owner != cookie || from != word || !is_recent(since, LIFETIME) {
         return None;
     }
     match kind {
-        STRANGER => Some(Origin::Stranger),
+        NOT_SESSION => Some(Origin::NotSession),
         V4 | MAPPED | V6 => Some(Origin::Target(address_of([high, low, port]))),
         _ => None,
     }
 }
 
-/// The relay said that `flow` stands for `target`.
+/// Remembers that `flow` stands for `target`.
 pub(super) fn remember_flow(cookie: u64, target: SocketAddr, flow: SocketAddr) {
     let [high, low, port] = address_words(target);
     let (address, kind) = flow_word(flow);
     let entry = [cookie, high, low, port, address, kind, now()];
-    put(|tables| &tables.ways, cookie, [high, low, port], &entry);
+    put(|tables| &tables.routes, cookie, [high, low, port], &entry);
     put(|tables| &tables.origins, cookie, address_words(flow), &entry);
 }
 
-/// The relay said that the target is local.
+/// Remembers that the target is local.
 pub(super) fn remember_local(cookie: u64, target: SocketAddr) {
     let [high, low, port] = address_words(target);
     put(
-        |tables| &tables.ways,
+        |tables| &tables.routes,
         cookie,
         [high, low, port],
         &[cookie, high, low, port, 0, LOCAL, now()],
     );
 }
 
-/// The relay does not know this address on loopback.
-pub(super) fn remember_stranger(cookie: u64, address: SocketAddr) {
+/// Remembers that this address on loopback does not belong to the session.
+pub(super) fn remember_not_session(cookie: u64, address: SocketAddr) {
     let (word, _) = flow_word(address);
-    let entry = [cookie, 0, 0, 0, word, STRANGER, now()];
+    let entry = [cookie, 0, 0, 0, word, NOT_SESSION, now()];
     put(|tables| &tables.origins, cookie, address_words(address), &entry);
 }
 
-/// The socket may get another port: what was said of it holds no longer.
+/// Forgets what is known of a socket, which may get another port.
 pub(super) fn forget(cookie: u64) {
     let Some(tables) = TABLES.get() else {
         return;
     };
-    for slot in tables.ways.iter().chain(&tables.origins) {
-        if slot.read().is_some_and(|[own, ..]| own == cookie) {
+    for slot in tables.routes.iter().chain(&tables.origins) {
+        if slot.read().is_some_and(|[owner, ..]| owner == cookie) {
             slot.write(&[0; WORDS]);
         }
     }
@@ -185,7 +188,7 @@ fn put(table: fn(&Tables) -> &[Slot; SLOTS], cookie: u64, key: [u64; 3], entry: 
 }
 
 fn slot(table: &[Slot; SLOTS], cookie: u64, key: [u64; 3]) -> Option<&Slot> {
-    // the golden ratio spreads what differs in the low bits over the high ones
+    // the golden ratio (Fibonacci hashing) spreads differences in the low bits over the high ones
     let mix = |hash: u64, word: &u64| (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     let hash = key.iter().fold(mix(0, &cookie), mix);
     table.get(hash as usize & (SLOTS - 1))
@@ -195,9 +198,9 @@ const V4: u64 = 1;
 const MAPPED: u64 = 2;
 const V6: u64 = 3;
 const LOCAL: u64 = 4;
-const STRANGER: u64 = 5;
+const NOT_SESSION: u64 = 5;
 
-/// An address on loopback, and in which form; over IPv6 there is only one.
+/// An address on loopback as a word, and its form. Loopback has one IPv6 address, of which the port is enough.
 fn flow_word(address: SocketAddr) -> (u64, u64) {
     let word = |v4: Ipv4Addr| u64::from(v4.to_bits()) << 16 | u64::from(address.port());
     match address.ip() {
@@ -219,7 +222,7 @@ fn flow_address(word: u64, kind: u64) -> SocketAddr {
     SocketAddr::new(ip, word as u16)
 }
 
-/// An address without its scope; mapped and plain IPv4 addresses are one.
+/// An address without its scope; a mapped IPv4 address equals the plain one.
 fn address_words(address: SocketAddr) -> [u64; 3] {
     let bits = match address.ip() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
@@ -233,8 +236,8 @@ fn address_of([high, low, port]: [u64; 3]) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(Ipv6Addr::from_bits(bits)).to_canonical(), port as u16)
 }
 
-fn is_recent(told: u64, trust: u64) -> bool {
-    now().wrapping_sub(told) < trust
+fn is_recent(since: u64, trust: u64) -> bool {
+    now().wrapping_sub(since) < trust
 }
 
 /// Seconds since the machine started.
@@ -264,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flow_is_found_by_its_target_and_by_its_address_in_every_form() {
+    fn flow_is_found_by_target_and_by_address_in_every_form() {
         for (cookie, target, flow) in [
             (101, "10.96.10.3:7000", "127.107.1.2:4000"),
             (102, "10.96.10.3:7000", "[::ffff:127.107.1.2]:4001"),
@@ -285,16 +288,16 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_one_until_the_relay_says_otherwise() {
+    fn address_not_of_session_is_replaced_by_later_flow() {
         let (target, flow) = (address("10.96.10.3:7000"), address("[::1]:5000"));
-        remember_stranger(201, flow);
-        assert_eq!(origin(201, flow), Some(Origin::Stranger));
+        remember_not_session(201, flow);
+        assert_eq!(origin(201, flow), Some(Origin::NotSession));
         remember_flow(201, target, flow);
         assert_eq!(origin(201, flow), Some(Origin::Target(target)));
     }
 
     #[test]
-    fn what_is_local_is_remembered_as_such() {
+    fn local_target_is_found_as_local() {
         remember_local(301, address("192.168.1.1:53"));
         assert_eq!(route(301, address("192.168.1.1:53")), Some(CachedRoute::Local));
         assert_eq!(
@@ -305,13 +308,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_is_not_trusted() {
-        assert!(is_recent(now(), TRUST_LOCAL));
-        assert!(!is_recent(now().wrapping_sub(TRUST), TRUST));
+    fn entry_expires_at_the_end_of_its_lifetime() {
+        assert!(is_recent(now(), LOCAL_LIFETIME));
+        assert!(!is_recent(now().wrapping_sub(LIFETIME), LIFETIME));
     }
 
     #[test]
-    fn a_slot_that_is_being_written_is_neither_read_nor_written() {
+    fn slot_being_written_is_neither_read_nor_written() {
         let slot = empty();
         slot.write(&[1; WORDS]);
         assert_eq!(slot.read(), Some([1; WORDS]));
@@ -323,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn readers_never_see_halves_of_two_entries() {
+    fn concurrent_readers_and_writers_never_mix_two_entries() {
         let slot = &empty();
         let end = &std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {

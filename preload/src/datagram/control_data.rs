@@ -1,9 +1,9 @@
 //! Control data that names the interface or the source of a datagram (ip(7) `IP_PKTINFO`, ipv6(7) `IPV6_PKTINFO`).
 //!
-//! A datagram that goes to an address on loopback in the place of another may name no interface but loopback, or it would leave
-//! the machine. Programs that answer by the interface through which a datagram came name that one. Its source may be the pod's
-//! own address, which is no address of this machine: another is put in its place, which the caller knows. All other control data is the
-//! kernel's business.
+//! A datagram that is redirected to an address on loopback may name no interface but loopback, or it would leave the
+//! machine. Programs that reply through the interface by which a datagram came name loopback. The source may be the
+//! pod's own address, which is no address of this machine: it is replaced by another, which the caller knows. All
+//! other control data is passed to the kernel unchanged.
 
 use crate::errno::Errno;
 use crate::memory;
@@ -16,70 +16,73 @@ use libc::{c_uint, cmsghdr, in_pktinfo, in6_pktinfo, msghdr};
 /// Loopback is the first interface of every network namespace.
 const LOOPBACK: c_uint = 1;
 
-/// More control data than any message of the internet protocols has; the kernel's own limit is larger
-/// (`net.core.optmem_max`), and it fails with the same error.
-const MOST: usize = 4096;
+/// More control data than any message of the internet protocols has. The kernel's own limit (`net.core.optmem_max`) is
+/// larger, and fails with the same error.
+const MAX_LENGTH: usize = 4096;
 
-/// Words that hold [`MOST`] bytes, and one source that is added.
-const WORDS: usize = (MOST + SOURCE.space) / size_of::<u64>();
+/// Words that hold [`MAX_LENGTH`] bytes, and one source that is added.
+const WORDS: usize = (MAX_LENGTH + SOURCE.space) / size_of::<u64>();
 
-/// The size of an entry that names a source over IPv4: with its header, and with what aligns the next one.
+/// The size of an entry that names an IPv4 source.
 const SOURCE: Size = Size::of(size_of::<in_pktinfo>());
 
+/// The size of an entry (cmsg(3)).
 struct Size {
-    whole: usize,
+    /// With its header: `CMSG_LEN`.
+    length: usize,
+    /// With the padding before the next entry, too: `CMSG_SPACE`.
     space: usize,
 }
 
 impl Size {
     const fn of(value: usize) -> Self {
-        let whole = size_of::<cmsghdr>() + value;
+        let length = size_of::<cmsghdr>() + value;
         Self {
-            whole,
-            space: whole.next_multiple_of(align_of::<usize>()),
+            length,
+            space: length.next_multiple_of(align_of::<usize>()),
         }
     }
 }
 
-/// What is to be done with the control data of a message that goes elsewhere.
+/// What the control data of a redirected message requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It means the same there.
+    /// Nothing.
     Keep,
-    /// It names a source that has to be another one there.
+    /// It names a source that has to be replaced.
     Rewrite,
     /// It names an interface or a source that the session does not carry.
     Uncarried,
 }
 
 /// Whether a message has control data at all.
-pub(super) fn is_there(message: &msghdr) -> bool {
+pub(super) fn is_present(message: &msghdr) -> bool {
     !message.msg_control.is_null() && message.msg_controllen >= size_of::<cmsghdr>()
 }
 
-/// Looks at the control data of a message; `is_pods` says whether an address is the pod's own.
-pub(super) fn judge(message: &msghdr, is_pods: impl Fn(IpAddr) -> bool) -> Result<Verdict, Errno> {
-    if !is_there(message) {
+/// Classifies the control data of a message; `is_pods` says whether an address is the pod's own.
+pub(super) fn classify(message: &msghdr, is_pods: impl Fn(IpAddr) -> bool) -> Result<Verdict, Errno> {
+    if !is_present(message) {
         return Ok(Verdict::Keep);
     }
     let length = message.msg_controllen;
     let data = message.msg_control.cast_const().cast::<u8>();
-    if length > MOST {
+    if length > MAX_LENGTH {
         return Err(Errno(libc::ENOBUFS));
     }
     if !memory::is_readable(data.cast(), length) {
         return Err(Errno(libc::EFAULT));
     }
     let mut verdict = Verdict::Keep;
-    // SAFETY: the kernel read the control data a moment ago
-    let places = unsafe { Places::of(data, length) };
-    for place in places {
+    // SAFETY: the control data is readable
+    let entries = unsafe { PacketInfos::of(data, length) };
+    for entry in entries {
         // SAFETY: as above
-        let (interface, source) = unsafe { place.read() };
+        let (interface, source) = unsafe { entry.read() };
         if interface != 0 && interface != LOOPBACK {
             return Ok(Verdict::Uncarried);
         }
-        if !names_another(source) {
+        if !is_replaced(source) {
             continue;
         }
         if !is_stand_in(source) && !is_pods(source) {
@@ -90,46 +93,46 @@ pub(super) fn judge(message: &msghdr, is_pods: impl Fn(IpAddr) -> bool) -> Resul
     Ok(verdict)
 }
 
-/// Is this source one that is another where the datagram goes?
-fn names_another(source: IpAddr) -> bool {
+/// Is this source replaced in a redirected datagram?
+fn is_replaced(source: IpAddr) -> bool {
     is_stand_in(source) || !is_of_every_machine(source)
 }
 
-/// Control data of our own, in the place of a message's.
+/// A copy of a message's control data with another source.
 pub(super) struct Rewritten {
     words: [u64; WORDS],
     length: usize,
 }
 
 impl Rewritten {
-    /// The message's, which [`judge`] has seen, with another source in the place of the pod's. With `adds_source` it is named also
-    /// where the message names none.
+    /// Copies the control data, which [`classify`] has checked, and replaces the pod's address by `source`. With
+    /// `adds_source` the copy names the source also if the message names none.
     pub(super) fn of(message: &msghdr, source: IpAddr, adds_source: bool) -> Self {
         let mut rewritten = Self {
             words: [0; WORDS],
             length: 0,
         };
         let bytes = rewritten.words.as_mut_ptr().cast::<u8>();
-        if is_there(message) {
-            rewritten.length = message.msg_controllen.min(MOST);
-            // SAFETY: the message's are readable, as was seen a moment ago, and ours has room for as many
+        if is_present(message) {
+            rewritten.length = message.msg_controllen.min(MAX_LENGTH);
+            // SAFETY: the message's bytes are readable, as `classify` checked, and ours are as many
             unsafe {
                 ptr::copy_nonoverlapping(message.msg_control.cast_const().cast(), bytes, rewritten.length);
             }
         }
-        let mut names_one = false;
-        // SAFETY: they are ours
-        let places = unsafe { Places::of(bytes, rewritten.length) };
-        for place in places {
+        let mut names_source = false;
+        // SAFETY: the bytes are ours
+        let entries = unsafe { PacketInfos::of(bytes, rewritten.length) };
+        for entry in entries {
             // SAFETY: as above
-            let (_, named) = unsafe { place.read() };
-            names_one |= !named.is_unspecified();
-            if names_another(named) {
-                // SAFETY: as above, and nobody else knows of them
-                unsafe { place.write(source) };
+            let (_, named) = unsafe { entry.read() };
+            names_source |= !named.is_unspecified();
+            if is_replaced(named) {
+                // SAFETY: as above, and nobody else has a pointer to them
+                unsafe { entry.write(source) };
             }
         }
-        if adds_source && !names_one {
+        if adds_source && !names_source {
             rewritten.add(source);
         }
         rewritten
@@ -144,20 +147,20 @@ impl Rewritten {
             ipi_addr: raw_v4(Ipv4Addr::UNSPECIFIED),
         };
         let header = cmsghdr {
-            cmsg_len: SOURCE.whole,
+            cmsg_len: SOURCE.length,
             cmsg_level: libc::IPPROTO_IP,
             cmsg_type: libc::IP_PKTINFO,
         };
-        let place = self.words.as_mut_ptr().wrapping_byte_add(at).cast::<cmsghdr>();
-        // SAFETY: there is room for one more entry behind the most that a message has
-        unsafe { place.write_unaligned(header) };
-        let value = place.wrapping_byte_add(size_of::<cmsghdr>()).cast();
+        let entry = self.words.as_mut_ptr().wrapping_byte_add(at).cast::<cmsghdr>();
+        // SAFETY: the array has one more entry's size behind the longest control data
+        unsafe { entry.write_unaligned(header) };
+        let value = entry.wrapping_byte_add(size_of::<cmsghdr>()).cast();
         // SAFETY: as above
         unsafe { ptr::write_unaligned::<in_pktinfo>(value, info) };
         self.length = at.wrapping_add(SOURCE.space);
     }
 
-    /// Makes it the message's, for as long as this lives.
+    /// Lets the message point to the copy, for as long as this lives.
     pub(super) fn put_into(&mut self, message: &mut msghdr) {
         message.msg_control = self.words.as_mut_ptr().cast();
         message.msg_controllen = self.length;
@@ -174,18 +177,18 @@ enum PacketInfo {
 impl PacketInfo {
     /// # Safety
     ///
-    /// The control data that this is a place in has to be readable.
+    /// The control data that this entry is in has to be readable.
     unsafe fn read(self) -> (c_uint, IpAddr) {
         match self {
-            Self::V4(place) => {
+            Self::V4(entry) => {
                 // SAFETY: the caller vouches for it; it need not be aligned
-                let info = unsafe { place.read_unaligned() };
+                let info = unsafe { entry.read_unaligned() };
                 let source = Ipv4Addr::from_bits(u32::from_be(info.ipi_spec_dst.s_addr));
                 (info.ipi_ifindex as c_uint, source.into())
             }
-            Self::V6(place) => {
+            Self::V6(entry) => {
                 // SAFETY: as above
-                let info = unsafe { place.read_unaligned() };
+                let info = unsafe { entry.read_unaligned() };
                 (info.ipi6_ifindex, Ipv6Addr::from(info.ipi6_addr.s6_addr).into())
             }
         }
@@ -193,11 +196,11 @@ impl PacketInfo {
 
     /// # Safety
     ///
-    /// The control data that this is a place in has to be ours.
+    /// The control data that this entry is in has to be ours.
     unsafe fn write(self, source: IpAddr) {
         match (self, source) {
-            (Self::V4(place), IpAddr::V4(source)) => {
-                let field = place.wrapping_byte_add(offset_of!(in_pktinfo, ipi_spec_dst));
+            (Self::V4(entry), IpAddr::V4(source)) => {
+                let field = entry.wrapping_byte_add(offset_of!(in_pktinfo, ipi_spec_dst));
                 // SAFETY: the caller vouches for it; it need not be aligned
                 unsafe {
                     field
@@ -206,14 +209,14 @@ impl PacketInfo {
                         .write_unaligned(raw_v4(source))
                 };
             }
-            // none of the other family's can be named there
+            // an IPv4 entry cannot name an IPv6 source
             (Self::V4(_), IpAddr::V6(_)) => {}
-            (Self::V6(place), source) => {
+            (Self::V6(entry), source) => {
                 let source = match source {
                     IpAddr::V4(v4) => v4.to_ipv6_mapped(),
                     IpAddr::V6(v6) => v6,
                 };
-                let field = place.wrapping_byte_add(offset_of!(in6_pktinfo, ipi6_addr));
+                let field = entry.wrapping_byte_add(offset_of!(in6_pktinfo, ipi6_addr));
                 // SAFETY: as above
                 unsafe {
                     field
@@ -232,15 +235,15 @@ fn raw_v4(address: Ipv4Addr) -> libc::in_addr {
     }
 }
 
-/// The entries of control data that name an interface and a source, as far as it is well formed: what follows is for the
-/// kernel to refuse.
-struct Places {
+/// The entries of control data that name an interface and a source, up to the first malformed one, which the kernel
+/// refuses.
+struct PacketInfos {
     data: *const u8,
     length: usize,
     at: usize,
 }
 
-impl Places {
+impl PacketInfos {
     /// # Safety
     ///
     /// `length` bytes at `data` have to be readable for as long as this is used.
@@ -249,13 +252,13 @@ impl Places {
     }
 }
 
-impl Iterator for Places {
+impl Iterator for PacketInfos {
     type Item = PacketInfo;
 
     fn next(&mut self) -> Option<PacketInfo> {
         while self.at.wrapping_add(size_of::<cmsghdr>()) <= self.length {
             let entry = self.data.wrapping_add(self.at);
-            // SAFETY: who made this vouches for the data, and the header is within
+            // SAFETY: `of` requires that the data is readable, and the header lies within
             let header = unsafe { entry.cast::<cmsghdr>().read_unaligned() };
             let size = header.cmsg_len;
             if size < size_of::<cmsghdr>() || size > self.length.wrapping_sub(self.at) {
@@ -264,12 +267,12 @@ impl Iterator for Places {
             let mask = align_of::<usize>().wrapping_sub(1);
             self.at = self.at.wrapping_add(size.wrapping_add(mask) & !mask);
             let value = entry.wrapping_add(size_of::<cmsghdr>());
-            let room = size.wrapping_sub(size_of::<cmsghdr>());
+            let value_length = size.wrapping_sub(size_of::<cmsghdr>());
             match (header.cmsg_level, header.cmsg_type) {
-                (libc::IPPROTO_IP, libc::IP_PKTINFO) if room >= size_of::<in_pktinfo>() => {
+                (libc::IPPROTO_IP, libc::IP_PKTINFO) if value_length >= size_of::<in_pktinfo>() => {
                     return Some(PacketInfo::V4(value.cast()));
                 }
-                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if room >= size_of::<in6_pktinfo>() => {
+                (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) if value_length >= size_of::<in6_pktinfo>() => {
                     return Some(PacketInfo::V6(value.cast()));
                 }
                 _ => {}
@@ -284,19 +287,19 @@ mod tests {
     use super::*;
     use libc::c_int;
 
-    /// Control data that a program has put together.
+    /// Control data as a program makes it.
     struct Data(Vec<u64>);
 
     impl Data {
         fn entry<T>(level: c_int, kind: c_int, value: T) -> Vec<u8> {
             let size = Size::of(size_of::<T>());
             let header = cmsghdr {
-                cmsg_len: size.whole,
+                cmsg_len: size.length,
                 cmsg_level: level,
                 cmsg_type: kind,
             };
             let mut bytes = vec![0_u8; size.space];
-            // SAFETY: there is room for both
+            // SAFETY: the bytes hold both
             unsafe {
                 bytes.as_mut_ptr().cast::<cmsghdr>().write_unaligned(header);
                 bytes
@@ -343,8 +346,8 @@ mod tests {
             message
         }
 
-        fn judged(&mut self) -> Verdict {
-            judge(&self.message(), |address| {
+        fn classified(&mut self) -> Verdict {
+            classify(&self.message(), |address| {
                 address == POD.parse::<IpAddr>().unwrap()
             })
             .unwrap()
@@ -355,10 +358,11 @@ mod tests {
 
     fn sources(message: &msghdr) -> Vec<String> {
         // SAFETY: the data is the test's own
-        let places = unsafe { Places::of(message.msg_control.cast_const().cast(), message.msg_controllen) };
+        let entries =
+            unsafe { PacketInfos::of(message.msg_control.cast_const().cast(), message.msg_controllen) };
         // SAFETY: as above
-        places
-            .map(|place| unsafe { place.read() }.1.to_string())
+        entries
+            .map(|entry| unsafe { entry.read() }.1.to_string())
             .collect()
     }
 
@@ -370,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_interface_or_source_is_not_carried() {
+    fn foreign_interface_or_source_is_uncarried() {
         let hops = || Data::entry(libc::IPPROTO_IP, libc::IP_TTL, 3_i32);
         for (entries, expected) in [
             (vec![], Verdict::Keep),
@@ -389,12 +393,12 @@ mod tests {
                 Verdict::Uncarried,
             ),
         ] {
-            assert_eq!(Data::of(&entries).judged(), expected, "{entries:?}");
+            assert_eq!(Data::of(&entries).classified(), expected, "{entries:?}");
         }
     }
 
     #[test]
-    fn the_pods_address_is_taken_out_or_replaced_by_what_stands_for_it() {
+    fn source_that_is_the_pods_address_is_replaced_by_stand_in_or_unspecified() {
         let mut data = Data::of(&[Data::v4(0, POD), Data::v4(1, "127.0.0.1"), Data::v6("fd00::5")]);
         assert_eq!(
             rewritten(&mut data, "0.0.0.0", false),
@@ -410,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_added_where_none_is_named() {
+    fn message_without_source_gets_one_where_it_is_needed() {
         let hops = Data::entry(libc::IPPROTO_IP, libc::IP_TTL, 3_i32);
         for entries in [vec![], vec![hops], vec![Data::v4(0, "0.0.0.0")]] {
             let found = rewritten(&mut Data::of(&entries), "127.105.0.1", true);
@@ -423,17 +427,17 @@ mod tests {
     }
 
     #[test]
-    fn malformed_data_is_read_no_further_than_it_reaches() {
+    fn malformed_data_is_read_up_to_its_end_and_kept() {
         let mut data = Data::of(&[Data::v4(0, POD)]);
-        for length in 0..SOURCE.whole {
+        for length in 0..SOURCE.length {
             let mut message = data.message();
             message.msg_controllen = length;
-            assert_eq!(judge(&message, |_| true), Ok(Verdict::Keep), "{length}");
+            assert_eq!(classify(&message, |_| true), Ok(Verdict::Keep), "{length}");
         }
         data.0[0] = u64::MAX;
-        assert_eq!(data.judged(), Verdict::Keep);
+        assert_eq!(data.classified(), Verdict::Keep);
         let mut message = data.message();
-        message.msg_controllen = MOST + 1;
-        assert_eq!(judge(&message, |_| true), Err(Errno(libc::ENOBUFS)));
+        message.msg_controllen = MAX_LENGTH + 1;
+        assert_eq!(classify(&message, |_| true), Err(Errno(libc::ENOBUFS)));
     }
 }

@@ -2,7 +2,7 @@
 
 use super::copy::{with_own, with_session};
 use super::file::Name;
-use super::uninjectable::judge;
+use super::uninjectable::inspect;
 use crate::environment;
 use crate::errno::Errno;
 use crate::real;
@@ -79,14 +79,14 @@ hook! {
     }
 }
 
-/// This machine's libc does not have the function.
+/// The error where this machine's libc does not have the function.
 const MISSING: Errno = Errno(libc::ENOSYS);
 
 pub(crate) extern "C" fn execve_in_session(path: *const c_char, argv: Strings, envp: Strings) -> c_int {
     let Some(native) = real::execve.get() else {
         return MISSING.fail();
     };
-    let runtime = match judge(Name::At(libc::AT_FDCWD, path), envp) {
+    let runtime = match inspect(Name::At(libc::AT_FDCWD, path), envp) {
         Ok(runtime) => runtime,
         Err(error) => return error.fail(),
     };
@@ -98,7 +98,7 @@ pub(super) extern "C" fn execv_in_session(path: *const c_char, argv: Strings) ->
     let (Some(native), Some(with_environment)) = (real::execv.get(), real::execve.get()) else {
         return MISSING.fail();
     };
-    let runtime = match judge(Name::At(libc::AT_FDCWD, path), environment::own()) {
+    let runtime = match inspect(Name::At(libc::AT_FDCWD, path), environment::own()) {
         Ok(runtime) => runtime,
         Err(error) => return error.fail(),
     };
@@ -114,7 +114,7 @@ pub(super) extern "C" fn execvp_in_session(file: *const c_char, argv: Strings) -
     let (Some(native), Some(with_environment)) = (real::execvp.get(), real::execvpe.get()) else {
         return MISSING.fail();
     };
-    let runtime = match judge(Name::InPath(file), environment::own()) {
+    let runtime = match inspect(Name::InPath(file), environment::own()) {
         Ok(runtime) => runtime,
         Err(error) => return error.fail(),
     };
@@ -130,7 +130,7 @@ extern "C" fn execvpe_in_session(file: *const c_char, argv: Strings, envp: Strin
     let Some(native) = real::execvpe.get() else {
         return MISSING.fail();
     };
-    let runtime = match judge(Name::InPath(file), envp) {
+    let runtime = match inspect(Name::InPath(file), envp) {
         Ok(runtime) => runtime,
         Err(error) => return error.fail(),
     };
@@ -142,7 +142,7 @@ extern "C" fn fexecve_in_session(descriptor: c_int, argv: Strings, envp: Strings
     let Some(native) = real::fexecve.get() else {
         return MISSING.fail();
     };
-    let runtime = match judge(Name::Open(descriptor), envp) {
+    let runtime = match inspect(Name::Open(descriptor), envp) {
         Ok(runtime) => runtime,
         Err(error) => return error.fail(),
     };
@@ -163,11 +163,11 @@ pub(crate) extern "C" fn execveat_in_session(
         return MISSING.fail();
     };
     let names_the_descriptor = flags & libc::AT_EMPTY_PATH != 0;
-    let judged = judge(Name::At(folder, path), envp).and_then(|runtime| match names_the_descriptor {
-        true if runtime.is_none() => judge(Name::Open(folder), envp),
+    let inspected = inspect(Name::At(folder, path), envp).and_then(|runtime| match names_the_descriptor {
+        true if runtime.is_none() => inspect(Name::Open(folder), envp),
         _ => Ok(runtime),
     });
-    let runtime = match judged {
+    let runtime = match inspected {
         Ok(runtime) => runtime,
         Err(error) => return error.fail(),
     };
@@ -188,7 +188,7 @@ extern "C" fn posix_spawn_in_session(
     let Some(native) = real::posix_spawn.get() else {
         return MISSING.0;
     };
-    let runtime = match judge(Name::At(libc::AT_FDCWD, path), envp) {
+    let runtime = match inspect(Name::At(libc::AT_FDCWD, path), envp) {
         Ok(runtime) => runtime,
         Err(error) => return error.0,
     };
@@ -209,7 +209,7 @@ extern "C" fn posix_spawnp_in_session(
     let Some(native) = real::posix_spawnp.get() else {
         return MISSING.0;
     };
-    let runtime = match judge(Name::InPath(file), envp) {
+    let runtime = match inspect(Name::InPath(file), envp) {
         Ok(runtime) => runtime,
         Err(error) => return error.0,
     };

@@ -1,7 +1,7 @@
-//! A copy of an environment that has what the session needs.
+//! A copy of an environment with the session's variables.
 
+use super::environment_buffer::EnvironmentBuffer;
 use super::plan::{List, Plan, Preload};
-use super::room::Room;
 use crate::environment::Entry;
 use core::mem::MaybeUninit;
 use core::ptr;
@@ -9,17 +9,17 @@ use kinject_protocol::environment::{KEPT, LD_PRELOAD};
 use kinject_protocol::executable::Runtime;
 use libc::c_char;
 
-/// The entries that a copy on the stack has room for.
+/// The most entries of a copy on the stack.
 const ENTRIES_ON_STACK: usize = 256;
 
-/// The bytes of `LD_PRELOAD` that a copy on the stack has room for.
+/// The most bytes of `LD_PRELOAD` in a copy on the stack.
 const TEXT_ON_STACK: usize = 1024;
 
-/// Calls `start` with the environment that it should have: the one given, or a copy with what it lacks. `runtime` is to be
+/// Calls `start` with an environment of the session: the one given, or a copy with what it lacks. `runtime` is
 /// preloaded, too, for the program that is started.
 ///
-/// A large copy has memory of its own ([`Room`]). Where there is none the environment stays as it is: a program is started
-/// in any case.
+/// A large copy is made in a buffer ([`EnvironmentBuffer`]). If there is no memory for it the environment stays as it
+/// is: the program is started in any case.
 #[inline]
 pub(super) fn with_session<T>(
     environment: *const *const c_char,
@@ -32,7 +32,7 @@ pub(super) fn with_session<T>(
     }
 }
 
-/// Like [`with_session`], for the functions that take no environment and use the program's own; `None` stands for it.
+/// Like [`with_session`], for the functions that use the program's own environment, for which `None` stands.
 #[inline]
 pub(super) fn with_own<T>(
     environment: *const *const c_char,
@@ -55,24 +55,24 @@ fn with_copy<T>(
     let text = text_size(&plan.preload);
     if entries <= ENTRIES_ON_STACK && text <= TEXT_ON_STACK {
         let mut array = MaybeUninit::<[*const c_char; ENTRIES_ON_STACK]>::uninit();
-        let mut room = MaybeUninit::<[c_char; TEXT_ON_STACK]>::uninit();
-        // SAFETY: both are as large as was asked for, and outlive the call
+        let mut preload = MaybeUninit::<[c_char; TEXT_ON_STACK]>::uninit();
+        // SAFETY: both are as large as the copy needs, and outlive the call
         let copy = unsafe {
             fill(
                 plan,
                 environment,
                 array.as_mut_ptr().cast(),
-                room.as_mut_ptr().cast(),
+                preload.as_mut_ptr().cast(),
             )
         };
         return start(copy);
     }
     let array = entries.saturating_mul(size_of::<*const c_char>());
-    let Some(room) = Room::of_size(array.saturating_add(text)) else {
+    let Some(buffer) = EnvironmentBuffer::of_size(array.saturating_add(text)) else {
         return start(environment);
     };
-    let memory = room.start();
-    // SAFETY: the memory has room for the array, then for the text
+    let memory = buffer.start();
+    // SAFETY: the buffer holds the array, then the text
     start(unsafe { fill(plan, environment, memory.cast(), memory.byte_add(array).cast()) })
 }
 
@@ -89,11 +89,11 @@ fn text_size(preload: &Preload<'_>) -> usize {
     texts.saturating_add(LD_PRELOAD.len()).saturating_add(4)
 }
 
-/// Writes the copy, and gives it.
+/// Writes the copy, and returns it.
 ///
 /// # Safety
 ///
-/// `array` has to have room for the environment's entries, those that are missing, `LD_PRELOAD` and a null; `text`
+/// `array` has to be writable for the environment's entries, those that are missing, `LD_PRELOAD` and a null; `text`
 /// for [`text_size`] bytes.
 unsafe fn fill(
     plan: &Plan<'_>,
@@ -103,7 +103,7 @@ unsafe fn fill(
 ) -> *const *const c_char {
     let mut next = array;
     let mut put = |entry: *const c_char| {
-        // SAFETY: the caller vouches that there is room for all that is put
+        // SAFETY: the caller vouches for the array
         unsafe { next.write(entry) };
         next = next.wrapping_add(1);
     };
@@ -112,10 +112,10 @@ unsafe fn fill(
         let given = unsafe { environment.wrapping_add(index).read_unaligned() };
         put(match &plan.preload {
             Preload::Written {
-                index: Some(place),
+                index: Some(replaced),
                 value,
-            } if *place == index => {
-                // SAFETY: the caller vouches for the text's room
+            } if *replaced == index => {
+                // SAFETY: the caller vouches for the text
                 unsafe { write_preload(text, value) }
             }
             Preload::Complete | Preload::Written { .. } => given,
@@ -136,11 +136,11 @@ unsafe fn fill(
 
 /// # Safety
 ///
-/// `text` has to have room for [`text_size`] bytes.
+/// `text` has to be writable for [`text_size`] bytes.
 unsafe fn write_preload(text: *mut c_char, value: &List<'_>) -> *const c_char {
     let mut next = text;
     let mut put = |bytes: *const c_char, length: usize| {
-        // SAFETY: the caller vouches for the room, and all that is put is readable
+        // SAFETY: the caller vouches for the text, and the bytes are readable
         unsafe { ptr::copy_nonoverlapping(bytes, next, length) };
         next = next.wrapping_add(length);
     };

@@ -1,7 +1,7 @@
 //! The members of the family with a variable number of arguments.
 //!
-//! Rust can neither define a variadic function nor see to it that one of C is exported from its library. So the
-//! library exports jumps: all registers and the stack reach the function in `c/execl.c` as the program left them.
+//! Rust can neither define a variadic function nor export one of C from its library. So the library exports jumps: the
+//! function in `c/execl.c` gets all registers and the stack as the program left them.
 #![cfg(not(test))]
 
 use super::call::{execv_in_session, execve_in_session, execvp_in_session};
@@ -16,7 +16,7 @@ unsafe extern "C" {
 macro_rules! jump {
     ($($name:ident => $target:ident;)*) => {
         $(
-            /// Continues in C, with everything as it was passed.
+            /// Continues in C, with all registers and the stack unchanged.
             #[unsafe(naked)]
             #[unsafe(no_mangle)]
             unsafe extern "C" fn $name() {
@@ -35,7 +35,7 @@ jump! {
     execle => kinject_execle;
 }
 
-// the way back from C: hidden symbols, which `#[no_mangle]` cannot make
+// the functions that C calls: hidden symbols, which `#[no_mangle]` cannot define
 #[cfg(target_arch = "x86_64")]
 core::arch::global_asm!(
     ".text",

@@ -1,4 +1,4 @@
-//! A program's file, found as exec(3) finds it and read without a copy of it in memory.
+//! A program's file, found as exec(3) finds it and read in parts.
 
 use crate::environment;
 use crate::errno::Errno;
@@ -8,10 +8,10 @@ use core::ffi::CStr;
 use kinject_protocol::executable::{self, InjectionBlocker, Rights, holds_capabilities};
 use libc::{c_char, c_int};
 
-/// The longest path that is followed; what has a longer one is not looked at.
-const PATH_ROOM: usize = 1024;
+/// The size of the longest path, with its null; a program with a longer one is not inspected.
+const PATH_SIZE: usize = 1024;
 
-/// The folders that execvp(3) looks into when PATH is not set.
+/// The folders that execvp(3) searches when PATH is not set.
 const DEFAULT_PATH: &CStr = c"/bin:/usr/bin";
 
 /// How a program is named.
@@ -19,7 +19,7 @@ const DEFAULT_PATH: &CStr = c"/bin:/usr/bin";
 pub(super) enum Name {
     /// By a path, relative to a folder.
     At(c_int, *const c_char),
-    /// By a path, or a name to be looked for in PATH.
+    /// By a path, or a name that is searched for in PATH.
     InPath(*const c_char),
     /// By a descriptor.
     Open(c_int),
@@ -27,37 +27,37 @@ pub(super) enum Name {
 
 /// A path as a C string, on the stack.
 pub(super) struct Path {
-    bytes: [u8; PATH_ROOM],
+    bytes: [u8; PATH_SIZE],
     length: usize,
 }
 
 impl Path {
-    /// The parts one after the other; none if there is no room for them.
+    /// The parts one after the other; none if they are too long.
     fn of(parts: &[&[u8]]) -> Option<Self> {
         let mut path = Self {
-            bytes: [0; PATH_ROOM],
+            bytes: [0; PATH_SIZE],
             length: 0,
         };
         for part in parts {
             let end = path.length.checked_add(part.len())?;
             // one byte more for the null
             path.bytes.get(end)?;
-            let room = path.bytes.get_mut(path.length..end)?;
-            room.iter_mut()
+            let free = path.bytes.get_mut(path.length..end)?;
+            free.iter_mut()
                 .zip(*part)
-                .for_each(|(place, byte)| *place = *byte);
+                .for_each(|(field, byte)| *field = *byte);
             path.length = end;
         }
         Some(path)
     }
 
-    /// Where a descriptor's file can be opened anew.
+    /// The path by which a descriptor's file can be opened again.
     fn of_descriptor(descriptor: c_int) -> Option<Self> {
         let mut digits = [0; 10];
         let mut rest = u32::try_from(descriptor).ok()?;
         let mut used = 0;
-        for place in digits.iter_mut().rev() {
-            *place = b'0'.wrapping_add((rest % 10) as u8);
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0'.wrapping_add((rest % 10) as u8);
             rest /= 10;
             used += 1;
             if rest == 0 {
@@ -78,23 +78,23 @@ impl Path {
     }
 }
 
-/// A program's file that is open for the length of one look.
+/// A program's file, open for the duration of one inspection.
 pub(super) struct ProgramFile {
     descriptor: Descriptor,
     status: libc::stat,
 }
 
 impl ProgramFile {
-    /// Opens the file that the exec family would start; none if there is none, or nothing to run.
+    /// Opens the file that the exec family would start; none if there is none, or no program.
     pub(super) fn open(name: Name) -> Option<(Self, Path)> {
         match name {
             Name::At(folder, path) => {
                 let file = Self::open_at(folder, path)?;
-                // SAFETY: the kernel found a file of this name a moment ago
+                // SAFETY: the kernel found a file of this name, so it is a C string
                 Some((file, Path::of(&[unsafe { CStr::from_ptr(path) }.to_bytes()])?))
             }
             Name::InPath(name) => {
-                // SAFETY: libc reads the name, too, before it asks the kernel for anything
+                // SAFETY: libc reads the name as a C string, too, before it calls the kernel
                 let is_path = !unsafe { libc::strchr(name, c_int::from(b'/')) }.is_null();
                 if is_path {
                     return Self::open(Name::At(libc::AT_FDCWD, name));
@@ -103,16 +103,16 @@ impl ProgramFile {
                 Self::search(unsafe { CStr::from_ptr(name) }.to_bytes())
             }
             Name::Open(descriptor) => {
-                let place = Path::of_descriptor(descriptor)?;
-                let file = Self::open_path(&place)?;
-                let mut target = [0; PATH_ROOM];
-                let length = sys::read_link(place.as_pointer(), &mut target).ok()?;
+                let link = Path::of_descriptor(descriptor)?;
+                let file = Self::open_path(&link)?;
+                let mut target = [0; PATH_SIZE];
+                let length = sys::read_link(link.as_pointer(), &mut target).ok()?;
                 Some((file, Path::of(&[target.get(..length)?])?))
             }
         }
     }
 
-    /// Whether there is a library at a path that asks others for the network.
+    /// Whether the library at a path imports functions of the network.
     #[cfg(not(test))]
     pub(super) fn is_library_with_network(path: *const c_char) -> bool {
         let mut head = [0; executable::HEAD];
@@ -133,7 +133,7 @@ impl ProgramFile {
         Some((Self::open_path(&path)?, path))
     }
 
-    /// What the file's rights stand in the way of.
+    /// Whether the file's set-user-ID bit or capabilities keep the library out.
     pub(super) fn elevation(&self) -> Option<InjectionBlocker> {
         let is_special = Rights::is_special(self.status.st_mode);
         let (user, own_group) = sys::real_ids();
@@ -151,7 +151,7 @@ impl ProgramFile {
         };
         rights
             .blocker()
-            .filter(|_| !sys::has_no_new_rights() && !sys::is_on_nosuid(&self.descriptor))
+            .filter(|_| !sys::has_no_new_privileges() && !sys::is_on_nosuid(&self.descriptor))
     }
 
     fn has_capabilities(&self) -> bool {
@@ -183,7 +183,7 @@ impl ProgramFile {
 
     fn open_at(folder: c_int, path: *const c_char) -> Option<Self> {
         let descriptor = match sys::open_at(folder, path, libc::O_RDONLY) {
-            // it may be run and not read
+            // the file is executable and not readable
             Err(Errno(libc::EACCES)) => sys::open_at(folder, path, libc::O_PATH),
             opened => opened,
         };

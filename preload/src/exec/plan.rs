@@ -1,4 +1,4 @@
-//! What an environment lacks.
+//! What an environment lacks of what a session needs.
 
 use crate::environment::{self, Entry};
 use crate::memory::Pages;
@@ -8,124 +8,133 @@ use kinject_protocol::environment::{KEPT, LD_PRELOAD, LIBRARY, SOCKET};
 use kinject_protocol::executable::Runtime;
 use libc::c_char;
 
-/// More entries than any environment has; the kernel's own limit on their size comes first.
-const MOST_ENTRIES: usize = 1 << 20;
+/// More entries than any environment has: the kernel's own limit on their size is reached before.
+const MAX_ENTRIES: usize = 1 << 20;
 
 /// What has to be added to an environment.
 pub(super) struct Plan<'a> {
     /// The variables that are missing.
     pub(super) missing: [Option<Entry>; KEPT.len()],
-    /// What has to become of `LD_PRELOAD`.
+    /// The change of `LD_PRELOAD`.
     pub(super) preload: Preload<'a>,
     /// How many entries the environment has, without the null.
     pub(super) count: usize,
 }
 
-/// What has to become of `LD_PRELOAD`.
+/// The change of `LD_PRELOAD`.
 pub(super) enum Preload<'a> {
-    /// What is needed is in it.
+    /// None: it has all libraries.
     Complete,
-    /// Another one takes its place.
+    /// It gets this value.
     Written {
-        /// The place in the environment of the one that is replaced, if there is one.
+        /// The index of the entry that is replaced, if there is one.
         index: Option<usize>,
         value: List<'a>,
     },
 }
 
-/// A list of libraries, in parts: those before the sanitizer's runtime, which stands directly before our library, and what
-/// begins with our library.
+/// A list of libraries in parts: the others, the sanitizer's runtime, which comes directly before our library, and
+/// the rest, which begins with our library.
 pub(super) struct List<'a> {
     pub(super) others: *const c_char,
     pub(super) others_length: usize,
-    /// Whether nothing separates the others from what follows yet.
+    /// Whether a separator is missing behind the others.
     pub(super) needs_separator: bool,
     pub(super) runtime: Option<&'a Runtime>,
     pub(super) rest: *const c_char,
 }
 
 impl<'a> Plan<'a> {
-    /// Compares an environment with what the session needs; none if it is to be left as it is: it is complete, or
-    /// this program is in no session, or means to start one outside of it.
+    /// Compares an environment with the session's; none if it stays as it is.
+    ///
     /// `runtime` is the program's sanitizer, if it has one.
     pub(super) fn of(environment: *const *const c_char, runtime: Option<&'a Runtime>) -> Option<Self> {
-        let own_socket = session::variable(SOCKET)?;
+        let socket = session::variable(SOCKET)?;
         // SAFETY: the variable is a C string
-        if unsafe { *own_socket.value() } == 0 {
+        if unsafe { *socket.value() } == 0 {
             return None;
         }
-        let seen = Seen::in_environment(environment)?;
-        if seen.kept.into_iter().flatten().any(is_departure) {
+        Self::decide(&Found::in_environment(environment)?, session::variable, runtime)
+    }
+
+    /// Decides what an environment lacks, by what was found in it and the session's own variables. It stays as it is
+    /// if it is complete, or if the program starts the child outside of the session.
+    fn decide(
+        found: &Found,
+        own: impl Fn(&'static str) -> Option<Entry>,
+        runtime: Option<&'a Runtime>,
+    ) -> Option<Self> {
+        if found.kept.into_iter().flatten().any(is_departure) {
             return None;
         }
         let mut missing = [None; KEPT.len()];
         let mut library = None;
-        for ((name, given), place) in KEPT.iter().zip(seen.kept).zip(&mut missing) {
+        for ((name, given), lacking) in KEPT.iter().zip(found.kept).zip(&mut missing) {
             if given.is_none() {
-                *place = session::variable(name);
+                *lacking = own(name);
             }
             if *name == LIBRARY {
-                library = given.or(*place);
+                library = given.or(*lacking);
             }
         }
-        let preload = preload(&seen, library, runtime);
+        let preload = preload(found, library, runtime);
         let is_complete = matches!(preload, Preload::Complete) && missing.iter().all(Option::is_none);
         (!is_complete).then_some(Self {
             missing,
             preload,
-            count: seen.count,
+            count: found.count,
         })
     }
 }
 
-/// Does this environment say that the child is to leave the session?
+/// Does this environment take the child out of the session?
 pub(super) fn leaves(environment: *const *const c_char) -> bool {
-    Seen::in_environment(environment).is_some_and(|seen| seen.kept.into_iter().flatten().any(is_departure))
+    Found::in_environment(environment).is_some_and(|found| found.kept.into_iter().flatten().any(is_departure))
 }
 
-/// An empty socket variable means that the child is to leave the session.
+/// An empty socket variable takes the child out of the session.
 fn is_departure(entry: Entry) -> bool {
     // SAFETY: the entry is a C string
     entry.is_named(SOCKET) && unsafe { *entry.value() } == 0
 }
 
-/// What an environment has of what a session needs.
-struct Seen {
+/// What was found in an environment of what a session needs.
+struct Found {
     kept: [Option<Entry>; KEPT.len()],
-    /// The last one and its place, as the dynamic linker takes the last.
+    /// The last `LD_PRELOAD` and its index: the dynamic linker takes the last.
     preload: Option<(usize, Entry)>,
     count: usize,
 }
 
-impl Seen {
-    /// None if the kernel will find a fault in it.
+impl Found {
+    /// None if it cannot be read: the kernel returns `EFAULT`.
     fn in_environment(environment: *const *const c_char) -> Option<Self> {
-        let mut seen = Self {
+        let mut found = Self {
             kept: [None; KEPT.len()],
             preload: None,
             count: 0,
         };
         // the kernel takes null for an empty environment
         if environment.is_null() {
-            return Some(seen);
+            return Some(found);
         }
         let (mut array, mut texts) = (Pages::new(), Pages::new());
-        while seen.count < MOST_ENTRIES {
-            let place = environment.wrapping_add(seen.count);
-            if !array.is_readable(place.cast()) {
+        while found.count < MAX_ENTRIES {
+            let element = environment.wrapping_add(found.count);
+            if !array.is_readable(element.cast()) {
                 return None;
             }
             // SAFETY: the page can be read, and no entry before this one was null
-            let text = unsafe { place.read_unaligned() };
+            let text = unsafe { element.read_unaligned() };
             if text.is_null() {
-                return Some(seen);
+                return Some(found);
             }
             if !texts.is_readable(text.cast()) {
                 return None;
             }
             // SAFETY: the entry is a C string that begins in a page that can be read
-            unsafe { seen.note(text) };
-            seen.count = seen.count.saturating_add(1);
+            unsafe { found.note(text) };
+            found.count = found.count.saturating_add(1);
         }
         None
     }
@@ -140,22 +149,22 @@ impl Seen {
             self.preload = Some((self.count, unsafe { Entry::new(text, LD_PRELOAD) }));
             return;
         }
-        for (name, place) in KEPT.iter().zip(&mut self.kept) {
+        for (name, kept) in KEPT.iter().zip(&mut self.kept) {
             // SAFETY: the caller vouches for it
-            if place.is_none() && unsafe { environment::has_name(text, name) } {
+            if kept.is_none() && unsafe { environment::has_name(text, name) } {
                 // SAFETY: it begins with that name
-                *place = Some(unsafe { Entry::new(text, name) });
+                *kept = Some(unsafe { Entry::new(text, name) });
                 return;
             }
         }
     }
 }
 
-fn preload<'a>(seen: &Seen, library: Option<Entry>, runtime: Option<&'a Runtime>) -> Preload<'a> {
+fn preload<'a>(found: &Found, library: Option<Entry>, runtime: Option<&'a Runtime>) -> Preload<'a> {
     let Some(library) = library.map(Entry::value) else {
         return Preload::Complete;
     };
-    let Some((index, list)) = seen.preload else {
+    let Some((index, list)) = found.preload else {
         let value = List {
             others: c"".as_ptr(),
             others_length: 0,
@@ -167,17 +176,17 @@ fn preload<'a>(seen: &Seen, library: Option<Entry>, runtime: Option<&'a Runtime>
     };
     let list = list.value();
     // SAFETY: both are C strings
-    let place = unsafe { find(list, |name| is(name, library)) };
+    let position = unsafe { find(list, |name| is(name, library)) };
     // SAFETY: the list is one
     let missing = runtime.filter(|runtime| unsafe { find(list, |name| name == runtime.name()) }.is_none());
-    let value = match (place, missing) {
+    let value = match (position, missing) {
         (Some(_), None) => return Preload::Complete,
-        (Some(place), runtime) => List {
+        (Some(position), runtime) => List {
             others: list,
-            others_length: place,
+            others_length: position,
             needs_separator: false,
             runtime,
-            rest: list.wrapping_add(place),
+            rest: list.wrapping_add(position),
         },
         (None, runtime) => {
             // SAFETY: it is a C string
@@ -197,27 +206,27 @@ fn preload<'a>(seen: &Seen, library: Option<Entry>, runtime: Option<&'a Runtime>
     }
 }
 
-/// Where the first library of a list (ld.so(8)) stands that is wanted.
+/// The position of the first library in a list (ld.so(8)) that matches.
 ///
 /// # Safety
 ///
 /// `list` has to be a C string.
-pub(super) unsafe fn find(list: *const c_char, is_wanted: impl Fn(&[u8]) -> bool) -> Option<usize> {
-    let mut place = list;
+pub(super) unsafe fn find(list: *const c_char, matches: impl Fn(&[u8]) -> bool) -> Option<usize> {
+    let mut next = list;
     loop {
-        // SAFETY: place is within the list, or at its null
-        let length = unsafe { name_length(place) };
+        // SAFETY: next is within the list, or at its null
+        let length = unsafe { name_length(next) };
         // SAFETY: so many bytes of it are no null
-        let name = unsafe { core::slice::from_raw_parts(place.cast::<u8>(), length) };
-        if length != 0 && is_wanted(name) {
-            return Some((place as usize).wrapping_sub(list as usize));
+        let name = unsafe { core::slice::from_raw_parts(next.cast::<u8>(), length) };
+        if length != 0 && matches(name) {
+            return Some((next as usize).wrapping_sub(list as usize));
         }
-        place = place.wrapping_add(length);
+        next = next.wrapping_add(length);
         // SAFETY: this is the separator or the null
-        if unsafe { *place } == 0 {
+        if unsafe { *next } == 0 {
             return None;
         }
-        place = place.wrapping_add(1);
+        next = next.wrapping_add(1);
     }
 }
 
@@ -237,4 +246,132 @@ unsafe fn name_length(text: *const c_char) -> usize {
         length = length.wrapping_add(1);
     }
     length
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::ptr;
+    use kinject_protocol::environment::{CONTROL, SESSION};
+    use std::ffi::CString;
+
+    /// An environment in memory.
+    struct Environment {
+        texts: Vec<CString>,
+        array: Vec<*const c_char>,
+    }
+
+    impl Environment {
+        fn new(entries: &[&str]) -> Self {
+            let texts: Vec<_> = entries.iter().map(|text| CString::new(*text).unwrap()).collect();
+            let array = texts
+                .iter()
+                .map(|text| text.as_ptr())
+                .chain([ptr::null()])
+                .collect();
+            Self { texts, array }
+        }
+
+        fn found(&self) -> Found {
+            Found::in_environment(self.array.as_ptr()).unwrap()
+        }
+
+        /// What the environment of a session's program has of this name.
+        fn variable(&self, name: &'static str) -> Option<Entry> {
+            let has_name = |text: &&CString| {
+                // SAFETY: it is a C string
+                unsafe { environment::has_name(text.as_ptr(), name) }
+            };
+            let text = self.texts.iter().find(has_name)?;
+            // SAFETY: it begins with that name
+            Some(unsafe { Entry::new(text.as_ptr(), name) })
+        }
+    }
+
+    fn session() -> Environment {
+        Environment::new(&[
+            "KINJECT_SOCKET=/run/x/control",
+            "KINJECT_CONTROL=x",
+            "KINJECT_LIBRARY=/k.so",
+            "KINJECT_SESSION=0123abcd",
+        ])
+    }
+
+    /// The names of the variables that are added, and the new `LD_PRELOAD` as index, others, separator and rest.
+    type Decided = (Vec<String>, Option<(Option<usize>, String, bool, String)>);
+
+    fn decided(entries: &[&str]) -> Option<Decided> {
+        let (session, environment) = (session(), Environment::new(entries));
+        let plan = Plan::decide(&environment.found(), |name| session.variable(name), None)?;
+        // SAFETY: all of them are C strings
+        let text = |text: *const c_char| unsafe { CStr::from_ptr(text) }.to_str().unwrap().to_owned();
+        let name = |entry: &Entry| text(entry.text()).split_once('=').unwrap().0.to_owned();
+        let missing = plan.missing.iter().flatten().map(name).collect();
+        let preload = match &plan.preload {
+            Preload::Complete => None,
+            Preload::Written { index, value } => {
+                let others = text(value.others)[..value.others_length].to_owned();
+                Some((*index, others, value.needs_separator, text(value.rest)))
+            }
+        };
+        assert_eq!(plan.count, entries.len());
+        Some((missing, preload))
+    }
+
+    const COMPLETE: [&str; 5] = [
+        "KINJECT_SOCKET=/run/x/control",
+        "KINJECT_CONTROL=x",
+        "KINJECT_LIBRARY=/k.so",
+        "KINJECT_SESSION=0123abcd",
+        "LD_PRELOAD=/k.so",
+    ];
+
+    #[test]
+    fn complete_environment_stays_as_it_is() {
+        assert_eq!(decided(&COMPLETE), None);
+    }
+
+    #[test]
+    fn empty_environment_gets_every_variable_and_the_library() {
+        let (missing, preload) = decided(&["OTHER=1"]).unwrap();
+        assert_eq!(missing, [SOCKET, CONTROL, LIBRARY, SESSION]);
+        assert_eq!(preload, Some((None, String::new(), false, "/k.so".into())));
+    }
+
+    #[test]
+    fn environment_with_empty_socket_variable_leaves_the_session() {
+        assert_eq!(decided(&["KINJECT_SOCKET="]), None);
+        let environment = Environment::new(&["KINJECT_SOCKET="]);
+        assert!(leaves(environment.array.as_ptr()));
+        assert!(!leaves(Environment::new(&COMPLETE).array.as_ptr()));
+    }
+
+    #[test]
+    fn library_follows_those_that_are_preloaded_already() {
+        for (preload, separator) in [("libm.so.6", true), ("", false)] {
+            let entry = format!("LD_PRELOAD={preload}");
+            let mut entries = COMPLETE;
+            entries[4] = &entry;
+            let (missing, written) = decided(&entries).unwrap();
+            assert!(missing.is_empty(), "{missing:?}");
+            let expected = (Some(4), preload.to_owned(), separator, "/k.so".to_owned());
+            assert_eq!(written, Some(expected), "{preload}");
+        }
+    }
+
+    #[test]
+    fn library_of_the_same_name_in_another_folder_is_another_one() {
+        let mut entries = COMPLETE;
+        entries[4] = "LD_PRELOAD=/other/k.so:/k.so.1";
+        assert!(decided(&entries).is_some());
+        entries[4] = "LD_PRELOAD=libm.so.6 /k.so:later.so";
+        assert_eq!(decided(&entries), None);
+    }
+
+    #[test]
+    fn variable_of_another_value_is_kept() {
+        let mut entries = COMPLETE;
+        entries[3] = "KINJECT_SESSION=another";
+        assert_eq!(decided(&entries), None);
+    }
 }

@@ -1,8 +1,9 @@
 //! The sanitizer's runtime that was preloaded for this program alone ([`kinject_protocol::executable::Runtime`]).
 //!
-//! Whoever started the program wrote it into `LD_PRELOAD`, directly before our library and with a space between: what the
-//! user preloads is followed by a colon. The program's children have no use for it, and a shell that libc starts would be
-//! searched for leaks. So it is taken out of the environment before the program's first line runs.
+//! The process that started the program wrote the runtime into `LD_PRELOAD`, directly before our library and
+//! separated by a space; behind a library that the user preloads kinject writes a colon. In the program's children
+//! the runtime would run for nothing: a shell that libc starts would be checked for leaks. So our constructor removes
+//! it from the environment before `main`.
 
 use super::plan;
 use crate::environment::Entry;
@@ -10,12 +11,13 @@ use core::{ptr, slice};
 use kinject_protocol::executable::Runtime;
 use libc::c_char;
 
-/// Takes the runtime out of the list, in its place.
+/// Removes the runtime from the list, in place.
 ///
 /// # Safety
 ///
-/// The list's entry and `library` have to be C strings, and nobody else may use the entry meanwhile; it has to be writable.
-pub(crate) unsafe fn forget_runtime(list: Entry, library: *const c_char) {
+/// The list's entry and `library` have to be C strings; the entry has to be writable, and nobody else may use it
+/// meanwhile.
+pub(crate) unsafe fn remove_runtime(list: Entry, library: *const c_char) {
     let list = list.value().cast_mut();
     // SAFETY: the caller vouches for the list
     let Some(end) = (unsafe { plan::find(list, |name| plan::is(name, library)) }) else {
@@ -26,14 +28,14 @@ pub(crate) unsafe fn forget_runtime(list: Entry, library: *const c_char) {
     let Some(start) = runtime_at_the_end(before) else {
         return;
     };
-    let (place, rest) = (list.wrapping_add(start), list.wrapping_add(end));
+    let (runtime, rest) = (list.wrapping_add(start), list.wrapping_add(end));
     // SAFETY: the rest is a C string
     let length = unsafe { libc::strlen(rest) }.saturating_add(1);
-    // SAFETY: the rest moves towards the beginning of the entry, which the caller lets be written
-    unsafe { ptr::copy(rest, place, length) };
+    // SAFETY: the rest moves towards the beginning of the entry, which is writable
+    unsafe { ptr::copy(rest, runtime, length) };
 }
 
-/// Where the runtime begins, if a list ends with one and a space.
+/// The position of the runtime, if a list ends with one and a space.
 fn runtime_at_the_end(list: &[u8]) -> Option<usize> {
     let names = list.strip_suffix(b" ")?;
     let name = names
@@ -48,17 +50,17 @@ mod tests {
     use super::*;
     use std::ffi::{CStr, CString};
 
-    fn forgotten(list: &str) -> String {
+    fn remaining(list: &str) -> String {
         let entry = CString::new(format!("LD_PRELOAD={list}")).unwrap().into_raw();
         // SAFETY: the string is one of that name, and ours
-        unsafe { forget_runtime(Entry::new(entry, "LD_PRELOAD"), c"/k.so".as_ptr()) };
+        unsafe { remove_runtime(Entry::new(entry, "LD_PRELOAD"), c"/k.so".as_ptr()) };
         // SAFETY: it came from into_raw, and is as long or shorter
         let left = unsafe { CStr::from_ptr(entry) }.to_str().unwrap().to_owned();
         left.strip_prefix("LD_PRELOAD=").unwrap().to_owned()
     }
 
     #[test]
-    fn a_runtime_that_kinject_preloaded_is_taken_out_and_nothing_else() {
+    fn runtime_that_kinject_preloaded_is_removed_and_nothing_else() {
         for (list, left) in [
             ("libasan.so.8 /k.so", "/k.so"),
             (
@@ -74,7 +76,7 @@ mod tests {
             (" /k.so", " /k.so"),
             ("", ""),
         ] {
-            assert_eq!(forgotten(list), left, "{list}");
+            assert_eq!(remaining(list), left, "{list}");
         }
     }
 }

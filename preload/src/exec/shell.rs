@@ -1,8 +1,8 @@
 //! system(3) and popen(3).
 //!
-//! They start a shell with the program's own environment, from inside of libc, where no hook sees it. So what the session
-//! needs and the program took out of its environment is put back there first, as setenv(3) does it: with what holds
-//! for that function in programs with threads.
+//! They start a shell with the program's own environment, by internal calls of libc that reach no hook. So the hooks
+//! first put the session's variables back that the program removed from its environment, by setenv(3), whose
+//! restrictions for programs with threads hold.
 
 use super::copy::with_own;
 use crate::environment;
@@ -12,8 +12,8 @@ use core::ptr;
 use kinject_protocol::environment::{KEPT, LD_PRELOAD};
 use libc::{FILE, c_char, c_int};
 
-/// Longer than each of the names.
-const NAME_ROOM: usize = 32;
+/// More than the longest name and its null.
+const NAME_SIZE: usize = 32;
 
 hook! {
     unsafe fn system(command: *const c_char) -> c_int => hooked_system {
@@ -37,7 +37,7 @@ extern "C" fn system_in_session(command: *const c_char) -> c_int {
     let Some(native) = real::system.get() else {
         return Errno(libc::ENOSYS).fail();
     };
-    // null asks whether there is a shell
+    // null asks whether a shell is available
     if !command.is_null() {
         complete_environment();
     }
@@ -66,7 +66,7 @@ fn popen_by(native: Option<Popen>, command: *const c_char, mode: *const c_char) 
     unsafe { native(command, mode) }
 }
 
-/// Puts back what is missing; what there is no memory for stays missing.
+/// Puts the missing variables back; without memory for a variable it stays missing.
 fn complete_environment() {
     with_own(environment::own(), None, |complete| {
         let Some(complete) = complete else { return };
@@ -80,18 +80,18 @@ fn complete_environment() {
 }
 
 fn set(name: &str, value: *const c_char) {
-    let mut text = [0_u8; NAME_ROOM];
-    let room = text.iter_mut().take(NAME_ROOM - 1);
-    room.zip(name.bytes()).for_each(|(place, byte)| *place = byte);
+    let mut text = [0_u8; NAME_SIZE];
+    let fields = text.iter_mut().take(NAME_SIZE - 1);
+    fields.zip(name.bytes()).for_each(|(field, byte)| *field = byte);
     // SAFETY: a null follows the name, and the value is a C string; libc copies both
     let _is_set = unsafe { libc::setenv(text.as_ptr().cast(), value, 1) } == 0;
 }
 
-// a name that does not fit would be another name
+// a truncated name would be another name
 const _: () = {
     let mut index = 0;
     while index < KEPT.len() {
-        assert!(KEPT[index].len() < NAME_ROOM);
+        assert!(KEPT[index].len() < NAME_SIZE);
         index += 1;
     }
 };

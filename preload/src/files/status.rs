@@ -1,20 +1,21 @@
-//! stat(2), access(2) and their kin, for the files that [`super`] turns.
+//! stat(2), access(2) and similar calls, for the path that [`super`] redirects.
 //!
-//! A program may ask whether `/etc/resolv.conf` is there, how large it is, or whether it has changed, before or after it
-//! reads it. It is told of the file that it would read: the pod's. As there, the kernel is asked what the program asked
-//! first, so that it is the kernel that reads the path. That the pod's file cannot be written to is true in most pods.
+//! A program may check whether `/etc/resolv.conf` exists, how large it is, or whether it has changed. The hooks
+//! answer for the file that the program would read: the pod's. As there, the kernel first gets the program's own
+//! call, so that it checks the path's pointer. The pod's file is shown as not writable, as it is in most pods.
 //!
-//! Programs that were linked before glibc 2.33 know the stat family by the names with `x` in them.
+//! Programs that were linked before glibc 2.33 call the stat family by the names with an `x`.
 
-use super::{Handed, handed, is_hidden, is_redirected, own_path};
+use super::redirection::{is_hidden, is_redirected, own_path};
+use super::{RelayFile, file_from_relay};
 use crate::errno::{self, Errno};
 use crate::real;
 use crate::session::Session;
 use crate::sys::{self, Descriptor};
 use libc::{c_char, c_int, c_uint, c_void};
 
-/// Declares hooks of functions that look at a path, and answer for another path in its place if that is turned.
-macro_rules! looking {
+/// Declares hooks of functions that ask about a path, and ask about another one if it is redirected.
+macro_rules! asking {
     ($($name:ident = $hooked:ident, $in_session:ident(
         $($before:ident: $before_type:ty,)* [path] $(, $after:ident: $after_type:ty)*
     ) asks $question:expr;)*) => {$(
@@ -39,7 +40,7 @@ macro_rules! looking {
     )*};
 }
 
-looking! {
+asking! {
     stat = hooked_stat, stat_in_session([path], status: *mut c_void) asks Question::Status(status);
     stat64 = hooked_stat64, stat64_in_session([path], status: *mut c_void) asks Question::Status(status);
     lstat = hooked_lstat, lstat_in_session([path], status: *mut c_void) asks Question::Status(status);
@@ -69,34 +70,34 @@ looking! {
         asks Question::Access(mode);
 }
 
-/// What is asked, so that it can be asked of a descriptor: for programs that do not see the session's folder.
+/// What a call asks, so that it can be asked about a descriptor, in programs that do not see the session's folder.
 #[derive(Clone, Copy)]
 pub(crate) enum Question {
-    /// The status, to be put there.
+    /// The status, which is written there.
     Status(*mut c_void),
-    /// What statx(2) tells.
+    /// The extended status of statx(2).
     Extended {
         flags: c_int,
         mask: c_uint,
         status: *mut c_void,
     },
-    /// Whether it may be used in this way (access(2)).
+    /// Whether this access is permitted (access(2)).
     Access(c_int),
 }
 
 impl Question {
     fn of(self, file: &Descriptor) -> Result<(), Errno> {
         match self {
-            Self::Status(place) => sys::status_to(file, place),
+            Self::Status(status) => sys::status_to(file, status),
             Self::Extended { flags, mask, status } => sys::extended_status_to(file, flags, mask, status),
-            // the user's own file is theirs to read and write
+            // the file belongs to the user, who may read and write it
             Self::Access(mode) if mode & libc::X_OK != 0 => Err(Errno(libc::EACCES)),
             Self::Access(_) => Ok(()),
         }
     }
 }
 
-/// What the kernel says of the path, or of the pod's file if the path is turned.
+/// The kernel's answer for the path, or for the pod's file if the path is redirected.
 #[inline]
 pub(crate) fn asked_in_session(
     path: *const c_char,
@@ -104,10 +105,10 @@ pub(crate) fn asked_in_session(
     ask: impl Fn(*const c_char) -> c_int,
 ) -> c_int {
     let answer = ask(path);
-    if !is_redirected(answer == 0, path) {
+    if !is_redirected(answer == 0, Errno::current, path) {
         return answer;
     }
-    match errno::kept(Session::current) {
+    match errno::preserve(Session::current) {
         Some(session) => asked_of_own(&session, question, answer, ask),
         None => answer,
     }
@@ -122,22 +123,24 @@ fn asked_of_own(
     let Some(own) = session.path().and_then(own_path) else {
         return native;
     };
-    let told = Errno::current();
+    let native_error = Errno::current();
     let answer = ask(own.as_ptr());
     let error = Errno::current();
     if answer == 0 || !is_hidden(error) {
         return answer;
     }
-    let asked = match handed(session, error) {
-        Handed::File(file) => question.of(&file),
-        Handed::Native if native == 0 => Ok(()),
-        Handed::Native => Err(told),
-        Handed::Failed(error) => Err(error),
+    let answer = match file_from_relay(session, error) {
+        RelayFile::File(file) => question.of(&file),
+        RelayFile::Native => match native {
+            0 => Ok(()),
+            _ => Err(native_error),
+        },
+        RelayFile::Failed(error) => Err(error),
     };
-    match asked {
+    match answer {
         // errno changes only where a function fails
         Ok(()) => {
-            told.set();
+            native_error.set();
             0
         }
         Err(error) => error.fail(),

@@ -1,23 +1,23 @@
-//! What a Go program's system calls come to instead of the instruction.
+//! The code to which a Go program's system calls jump.
 
 use super::stack::{SIZE, THREAD_SIZE, Thread, bind};
 use crate::errno::Errno;
-use crate::syscall::{self, BEYOND, SET};
+use crate::syscall::{self, LIMIT, SET};
 use core::arch::{global_asm, naked_asm};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use libc::c_long;
 
-/// Where the program goes on with a result, and with an error number.
+/// The addresses at which the program continues with a result, and with an error number.
 static SUCCESS: AtomicUsize = AtomicUsize::new(0);
 static FAILURE: AtomicUsize = AtomicUsize::new(0);
 
-/// Says where the program goes on; to be called before [`enter`] runs.
+/// Sets where the program continues, before [`enter`] runs.
 pub(super) fn continue_at(success: usize, failure: usize) {
     SUCCESS.store(success, Ordering::Relaxed);
     FAILURE.store(failure, Ordering::Relaxed);
 }
 
-// the variable of each thread: a `Thread` of zeros
+// a thread-local variable: a `Thread` of zeros
 global_asm!(
     ".pushsection .tbss.kinject_go_thread,\"awT\",@nobits",
     ".balign 8",
@@ -28,27 +28,28 @@ global_asm!(
     size = const THREAD_SIZE,
 );
 
-/// Makes the system call in rax with the arguments in rdi, rsi, rdx, r10, r8 and r9, as the kernel does: rax has the
-/// result, rcx and r11 are lost, everything else stays. Then does what the replaced instructions did.
+/// Makes the system call in rax with the arguments in rdi, rsi, rdx, r10, r8 and r9, with the kernel's convention:
+/// the result is in rax, rcx and r11 are clobbered, and all other registers are preserved. Then does what the
+/// replaced instructions did.
 ///
-/// What the program has below its stack pointer is left alone, and nothing is pushed there.
+/// Nothing is pushed on the program's stack, nor written below its stack pointer.
 #[unsafe(naked)]
 pub(super) unsafe extern "C" fn enter() {
     naked_asm!(
-        "cmp rax, {beyond}",
+        "cmp rax, {limit}",
         "jae 2f",
         "lea r11, [rip + {set}]",
         "bt [r11], rax",
         "jc 5f",
         "2: syscall",
-        // as the program did: unsigned, up to -4095 is no error
+        // the program's own comparison: unsigned, up to -4095 is no error
         "3: cmp rax, -4095",
         "ja 4f",
         "jmp [rip + {success}]",
         "4: neg rax",
         "jmp [rip + {failure}]",
 
-        // one that has a hook: on the thread's own stack
+        // a call with a hook: on the thread's hook stack
         "5: mov r11, fs:[0]",
         "add r11, [rip + kinject_go_thread@gottpoff]",
         "mov rcx, [r11]",
@@ -109,7 +110,7 @@ pub(super) unsafe extern "C" fn enter() {
         "pop rsp",
         "jmp 3b",
 
-        // a stack first; without one there is no hook, and so no call
+        // maps the stack first; if that fails the call returns its error
         "8: mov [r11 + 8], rax",
         "mov [r11 + 16], rdi",
         "mov [r11 + 24], rsi",
@@ -139,7 +140,7 @@ pub(super) unsafe extern "C" fn enter() {
         "mov [r11], rcx",
         "mov rax, [r11 + 8]",
         "jmp 6b",
-        beyond = const BEYOND,
+        limit = const LIMIT,
         set = sym SET,
         success = sym SUCCESS,
         failure = sym FAILURE,
@@ -151,7 +152,7 @@ pub(super) unsafe extern "C" fn enter() {
     );
 }
 
-/// Calls the hook; gives what the kernel gives: the result, or an error number below zero.
+/// Calls the hook; returns what the kernel returns: the result, or a negative error number.
 extern "C" fn hook(number: c_long, arguments: &[usize; 6], thread: &mut Thread) -> c_long {
     bind(thread);
     let before = Errno::current();

@@ -1,15 +1,15 @@
-//! The program of this process, as it lies in memory: its ELF headers (elf(5)).
+//! This process's program in memory: its ELF headers (elf(5)).
 
 use crate::memory::{self, PAGE};
 use core::slice;
 use kinject_protocol::executable;
 use libc::{Elf64_Phdr as Segment, c_void};
 
-/// What every program of Go's has that has cgo: C calls Go by it.
+/// The function by which C calls Go, in every Go program with cgo.
 const CALL_FROM_C: &[u8] = b"crosscall2\0";
 
-/// In more names than these it is not looked for: they are not of a Go program whose note was left out.
-const MANY_NAMES: usize = 64 * 1024;
+/// The largest string table that is searched for it: that of a Go program without its note is smaller.
+const MAX_NAMES: usize = 64 * 1024;
 
 /// Entries of the dynamic section: a tag and a value.
 type Entry = [usize; 2];
@@ -20,15 +20,15 @@ const DT_STRSZ: usize = 10;
 /// The program's headers.
 pub(super) struct Program {
     segments: &'static [Segment],
-    /// What its addresses are relative to.
+    /// The load address, to which its addresses are relative.
     base: usize,
 }
 
-/// A part of its code.
+/// A segment of its code.
 pub(super) struct Code {
     start: *const u8,
     length: usize,
-    /// Where it lies in the file.
+    /// Its offset in the file.
     offset: usize,
 }
 
@@ -36,29 +36,31 @@ pub(super) struct Code {
 pub(super) struct Pages {
     pub(super) start: *mut c_void,
     pub(super) length: usize,
-    /// Where they lie in the file.
+    /// Their offset in the file.
     pub(super) offset: usize,
 }
 
 impl Program {
-    /// None where the kernel does not say where its headers are.
+    /// None if the kernel does not pass the address of its headers.
     #[inline]
     pub(super) fn of_this_process() -> Option<Self> {
-        // SAFETY: these ask for a number
-        let (place, count, size) = unsafe {
+        // SAFETY: each call returns a number
+        let (headers, count, size) = unsafe {
             (
                 libc::getauxval(libc::AT_PHDR),
                 libc::getauxval(libc::AT_PHNUM),
                 libc::getauxval(libc::AT_PHENT),
             )
         };
-        if place == 0 || size as usize != size_of::<Segment>() {
+        if headers == 0 || size as usize != size_of::<Segment>() {
             return None;
         }
         // SAFETY: the kernel mapped the headers there, so many, and they stay (getauxval(3))
-        let segments = unsafe { slice::from_raw_parts(place as *const Segment, count as usize) };
+        let segments = unsafe { slice::from_raw_parts(headers as *const Segment, count as usize) };
         let itself = segments.iter().find(|segment| segment.p_type == libc::PT_PHDR);
-        let base = itself.map_or(0, |itself| (place as usize).wrapping_sub(itself.p_vaddr as usize));
+        let base = itself.map_or(0, |itself| {
+            (headers as usize).wrapping_sub(itself.p_vaddr as usize)
+        });
         Some(Self { segments, base })
     }
 
@@ -68,27 +70,27 @@ impl Program {
         self.has_note()
             || self
                 .dynamic_names()
-                .is_some_and(|names| names.len() <= MANY_NAMES && memory::find(names, CALL_FROM_C).is_some())
+                .is_some_and(|names| names.len() <= MAX_NAMES && memory::find(names, CALL_FROM_C).is_some())
     }
 
-    /// Whether it has the note by which files of Go's are known.
+    /// Whether it has the note that Go's linker writes.
     pub(super) fn has_note(&self) -> bool {
         self.of_kind(libc::PT_NOTE)
             .any(|notes| self.mapped(notes).is_some_and(executable::has_note))
     }
 
-    /// The names that the dynamic linker works with; none if it has nothing to do.
+    /// The string table of the dynamic section; none if there is no such section.
     pub(super) fn dynamic_names(&self) -> Option<&'static [u8]> {
         let dynamic = self.mapped(self.of_kind(libc::PT_DYNAMIC).next()?)?;
         let count = dynamic.len() / size_of::<Entry>();
-        // SAFETY: the segment is mapped, and the dynamic linker has worked with so many entries
+        // SAFETY: the segment is mapped, and has that many entries
         let entries = unsafe { slice::from_raw_parts(dynamic.as_ptr().cast::<Entry>(), count) };
         let value = |wanted: usize| {
             let mut entries = entries.iter().take_while(|[tag, _]| *tag != DT_NULL);
             entries.find_map(|[tag, value]| (*tag == wanted).then_some(*value))
         };
         let (names, size) = (value(DT_STRTAB)?, value(DT_STRSZ)?);
-        // the dynamic linker has made an address of it, unless it may not write there
+        // the dynamic linker has relocated it, unless the section is read-only
         self.bytes(names, size)
             .or_else(|| self.bytes(self.base.wrapping_add(names), size))
     }
@@ -112,12 +114,12 @@ impl Program {
         self.base.wrapping_add(segment.p_vaddr as usize)
     }
 
-    /// What a segment holds that others bring into memory; none if they do not.
+    /// The content of a segment; none if no loaded segment covers it.
     fn mapped(&self, segment: &Segment) -> Option<&'static [u8]> {
         self.bytes(self.address(segment), segment.p_filesz as usize)
     }
 
-    /// These bytes; none if not all of them lie in what can be read of the program's file.
+    /// These bytes; none if no readable segment covers all of them.
     fn bytes(&self, start: usize, length: usize) -> Option<&'static [u8]> {
         let is_there = self
             .of_kind(libc::PT_LOAD)
@@ -137,24 +139,24 @@ impl Program {
 }
 
 impl Code {
-    /// The code itself, for the time of a look; none if it cannot be read.
+    /// The code itself; none if it cannot be read.
     pub(super) fn bytes(&self) -> Option<&[u8]> {
         memory::is_readable(self.start.cast(), 1)
-            // SAFETY: the kernel mapped the segment so; nobody writes to it while the caller looks
+            // SAFETY: the kernel mapped the segment so; nobody writes to it while the caller reads it
             .then(|| unsafe { slice::from_raw_parts(self.start, self.length) })
     }
 
-    /// Where a byte of it lies in memory.
-    pub(super) fn address(&self, place: usize) -> Option<usize> {
-        (place < self.length).then(|| (self.start as usize).wrapping_add(place))
+    /// The address of one of its bytes.
+    pub(super) fn address(&self, offset: usize) -> Option<usize> {
+        (offset < self.length).then(|| (self.start as usize).wrapping_add(offset))
     }
 
-    /// Where a byte of it lies in the file.
-    pub(super) fn file_offset(&self, place: usize) -> usize {
-        self.offset.wrapping_add(place)
+    /// The offset of one of its bytes in the file.
+    pub(super) fn file_offset(&self, offset: usize) -> usize {
+        self.offset.wrapping_add(offset)
     }
 
-    /// The pages in which `length` bytes from `begin` on lie.
+    /// The pages of `length` bytes at `begin`.
     pub(super) fn pages(&self, begin: usize, length: usize) -> Pages {
         let address = (self.start as usize).wrapping_add(begin);
         let before = address % PAGE;

@@ -1,10 +1,10 @@
 //! getaddrinfo(3).
 //!
-//! The relay gives the addresses; libc itself makes the list of each of them, with the program's own hints and
-//! service, and the lists are chained. So each element is libc's, and no freeaddrinfo(3) of ours is needed. Bad hints
-//! and services are libc's to judge, before the relay is asked.
+//! The relay gives the addresses; libc makes the list of each address, with the program's own hints and service, and
+//! the hook chains the lists. So each element is libc's, and freeaddrinfo(3) needs no hook. libc checks hints and
+//! service before the relay is asked.
 //!
-//! We deviate in one flag: `AI_ADDRCONFIG` asks for what the cluster offers, not this machine's interfaces.
+//! We deviate in one flag: `AI_ADDRCONFIG` goes by the cluster's families, not by this machine's interfaces.
 
 use super::idn::{self, AI_CANONIDN, AI_IDN, Converted};
 use super::list::{self, AddressText, List};
@@ -19,13 +19,13 @@ use core::ptr;
 use kinject_protocol::control::{AddressList, Family, Purpose};
 use libc::{addrinfo, c_char, c_int};
 
-/// Those of a program that gives no hints.
+/// The flags of a call without hints.
 const DEFAULT_FLAGS: c_int = libc::AI_V4MAPPED | libc::AI_ADDRCONFIG;
 
-/// The number is an address, but of another family than the hints want.
+/// The number is an address of another family than the hints'.
 const EAI_ADDRFAMILY: c_int = -9;
 
-/// What the relay has done already when libc makes the list of an address.
+/// Flags that the relay has applied when libc makes the list of an address.
 const DONE_BY_RELAY: c_int =
     libc::AI_ADDRCONFIG | libc::AI_CANONNAME | libc::AI_V4MAPPED | libc::AI_ALL | AI_IDN | AI_CANONIDN;
 
@@ -54,20 +54,20 @@ pub(super) extern "C" fn getaddrinfo_in_session(
         Errno(libc::ENOSYS).set();
         return libc::EAI_SYSTEM;
     };
-    let Some((session, name)) = errno::kept(|| for_session(native, node, hints)) else {
+    let Some((session, name)) = errno::preserve(|| for_session(native, node, hints)) else {
         // SAFETY: these are the program's own arguments
         return unsafe { native(node, service, hints, result) };
     };
     // SAFETY: a C program may leave hints out, but what it gives is an addrinfo
     let query = Query::new(native, service, unsafe { hints.as_ref() });
-    match errno::kept(|| query.answer(&session, &name)) {
+    match errno::preserve(|| query.answer(&session, &name)) {
         Ok(list) => {
             // SAFETY: libc too writes here, without a check
             unsafe { *result = list.into_raw() };
             0
         }
         // SAFETY: as above
-        Err(Refusal::Elsewhere) => unsafe { native(node, service, hints, result) },
+        Err(Refusal::OtherNetwork) => unsafe { native(node, service, hints, result) },
         Err(Refusal::Code(code)) => code,
         Err(Refusal::System(error)) => {
             error.set();
@@ -76,17 +76,17 @@ pub(super) extern "C" fn getaddrinfo_in_session(
     }
 }
 
-/// A name that is not libc's business.
+/// A name that the relay looks up.
 enum Name<'a> {
     /// As the program gave it.
     Given(&'a [u8]),
-    /// As the DNS has it, which is what the program asked for with `AI_IDN`; and as it was given.
+    /// As the DNS has it, for a program that sets `AI_IDN`; and as the program gave it.
     Encoded(Converted, &'a [u8]),
-    /// The program asked for that, and there is no such form: the code of getaddrinfo(3).
+    /// The program sets `AI_IDN`, and the name cannot be encoded: the code of getaddrinfo(3).
     Unencodable(c_int),
 }
 
-/// The name to look up, if it is not libc's business.
+/// The name that the relay looks up, unless libc does the call.
 fn for_session<'a>(
     native: Native,
     node: *const c_char,
@@ -99,23 +99,45 @@ fn for_session<'a>(
     let name = unsafe { list::bytes(node) };
     // SAFETY: as libc does, a given hint is read
     let flags = unsafe { hints.as_ref() }.map_or(0, |hints| hints.ai_flags);
-    if flags & libc::AI_NUMERICHOST != 0 {
-        return None;
+    match decide(name, flags, || is_number(native, node)) {
+        Decision::Native => None,
+        Decision::Encode => {
+            let session = Session::current()?;
+            Some((session, encoded(native, node, name)?))
+        }
+        Decision::AskRelay => Some((Session::current()?, Name::Given(name))),
     }
-    if flags & AI_IDN != 0 && idn::needs_encoding(name) {
-        let session = Session::current()?;
-        return Some((session, encoded(native, node, name)?));
-    }
-    if !name::is_for_relay(name) || (name::may_be_number(name) && is_number(native, node)) {
-        return None;
-    }
-    Some((Session::current()?, Name::Given(name)))
 }
 
-/// The name as the DNS has it; none if that is libc's business, as a number in other digits is.
+/// Who looks a name up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// libc.
+    Native,
+    /// The relay, if the name can be encoded.
+    Encode,
+    /// The relay.
+    AskRelay,
+}
+
+/// Decides by a name and the program's flags; `is_number` asks libc whether it reads the name as a number.
+fn decide(name: &[u8], flags: c_int, is_number: impl FnOnce() -> bool) -> Decision {
+    if flags & libc::AI_NUMERICHOST != 0 {
+        return Decision::Native;
+    }
+    if flags & AI_IDN != 0 && idn::needs_encoding(name) {
+        return Decision::Encode;
+    }
+    match name::is_for_relay(name) && !(name::may_be_number(name) && is_number()) {
+        true => Decision::AskRelay,
+        false => Decision::Native,
+    }
+}
+
+/// The name as the DNS has it; none if libc looks it up, as a number in other digits than ASCII's.
 fn encoded<'a>(native: Native, node: *const c_char, given: &'a [u8]) -> Option<Name<'a>> {
     match as_number(native, node, AI_IDN) {
-        // libc has encoded it
+        // libc encoded the name, and found no number
         libc::EAI_NONAME => {}
         0 => return None,
         code => return Some(Name::Unencodable(code)),
@@ -133,7 +155,7 @@ fn is_number(native: Native, node: *const c_char) -> bool {
     as_number(native, node, 0) == 0
 }
 
-/// What libc says of the node as a number, with these flags besides.
+/// The code of libc's getaddrinfo(3) for the node as a number, with these flags besides.
 fn as_number(native: Native, node: *const c_char, flags: c_int) -> c_int {
     let mut found = ptr::null_mut();
     let mut hints = numeric_hints(libc::AF_UNSPEC);
@@ -153,8 +175,8 @@ enum Refusal {
     Code(c_int),
     /// `EAI_SYSTEM`, with this `errno`.
     System(Errno),
-    /// It is libc's business after all.
-    Elsewhere,
+    /// The call is about another network namespace: libc answers it.
+    OtherNetwork,
 }
 
 impl From<NotFound> for Refusal {
@@ -163,18 +185,18 @@ impl From<NotFound> for Refusal {
             NotFound::Failed(failed) => Self::Code(failure::address_info_error(failed)),
             NotFound::AskError(AskError::NoSocket(error)) => Self::System(error),
             NotFound::AskError(AskError::NoRelay) => Self::Code(libc::EAI_AGAIN),
-            NotFound::AskError(AskError::Elsewhere) => Self::Elsewhere,
+            NotFound::AskError(AskError::OtherNetwork) => Self::OtherNetwork,
         }
     }
 }
 
-/// What the program asks, apart from the name.
+/// The program's arguments, apart from the name.
 struct Query {
     native: Native,
     service: *const c_char,
     /// The program's hints for addresses that are numbers.
     numeric: addrinfo,
-    /// The program's own flags, which every element of the list bears.
+    /// The program's own flags, which every element of the list has.
     flags: c_int,
 }
 
@@ -210,7 +232,7 @@ impl Query {
         };
         let found = ask(session, self.family(), purpose, name, &mut buffer)?;
         let mut list = List::new();
-        for address in self.wanted(found.addresses) {
+        for address in self.matching(found.addresses) {
             if let Some(elements) = self.list_of(address)? {
                 // SAFETY: libc made the list, and nobody else has it
                 unsafe { list.append(elements, self.flags) };
@@ -239,20 +261,20 @@ impl Query {
         self.flags & flag != 0
     }
 
-    /// Lets libc judge hints and service by an address that is surely good.
+    /// Lets libc check hints and service, by an address that is valid for the family.
     fn check(&self) -> Result<(), Refusal> {
-        let good = match self.numeric.ai_family {
+        let valid = match self.numeric.ai_family {
             libc::AF_INET6 => IpAddr::V6(Ipv6Addr::LOCALHOST),
             _ => IpAddr::V4(Ipv4Addr::LOCALHOST),
         };
-        if let Some(list) = self.list_of(good)? {
+        if let Some(list) = self.list_of(valid)? {
             // SAFETY: libc made the list, and nobody else has it
             unsafe { libc::freeaddrinfo(list) };
         }
         Ok(())
     }
 
-    /// What the relay is asked for: IPv4 as well where it may be mapped.
+    /// The family for which the relay is asked: with IPv4, if IPv4 addresses may be mapped.
     fn family(&self) -> Family {
         match self.numeric.ai_family {
             libc::AF_INET => Family::V4,
@@ -262,8 +284,8 @@ impl Query {
         }
     }
 
-    /// The addresses that the hints let through, in the relay's order.
-    fn wanted<'a>(&self, addresses: AddressList<'a>) -> impl Iterator<Item = IpAddr> + use<'a> {
+    /// The addresses that match the hints, in the relay's order.
+    fn matching<'a>(&self, addresses: AddressList<'a>) -> impl Iterator<Item = IpAddr> + use<'a> {
         let family = self.numeric.ai_family;
         let is_mapping = family == libc::AF_INET6
             && self.has(libc::AI_V4MAPPED)
@@ -275,7 +297,7 @@ impl Query {
         })
     }
 
-    /// The list that libc makes of one address; none for an address that it does not take for one of the family.
+    /// The list that libc makes of one address; none if the address is not of the hints' family.
     fn list_of(&self, address: IpAddr) -> Result<Option<*mut addrinfo>, Refusal> {
         let text = AddressText::new(address);
         let mut list = ptr::null_mut();
@@ -294,5 +316,50 @@ impl Query {
             libc::EAI_SYSTEM => Err(Refusal::System(Errno::current())),
             code => Err(Refusal::Code(code)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn never() -> bool {
+        panic!("libc was asked for a number")
+    }
+
+    #[test]
+    fn host_name_is_looked_up_by_relay() {
+        assert_eq!(decide(b"web.default", 0, never), Decision::AskRelay);
+        assert_eq!(decide(b"web", libc::AI_CANONNAME, never), Decision::AskRelay);
+    }
+
+    #[test]
+    fn loopback_name_or_numeric_hint_is_native() {
+        for (name, flags) in [
+            (&b"localhost"[..], 0),
+            (b"", 0),
+            (b"a b", 0),
+            (b"web", libc::AI_NUMERICHOST),
+        ] {
+            assert_eq!(decide(name, flags, never), Decision::Native, "{name:?} {flags}");
+        }
+    }
+
+    #[test]
+    fn name_that_may_be_a_number_is_looked_up_by_relay_if_libc_reads_none() {
+        assert_eq!(decide(b"127.1", 0, || true), Decision::Native);
+        assert_eq!(decide(b"1.2.3.4.5", 0, || false), Decision::AskRelay);
+    }
+
+    #[test]
+    fn name_in_unicode_is_encoded_with_ai_idn_and_native_without() {
+        let name = "b\u{fc}cher.test".as_bytes();
+        assert_eq!(decide(name, AI_IDN, never), Decision::Encode);
+        assert_eq!(decide(name, 0, never), Decision::Native);
+        assert_eq!(
+            decide(name, AI_IDN | libc::AI_NUMERICHOST, never),
+            Decision::Native
+        );
+        assert_eq!(decide(b"web", AI_IDN, never), Decision::AskRelay);
     }
 }

@@ -1,9 +1,9 @@
 //! getaddrinfo_a(3).
 //!
-//! libc looks names up in threads of its own, where no hook is in the way. So in a session the call itself does it, as
-//! getaddrinfo(3) has it there, and libc is left to tell the program when asked to (`struct sigevent`): a request is
-//! done when the call returns. gai_suspend(3), gai_error(3) and gai_cancel(3) look at the requests and at libc's own
-//! list, and so say `EAI_ALLDONE` and each request's result without hooks of ours.
+//! libc looks names up in threads of its own, by internal calls that reach no hook. So in a session the hook itself
+//! looks them up, as its getaddrinfo(3) does, before it returns; libc then notifies the program (`struct sigevent`).
+//! gai_suspend(3), gai_error(3) and gai_cancel(3) read the requests and libc's own list, and so return `EAI_ALLDONE`
+//! and each request's result without hooks.
 
 use super::addrinfo::getaddrinfo_in_session;
 use crate::control;
@@ -48,9 +48,9 @@ extern "C" fn getaddrinfo_a_in_session(
         Errno(libc::ENOSYS).set();
         return libc::EAI_SYSTEM;
     };
-    let is_ours =
-        matches!(mode, GAI_WAIT | GAI_NOWAIT) && errno::kept(control::session_of_this_network).is_some();
-    if !is_ours {
+    let is_in_session =
+        matches!(mode, GAI_WAIT | GAI_NOWAIT) && errno::preserve(control::session_of_this_network).is_some();
+    if !is_in_session {
         // SAFETY: these are the program's own arguments
         return unsafe { native(mode, requests, count, event) };
     }
@@ -65,7 +65,7 @@ extern "C" fn getaddrinfo_a_in_session(
     if mode == GAI_WAIT {
         return 0;
     }
-    // SAFETY: without requests libc only tells the program that all are done
+    // SAFETY: without requests libc only notifies the program that all are done
     unsafe { native(mode, requests, 0, event) }
 }
 
@@ -76,7 +76,7 @@ unsafe fn look_up(request: *mut Gaicb) {
     // SAFETY: the caller vouches for it
     let (name, service, hints) = unsafe { ((*request).name, (*request).service, (*request).request) };
     let mut result = core::ptr::null_mut();
-    let code = errno::kept(|| getaddrinfo_in_session(name, service, hints, &raw mut result));
+    let code = errno::preserve(|| getaddrinfo_in_session(name, service, hints, &raw mut result));
     // SAFETY: as above
     unsafe {
         (*request).result = result;

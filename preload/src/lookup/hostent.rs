@@ -1,11 +1,12 @@
-//! gethostbyname(3), gethostbyname2(3), gethostbyaddr(3) and their reentrant twins.
+//! gethostbyname(3), gethostbyname2(3), gethostbyaddr(3) and their reentrant variants.
 //!
-//! The twins put everything into the program's buffer and say `ERANGE` where it is too small, with `h_errno` at
-//! `NETDB_INTERNAL`; an answer without an address is no error of theirs, but leaves no result. The others keep a buffer
-//! for each thread, where glibc has one for all: a result lives until the thread's next call or its end.
+//! The reentrant functions put everything into the program's buffer and return `ERANGE` if it is too small, with
+//! `h_errno` at `NETDB_INTERNAL`; for them an answer without an address is no error, but gives no result. The others
+//! have a buffer for each thread, where glibc has one for the process: a result lives until the thread's next call or
+//! its end.
 //!
-//! A name has no aliases, since the canonical name is the only other one that the relay tells; an address has those
-//! that its further names are.
+//! The entry of a name has no aliases, since the relay gives no other name than the canonical one; the entry of an
+//! address has the address's further names as aliases.
 
 mod by_address;
 mod entry;
@@ -19,11 +20,11 @@ use crate::failure::{self, host_errno};
 use crate::real;
 use crate::session::Session;
 use core::ptr;
-use entry::{Content, Room};
+use entry::{Content, Space};
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Family, Purpose};
 use libc::{c_char, c_int, hostent, size_t};
-use own_buffer::{OwnBuffer, User};
+use own_buffer::{Caller, OwnBuffer};
 
 unsafe extern "C" {
     fn __h_errno_location() -> *mut c_int;
@@ -81,8 +82,8 @@ impl From<NotFound> for Refusal {
         match not_found {
             NotFound::Failed(failure) => Self::Failed(failure),
             NotFound::AskError(AskError::NoSocket(error)) => Self::System(error),
-            // of a name in another network namespace libc was asked before
-            NotFound::AskError(AskError::NoRelay | AskError::Elsewhere) => {
+            // libc looks up names in another network namespace, before the relay is asked
+            NotFound::AskError(AskError::NoRelay | AskError::OtherNetwork) => {
                 Self::Failed(NameFailure::TryAgain)
             }
         }
@@ -108,22 +109,25 @@ impl Refusal {
     }
 }
 
-/// The name to look up, if it is not libc's business.
+/// The name that the relay looks up, and in which family, unless libc does the call.
 fn for_session<'a>(name: *const c_char, family: c_int) -> Option<(Session, Family, &'a [u8])> {
-    let family = match family {
-        libc::AF_INET => Family::V4,
-        libc::AF_INET6 => Family::V6,
-        _ => return None,
-    };
     if name.is_null() {
         return None;
     }
     // SAFETY: the name is a C string, as libc expects it too
     let name = unsafe { list::bytes(name) };
-    if !name::is_for_relay(name) || name::is_digits_and_dots(name) {
-        return None;
-    }
+    let family = family_for_relay(name, family)?;
     Some((control::session_of_this_network()?, family, name))
+}
+
+/// Decides whether the relay looks a name up, and in which family; none if libc does.
+fn family_for_relay(name: &[u8], family: c_int) -> Option<Family> {
+    let family = match family {
+        libc::AF_INET => Family::V4,
+        libc::AF_INET6 => Family::V6,
+        _ => return None,
+    };
+    (name::is_for_relay(name) && !name::is_digits_and_dots(name)).then_some(family)
 }
 
 extern "C" fn gethostbyname_in_session(name: *const c_char) -> *mut hostent {
@@ -163,14 +167,14 @@ extern "C" fn gethostbyname_r_in_session(
             None => libc::ENOSYS,
         };
     };
-    // SAFETY: as libc, we trust the program that its buffer is as large as it says and the places are writable
+    // SAFETY: as libc, we trust the program that its buffer is as large as it says and its pointers are writable
     unsafe {
         answer_in_buffer(
             &session,
             family,
             asked,
             entry,
-            Room::new(buffer, size),
+            Space::new(buffer, size),
             result,
             error,
         )
@@ -200,7 +204,7 @@ extern "C" fn gethostbyname2_r_in_session(
             family,
             asked,
             entry,
-            Room::new(buffer, size),
+            Space::new(buffer, size),
             result,
             error,
         )
@@ -221,27 +225,27 @@ fn set_host_error(code: c_int) {
 
 /// # Safety
 ///
-/// `entry`, `result` and `error` have to be writable, and the room as well.
+/// `entry`, `result` and `error` have to be writable, and the buffer as well.
 unsafe fn answer_in_buffer(
     session: &Session,
     family: Family,
     name: &[u8],
     entry: *mut hostent,
-    room: Room,
+    space: Space,
     result: *mut *mut hostent,
     error: *mut c_int,
 ) -> c_int {
-    let answered = errno::kept(|| {
+    let answered = errno::preserve(|| {
         let mut reply = Allocation::new().ok_or(Refusal::System(Errno(libc::ENOMEM)))?;
         let found = ask(session, family, Purpose::HostEntry, name, &mut reply)?;
-        // SAFETY: the caller vouches for the room
-        unsafe { entry::write(room, &Content::of_name(family, &found, name)) }
+        // SAFETY: the caller vouches for the buffer
+        unsafe { entry::write(space, &Content::of_name(family, &found, name)) }
     });
-    // SAFETY: the caller vouches for the places
+    // SAFETY: the caller vouches for the pointers
     unsafe { finish_in_buffer(answered, entry, result, error) }
 }
 
-/// Tells the program of a reentrant function how it went.
+/// Returns the result of a reentrant function.
 ///
 /// # Safety
 ///
@@ -263,7 +267,7 @@ unsafe fn finish_in_buffer(
     if code != 0 {
         Errno(code).set();
     }
-    // SAFETY: the caller vouches for both places
+    // SAFETY: the caller vouches for both pointers
     unsafe {
         *result = pointer;
         *error = host_error;
@@ -272,14 +276,14 @@ unsafe fn finish_in_buffer(
 }
 
 fn answer_in_own_buffer(session: &Session, family: Family, name: &[u8]) -> *mut hostent {
-    finish_in_own_buffer(errno::kept(|| {
+    finish_in_own_buffer(errno::preserve(|| {
         let mut reply = Allocation::new().ok_or(Refusal::System(Errno(libc::ENOMEM)))?;
         let found = ask(session, family, Purpose::HostEntry, name, &mut reply)?;
-        OwnBuffer::of_this_thread(User::ByName)?.fill(&Content::of_name(family, &found, name))
+        OwnBuffer::of_this_thread(Caller::ByName)?.fill(&Content::of_name(family, &found, name))
     }))
 }
 
-/// Tells the program how it went.
+/// Returns the result.
 fn finish_in_own_buffer(answered: Result<*mut hostent, Refusal>) -> *mut hostent {
     match answered {
         Ok(entry) => entry,
@@ -289,6 +293,55 @@ fn finish_in_own_buffer(answered: Result<*mut hostent, Refusal>) -> *mut hostent
             }
             set_host_error(refusal.host_error());
             ptr::null_mut()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_name_is_looked_up_by_relay_in_an_internet_family() {
+        assert_eq!(family_for_relay(b"web", libc::AF_INET), Some(Family::V4));
+        assert_eq!(family_for_relay(b"web", libc::AF_INET6), Some(Family::V6));
+        assert_eq!(family_for_relay(b"web", libc::AF_UNIX), None);
+    }
+
+    #[test]
+    fn number_or_loopback_name_is_looked_up_by_libc() {
+        for name in [&b"10.0.0.1"[..], b"1.2.3.4.5", b"localhost", b"", b"::1"] {
+            assert_eq!(family_for_relay(name, libc::AF_INET), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn refusal_has_its_code_and_h_errno() {
+        for (refusal, code, host_error) in [
+            (
+                Refusal::Failed(NameFailure::NotFound),
+                0,
+                host_errno::HOST_NOT_FOUND,
+            ),
+            (Refusal::Failed(NameFailure::NoData), 0, host_errno::NO_DATA),
+            (
+                Refusal::Failed(NameFailure::NoRecovery),
+                0,
+                host_errno::NO_RECOVERY,
+            ),
+            (
+                Refusal::Failed(NameFailure::TryAgain),
+                libc::EAGAIN,
+                host_errno::TRY_AGAIN,
+            ),
+            (Refusal::TooSmall, libc::ERANGE, host_errno::NETDB_INTERNAL),
+            (
+                Refusal::System(Errno(libc::ENOMEM)),
+                libc::ENOMEM,
+                host_errno::NETDB_INTERNAL,
+            ),
+        ] {
+            assert_eq!((refusal.code(), refusal.host_error()), (code, host_error));
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Internationalised names (RFC 5890), as glibc has them since 2.28: `AI_IDN`, `AI_CANONIDN`, `NI_IDN`.
 //!
 //! glibc converts names with libidn2, which it loads at first use and keeps, in the character set of the program's
-//! locale. So do we, with the same functions and flags, and before that libc itself judges whether it would. Where
+//! locale. The hooks call the same functions with the same flags, after libc itself has accepted the name. Where
 //! libidn2 is not installed, libc refuses names that need it, and shows encoded names as they are.
 //!
-//! libc loads it in a way of its own that dlerror(3) does not tell of. dlopen(3), whether it finds the library or not, would end
-//! what the program has yet to read there. So it is always libc that loads the library, and we find it where it is then.
+//! libc loads libidn2 without changing the error that dlerror(3) reports. dlopen(3) would replace an error that the
+//! program has not read yet. So libc is made to load the library, and the hooks look it up among the loaded ones.
 
 use super::numeric::numeric_hints;
 use crate::{link_map, real};
@@ -29,10 +29,10 @@ const LIBRARY: &CStr = c"libidn2.so.0";
 const OK: c_int = 0;
 const NO_MEMORY: c_int = -100;
 
-/// `idn2_lookup_ul` and `idn2_to_unicode_lzlz`: text in the locale's character set, the result, flags.
+/// `idn2_lookup_ul` and `idn2_to_unicode_lzlz`: the text in the locale's character set, the result, the flags.
 type Convert = unsafe extern "C" fn(*const c_char, *mut *mut c_char, c_int) -> c_int;
 
-/// A name that was converted, in memory of libc's allocator.
+/// A converted name, in memory of libc's allocator.
 pub(super) struct Converted(NonNull<c_char>);
 
 impl Converted {
@@ -49,12 +49,12 @@ impl Drop for Converted {
     }
 }
 
-/// Whether only a conversion can make a host name of these bytes.
+/// Whether a name has to be encoded to be a host name.
 pub(super) fn needs_encoding(name: &[u8]) -> bool {
     !name.iter().all(u8::is_ascii)
 }
 
-/// The form of a name that the DNS has, `xn--...`; or the error code of getaddrinfo(3).
+/// The name as the DNS has it, `xn--...` (an A-label); or the error code of getaddrinfo(3).
 ///
 /// # Safety
 ///
@@ -65,7 +65,7 @@ pub(super) unsafe fn encoded(name: *const c_char) -> Result<Converted, c_int> {
     unsafe { converted(convert, name) }
 }
 
-/// The form of a name that people read; none where it stays as it is, or `EAI_MEMORY`.
+/// The name in Unicode (a U-label); none if it stays as it is, or `EAI_MEMORY`.
 pub(super) fn decoded(name: &[u8]) -> Result<Option<Converted>, c_int> {
     let Some(convert) = function(c"idn2_to_unicode_lzlz") else {
         return Ok(None);
@@ -84,7 +84,7 @@ pub(super) fn decoded(name: &[u8]) -> Result<Option<Converted>, c_int> {
     }
 }
 
-/// libc does not show such a name: a backslash begins an escaped byte in names of the DNS.
+/// libc does not show such a name: in the textual form of DNS names a backslash begins an escaped byte.
 #[allow(
     clippy::manual_contains,
     reason = "its search may panic, as far as the compiler sees"
@@ -106,16 +106,16 @@ unsafe fn converted(convert: Convert, name: *const c_char) -> Result<Converted, 
     }
 }
 
-/// A function of libidn2, which stays loaded once libc uses it; none where libc cannot load it.
+/// A function of libidn2, which stays loaded once libc uses it; none if libc cannot load it.
 fn function(name: &CStr) -> Option<Convert> {
-    have_libc_load_it();
+    make_libc_load_libidn2();
     let found = link_map::loaded_function(LIBRARY, name)?;
     // SAFETY: libidn2's documentation has this signature for both functions
     Some(unsafe { mem::transmute::<NonZeroUsize, Convert>(found) })
 }
 
-/// Asks libc for a number, to be shown as people read it: it leaves the number as it is, but not without libidn2.
-fn have_libc_load_it() {
+/// Asks libc for a number and its decoded canonical name. libc leaves the number as it is, but loads libidn2 for that.
+fn make_libc_load_libidn2() {
     let Some(native) = real::getaddrinfo.get() else {
         return;
     };
@@ -134,5 +134,25 @@ fn have_libc_load_it() {
     if code == 0 {
         // SAFETY: libc made the list, and nobody else has it
         unsafe { libc::freeaddrinfo(list) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn name_with_other_bytes_than_ascii_needs_encoding() {
+        assert!(needs_encoding("b\u{fc}cher.test".as_bytes()));
+        for name in ["xn--bcher-kva.test", "web", ""] {
+            assert!(!needs_encoding(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn decoded_name_with_a_backslash_is_ambiguous() {
+        assert!(is_ambiguous("b\u{fc}cher\\.test".as_bytes()));
+        assert!(!is_ambiguous("b\u{fc}cher.test".as_bytes()));
+        assert!(!is_ambiguous(b"a\\.test"));
     }
 }

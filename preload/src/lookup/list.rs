@@ -18,13 +18,13 @@ pub(super) struct AddressText([c_char; LONGEST_TEXT]);
 impl AddressText {
     pub(super) fn new(address: IpAddr) -> Self {
         let mut text = Self([0; LONGEST_TEXT]);
-        let (place, size) = (text.0.as_mut_ptr(), text.0.len() as socklen_t);
-        // it fails for other families or a smaller buffer only, and leaves an empty text then
+        let (buffer, size) = (text.0.as_mut_ptr(), text.0.len() as socklen_t);
+        // it fails for other families and smaller buffers alone
         let _written = match address {
-            // SAFETY: the octets are an IPv4 address, and the text has room for every address
-            IpAddr::V4(v4) => unsafe { inet_ntop(libc::AF_INET, v4.octets().as_ptr().cast(), place, size) },
+            // SAFETY: the octets are an IPv4 address, and the text holds every address
+            IpAddr::V4(v4) => unsafe { inet_ntop(libc::AF_INET, v4.octets().as_ptr().cast(), buffer, size) },
             // SAFETY: as above, for IPv6
-            IpAddr::V6(v6) => unsafe { inet_ntop(libc::AF_INET6, v6.octets().as_ptr().cast(), place, size) },
+            IpAddr::V6(v6) => unsafe { inet_ntop(libc::AF_INET6, v6.octets().as_ptr().cast(), buffer, size) },
         };
         text
     }
@@ -56,7 +56,7 @@ impl List {
     ///
     /// # Safety
     ///
-    /// `more` has to be a list of libc's, not empty, that belongs to nobody else.
+    /// `more` has to be a list of libc's, not empty, that nothing else owns.
     pub(super) unsafe fn append(&mut self, more: *mut addrinfo, flags: c_int) {
         if self.last.is_null() {
             self.first = more;
@@ -73,7 +73,7 @@ impl List {
         }
     }
 
-    /// Names the first element, if there is memory for it.
+    /// Sets the canonical name of the first element, if there is memory for it.
     pub(super) fn set_canonical_name(&mut self, name: &[u8]) -> Option<()> {
         let length = name.len();
         // SAFETY: any size may be asked for; the rest of the copy stays zero and ends the string
@@ -84,7 +84,7 @@ impl List {
         // SAFETY: both sides hold that many bytes, and the copy is new
         unsafe { ptr::copy_nonoverlapping(name.as_ptr().cast(), copy, length) };
         if self.first.is_null() {
-            // SAFETY: nothing else knows the copy
+            // SAFETY: nobody else has a pointer to the copy
             unsafe { libc::free(copy.cast()) };
             return None;
         }
@@ -93,7 +93,7 @@ impl List {
         Some(())
     }
 
-    /// Gives the list away.
+    /// The raw list, which the caller owns.
     pub(super) fn into_raw(self) -> *mut addrinfo {
         let first = self.first;
         core::mem::forget(self);

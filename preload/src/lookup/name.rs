@@ -1,18 +1,18 @@
-//! Which names are for the relay to look up.
+//! Which names the relay looks up, and which libc.
 
 use kinject_protocol::control::MAX_NAME;
 
-/// Does this name have addresses that only the relay can know?
+/// Does the relay look this name up?
 pub(super) fn is_for_relay(name: &[u8]) -> bool {
-    !name.is_empty() && name.len() <= MAX_NAME && name.iter().all(is_host_byte) && !is_of_this_machine(name)
+    !name.is_empty() && name.len() <= MAX_NAME && name.iter().all(is_host_byte) && !is_loopback_name(name)
 }
 
 fn is_host_byte(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
 }
 
-/// The names that mean loopback everywhere (RFC 6761, 6.3), and those that Debian's /etc/hosts adds.
-fn is_of_this_machine(name: &[u8]) -> bool {
+/// The names of loopback on every machine (RFC 6761, 6.3), and those that Debian's /etc/hosts adds.
+fn is_loopback_name(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 3] = [b"localhost", b"ip6-localhost", b"ip6-loopback"];
     const BELOW: &[u8] = b".localhost";
     let name = name.strip_suffix(b".").unwrap_or(name);
@@ -24,7 +24,7 @@ fn is_of_this_machine(name: &[u8]) -> bool {
     is_below || NAMES.iter().any(|own| name.eq_ignore_ascii_case(own))
 }
 
-/// Might libc read this name as a number? All forms of inet_aton(3) begin with a digit and hold no other letters.
+/// May libc read this name as a number? All forms of inet_aton(3) begin with a digit and hold no other letters.
 pub(super) fn may_be_number(name: &[u8]) -> bool {
     name.first().is_some_and(u8::is_ascii_digit)
         && name
@@ -32,7 +32,7 @@ pub(super) fn may_be_number(name: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'x' | b'X' | b'.'))
 }
 
-/// Digits and dots alone: what gethostbyname(3) never looks up.
+/// Does the name have digits and dots alone? gethostbyname(3) never looks such a name up.
 pub(super) fn is_digits_and_dots(name: &[u8]) -> bool {
     name.first().is_some_and(u8::is_ascii_digit)
         && name.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.')
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn host_names_go_to_the_relay() {
+    fn host_name_is_for_relay() {
         for name in [
             "web",
             "web.default",
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_this_machine_and_odd_names_do_not() {
+    fn loopback_name_or_invalid_name_is_not_for_relay() {
         for name in [
             "",
             "localhost",
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_told_from_names_that_begin_with_a_digit() {
+    fn number_is_distinguished_from_name_that_begins_with_a_digit() {
         for name in [
             "127.0.0.1",
             "127.1",

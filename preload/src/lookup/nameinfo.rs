@@ -1,8 +1,8 @@
 //! getnameinfo(3).
 //!
-//! The relay gives the name of an address; libc makes the numbers, the service, and all of it for addresses of this
-//! machine and its network. `NI_NOFQDN` leaves a name as it is, since this machine's domain says nothing about the
-//! cluster's names.
+//! The relay gives the name of an address; libc formats numbers and the service, and does all of it for addresses of
+//! this machine and its network. `NI_NOFQDN` leaves a name as it is, since this machine's domain is not the
+//! cluster's.
 
 use super::idn::{self, Converted, NI_IDN};
 use super::reverse::{self, Reversed};
@@ -18,8 +18,8 @@ use core::ptr;
 use kinject_protocol::NameFailure;
 use libc::{c_char, c_int, sa_family_t, sockaddr, sockaddr_in, sockaddr_in6, sockaddr_storage, socklen_t};
 
-/// The longest number with its scope, and room to spare.
-const LONGEST_NUMBER: usize = 128;
+/// More than the longest number with its scope.
+const MAX_NUMBER: usize = 128;
 
 type Native = unsafe extern "C" fn(
     *const sockaddr,
@@ -81,17 +81,17 @@ extern "C" fn getnameinfo_in_session(
         service_size,
         flags,
     };
-    match errno::kept(|| call.for_session()) {
+    match errno::preserve(|| call.for_session()) {
         Some((session, ip)) => call.answer(&session, ip),
         None => call.by_libc(),
     }
 }
 
 impl Call {
-    /// The address to name, if that is not libc's business.
+    /// The address that the relay looks up, unless libc does the call.
     fn for_session(&self) -> Option<(Session, IpAddr)> {
-        let wants_name = !self.host.is_null() && self.host_size > 0 && self.flags & libc::NI_NUMERICHOST == 0;
-        if !wants_name {
+        let has_buffer = !self.host.is_null() && self.host_size > 0;
+        if !has_buffer || self.flags & libc::NI_NUMERICHOST != 0 {
             return None;
         }
         let ip = self.ip().filter(|ip| reverse::is_for_relay(*ip))?;
@@ -120,7 +120,7 @@ impl Call {
         address::from_storage(&storage, needed).map(|address| address.ip())
     }
 
-    /// libc does it, as the program asked.
+    /// Calls libc's function with these arguments.
     fn by_libc(self) -> c_int {
         // SAFETY: these are the program's own arguments
         unsafe {
@@ -144,42 +144,34 @@ impl Call {
         let Some(mut buffer) = Allocation::new() else {
             return libc::EAI_MEMORY;
         };
-        let not_found = match errno::kept(|| reverse::ask(session, ip, &mut buffer)) {
+        let not_found = match errno::preserve(|| reverse::ask(session, ip, &mut buffer)) {
             Ok(Reversed::Local) => return self.by_libc(),
             Ok(Reversed::Names(names)) => {
                 return match reverse::first(names) {
-                    Some(name) => self.give(name),
+                    Some(name) => self.write(name),
                     None => libc::EAI_NONAME,
                 };
             }
             Err(not_found) => not_found,
         };
-        match not_found {
-            NotFound::Failed(NameFailure::TryAgain) | NotFound::AskError(AskError::NoRelay) => {
-                libc::EAI_AGAIN
-            }
-            NotFound::AskError(AskError::Elsewhere) => self.by_libc(),
-            NotFound::Failed(NameFailure::NotFound | NameFailure::NoData | NameFailure::NoRecovery)
-                if self.flags & libc::NI_NAMEREQD != 0 =>
-            {
-                libc::EAI_NONAME
-            }
-            // a number then
-            NotFound::Failed(NameFailure::NotFound | NameFailure::NoData | NameFailure::NoRecovery) => Self {
+        match after_failure(&not_found, self.flags) {
+            Failure::Native => self.by_libc(),
+            Failure::Number => Self {
                 flags: self.flags | libc::NI_NUMERICHOST,
                 ..self
             }
             .by_libc(),
-            NotFound::AskError(AskError::NoSocket(error)) => {
+            Failure::Code(code) => code,
+            Failure::System(error) => {
                 error.set();
                 libc::EAI_SYSTEM
             }
         }
     }
 
-    /// Lets libc judge address and flags by the number, which needs nobody.
+    /// Lets libc check address and flags by formatting the number, for which it asks no name server.
     fn check(self) -> c_int {
-        let mut number = [0; LONGEST_NUMBER];
+        let mut number = [0; MAX_NUMBER];
         Self {
             host: number.as_mut_ptr(),
             host_size: number.len() as socklen_t,
@@ -192,9 +184,9 @@ impl Call {
     }
 
     /// Writes the name, and lets libc write the service.
-    fn give(self, name: &[u8]) -> c_int {
+    fn write(self, name: &[u8]) -> c_int {
         let decoded = match self.flags & NI_IDN != 0 {
-            true => errno::kept(|| idn::decoded(name)),
+            true => errno::preserve(|| idn::decoded(name)),
             false => Ok(None),
         };
         let decoded = match decoded {
@@ -205,9 +197,9 @@ impl Call {
         if name.len() >= self.host_size as usize {
             return libc::EAI_OVERFLOW;
         }
-        // SAFETY: the program's buffer is larger than the name, and no message lies there
+        // SAFETY: the program's buffer is larger than the name, and does not overlap with the reply
         unsafe { ptr::copy_nonoverlapping(name.as_ptr().cast(), self.host, name.len()) };
-        // SAFETY: there is room for one more
+        // SAFETY: the buffer holds one byte more
         unsafe { self.host.wrapping_add(name.len()).write(0) };
         if self.service.is_null() || self.service_size == 0 {
             return 0;
@@ -219,5 +211,74 @@ impl Call {
             ..self
         }
         .by_libc()
+    }
+}
+
+/// What the call does if the relay gives no name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// libc does the whole call.
+    Native,
+    /// libc writes the number in the place of the name.
+    Number,
+    /// The call fails with this code.
+    Code(c_int),
+    /// The call fails with `EAI_SYSTEM` and this errno.
+    System(Errno),
+}
+
+/// Decides by the reason and the program's flags.
+fn after_failure(reason: &NotFound, flags: c_int) -> Failure {
+    match reason {
+        NotFound::Failed(NameFailure::TryAgain) | NotFound::AskError(AskError::NoRelay) => {
+            Failure::Code(libc::EAI_AGAIN)
+        }
+        NotFound::AskError(AskError::OtherNetwork) => Failure::Native,
+        NotFound::AskError(AskError::NoSocket(error)) => Failure::System(*error),
+        NotFound::Failed(NameFailure::NotFound | NameFailure::NoData | NameFailure::NoRecovery) => {
+            match flags & libc::NI_NAMEREQD != 0 {
+                true => Failure::Code(libc::EAI_NONAME),
+                false => Failure::Number,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_without_name_is_a_number_unless_a_name_is_required() {
+        for failure in [
+            NameFailure::NotFound,
+            NameFailure::NoData,
+            NameFailure::NoRecovery,
+        ] {
+            let reason = NotFound::Failed(failure);
+            assert_eq!(after_failure(&reason, 0), Failure::Number);
+            let required = after_failure(&reason, libc::NI_NAMEREQD);
+            assert_eq!(required, Failure::Code(libc::EAI_NONAME));
+        }
+    }
+
+    #[test]
+    fn lookup_that_may_succeed_later_is_eai_again() {
+        for reason in [
+            NotFound::Failed(NameFailure::TryAgain),
+            NotFound::AskError(AskError::NoRelay),
+        ] {
+            for flags in [0, libc::NI_NAMEREQD] {
+                assert_eq!(after_failure(&reason, flags), Failure::Code(libc::EAI_AGAIN));
+            }
+        }
+    }
+
+    #[test]
+    fn lookup_in_other_network_is_native_and_without_socket_a_system_error() {
+        let reason = NotFound::AskError(AskError::OtherNetwork);
+        assert_eq!(after_failure(&reason, 0), Failure::Native);
+        let reason = NotFound::AskError(AskError::NoSocket(Errno(libc::EMFILE)));
+        assert_eq!(after_failure(&reason, 0), Failure::System(Errno(libc::EMFILE)));
     }
 }

@@ -1,4 +1,4 @@
-//! What libc is asked of numbers, for which it asks nobody.
+//! Hints with which libc's getaddrinfo(3) reads numbers, without asking a name server.
 
 use libc::{addrinfo, c_int};
 

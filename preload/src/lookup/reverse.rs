@@ -1,4 +1,4 @@
-//! The names of an address, as the relay knows them.
+//! Reverse lookups: the names of an address, as the relay knows them.
 
 use super::{Allocation, NotFound};
 use crate::control::{self, AskError};
@@ -7,15 +7,15 @@ use core::net::IpAddr;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{NameList, ReplyRef, Request};
 
-/// Whose business an address is.
+/// The relay's answer to a reverse lookup.
 pub(super) enum Reversed<'a> {
-    /// libc's: it belongs to this machine or its network.
+    /// The address belongs to this machine or its network: libc looks it up.
     Local,
-    /// The cluster's: its names, at least one, the canonical one first.
+    /// The address belongs to the cluster. There is at least one name; the canonical one is the first.
     Names(NameList<'a>),
 }
 
-/// Is this an address that only the relay can name? Those of this machine and of its own links are not.
+/// Does the relay look this address up? Those of this machine and of its own links are libc's.
 pub(super) fn is_for_relay(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
@@ -42,11 +42,11 @@ pub(super) fn ask<'a>(
     buffer: &'a mut Allocation,
 ) -> Result<Reversed<'a>, NotFound> {
     match control::ask(session, &Request::Reverse { address }, buffer.bytes()) {
-        Ok(ReplyRef::Local) | Err(AskError::Elsewhere) => Ok(Reversed::Local),
+        Ok(ReplyRef::Local) | Err(AskError::OtherNetwork) => Ok(Reversed::Local),
         Ok(ReplyRef::Names(names)) if first(names).is_some() => Ok(Reversed::Names(names)),
         Ok(ReplyRef::Names(_)) => Err(NotFound::Failed(NameFailure::NoData)),
         Ok(ReplyRef::NameFailed(failure)) => Err(NotFound::Failed(failure)),
-        // not an answer to what was asked
+        // replies to other requests
         Ok(
             ReplyRef::Connected
             | ReplyRef::InProgress
@@ -61,7 +61,7 @@ pub(super) fn ask<'a>(
             | ReplyRef::File,
         )
         | Err(AskError::NoRelay) => Err(NotFound::Failed(NameFailure::TryAgain)),
-        Err(trouble @ AskError::NoSocket(_)) => Err(NotFound::AskError(trouble)),
+        Err(error @ AskError::NoSocket(_)) => Err(NotFound::AskError(error)),
     }
 }
 
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_this_machine_and_its_links_are_libcs() {
+    fn address_is_for_relay_unless_it_is_loopback_link_local_or_multicast() {
         for (address, expected) in [
             ("10.96.10.1", true),
             ("203.0.113.10", true),

@@ -1,7 +1,7 @@
-//! What the relay answers to a question, and how the program gets it.
+//! The relay's answer to a query, and how the program gets it.
 
 use super::question::{self, HEADER};
-use super::state::{Options, options};
+use super::state::{Options, bits};
 use crate::control::{self, AskError};
 use crate::errno::Errno;
 use crate::failure::host_errno;
@@ -12,30 +12,31 @@ use kinject_protocol::NameFailure;
 use kinject_protocol::control::{DnsTransport, MAX_ANSWER, MAX_MESSAGE, ReplyRef, Request, Search};
 use libc::c_int;
 
-/// The codes of servers that libc leaves for the next one: SERVFAIL, NOTIMP, REFUSED.
-const SERVER_TROUBLE: [u8; 3] = [2, 4, 5];
+/// The response codes after which libc asks the next server: SERVFAIL, NOTIMP, REFUSED.
+const SERVER_FAILURES: [u8; 3] = [2, 4, 5];
 
-/// Where the program wants the answer.
+/// The program's buffer for the answer.
 #[derive(Clone, Copy)]
 pub(super) struct AnswerBuffer {
     buffer: *mut u8,
     size: usize,
 }
 
-/// What the program got.
-#[derive(Clone, Copy)]
+/// An answer that was written into the program's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Delivered {
-    /// The answer's length, which may be more than there was room for.
+    /// The answer's length, which may exceed the buffer's.
     pub(super) length: c_int,
     code: u8,
     has_answers: bool,
 }
 
-/// Why it got nothing, or nothing of use.
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// A search came to nothing.
+    /// A search found no name.
     Failed(NameFailure),
-    /// No server answered as it should.
+    /// No server gave a usable answer.
     NoServer,
     System(Errno),
 }
@@ -43,7 +44,7 @@ pub(super) enum Refusal {
 impl AnswerBuffer {
     /// # Safety
     ///
-    /// `buffer` has to be writable for `size` bytes for as long as the place is used.
+    /// `buffer` has to be writable for `size` bytes for as long as this is used.
     pub(super) unsafe fn new(buffer: *mut u8, size: c_int) -> Self {
         Self {
             buffer,
@@ -51,16 +52,20 @@ impl AnswerBuffer {
         }
     }
 
-    /// Puts an answer there as far as it goes.
-    fn put(self, answer: &[u8]) {
+    pub(super) fn is_null(self) -> bool {
+        self.buffer.is_null()
+    }
+
+    /// Writes an answer, truncated to the buffer's size.
+    fn write(self, answer: &[u8]) {
         let length = answer.len().min(self.size);
-        // SAFETY: the place is writable for that many bytes, and no message lies in a program's buffer
+        // SAFETY: the buffer is writable for that many bytes, and does not overlap with the reply
         unsafe { ptr::copy_nonoverlapping(answer.as_ptr(), self.buffer, length) };
     }
 }
 
 impl Delivered {
-    /// The `h_errno` of an answer that is none.
+    /// The `h_errno` of an answer without records or with an error code.
     pub(super) fn host_error(self) -> Option<c_int> {
         match (self.code, self.has_answers) {
             (0, true) => None,
@@ -81,7 +86,7 @@ impl Refusal {
         }
     }
 
-    /// The `errno` of res_send(3), where there is one.
+    /// The `errno` of res_send(3), if there is one.
     pub(super) fn errno(&self) -> Option<Errno> {
         match self {
             Self::Failed(_) => None,
@@ -96,28 +101,23 @@ pub(super) fn ask(
     session: &Session,
     message: &[u8],
     search: Option<Search>,
-    wanted: Options,
-    place: AnswerBuffer,
+    options: Options,
+    destination: AnswerBuffer,
 ) -> Result<Delivered, Refusal> {
-    if place.size < HEADER {
+    if destination.size < HEADER {
         return Err(Refusal::System(Errno(libc::EINVAL)));
     }
     let mut buffer = Allocation::of_size(MAX_ANSWER).ok_or(Refusal::System(Errno(libc::ENOMEM)))?;
-    let is_stream = question::is_for_stream(message, wanted);
-    let way = if !is_stream && wanted.has(options::IGNORE_TRUNCATION) {
-        DnsTransport::Datagram
-    } else {
-        DnsTransport::Stream
-    };
+    let transport = transport(message, options);
     let request = Request::Query {
-        transport: way,
+        transport,
         search,
         message,
     };
     let length = match control::ask(session, &request, buffer.bytes()) {
         Ok(ReplyRef::Answer(answer)) => answer.len(),
         Ok(ReplyRef::NameFailed(failure)) => return Err(Refusal::Failed(failure)),
-        // not an answer to what was asked
+        // replies to other requests
         Ok(
             ReplyRef::Connected
             | ReplyRef::InProgress
@@ -132,8 +132,8 @@ pub(super) fn ask(
             | ReplyRef::Noted
             | ReplyRef::File,
         )
-        // of another network namespace libc was asked before
-        | Err(AskError::NoRelay | AskError::Elsewhere) => return Err(Refusal::NoServer),
+        // libc answers queries in another network namespace, before the relay is asked
+        | Err(AskError::NoRelay | AskError::OtherNetwork) => return Err(Refusal::NoServer),
         Err(AskError::NoSocket(error)) => return Err(Refusal::System(error)),
     };
     let answer = buffer
@@ -141,43 +141,165 @@ pub(super) fn ask(
         .get_mut(MAX_ANSWER - MAX_MESSAGE..)
         .and_then(|rest| rest.get_mut(..length))
         .ok_or(Refusal::NoServer)?;
-    // what is too long for a datagram comes again over TCP
-    let is_stream = is_stream || (way == DnsTransport::Stream && length > question::datagram_limit(message));
-    deliver(answer, is_stream, wanted, message, place)
+    let is_over_tcp = is_over_tcp(message, options, transport, length);
+    deliver(answer, is_over_tcp, options, message, destination)
 }
 
-/// Copies the answer as libc would after it came over TCP or UDP.
+/// The transport on which the relay sends the message: TCP, unless the program gets a truncated answer over UDP.
+fn transport(message: &[u8], options: Options) -> DnsTransport {
+    match question::starts_over_tcp(message, options) || !options.has(bits::IGNORE_TRUNCATION) {
+        true => DnsTransport::Stream,
+        false => DnsTransport::Datagram,
+    }
+}
+
+/// Whether libc would have got an answer of this length over TCP: at once, or again after a truncated one over UDP.
+fn is_over_tcp(message: &[u8], options: Options, transport: DnsTransport, length: usize) -> bool {
+    question::starts_over_tcp(message, options)
+        || (transport == DnsTransport::Stream && length > question::datagram_limit(message))
+}
+
+/// Copies the answer as libc does after it came over TCP or UDP.
 fn deliver(
     answer: &mut [u8],
-    is_stream: bool,
-    wanted: Options,
+    is_over_tcp: bool,
+    options: Options,
     message: &[u8],
-    place: AnswerBuffer,
+    destination: AnswerBuffer,
 ) -> Result<Delivered, Refusal> {
-    let whole = answer.len();
+    let whole_length = answer.len();
     let Some([id_high, id_low, high, low, _, _, count_high, count_low, ..]) = answer.get_mut(..HEADER) else {
         return Err(Refusal::NoServer);
     };
     if !message.starts_with(&[*id_high, *id_low]) {
         return Err(Refusal::NoServer);
     }
-    if !wanted.has(options::TRUST_AD) {
+    if !options.has(bits::TRUST_AD) {
         *low &= !0x20;
     }
-    let is_cut = whole > place.size;
-    if is_stream && is_cut {
+    if is_over_tcp && whole_length > destination.size {
         *high |= 0x02;
     }
     let code = *low & 0x0f;
     let has_answers = (*count_high, *count_low) != (0, 0);
-    place.put(answer);
-    if !is_stream && !wanted.shows_failures && SERVER_TROUBLE.contains(&code) {
+    destination.write(answer);
+    if !is_over_tcp && !options.shows_failures && SERVER_FAILURES.contains(&code) {
         return Err(Refusal::NoServer);
     }
-    let length = if is_stream { whole } else { whole.min(place.size) };
+    let length = match is_over_tcp {
+        true => whole_length,
+        false => whole_length.min(destination.size),
+    };
     Ok(Delivered {
         length: c_int::try_from(length).unwrap_or(c_int::MAX),
         code,
         has_answers,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolver::state::options_of_bits;
+    use libc::c_ulong;
+
+    const QUERY: [u8; HEADER] = [7, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
+    /// An answer to [`QUERY`] with this response code and number of answers.
+    fn answer(code: u8, answers: u8) -> Vec<u8> {
+        let mut answer = vec![7, 7, 0x80, 0x80 | code, 0, 0, 0, answers, 0, 0, 0, 0];
+        answer.resize(HEADER + 20, 0);
+        answer
+    }
+
+    /// Delivers an answer into a buffer of this size; gives the buffer, too.
+    fn delivered(
+        mut answer: Vec<u8>,
+        is_over_tcp: bool,
+        option_bits: c_ulong,
+        size: usize,
+    ) -> (Result<Delivered, Refusal>, Vec<u8>) {
+        let mut buffer = vec![0; size];
+        // SAFETY: the buffer is as large as it says
+        let destination = unsafe { AnswerBuffer::new(buffer.as_mut_ptr(), size as c_int) };
+        let options = options_of_bits(option_bits);
+        let result = deliver(&mut answer, is_over_tcp, options, &QUERY, destination);
+        (result, buffer)
+    }
+
+    #[test]
+    fn query_goes_over_udp_only_if_truncation_is_ignored() {
+        let ignoring = options_of_bits(bits::IGNORE_TRUNCATION);
+        let tcp = options_of_bits(bits::IGNORE_TRUNCATION | bits::USE_VC);
+        assert_eq!(transport(&QUERY, options_of_bits(0)), DnsTransport::Stream);
+        assert_eq!(transport(&QUERY, ignoring), DnsTransport::Datagram);
+        assert_eq!(transport(&QUERY, tcp), DnsTransport::Stream);
+    }
+
+    #[test]
+    fn answer_comes_over_tcp_if_it_exceeds_a_datagram() {
+        let options = options_of_bits(0);
+        assert!(!is_over_tcp(&QUERY, options, DnsTransport::Stream, 512));
+        assert!(is_over_tcp(&QUERY, options, DnsTransport::Stream, 513));
+        assert!(!is_over_tcp(&QUERY, options, DnsTransport::Datagram, 513));
+        let tcp = options_of_bits(bits::USE_VC);
+        assert!(is_over_tcp(&QUERY, tcp, DnsTransport::Stream, 12));
+    }
+
+    #[test]
+    fn truncated_answer_over_tcp_has_its_whole_length_and_the_tc_bit() {
+        let (result, buffer) = delivered(answer(0, 1), true, 0, HEADER);
+        assert_eq!(result.map(|delivered| delivered.length), Ok(32));
+        assert_eq!(buffer[2] & 0x02, 0x02);
+    }
+
+    #[test]
+    fn truncated_answer_over_udp_has_the_buffers_length() {
+        let (result, buffer) = delivered(answer(0, 1), false, 0, HEADER);
+        assert_eq!(result.map(|delivered| delivered.length), Ok(12));
+        assert_eq!(buffer[2] & 0x02, 0);
+    }
+
+    #[test]
+    fn authentic_data_bit_is_kept_with_trust_ad_alone() {
+        let mut authentic = answer(0, 1);
+        authentic[3] |= 0x20;
+        assert_eq!(delivered(authentic.clone(), true, 0, 64).1[3] & 0x20, 0);
+        let (_, kept) = delivered(authentic, true, bits::TRUST_AD, 64);
+        assert_eq!(kept[3] & 0x20, 0x20);
+    }
+
+    #[test]
+    fn server_failure_over_udp_is_no_answer() {
+        for code in [2, 4, 5] {
+            assert_eq!(delivered(answer(code, 0), false, 0, 64).0, Err(Refusal::NoServer));
+            assert!(delivered(answer(code, 0), true, 0, 64).0.is_ok());
+        }
+    }
+
+    #[test]
+    fn short_answer_or_other_identifier_is_no_answer() {
+        assert_eq!(delivered(vec![7, 7], true, 0, 64).0, Err(Refusal::NoServer));
+        let mut other = answer(0, 1);
+        other[0] = 8;
+        assert_eq!(delivered(other, true, 0, 64).0, Err(Refusal::NoServer));
+    }
+
+    #[test]
+    fn answer_has_h_errno_of_its_code_and_records() {
+        for (code, answers, expected) in [
+            (0, 1, None),
+            (0, 0, Some(host_errno::NO_DATA)),
+            (2, 0, Some(host_errno::TRY_AGAIN)),
+            (3, 0, Some(host_errno::HOST_NOT_FOUND)),
+            (4, 1, Some(host_errno::NO_RECOVERY)),
+        ] {
+            let (result, _) = delivered(answer(code, answers), true, 0, 64);
+            assert_eq!(
+                result.map(Delivered::host_error),
+                Ok(expected),
+                "{code} {answers}"
+            );
+        }
+    }
 }

@@ -1,12 +1,12 @@
 //! res_search(3): a name that the search list completes.
 //!
-//! The relay does the search with the pod's list. What the state's options say of it is passed on; its own list and
-//! `ndots`, which come from this machine's resolv.conf, are not.
+//! The relay searches with the pod's list. It gets the search options of the state; the state's own list and `ndots`,
+//! which come from this machine's resolv.conf, are ignored.
 
-use super::answer::{self, AnswerBuffer};
-use super::query::{fail, for_session, query};
+use super::answer;
+use super::query::{Query, fail};
 use super::question::Question;
-use super::state::{self, Options, State, missing, options};
+use super::state::{self, Options, State, bits, missing};
 use crate::errno;
 use crate::failure::host_errno;
 use crate::real;
@@ -18,7 +18,13 @@ use libc::{c_char, c_int};
 macro_rules! hooks {
     ($($search:ident, $nsearch:ident => $a:ident, $b:ident;)*) => {$(
         hook! {
-            unsafe fn $search(name: *const c_char, class: c_int, kind: c_int, answer: *mut u8, size: c_int) -> c_int => $a {
+            unsafe fn $search(
+                name: *const c_char,
+                class: c_int,
+                kind: c_int,
+                answer: *mut u8,
+                size: c_int
+            ) -> c_int => $a {
                 res_search_in_session(name, class, kind, answer, size)
             }
         }
@@ -50,25 +56,16 @@ extern "C" fn res_search_in_session(
     answer: *mut u8,
     size: c_int,
 ) -> c_int {
-    let Some(session) = errno::kept(|| for_session(name, answer)) else {
-        return match real::res_search.get() {
-            // SAFETY: these are the program's own arguments
-            Some(native) => unsafe { native(name, class, kind, answer, size) },
-            None => missing(),
-        };
+    let query = Query::new(name, class, kind, answer, size);
+    let native = || match real::res_search.get() {
+        // SAFETY: these are the program's own arguments
+        Some(native) => unsafe { native(name, class, kind, answer, size) },
+        None => missing(),
     };
     // SAFETY: the state is libc's; the name is a C string and the answer's buffer as large as it says, as libc trusts
-    unsafe {
-        search(
-            &session,
-            state::of_this_thread(),
-            name,
-            class,
-            kind,
-            AnswerBuffer::new(answer, size),
-            size,
-        )
-    }
+    query.or_native(state::of_this_thread, native, |session, state| unsafe {
+        search(query, session, state)
+    })
 }
 
 extern "C" fn res_nsearch_in_session(
@@ -79,69 +76,107 @@ extern "C" fn res_nsearch_in_session(
     answer: *mut u8,
     size: c_int,
 ) -> c_int {
-    let session = errno::kept(|| for_session(name, answer));
-    let (Some(session), false) = (session, state.is_null()) else {
-        return match real::res_nsearch.get() {
-            // SAFETY: these are the program's own arguments
-            Some(native) => unsafe { native(state, name, class, kind, answer, size) },
-            None => missing(),
-        };
+    let query = Query::new(name, class, kind, answer, size);
+    let native = || match real::res_nsearch.get() {
+        // SAFETY: these are the program's own arguments
+        Some(native) => unsafe { native(state, name, class, kind, answer, size) },
+        None => missing(),
     };
     // SAFETY: as above, and the state is the program's
-    unsafe {
-        search(
-            &session,
-            state,
-            name,
-            class,
-            kind,
-            AnswerBuffer::new(answer, size),
-            size,
-        )
-    }
+    query.or_native(
+        || state,
+        native,
+        |session, state| unsafe { search(query, session, state) },
+    )
 }
 
 /// # Safety
 ///
-/// `state` has to point to a resolver's state, `name` to a C string.
-unsafe fn search(
-    session: &Session,
-    state: *mut State,
-    name: *const c_char,
-    class: c_int,
-    kind: c_int,
-    place: AnswerBuffer,
-    size: c_int,
-) -> c_int {
+/// As for [`Query::ask`].
+unsafe fn search(query: Query, session: &Session, state: *mut State) -> c_int {
     // SAFETY: the caller vouches for the name
-    let text = unsafe { CStr::from_ptr(name) }.to_bytes();
-    if text.is_empty() {
+    let name = unsafe { CStr::from_ptr(query.name) }.to_bytes();
+    match decide(name) {
         // SAFETY: the caller vouches for the state
-        return unsafe { fail(state, host_errno::NO_RECOVERY, None) };
-    }
-    if text.ends_with(b".") {
+        Decision::NoRecovery => return unsafe { fail(state, host_errno::NO_RECOVERY, None) },
         // SAFETY: the caller vouches for all of it
-        return unsafe { query(session, state, name, class, kind, place, size) };
+        Decision::Name => return unsafe { query.ask(session, state) },
+        Decision::Search => {}
     }
-    // SAFETY: as above
-    let Some(question) = errno::kept(|| unsafe { Question::new(state, name, class, kind, size) }) else {
+    let question = errno::preserve(|| {
+        // SAFETY: as above
+        unsafe { Question::new(state, query.name, query.class, query.kind, query.size) }
+    });
+    let Some(question) = question else {
         // SAFETY: as above
         return unsafe { fail(state, host_errno::NO_RECOVERY, None) };
     };
     // SAFETY: as above
-    let wanted = unsafe { state::options(state) };
-    let how = Some(how_to_search(wanted));
-    match errno::kept(|| answer::ask(session, question.bytes(), how, wanted, place)) {
+    let options = unsafe { state::options(state) };
+    // SAFETY: as above
+    let destination = unsafe { query.destination() };
+    let search = Some(search_options(options));
+    match errno::preserve(|| answer::ask(session, question.bytes(), search, options, destination)) {
         Ok(delivered) => delivered.length,
         // SAFETY: as above
         Err(refusal) => unsafe { fail(state, refusal.host_error(), refusal.errno()) },
     }
 }
 
-fn how_to_search(wanted: Options) -> Search {
+/// What res_search(3) does with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// It completes the name by the search list.
+    Search,
+    /// It asks for the name as it is, since a dot ends it.
+    Name,
+    /// It fails, since there is no name.
+    NoRecovery,
+}
+
+fn decide(name: &[u8]) -> Decision {
+    match name {
+        [] => Decision::NoRecovery,
+        [.., b'.'] => Decision::Name,
+        _ => Decision::Search,
+    }
+}
+
+fn search_options(options: Options) -> Search {
     Search {
-        default_names: wanted.has(options::DEFAULT_NAMES),
-        domains: wanted.has(options::DOMAINS),
-        no_top_level: wanted.has(options::NO_TOP_LEVEL),
+        default_names: options.has(bits::DEFAULT_NAMES),
+        domains: options.has(bits::DOMAINS),
+        no_top_level: options.has(bits::NO_TOP_LEVEL),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resolver::state::options_of_bits;
+
+    #[test]
+    fn name_is_searched_for_unless_a_dot_ends_it() {
+        for (name, expected) in [
+            (&b"web"[..], Decision::Search),
+            (b"web.default", Decision::Search),
+            (b"web.", Decision::Name),
+            (b".", Decision::Name),
+            (b"", Decision::NoRecovery),
+        ] {
+            assert_eq!(decide(name), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn search_has_the_options_of_the_state() {
+        for bit in [bits::DEFAULT_NAMES, bits::DOMAINS, bits::NO_TOP_LEVEL] {
+            let expected = Search {
+                default_names: bit == bits::DEFAULT_NAMES,
+                domains: bit == bits::DOMAINS,
+                no_top_level: bit == bits::NO_TOP_LEVEL,
+            };
+            assert_eq!(search_options(options_of_bits(bit)), expected);
+        }
     }
 }

@@ -1,11 +1,10 @@
-//! res_send(3): a message that the program wrote itself.
+//! res_send(3): a query message of the program's own.
 
 use super::answer::{self, AnswerBuffer};
+use super::query::session_and_state;
 use super::state::{self, State, missing};
-use crate::control;
 use crate::errno::{self, Errno};
 use crate::real;
-use crate::session::Session;
 use kinject_protocol::control::MAX_MESSAGE;
 use libc::c_int;
 
@@ -37,20 +36,19 @@ hooks! {
 }
 
 extern "C" fn res_send_in_session(message: *const u8, length: c_int, answer: *mut u8, size: c_int) -> c_int {
-    let Some((session, bytes)) = errno::kept(|| for_session(message, length, answer)) else {
-        return match real::res_send.get() {
-            // SAFETY: these are the program's own arguments
-            Some(native) => unsafe { native(message, length, answer, size) },
-            None => missing(),
-        };
+    let native = || match real::res_send.get() {
+        // SAFETY: these are the program's own arguments
+        Some(native) => unsafe { native(message, length, answer, size) },
+        None => missing(),
     };
-    // SAFETY: the state is libc's, and the answer's buffer as large as it says, as libc trusts
+    // SAFETY: the state is libc's; message and answer's buffer are as large as they say, as libc trusts
     unsafe {
         send(
-            &session,
-            state::of_this_thread(),
-            bytes,
+            message,
+            length,
             AnswerBuffer::new(answer, size),
+            state::of_this_thread,
+            native,
         )
     }
 }
@@ -62,43 +60,48 @@ extern "C" fn res_nsend_in_session(
     answer: *mut u8,
     size: c_int,
 ) -> c_int {
-    let call = errno::kept(|| for_session(message, length, answer));
-    let (Some((session, bytes)), false) = (call, state.is_null()) else {
-        return match real::res_nsend.get() {
-            // SAFETY: these are the program's own arguments
-            Some(native) => unsafe { native(state, message, length, answer, size) },
-            None => missing(),
-        };
+    let native = || match real::res_nsend.get() {
+        // SAFETY: these are the program's own arguments
+        Some(native) => unsafe { native(state, message, length, answer, size) },
+        None => missing(),
     };
     // SAFETY: as above, and the state is the program's
-    unsafe { send(&session, state, bytes, AnswerBuffer::new(answer, size)) }
+    unsafe { send(message, length, AnswerBuffer::new(answer, size), || state, native) }
 }
 
-/// The message and the session that carries it, unless the call is libc's business, as for res_query.
-fn for_session<'a>(message: *const u8, length: c_int, answer: *mut u8) -> Option<(Session, &'a [u8])> {
-    if message.is_null() || answer.is_null() {
-        return None;
-    }
-    let length = usize::try_from(length)
-        .ok()
-        .filter(|length| (1..=MAX_MESSAGE).contains(length))?;
-    // SAFETY: the program says that the message is that long, as it says to libc
-    let bytes = unsafe { core::slice::from_raw_parts(message, length) };
-    Some((control::session_of_this_network()?, bytes))
-}
-
+/// Does the call in the session's network namespace, otherwise by `native`, as
+/// [`Query::or_native`](super::query::Query).
+///
 /// # Safety
 ///
-/// `state` has to point to a resolver's state.
-unsafe fn send(session: &Session, state: *mut State, message: &[u8], place: AnswerBuffer) -> c_int {
-    // SAFETY: the caller vouches for it
-    let wanted = unsafe { state::options(state) };
-    if !wanted.has_servers {
+/// `message` has to be null or readable for `length` bytes, `state` to give null or a resolver's state.
+unsafe fn send(
+    message: *const u8,
+    length: c_int,
+    destination: AnswerBuffer,
+    state: impl FnOnce() -> *mut State,
+    native: impl FnOnce() -> c_int,
+) -> c_int {
+    let in_session = errno::preserve(|| {
+        let length = usize::try_from(length).ok()?;
+        if message.is_null() || destination.is_null() || !(1..=MAX_MESSAGE).contains(&length) {
+            return None;
+        }
+        Some((session_and_state(state)?, length))
+    });
+    let Some(((session, state), length)) = in_session else {
+        return native();
+    };
+    // SAFETY: the caller vouches for the message
+    let message = unsafe { core::slice::from_raw_parts(message, length) };
+    // SAFETY: the caller vouches for the state
+    let options = unsafe { state::options(state) };
+    if !options.has_servers {
         return Errno(libc::ESRCH).fail();
     }
-    match errno::kept(|| answer::ask(session, message, None, wanted, place)) {
+    match errno::preserve(|| answer::ask(&session, message, None, options, destination)) {
         Ok(delivered) => delivered.length,
-        // what no server answers is waited for, until libc gives up
+        // libc returns this after the last server has not answered
         Err(refusal) => refusal.errno().unwrap_or(Errno(libc::ETIMEDOUT)).fail(),
     }
 }

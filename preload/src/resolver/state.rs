@@ -1,4 +1,4 @@
-//! libc's `struct __res_state` (resolver(3)), as far as programs fill it for us and we for them.
+//! libc's `struct __res_state` (resolver(3)), as far as the hooks read and write it.
 
 use crate::failure::host_errno;
 use crate::real;
@@ -12,7 +12,7 @@ unsafe extern "C" {
 }
 
 /// resolv.h's `RES_*`.
-pub(super) mod options {
+pub(super) mod bits {
     use libc::c_ulong;
 
     pub(in crate::resolver) const INIT: c_ulong = 0x1;
@@ -26,7 +26,7 @@ pub(super) mod options {
     pub(in crate::resolver) const TRUST_AD: c_ulong = 0x400_0000;
 }
 
-/// A resolver's state; what follows these fields is libc's alone.
+/// A resolver's state; the fields behind these are libc's alone.
 #[repr(C)]
 pub(crate) struct State {
     retransmission: c_int,
@@ -37,7 +37,7 @@ pub(crate) struct State {
     id: u16,
     domains: [*mut c_char; 7],
     default_domain: [c_char; 256],
-    /// What res_send(3) was to print once; dig set it to see failures.
+    /// What res_send(3) printed in old versions. A program that sets it sees servers' failures, as dig did.
     print_flags: c_ulong,
     bits: c_uint,
     sort_list: [[in_addr; 2]; 10],
@@ -45,13 +45,13 @@ pub(crate) struct State {
     host_error: c_int,
 }
 
-/// What one call needs of a state.
+/// The options of a state that one call needs.
 #[derive(Clone, Copy)]
 pub(super) struct Options {
     bits: c_ulong,
-    /// Failures of servers are answers too.
+    /// The program gets failures of servers as answers.
     pub(super) shows_failures: bool,
-    /// There is a server to ask.
+    /// The state has a name server.
     pub(super) has_servers: bool,
 }
 
@@ -61,14 +61,14 @@ impl Options {
     }
 }
 
-/// The state of a function that names none: the thread's, made ready as libc does at the first use.
+/// The thread's state, for functions that take none; initialised at the first use, as by libc.
 pub(super) fn of_this_thread() -> *mut State {
     // SAFETY: libc gives each thread a state that lives as long as the thread
     let state = unsafe { __res_state() };
     // SAFETY: as above
-    if unsafe { (*state).options } & options::INIT == 0 {
-        // SAFETY: it fills the thread's state. Where it fails, the state has no servers
-        let _filled = unsafe { __res_init() };
+    if unsafe { (*state).options } & bits::INIT == 0 {
+        // SAFETY: it fills the thread's state; if it fails, the state has no servers
+        let _initialised = unsafe { __res_init() };
     }
     state
 }
@@ -98,7 +98,7 @@ pub(super) unsafe fn set_host_error(state: *mut State, code: c_int) {
     unsafe { *__h_errno_location() = code };
 }
 
-/// Writes a question as libc does; gives its length, or none if the name is none.
+/// Writes a query as libc does; gives its length, or none if the name is not valid.
 ///
 /// # Safety
 ///
@@ -113,7 +113,7 @@ pub(super) unsafe fn make_query(
     /// The opcode of a standard query.
     const QUERY: c_int = 0;
     let make = real::res_nmkquery.get()?;
-    let nothing = core::ptr::null();
+    let no_data = core::ptr::null();
     let size = c_int::try_from(buffer.len()).ok()?;
     // SAFETY: the caller vouches for state and name; the buffer is as large as it says
     let length = unsafe {
@@ -123,9 +123,9 @@ pub(super) unsafe fn make_query(
             name,
             class,
             kind,
-            nothing,
+            no_data,
             0,
-            nothing,
+            no_data,
             buffer.as_mut_ptr(),
             size,
         )
@@ -140,13 +140,23 @@ pub(super) fn missing() -> c_int {
     crate::errno::Errno(libc::ENOSYS).fail()
 }
 
+/// Options of these bits, of a state with a name server.
+#[cfg(test)]
+pub(super) fn options_of_bits(bits: c_ulong) -> Options {
+    Options {
+        bits,
+        shows_failures: false,
+        has_servers: true,
+    }
+}
+
 #[cfg(all(test, target_pointer_width = "64"))]
 mod tests {
     use super::*;
     use core::mem::offset_of;
 
     #[test]
-    fn the_fields_lie_where_libc_has_them() {
+    fn field_offsets_equal_those_of_libc() {
         assert_eq!(offset_of!(State, options), 8);
         assert_eq!(offset_of!(State, server_count), 16);
         assert_eq!(offset_of!(State, domains), 72);

@@ -1,11 +1,11 @@
-//! Files: opened, read and looked at.
+//! System calls on files.
 
 use super::{Descriptor, call};
 use crate::errno::Errno;
 use core::ffi::CStr;
 use libc::{c_char, c_int, c_uint, c_void};
 
-/// openat(2) of a file that is there, for the length of one call.
+/// openat(2) of an existing file, for the duration of one call.
 ///
 /// `path` may be anything: the kernel checks it.
 pub(crate) fn open_at(folder: c_int, path: *const c_char, flags: c_int) -> Result<Descriptor, Errno> {
@@ -13,7 +13,7 @@ pub(crate) fn open_at(folder: c_int, path: *const c_char, flags: c_int) -> Resul
     open_for_program(folder, path, flags)
 }
 
-/// openat(2) of a file that is there, with these flags alone.
+/// openat(2) of an existing file, with exactly these flags.
 pub(crate) fn open_for_program(
     folder: c_int,
     path: *const c_char,
@@ -52,9 +52,9 @@ pub(crate) fn status(descriptor: c_int) -> Result<libc::stat, Errno> {
     unsafe { call(libc::SYS_fstat, arguments) }.map(|_| status)
 }
 
-/// fstat(2) into the program's memory, which the kernel checks. On 64-bit machines all structures of libc's are the kernel's.
-pub(crate) fn status_to(descriptor: &Descriptor, place: *mut c_void) -> Result<(), Errno> {
-    let arguments = [descriptor.raw() as usize, place as usize, 0, 0, 0, 0];
+/// fstat(2) into the program's memory, which the kernel checks. On 64-bit machines libc's structures are the kernel's.
+pub(crate) fn status_to(descriptor: &Descriptor, status: *mut c_void) -> Result<(), Errno> {
+    let arguments = [descriptor.raw() as usize, status as usize, 0, 0, 0, 0];
     // SAFETY: the kernel fails with EFAULT where it cannot write
     unsafe { call(libc::SYS_fstat, arguments) }.map(drop)
 }
@@ -64,7 +64,7 @@ pub(crate) fn extended_status_to(
     descriptor: &Descriptor,
     flags: c_int,
     mask: c_uint,
-    place: *mut c_void,
+    status: *mut c_void,
 ) -> Result<(), Errno> {
     let flags = flags | libc::AT_EMPTY_PATH;
     let path = c"".as_ptr() as usize;
@@ -73,7 +73,7 @@ pub(crate) fn extended_status_to(
         path,
         flags as usize,
         mask as usize,
-        place as usize,
+        status as usize,
         0,
     ];
     // SAFETY: the path is a C string, and the kernel fails with EFAULT where it cannot write
@@ -96,9 +96,9 @@ pub(crate) fn exists(path: *const c_char) -> bool {
     unsafe { call(libc::SYS_faccessat, arguments) }.is_ok()
 }
 
-/// Whether the file lies in a file system whose files give no rights (`nosuid`, mount(8)).
+/// Whether the file's file system ignores set-user-ID bits and capabilities (`nosuid`, mount(8)).
 pub(crate) fn is_on_nosuid(descriptor: &Descriptor) -> bool {
-    /// The place of `f_flags` among the words of the structure, which libc's does not show.
+    /// The index of `f_flags` among the words of the structure, which is private in libc's.
     const FLAGS: usize = 10;
     let mut status = [0_u64; size_of::<libc::statfs>() / size_of::<u64>()];
     let arguments = [descriptor.raw() as usize, &raw mut status as usize, 0, 0, 0, 0];

@@ -1,4 +1,4 @@
-//! The process's own memory: mapped, protected and probed.
+//! System calls on the process's own memory.
 
 #[cfg(target_arch = "x86_64")]
 use super::Descriptor;
@@ -6,32 +6,32 @@ use super::call;
 use crate::errno::Errno;
 use libc::{c_int, c_void, iovec};
 
-/// Has the kernel read eight bytes, those around `address` that a signal set would hold, wherever that is. Always an
-/// error: `EFAULT` where they cannot be read, and else `EINVAL`, since rt_sigprocmask(2) knows no such operation.
+/// Lets the kernel read eight bytes around `address` as a signal set, whatever the address is. Always an error:
+/// `EFAULT` if they cannot be read, otherwise `EINVAL`, since rt_sigprocmask(2) has no such operation.
 pub(crate) fn read_signal_set(address: *const c_void) -> Result<usize, Errno> {
     const BYTES: usize = 8;
-    const NO_OPERATION: usize = c_int::MAX as usize;
+    const INVALID_OPERATION: usize = c_int::MAX as usize;
     // an aligned set lies within one page
     let set = address as usize & !(BYTES - 1);
     // SAFETY: the kernel checks where it reads, and changes nothing
-    unsafe { call(libc::SYS_rt_sigprocmask, [NO_OPERATION, set, 0, BYTES, 0, 0]) }
+    unsafe { call(libc::SYS_rt_sigprocmask, [INVALID_OPERATION, set, 0, BYTES, 0, 0]) }
 }
 
-/// Has the kernel add zero to an aligned word in one step, wherever that is: `EFAULT` where it cannot be written.
-pub(crate) fn add_nothing(word: *mut u32) -> Result<usize, Errno> {
+/// Lets the kernel atomically add zero to an aligned word, whatever the address is: `EFAULT` if it cannot be written.
+pub(crate) fn add_zero(word: *mut u32) -> Result<usize, Errno> {
     const ADD: usize = 1 << 28;
     const NO_WAITERS: usize = 0;
-    // where nobody waits
-    let here = 0_u32;
+    // a futex on which no thread waits
+    let futex = 0_u32;
     let arguments = [
-        &raw const here as usize,
+        &raw const futex as usize,
         (libc::FUTEX_WAKE_OP | libc::FUTEX_PRIVATE_FLAG) as usize,
         NO_WAITERS,
         NO_WAITERS,
         word as usize,
         ADD,
     ];
-    // SAFETY: the kernel checks where it writes, and whoever waits there has to expect to be woken for nothing (futex(2))
+    // SAFETY: the kernel checks the address, and a thread that waits there has to expect spurious wake-ups (futex(2))
     unsafe { call(libc::SYS_futex, arguments) }
 }
 
@@ -68,17 +68,17 @@ pub(crate) fn map_memory(length: usize) -> Result<*mut c_void, Errno> {
         usize::MAX,
         0,
     ];
-    // SAFETY: a mapping at a place that the kernel chooses touches no other
+    // SAFETY: a mapping at an address that the kernel chooses touches no other
     unsafe { call(libc::SYS_mmap, arguments) }.map(|address| address as *mut c_void)
 }
 
-/// Gives back what [`map_memory`] gave.
+/// Unmaps what [`map_memory`] mapped.
 ///
 /// # Safety
 ///
 /// Nothing may use the mapping any more.
 pub(crate) unsafe fn unmap_memory(address: *mut c_void, length: usize) {
-    // SAFETY: the caller gives up the mapping; a failure would leave it in place, which harms nothing
+    // SAFETY: the caller gives up the mapping; after a failure it stays mapped, without harm
     let _unmapped = unsafe { call(libc::SYS_munmap, [address as usize, length, 0, 0, 0, 0]) };
 }
 
@@ -94,7 +94,7 @@ pub(crate) unsafe fn protect(address: *mut c_void, length: usize, protection: c_
     unsafe { call(libc::SYS_mprotect, arguments) }.map(drop)
 }
 
-/// mmap(2) of a file's code, in the place of what is mapped there.
+/// mmap(2) of a file's code over an existing mapping.
 ///
 /// # Safety
 ///

@@ -4,9 +4,9 @@ use crate::program::{Program, run};
 use crate::relay::Relay;
 
 #[test]
-fn the_names_of_an_address_are_the_clusters() {
+fn reverse_lookup_of_cluster_address_gives_its_names() {
     let relay = Relay::start();
-    let said = run(&relay, "address_names", &["10.96.10.1", "10.244.0.5", "fd00::6"]);
+    let output = run(&relay, "address_names", &["10.96.10.1", "10.244.0.5", "fd00::6"]);
     for line in [
         "gethostbyaddr 10.96.10.1: web.default.svc.cluster.local family 2 length 4 10.96.10.1",
         "code 0 gethostbyaddr_r 10.96.10.1: web.default.svc.cluster.local family 2 length 4 10.96.10.1",
@@ -21,18 +21,18 @@ fn the_names_of_an_address_are_the_clusters() {
         "getnameinfo 10.96.10.1 too short: -6",
         "getnameinfo 10.96.10.1 small service: -12",
     ] {
-        assert!(said.lines().any(|said| said == line), "{line} in\n{said}");
+        assert!(output.lines().any(|output| output == line), "{line} in\n{output}");
     }
-    assert!(relay.asked().contains(&"reverse fd00::6".to_owned()));
+    assert!(relay.requests().contains(&"reverse fd00::6".to_owned()));
 }
 
 #[test]
-fn ni_idn_decodes_a_name_into_the_locales_character_set() {
+fn ni_idn_decodes_name_into_locales_character_set() {
     let relay = Relay::start();
     for (locale, name) in [("C.UTF-8", "b\u{fc}cher.test"), ("C", "xn--bcher-kva.test")] {
         let program = Program::injected(&relay, "address_names", &["10.96.10.90"]);
-        let said = program.env("LC_ALL", locale).output();
-        // the room is for bytes of the decoded name, of which there are 12
+        let output = program.env("LC_ALL", locale).output();
+        // the size is that of the decoded name, of which there are 12
         let in_16 = match locale {
             "C" => "-12".to_owned(),
             _ => format!("0 {name} http"),
@@ -43,13 +43,13 @@ fn ni_idn_decodes_a_name_into_the_locales_character_set() {
             format!("getnameinfo 10.96.10.90 flags 32 room 16: {in_16}"),
             "getnameinfo 10.96.10.90 flags 32 room 5: -12".to_owned(),
         ] {
-            assert!(said.lines().any(|said| said == line), "{line} in\n{said}");
+            assert!(output.lines().any(|output| output == line), "{line} in\n{output}");
         }
     }
 }
 
 #[test]
-fn every_failure_of_a_reverse_lookup_has_its_code() {
+fn reverse_lookup_failure_has_its_code() {
     let relay = Relay::start();
     for (address, host_error, code, required) in [
         ("10.96.10.99", 1, "0 10.96.10.99 http", "-2"),
@@ -60,36 +60,36 @@ fn every_failure_of_a_reverse_lookup_has_its_code() {
         ("10.96.10.104", 4, "0 10.96.10.104 http", "-2"),
         ("10.96.10.105", 2, "-3", "-3"),
     ] {
-        let said = run(&relay, "address_names", &[address]);
+        let output = run(&relay, "address_names", &[address]);
         for line in [
             format!("gethostbyaddr {address}: none, h_errno {host_error}"),
             format!("getnameinfo {address} flags 0 room 1025: {code}"),
             format!("getnameinfo {address} flags 8 room 1025: {required}"),
         ] {
-            assert!(said.lines().any(|said| said == line), "{line} in\n{said}");
+            assert!(output.lines().any(|output| output == line), "{line} in\n{output}");
         }
     }
 }
 
 #[test]
-fn addresses_of_this_machine_and_its_links_are_named_by_libc() {
+fn reverse_lookup_of_loopback_or_link_local_address_is_libcs() {
     let relay = Relay::start();
     let args = ["127.0.0.1", "::1", "169.254.1.1", "fe80::1", "0.0.0.0", "::"];
     let injected = Program::injected(&relay, "address_names", &args)
         .offline()
         .output();
     assert_eq!(injected, Program::bare("address_names", &args).offline().output());
-    assert_eq!(relay.asked(), Vec::<String>::new());
+    assert_eq!(relay.requests(), Vec::<String>::new());
 }
 
 #[test]
-fn addresses_that_the_relay_calls_local_are_named_by_libc() {
+fn reverse_lookup_of_address_that_is_local_for_relay_is_libcs() {
     let relay = Relay::start();
     let args = ["192.168.9.9"];
-    // by the path alone, which does not tell the network without a name server from the relay's
+    // by the path alone, which leads to the relay from another network namespace, too
     let injected = Program::with_socket(&relay.socket(), "address_names", &args)
         .offline()
         .output();
     assert_eq!(injected, Program::bare("address_names", &args).offline().output());
-    assert!(relay.asked().contains(&"reverse 192.168.9.9".to_owned()));
+    assert!(relay.requests().contains(&"reverse 192.168.9.9".to_owned()));
 }

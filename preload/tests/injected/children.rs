@@ -1,102 +1,77 @@
-//! The exec family, and what becomes of a session when a program changes its environment.
+//! The exec family, and the session of programs that change their environment.
 
+use crate::exec_functions;
 use crate::program::{Program, library, run};
 use crate::relay::Relay;
 use crate::script::Script;
 use std::collections::BTreeMap;
 
-const FUNCTIONS: [&str; 12] = [
-    "execve",
-    "execv",
-    "execvp",
-    "execvpe",
-    "execl",
-    "execlp",
-    "execle",
-    "fexecve",
-    "execveat",
-    "posix_spawn",
-    "posix_spawnp",
-    "vfork",
-];
-
-/// Those of them that take an environment.
-const WITH_ENVIRONMENT: [&str; 8] = [
-    "execve",
-    "execvpe",
-    "execle",
-    "fexecve",
-    "execveat",
-    "posix_spawn",
-    "posix_spawnp",
-    "vfork",
-];
-
-/// What a child prints.
-fn parse(said: &str) -> BTreeMap<&str, &str> {
-    said.lines()
+/// The variables that a child prints.
+fn parse(output: &str) -> BTreeMap<&str, &str> {
+    output
+        .lines()
         .filter_map(|line| line.split_once('=').or_else(|| line.split_once(": ")))
         .collect()
 }
 
-fn assert_in_session(said: &str, relay: &Relay) {
-    let child = parse(said);
-    assert_eq!(child["arguments"], "one two three", "{said}");
+fn assert_in_session(output: &str, relay: &Relay) {
+    let child = parse(output);
+    assert_eq!(child["arguments"], "one two three", "{output}");
     assert_eq!(
         child["KINJECT_SOCKET"],
         relay.socket().to_str().unwrap(),
-        "{said}"
+        "{output}"
     );
-    assert_eq!(child["KINJECT_CONTROL"], relay.control(), "{said}");
-    assert_eq!(child["KINJECT_LIBRARY"], library().to_str().unwrap(), "{said}");
-    assert_eq!(child["KINJECT_SESSION"], "0123abcd", "{said}");
-    assert_eq!(child["KINJECT_TARGET"], "context/namespace", "{said}");
+    assert_eq!(child["KINJECT_CONTROL"], relay.control(), "{output}");
+    assert_eq!(child["KINJECT_LIBRARY"], library().to_str().unwrap(), "{output}");
+    assert_eq!(child["KINJECT_SESSION"], "0123abcd", "{output}");
+    assert_eq!(child["KINJECT_TARGET"], "context/namespace", "{output}");
     assert!(
         child["LD_PRELOAD"].ends_with(library().to_str().unwrap()),
-        "{said}"
+        "{output}"
     );
 }
 
 #[test]
-fn a_child_with_its_parents_environment_is_in_the_session() {
+fn child_with_parents_environment_is_in_session() {
     let relay = Relay::start();
-    for function in FUNCTIONS {
+    for function in exec_functions::all() {
         assert_in_session(&run(&relay, "exec_family", &[function, "own"]), &relay);
     }
 }
 
 #[test]
-fn a_child_of_a_program_that_cleared_its_environment_is_in_the_session() {
+fn child_of_program_with_cleared_environment_is_in_session() {
     let relay = Relay::start();
-    for function in FUNCTIONS {
+    for function in exec_functions::all() {
         assert_in_session(&run(&relay, "exec_family", &[function, "cleared"]), &relay);
     }
 }
 
-/// The first variable of several that are long leaves little of the library's own room, and none suffices for the others.
+/// Variables that do not fit into the library's buffer get memory of their own.
 #[test]
-fn variables_of_any_length_are_kept() {
+fn session_variables_of_any_length_are_passed_to_child() {
     let relay = Relay::start();
     for length in [400, 3_000, 20_000] {
         let (session, target) = ("s".repeat(length), "t".repeat(length));
-        let said = Program::injected(&relay, "exec_family", &["execve", "cleared"])
+        let output = Program::injected(&relay, "exec_family", &["execve", "cleared"])
             .env("KINJECT_SESSION", &session)
             .env("KINJECT_TARGET", &target)
             .output();
-        let child = parse(&said);
-        assert_eq!(child["KINJECT_SESSION"], session, "{said}");
-        assert_eq!(child["KINJECT_TARGET"], target, "{said}");
+        let child = parse(&output);
+        assert_eq!(child["KINJECT_SESSION"], session, "{output}");
+        assert_eq!(child["KINJECT_TARGET"], target, "{output}");
         assert_eq!(
             child["KINJECT_SOCKET"],
             relay.socket().to_str().unwrap(),
-            "{said}"
+            "{output}"
         );
     }
 }
 
-/// libc starts the shell by itself, with the environment that the program left.
+/// libc starts the shell without a hook, with the program's own environment.
 #[test]
-fn a_shell_that_libc_starts_for_a_program_that_cleared_its_environment_is_in_the_session() {
+fn shell_of_system_or_popen_after_clearenv_is_in_session() {
     let relay = Relay::start();
     for function in ["system", "popen"] {
         for environment in ["own", "cleared"] {
@@ -111,9 +86,9 @@ fn a_shell_that_libc_starts_for_a_program_that_cleared_its_environment_is_in_the
 }
 
 #[test]
-fn a_child_with_an_environment_of_its_own_keeps_it_and_is_in_the_session() {
+fn child_with_own_environment_keeps_it_and_is_in_session() {
     let relay = Relay::start();
-    for function in WITH_ENVIRONMENT {
+    for function in exec_functions::that_take_environment() {
         for (environment, entries) in [
             ("empty", 6),
             ("null", 6),
@@ -121,24 +96,24 @@ fn a_child_with_an_environment_of_its_own_keeps_it_and_is_in_the_session() {
             ("preload", 7),
             ("large", 5006),
         ] {
-            let said = run(&relay, "exec_family", &[function, environment]);
-            assert_in_session(&said, &relay);
-            let child = parse(&said);
+            let output = run(&relay, "exec_family", &[function, environment]);
+            assert_in_session(&output, &relay);
+            let child = parse(&output);
             assert_eq!(
                 child["entries"],
                 entries.to_string(),
-                "{function} {environment}: {said}"
+                "{function} {environment}: {output}"
             );
             assert_eq!(
                 child.contains_key("OTHER"),
                 matches!(environment, "other" | "preload"),
-                "{said}"
+                "{output}"
             );
             if environment == "preload" {
                 assert_eq!(
                     child["LD_PRELOAD"],
                     format!("libm.so.6:{}", library().display()),
-                    "{said}"
+                    "{output}"
                 );
             }
         }
@@ -146,28 +121,28 @@ fn a_child_with_an_environment_of_its_own_keeps_it_and_is_in_the_session() {
 }
 
 #[test]
-fn a_library_that_is_preloaded_already_stays_and_comes_first() {
+fn library_of_the_users_ld_preload_stays_in_front_of_ours() {
     let relay = Relay::start();
     let both = format!("libm.so.6 {}", library().display());
-    let said = Program::injected(&relay, "exec_family", &["execve", "own"])
+    let output = Program::injected(&relay, "exec_family", &["execve", "own"])
         .env("LD_PRELOAD", &both)
         .output();
-    assert_in_session(&said, &relay);
-    assert_eq!(parse(&said)["LD_PRELOAD"], both);
+    assert_in_session(&output, &relay);
+    assert_eq!(parse(&output)["LD_PRELOAD"], both);
     let longer = format!("libm.so.6:{}", "x".repeat(2000));
-    let said = Program::injected(&relay, "exec_family", &["execve", "own"])
+    let output = Program::injected(&relay, "exec_family", &["execve", "own"])
         .env("LD_PRELOAD", format!("{}:{longer}", library().display()))
         .output();
-    assert!(parse(&said)["LD_PRELOAD"].ends_with(&longer), "{said}");
+    assert!(parse(&output)["LD_PRELOAD"].ends_with(&longer), "{output}");
 }
 
 #[test]
-fn an_empty_socket_variable_leaves_the_session() {
+fn empty_socket_variable_takes_child_out_of_session() {
     let relay = Relay::start();
-    for function in WITH_ENVIRONMENT {
-        let said = run(&relay, "exec_family", &[function, "left"]);
-        assert_eq!(parse(&said)["entries"], "1", "{function}: {said}");
-        assert_eq!(parse(&said)["KINJECT_SOCKET"], "", "{function}: {said}");
+    for function in exec_functions::that_take_environment() {
+        let output = run(&relay, "exec_family", &[function, "left"]);
+        assert_eq!(parse(&output)["entries"], "1", "{function}: {output}");
+        assert_eq!(parse(&output)["KINJECT_SOCKET"], "", "{function}: {output}");
     }
     for environment in ["empty", "other", "cleared"] {
         let program =
@@ -177,8 +152,8 @@ fn an_empty_socket_variable_leaves_the_session() {
 }
 
 #[test]
-fn children_of_programs_outside_of_a_session_are_left_alone() {
-    for function in FUNCTIONS {
+fn child_outside_of_session_gets_environment_unchanged() {
+    for function in exec_functions::all() {
         for environment in ["own", "cleared", "empty", "null", "other", "preload", "large"] {
             let args = [function, environment];
             let injected = Program::bare("exec_family", &args)
@@ -197,9 +172,9 @@ fn children_of_programs_outside_of_a_session_are_left_alone() {
 }
 
 #[test]
-fn a_wild_environment_is_the_kernels_to_refuse() {
+fn invalid_environment_pointer_fails_as_in_kernel() {
     let relay = Relay::start();
-    for function in WITH_ENVIRONMENT {
+    for function in exec_functions::that_take_environment() {
         let args = [function, "wild"];
         assert_eq!(
             run(&relay, "exec_family", &args),
@@ -210,31 +185,33 @@ fn a_wild_environment_is_the_kernels_to_refuse() {
 }
 
 #[test]
-fn a_shell_and_env_with_no_environment_stay_in_the_session() {
+fn env_without_environment_starts_program_in_session() {
     let relay = Relay::start();
     let program = crate::program::compiled("connect_blocking");
     let line = format!("exec /usr/bin/env -i {} 10.96.10.3 2000", program.display());
-    let said = Program::injected(&relay, "connect_blocking", &[])
+    let output = Program::injected(&relay, "connect_blocking", &[])
         .under("/bin/sh", &["-c", &line])
         .output();
-    assert!(said.starts_with("connect: 0\n"), "{said}");
+    assert!(output.starts_with("connect: 0\n"), "{output}");
 }
 
 #[test]
-fn a_program_stays_in_its_session_whatever_it_does_to_its_environment() {
+fn program_that_changes_its_environment_stays_in_session() {
     let relay = Relay::start();
-    let said = run(
+    let output = run(
         &relay,
         "environment",
         &["10.96.10.3", &Script::Connect.port().to_string()],
     );
-    let expected = "as started: 0\nunset: 0\nset to another: 0\nset to nothing: 0\nset again: 0\ncleared: 0\nnull: 0\noverwritten: 0\ngone: 0\n";
-    assert_eq!(said, expected);
+    let expected = "as started: 0\nunset: 0\nset to another: 0\nset to nothing: 0\nset again: 0\ncleared: 0\n\
+                    null: 0\noverwritten: 0\ngone: 0\n";
+    assert_eq!(output, expected);
 }
 
-/// A mapping that a child leaves behind is its parent's, and two that meet are shown as one: so what grows is memory.
+/// A mapping that a child leaks stays in its parent's memory; the sizes are compared, as the kernel merges adjacent
+/// mappings.
 #[test]
-fn large_environments_of_vfork_children_leave_a_bounded_amount_of_memory() {
+fn vfork_children_with_large_environments_leak_no_memory() {
     let relay = Relay::start();
     for threads in ["1", "4"] {
         assert_eq!(run(&relay, "vfork_storm", &["100", threads]), "grew by 0 KiB\n");

@@ -1,6 +1,6 @@
-//! What the scripted relay says as a name server.
+//! The answers of the scripted relay as a name server.
 //!
-//! The first label of a question's name says what the answer is, the type of the question what is in it.
+//! The first label of a query's name chooses the answer, and the type of the query its records.
 
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Reply, Search};
@@ -30,7 +30,7 @@ fn labels(message: &[u8]) -> (Vec<String>, usize) {
     (labels, at + 1)
 }
 
-/// The answer to a message; none where the relay hangs up instead.
+/// The answer to a message; none if the relay closes the conversation instead.
 pub(crate) fn query(message: &[u8], search: Option<Search>) -> Option<Reply> {
     let (labels, end) = labels(message);
     let first = labels.first().map_or("", String::as_str);
@@ -60,7 +60,7 @@ pub(crate) fn query(message: &[u8], search: Option<Search>) -> Option<Reply> {
     Some(Reply::Answer(answer))
 }
 
-/// One address record, or text records of which "many" has many; a search puts the domain behind the name.
+/// One address record, or text records, of which "many" has 200; a search appends the domain to the name.
 fn answer(message: &[u8], end: usize, is_search: bool) -> Vec<u8> {
     let mut answer = message[..end - 1].to_vec();
     answer[2] |= 0x80;
@@ -92,7 +92,7 @@ fn answer(message: &[u8], end: usize, is_search: bool) -> Vec<u8> {
     answer
 }
 
-/// The names of an address; none where the relay hangs up instead.
+/// The names of an address; none if the relay closes the conversation instead.
 pub(crate) fn reverse(address: IpAddr) -> Option<Reply> {
     let names: &[&str] = match address.to_string().as_str() {
         "10.96.10.1" => &["web.default.svc.cluster.local"],

@@ -1,4 +1,4 @@
-//! What the library shows to the dynamic linker.
+//! What the library exports and imports.
 
 use crate::program::built_library;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,7 @@ fn tool_for(name: &str, args: &[&str], library: &Path) -> String {
 }
 
 #[test]
-fn the_library_exports_the_hooks_that_are_listed_and_nothing_else() {
+fn library_exports_exactly_the_listed_hooks() {
     let symbols = tool("nm", &["-D", "--defined-only"]);
     let exported: BTreeSet<_> = symbols
         .lines()
@@ -38,15 +38,15 @@ fn libc() -> PathBuf {
     PathBuf::from(found.expect("these tests are linked to libc"))
 }
 
-/// Whoever asks libc for a function that has a hook gets the hook, by whatever name programs can be linked with.
+/// Programs can be linked with each of these names.
 #[test]
-fn every_name_that_libc_has_for_a_function_with_a_hook_has_a_hook() {
+fn function_with_hook_is_hooked_under_each_of_its_names_in_libc() {
     let symbols = tool_for("nm", &["-D", "--defined-only", "--with-symbol-versions"], &libc());
     let listed: BTreeSet<_> = include_str!("../../exports.txt").lines().collect();
     let mut names: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for line in symbols.lines() {
         let words: Vec<_> = line.split_whitespace().collect();
-        // a version that is not the default is for programs that were linked long ago; a private one is for libc's own libraries
+        // a version that is not the default is for old programs, a private one for libc's own libraries
         if let [address, _, symbol] = words[..]
             && let Some((name, version)) = symbol.split_once("@@")
             && version != "GLIBC_PRIVATE"
@@ -62,7 +62,7 @@ fn every_name_that_libc_has_for_a_function_with_a_hook_has_a_hook() {
 }
 
 #[test]
-fn the_library_needs_libc_alone() {
+fn library_depends_on_libc_alone() {
     let dynamic = tool("readelf", &["-d"]);
     let needed: Vec<_> = dynamic.lines().filter(|line| line.contains("(NEEDED)")).collect();
     assert!(
@@ -72,13 +72,13 @@ fn the_library_needs_libc_alone() {
 }
 
 #[test]
-fn the_library_holds_no_panic_machinery() {
+fn library_contains_no_panic_machinery() {
     assert!(!tool("nm", &["-C"]).contains("panicking"));
 }
 
-/// The variable of Go's threads, which is found without a call.
+/// The variable of Go's threads has the initial-exec model, which needs no call.
 #[test]
-fn the_library_has_no_thread_local_that_libc_would_make_room_for_later() {
+fn library_uses_no_dynamic_thread_local_storage() {
     assert!(!tool("nm", &["-D", "--undefined-only"]).contains("__tls_get_addr"));
     let segments = tool("readelf", &["-lW"]);
     let is_there = segments

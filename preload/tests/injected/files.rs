@@ -1,4 +1,4 @@
-//! What programs read that resolve by themselves.
+//! `/etc/resolv.conf` for programs with their own DNS client.
 
 use crate::program::{Program, run};
 use crate::relay::Relay;
@@ -21,13 +21,13 @@ const CALLS: &[&str] = &[
 ];
 
 #[test]
-fn every_way_to_read_the_machines_resolv_conf_gives_the_pods() {
+fn resolv_conf_opened_by_any_function_is_the_pods() {
     let relay = Relay::start();
     let text = "search default.svc.cluster.local\nnameserver 10.96.0.10\n";
     std::fs::write(relay.socket().with_file_name("resolv.conf"), text).unwrap();
-    let said = run(&relay, "open_files", &["/etc/resolv.conf"]);
+    let output = run(&relay, "open_files", &["/etc/resolv.conf"]);
     let close_on_exec = |call: &str| u8::from(matches!(call, "open64" | "__openat64_2" | "open by number"));
-    for (call, line) in CALLS.iter().zip(said.lines()) {
+    for (call, line) in CALLS.iter().zip(output.lines()) {
         let expected = if call.starts_with('f') {
             format!("{call}: search default.svc.cluster.local")
         } else {
@@ -39,31 +39,31 @@ fn every_way_to_read_the_machines_resolv_conf_gives_the_pods() {
         };
         assert_eq!(line, expected);
     }
-    assert_eq!(relay.asked(), Vec::<String>::new());
+    assert_eq!(relay.requests(), Vec::<String>::new());
 }
 
 /// As behind private mounts, or in another root directory.
 #[test]
-fn a_program_that_does_not_see_the_sessions_folder_gets_the_pods_file_from_the_relay() {
+fn program_without_sessions_folder_gets_pods_resolv_conf_from_relay() {
     let relay = Relay::start();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pods");
     std::fs::write(&file, "search default.svc.cluster.local\nnameserver 10.96.0.10\n").unwrap();
-    let here = relay.socket().with_file_name("resolv.conf");
+    let own = relay.socket().with_file_name("resolv.conf");
     for program in ["open_files", "file_status"] {
-        std::fs::copy(&file, &here).unwrap();
-        let seen = run(&relay, program, &["/etc/resolv.conf"]);
-        assert_eq!(relay.asked(), Vec::<String>::new());
-        std::fs::remove_file(&here).unwrap();
-        relay.hands_out(&file);
-        let handed = Program::with_name(relay.control(), program, &["/etc/resolv.conf"]).output();
-        assert_eq!(handed, seen, "{program}");
-        assert!(relay.forget_asked().iter().all(|asked| asked == "resolv.conf"));
+        std::fs::copy(&file, &own).unwrap();
+        let from_folder = run(&relay, program, &["/etc/resolv.conf"]);
+        assert_eq!(relay.requests(), Vec::<String>::new());
+        std::fs::remove_file(&own).unwrap();
+        relay.set_resolv_conf(&file);
+        let from_relay = Program::with_name(relay.control(), program, &["/etc/resolv.conf"]).output();
+        assert_eq!(from_relay, from_folder, "{program}");
+        assert!(relay.take_requests().iter().all(|asked| asked == "resolv.conf"));
     }
 }
 
 #[test]
-fn every_other_file_is_the_kernels() {
+fn file_other_than_resolv_conf_is_opened_unchanged() {
     let relay = Relay::start();
     let files = [
         "/etc/hosts",
@@ -78,16 +78,16 @@ fn every_other_file_is_the_kernels() {
 }
 
 #[test]
-fn a_session_without_the_pods_file_does_not_show_the_machines() {
+fn resolv_conf_missing_in_session_returns_enoent() {
     let relay = Relay::start();
-    let said = run(&relay, "open_files", &["/etc/resolv.conf"]);
-    for (call, line) in CALLS.iter().zip(said.lines()) {
+    let output = run(&relay, "open_files", &["/etc/resolv.conf"]);
+    for (call, line) in CALLS.iter().zip(output.lines()) {
         assert_eq!(line, format!("{call}: ENOENT"));
     }
 }
 
 #[test]
-fn in_another_network_namespace_without_the_sessions_folder_the_file_that_lies_there_is_read() {
+fn program_in_other_network_without_sessions_folder_reads_machines_resolv_conf() {
     let relay = Relay::start();
     for program in ["open_files", "file_status"] {
         let files = ["/etc/resolv.conf"];
@@ -100,11 +100,11 @@ fn in_another_network_namespace_without_the_sessions_folder_the_file_that_lies_t
             "{program}"
         );
     }
-    assert_eq!(relay.asked(), Vec::<String>::new());
+    assert_eq!(relay.requests(), Vec::<String>::new());
 }
 
 #[test]
-fn without_a_session_the_machines_file_is_read() {
+fn program_outside_of_session_reads_machines_resolv_conf() {
     let files = ["/etc/resolv.conf"];
     let bare = Program::bare("open_files", &files).output();
     let left = Program::with_socket(Path::new(""), "open_files", &files).output();
@@ -143,12 +143,12 @@ const ACCESS: &[&str] = &[
 ];
 
 #[test]
-fn every_way_to_ask_about_the_machines_resolv_conf_tells_of_the_pods() {
+fn status_of_resolv_conf_by_any_function_is_the_pods() {
     let relay = Relay::start();
     let text = "x".repeat(4711);
     std::fs::write(relay.socket().with_file_name("resolv.conf"), text).unwrap();
-    let said = run(&relay, "file_status", &["/etc/resolv.conf"]);
-    let mut lines = said.lines();
+    let output = run(&relay, "file_status", &["/etc/resolv.conf"]);
+    let mut lines = output.lines();
     for call in QUESTIONS {
         assert_eq!(lines.next(), Some(format!("{call}: 4711 bytes").as_str()));
     }
@@ -156,20 +156,20 @@ fn every_way_to_ask_about_the_machines_resolv_conf_tells_of_the_pods() {
         assert_eq!(lines.next(), Some(format!("{call}: yes").as_str()));
     }
     assert_eq!(lines.next(), Some("no room: -1 EFAULT"));
-    assert_eq!(relay.asked(), Vec::<String>::new());
+    assert_eq!(relay.requests(), Vec::<String>::new());
 }
 
 #[test]
-fn a_session_without_the_pods_file_does_not_tell_of_the_machines() {
+fn status_of_resolv_conf_missing_in_session_returns_enoent() {
     let relay = Relay::start();
-    let said = run(&relay, "file_status", &["/etc/resolv.conf"]);
-    for (call, line) in QUESTIONS.iter().zip(said.lines()) {
+    let output = run(&relay, "file_status", &["/etc/resolv.conf"]);
+    for (call, line) in QUESTIONS.iter().zip(output.lines()) {
         assert_eq!(line, format!("{call}: -1 ENOENT"));
     }
 }
 
 #[test]
-fn of_every_other_file_the_kernel_tells() {
+fn status_of_file_other_than_resolv_conf_is_unchanged() {
     let relay = Relay::start();
     let files = [
         "/etc/hosts",

@@ -1,4 +1,4 @@
-//! What a library in a foreign program must not do: keep, lock, leak, crash.
+//! What a library in a program must not do: keep descriptors, hold locks, leak, crash.
 
 use crate::program::{Program, library, run};
 use crate::relay::Relay;
@@ -13,42 +13,45 @@ fn connected() -> String {
 }
 
 #[test]
-fn a_program_that_closes_every_descriptor_still_connects() {
+fn program_that_closes_every_descriptor_connects() {
     let relay = Relay::start();
-    let said = run(&relay, "closed_descriptors", &[TARGET, &connected()]);
-    assert_eq!(said, "socket: 0\nconnect: 0\nopen: 2\n");
+    let output = run(&relay, "closed_descriptors", &[TARGET, &connected()]);
+    assert_eq!(output, "socket: 0\nconnect: 0\nopen: 2\n");
 }
 
 #[test]
-fn threads_and_forks_at_once_all_connect() {
+fn concurrent_threads_and_forked_children_all_connect() {
     let relay = Relay::start();
-    let said = run(&relay, "fork_storm", &[TARGET, &connected(), "web"]);
+    let output = run(&relay, "fork_storm", &[TARGET, &connected(), "web"]);
     assert_eq!(
-        said,
+        output,
         "children that failed: 0\nthreads failed: 0\nthreads worked: yes\n"
     );
 }
 
 #[test]
-fn signal_handlers_connect_in_the_middle_of_a_connect() {
+fn signal_handler_connects_during_a_connect() {
     let relay = Relay::start();
-    let said = run(&relay, "signal_handler", &[TARGET, &connected()]);
-    assert_eq!(said, "failed: 0, in the handler: 0\n");
+    let output = run(&relay, "signal_handler", &[TARGET, &connected()]);
+    assert_eq!(output, "failed: 0, in the handler: 0\n");
 }
 
 #[test]
-fn a_thread_that_is_cancelled_in_a_connect_ends_alone() {
+fn thread_cancelled_in_connect_ends_and_leaks_no_descriptor() {
     let relay = Relay::start();
-    let said = run(
+    let output = run(
         &relay,
         "cancel",
-        &[TARGET, &Script::ProgressForEver.port().to_string()],
+        &[TARGET, &Script::ProgressForever.port().to_string()],
     );
-    assert_eq!(said, "connecting: yes\ncancelled: yes\ncleaned: yes\nleaked: 0\n");
+    assert_eq!(
+        output,
+        "connecting: yes\ncancelled: yes\ncleaned: yes\nleaked: 0\n"
+    );
 }
 
 #[test]
-fn without_a_session_every_hook_passes_through() {
+fn program_outside_of_session_gets_libcs_results() {
     let relay = Relay::start();
     for (program, args) in [
         ("bad_addresses", &[][..]),
@@ -69,42 +72,42 @@ fn without_a_session_every_hook_passes_through() {
             .offline()
             .output();
         assert_eq!(left, injected, "{program}");
-        let nameless = Program::injected(&relay, program, args)
+        let without_socket = Program::injected(&relay, program, args)
             .env_remove("KINJECT_SOCKET")
             .offline()
             .output();
-        assert_eq!(nameless, injected, "{program}");
+        assert_eq!(without_socket, injected, "{program}");
     }
-    assert_eq!(relay.asked(), Vec::<String>::new());
+    assert_eq!(relay.requests(), Vec::<String>::new());
 }
 
 #[test]
-fn a_program_without_descriptors_to_spare_is_told_so() {
+fn program_out_of_descriptors_gets_emfile() {
     let relay = Relay::start();
-    let said = run(&relay, "limits", &[TARGET, &connected(), "web", "descriptors"]);
+    let output = run(&relay, "limits", &[TARGET, &connected(), "web", "descriptors"]);
     assert_eq!(
-        said,
+        output,
         "connect: EMFILE\ngetaddrinfo: -11 EMFILE\ngethostbyname: none, h_errno -1\n"
     );
 }
 
 #[test]
-fn a_program_whose_sandbox_forbids_unix_sockets_reaches_nothing() {
+fn program_whose_sandbox_forbids_unix_sockets_gets_enetunreach() {
     let relay = Relay::start();
     for error in [libc::EPERM, libc::EACCES, libc::ENOSYS, libc::EAFNOSUPPORT] {
-        let said = run(
+        let output = run(
             &relay,
             "limits",
             &[TARGET, &connected(), "web", &error.to_string()],
         );
         assert_eq!(
-            said,
+            output,
             "connect: ENETUNREACH\ngetaddrinfo: -3\ngethostbyname: none, h_errno 2\n"
         );
     }
 }
 
-/// Valgrind's flags: what it finds is an error.
+/// Flags with which valgrind fails at an error or a leak.
 pub(crate) const VALGRIND: [&str; 4] = [
     "--quiet",
     "--error-exitcode=99",
@@ -113,7 +116,7 @@ pub(crate) const VALGRIND: [&str; 4] = [
 ];
 
 #[test]
-fn valgrind_finds_nothing_to_say() {
+fn hooks_have_no_valgrind_errors() {
     if !Path::new("/usr/bin/valgrind").exists() {
         return skip::not_run("the library under valgrind", "valgrind is not installed");
     }
@@ -136,9 +139,9 @@ fn valgrind_finds_nothing_to_say() {
         ("asynchronous_names", &["web", "missing", "127.0.0.1"]),
         ("receive_nothing", &[]),
     ] {
-        let said = Program::injected(&relay, program, args)
+        let output = Program::injected(&relay, program, args)
             .under("/usr/bin/valgrind", &VALGRIND)
             .output();
-        assert!(!said.is_empty(), "{program}");
+        assert!(!output.is_empty(), "{program}");
     }
 }

@@ -1,8 +1,9 @@
-//! Programs in C, run bare and with the library, next to a relay that plays a script.
+//! Programs in C, run bare and with the library, against a scripted relay.
 
-#![allow(clippy::unwrap_used, reason = "what is wrong in a test ends it")]
+#![allow(clippy::unwrap_used, reason = "a test ends at the first error")]
 
 mod dns;
+mod exec_functions;
 mod program;
 mod relay;
 mod script;
@@ -18,8 +19,8 @@ mod libraries;
 mod messages;
 mod names;
 mod networks;
+mod other_users;
 mod peers;
 mod rounds;
 mod sanitizers;
-mod strangers;
 mod uninjectable;

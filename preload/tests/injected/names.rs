@@ -5,10 +5,10 @@ use crate::relay::Relay;
 use std::path::Path;
 
 /// The lines that a program printed for one set of hints.
-fn lines_for<'a>(said: &'a str, hints: &str) -> Vec<&'a str> {
+fn lines_for<'a>(output: &'a str, hints: &str) -> Vec<&'a str> {
     let head = format!("[{hints}]: ");
-    let mut lines = said.lines().skip_while(|line| !line.contains(&head));
-    let first = lines.next().unwrap_or_else(|| panic!("no {hints} in {said}"));
+    let mut lines = output.lines().skip_while(|line| !line.contains(&head));
+    let first = lines.next().unwrap_or_else(|| panic!("no {hints} in {output}"));
     let code = first.split_once("]: ").expect("a code").1;
     std::iter::once(code)
         .chain(lines.take_while(|line| line.starts_with("  ")).map(str::trim))
@@ -16,7 +16,7 @@ fn lines_for<'a>(said: &'a str, hints: &str) -> Vec<&'a str> {
 }
 
 #[test]
-fn numbers_and_this_machines_own_names_are_looked_up_by_libc() {
+fn number_or_loopback_name_is_looked_up_by_libc() {
     let relay = Relay::start();
     let names = [
         "127.0.0.1",
@@ -52,13 +52,13 @@ fn numbers_and_this_machines_own_names_are_looked_up_by_libc() {
             "{service:?}"
         );
     }
-    assert_eq!(relay.asked(), Vec::<String>::new());
+    assert_eq!(relay.requests(), Vec::<String>::new());
 }
 
 #[test]
-fn hosts_that_libc_would_look_up_give_lists_of_the_same_shape() {
+fn host_name_gives_list_of_the_same_shape_as_its_number() {
     let relay = Relay::start();
-    // a number goes to libc; what libc makes of it is what it has to make of a name with that address
+    // libc makes the list of a number; that of a name with the same address has to be equal
     for service in [
         &[][..],
         &["-s", "80"],
@@ -97,11 +97,11 @@ fn hosts_that_libc_would_look_up_give_lists_of_the_same_shape() {
 }
 
 #[test]
-fn the_addresses_of_a_name_come_in_the_relays_order() {
+fn addresses_of_name_are_in_the_relays_order() {
     let relay = Relay::start();
-    let said = run(&relay, "names", &["-s", "5432", "db"]);
+    let output = run(&relay, "names", &["-s", "5432", "db"]);
     assert_eq!(
-        lines_for(&said, "stream"),
+        lines_for(&output, "stream"),
         [
             "0",
             "10.244.0.7:5432 type 1 protocol 6 length 16",
@@ -109,47 +109,47 @@ fn the_addresses_of_a_name_come_in_the_relays_order() {
             "10.244.0.6:5432 type 1 protocol 6 length 16",
         ]
     );
-    assert_eq!(lines_for(&said, "any").len(), 1 + 3 * 3);
-    assert!(relay.asked().contains(&"resolve V4 AddressInfo db".to_owned()));
+    assert_eq!(lines_for(&output, "any").len(), 1 + 3 * 3);
+    assert!(relay.requests().contains(&"resolve V4 AddressInfo db".to_owned()));
 }
 
 #[test]
-fn families_are_kept_apart_and_mapped_where_the_hints_say_so() {
+fn addresses_match_family_and_mapping_of_hints() {
     let relay = Relay::start();
-    let said = run(&relay, "names", &["-s", "80", "dual"]);
+    let output = run(&relay, "names", &["-s", "80", "dual"]);
     let v6 = "[fd00::10]:80 type 1 protocol 6 length 28";
     let v4 = "10.96.0.10:80 type 1 protocol 6 length 16";
     let mapped = "[::ffff:10.96.0.10]:80 type 1 protocol 6 length 28";
-    assert_eq!(lines_for(&said, "stream"), ["0", v6, v4]);
-    assert_eq!(lines_for(&said, "v4 stream"), ["0", v4]);
-    assert_eq!(lines_for(&said, "v6 stream"), ["0", v6]);
-    assert_eq!(lines_for(&said, "mapped"), ["0", v6]);
-    assert_eq!(lines_for(&said, "all mapped"), ["0", v6, mapped]);
-    let said = run(&relay, "names", &["web"]);
+    assert_eq!(lines_for(&output, "stream"), ["0", v6, v4]);
+    assert_eq!(lines_for(&output, "v4 stream"), ["0", v4]);
+    assert_eq!(lines_for(&output, "v6 stream"), ["0", v6]);
+    assert_eq!(lines_for(&output, "mapped"), ["0", v6]);
+    assert_eq!(lines_for(&output, "all mapped"), ["0", v6, mapped]);
+    let output = run(&relay, "names", &["web"]);
     assert_eq!(
-        lines_for(&said, "mapped"),
+        lines_for(&output, "mapped"),
         ["0", "[::ffff:10.96.10.1]:0 type 1 protocol 6 length 28"]
     );
-    assert_eq!(lines_for(&said, "v6 stream"), ["-5"]);
+    assert_eq!(lines_for(&output, "v6 stream"), ["-5"]);
     assert_eq!(lines_for(&run(&relay, "names", &["six"]), "v4 stream"), ["-5"]);
 }
 
 #[test]
-fn the_first_element_bears_the_canonical_name_and_no_other() {
+fn canonical_name_is_set_in_first_element_alone() {
     let relay = Relay::start();
-    let said = run(&relay, "names", &["db"]);
-    let lines = lines_for(&said, "canonical");
+    let output = run(&relay, "names", &["db"]);
+    let lines = lines_for(&output, "canonical");
     assert!(lines[1].ends_with(" db.default.svc.cluster.local"), "{lines:?}");
     assert!(
         lines[2..].iter().all(|line| line.ends_with("length 16")),
         "{lines:?}"
     );
-    let said = run(&relay, "names", &["plain"]);
-    assert!(lines_for(&said, "canonical")[1].ends_with(" plain"), "{said}");
+    let output = run(&relay, "names", &["plain"]);
+    assert!(lines_for(&output, "canonical")[1].ends_with(" plain"), "{output}");
 }
 
 #[test]
-fn every_failure_of_a_lookup_has_its_code() {
+fn name_lookup_failure_has_its_code() {
     let relay = Relay::start();
     for (name, code, host_error, returned) in [
         ("missing", "-2", 1, "0"),
@@ -164,23 +164,23 @@ fn every_failure_of_a_lookup_has_its_code() {
             [code],
             "{name}"
         );
-        let said = run(&relay, "host_entries", &[name]);
+        let output = run(&relay, "host_entries", &[name]);
         assert!(
-            said.starts_with(&format!("gethostbyname: none, h_errno {host_error}\n")),
-            "{name}: {said}"
+            output.starts_with(&format!("gethostbyname: none, h_errno {host_error}\n")),
+            "{name}: {output}"
         );
         let line = format!("code {returned}, at once, gethostbyname_r: none, h_errno {host_error}\n");
-        assert!(said.contains(&line), "{name}: {said}");
+        assert!(output.contains(&line), "{name}: {output}");
     }
 }
 
 #[test]
-fn a_name_with_very_many_addresses_comes_whole() {
+fn name_with_1024_addresses_gives_all_of_them() {
     let relay = Relay::start();
-    let said = run(&relay, "names", &["many"]);
-    assert_eq!(lines_for(&said, "stream").len(), 1 + 1024);
-    let said = run(&relay, "host_entries", &["many"]);
-    let line = said.lines().next().unwrap();
+    let output = run(&relay, "names", &["many"]);
+    assert_eq!(lines_for(&output, "stream").len(), 1 + 1024);
+    let output = run(&relay, "host_entries", &["many"]);
+    let line = output.lines().next().unwrap();
     assert_eq!(
         line.split(' ').count(),
         "gethostbyname: NAME family 2 length 4".split(' ').count() + 1024,
@@ -189,26 +189,26 @@ fn a_name_with_very_many_addresses_comes_whole() {
 }
 
 #[test]
-fn names_that_no_dns_can_hold_fail_as_libc_fails_them() {
+fn name_too_long_for_dns_fails_without_asking_relay() {
     let relay = Relay::start();
     let (long, longer) = ("a".repeat(255), "a".repeat(300));
     for name in [&long, &longer, &"a.".repeat(200)] {
-        let said = Program::injected(&relay, "names", &[name]).offline().output();
+        let output = Program::injected(&relay, "names", &[name]).offline().output();
         assert!(
-            ["-2", "-4", "-3"].contains(&lines_for(&said, "stream")[0]),
-            "{said}"
+            ["-2", "-4", "-3"].contains(&lines_for(&output, "stream")[0]),
+            "{output}"
         );
     }
-    assert_eq!(relay.asked(), Vec::<String>::new());
-    // the longest that it can
+    assert_eq!(relay.requests(), Vec::<String>::new());
+    // the longest name of the DNS
     run(&relay, "names", &[&"a".repeat(254)]);
-    assert!(!relay.asked().is_empty());
+    assert!(!relay.requests().is_empty());
 }
 
 #[test]
-fn host_entries_are_laid_out_in_any_buffer_that_is_large_enough() {
+fn host_entry_is_written_into_any_buffer_that_is_large_enough() {
     let relay = Relay::start();
-    let said = run(&relay, "host_entries", &["db", "six"]);
+    let output = run(&relay, "host_entries", &["db", "six"]);
     let db = "db.default.svc.cluster.local family 2 length 4 10.244.0.7 10.244.0.5 10.244.0.6";
     let six = "six.default.svc.cluster.local family 10 length 16 fd00::6";
     let expected = format!(
@@ -219,30 +219,30 @@ fn host_entries_are_laid_out_in_any_buffer_that_is_large_enough() {
          code 0, at once, gethostbyname_r: none, h_errno 4\ncode 0, at once, gethostbyname2_r: none, h_errno 4\n\
          code 0, after ERANGE, gethostbyname2_r: {six}\nin a thread: {db}\nafter the thread: {db}\n"
     );
-    assert_eq!(said, expected);
-    assert!(relay.asked().contains(&"resolve V6 HostEntry six".to_owned()));
+    assert_eq!(output, expected);
+    assert!(relay.requests().contains(&"resolve V6 HostEntry six".to_owned()));
 }
 
 #[test]
-fn host_entries_of_numbers_and_own_names_are_libcs() {
+fn host_entry_of_number_or_loopback_name_is_from_libc() {
     let relay = Relay::start();
     let args = ["127.0.0.1", "10.1.2.3", "localhost", "::1", "1.2.3.4.5"];
     let injected = Program::injected(&relay, "host_entries", &args)
         .offline()
         .output();
     assert_eq!(injected, Program::bare("host_entries", &args).offline().output());
-    assert_eq!(relay.asked(), Vec::<String>::new());
+    assert_eq!(relay.requests(), Vec::<String>::new());
 }
 
 #[test]
-fn without_a_relay_a_lookup_may_succeed_later() {
+fn name_lookup_without_relay_returns_try_again() {
     let missing = Path::new("/nonexistent/control");
-    let said = Program::with_socket(missing, "names", &["web"]).output();
-    assert_eq!(lines_for(&said, "stream"), ["-3"]);
-    let said = Program::with_socket(missing, "host_entries", &["web"]).output();
-    assert!(said.starts_with("gethostbyname: none, h_errno 2\n"), "{said}");
+    let output = Program::with_socket(missing, "names", &["web"]).output();
+    assert_eq!(lines_for(&output, "stream"), ["-3"]);
+    let output = Program::with_socket(missing, "host_entries", &["web"]).output();
+    assert!(output.starts_with("gethostbyname: none, h_errno 2\n"), "{output}");
     assert!(
-        said.contains("code EAGAIN, at once, gethostbyname_r: none, h_errno 2\n"),
-        "{said}"
+        output.contains("code EAGAIN, at once, gethostbyname_r: none, h_errno 2\n"),
+        "{output}"
     );
 }

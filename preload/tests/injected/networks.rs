@@ -1,5 +1,5 @@
-//! How a program gets to its relay: by the relay's name, otherwise by its path, and not at all in another network namespace,
-//! where everything is libc's business.
+//! How a program connects to its relay: by the relay's abstract name, otherwise by its path, and in another network
+//! namespace not at all, where libc answers every call.
 
 use crate::program::{Program, compiled, control_address, run};
 use crate::relay::Relay;
@@ -13,26 +13,26 @@ fn port(script: Script) -> String {
 }
 
 #[test]
-fn a_program_that_does_not_see_its_relays_path_asks_at_the_name() {
+fn program_without_relays_path_connects_to_abstract_name() {
     let relay = Relay::start();
-    let said = Program::with_name(
+    let output = Program::with_name(
         relay.control(),
         "connect_blocking",
         &[TARGET, &port(Script::Connect)],
     )
     .output();
-    assert!(said.starts_with("connect: 0\n"), "{said}");
-    let said = Program::with_name(relay.control(), "names", &["web"]).output();
-    assert!(said.contains("10.96.10.1"), "{said}");
+    assert!(output.starts_with("connect: 0\n"), "{output}");
+    let output = Program::with_name(relay.control(), "names", &["web"]).output();
+    assert!(output.contains("10.96.10.1"), "{output}");
     assert!(
-        relay.called().iter().all(|place| *place == "name"),
+        relay.listeners().iter().all(|place| *place == "name"),
         "{:?}",
-        relay.called()
+        relay.listeners()
     );
 }
 
 #[test]
-fn a_program_that_may_not_use_names_asks_at_the_path() {
+fn program_without_abstract_sockets_connects_to_path() {
     let scoped = compiled("scoped");
     let is_known = std::process::Command::new(&scoped).arg("/bin/true").status();
     if is_known.unwrap().code() == Some(77) {
@@ -42,20 +42,20 @@ fn a_program_that_may_not_use_names_asks_at_the_path() {
         );
     }
     let relay = Relay::start();
-    let said = Program::injected(&relay, "connect_blocking", &[TARGET, &port(Script::Connect)])
+    let output = Program::injected(&relay, "connect_blocking", &[TARGET, &port(Script::Connect)])
         .under(scoped.to_str().unwrap(), &[])
         .output();
-    assert!(said.starts_with("connect: 0\n"), "{said}");
-    // the wrapper itself, before it gives names up, asks nothing
+    assert!(output.starts_with("connect: 0\n"), "{output}");
+    // the wrapper sends no request before it enters the Landlock domain
     assert!(
-        relay.called().iter().all(|place| *place == "path"),
+        relay.listeners().iter().all(|place| *place == "path"),
         "{:?}",
-        relay.called()
+        relay.listeners()
     );
 }
 
 #[test]
-fn in_another_network_namespace_every_call_is_libcs_own() {
+fn program_in_other_network_namespace_gets_libcs_results() {
     let relay = Relay::start();
     let connect = port(Script::Connect);
     for (program, args) in [
@@ -74,52 +74,55 @@ fn in_another_network_namespace_every_call_is_libcs_own() {
         let bare = Program::bare(program, args).offline().output();
         assert_eq!(injected, bare, "{program}");
     }
-    assert_eq!(relay.asked(), Vec::<String>::new());
+    assert_eq!(relay.requests(), Vec::<String>::new());
 }
 
 #[test]
-fn a_session_that_is_over_is_not_taken_for_another_network_namespace() {
+fn program_after_end_of_session_gets_enetunreach() {
     let relay = Relay::start();
     let (_, network) = relay.control().split_once(':').unwrap();
     let network = u64::from_str_radix(&network[..16], 16).unwrap();
-    let gone = control_address("kinject-test-of-nobody", Some(network));
-    let said = Program::with_name(&gone, "connect_blocking", &[TARGET, &port(Script::Connect)]).output();
-    assert!(said.starts_with("connect: ENETUNREACH\n"), "{said}");
-    let said = Program::with_name(&gone, "names", &["web"]).output();
-    assert!(said.contains("web - [any]: -3\n"), "{said}");
+    let ended = control_address("kinject-test-ended", Some(network));
+    let output = Program::with_name(&ended, "connect_blocking", &[TARGET, &port(Script::Connect)]).output();
+    assert!(output.starts_with("connect: ENETUNREACH\n"), "{output}");
+    let output = Program::with_name(&ended, "names", &["web"]).output();
+    assert!(output.contains("web - [any]: -3\n"), "{output}");
 }
 
 #[test]
-fn a_variable_that_makes_no_sense_leaves_a_program_without_the_network() {
+fn connect_with_malformed_control_variable_returns_enetunreach() {
     let relay = Relay::start();
     let long = control_address(&"n".repeat(200), None);
     for control in ["", ":", "nonsense", &long] {
         let args = [TARGET, &port(Script::Connect)];
-        let said = Program::with_name(control, "connect_blocking", &args).output();
-        assert!(said.starts_with("connect: ENETUNREACH\n"), "{control}: {said}");
+        let output = Program::with_name(control, "connect_blocking", &args).output();
+        assert!(
+            output.starts_with("connect: ENETUNREACH\n"),
+            "{control}: {output}"
+        );
     }
-    assert_eq!(relay.asked(), Vec::<String>::new());
+    assert_eq!(relay.requests(), Vec::<String>::new());
 }
 
-/// What counts is the namespace of the socket.
+/// The socket's namespace decides, not the thread's.
 #[test]
-fn a_socket_of_the_sessions_network_is_carried_and_told_and_bound_whatever_namespace_its_thread_is_in() {
+fn socket_of_sessions_network_is_carried_for_thread_in_other_namespace() {
     if !rustix::process::geteuid().is_root() {
         return skip::not_run("threads in network namespaces of their own", "they need root");
     }
     let relay = Relay::start();
     let port = port(Script::Connect);
-    let said = run(&relay, "two_networks", &[TARGET, &port, "10.244.0.5"]);
+    let output = run(&relay, "two_networks", &[TARGET, &port, "10.244.0.5"]);
     let own = "10.244.0.5:0";
     assert!(
-        said.starts_with(&format!(
+        output.starts_with(&format!(
             "from there, a socket of here: 0\nfrom there, a socket of there: ENETUNREACH\npeer: {TARGET}:{port}\n\
              own: {own}\nfrom there, a socket of here, bound: 0\nown: {own}\n"
         )),
-        "{said}"
+        "{output}"
     );
     assert!(
-        said.ends_with("from here, a socket of there, bound: EADDRNOTAVAIL\n"),
-        "{said}"
+        output.ends_with("from here, a socket of there, bound: EADDRNOTAVAIL\n"),
+        "{output}"
     );
 }

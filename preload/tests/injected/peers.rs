@@ -23,38 +23,38 @@ fn bare(program: &str, address: &str, args: &[&str]) -> String {
         .replace(address, "ADDRESS")
 }
 
-/// Lines without the addresses' own bytes: lengths, errors, and which bytes were written at all.
-fn shape(said: &str) -> Vec<String> {
+/// Lines without the addresses: lengths, errors, and which bytes were written.
+fn shape(output: &str) -> Vec<String> {
     let line = |line: &str| match line.split_once("length") {
         Some((head, tail)) if line.contains(" bytes: ") => {
             let (length, bytes) = tail.split_once(',').unwrap();
-            let touched = bytes
+            let written = bytes
                 .split_whitespace()
                 .map(|byte| if byte == "ee" { '.' } else { 'x' });
-            format!("{head} {length} {}", touched.collect::<String>())
+            format!("{head} {length} {}", written.collect::<String>())
         }
         _ if line.starts_with("peer: ") => "peer".into(),
         _ if line.starts_with("own: ") || line.starts_with("by number: ") => "own address".into(),
         _ => line.to_owned(),
     };
-    said.lines().map(line).collect()
+    output.lines().map(line).collect()
 }
 
 #[test]
-fn an_address_is_cut_where_the_buffer_ends_as_the_kernel_does() {
+fn peer_address_is_truncated_to_buffer_as_by_kernel() {
     let relay = Relay::start();
     let port = Script::Connect.port().to_string();
-    let said = run(&relay, "peer_buffers", &["10.96.10.3", &port]);
-    assert!(said.contains("peer: 10.96.10.3:2000\n"), "{said}");
+    let output = run(&relay, "peer_buffers", &["10.96.10.3", &port]);
+    assert!(output.contains("peer: 10.96.10.3:2000\n"), "{output}");
     assert!(
-        said.contains("16 bytes: 0, length 16, 02 00 07 d0 0a 60 0a 03 00"),
-        "{said}"
+        output.contains("16 bytes: 0, length 16, 02 00 07 d0 0a 60 0a 03 00"),
+        "{output}"
     );
-    assert_eq!(shape(&said), shape(&bare("peer_buffers", "127.0.0.1", &[])));
+    assert_eq!(shape(&output), shape(&bare("peer_buffers", "127.0.0.1", &[])));
 }
 
 #[test]
-fn an_address_of_ipv6_is_given_with_all_its_fields() {
+fn peer_address_of_ipv6_socket_has_all_fields() {
     let relay = Relay::start();
     let port = Script::Connect.port().to_string();
     for mode in [&[][..], &["v6only"]] {
@@ -62,38 +62,38 @@ fn an_address_of_ipv6_is_given_with_all_its_fields() {
             .into_iter()
             .chain(mode.iter().copied())
             .collect();
-        let said = run(&relay, "peer_buffers", &args);
-        assert!(said.contains("peer: [fd00::7]:2000\n"), "{said}");
-        assert_eq!(shape(&said), shape(&bare("peer_buffers", "::1", mode)));
+        let output = run(&relay, "peer_buffers", &args);
+        assert!(output.contains("peer: [fd00::7]:2000\n"), "{output}");
+        assert_eq!(shape(&output), shape(&bare("peer_buffers", "::1", mode)));
     }
 }
 
 #[test]
-fn an_ipv6_socket_that_connected_a_mapped_address_sees_it_mapped() {
+fn peer_address_of_mapped_connect_is_mapped() {
     let relay = Relay::start();
     let port = Script::Connect.port().to_string();
-    let said = run(&relay, "peer_buffers", &["10.96.10.3", &port, "mapped"]);
-    assert!(said.contains("peer: [::ffff:10.96.10.3]:2000\n"), "{said}");
+    let output = run(&relay, "peer_buffers", &["10.96.10.3", &port, "mapped"]);
+    assert!(output.contains("peer: [::ffff:10.96.10.3]:2000\n"), "{output}");
     assert_eq!(
-        shape(&said),
+        shape(&output),
         shape(&bare("peer_buffers", "127.0.0.1", &["mapped"]))
     );
 }
 
 #[test]
-fn a_local_peer_is_never_asked_for() {
+fn peer_address_of_local_connection_is_native() {
     let relay = Relay::start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
     let accepting = thread::spawn(move || listener.accept().map(drop));
-    let said = run(&relay, "connect_blocking", &["127.0.0.1", &port]);
+    let output = run(&relay, "connect_blocking", &["127.0.0.1", &port]);
     accepting.join().unwrap().unwrap();
-    assert!(said.contains(&format!("peer: 127.0.0.1:{port}\n")), "{said}");
-    assert_eq!(relay.asked(), Vec::<String>::new());
+    assert!(output.contains(&format!("peer: 127.0.0.1:{port}\n")), "{output}");
+    assert_eq!(relay.requests(), Vec::<String>::new());
 }
 
 #[test]
-fn the_own_address_is_the_pods_and_cut_as_the_kernel_does() {
+fn local_address_is_the_pods_and_truncated_as_by_kernel() {
     let relay = Relay::start();
     let port = Script::Connect.port().to_string();
     for (target, local, mode, own) in [
@@ -103,15 +103,15 @@ fn the_own_address_is_the_pods_and_cut_as_the_kernel_does() {
         ("fd00::7", "::1", &["v6only"], "[fd00::5]:0"),
     ] {
         let args: Vec<_> = [target, &port].into_iter().chain(mode.iter().copied()).collect();
-        let said = run(&relay, "own_address", &args);
+        let output = run(&relay, "own_address", &args);
         let expected = format!("own: with a port, {own}\nby number: with a port, {own}\n");
-        assert!(said.contains(&expected), "{said}");
-        assert_eq!(shape(&said), shape(&bare("own_address", local, mode)));
+        assert!(output.contains(&expected), "{output}");
+        assert_eq!(shape(&output), shape(&bare("own_address", local, mode)));
     }
 }
 
 #[test]
-fn the_own_address_of_a_local_connection_is_never_asked_for() {
+fn local_address_of_local_connection_is_native() {
     let relay = Relay::start();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
@@ -120,26 +120,26 @@ fn the_own_address_of_a_local_connection_is_never_asked_for() {
             .into_iter()
             .chain(mode.iter().copied())
             .collect();
-        let said = run(&relay, "own_address", &args);
-        assert!(said.contains("own: with a port, 127.0.0.1:0\n"), "{said}");
+        let output = run(&relay, "own_address", &args);
+        assert!(output.contains("own: with a port, 127.0.0.1:0\n"), "{output}");
     }
-    assert_eq!(relay.asked(), Vec::<String>::new());
+    assert_eq!(relay.requests(), Vec::<String>::new());
 }
 
 #[test]
-fn a_call_that_receives_nothing_leaves_lengths_and_headers_as_they_were() {
+fn failed_receive_keeps_lengths_and_headers() {
     let relay = Relay::start();
-    let said = run(&relay, "receive_nothing", &[]);
-    assert_eq!(said, Program::bare("receive_nothing", &[]).output());
+    let output = run(&relay, "receive_nothing", &[]);
+    assert_eq!(output, Program::bare("receive_nothing", &[]).output());
     assert!(
-        said.contains("udp 8: recvfrom EAGAIN length 8, recvmsg EAGAIN length 8 name kept"),
-        "{said}"
+        output.contains("udp 8: recvfrom EAGAIN length 8, recvmsg EAGAIN length 8 name kept"),
+        "{output}"
     );
-    assert!(said.contains("jumped out of: name kept length 8\n"), "{said}");
+    assert!(output.contains("jumped out of: name kept length 8\n"), "{output}");
 }
 
 #[test]
-fn the_pods_own_address_can_be_bound_and_reached_and_is_told_everywhere() {
+fn pods_address_can_be_bound_and_connected_and_is_shown_to_both_ends() {
     let relay = Relay::start();
     for (args, shown) in [
         (&["10.244.0.5"][..], "10.244.0.5:0"),
@@ -164,15 +164,18 @@ fn the_pods_own_address_can_be_bound_and_reached_and_is_told_everywhere() {
              bind to a foreign address: EADDRNOTAVAIL\n"
         );
         let expected = format!("{streams}{streams}{datagrams}").replace("POD", shown);
-        let said = run(&relay, "pod_address", args);
-        assert_eq!(said, expected, "{args:?}");
+        let output = run(&relay, "pod_address", args);
+        assert_eq!(output, expected, "{args:?}");
     }
 }
 
 #[test]
-fn a_source_that_cannot_be_handed_over_is_an_error_as_the_kernel_has_it_and_no_other_memory_is_touched() {
+fn receive_into_unwritable_address_buffer_fails_as_in_kernel() {
     let relay = Relay::start();
-    let said = run(&relay, "wild_places", &[]);
-    assert_eq!(said, Program::bare("wild_places", &[]).output());
-    assert!(said.ends_with("other lengths that were seen: none\n"), "{said}");
+    let output = run(&relay, "unwritable_buffers", &[]);
+    assert_eq!(output, Program::bare("unwritable_buffers", &[]).output());
+    assert!(
+        output.ends_with("other lengths that were seen: none\n"),
+        "{output}"
+    );
 }

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::Duration;
 use std::{env, thread};
 
-/// Longer than any program takes, however busy the machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than any program takes on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The library that programs are run with: cargo's, or another build that is to pass the same tests.
+/// The library with which programs are run: cargo's, or another build that has to pass the same tests.
 pub(crate) fn library() -> PathBuf {
     env::var_os("KINJECT_TEST_LIBRARY").map_or_else(built_library, PathBuf::from)
 }
@@ -52,7 +52,7 @@ fn compile(name: &str, flags: &[&str]) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("c-tests");
     std::fs::create_dir_all(&folder).expect("a folder");
     let program = folder.join(format!("{name}{}", flags.concat()));
-    // another run of these tests may be running the one that is there
+    // another run of these tests may be running the existing one
     let fresh = folder.join(format!("{name}{}.{}", flags.concat(), std::process::id()));
     let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
     let status = Command::new(compiler)
@@ -78,7 +78,7 @@ fn compile(name: &str, flags: &[&str]) -> PathBuf {
 /// The token of all sessions here.
 pub(crate) const TOKEN: &Token = b"0123456789abcdef0123456789abcdef";
 
-/// The value of `KINJECT_CONTROL` for a relay of that name; without one it listens at its path alone.
+/// The value of `KINJECT_CONTROL` for a relay of that abstract name; with an empty one the relay has a path alone.
 pub(crate) fn control_address(name: &str, network: Option<u64>) -> String {
     let address = ControlAddress {
         name: name.as_bytes(),
@@ -120,12 +120,12 @@ impl Program {
         Self::with_socket(&relay.socket(), name, args).env("KINJECT_CONTROL", relay.control())
     }
 
-    /// In a session whose relay has that name in the abstract namespace, or has not; nothing is at its path.
+    /// In a session whose relay has at most that abstract name, and no path.
     pub(crate) fn with_name(control: &str, name: &str, args: &[&str]) -> Self {
         Self::with_socket(Path::new("/nonexistent/control"), name, args).env("KINJECT_CONTROL", control)
     }
 
-    /// In a session whose relay is where the path says, or is not.
+    /// In a session whose relay has at most this path.
     pub(crate) fn with_socket(socket: &Path, name: &str, args: &[&str]) -> Self {
         Self::bare(name, args)
             .env("LD_PRELOAD", library())
@@ -162,7 +162,7 @@ impl Program {
         Self { command }
     }
 
-    /// Without a network, for programs in which libc may want to ask a name server.
+    /// Without a network, for programs in which libc may ask a name server.
     pub(crate) fn offline(self) -> Self {
         if rustix::process::geteuid().is_root() {
             self.under("unshare", &["--net"])
@@ -171,13 +171,13 @@ impl Program {
         }
     }
 
-    /// Runs it to its end, which has to be a good one; gives its standard output.
+    /// Runs it to its end, which has to be exit status 0; returns its standard output.
     pub(crate) fn output(self) -> String {
-        self.output_within(PATIENCE)
+        self.output_within(TIMEOUT)
     }
 
-    /// The same of a program that takes long.
-    pub(crate) fn output_within(mut self, patience: Duration) -> String {
+    /// The same with another timeout.
+    pub(crate) fn output_within(mut self, timeout: Duration) -> String {
         let child = self
             .command
             .stdin(Stdio::null())
@@ -194,7 +194,7 @@ impl Program {
             let _received = send.send(());
             (output, errors.join().expect("no panic"))
         });
-        let is_late = receive.recv_timeout(patience).is_err();
+        let is_late = receive.recv_timeout(timeout).is_err();
         if is_late {
             child.kill().expect("the program is still there");
         }
@@ -223,13 +223,13 @@ fn read(stream: Option<impl Read>) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The exit code, or the negative number of the signal.
+/// The exit code, or the negated number of the signal.
 fn wait(child: &mut Child) -> Option<i32> {
     let status = child.wait().expect("a child");
     status.code().or(status.signal().map(|signal| -signal))
 }
 
-/// Runs a program in a session and gives what it said.
+/// Runs a program in a session and returns its output.
 pub(crate) fn run(relay: &Relay, name: &str, args: &[&str]) -> String {
     Program::injected(relay, name, args).output()
 }

@@ -1,4 +1,4 @@
-//! A relay that plays a script: the control conversation and the pending connect, without a cluster behind.
+//! The scripted relay: the control conversation and the pending connect, without a cluster.
 
 mod conversation;
 mod destinations;
@@ -11,7 +11,7 @@ use conversation::{describe, receive, reply, reply_with, send};
 use destinations::{Destinations, establish};
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::control::{MAX_REQUEST, Reply, Request, TOKEN_LENGTH};
-use pod::{bind_at, form_of, of_stand_in, own_address, stand_in, target_of_nobody};
+use pod::{bind_at, in_family_of, of_stand_in, own_address, stand_in, unspecified_address};
 use rustix::fd::OwnedFd;
 use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, sockopt};
@@ -29,16 +29,16 @@ use tempfile::TempDir;
 pub(crate) struct Relay {
     folder: TempDir,
     control: String,
-    world: Arc<World>,
+    state: Arc<State>,
 }
 
-struct World {
+struct State {
     destinations: Destinations,
     /// A named pipe that a program opens and closes when it has handled a signal.
     signals: PathBuf,
     sockets: Mutex<HashMap<u64, Known>>,
-    asked: Mutex<Vec<String>>,
-    called: Mutex<Vec<&'static str>>,
+    requests: Mutex<Vec<String>>,
+    listeners: Mutex<Vec<&'static str>>,
     resolv_conf: Mutex<Option<PathBuf>>,
 }
 
@@ -78,29 +78,29 @@ impl Relay {
         net::listen(&named, 128).expect("listen");
         let control = control_address(&name, Some(network(&named)));
         mkfifoat(CWD, &signals, Mode::RUSR | Mode::WUSR).expect("a named pipe");
-        let world = Arc::new(World {
+        let state = Arc::new(State {
             destinations: Destinations::open(),
             signals,
             sockets: Mutex::default(),
-            asked: Mutex::default(),
-            called: Mutex::default(),
+            requests: Mutex::default(),
+            listeners: Mutex::default(),
             resolv_conf: Mutex::default(),
         });
-        for (listener, place) in [(listener, "path"), (named, "name")] {
-            let for_thread = Arc::clone(&world);
+        for (listener, kind) in [(listener, "path"), (named, "name")] {
+            let for_thread = Arc::clone(&state);
             // ends with the process of the tests
             thread::spawn(move || {
                 while let Ok(conversation) = net::accept_with(&listener, SocketFlags::CLOEXEC) {
-                    let world = Arc::clone(&for_thread);
-                    world.called.lock().expect("no panic holds it").push(place);
-                    thread::spawn(move || world.converse(&conversation));
+                    let state = Arc::clone(&for_thread);
+                    state.listeners.lock().expect("no panic holds it").push(kind);
+                    thread::spawn(move || state.converse(&conversation));
                 }
             });
         }
         Self {
             folder,
             control,
-            world,
+            state,
         }
     }
 
@@ -109,19 +109,19 @@ impl Relay {
         &self.control
     }
 
-    /// What was asked so far, a line each, which is forgotten then.
-    pub(crate) fn forget_asked(&self) -> Vec<String> {
-        std::mem::take(&mut *self.world.asked.lock().expect("no panic holds it"))
+    /// Removes and returns the requests so far, a line each.
+    pub(crate) fn take_requests(&self) -> Vec<String> {
+        std::mem::take(&mut *self.state.requests.lock().expect("no panic holds it"))
     }
 
-    /// At which of its two sockets it was called, one after the other: `path` or `name`.
-    pub(crate) fn called(&self) -> Vec<&'static str> {
-        self.world.called.lock().expect("no panic holds it").clone()
+    /// The listeners of the connections so far: `path` or `name`.
+    pub(crate) fn listeners(&self) -> Vec<&'static str> {
+        self.state.listeners.lock().expect("no panic holds it").clone()
     }
 
-    /// Gives programs this file where they ask for the pod's resolv.conf.
-    pub(crate) fn hands_out(&self, file: &std::path::Path) {
-        *self.world.resolv_conf.lock().expect("no panic holds it") = Some(file.to_owned());
+    /// Sets the file that programs get as the pod's resolv.conf.
+    pub(crate) fn set_resolv_conf(&self, file: &std::path::Path) {
+        *self.state.resolv_conf.lock().expect("no panic holds it") = Some(file.to_owned());
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -130,16 +130,16 @@ impl Relay {
 
     /// The named pipe that a program opens and closes when it has handled a signal.
     pub(crate) fn signals(&self) -> &str {
-        self.world.signals.to_str().expect("a path of ours")
+        self.state.signals.to_str().expect("a path of ours")
     }
 
-    /// What was asked so far, a line each.
-    pub(crate) fn asked(&self) -> Vec<String> {
-        self.world.asked.lock().expect("no panic holds it").clone()
+    /// The requests so far, a line each.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.state.requests.lock().expect("no panic holds it").clone()
     }
 }
 
-impl World {
+impl State {
     fn converse(&self, conversation: &OwnedFd) {
         let mut buffer = [0; TOKEN_LENGTH + MAX_REQUEST];
         let Some((length, passed)) = receive(conversation, &mut buffer) else {
@@ -148,7 +148,7 @@ impl World {
         let (token, request) = buffer[..length].split_at(TOKEN_LENGTH);
         assert_eq!(token, TOKEN);
         let request = Request::decode(request).expect("a request of ours");
-        self.asked
+        self.requests
             .lock()
             .expect("no panic holds it")
             .push(describe(&request));
@@ -198,14 +198,14 @@ impl World {
             }
             Request::Flow { target, connect } => {
                 let socket = passed.expect("a flow is asked for with its socket");
-                if let Some(there) = stand_in(target) {
-                    let place = if connect {
-                        there.ip()
+                if let Some(stand_in) = stand_in(target) {
+                    let own = if connect {
+                        stand_in.ip()
                     } else {
-                        target_of_nobody(&socket)
+                        unspecified_address(&socket)
                     };
-                    bind_at(&socket, place);
-                    return reply(conversation, &Reply::StandIn(form_of(there, &socket)));
+                    bind_at(&socket, own);
+                    return reply(conversation, &Reply::StandIn(in_family_of(stand_in, &socket)));
                 }
                 let failure = Reply::Failed(ConnectFailure::NetworkUnreachable);
                 match Script::of_port(target.port()) {
@@ -241,9 +241,9 @@ impl World {
     }
 
     fn connect(&self, conversation: &OwnedFd, target: SocketAddr, socket: OwnedFd) {
-        if let Some(there) = stand_in(target) {
-            bind_at(&socket, there.ip());
-            return reply(conversation, &Reply::StandIn(there));
+        if let Some(stand_in) = stand_in(target) {
+            bind_at(&socket, stand_in.ip());
+            return reply(conversation, &Reply::StandIn(stand_in));
         }
         let cookie = sockopt::socket_cookie(&socket).expect("a cookie");
         let note = |failure| {
@@ -253,7 +253,7 @@ impl World {
                 .expect("no panic holds it")
                 .insert(cookie, known);
         };
-        // a second connect after a failure fetches the failure
+        // a second connect returns the failure of the first
         if let Some(failure) = self.take_failure(cookie) {
             reply(conversation, &Reply::Failed(failure));
             return;
@@ -268,33 +268,33 @@ impl World {
                 reply(conversation, &Reply::Connected);
             }
             Script::ProgressThenConnect => {
-                let hole = self.destinations.hang(&socket);
+                let black_hole = self.destinations.leave_connecting(&socket);
                 reply(conversation, &Reply::InProgress);
-                establish(&socket, hole);
+                establish(&socket, black_hole);
             }
-            Script::ProgressForEver => {
-                self.destinations.hang(&socket);
+            Script::ProgressForever => {
+                self.destinations.leave_connecting(&socket);
                 reply(conversation, &Reply::InProgress);
             }
             Script::ProgressThenRefuse => {
-                self.destinations.hang(&socket);
+                self.destinations.leave_connecting(&socket);
                 note(Some(ConnectFailure::Refused));
                 reply(conversation, &Reply::InProgress);
                 net::shutdown(&socket, net::Shutdown::Both).expect("shutdown");
             }
             Script::ProgressThenSignalThenRefuse => {
-                self.destinations.hang(&socket);
+                self.destinations.leave_connecting(&socket);
                 note(Some(ConnectFailure::Refused));
                 reply(conversation, &Reply::InProgress);
                 wait_for_signal();
-                wait_until_it_connects(conversation);
+                wait_until_program_connects(conversation);
                 net::shutdown(&socket, net::Shutdown::Both).expect("shutdown");
             }
             Script::SignalThenProgress => {
                 wait_for_signal();
-                let hole = self.destinations.hang(&socket);
+                let black_hole = self.destinations.leave_connecting(&socket);
                 reply(conversation, &Reply::InProgress);
-                establish(&socket, hole);
+                establish(&socket, black_hole);
             }
             Script::SignalThenConnected => {
                 wait_for_signal();
@@ -309,7 +309,7 @@ impl World {
                 // until the program gives up
                 assert!(receive(conversation, &mut [0; MAX_REQUEST]).is_none());
             }
-            Script::HangUp => {}
+            Script::Close => {}
             Script::Garbage => send(conversation, b"HTTP/1.1 400 Bad Request\r\n"),
             Script::WrongReply => reply(conversation, &Reply::Unknown),
             Script::Local => reply(conversation, &Reply::Local),
@@ -322,27 +322,27 @@ impl World {
     }
 }
 
-/// Until the program at the other end sleeps in connect(2) (proc_pid_syscall(5)).
-fn wait_until_it_connects(conversation: &OwnedFd) {
+/// Waits until the program sleeps in connect(2) (proc_pid_syscall(5)).
+fn wait_until_program_connects(conversation: &OwnedFd) {
     let program = sockopt::socket_peercred(conversation).expect("a peer").pid;
     let call = format!("/proc/{}/syscall", program.as_raw_nonzero());
     let connect = format!("{} ", libc::SYS_connect);
     let end = Instant::now() + Duration::from_secs(20);
     while !std::fs::read_to_string(&call)
-        .expect("a program that lives")
+        .expect("a running program")
         .starts_with(&connect)
     {
-        assert!(Instant::now() < end, "it never came back to connect");
+        assert!(Instant::now() < end, "the program does not call connect again");
         std::thread::yield_now();
     }
 }
 
-/// The number of a socket's network namespace.
+/// The cookie of a socket's network namespace.
 fn network(socket: &OwnedFd) -> u64 {
     let mut cookie = 0_u64;
     let mut length = size_of_val(&cookie) as u32;
     // SAFETY: the option is a number of that length
-    let told = unsafe {
+    let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
             libc::SOL_SOCKET,
@@ -351,6 +351,6 @@ fn network(socket: &OwnedFd) -> u64 {
             &raw mut length,
         )
     };
-    assert_eq!(told, 0, "Linux 5.14");
+    assert_eq!(result, 0, "Linux 5.14");
     cookie
 }

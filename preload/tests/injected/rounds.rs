@@ -1,5 +1,5 @@
-//! What goes wrong once in thousands of calls: programs that race, fork and are cancelled, again and again; and the same under
-//! valgrind. It takes minutes, and is run by hand (CONTRIBUTING.md).
+//! Errors that occur once in thousands of calls: programs that race, fork and are cancelled, run thousands of times,
+//! and once under valgrind. These tests take minutes and are run by hand (CONTRIBUTING.md).
 
 use crate::hygiene::VALGRIND;
 use crate::program::{Program, compiled_with};
@@ -15,22 +15,27 @@ use std::time::{Duration, Instant};
 const TARGET: &str = "10.96.10.3";
 
 /// Longer than all rounds of one program take.
-const LONG: Duration = Duration::from_secs(1800);
+const LONG_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// A program with its arguments.
-type Words = Vec<String>;
+type CommandLine = Vec<String>;
 
-/// Programs that end soon; `exec_family` starts itself by another function each time.
-fn programs() -> Vec<Words> {
+/// Short programs; `exec_family` starts itself by another function in each entry.
+fn programs() -> Vec<CommandLine> {
     let connect = Script::Connect.port().to_string();
-    let hanging = Script::ProgressForEver.port().to_string();
+    let hanging = Script::ProgressForever.port().to_string();
     let own = compiled_with("own_connect", &["-shared", "-fPIC"]);
     let mut programs = vec![
         vec!["receive_nothing"],
         vec!["peer_buffers", TARGET, &connect],
         vec!["cancel", TARGET, &hanging],
         vec!["environment", TARGET, &connect],
-        vec!["asked_functions", TARGET, &connect, own.to_str().expect("plain")],
+        vec![
+            "looked_up_functions",
+            TARGET,
+            &connect,
+            own.to_str().expect("plain"),
+        ],
     ];
     for function in [
         "execve",
@@ -52,20 +57,20 @@ fn programs() -> Vec<Words> {
     programs.into_iter().map(owned).collect()
 }
 
-fn program(relay: &Relay, words: &Words) -> Program {
+fn program(relay: &Relay, words: &CommandLine) -> Program {
     let (name, args) = words.split_first().expect("a name");
     let args: Vec<_> = args.iter().map(String::as_str).collect();
     Program::injected(relay, name, &args)
 }
 
-/// How many rounds each has: of the programs that start themselves, all variants together.
+/// The number of rounds of each program; all entries of `exec_family` together have as many.
 fn rounds() -> usize {
     env::var("KINJECT_TEST_ROUNDS").map_or(10_000, |rounds| rounds.parse().expect("a number of rounds"))
 }
 
 #[test]
 #[ignore = "it takes minutes"]
-fn every_round_of_thousands_says_what_the_first_one_said() {
+fn thousands_of_racing_programs_print_the_same_output() {
     let programs = programs();
     let variants = programs.iter().filter(|words| words[0] == "exec_family").count();
     let workers = thread::available_parallelism().map_or(1, Into::into);
@@ -80,9 +85,9 @@ fn every_round_of_thousands_says_what_the_first_one_said() {
             let expected = program(&relay, words).output();
             let expected = expected.replace(&*relay.socket().to_string_lossy(), "SOCKET");
             while next.fetch_add(1, Ordering::Relaxed) < count {
-                let said = program(&relay, words).output();
-                let said = said.replace(&*relay.socket().to_string_lossy(), "SOCKET");
-                assert_eq!(said, expected, "{words:?}");
+                let output = program(&relay, words).output();
+                let output = output.replace(&*relay.socket().to_string_lossy(), "SOCKET");
+                assert_eq!(output, expected, "{words:?}");
             }
         };
         thread::scope(|scope| {
@@ -97,20 +102,20 @@ fn every_round_of_thousands_says_what_the_first_one_said() {
 /// A thousand programs in each of the threads of one process; and ten thousand in one.
 #[test]
 #[ignore = "it takes minutes"]
-fn thousands_of_vfork_children_leave_a_bounded_amount_of_memory() {
+fn thousands_of_vfork_children_leak_no_memory() {
     let relay = Relay::start();
     for (count, threads) in [(rounds(), 1), (rounds().div_ceil(10), 8)] {
         let started = Instant::now();
         let (each, all) = (count.to_string(), threads.to_string());
-        let said = Program::injected(&relay, "vfork_storm", &[&each, &all]).output_within(LONG);
-        assert_eq!(said, "grew by 0 KiB\n");
+        let output = Program::injected(&relay, "vfork_storm", &[&each, &all]).output_within(LONG_TIMEOUT);
+        assert_eq!(output, "grew by 0 KiB\n");
         println!("vfork_storm {each} {all}: {:.0?}", started.elapsed());
     }
 }
 
 #[test]
 #[ignore = "it takes minutes"]
-fn valgrind_finds_nothing_to_say_of_programs_that_race_and_start_others() {
+fn racing_programs_and_their_children_have_no_valgrind_errors() {
     if !Path::new("/usr/bin/valgrind").exists() {
         return skip::not_run("the library under valgrind", "valgrind is not installed");
     }
@@ -119,12 +124,12 @@ fn valgrind_finds_nothing_to_say_of_programs_that_race_and_start_others() {
     let suppressions = concat!(
         "--suppressions=",
         env!("CARGO_MANIFEST_DIR"),
-        "/../c-tests/own_faults.supp"
+        "/../c-tests/test_programs.supp"
     );
     let flags: Vec<_> = VALGRIND.into_iter().chain([suppressions]).collect();
     for words in programs().iter().chain([&storm]) {
-        let said = program(&relay, words).under("/usr/bin/valgrind", &flags).output();
-        assert!(!said.is_empty(), "{words:?}");
+        let output = program(&relay, words).under("/usr/bin/valgrind", &flags).output();
+        assert!(!output.is_empty(), "{words:?}");
         println!("{}: nothing", words.join(" "));
     }
 }

@@ -1,11 +1,11 @@
-//! What the scripted relay does: the port of a connect's target says it, or the name of a lookup.
+//! The behaviour of the scripted relay, which the port of a connect's target chooses, or the name of a lookup.
 
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Family, Reply};
 use std::net::IpAddr;
 
-/// What happens to a connect.
+/// The result of a connect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Script {
     /// It fails at once.
@@ -14,41 +14,41 @@ pub(crate) enum Script {
     Connect,
     /// It is in progress, then connected.
     ProgressThenConnect,
-    /// It is in progress for ever.
-    ProgressForEver,
+    /// It stays in progress.
+    ProgressForever,
     /// It is in progress, then refused.
     ProgressThenRefuse,
     /// It is in progress, and refused once the program has handled a signal and sleeps in connect(2) again.
     ProgressThenSignalThenRefuse,
-    /// There is no answer until the program has handled a signal, then it is in progress, then connected.
+    /// There is no reply until the program has handled a signal; then it is in progress, then connected.
     SignalThenProgress,
-    /// As above, but it is connected by then.
+    /// There is no reply until the program has handled a signal; then it is connected.
     SignalThenConnected,
-    /// As above, but it was refused by then.
+    /// There is no reply until the program has handled a signal; then it is refused.
     SignalThenRefused,
-    /// There is no answer at all.
+    /// There is no reply.
     Silence,
-    /// The relay hangs up.
-    HangUp,
-    /// The answer is no message.
+    /// The relay closes the conversation.
+    Close,
+    /// The reply is malformed.
     Garbage,
-    /// The answer is a message, but to another question.
+    /// The reply is one to another request.
     WrongReply,
     /// The target belongs to this machine's network.
     Local,
 }
 
-/// Ports for the scripts; each failure has one more.
+/// The ports of the scripts; each failure has a further one.
 const SCRIPTS: [(u16, Script); 13] = [
     (2000, Script::Connect),
     (2001, Script::ProgressThenConnect),
-    (2002, Script::ProgressForEver),
+    (2002, Script::ProgressForever),
     (2003, Script::ProgressThenRefuse),
     (2004, Script::SignalThenProgress),
     (2005, Script::SignalThenConnected),
     (2006, Script::SignalThenRefused),
     (2007, Script::Silence),
-    (2008, Script::HangUp),
+    (2008, Script::Close),
     (2009, Script::Garbage),
     (2010, Script::WrongReply),
     (2011, Script::Local),
@@ -82,7 +82,7 @@ impl Script {
     }
 }
 
-/// The addresses that the script knows.
+/// The addresses of the names in the script.
 pub(crate) fn addresses(name: &str) -> Option<(&'static str, Vec<IpAddr>)> {
     let (canonical, addresses): (_, &[&str]) = match name {
         "web" => ("web.default.svc.cluster.local", &["10.96.10.1"]),
@@ -109,7 +109,7 @@ pub(crate) fn addresses(name: &str) -> Option<(&'static str, Vec<IpAddr>)> {
     ))
 }
 
-/// The answer to a lookup; none where the relay hangs up instead.
+/// The reply to a lookup; none if the relay closes the conversation instead.
 pub(crate) fn lookup(name: &str, family: Family) -> Option<Reply> {
     let failure = match name {
         "nodata" => NameFailure::NoData,

@@ -1,34 +1,23 @@
-//! Programs into which the library is not loaded are told of before they start, by whatever function that is.
+//! Programs into which the library is not loaded: they are reported before they start, whatever function starts them.
 
+use crate::exec_functions;
 use crate::program::{Program, compiled_with, library};
 use crate::relay::Relay;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// By which `start` starts a program.
-pub(crate) const FUNCTIONS: [&str; 13] = [
-    "execve",
-    "execv",
-    "execvp",
-    "execvpe",
-    "execl",
-    "execlp",
-    "execle",
-    "fexecve",
-    "execveat",
-    "execveat-empty",
-    "posix_spawn",
-    "posix_spawnp",
-    "vfork",
-];
+/// The functions by which `start` starts a program.
+pub(crate) fn functions() -> impl Iterator<Item = &'static str> {
+    exec_functions::all().chain(["execveat-empty"])
+}
 
 fn uninjectable() -> PathBuf {
     compiled_with("uninjectable", &["-static"])
 }
 
-/// How `start` is told of this file.
-fn words<'a>(function: &'a str, file: &'a Path) -> [&'a str; 3] {
+/// The arguments of `start` for this file.
+fn arguments<'a>(function: &'a str, file: &'a Path) -> [&'a str; 3] {
     let text =
         |text: Option<&'a std::ffi::OsStr>| text.and_then(std::ffi::OsStr::to_str).expect("plain names");
     [
@@ -39,18 +28,18 @@ fn words<'a>(function: &'a str, file: &'a Path) -> [&'a str; 3] {
 }
 
 fn start(relay: &Relay, function: &str, file: &Path) -> Program {
-    Program::injected(relay, "start", &words(function, file))
+    Program::injected(relay, "start", &arguments(function, file))
 }
 
 #[test]
-fn every_function_tells_of_a_static_program_and_starts_it() {
+fn static_program_started_by_any_function_is_reported_and_runs() {
     let file = uninjectable();
-    for function in FUNCTIONS {
+    for function in functions() {
         let relay = Relay::start();
         assert_eq!(start(&relay, function, &file).output(), "said\n", "{function}");
-        let told = relay.asked();
-        let [line] = &told[..] else {
-            panic!("{function}: {told:?}")
+        let reported = relay.requests();
+        let [line] = &reported[..] else {
+            panic!("{function}: {reported:?}")
         };
         assert!(line.starts_with("outside Static "), "{line}");
         assert!(line.ends_with("uninjectable-static"), "{line}");
@@ -58,26 +47,26 @@ fn every_function_tells_of_a_static_program_and_starts_it() {
 }
 
 #[test]
-fn every_function_refuses_a_static_program_where_that_is_asked_for() {
+fn static_program_with_fail_policy_returns_elibacc() {
     let (relay, file) = (Relay::start(), uninjectable());
-    for function in FUNCTIONS {
+    for function in functions() {
         let program = start(&relay, function, &file).env("KINJECT_ON_STATIC", "fail");
         let name = function.trim_end_matches("-empty");
-        let said = program.output();
-        assert_eq!(said.replace("-empty", ""), format!("{name}: ELIBACC\n"));
+        let output = program.output();
+        assert_eq!(output.replace("-empty", ""), format!("{name}: ELIBACC\n"));
     }
-    let told = relay.asked();
-    assert_eq!(told.len(), FUNCTIONS.len());
+    let reported = relay.requests();
+    assert_eq!(reported.len(), functions().count());
     assert!(
-        told.iter().all(|line| line.starts_with("refused Static ")),
-        "{told:?}"
+        reported.iter().all(|line| line.starts_with("refused Static ")),
+        "{reported:?}"
     );
 }
 
 #[test]
-fn a_program_is_refused_also_when_there_is_nobody_to_tell() {
+fn static_program_with_fail_policy_and_no_relay_returns_elibacc() {
     let file = uninjectable();
-    let program = Program::with_socket(Path::new("/nonexistent"), "start", &words("execve", &file));
+    let program = Program::with_socket(Path::new("/nonexistent"), "start", &arguments("execve", &file));
     assert_eq!(
         program.env("KINJECT_ON_STATIC", "fail").output(),
         "execve: ELIBACC\n"
@@ -85,64 +74,63 @@ fn a_program_is_refused_also_when_there_is_nobody_to_tell() {
 }
 
 #[test]
-fn nobody_is_told_where_nobody_cares() {
+fn static_program_with_ignore_policy_or_outside_of_session_is_not_reported() {
     let (relay, file) = (Relay::start(), uninjectable());
-    for function in FUNCTIONS {
+    for function in functions() {
         let ignored = start(&relay, function, &file).env("KINJECT_ON_STATIC", "ignore");
         assert_eq!(ignored.output(), "said\n", "{function}");
         let left = start(&relay, function, &file)
             .env("KINJECT_SOCKET", "")
             .env("KINJECT_ON_STATIC", "fail");
         assert_eq!(left.output(), "said\n", "{function}");
-        let outside = Program::bare("start", &words(function, &file)).env("LD_PRELOAD", library());
+        let outside = Program::bare("start", &arguments(function, &file)).env("LD_PRELOAD", library());
         assert_eq!(outside.output(), "said\n", "{function}");
     }
-    assert_eq!(relay.asked(), Vec::<String>::new());
+    assert_eq!(relay.requests(), Vec::<String>::new());
 }
 
 #[test]
-fn programs_that_the_session_reaches_into_are_not_told_of() {
+fn injectable_program_is_not_reported() {
     let (relay, file) = (Relay::start(), compiled_with("uninjectable", &[]));
-    for function in FUNCTIONS {
+    for function in functions() {
         assert_eq!(start(&relay, function, &file).output(), "said\n", "{function}");
     }
-    assert_eq!(relay.asked(), Vec::<String>::new());
+    assert_eq!(relay.requests(), Vec::<String>::new());
 }
 
-/// What a program that changes its root directory or its mounts makes of the library's path.
-const NOT_SEEN: &str = "/nonexistent/libkinject_preload.so";
+/// The library's path in a program that has changed its root directory or its mounts.
+const MISSING_LIBRARY: &str = "/nonexistent/libkinject_preload.so";
 
 #[test]
-fn a_program_that_will_not_find_the_library_is_told_of_and_started() {
+fn program_that_will_not_find_the_library_is_reported_and_runs() {
     let file = compiled_with("uninjectable", &[]);
-    for function in FUNCTIONS {
+    for function in functions() {
         let relay = Relay::start();
-        let program = start(&relay, function, &file).env("KINJECT_LIBRARY", NOT_SEEN);
+        let program = start(&relay, function, &file).env("KINJECT_LIBRARY", MISSING_LIBRARY);
         assert_eq!(program.output(), "said\n", "{function}");
-        let told = relay.asked();
-        assert_eq!(told.len(), 1, "{function}: {told:?}");
-        assert!(told[0].starts_with("outside Hidden "), "{told:?}");
+        let reported = relay.requests();
+        assert_eq!(reported.len(), 1, "{function}: {reported:?}");
+        assert!(reported[0].starts_with("outside Hidden "), "{reported:?}");
     }
 }
 
 #[test]
-fn a_program_that_will_not_find_the_library_is_refused_where_that_is_asked_for_and_it_has_the_sessions_network()
- {
+fn program_that_will_not_find_the_library_with_fail_policy_returns_elibacc() {
     let (relay, file) = (Relay::start(), compiled_with("uninjectable", &[]));
     let program = || {
         start(&relay, "execve", &file)
-            .env("KINJECT_LIBRARY", NOT_SEEN)
+            .env("KINJECT_LIBRARY", MISSING_LIBRARY)
             .env("KINJECT_ON_STATIC", "fail")
     };
     assert_eq!(program().output(), "execve: ELIBACC\n");
-    assert!(relay.forget_asked()[0].starts_with("refused Hidden "));
-    // in another one no program is in the session, and none leaves it
+    assert!(relay.take_requests()[0].starts_with("refused Hidden "));
+    // in another network namespace no program is in the session, so none leaves it
     assert_eq!(program().offline().output(), "said\n");
-    assert_eq!(relay.asked(), Vec::<String>::new());
+    assert_eq!(relay.requests(), Vec::<String>::new());
 }
 
 #[test]
-fn a_script_is_followed_to_its_interpreter() {
+fn script_with_static_interpreter_is_reported() {
     let relay = Relay::start();
     let folder = tempfile::tempdir().unwrap();
     let (first, second) = (folder.path().join("first"), folder.path().join("second"));
@@ -151,23 +139,27 @@ fn a_script_is_followed_to_its_interpreter() {
         fs::set_permissions(script, fs::Permissions::from_mode(0o755)).unwrap();
     }
     for function in ["execve", "execvp", "posix_spawn"] {
-        let said = start(&relay, function, &first).output();
-        assert!(said.starts_with("by-script\n"), "{said}");
+        let output = start(&relay, function, &first).output();
+        assert!(output.starts_with("by-script\n"), "{output}");
     }
-    let told = relay.asked();
-    assert_eq!(told.len(), 3, "{told:?}");
+    let reported = relay.requests();
+    assert_eq!(reported.len(), 3, "{reported:?}");
     assert!(
-        told.iter().all(|line| line.ends_with("uninjectable-static")),
-        "{told:?}"
+        reported.iter().all(|line| line.ends_with("uninjectable-static")),
+        "{reported:?}"
     );
 }
 
 #[test]
-fn wild_paths_are_the_kernels_to_refuse() {
+fn invalid_path_pointer_fails_as_in_kernel() {
     let relay = Relay::start();
     for function in ["execve", "execveat", "posix_spawn", "execv"] {
         let args = [function];
-        let said = Program::injected(&relay, "wild_start", &args).output();
-        assert_eq!(said, Program::bare("wild_start", &args).output(), "{function}");
+        let output = Program::injected(&relay, "invalid_path", &args).output();
+        assert_eq!(
+            output,
+            Program::bare("invalid_path", &args).output(),
+            "{function}"
+        );
     }
 }

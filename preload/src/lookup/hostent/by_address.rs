@@ -1,13 +1,13 @@
-//! gethostbyaddr(3) and its reentrant twin.
+//! gethostbyaddr(3) and gethostbyaddr_r(3).
 //!
-//! A length that is longer than the family's addresses is taken for theirs, as by glibc, which says then that the address
-//! which it returns were as long: we do not.
+//! A length beyond that of the family's addresses is accepted, as by glibc. We deviate in the entry: its `h_length`
+//! is that of the family, where glibc repeats the program's.
 
 #![allow(clippy::too_many_arguments, reason = "they are those of gethostbyaddr_r(3)")]
 
 use super::super::reverse::{self, Reversed};
-use super::entry::{self, Content, Room};
-use super::own_buffer::{OwnBuffer, User};
+use super::entry::{self, Content, Space};
+use super::own_buffer::{Caller, OwnBuffer};
 use super::{Allocation, Refusal, finish_in_buffer, finish_in_own_buffer, missing};
 use crate::errno::{self, Errno};
 use crate::real;
@@ -36,7 +36,7 @@ hook! {
     }
 }
 
-/// The address to name, if that is not libc's business.
+/// The address that the relay looks up, unless libc does the call.
 fn for_session(address: *const c_void, length: socklen_t, family: c_int) -> Option<(Session, IpAddr)> {
     if address.is_null() {
         return None;
@@ -54,9 +54,11 @@ fn for_session(address: *const c_void, length: socklen_t, family: c_int) -> Opti
     Some((Session::current()?, ip))
 }
 
-/// What the relay says, or that libc is to be asked.
+/// Who answers a call.
 enum Answer<T> {
+    /// libc.
     Native,
+    /// The relay, with this result.
     Done(T),
 }
 
@@ -65,8 +67,8 @@ extern "C" fn gethostbyaddr_in_session(
     length: socklen_t,
     family: c_int,
 ) -> *mut hostent {
-    let answer = match errno::kept(|| for_session(address, length, family)) {
-        Some((session, ip)) => errno::kept(|| answer_in_own_buffer(&session, ip)),
+    let answer = match errno::preserve(|| for_session(address, length, family)) {
+        Some((session, ip)) => errno::preserve(|| answer_in_own_buffer(&session, ip)),
         None => Answer::Native,
     };
     match answer {
@@ -89,17 +91,17 @@ extern "C" fn gethostbyaddr_r_in_session(
     result: *mut *mut hostent,
     error: *mut c_int,
 ) -> c_int {
-    let answer = match errno::kept(|| for_session(address, length, family)) {
-        Some((session, ip)) => errno::kept(|| {
+    let answer = match errno::preserve(|| for_session(address, length, family)) {
+        Some((session, ip)) => errno::preserve(|| {
             // SAFETY: as libc, we trust the program that its buffer is as large as it says
             ask(&session, ip, |content| unsafe {
-                entry::write(Room::new(buffer, size), content)
+                entry::write(Space::new(buffer, size), content)
             })
         }),
         None => Answer::Native,
     };
     match answer {
-        // SAFETY: as libc, we trust the program that the places are writable
+        // SAFETY: as libc, we trust the program that its pointers are writable
         Answer::Done(answer) => unsafe { finish_in_buffer(answer, entry, result, error) },
         Answer::Native => match real::gethostbyaddr_r.get() {
             // SAFETY: these are the program's own arguments
@@ -111,11 +113,11 @@ extern "C" fn gethostbyaddr_r_in_session(
 
 fn answer_in_own_buffer(session: &Session, ip: IpAddr) -> Answer<Result<*mut hostent, Refusal>> {
     ask(session, ip, |content| {
-        OwnBuffer::of_this_thread(User::ByAddress)?.fill(content)
+        OwnBuffer::of_this_thread(Caller::ByAddress)?.fill(content)
     })
 }
 
-/// Asks the relay and writes what it says.
+/// Asks the relay and writes its answer.
 fn ask<T>(
     session: &Session,
     ip: IpAddr,

@@ -82,8 +82,8 @@ pub(super) fn describe(request: &Request<'_>) -> String {
             is_refused,
             program,
         } => {
-            let fate = if *is_refused { "refused" } else { "outside" };
-            format!("{fate} {blocker:?} {}", String::from_utf8_lossy(program))
+            let result = if *is_refused { "refused" } else { "outside" };
+            format!("{result} {blocker:?} {}", String::from_utf8_lossy(program))
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Where connects of programs end: at a listener that greets, in a hole, or there until the other side connects, too.
+//! The listeners to which programs' sockets connect: one that accepts and sends "welcome", and one that drops every
+//! packet, which leaves a socket in `SYN_SENT` until a simultaneous open.
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fd::OwnedFd;
@@ -15,9 +16,9 @@ const DATA: Ipv4Addr = Ipv4Addr::new(127, 107, 0, 1);
 
 /// One of each kind for each family.
 pub(super) struct Destinations {
-    /// Connects that end at a listener.
+    /// Listeners that send "welcome".
     greeters: [SocketAddr; 2],
-    /// Where connects hang; the port's listener drops them.
+    /// Listeners that drop every packet.
     black_holes: [(SocketAddr, OwnedFd); 2],
 }
 
@@ -29,7 +30,7 @@ impl Destinations {
         }
     }
 
-    /// Connects a socket for good.
+    /// Connects a socket to a greeter.
     pub(super) fn greet(&self, socket: &OwnedFd) {
         let address = for_socket(socket, self.greeters);
         match net::connect(socket, &address) {
@@ -41,23 +42,23 @@ impl Destinations {
         }
     }
 
-    /// Leaves a socket in `SYN_SENT`; gives where it hangs.
-    pub(super) fn hang(&self, socket: &OwnedFd) -> SocketAddr {
-        let holes = [self.black_holes[0].0, self.black_holes[1].0];
-        let address = for_socket(socket, holes);
+    /// Leaves a socket in `SYN_SENT`; returns its target.
+    pub(super) fn leave_connecting(&self, socket: &OwnedFd) -> SocketAddr {
+        let black_holes = [self.black_holes[0].0, self.black_holes[1].0];
+        let address = for_socket(socket, black_holes);
         let flags = fcntl_getfl(socket).expect("flags");
         fcntl_setfl(socket, flags | OFlags::NONBLOCK).expect("flags");
         assert_eq!(net::connect(socket, &address), Err(Errno::INPROGRESS));
         fcntl_setfl(socket, flags).expect("flags");
         if address.is_ipv6() && address.ip().to_canonical().is_ipv4() {
-            holes[0]
+            black_holes[0]
         } else {
             address
         }
     }
 }
 
-/// The address of the socket's own family, mapped where an IPv6 socket speaks both.
+/// The address in the socket's family, mapped for a dual-stack IPv6 socket.
 fn for_socket(socket: &OwnedFd, [v4, v6]: [SocketAddr; 2]) -> SocketAddr {
     if sockopt::socket_domain(socket) != Ok(AddressFamily::INET6) {
         return v4;
@@ -68,15 +69,15 @@ fn for_socket(socket: &OwnedFd, [v4, v6]: [SocketAddr; 2]) -> SocketAddr {
     SocketAddr::new(IpAddr::V6(DATA.to_ipv6_mapped()), v4.port())
 }
 
-/// Completes a connect by opening one from the other side at the same time, and greets.
-pub(super) fn establish(socket: &OwnedFd, hole: SocketAddr) {
+/// Completes a connect by a simultaneous open, and sends "welcome".
+pub(super) fn establish(socket: &OwnedFd, black_hole: SocketAddr) {
     let program: SocketAddr = net::getsockname(socket)
         .expect("a name")
         .try_into()
         .expect("an internet address");
     let program = SocketAddr::new(program.ip().to_canonical(), program.port());
-    let data = tcp_socket(hole);
-    net::bind(&data, &hole).expect("bind");
+    let data = tcp_socket(black_hole);
+    net::bind(&data, &black_hole).expect("bind");
     net::connect(&data, &program).expect("simultaneous open");
     TcpStream::from(data).write_all(b"welcome\n").expect("write");
 }
@@ -93,7 +94,7 @@ fn tcp_socket(address: SocketAddr) -> OwnedFd {
     socket
 }
 
-/// A listener that drops what comes: every packet has fewer hops left than it wants.
+/// A listener that drops every packet: it requires more hops left than local packets have.
 fn black_hole(ip: IpAddr) -> (SocketAddr, OwnedFd) {
     let address = SocketAddr::new(ip, 0);
     let socket = tcp_socket(address);
@@ -122,7 +123,7 @@ fn black_hole(ip: IpAddr) -> (SocketAddr, OwnedFd) {
     (bound, socket)
 }
 
-/// A listener that says "welcome" and hangs up.
+/// A listener that sends "welcome" and shuts the connection down.
 fn greeter(ip: IpAddr) -> SocketAddr {
     let listener = TcpListener::bind((ip, 0)).expect("bind");
     let address = listener.local_addr().expect("a name");
@@ -132,7 +133,7 @@ fn greeter(ip: IpAddr) -> SocketAddr {
             let _sent = stream
                 .write_all(b"welcome\n")
                 .and_then(|()| stream.shutdown(Shutdown::Write));
-            // what it sends is read, so that it is not answered with a reset
+            // the program's data is read, so that close does not send a reset
             thread::spawn(move || std::io::copy(&mut stream, &mut std::io::sink()));
         }
     });

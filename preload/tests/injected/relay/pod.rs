@@ -1,10 +1,10 @@
-//! The pod's own addresses, and what stands for them on this machine.
+//! The pod's own addresses, and the loopback addresses that stand for them.
 
 use rustix::fd::OwnedFd;
 use rustix::net::{self, AddressFamily, sockopt};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The pod's own addresses, and what stands for each of them.
+/// The pod's own addresses, each with its stand-in.
 const POD: [(IpAddr, Ipv4Addr); 2] = [
     (
         IpAddr::V4(Ipv4Addr::new(10, 244, 0, 5)),
@@ -16,7 +16,7 @@ const POD: [(IpAddr, Ipv4Addr); 2] = [
     ),
 ];
 
-/// What stands for an address of the pod's own.
+/// The stand-in of an address of the pod's own.
 pub(super) fn stand_in(address: SocketAddr) -> Option<SocketAddr> {
     let known = POD
         .iter()
@@ -24,24 +24,24 @@ pub(super) fn stand_in(address: SocketAddr) -> Option<SocketAddr> {
     Some(SocketAddr::new(known.1.into(), address.port()))
 }
 
-/// The pod's address for which this one stands.
+/// The pod's address of a stand-in.
 pub(super) fn of_stand_in(address: SocketAddr) -> Option<SocketAddr> {
     let known = POD
         .iter()
-        .find(|(_, there)| IpAddr::V4(*there) == address.ip().to_canonical())?;
+        .find(|(_, stand_in)| IpAddr::V4(*stand_in) == address.ip().to_canonical())?;
     Some(SocketAddr::new(known.0, address.port()))
 }
 
 /// The unspecified address of the socket's family.
-pub(super) fn target_of_nobody(socket: &OwnedFd) -> IpAddr {
+pub(super) fn unspecified_address(socket: &OwnedFd) -> IpAddr {
     match sockopt::socket_domain(socket) {
         Ok(AddressFamily::INET6) => Ipv6Addr::UNSPECIFIED.into(),
         _ => Ipv4Addr::UNSPECIFIED.into(),
     }
 }
 
-/// An IPv4 address as this socket takes it.
-pub(super) fn form_of(address: SocketAddr, socket: &OwnedFd) -> SocketAddr {
+/// An IPv4 address in the socket's family.
+pub(super) fn in_family_of(address: SocketAddr, socket: &OwnedFd) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(v4) if sockopt::socket_domain(socket) == Ok(AddressFamily::INET6) => {
             SocketAddr::new(v4.to_ipv6_mapped().into(), address.port())
@@ -50,7 +50,7 @@ pub(super) fn form_of(address: SocketAddr, socket: &OwnedFd) -> SocketAddr {
     }
 }
 
-/// Binds a socket that has no port yet.
+/// Binds a socket if it has no port.
 pub(super) fn bind_at(socket: &OwnedFd, ip: IpAddr) {
     let own: SocketAddr = net::getsockname(socket)
         .expect("a name")
@@ -60,7 +60,7 @@ pub(super) fn bind_at(socket: &OwnedFd, ip: IpAddr) {
         if sockopt::socket_domain(socket) == Ok(AddressFamily::INET6) {
             sockopt::set_ipv6_v6only(socket, false).expect("no address yet");
         }
-        net::bind(socket, &form_of(SocketAddr::new(ip, 0), socket)).expect("bind");
+        net::bind(socket, &in_family_of(SocketAddr::new(ip, 0), socket)).expect("bind");
     }
 }
 

@@ -1,5 +1,5 @@
-/* ADDRESS PORT LIBRARY: asks the dynamic linker for functions, by the handles of libraries, and connects by one that it got. The
- * library defines connect(2) itself. Says of each answer whether it is the function that the program calls by its name. */
+/* ADDRESS PORT LIBRARY: looks functions up by handles of libraries (dlsym(3)), and connects by one of them. LIBRARY defines
+ * connect(2) itself. Prints of each result whether it is the function that the program calls by its name. */
 #include "common.h"
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -21,15 +21,15 @@ static void *handle(const char *name)
     return library;
 }
 
-static void say(const char *what, const char *name, void *found)
+static void print_result(const char *what, const char *name, void *found)
 {
     void *called = dlsym(RTLD_DEFAULT, name);
 
     printf("%s %s: %s\n", what, name, found == NULL ? "none" : found == called ? "as called" : "another one");
 }
 
-/* What dlopen said is there to be read until dlerror says it, whatever is called in between. */
-static void error_stays(void)
+/* The error of dlopen stays until dlerror returns it, whatever is called in between. */
+static void print_pending_error(void)
 {
     char buffer[1] = {0};
     int file;
@@ -53,19 +53,19 @@ int main(int argc, char **argv)
 
     if (argc != 4)
         return 2;
-    error_stays();
+    print_pending_error();
     libc = handle("libc.so.6");
     dependent = handle("libm.so.6");
     own = handle(argv[3]);
     for (i = 0; i < sizeof names / sizeof *names; i++) {
-        say("libc", names[i], dlsym(libc, names[i]));
-        say("a library that depends on libc", names[i], dlsym(dependent, names[i]));
-        say("the program", names[i], dlsym(handle(NULL), names[i]));
+        print_result("libc", names[i], dlsym(libc, names[i]));
+        print_result("a library that depends on libc", names[i], dlsym(dependent, names[i]));
+        print_result("the program", names[i], dlsym(handle(NULL), names[i]));
     }
-    say("first version", "connect", dlvsym(libc, "connect", FIRST_VERSION));
-    say("no such version", "connect", dlvsym(libc, "connect", "GLIBC_9.9"));
-    say("the program's version", "connect", dlvsym(RTLD_DEFAULT, "connect", FIRST_VERSION));
-    say("libc", "no_such_function", dlsym(libc, "no_such_function"));
+    print_result("first version", "connect", dlvsym(libc, "connect", FIRST_VERSION));
+    print_result("no such version", "connect", dlvsym(libc, "connect", "GLIBC_9.9"));
+    print_result("the program's version", "connect", dlvsym(RTLD_DEFAULT, "connect", FIRST_VERSION));
+    print_result("libc", "no_such_function", dlsym(libc, "no_such_function"));
     printf("it says: %s\n", strstr(dlerror(), "no_such_function") != NULL ? "which" : "not which");
     *(void **)&by_handle = dlsym(own, "connect");
     printf("a library's own connect: %d\n", by_handle(-1, NULL, 0));

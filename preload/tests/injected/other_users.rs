@@ -1,7 +1,7 @@
-//! Somebody else where the session's relay was: programs that outlive their session tell him nothing.
+//! Another user in the place of the session's relay: programs that outlive their session send it nothing.
 //!
-//! A session's folder may be gone while its programs go on. Whoever can make it anew has the path of the socket that
-//! they ask, and of the resolv.conf that they read.
+//! After the end of a session its folder may be gone while its programs go on. Another user may then create the path
+//! of the socket to which they connect, and of the resolv.conf that they read.
 
 use crate::program::{Program, compiled, control_address, library};
 use crate::script::Script;
@@ -15,30 +15,30 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 const TARGET: &str = "10.96.10.3";
 
-/// An ordinary user besides root.
+/// A user other than root.
 const OTHER_USER: u32 = 12345;
 
-/// Listens as a user at a socket that everybody may connect to.
-struct Impostor {
+/// A listener of a user, to which every user may connect.
+struct ForeignListener {
     child: Child,
     output: BufReader<ChildStdout>,
     folder: tempfile::TempDir,
 }
 
-impl Impostor {
+impl ForeignListener {
     fn of_user(user: u32) -> Self {
         Self::at(user, |folder| folder.join("control.sock").into_os_string())
     }
 
-    /// At a name, which no folder protects.
-    fn of_user_at_a_name(user: u32) -> Self {
+    /// At an abstract name.
+    fn of_user_at_name(user: u32) -> Self {
         Self::at(user, |folder| format!("@{}", name_in(folder)).into())
     }
 
     fn at(user: u32, place: impl FnOnce(&Path) -> OsString) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
-        let mut child = Command::new(compiled("impostor"))
+        let mut child = Command::new(compiled("foreign_listener"))
             .arg(place(folder.path()))
             .arg(user.to_string())
             .stdin(Stdio::piped())
@@ -65,25 +65,28 @@ impl Impostor {
         control_address(&name_in(self.folder.path()), None)
     }
 
-    /// What he has heard of all callers.
-    fn heard(mut self) -> String {
+    /// What it received, a line for each connection.
+    fn received(mut self) -> String {
         drop(self.child.stdin.take());
-        let mut heard = String::new();
-        self.output.read_to_string(&mut heard).unwrap();
+        let mut received = String::new();
+        self.output.read_to_string(&mut received).unwrap();
         assert!(self.child.wait().unwrap().success());
-        heard
+        received
     }
 }
 
-/// A name that belongs to this test alone.
+/// A name of this test alone.
 fn name_in(folder: &Path) -> String {
-    format!("kinject-impostor-{}", folder.file_name().unwrap().display())
+    format!(
+        "kinject-foreign-listener-{}",
+        folder.file_name().unwrap().display()
+    )
 }
 
-/// Asks by every kind of call that hands something to the relay, among them sockets.
-fn asks(impostor: &Impostor) -> String {
+/// Makes every kind of call that sends something to the relay, among them calls that pass a socket.
+fn make_requests(listener: &ForeignListener) -> String {
     let port = Script::Connect.port().to_string();
-    let program = |name: &str, args: &[&str]| Program::with_socket(&impostor.socket(), name, args).offline();
+    let program = |name: &str, args: &[&str]| Program::with_socket(&listener.socket(), name, args).offline();
     [
         program("connect_blocking", &[TARGET, &port]).output(),
         program("names", &["web"]).output(),
@@ -103,71 +106,71 @@ fn needs_root() -> bool {
 }
 
 #[test]
-fn another_user_at_the_sessions_socket_hears_nothing() {
+fn socket_path_of_another_user_gets_no_request() {
     if needs_root() {
         return;
     }
-    let impostor = Impostor::of_user(OTHER_USER);
-    let said = asks(&impostor);
-    assert!(said.contains("connect: ENETUNREACH\n"), "{said}");
-    assert!(said.contains("web - [any]: -3\n"), "{said}");
-    let heard = impostor.heard();
-    assert!(heard.lines().count() > 4, "the programs asked nobody: {heard:?}");
-    for line in heard.lines() {
-        assert_eq!(line, "0 bytes, no descriptor", "{heard}");
+    let listener = ForeignListener::of_user(OTHER_USER);
+    let output = make_requests(&listener);
+    assert!(output.contains("connect: ENETUNREACH\n"), "{output}");
+    assert!(output.contains("web - [any]: -3\n"), "{output}");
+    let received = listener.received();
+    assert!(received.lines().count() > 4, "no program connected: {received:?}");
+    for line in received.lines() {
+        assert_eq!(line, "0 bytes, no descriptor", "{received}");
     }
 }
 
 #[test]
-fn another_user_at_the_relays_name_hears_nothing() {
+fn abstract_name_of_another_user_gets_no_request() {
     if needs_root() {
         return;
     }
-    let impostor = Impostor::of_user_at_a_name(OTHER_USER);
+    let listener = ForeignListener::of_user_at_name(OTHER_USER);
     let port = Script::Connect.port().to_string();
     for (program, args) in [("connect_blocking", &[TARGET, &port][..]), ("names", &["web"])] {
-        let said = Program::with_name(&impostor.control(), program, args).output();
+        let output = Program::with_name(&listener.control(), program, args).output();
         assert!(
-            said.contains("ENETUNREACH\n") || said.contains("web - [any]: -3\n"),
-            "{said}"
+            output.contains("ENETUNREACH\n") || output.contains("web - [any]: -3\n"),
+            "{output}"
         );
     }
-    let heard = impostor.heard();
-    assert!(heard.lines().count() > 1, "the programs asked nobody: {heard:?}");
-    for line in heard.lines() {
-        assert_eq!(line, "0 bytes, no descriptor", "{heard}");
+    let received = listener.received();
+    assert!(received.lines().count() > 1, "no program connected: {received:?}");
+    for line in received.lines() {
+        assert_eq!(line, "0 bytes, no descriptor", "{received}");
     }
 }
 
 #[test]
-fn the_sessions_own_user_is_asked() {
+fn socket_path_of_own_user_gets_requests() {
     if needs_root() {
         return;
     }
-    let impostor = Impostor::of_user(0);
-    asks(&impostor);
-    let heard = impostor.heard();
-    assert!(heard.contains(" bytes, a descriptor\n"), "{heard}");
-    assert!(!heard.contains("0 bytes, no descriptor\n"), "{heard}");
+    let listener = ForeignListener::of_user(0);
+    make_requests(&listener);
+    let received = listener.received();
+    assert!(received.contains(" bytes, a descriptor\n"), "{received}");
+    assert!(!received.contains("0 bytes, no descriptor\n"), "{received}");
 }
 
-/// In a user namespace that maps nobody, the kernel shows everybody as user 65534, the program itself included.
+/// In a user namespace without a map the kernel shows every user as user 65534, the program's own included.
 #[test]
-fn a_program_that_cannot_tell_users_apart_asks_nobody() {
+fn program_with_unmapped_user_sends_no_request() {
     if needs_root() {
         return;
     }
-    let impostor = Impostor::of_user(OTHER_USER);
+    let listener = ForeignListener::of_user(OTHER_USER);
     let port = Script::Connect.port().to_string();
-    let said = Program::with_socket(&impostor.socket(), "connect_blocking", &[TARGET, &port])
+    let output = Program::with_socket(&listener.socket(), "connect_blocking", &[TARGET, &port])
         .under("unshare", &["--net", "--user"])
         .output();
-    assert!(said.contains("connect: ENETUNREACH\n"), "{said}");
-    assert_eq!(impostor.heard(), "0 bytes, no descriptor\n");
+    assert!(output.contains("connect: ENETUNREACH\n"), "{output}");
+    assert_eq!(listener.received(), "0 bytes, no descriptor\n");
 }
 
 #[test]
-fn a_resolv_conf_of_another_user_is_not_read() {
+fn resolv_conf_of_another_user_returns_eacces() {
     if needs_root() {
         return;
     }
@@ -186,7 +189,7 @@ fn a_resolv_conf_of_another_user_is_not_read() {
     let refused = read().matches("203.0.113.66\n").count();
     assert!(refused > 10, "{refused}");
     chown(&file, Some(OTHER_USER), None).unwrap();
-    let said = read();
-    assert!(!said.contains("203.0.113.66"), "{said}");
-    assert_eq!(said.matches(": EACCES\n").count(), refused, "{said}");
+    let output = read();
+    assert!(!output.contains("203.0.113.66"), "{output}");
+    assert_eq!(output.matches(": EACCES\n").count(), refused, "{output}");
 }

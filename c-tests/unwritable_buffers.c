@@ -1,5 +1,5 @@
-/* Receives with room for less than an address, at places that cannot be written, or not to their end; and looks whether a length
- * that another thread watches ever holds anything else while there is nothing to receive. */
+/* Receives into address buffers that are shorter than an address, and not writable or not to their end. Then receives without a
+ * datagram, and checks in another thread whether the length ever holds another value. */
 #include "common.h"
 #include <pthread.h>
 #include <sys/mman.h>
@@ -7,26 +7,26 @@
 enum { PAGE = 4096, ROUNDS = 200000 };
 
 static int receiver, sender;
-static struct sockaddr_in here;
+static struct sockaddr_in receiver_address;
 
 static void send_one(void)
 {
-    if (sendto(sender, "x", 1, 0, (struct sockaddr *)&here, sizeof here) != 1)
+    if (sendto(sender, "x", 1, 0, (struct sockaddr *)&receiver_address, sizeof receiver_address) != 1)
         die("sendto");
 }
 
-static void receive(const char *where, char *place, socklen_t room)
+static void receive(const char *where, char *buffer, socklen_t capacity)
 {
     char byte;
     struct iovec part = {&byte, 1};
-    struct msghdr message = {.msg_name = place, .msg_namelen = room, .msg_iov = &part, .msg_iovlen = 1};
-    socklen_t length = room;
+    struct msghdr message = {.msg_name = buffer, .msg_namelen = capacity, .msg_iov = &part, .msg_iovlen = 1};
+    socklen_t length = capacity;
 
     send_one();
-    printf("%s, room %u: recvfrom %s", where, room, outcome(recvfrom(receiver, &byte, 1, MSG_DONTWAIT, (void *)place, &length)));
+    printf("%s, room %u: recvfrom %s", where, capacity, outcome(recvfrom(receiver, &byte, 1, MSG_DONTWAIT, (void *)buffer, &length)));
     send_one();
     printf(", recvmsg %s", outcome(recvmsg(receiver, &message, MSG_DONTWAIT)));
-    /* what could not be handed over is gone all the same */
+    /* a datagram whose address could not be written is lost all the same */
     printf(", then %s\n", outcome(recv(receiver, &byte, 1, MSG_DONTWAIT)));
 }
 
@@ -58,7 +58,7 @@ static void *watch(void *unused)
     return (void *)others;
 }
 
-static void nothing_comes(void)
+static void receive_nothing(void)
 {
     char byte;
     struct sockaddr_in address;
@@ -79,7 +79,7 @@ int main(void)
     static char byte;
     static struct sockaddr_in name;
     static struct iovec part = {&byte, 1};
-    socklen_t length = sizeof here;
+    socklen_t length = sizeof receiver_address;
     char *pages = mmap(NULL, 3 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     /* readable, writable, neither */
@@ -89,18 +89,18 @@ int main(void)
         die("mprotect");
     receiver = socket(AF_INET, SOCK_DGRAM, 0);
     sender = socket(AF_INET, SOCK_DGRAM, 0);
-    here.sin_family = AF_INET;
-    here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (bind(receiver, (struct sockaddr *)&here, length) != 0 || getsockname(receiver, (struct sockaddr *)&here, &length) != 0)
+    receiver_address.sin_family = AF_INET;
+    receiver_address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (bind(receiver, (struct sockaddr *)&receiver_address, length) != 0 || getsockname(receiver, (struct sockaddr *)&receiver_address, &length) != 0)
         die("bind");
-    for (socklen_t room = 0; room <= 16; room++) {
-        receive("read-only", pages + 16, room);
-        receive("nowhere", (char *)8, room);
-        receive("to the end of what is mapped", pages + 2 * PAGE - room, room);
-        receive("two bytes further", pages + 2 * PAGE - room + 2, room);
-        receive("from the read-only page on", pages + PAGE - 2, room);
+    for (socklen_t capacity = 0; capacity <= 16; capacity++) {
+        receive("read-only", pages + 16, capacity);
+        receive("nowhere", (char *)8, capacity);
+        receive("to the end of what is mapped", pages + 2 * PAGE - capacity, capacity);
+        receive("two bytes further", pages + 2 * PAGE - capacity + 2, capacity);
+        receive("from the read-only page on", pages + PAGE - 2, capacity);
     }
     lengths(pages);
-    nothing_comes();
+    receive_nothing();
     return 0;
 }

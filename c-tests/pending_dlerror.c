@@ -1,5 +1,5 @@
-/* ADDRESS NAME: looks up internationalised names, with an error of dlopen(3) that waits to be read by dlerror(3), then without
- * one. Prints what each lookup gave, and what dlerror says after it. */
+/* ADDRESS NAME: looks up internationalised names with a pending error of dlopen(3), then without one. Prints the result of each
+ * lookup, and that of dlerror(3) after it. */
 #include "common.h"
 #include <dlfcn.h>
 #include <locale.h>
@@ -38,7 +38,7 @@ static int encoded(void)
     return look_up("b\303\274cher.test", AI_IDN);
 }
 
-static void say(const char *call, int (*lookup)(void), int has_error)
+static void print_lookup(const char *call, int (*lookup)(void), int has_error)
 {
     const char *error;
     int code;
@@ -60,9 +60,9 @@ int main(int argc, char **argv)
     address = argv[1];
     name = argv[2];
     for (has_error = 1; has_error >= 0; has_error--) {
-        say("getnameinfo", reverse, has_error);
-        say("canonical", canonical, has_error);
-        say("encoded", encoded, has_error);
+        print_lookup("getnameinfo", reverse, has_error);
+        print_lookup("canonical", canonical, has_error);
+        print_lookup("encoded", encoded, has_error);
     }
     return 0;
 }

@@ -1,5 +1,5 @@
-/* SOCKET [USER]: listens where a session's relay might, at a path or, behind an @, a name (unix(7)), as that user, and tells what callers send before they hang up.
- * Prints "listening" first, then a line for each caller, and ends when its standard input does. */
+/* SOCKET [USER]: listens in the place of a session's relay, at a path or, after an @, an abstract name (unix(7)), as that user.
+ * Prints "listening", then a line for each connection with what it receives, and ends at the end of its standard input. */
 #include "common.h"
 #include <grp.h>
 #include <poll.h>
@@ -13,15 +13,15 @@ static void become(uid_t user)
         die("becoming another user");
 }
 
-/* What one caller sends until it hangs up. */
-static void hear(int caller)
+/* Receives one message of a connection. */
+static void receive(int connection)
 {
     char bytes[4096];
     char rights[CMSG_SPACE(sizeof(int))];
     struct iovec part = {bytes, sizeof bytes};
     struct msghdr message = {
         .msg_iov = &part, .msg_iovlen = 1, .msg_control = rights, .msg_controllen = sizeof rights};
-    ssize_t length = recvmsg(caller, &message, 0);
+    ssize_t length = recvmsg(connection, &message, 0);
     printf("%zd bytes, %s\n", length, message.msg_controllen > 0 ? "a descriptor" : "no descriptor");
     fflush(stdout);
 }
@@ -56,11 +56,11 @@ int main(int argc, char **argv)
     struct pollfd watched[] = {{.fd = listener, .events = POLLIN}, {.fd = 0, .events = POLLIN}};
     while (poll(watched, 2, -1) > 0) {
         if (watched[0].revents != 0) {
-            int caller = accept(listener, NULL, NULL);
-            if (caller < 0)
+            int connection = accept(listener, NULL, NULL);
+            if (connection < 0)
                 die("accept");
-            hear(caller);
-            close(caller);
+            receive(connection);
+            close(connection);
         } else if (watched[1].revents != 0) {
             break;
         }

@@ -1,5 +1,5 @@
-/* A library that another one is preloaded before: its connect is libc's, which it looks up in libc itself or, if it is compiled
- * so, calls by libc's second name for it. */
+/* A library that is preloaded after kinject's. Its connect calls libc's: it looks it up in libc or, with BY_SECOND_NAME,
+ * calls __connect. */
 #include "common.h"
 #include <dlfcn.h>
 

@@ -1,7 +1,0 @@
-/* A library that opens a socket. */
-#include <sys/socket.h>
-
-int speak(void)
-{
-    return socket(AF_INET, SOCK_STREAM, 0);
-}
