@@ -24,7 +24,7 @@ fn lookup_with_thousands_of_search_domains_is_fast() {
     // getent's own status for a name that is not there
     outcome
         .exited(2)
-        .complains("the agent tells more search domains than a pod has");
+        .complains("the agent reports more search domains than a pod has");
     assert!(outcome.took < Duration::from_secs(5), "{outcome}");
 }
 
