@@ -1,0 +1,27 @@
+//! The files that kinject brings with it: the agents that a session carries into a cluster.
+//!
+//! A *carried agent* runs in the cluster without an image of its own: the relay puts two files into ConfigMaps, which the
+//! pod mounts. The *loader*, a small static program, unpacks the agent, checks its SHA-256 and executes it.
+//!
+//! `cargo xtask agent` makes the files, in a folder for each architecture:
+//!
+//! ```text
+//! agents/amd64/loader         the loader, executable
+//! agents/amd64/agent.xz       the agent, packed
+//! agents/amd64/agent.sha256   the SHA-256 of the unpacked agent, as sha256sum(1) writes it
+//! ```
+
+mod agent;
+mod tree;
+
+pub use agent::{Architecture, CarriedAgent};
+pub use tree::{AGENTS_FOLDER, BrokenAgent, DIGEST_FILE, LOADER_FILE, PACKED_FILE};
+
+use std::path::Path;
+
+/// The agents that can be carried, at most one for each architecture; none after a plain `cargo build`.
+///
+/// `programs` is the folder of the running executable: the files of its build are in `agents` beside it.
+pub fn carried_agents(programs: &Path) -> Result<Vec<CarriedAgent>, BrokenAgent> {
+    tree::agents(&programs.join(AGENTS_FOLDER))
+}
