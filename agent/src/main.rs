@@ -83,6 +83,7 @@ fn main() -> ExitCode {
 
 async fn serve(options: Options) -> Result<()> {
     raise_file_limit();
+    let mut signals = Signals::new(&options.identity)?;
     let identity = match &options.identity {
         Identity::Key(path) => AgentIdentity::from_secret(&Secret::read(path)?)
             .with_context(|| format!("no certificate can be made of {}", path.display()))?,
@@ -106,7 +107,6 @@ async fn serve(options: Options) -> Result<()> {
         listeners.spawn(Arc::clone(&acceptor).run(listener, *kind));
     }
 
-    let mut signals = Signals::new(&options.identity)?;
     tokio::select! {
         name = signals.next() => log(format_args!("stopping: {name}")),
         grace = tunnels.idle_for(options.grace) => {
