@@ -8,9 +8,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use kinject_tests::cluster::{Cluster, Namespace};
-use kinject_tests::place::{Place, cluster};
 use kinject_tests::running::{Outcome, run_within};
 use kinject_tests::session::{Session, eventually};
+use kinject_tests::testbed::{Testbed, cluster};
 use kinject_tests::{apart, binaries, skip};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -77,7 +77,7 @@ fn kinject_with_agents() -> Option<&'static Path> {
 pub(crate) struct Home {
     pub(crate) cluster: Cluster,
     pub(crate) kinject: &'static Path,
-    place: Place,
+    testbed: Testbed,
     namespace: Namespace,
 }
 
@@ -88,7 +88,7 @@ impl Home {
         let kinject = kinject_with_agents()?;
         let namespace = cluster.namespace("carried", "restricted").unwrap();
         Some(Self {
-            place: Place::Cluster(cluster.clone()),
+            testbed: Testbed::Cluster(cluster.clone()),
             cluster,
             kinject,
             namespace,
@@ -103,7 +103,7 @@ impl Home {
     pub(crate) fn session(&self) -> Session {
         Session::start_by(
             self.kinject,
-            &self.place,
+            &self.testbed,
             &["--namespace", self.name(), "--host-image", PAUSE_IMAGE],
         )
     }
@@ -114,7 +114,7 @@ impl Home {
         command
             .env_remove("KINJECT_AGENT_IMAGE")
             .arg("run")
-            .args(self.place.flags())
+            .args(self.testbed.flags())
             .args(["--namespace", self.name()])
             .args(flags)
             .arg("--")
