@@ -94,11 +94,6 @@ impl Connects {
         self.handshakes.watch().await
     }
 
-    /// At the session's end: gives up the connects in progress whose sockets their programs have closed.
-    pub(crate) fn give_up_closed(&self) {
-        self.handshakes.give_up_closed();
-    }
-
     /// Connects a program's socket; returns the reply for the program, and the connection to run after it.
     pub(crate) async fn connect(
         self: &Rc<Self>,
@@ -273,7 +268,6 @@ mod tests {
     use crate::test_agent::{DEADLINE, TestAgent};
     use crate::uplink::Reconnector;
     use kinject_protocol::rules::Rule;
-    use kinject_protocol::session;
     use rustix::net::sockopt::socket_cookie;
     use std::net::Ipv4Addr;
     use std::os::fd::AsFd;
@@ -283,15 +277,12 @@ mod tests {
 
     const TARGET: &str = "10.96.10.1:80";
 
-    /// Connects of a session that has no tunnel yet, for as long as its reconnector lives, with this trace.
-    async fn without_a_tunnel(
-        rules: Vec<Rule>,
-        trace: Option<&session::Trace>,
-    ) -> (Rc<Connects>, Reconnector) {
+    /// Connects of a session that has no tunnel yet, for as long as its reconnector lives.
+    async fn without_a_tunnel(rules: Vec<Rule>) -> (Rc<Connects>, Reconnector) {
         let (events, _receiver) = mpsc::channel(8);
         let agent = TestAgent::start().await;
         let (reconnector, uplink) = Reconnector::new(agent.connector(), events.clone());
-        let trace = Rc::new(Trace::open(trace, Rc::new(Routes::new(rules))).unwrap());
+        let trace = Rc::new(Trace::open(None, Rc::new(Routes::new(rules))).unwrap());
         let resolver = Resolver::new(
             Rc::clone(&uplink),
             Rc::clone(&trace),
@@ -322,7 +313,7 @@ mod tests {
     #[tokio::test]
     async fn connect_in_progress_is_registered_until_it_is_dropped() {
         run(async {
-            let (connects, _reconnector) = without_a_tunnel(Vec::new(), None).await;
+            let (connects, _reconnector) = without_a_tunnel(Vec::new()).await;
             // non-blocking, as tokio's sockets are
             let socket = TcpSocket::new_v4().unwrap();
             let (cookie, target) = (socket_cookie(&socket).unwrap(), TARGET.parse().unwrap());
@@ -339,7 +330,7 @@ mod tests {
     #[tokio::test]
     async fn failed_connect_returns_no_connection() {
         run(async {
-            let (connects, reconnector) = without_a_tunnel(Vec::new(), None).await;
+            let (connects, reconnector) = without_a_tunnel(Vec::new()).await;
             // the session ends
             drop(reconnector);
             let socket = TcpSocket::new_v4().unwrap();
@@ -356,7 +347,7 @@ mod tests {
     async fn connect_covered_by_a_local_rule_is_left_to_this_machine() {
         run(async {
             let rule = Rule::new(Egress::Local, "10.96.0.0/16", None).unwrap();
-            let (connects, _reconnector) = without_a_tunnel(vec![rule], None).await;
+            let (connects, _reconnector) = without_a_tunnel(vec![rule]).await;
             let socket = TcpSocket::new_v4().unwrap();
             let target = TARGET.parse().unwrap();
             let (reply, connection) = connects.connect(Some(duplicate(&socket)), target).await;
@@ -364,62 +355,5 @@ mod tests {
             assert!(connection.is_none());
         })
         .await;
-    }
-
-    /// The result in the trace of a connect that was in progress when the session ended; `hold` decides what becomes of
-    /// the program's socket.
-    async fn traced_at_session_end<T>(hold: impl FnOnce(TcpSocket) -> T) -> String {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let trace = session::Trace::File(file.path().to_owned());
-        let (connects, reconnector) = without_a_tunnel(Vec::new(), Some(&trace)).await;
-        let socket = TcpSocket::new_v4().unwrap();
-        let target = TARGET.parse().unwrap();
-        let (_, connection) = connects.connect(Some(duplicate(&socket)), target).await;
-        let connection = tokio::task::spawn_local(connection.unwrap().run());
-        // lets the connection begin to watch its socket
-        tokio::task::yield_now().await;
-        let _held = hold(socket);
-        connects.give_up_closed();
-        tokio::task::yield_now().await;
-        drop(reconnector);
-        connection.await.unwrap();
-        std::fs::read_to_string(file.path()).unwrap()
-    }
-
-    #[tokio::test]
-    async fn connect_of_a_closed_socket_is_traced_as_given_up_at_session_end() {
-        run(async {
-            let line = traced_at_session_end(drop).await;
-            assert!(line.contains(" given up "), "{line}");
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn connect_of_an_open_socket_is_traced_as_session_over_at_session_end() {
-        run(async {
-            let line = traced_at_session_end(|socket| {
-                // another process that has the socket open
-                std::process::Command::new("sleep")
-                    .arg("60")
-                    .stdin(duplicate(&socket))
-                    .spawn()
-                    .map(Holder)
-                    .unwrap()
-            })
-            .await;
-            assert!(line.contains("ENETUNREACH: the session is over"), "{line}");
-        })
-        .await;
-    }
-
-    /// A process that is ended with its owner.
-    struct Holder(std::process::Child);
-
-    impl Drop for Holder {
-        fn drop(&mut self) {
-            self.0.kill().unwrap();
-            self.0.wait().unwrap();
-        }
     }
 }

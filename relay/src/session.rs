@@ -105,7 +105,6 @@ pub(crate) async fn run(
 
 /// Waits until the agent has all bytes that programs sent before they ended; notifies the user if that takes long.
 async fn drain(session: &Session, events: &mpsc::Sender<Event>) {
-    session.connects.give_up_closed();
     // reads the bytes that wait in sockets first
     for _ in 0..EVENT_POLLS {
         tokio::task::yield_now().await;

@@ -81,11 +81,6 @@ impl Handshakes {
         self.connecting.run().await
     }
 
-    /// At the session's end: gives up the connects in progress whose sockets their programs have closed.
-    pub(super) fn give_up_closed(&self) {
-        self.connecting.check_now();
-    }
-
     /// Connects a program's socket to the relay itself; returns the relay's end.
     pub(super) async fn connect_here(
         &self,

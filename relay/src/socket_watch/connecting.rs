@@ -53,33 +53,20 @@ impl ConnectingSockets {
                 self.added.notified().await;
             }
             tokio::time::sleep(PERIOD).await;
-            self.scan();
-        }
-    }
-
-    /// Scans at once, as often as a closed socket needs. For the session's end, before which the next scans may not
-    /// come.
-    pub(crate) fn check_now(&self) {
-        for _ in 0..MISSES {
-            self.scan();
-        }
-    }
-
-    fn scan(&self) {
-        let mut watched = self.watched.lock();
-        let wanted: HashSet<u64> = watched.iter().map(|watched| watched.inode).collect();
-        if wanted.is_empty() {
-            return;
-        }
-        let open = open_sockets(&wanted);
-        for watched in watched.iter_mut() {
-            if open.contains(&watched.inode) {
-                watched.misses = 0;
+            let wanted: HashSet<u64> = self.watched.lock().iter().map(|watched| watched.inode).collect();
+            if wanted.is_empty() {
                 continue;
             }
-            watched.misses = watched.misses.saturating_add(1);
-            if watched.misses >= MISSES {
-                watched.gone.notify_one();
+            let open = open_sockets(&wanted);
+            for watched in self.watched.lock().iter_mut() {
+                if !wanted.contains(&watched.inode) || open.contains(&watched.inode) {
+                    watched.misses = 0;
+                    continue;
+                }
+                watched.misses += 1;
+                if watched.misses >= MISSES {
+                    watched.gone.notify_one();
+                }
             }
         }
     }
