@@ -15,7 +15,7 @@
 //!
 //! A hook has five steps: a guard, the conversion of the raw arguments, a decision, an action, and the translation to
 //! return value and errno. Decisions are functions without side effects that return an enum, most of them called
-//! `decide`. Facts that cost a system call reach them by closures or traits (`socket::SocketFacts`), so that unit
+//! `decide` or `decide_by_…`. Facts that cost a system call reach them by closures or traits (`socket::SocketFacts`), so that unit
 //! tests can replace the kernel.
 //!
 //! In reading order: `connect`, then `sockopt`, `shutdown`, `bind`, `peer`, `transfer`, `send`, `receive` and

@@ -59,8 +59,13 @@ enum Decision {
     Fail(Errno),
 }
 
-/// Decides about data that is sent to an address.
-fn decide(socket: c_int, flags: c_int, address: *const sockaddr, length: socklen_t) -> Decision {
+/// Asks for the route of data that is sent to an address, and decides by it.
+fn decision_for_address(
+    socket: c_int,
+    flags: c_int,
+    address: *const sockaddr,
+    length: socklen_t,
+) -> Decision {
     // the usual case: a connected socket
     if address.is_null() {
         return Decision::Native;
@@ -96,8 +101,8 @@ fn decide_by_route(route: Route, flags: c_int) -> Decision {
     }
 }
 
-/// Decides about a message; that of a connected socket may have control data for the socket's peer.
-fn decide_message(socket: c_int, flags: c_int, message: *const msghdr) -> Decision {
+/// The same for a message; that of a connected socket may have control data for the socket's peer.
+fn decision_for_message(socket: c_int, flags: c_int, message: *const msghdr) -> Decision {
     let (address, length) = destination(message);
     if address.is_null()
         && has_control_data(message)
@@ -105,7 +110,7 @@ fn decide_message(socket: c_int, flags: c_int, message: *const msghdr) -> Decisi
     {
         return Decision::Redirect(redirection);
     }
-    decide(socket, flags, address, length)
+    decision_for_address(socket, flags, address, length)
 }
 
 /// Connects the socket of a `MSG_FASTOPEN` call.
@@ -127,7 +132,7 @@ pub(crate) extern "C" fn sendto_in_session(
     let Some(native) = real::sendto.get() else {
         return Errno(libc::ENOSYS).fail() as ssize_t;
     };
-    match decide(socket, flags, address, length) {
+    match decision_for_address(socket, flags, address, length) {
         // SAFETY: these are the program's own arguments, which the kernel checks
         Decision::Native => transfer::translate_errno(socket, unsafe {
             native(socket, data, size, flags, address, length)
@@ -164,7 +169,7 @@ pub(crate) extern "C" fn sendmsg_in_session(socket: c_int, message: *const msghd
     let Some(native) = real::sendmsg.get() else {
         return Errno(libc::ENOSYS).fail() as ssize_t;
     };
-    match decide_message(socket, flags, message) {
+    match decision_for_message(socket, flags, message) {
         // SAFETY: these are the program's own arguments, which the kernel checks
         Decision::Native => transfer::translate_errno(socket, unsafe { native(socket, message, flags) }),
         Decision::Connect => {

@@ -44,7 +44,8 @@ pub(super) enum Refusal {
 impl AnswerBuffer {
     /// # Safety
     ///
-    /// `buffer` has to be writable for `size` bytes for as long as this is used.
+    /// `buffer` has to be null, or writable for `size` bytes for as long as this is used. Nothing is written to one that
+    /// is null: the caller asks [`Self::is_null`] first.
     pub(super) unsafe fn new(buffer: *mut u8, size: c_int) -> Self {
         Self {
             buffer,

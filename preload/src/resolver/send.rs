@@ -41,7 +41,7 @@ extern "C" fn res_send_in_session(message: *const u8, length: c_int, answer: *mu
         Some(native) => unsafe { native(message, length, answer, size) },
         None => missing(),
     };
-    // SAFETY: the state is libc's; message and answer's buffer are as large as they say, as libc trusts
+    // SAFETY: the state is libc's; message and answer's buffer are null or as large as they say, as libc trusts
     unsafe {
         send(
             message,

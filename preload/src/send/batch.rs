@@ -1,6 +1,6 @@
 //! sendmmsg(2): the messages are sent in batches, of which the kernel sends each in one call.
 
-use super::{Decision, connect_first, decide_message, destination, send_redirected};
+use super::{Decision, connect_first, decision_for_message, destination, send_redirected};
 use crate::datagram::Redirection;
 use crate::errno::Errno;
 use crate::{memory, real};
@@ -67,7 +67,7 @@ impl Batch {
         let mut batch = Self::default();
         while batch.count < count {
             let message = messages.wrapping_add(batch.count as usize).cast::<msghdr>();
-            let mut decision = decide_message(socket, *flags, message);
+            let mut decision = decision_for_message(socket, *flags, message);
             if decision == Decision::Connect {
                 let (address, length) = destination(message);
                 decision = match connect_first(socket, address, length) {

@@ -1,7 +1,7 @@
 //! Connects a program's socket to a target that the agent dials, or reports why that failed.
 //!
 //! The program's socket is put into `SYN_SENT` while the agent dials. A non-blocking connect is answered at once. A
-//! blocking one waits for the target for up to twice [`ANSWER_WAIT`] first: most targets answer within that time, which
+//! blocking one waits for the target for up to [`ANSWER_WAIT`] first: most targets answer within that time, which
 //! saves the program a second call. After that the program sleeps in the kernel's own connect(2), where signals and
 //! time-outs work as usual.
 

@@ -12,7 +12,8 @@ use kinject_protocol::control::Search;
 /// One candidate of a search, in the order in which libc tries them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Candidate<'a> {
-    /// The name as given, tried before the domains because it has enough dots (`ndots`).
+    /// The name as given, tried before the domains because it has enough dots (`ndots`), or alone because of a final
+    /// dot.
     AsGivenFirst,
     /// The name under this domain.
     Under(&'a str),
