@@ -58,7 +58,42 @@ pub(crate) enum Command {
         command: Vec<OsString>,
     },
     /// Print the version.
-    Version,
+    Version {
+        /// Print versions, hashes and sizes of all parts of kinject in this format.
+        #[arg(short, long, value_enum, value_name = "FORMAT")]
+        output: Option<VersionFormat>,
+    },
+    /// Print the script by which a shell completes kinject's commands and options.
+    ///
+    /// In ~/.bashrc: `source <(kinject completion bash)`. The packages of kinject install it.
+    Completion {
+        /// The shell.
+        shell: CompletionShell,
+    },
+    /// Write the manual pages into a folder.
+    #[command(hide = true)]
+    ManualPages {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+/// The shells that can complete kinject's command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CompletionShell {
+    /// GNU Bash.
+    Bash,
+    /// The Z shell.
+    Zsh,
+    /// fish.
+    Fish,
+}
+
+/// How the version is printed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum VersionFormat {
+    /// An object with the parts of kinject.
+    Json,
 }
 
 /// What to run in a session of its own.

@@ -216,6 +216,9 @@ fn failure(error: &clap::Error, words: &[OsString], root: &clap::Command) -> Fai
                 command.map_or("run", clap::Command::get_name)
             ),
         ),
+        ErrorKind::MissingRequiredArgument if !argument.starts_with('-') => {
+            (format!("{argument} is missing"), help)
+        }
         ErrorKind::MissingRequiredArgument => (
             format!("an option given here needs {argument}, too"),
             help.replace("lists its options", "tells what it is"),
@@ -331,7 +334,10 @@ mod tests {
             traced,
             Command::Session(SessionCommand::Trace { output: Some(_), .. })
         ));
-        assert!(matches!(parsed("version").unwrap().command, Command::Version));
+        assert!(matches!(
+            parsed("version").unwrap().command,
+            Command::Version { output: None }
+        ));
     }
 
     #[test]
@@ -437,6 +443,14 @@ mod tests {
             (
                 "outside",
                 "no program given; hint: run one with `kinject outside -- PROGRAM`",
+            ),
+            (
+                "completion",
+                "SHELL is missing; hint: `kinject completion --help` lists its options",
+            ),
+            (
+                "completion csh",
+                "invalid value `csh` for SHELL; hint: choose one of: bash, zsh, fish",
             ),
             (
                 "run --tls never curl",

@@ -2,7 +2,10 @@
 //!
 //! The launcher makes a session's private folder, starts its relay, waits until the session is up, runs the program
 //! with the library preloaded, and takes the session down when the program has ended. It speaks no network protocol
-//! and links no async runtime: it is what a terminal, a debugger or a supervisor sees of kinject.
+//! and uses no async runtime: it is what a terminal, a debugger or a supervisor sees of kinject.
+//!
+//! Built with the feature `bundle`, the executable also holds the relay, the preloaded libraries and the agents. The launcher
+//! then starts its own file anew as the relay.
 
 mod child;
 mod cli;
@@ -12,8 +15,12 @@ mod folder;
 mod inherited;
 mod installation;
 mod library;
+mod manual;
 mod message;
+mod output;
 mod outside;
+#[cfg(feature = "bundle")]
+mod parts;
 mod program;
 mod relay;
 mod rules;
@@ -22,13 +29,20 @@ mod shell;
 mod signals;
 mod survivors;
 mod uninjectable;
+mod version;
 
 use cli::Command;
 use exit::{Failure, Status};
-use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "bundle")]
+    {
+        kinject_bundle::embedded::provide(&parts::PARTS);
+        if relay::is_this_process() {
+            return kinject_relay::main();
+        }
+    }
     let done = command_line::parse(std::env::args_os()).and_then(|parsed| match parsed {
         Some(cli) => execute(cli.command),
         None => Ok(Status::Exited(0)),
@@ -44,7 +58,9 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<Status, Failure> {
     match command {
-        Command::Version => version(),
+        Command::Version { output } => version::print(output),
+        Command::Completion { shell } => manual::print_completion(shell),
+        Command::ManualPages { folder } => manual::write_pages(&folder),
         Command::Outside { command } => {
             outside::leave_session()?;
             match outside::run(&command)? {}
@@ -55,15 +71,4 @@ fn execute(command: Command) -> Result<Status, Failure> {
             session::run(command)
         }
     }
-}
-
-fn version() -> Result<Status, Failure> {
-    let written = writeln!(std::io::stdout(), "kinject {}", env!("CARGO_PKG_VERSION"));
-    written.map_err(|error| {
-        Failure::own(
-            format!("cannot write to standard output: {error}"),
-            "check that the disk is not full and the pipe not closed",
-        )
-    })?;
-    Ok(Status::Exited(0))
 }

@@ -3,6 +3,7 @@
 use crate::exit::Failure;
 use crate::installation;
 use crossbeam_channel::Sender;
+use kinject_protocol::description::RelayDescription;
 use kinject_protocol::session::{Event, LogLevel, Order, SessionConfig, Target, Trace, from_line, to_line};
 use std::cell::Cell;
 use std::fs::File;
@@ -87,14 +88,11 @@ impl Relay {
                 .into()
         };
         let program = find()?;
-        let mut command = Command::new(&program);
+        let mut command = command(&program);
         command
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
-            .stderr(errors)
-            // kinject inside kinject: the relay itself stands outside of every session
-            .env_remove(kinject_protocol::environment::SOCKET)
-            .env_remove(kinject_protocol::environment::LD_PRELOAD);
+            .stderr(errors);
         // SAFETY: between fork and exec this makes one system call and touches no memory but its own stack
         unsafe { command.pre_exec(own_session) };
         let mut child = command
@@ -206,7 +204,50 @@ fn own_session() -> std::io::Result<()> {
     Ok(())
 }
 
-fn find() -> Result<PathBuf, Failure> {
+/// Whether this process was started as a relay, by a kinject that holds its relay.
+#[cfg(feature = "bundle")]
+pub(crate) fn is_this_process() -> bool {
+    std::env::args_os().next().is_some_and(|name| name == NAME)
+}
+
+/// What the relay says of itself.
+pub(crate) fn describe() -> Result<RelayDescription, Failure> {
+    let program = find()?;
+    let cannot = |why: String| {
+        Failure::own(
+            format!("cannot ask {} what it is: {why}", kinject_escape::path(&program)),
+            "install kinject again",
+        )
+    };
+    let output = command(&program)
+        .arg("describe")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| cannot(error.to_string()))?;
+    if !output.status.success() {
+        return Err(cannot(described(
+            Some(output.status),
+            &last_lines(&output.stderr),
+        )));
+    }
+    from_line(&String::from_utf8_lossy(&output.stdout)).map_err(|error| cannot(error.to_string()))
+}
+
+/// The relay as a command: it stands outside of every session, also where kinject runs inside of one.
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .arg0(NAME)
+        .env_remove(kinject_protocol::environment::SOCKET)
+        .env_remove(kinject_protocol::environment::LD_PRELOAD);
+    command
+}
+
+/// The relay's executable. A kinject that holds its relay starts itself, so that no other version's can come between.
+pub(crate) fn find() -> Result<PathBuf, Failure> {
+    if cfg!(feature = "bundle") {
+        return installation::own_file();
+    }
     let beside = installation::folder()?.join(NAME);
     if beside.is_file() {
         return Ok(beside);

@@ -6,6 +6,7 @@ mod cargo;
 #[cfg(test)]
 mod ci_tests;
 mod cluster;
+mod commit;
 mod demo;
 mod dist;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod rounds;
 mod static_build;
 mod test;
 mod workspace;
+mod zig;
 
 use std::process::ExitCode;
 

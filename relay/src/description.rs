@@ -1,0 +1,32 @@
+//! What the relay says of itself, for `kinject version`.
+
+use anyhow::Context;
+use kinject_bundle::CarriedAgent;
+use kinject_protocol::description::{AgentDescription, RelayDescription};
+use std::io::Write;
+use std::path::Path;
+
+/// Writes it to standard output, as one line of JSON.
+pub(crate) fn print() -> anyhow::Result<()> {
+    let executable = std::env::current_exe().context("cannot find the relay's own file")?;
+    let agents = kinject_bundle::carried_agents(executable.parent().unwrap_or(Path::new("/")))?;
+    let description = RelayDescription {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        wire: kinject_tunnel::WIRE_VERSION,
+        agents: agents.iter().map(describe).collect(),
+    };
+    let mut line = serde_json::to_vec(&description).context("cannot write the description")?;
+    line.push(b'\n');
+    std::io::stdout()
+        .write_all(&line)
+        .context("cannot write to standard output")
+}
+
+fn describe(agent: &CarriedAgent) -> AgentDescription {
+    AgentDescription {
+        architecture: agent.architecture.kubernetes_name().to_owned(),
+        sha256: agent.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+        packed_size: agent.packed.len() as u64,
+        loader_size: agent.loader.len() as u64,
+    }
+}
