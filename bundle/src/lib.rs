@@ -19,6 +19,7 @@ pub mod cache;
 pub mod embedded;
 pub mod library;
 mod tree;
+mod unpack;
 
 pub use agent::{Architecture, CarriedAgent};
 pub use library::{GlibcVersion, PreloadLibrary};

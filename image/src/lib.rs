@@ -4,9 +4,10 @@
 //! load`, `kind load image-archive` and `ctr images import` all take it. The same content always gives the
 //! same bytes: no times, no owners but root, entries in the order given.
 
+use flate2::{Compression, GzBuilder};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::io;
+use std::io::{self, Write};
 use tar::{Builder, EntryType, Header};
 
 /// The user and group of images that hold a program of kinject's: not root, and nobody whom an image would name.
@@ -167,6 +168,17 @@ pub fn digest(bytes: &[u8]) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+/// Compresses with gzip(1), without a time or a name.
+///
+/// # Errors
+///
+/// None that is known: nothing is written but memory.
+pub fn gzip(content: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzBuilder::new().write(Vec::new(), Compression::best());
+    encoder.write_all(content)?;
+    encoder.finish()
 }
 
 fn tar(entries: &[Entry]) -> io::Result<Vec<u8>> {

@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::agent_command::AgentCommand;
 use crate::rules::RuleOptions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kinject_protocol::session::{KubernetesTarget, LogLevel, Target, TlsChoice, TransportChoice};
@@ -57,6 +58,9 @@ pub(crate) enum Command {
         #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
+    /// Work with the agent that sessions bring to a cluster.
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Print the version.
     Version {
         /// Print versions, hashes and sizes of all parts of kinject in this format.

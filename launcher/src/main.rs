@@ -7,6 +7,7 @@
 //! Built with the feature `bundle`, the executable also holds the relay, the preloaded libraries and the agents. The launcher
 //! then starts its own file anew as the relay.
 
+mod agent_command;
 mod child;
 mod cli;
 mod command_line;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> Result<Status, Failure> {
     match command {
         Command::Version { output } => version::print(output),
+        Command::Agent(command) => agent_command::run(&command),
         Command::Completion { shell } => manual::print_completion(shell),
         Command::ManualPages { folder } => manual::write_pages(&folder),
         Command::Outside { command } => {

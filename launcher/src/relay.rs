@@ -1,10 +1,11 @@
 //! The relay as the launcher's other child: started, ordered, heard.
 
-use crate::exit::Failure;
+use crate::exit::{Failure, Status};
 use crate::installation;
 use crossbeam_channel::Sender;
-use kinject_protocol::description::RelayDescription;
+use kinject_protocol::description::{PushAnswer, RelayDescription};
 use kinject_protocol::session::{Event, LogLevel, Order, SessionConfig, Target, Trace, from_line, to_line};
+use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -212,15 +213,34 @@ pub(crate) fn is_this_process() -> bool {
 
 /// What the relay says of itself.
 pub(crate) fn describe() -> Result<RelayDescription, Failure> {
+    ask(&["describe"])
+}
+
+/// Has the relay, which speaks with networks, push the agent's image to a registry; gives the name with the digest.
+pub(crate) fn push_image(name: &str, plain_http: bool) -> Result<String, Failure> {
+    let option = plain_http.then_some("--plain-http");
+    let arguments: Vec<&str> = ["push-image", name].into_iter().chain(option).collect();
+    match ask(&arguments)? {
+        PushAnswer::Pushed(image) => Ok(image),
+        PushAnswer::Failed(report) => Err(Failure {
+            code: Status::Kinject,
+            error: report.message,
+            hint: report.hint,
+        }),
+    }
+}
+
+/// Starts a relay that serves no session, and reads its answer.
+fn ask<T: DeserializeOwned>(arguments: &[&str]) -> Result<T, Failure> {
     let program = find()?;
     let cannot = |why: String| {
         Failure::own(
-            format!("cannot ask {} what it is: {why}", kinject_escape::path(&program)),
+            format!("{} does not answer: {why}", kinject_escape::path(&program)),
             "install kinject again",
         )
     };
     let output = command(&program)
-        .arg("describe")
+        .args(arguments)
         .stdin(Stdio::null())
         .output()
         .map_err(|error| cannot(error.to_string()))?;

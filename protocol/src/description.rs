@@ -1,8 +1,9 @@
-//! What a relay says of itself: the line of JSON that `kinject-relay describe` prints and `kinject version` reads.
+//! What a relay that serves no session answers the launcher, as a line of JSON on its standard output.
 
+use crate::session::Report;
 use serde::{Deserialize, Serialize};
 
-/// A relay's version, its protocol, and the agents that it can bring to a cluster.
+/// What `kinject-relay describe` answers: a relay's version, its protocol, and the agents that it can bring to a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayDescription {
     /// The release.
@@ -24,4 +25,14 @@ pub struct AgentDescription {
     pub packed_size: u64,
     /// How many bytes the loader has, which unpacks it in the cluster.
     pub loader_size: u64,
+}
+
+/// What `kinject-relay push-image NAME` answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PushAnswer {
+    /// The registry has the image: its name with its digest.
+    Pushed(String),
+    /// It has not.
+    Failed(Report),
 }

@@ -1,21 +1,34 @@
-//! What the relay says of itself, for `kinject version`.
+//! What the relay says of itself, for `kinject version`, and how it answers the launcher where there is no session.
 
 use anyhow::Context;
 use kinject_bundle::CarriedAgent;
 use kinject_protocol::description::{AgentDescription, RelayDescription};
+use serde::Serialize;
 use std::io::Write;
 use std::path::Path;
 
 /// Writes it to standard output, as one line of JSON.
 pub(crate) fn print() -> anyhow::Result<()> {
-    let executable = std::env::current_exe().context("cannot find the relay's own file")?;
-    let agents = kinject_bundle::carried_agents(executable.parent().unwrap_or(Path::new("/")))?;
+    let agents = carried_agents()?;
     let description = RelayDescription {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         wire: kinject_tunnel::WIRE_VERSION,
         agents: agents.iter().map(describe).collect(),
     };
-    let mut line = serde_json::to_vec(&description).context("cannot write the description")?;
+    answer(&description)
+}
+
+/// The agents that this relay has, in its executable or beside it.
+pub(crate) fn carried_agents() -> anyhow::Result<Vec<CarriedAgent>> {
+    let executable = std::env::current_exe().context("cannot find the relay's own file")?;
+    Ok(kinject_bundle::carried_agents(
+        executable.parent().unwrap_or(Path::new("/")),
+    )?)
+}
+
+/// Answers the launcher with one line of JSON.
+pub(crate) fn answer(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(value).context("cannot write the answer")?;
     line.push(b'\n');
     std::io::stdout()
         .write_all(&line)

@@ -14,6 +14,7 @@ mod data;
 mod datagrams;
 mod description;
 mod dialer;
+mod image_push;
 mod log;
 mod names;
 mod network_namespace;
@@ -45,7 +46,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::runtime::LocalOptions;
+use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
 
 /// How long it may take to remove everything, whatever hangs; the launcher waits a little longer.
@@ -57,14 +58,18 @@ const BLOCKING_THREADS: usize = 32;
 /// The process's name, whatever the file is called that it was started from.
 const NAME: &CStr = c"kinject-relay";
 
-/// The relay's process, from its arguments to its exit status: without any it serves a session; with `describe` it says
-/// what it is.
+/// The relay's process, from its arguments to its exit status. Without any it serves a session; with `describe` it says
+/// what it is, with `push-image NAME` it pushes the agent's image, and both of these answer with a line of JSON.
 pub fn main() -> ExitCode {
     kinject_tunnel::allocator::tune();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let done = match arguments.as_slice() {
         [] => run(),
         [word] if word == "describe" => description::print(),
+        [word, name] if word == "push-image" => image_push::answer(name, false),
+        [word, name, option] if word == "push-image" && option == "--plain-http" => {
+            image_push::answer(name, true)
+        }
         [word, ..] => Err(anyhow!(
             "unknown argument {}: `kinject run` starts the relay",
             kinject_escape::bytes(word.as_bytes())
@@ -83,16 +88,20 @@ fn run() -> anyhow::Result<()> {
     rustix::thread::set_name(NAME).context("cannot name the process")?;
     keep_memory_private()?;
     raise_descriptor_limit();
-    // one thread: the data path is fastest without hand-overs, and nothing else here is busy
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS)
-        .build_local(LocalOptions::default())
-        .context("cannot start the runtime")?;
+    let runtime = runtime()?;
     let outcome = runtime.block_on(relay());
     // a local lookup that hangs must not keep the process
     runtime.shutdown_background();
     outcome
+}
+
+/// One thread: the data path is fastest without hand-overs, and nothing else here is busy.
+fn runtime() -> anyhow::Result<LocalRuntime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build_local(LocalOptions::default())
+        .context("cannot start the runtime")
 }
 
 async fn relay() -> anyhow::Result<()> {
