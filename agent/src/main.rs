@@ -21,9 +21,11 @@ mod tunnel_count;
 mod unproven;
 mod upgrade;
 
+use std::future::poll_fn;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
 
 async fn serve(options: Options) -> Result<()> {
     raise_file_limit();
+    let mut signals = Signals::new(&options.identity)?;
     let identity = match &options.identity {
         Identity::Key(path) => AgentIdentity::from_secret(&Secret::read(path)?)
             .with_context(|| format!("no certificate can be made of {}", path.display()))?,
@@ -106,7 +109,6 @@ async fn serve(options: Options) -> Result<()> {
         listeners.spawn(Arc::clone(&acceptor).run(listener, *kind));
     }
 
-    let mut signals = Signals::new()?;
     tokio::select! {
         name = signals.next() => log(format_args!("stopping: {name}")),
         grace = tunnels.idle_for(options.grace) => {
@@ -144,25 +146,39 @@ fn session_identity(path: &Path) -> Result<AgentIdentity> {
 }
 
 /// The signals that end an agent.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
+struct Signals(Vec<(&'static str, Signal)>);
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
+    fn new(identity: &Identity) -> std::io::Result<Self> {
+        let mut kinds = vec![
+            ("SIGTERM", SignalKind::terminate()),
+            ("SIGINT", SignalKind::interrupt()),
+        ];
+        // Which signal stops a pod is its image's choice (STOPSIGNAL), and an agent that a session carries runs in the
+        // image of others: web servers have SIGQUIT, SIGWINCH or SIGUSR1, and systemd SIGRTMIN+3.
+        if let Identity::Session(_) = identity {
+            kinds.extend([
+                ("SIGQUIT", SignalKind::quit()),
+                ("SIGWINCH", SignalKind::window_change()),
+                ("SIGUSR1", SignalKind::user_defined1()),
+                ("SIGUSR2", SignalKind::user_defined2()),
+                ("SIGRTMIN+3", SignalKind::from_raw(nix::libc::SIGRTMIN() + 3)),
+            ]);
+        }
+        let signals = kinds.into_iter().map(|(name, kind)| Ok((name, signal(kind)?)));
+        signals.collect::<std::io::Result<_>>().map(Self)
     }
 
     /// The name of the next one. Cancel-safe.
     async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
+        poll_fn(|context| {
+            let mut arrived = self
+                .0
+                .iter_mut()
+                .filter_map(|(name, signal)| signal.poll_recv(context).is_ready().then_some(*name));
+            arrived.next().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 }
 

@@ -56,6 +56,16 @@ fn pod(keys: &SessionKeys, grace: &str) -> Pod {
     }
 }
 
+#[test]
+fn signal_that_an_image_stops_its_pods_with_ends_the_agent_in_order() {
+    for signal in ["-TERM", "-QUIT", "-WINCH", "-USR1", "-USR2", "-RTMIN+3"] {
+        let mut pod = pod(&SessionKeys::generate().unwrap(), "120");
+        pod.agent.signal(signal);
+        pod.agent.line("stopping: SIG");
+        assert!(pod.agent.ended().success(), "{signal}");
+    }
+}
+
 async fn upgraded(proxy: &Endpoint) -> io::Result<Stream> {
     let mut stream = proxy.connect().await?;
     stream.write_all(UPGRADE).await?;

@@ -150,15 +150,19 @@ pub(crate) struct SessionOptions {
     /// A group to impersonate; may be given several times.
     #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate_user")]
     impersonate_groups: Vec<String>,
-    /// The agent's image, as the cluster's nodes can pull it.
+    /// The image that holds the agent, as the cluster's nodes can pull it. If not given, the session carries the agent
+    /// into the cluster; without one to carry, it takes the image kinject-agent of this version.
     #[arg(
         long,
         value_name = "IMAGE",
         env = "KINJECT_AGENT_IMAGE",
-        hide_env_values = true,
-        default_value = concat!("kinject-agent:", env!("CARGO_PKG_VERSION"))
+        hide_env_values = true
     )]
-    agent_image: String,
+    agent_image: Option<String>,
+    /// The image in which an agent runs that is carried; nothing else of it is run. If not given, that of a running pod
+    /// of the namespace.
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["agent_image", "agent"])]
+    host_image: Option<String>,
     /// The way to the agent's pod.
     #[arg(long, value_enum, default_value_t = Transport::Auto)]
     transport: Transport,
@@ -313,6 +317,7 @@ impl SessionOptions {
             impersonate_user: self.impersonate_user.clone(),
             impersonate_groups: self.impersonate_groups.clone(),
             agent_image: self.agent_image.clone(),
+            host_image: self.host_image.clone(),
             transport: match self.transport {
                 Transport::Auto => TransportChoice::Auto,
                 Transport::Proxy => TransportChoice::Proxy,

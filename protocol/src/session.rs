@@ -88,8 +88,10 @@ pub struct KubernetesTarget {
     pub impersonate_user: Option<String>,
     /// `--as-group`, repeated.
     pub impersonate_groups: Vec<String>,
-    /// The agent's container image.
-    pub agent_image: String,
+    /// `--agent-image`: the image that holds the agent. Otherwise the session carries the agent along, if it can.
+    pub agent_image: Option<String>,
+    /// `--host-image`: the image in which an agent runs that the session carries along; otherwise the relay chooses one.
+    pub host_image: Option<String>,
     /// Which way to the agent is allowed.
     pub transport: TransportChoice,
     /// Where TLS is spoken.
@@ -255,7 +257,8 @@ mod tests {
             library: "/usr/lib/kinject/libkinject_preload.so".into(),
             target: Target::Kubernetes(KubernetesTarget {
                 namespace: Some("with \"quotes\"\nand lines".into()),
-                agent_image: "kinject-agent:0.1.0".into(),
+                agent_image: Some("kinject-agent:0.1.0".into()),
+                host_image: Some("busybox:1".into()),
                 ..KubernetesTarget::default()
             }),
             log: LogLevel::Info,

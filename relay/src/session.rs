@@ -293,7 +293,12 @@ async fn connector(
         }
         Target::Kubernetes(target) => {
             let access = Access::new(target).await?;
-            let agent = Rc::new(ClusterAgent::new(access, &config.session, target, events.clone()));
+            let agent = Rc::new(ClusterAgent::new(
+                access,
+                &config.session,
+                target,
+                events.clone(),
+            )?);
             let agent = Rc::clone(clean_up.0.get_or_init(|| agent));
             let place = TargetName {
                 cluster: agent.access().cluster.clone(),

@@ -12,7 +12,7 @@ use crate::cluster::wait_for;
 use crate::place::Place;
 use crate::programs::Program;
 use crate::running::{self, Outcome};
-use crate::{apart, cluster, process};
+use crate::{apart, binaries, cluster, process};
 
 /// How long a session may take to end, with everything that it made.
 const END: Duration = Duration::from_secs(20);
@@ -41,7 +41,12 @@ pub struct Session {
 impl Session {
     /// Starts a session at a place, with flags besides those that lead there.
     pub fn start<S: AsRef<OsStr>>(place: &Place, flags: &[S]) -> Self {
-        let mut command = apart::kinject();
+        Self::start_by(&binaries::kinject(), place, flags)
+    }
+
+    /// The same by that kinject.
+    pub fn start_by<S: AsRef<OsStr>>(kinject: &Path, place: &Place, flags: &[S]) -> Self {
+        let mut command = apart::command(kinject);
         command
             .args(["run", "--quiet"])
             .args(place.flags())

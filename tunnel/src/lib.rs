@@ -41,6 +41,7 @@ pub mod tls;
 pub mod transport;
 
 mod coop;
+mod crypto;
 mod hello;
 mod open_error;
 mod payload;

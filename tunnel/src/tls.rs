@@ -15,17 +15,17 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, PKCS_ED25519, date_time_ymd,
+    KeyUsagePurpose, date_time_ymd,
 };
 use tokio::io::BufReader;
 use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::version::TLS13;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use crate::crypto::{SigningKey, provider};
 use crate::open_error::OpenError;
 use crate::transport::Stream;
 
@@ -42,8 +42,6 @@ pub(crate) const RECORD_BYTES: usize = 16 * 1024 - 22;
 const RECORD_SIZE: usize = RECORD_BYTES + 5;
 /// What is encrypted before it is written: whole records.
 const WRITE_BYTES: usize = 8 * RECORD_BYTES;
-/// What stands before the 32 bytes of an Ed25519 private key in PKCS #8 (RFC 8410, 7).
-const PKCS8_ED25519: [u8; 16] = *b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
 /// The name in the relay's certificate.
 const RELAY_NAME: &str = "relay.kinject.internal";
 
@@ -94,7 +92,7 @@ pub async fn accept(stream: Stream, config: Arc<ServerConfig>) -> Result<Stream,
 /// The authority of one session.
 pub(crate) struct Authority {
     certificate: CertificateDer<'static>,
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, SigningKey>,
 }
 
 /// A certificate that is not an authority, and its key.
@@ -115,17 +113,16 @@ impl Leaf {
 impl Authority {
     /// A new one.
     pub(crate) fn random() -> Result<Authority, AuthorityError> {
-        Authority::with_key(KeyPair::generate_for(&PKCS_ED25519).map_err(AuthorityError::from_display)?)
+        let (key, _) = SigningKey::generate().map_err(AuthorityError::from_display)?;
+        Authority::with_key(key)
     }
 
     /// The one whose private key is this seed.
     pub(crate) fn from_seed(seed: &[u8; 32]) -> Result<Authority, AuthorityError> {
-        let key = PrivatePkcs8KeyDer::from([PKCS8_ED25519.as_slice(), seed].concat());
-        let key = KeyPair::from_pkcs8_der_and_sign_algo(&key, &PKCS_ED25519);
-        Authority::with_key(key.map_err(AuthorityError::from_display)?)
+        Authority::with_key(SigningKey::from_seed(seed).map_err(AuthorityError::from_display)?)
     }
 
-    fn with_key(key: KeyPair) -> Result<Authority, AuthorityError> {
+    fn with_key(key: SigningKey) -> Result<Authority, AuthorityError> {
         let mut params = params("kinject session", &[])?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -152,11 +149,11 @@ impl Authority {
         let mut params = params(name, &[name.to_owned()])?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![purpose];
-        let key = KeyPair::generate_for(&PKCS_ED25519).map_err(AuthorityError::from_display)?;
+        let (key, pkcs8) = SigningKey::generate().map_err(AuthorityError::from_display)?;
         let certificate = params
             .signed_by(&key, &self.issuer)
             .map_err(AuthorityError::from_display)?;
-        Ok(Leaf::new(certificate.der().to_vec(), key.serialize_der()))
+        Ok(Leaf::new(certificate.der().to_vec(), pkcs8))
     }
 }
 
@@ -207,17 +204,6 @@ fn roots(authority: &[u8]) -> Result<Arc<RootCertStore>, AuthorityError> {
         .add(CertificateDer::from(authority.to_vec()))
         .map_err(AuthorityError::from_display)?;
     Ok(Arc::new(roots))
-}
-
-/// AES-128 first: it is strong enough for bytes that otherwise cross in clear, and the fastest.
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(CryptoProvider {
-        cipher_suites: vec![
-            ring::cipher_suite::TLS13_AES_128_GCM_SHA256,
-            ring::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-        ],
-        ..ring::default_provider()
-    })
 }
 
 fn handshake_error(error: io::Error) -> OpenError {

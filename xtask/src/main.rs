@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything a contributor runs, one module for each subcommand.
 
+mod agent;
 mod archive;
 mod bench;
 mod cargo;
@@ -46,6 +47,7 @@ enum Task {
     Demo(demo::Args),
     Test(test::Args),
     Cluster(cluster::Args),
+    Agent(agent::Args),
     Image(image::Args),
     Dist(dist::Args),
     Exports(exports::Args),
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Task::Demo(args) => demo::run(args),
         Task::Test(args) => test::run(args),
         Task::Cluster(args) => cluster::run(args),
+        Task::Agent(args) => agent::run(args),
         Task::Image(args) => image::run(args),
         Task::Dist(args) => dist::run(args),
         Task::Exports(args) => exports::run(args),

@@ -1,25 +1,27 @@
 //! The session's agent in the cluster: made, reached, and removed again.
 
-mod reach;
 mod removal;
 
 use super::access::Access;
 use super::answering::awaited;
-use super::creation::{self, Made, MadeJob, Rehearsal};
+use super::carried::store::{self, PlacedMap, Placement};
+use super::creation::{self, Creation, Made, MadeJob, Rehearsal};
 use super::gc::Removal;
 use super::job::{self, Manifest};
 use super::pod_state::{self, PodState};
-use super::pod_watch::NotRunning;
-use super::{addresses, deletion, image, memory, pod_watch};
+use super::pod_watch::{NotRunning, RunningPod};
+use super::reach::{RunningAgent, Unreached, Ways};
+use super::source::AgentSource;
+use super::{addresses, deletion, memory, pod_watch};
 use crate::log;
 use crate::reached::Reached;
 use crate::report::{AgentLocation, Failure};
 use crate::uplink::opened::Opened;
-use kinject_protocol::session::{Event, KubernetesTarget, TlsChoice, TransportChoice};
-use kinject_tunnel::{RelayIdentity, Security, SessionKeys};
-use reach::Unreached;
-use std::cell::{Cell, OnceCell, RefCell};
+use kinject_protocol::session::{Event, KubernetesTarget, TransportChoice};
+use kinject_tunnel::SessionKeys;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -29,12 +31,9 @@ use tokio::task::JoinSet;
 pub(crate) struct ClusterAgent {
     access: Access,
     session: String,
-    image: String,
-    /// The image by the digest that the first agent was made of, where it can be pulled by that.
-    pinned_image: OnceCell<String>,
-    choice: TransportChoice,
-    /// What the ends say through port-forward, beside the TLS of the API server and the kubelet.
-    forward_security: Security,
+    source: AgentSource,
+    transport: TransportChoice,
+    ways: Ways,
     /// How many agents were made, or begun.
     generation: Cell<u32>,
     agent: RefCell<Option<RunningAgent>>,
@@ -53,16 +52,7 @@ pub(crate) struct ClusterAgent {
     removal_is_begun: Cell<bool>,
     /// The creation that is under way: it is always seen through, so that nothing is made after the end.
     creating: RefCell<Option<oneshot::Receiver<()>>>,
-    /// The way that worked last.
-    settled: Cell<Option<ApiTransport>>,
     events: mpsc::Sender<Event>,
-}
-
-/// One agent, and the keys that were made for it alone.
-#[derive(Clone)]
-struct RunningAgent {
-    pod: pod_watch::RunningPod,
-    identity: Rc<RelayIdentity>,
 }
 
 /// What keeps a session from its agent.
@@ -79,12 +69,6 @@ enum Unreachable {
     Gone(String, PodState),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ApiTransport {
-    Proxy,
-    PortForward,
-}
-
 impl ClusterAgent {
     /// Prepares a session's agent; nothing is made yet.
     pub(crate) fn new(
@@ -92,17 +76,13 @@ impl ClusterAgent {
         session: &str,
         target: &KubernetesTarget,
         events: mpsc::Sender<Event>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            ways: Ways::new(access.clone(), target),
             access,
             session: session.to_owned(),
-            image: target.agent_image.clone(),
-            pinned_image: OnceCell::new(),
-            choice: target.transport,
-            forward_security: match target.tls {
-                TlsChoice::Auto => Security::Proof,
-                TlsChoice::Always => Security::Tls,
-            },
+            source: AgentSource::of(target)?,
+            transport: target.transport,
             generation: Cell::new(0),
             agent: RefCell::new(None),
             given_up: RefCell::new(None),
@@ -113,9 +93,8 @@ impl ClusterAgent {
             remembering: RefCell::default(),
             removal_is_begun: Cell::new(false),
             creating: RefCell::new(None),
-            settled: Cell::new(None),
             events,
-        }
+        })
     }
 
     /// The cluster and namespace.
@@ -123,18 +102,15 @@ impl ClusterAgent {
         &self.access
     }
 
-    /// The agent in that pod, for messages.
-    fn location<'a>(&'a self, pod: &'a str) -> AgentLocation<'a> {
-        AgentLocation::Pod {
-            name: pod,
-            image: &self.image,
-        }
-    }
-
     /// Says something of the agent that runs.
     pub(crate) fn told<T>(&self, tell: impl FnOnce(AgentLocation<'_>) -> T) -> T {
-        let agent = self.agent.borrow();
-        tell(self.location(agent.as_ref().map_or("(none)", |agent| &agent.pod.name)))
+        match &*self.agent.borrow() {
+            Some(agent) => tell(agent.location()),
+            None => tell(AgentLocation::Pod {
+                name: "(none)",
+                image: self.source.container().image(),
+            }),
+        }
     }
 
     fn progress(&self, words: &str) {
@@ -165,12 +141,14 @@ impl ClusterAgent {
                 Err(gone) => self.give_up(&agent, gone).await?,
             }
         }
-        let agent = self.create().await?;
+        let (agent, maps) = self.create().await?;
+        let confirmed = store::confirm(&self.access, &maps);
+        let (confirmed, opened) = tokio::join!(confirmed, self.ways.reach_for_certain(&agent));
+        confirmed?;
         // it is the session's from here on: a way that is not there yet costs no agent
         *self.agent.borrow_mut() = Some(agent.clone());
         self.remember(&agent, memory::SURELY_REMEMBERED);
-        let opened = self.reach_for_certain(&agent).await?;
-        Ok(opened.to(self.whom(agent.pod.name)))
+        Ok(opened?.to(self.whom(agent.pod.name)))
     }
 
     /// Keeps the cluster able to tell how this agent ends, and no other, from some time on.
@@ -198,7 +176,7 @@ impl ClusterAgent {
             PodState::Running => {}
             gone => return Ok(Err(gone)),
         }
-        let failure = match self.reach_for_certain(agent).await {
+        let failure = match self.ways.reach_for_certain(agent).await {
             Ok(opened) => return Ok(Ok(opened)),
             Err(Unreached::Failed(failure)) => return Err(failure),
             Err(Unreached::Gone(failure)) => failure,
@@ -313,27 +291,62 @@ impl ClusterAgent {
         Manifest {
             name,
             session: &self.session,
-            image: self.pinned_image.get().unwrap_or(&self.image),
-            transport: self.choice,
+            container: self.source.container(),
+            transport: self.transport,
             with_limits: self.with_limits.get(),
         }
     }
 
-    /// Makes an agent, with limits where the namespace demands them.
-    async fn create(&self) -> Result<RunningAgent, Failure> {
-        match self.create_once().await {
-            Err(NotRunning::WithoutLimits(failure)) if !self.with_limits.replace(true) => {
-                log::info!("making the agent again, with limits: {}", failure.message);
-                Ok(self.create_once().await?)
-            }
-            created => Ok(created?),
+    /// Makes an agent: with limits where the namespace demands them, with ConfigMaps of its own where others have the names,
+    /// for the architecture that the cluster has.
+    async fn create(&self) -> Result<(RunningAgent, Vec<PlacedMap>), Failure> {
+        loop {
+            let (failure, otherwise) = match self.create_once().await {
+                Err(NotRunning::WithoutLimits(failure)) if !self.with_limits.replace(true) => {
+                    (failure, "with limits")
+                }
+                Err(NotRunning::NameTaken(failure)) if self.takes_own_copy() => {
+                    (failure, "with ConfigMaps of its own")
+                }
+                Err(NotRunning::WrongArchitecture(failure)) if self.tries_next_architecture() => {
+                    (failure, "for another architecture")
+                }
+                Err(NotRunning::WrongArchitecture(failure)) => return Err(self.wrong_architecture(failure)),
+                created => return Ok(created?),
+            };
+            log::info!("making the agent again, {otherwise}: {}", failure.message);
         }
     }
 
+    fn wrong_architecture(&self, failure: Failure) -> Failure {
+        match &self.source {
+            AgentSource::Image(_) => failure,
+            AgentSource::Carried(agents) => agents.wrong_architecture(failure),
+        }
+    }
+
+    fn takes_own_copy(&self) -> bool {
+        matches!(&self.source, AgentSource::Carried(agents) if agents.take_own_copy())
+    }
+
+    fn tries_next_architecture(&self) -> bool {
+        matches!(&self.source, AgentSource::Carried(agents) if agents.try_next_architecture())
+    }
+
     /// Makes an agent with a name and keys of its own, and waits until its pod runs.
-    async fn create_once(&self) -> Result<RunningAgent, NotRunning> {
+    async fn create_once(&self) -> Result<(RunningAgent, Vec<PlacedMap>), NotRunning> {
         // an attempt before this one may have left a Job that never ran
         self.remove().await?;
+        let placement = match &self.source {
+            AgentSource::Image(_) => None,
+            AgentSource::Carried(agents) => {
+                let plan = agents.plan(&self.access);
+                let server = &self.access.server;
+                Some(Rc::new(
+                    awaited(server, |words| self.progress(words), plan).await?,
+                ))
+            }
+        };
         let SessionKeys { relay, agent } =
             SessionKeys::generate().map_err(|error| without_randomness(&error))?;
         let generation = self.generation.get();
@@ -347,23 +360,48 @@ impl ClusterAgent {
             true => "creating the agent, with limits",
         });
         let manifest = self.manifest(&name);
-        let (mut creation, done) = creation::start(&self.access, &manifest, agent, &self.made)?;
+        let image = manifest.container.image().to_owned();
+        let (creation, done) =
+            creation::start(&self.access, &manifest, agent, &self.made, placement.clone())?;
         *self.creating.borrow_mut() = Some(done);
         self.removal_is_begun.set(false);
-        let server = &self.access.server;
-        let job = awaited(server, |words| self.progress(words), creation.job()).await?;
-        let pod = pod_watch::running_pod(&self.access, &job, |words| self.progress(words));
-        let secret = async { Ok(creation.secret().await?) };
-        let (pod, ()) = tokio::try_join!(pod, secret)?;
-        if let Some(pinned) = image::pinned(&self.image, &pod.image_id) {
-            log::info!("later agents of this session are made of {pinned}");
-            // one that is set already is what this pod was made of
-            let _known = self.pinned_image.set(pinned).is_err();
-        }
-        Ok(RunningAgent {
+        let (pod, maps) = self.running_pod(creation, placement.as_deref()).await?;
+        self.source.pin(&pod.image_id);
+        let agent = RunningAgent {
             pod,
+            image,
             identity: Rc::new(relay),
-        })
+        };
+        Ok((agent, maps))
+    }
+
+    /// Waits until the pod runs, and until everything is there that it was made of.
+    async fn running_pod(
+        &self,
+        mut creation: Creation,
+        placement: Option<&Placement>,
+    ) -> Result<(RunningPod, Vec<PlacedMap>), NotRunning> {
+        let progress = |words: &str| self.progress(words);
+        let job = awaited(&self.access.server, progress, creation.job()).await?;
+        let mut pod = pin!(pod_watch::running_pod(
+            &self.access,
+            &job,
+            placement.is_some(),
+            progress
+        ));
+        let mut dependents = pin!(creation.dependents());
+        let mut maps = tokio::select! {
+            maps = &mut dependents => maps?,
+            pod = &mut pod => return Ok((pod?, dependents.await?)),
+        };
+        let pod = match placement {
+            None => pod.await?,
+            Some(placement) => tokio::select! {
+                pod = pod => pod?,
+                kept = store::keep_present(&self.access, &job, &placement.files, &mut maps) => match kept? {},
+            },
+        };
+        Ok((pod, maps))
     }
 }
 

@@ -1,17 +1,22 @@
-//! Making the objects of one agent: its Job, and then the Secret that is the Job's.
+//! Making the objects of one agent: its Job, and then what is the Job's: the Secret, and the ConfigMaps of an agent that
+//! is carried.
 //!
-//! The Secret needs the Job's UID, so it is sent as soon as the Job is answered for. The kubelet waits for it, but a
-//! kubelet that misses it looks again only after half a second: it must not come later than the pod's turn.
+//! They need the Job's UID, so they are sent as soon as the Job is answered for. The kubelet waits for them, but a kubelet
+//! that misses one looks again only after half a second: they must not come later than the pod's turn. A Secret is sent in
+//! less than that, and a Job of a carried agent is held until all is there ([`super::carried`]).
 
 use super::access::{self, Access};
+use super::carried::store::{self, NotPlaced, PlacedMap, Placement};
 use super::job::{AgentJob, Manifest};
 use super::secret;
 use crate::log;
 use crate::report::Failure;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use serde_json::json;
 use std::cell::RefCell;
+use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -38,38 +43,40 @@ pub(super) type Made = Rc<RefCell<Option<MadeJob>>>;
 /// The objects of one agent while they are being made.
 pub(super) struct Creation {
     job: oneshot::Receiver<Result<AgentJob, Failure>>,
-    secret: oneshot::Receiver<Result<(), Failure>>,
+    dependents: oneshot::Receiver<Result<Vec<PlacedMap>, NotPlaced>>,
 }
 
 /// Starts to make an agent's objects. That is always seen through, so that nothing is made after the end: the second
-/// value tells when. `made` is told what has to be removed.
+/// value tells when. `made` is told what has to be removed. `placement` is for an agent that is carried.
 pub(super) fn start(
     access: &Access,
     manifest: &Manifest<'_>,
     identity: String,
     made: &Made,
+    placement: Option<Rc<Placement>>,
 ) -> Result<(Creation, oneshot::Receiver<()>), Failure> {
     let job = manifest.job().map_err(|error| cannot_be_written("Job", &error))?;
     let (access, made) = (access.clone(), Rc::clone(made));
     let (name, session) = (manifest.name.to_owned(), manifest.session.to_owned());
     let (job_sender, job_receiver) = oneshot::channel();
-    let (secret_sender, secret_receiver) = oneshot::channel();
+    let (dependents_sender, dependents_receiver) = oneshot::channel();
     let (done_sender, done) = oneshot::channel();
     *made.borrow_mut() = Some(MadeJob { name, uid: None });
     tokio::task::spawn_local(async move {
-        let created = create_job(&access, &job, &made).await;
+        let created = create_job(&access, &job, &made, placement.is_some()).await;
         let job = created.as_ref().ok().cloned();
         // the receivers may be gone when the session ends meanwhile
         let _unheard = job_sender.send(created).is_err();
         if let Some(job) = job {
-            let created = create_secret(&access, &job, &session, &identity).await;
-            let _unheard = secret_sender.send(created).is_err();
+            let secret = create_secret(&access, &job, &session, &identity);
+            let created = create_dependents(&access, &job, secret, placement.as_deref()).await;
+            let _unheard = dependents_sender.send(created).is_err();
         }
         let _unheard = done_sender.send(()).is_err();
     });
     let creation = Creation {
         job: job_receiver,
-        secret: secret_receiver,
+        dependents: dependents_receiver,
     };
     Ok((creation, done))
 }
@@ -82,13 +89,57 @@ impl Creation {
             .unwrap_or_else(|_| Err(was_cut_short("Job")))
     }
 
-    /// Waits until the cluster has the Secret of the Job.
-    pub(super) async fn secret(self) -> Result<(), Failure> {
-        self.secret.await.unwrap_or_else(|_| Err(was_cut_short("Secret")))
+    /// Waits until the cluster has everything that is the Job's, and may start its pod.
+    pub(super) async fn dependents(self) -> Result<Vec<PlacedMap>, NotPlaced> {
+        let created = self.dependents.await;
+        created.unwrap_or_else(|_| Err(was_cut_short("Secret").into()))
     }
 }
 
-async fn create_job(access: &Access, job: &Job, made: &Made) -> Result<AgentJob, Failure> {
+async fn create_dependents(
+    access: &Access,
+    job: &AgentJob,
+    secret: impl Future<Output = Result<(), Failure>>,
+    placement: Option<&Placement>,
+) -> Result<Vec<PlacedMap>, NotPlaced> {
+    let maps = async {
+        match placement {
+            Some(placement) => store::place(access, job, placement).await,
+            None => Ok(Vec::new()),
+        }
+    };
+    // both to the end, so that nothing comes later
+    let (secret, maps) = tokio::join!(secret, maps);
+    secret?;
+    let maps = maps?;
+    if placement.is_some() {
+        release(access, job).await?;
+    }
+    Ok(maps)
+}
+
+/// Lets a Job that was held start its pod.
+async fn release(access: &Access, job: &AgentJob) -> Result<(), Failure> {
+    let jobs: Api<Job> = Api::namespaced(access.client.clone(), &access.namespace);
+    let patch = json!({
+        "metadata": { "uid": job.uid },
+        "spec": { "parallelism": 1, "activeDeadlineSeconds": null },
+    });
+    let parameters = PatchParams::default();
+    let patch = Patch::Merge(&patch);
+    let released = timeout(
+        CREATE_PATIENCE,
+        jobs.patch_metadata(&job.name, &parameters, &patch),
+    )
+    .await
+    .map_err(|_| access.silence("to start the agent's Job"))?;
+    match released {
+        Ok(_) => Ok(()),
+        Err(error) => Err(store::refused(access, &error, "start the agent's Job")),
+    }
+}
+
+async fn create_job(access: &Access, job: &Job, made: &Made, is_carried: bool) -> Result<AgentJob, Failure> {
     let jobs: Api<Job> = Api::namespaced(access.client.clone(), &access.namespace);
     let answer = timeout(CREATE_PATIENCE, jobs.create(&PostParams::default(), job)).await;
     if let Ok(Err(error)) = &answer
@@ -101,6 +152,10 @@ async fn create_job(access: &Access, job: &Job, made: &Made) -> Result<AgentJob,
         .map_err(|error| match names_namespace_as_going(&error) {
             true => namespace_is_deleted(access),
             false => access.failure(&error, "create the agent's Job"),
+        })
+        .map_err(|failure| match is_carried {
+            true => store::or_by_image(failure),
+            false => failure,
         })?;
     let (Some(name), Some(uid)) = (created.metadata.name, created.metadata.uid) else {
         return Err(Failure::lasting(
@@ -225,4 +280,74 @@ fn cannot_be_written(kind: &str, error: &serde_json::Error) -> Failure {
         format!("the agent's {kind} cannot be written: {error}"),
         "report this",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::carried::config_maps::AgentFiles;
+    use super::super::carried::store::Found;
+    use super::super::fake_api::{Answer, FakeApi};
+    use super::*;
+    use http::Method;
+    use kinject_bundle::{Architecture, CarriedAgent};
+    use parking_lot::Mutex;
+    use std::sync::Arc;
+
+    /// What was asked for to make the dependents of a Job that is held, and whether they were made.
+    async fn made(may_make_maps: bool) -> (Vec<String>, bool) {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&asked);
+        let api = FakeApi::of_requests(move |method, path, _| {
+            let path = path.split('?').next().unwrap();
+            let kind = path
+                .rsplit('/')
+                .find(|word| !word.starts_with("kinject-"))
+                .unwrap();
+            noted.lock().push(format!("{method} {kind}"));
+            match kind == "configmaps" && !may_make_maps {
+                true => Answer::refusal(
+                    403,
+                    json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                        "message": "no", "reason": "Forbidden", "code": 403 }),
+                ),
+                false => Answer::object(json!({ "metadata": { "name": "a", "uid": "b" } })),
+            }
+        });
+        let agent = CarriedAgent {
+            architecture: Architecture::Amd64,
+            loader: vec![1; 10].into(),
+            packed: vec![2; 10].into(),
+            sha256: [3; 32],
+        };
+        let placement = Placement {
+            files: Rc::new(AgentFiles::shared(&agent)),
+            found: vec![Found::Missing],
+        };
+        let job = AgentJob {
+            name: "kinject-agent-0".to_owned(),
+            uid: "ours".to_owned(),
+        };
+        let access = api.access();
+        let secret = create_secret(&access, &job, "0", "keys");
+        let made = create_dependents(&access, &job, secret, Some(&placement)).await;
+        let asked = asked.lock().clone();
+        (asked, made.is_ok())
+    }
+
+    #[tokio::test]
+    async fn held_job_is_released_after_its_secret_and_maps_are_there() {
+        let (mut asked, is_made) = made(true).await;
+        assert!(is_made, "{asked:?}");
+        assert_eq!(asked.pop().unwrap(), format!("{} jobs", Method::PATCH));
+        asked.sort();
+        assert_eq!(asked, ["POST configmaps", "POST secrets"]);
+    }
+
+    #[tokio::test]
+    async fn held_job_whose_maps_are_refused_is_not_released() {
+        let (mut asked, is_made) = made(false).await;
+        assert!(!is_made);
+        asked.sort();
+        assert_eq!(asked, ["POST configmaps", "POST secrets"]);
+    }
 }

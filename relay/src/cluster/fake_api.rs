@@ -1,7 +1,7 @@
 //! An API server that answers as a test says, without a network.
 
 use super::access::Access;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use kube::Client;
 use kube::client::Body;
 use parking_lot::Mutex;
@@ -72,19 +72,28 @@ pub(super) fn always(answer: Answer) -> FakeApi {
 impl FakeApi {
     /// One that answers each path, with its query, so.
     pub(super) fn new(mut answer: impl FnMut(&str) -> Answer + Send + 'static) -> Self {
+        Self::of_requests(move |_, path, _| answer(path))
+    }
+
+    /// One that answers each request so: by its method, its path with the query, and its body.
+    pub(super) fn of_requests(answer: impl FnMut(&Method, &str, &[u8]) -> Answer + Send + 'static) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&asked);
+        let answer = Arc::new(Mutex::new(answer));
         let service = tower::service_fn(move |request: Request<Body>| {
-            let path = request.uri().path_and_query().unwrap().to_string();
-            let Answer { status, body } = answer(&path);
-            let number = {
-                let mut asked = noted.lock();
-                asked.push(path);
-                asked.len()
-            };
-            let response = Response::builder().status(status);
-            let response = response.body(Body::from(body.into_bytes())).unwrap();
+            let (answer, noted) = (Arc::clone(&answer), Arc::clone(&noted));
             async move {
+                let (head, body) = request.into_parts();
+                let path = head.uri.path_and_query().unwrap().to_string();
+                let body = body.collect_bytes().await.unwrap();
+                let Answer { status, body } = (*answer.lock())(&head.method, &path, &body);
+                let number = {
+                    let mut asked = noted.lock();
+                    asked.push(path);
+                    asked.len()
+                };
+                let response = Response::builder().status(status);
+                let response = response.body(Body::from(body.into_bytes())).unwrap();
                 // a clock of the test's stands still for who asks without a pause
                 if number >= MOST_ANSWERS {
                     pending::<()>().await;

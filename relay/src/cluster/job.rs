@@ -6,10 +6,11 @@
 //! (<https://kubernetes.io/docs/concepts/security/pod-security-standards/>). The agent's keys come to it in a Secret
 //! ([`super::secret`]), since everyone who may look at a pod sees what stands in its `env`.
 
+use super::source::Container;
 use k8s_openapi::api::batch::v1::Job;
 use kinject_protocol::session::TransportChoice;
 use rustix::rand::{GetRandomFlags, getrandom};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -35,6 +36,9 @@ const LIMITS: (&str, &str) = ("500m", "512Mi");
 /// Seconds that a finished Job stays, long enough for a look at its log.
 pub(super) const KEEP_FINISHED_SECONDS: u32 = 10;
 
+/// Seconds after which a Job ends that is held until everything is there that its pod mounts, and is not released.
+pub(super) const HOLD_SECONDS: u32 = 300;
+
 /// A Job of this session as the cluster made it. Anybody who may create Jobs can choose the name of one; nobody can
 /// choose its UID.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +55,8 @@ pub(crate) struct Manifest<'a> {
     pub(crate) name: &'a str,
     /// The session.
     pub(crate) session: &'a str,
-    /// The agent's image.
-    pub(crate) image: &'a str,
+    /// What the pod is made of.
+    pub(super) container: Container,
     /// The ways that lead to the agent.
     pub(crate) transport: TransportChoice,
     /// Whether the namespace demands limits.
@@ -79,16 +83,32 @@ pub(crate) fn is_name_of(session: &str, job: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
-/// The labels of everything that a session makes.
+/// The labels of everything that a session makes for itself.
 pub(super) fn labels(session: &str) -> BTreeMap<String, String> {
+    let mut labels = shared_labels();
+    labels.insert("app.kubernetes.io/instance".to_owned(), session.to_owned());
+    labels
+}
+
+/// The labels of everything that sessions make, also of what they share.
+pub(super) fn shared_labels() -> BTreeMap<String, String> {
     [
         ("app.kubernetes.io/name", "kinject-agent"),
-        ("app.kubernetes.io/instance", session),
         ("app.kubernetes.io/managed-by", "kinject"),
         ("app.kubernetes.io/version", env!("CARGO_PKG_VERSION")),
     ]
     .map(|(label, value)| (label.to_owned(), value.to_owned()))
     .into()
+}
+
+/// What makes a Job the owner of another object, which goes when all of its owners have gone.
+pub(super) fn owner_reference(job: &AgentJob) -> Value {
+    json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "name": job.name,
+        "uid": job.uid,
+    })
 }
 
 impl Manifest<'_> {
@@ -114,7 +134,7 @@ impl Manifest<'_> {
             args.extend(["--listen-proxy".to_owned(), format!("[::]:{PROXY_PORT}")]);
             ports = json!([{ "name": "tunnel", "containerPort": PROXY_PORT }]);
         }
-        serde_json::from_value(json!({
+        let mut job = json!({
             "metadata": { "name": self.name, "labels": labels, "annotations": annotations },
             "spec": {
                 // one pod and no other; a deadline, by which a Job that never gets its pod would end, too, would end the
@@ -138,7 +158,7 @@ impl Manifest<'_> {
                         },
                         "containers": [{
                             "name": "agent",
-                            "image": self.image,
+                            "image": self.container.image(),
                             "imagePullPolicy": "IfNotPresent",
                             "args": args,
                             "ports": ports,
@@ -161,7 +181,11 @@ impl Manifest<'_> {
                     },
                 },
             },
-        }))
+        });
+        if let Container::Carried(pod) = &self.container {
+            pod.put_into(&mut job);
+        }
+        serde_json::from_value(job)
     }
 }
 
@@ -174,7 +198,7 @@ mod tests {
         let manifest = Manifest {
             name: "kinject-agent-0",
             session: "0",
-            image: "kinject-agent:1",
+            container: Container::Image("kinject-agent:1".to_owned()),
             transport,
             with_limits: false,
         };
@@ -186,7 +210,7 @@ mod tests {
         let manifest = Manifest {
             name: "kinject-agent-0",
             session: "0",
-            image: "kinject-agent:1",
+            container: Container::Image("kinject-agent:1".to_owned()),
             transport: TransportChoice::Auto,
             with_limits: false,
         };

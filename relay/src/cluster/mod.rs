@@ -1,8 +1,9 @@
 //! The agent in a Kubernetes cluster: from the kubeconfig to a byte stream into its pod.
 //!
 //! - [`access`]: which cluster, as whom, in which namespace; [`kubeconfig`]: where that stands, and what is wrong with it.
-//! - [`job`] and [`secret`]: what the agent's Job looks like, and the Secret with its keys; [`image`]: by which digest.
-//! - [`agent`]: keeps the session's agent: opens the tunnel to it, and makes another one when it is gone.
+//! - [`source`]: what agents are made of; [`image`]: an image by its digest; [`carried`]: without an image of their own.
+//! - [`job`] and [`secret`]: what the agent's Job looks like, and the Secret with its keys.
+//! - [`agent`]: keeps the session's agent: opens the tunnel to it ([`reach`]), and makes another one when it is gone.
 //! - [`answering`]: says whom a user waits for.
 //! - [`creation`]: makes the Job and the Secret.
 //! - [`gc`]: removes Jobs, also those of a relay that is gone.
@@ -20,6 +21,7 @@ pub(crate) mod access;
 mod addresses;
 pub(crate) mod agent;
 mod answering;
+mod carried;
 mod creation;
 mod deletion;
 mod events;
@@ -39,4 +41,6 @@ mod pod_state;
 pub(crate) mod pod_watch;
 pub(crate) mod port_forward;
 pub(crate) mod proxy;
+mod reach;
 mod secret;
+mod source;

@@ -2,6 +2,8 @@
 
 use super::access::Access;
 use super::answering::awaited;
+use super::carried::pod::is_carried;
+use super::carried::store::{self, NotPlaced};
 use super::job::AgentJob;
 use super::ownership::Claimants;
 use super::{addresses, events, pace};
@@ -47,6 +49,10 @@ pub(crate) struct RunningPod {
 pub(crate) enum NotRunning {
     /// The namespace takes pods with limits only.
     WithoutLimits(Failure),
+    /// Somebody else has ConfigMaps of the names that a carried agent's should have.
+    NameTaken(Failure),
+    /// No node, or no image, is for the machines that the agent was built for.
+    WrongArchitecture(Failure),
     /// Anything else.
     Failed(Failure),
 }
@@ -57,22 +63,36 @@ impl From<Failure> for NotRunning {
     }
 }
 
-impl From<NotRunning> for Failure {
-    fn from(why: NotRunning) -> Self {
+impl From<NotPlaced> for NotRunning {
+    fn from(why: NotPlaced) -> Self {
         match why {
-            NotRunning::WithoutLimits(failure) | NotRunning::Failed(failure) => failure,
+            NotPlaced::NameTaken(failure) => Self::NameTaken(failure),
+            NotPlaced::Failed(failure) => Self::Failed(failure),
         }
     }
 }
 
-/// Waits for the Job's pod to run. `progress` is told what the pod is waiting for.
+impl From<NotRunning> for Failure {
+    fn from(why: NotRunning) -> Self {
+        match why {
+            NotRunning::WithoutLimits(failure)
+            | NotRunning::NameTaken(failure)
+            | NotRunning::WrongArchitecture(failure)
+            | NotRunning::Failed(failure) => failure,
+        }
+    }
+}
+
+/// Waits for the Job's pod to run. `progress` is told what the pod is waiting for. Of a carried agent an image that is not
+/// for its machines, and a cluster without such machines, are failures of their own.
 pub(crate) async fn running_pod(
     access: &Access,
     job: &AgentJob,
+    is_carried: bool,
     mut progress: impl FnMut(&str),
 ) -> Result<RunningPod, NotRunning> {
     let exists = Cell::new(false);
-    let refused = refusal_of_controller(access, job, &exists);
+    let refused = refusal_of_controller(access, job, is_carried, &exists);
     let pod = follow_pod(access, job, &exists, &mut progress);
     tokio::select! {
         pod = tokio::time::timeout(PATIENCE, pod) => pod.unwrap_or_else(|_| {
@@ -84,14 +104,22 @@ pub(crate) async fn running_pod(
                     word(&job.name)
                 ),
             ))
-        }).map_err(NotRunning::Failed),
+        }).map_err(|failure| match is_carried && names_architecture(&failure.message) {
+            true => NotRunning::WrongArchitecture(failure),
+            false => NotRunning::Failed(failure),
+        }),
         refusal = refused => Err(refusal),
     }
 }
 
 /// The Job controller's failure to make a pod (quota, admission) shows only in an event. It counts for nothing once the
 /// pod exists.
-async fn refusal_of_controller(access: &Access, job: &AgentJob, exists: &Cell<bool>) -> NotRunning {
+async fn refusal_of_controller(
+    access: &Access,
+    job: &AgentJob,
+    is_carried: bool,
+    exists: &Cell<bool>,
+) -> NotRunning {
     let refusal = events::refusal(access, &job.uid).await;
     let without_limits = refusal
         .as_ref()
@@ -112,6 +140,7 @@ async fn refusal_of_controller(access: &Access, job: &AgentJob, exists: &Cell<bo
             );
             match without_limits {
                 true => NotRunning::WithoutLimits(failure),
+                false if is_carried => NotRunning::Failed(store::or_by_image(failure)),
                 false => NotRunning::Failed(failure),
             }
         }
@@ -274,7 +303,8 @@ pub(super) fn ended(access: &Access, pod: &Pod) -> Option<Failure> {
         .container_statuses
         .as_ref()
         .and_then(|statuses| statuses.first());
-    let unstartable = container.and_then(|container| unstartable(access, name, container));
+    let is_carried = is_carried(pod);
+    let unstartable = container.and_then(|container| unstartable(access, name, container, is_carried));
     if unstartable.is_some() || status.phase.as_deref() != Some("Failed") {
         return unstartable;
     }
@@ -294,8 +324,13 @@ fn describe(access: &Access, pod: &str) -> String {
     )
 }
 
+/// Whether a scheduler or a container runtime says that there is nothing for the agent's kind of machine.
+fn names_architecture(message: &str) -> bool {
+    message.contains("node affinity/selector") || message.contains("no match for platform")
+}
+
 /// A container that will not run without somebody's help.
-fn unstartable(access: &Access, pod: &str, container: &ContainerStatus) -> Option<Failure> {
+fn unstartable(access: &Access, pod: &str, container: &ContainerStatus, is_carried: bool) -> Option<Failure> {
     let state = container.state.as_ref()?;
     let describe = describe(access, pod);
     if let Some(ended) = &state.terminated {
@@ -305,13 +340,17 @@ fn unstartable(access: &Access, pod: &str, container: &ContainerStatus) -> Optio
             .or_else(|| ended.reason.clone())
             .unwrap_or_default();
         let code = ended.exit_code;
-        return Some(Failure::lasting(
-            format!("the agent ended with status {code}: {words}"),
-            &format!(
+        let hint = match is_carried {
+            true => format!("{describe}; --agent-image names an image that holds the agent instead"),
+            false => format!(
                 "check that {} is an image of kinject-agent {}: {describe}",
                 word(&container.image),
                 env!("CARGO_PKG_VERSION")
             ),
+        };
+        return Some(Failure::lasting(
+            format!("the agent ended with status {code}: {}", words.trim_end()),
+            &hint,
         ));
     }
     let waiting = state.waiting.as_ref()?;
@@ -324,15 +363,32 @@ fn unstartable(access: &Access, pod: &str, container: &ContainerStatus) -> Optio
         | "ErrImageNeverPull"
         | "InvalidImageName"
         | "ImageInspectError"
+        | "RegistryUnavailable"
+            if is_carried =>
+        {
+            Some(Failure::lasting(
+                format!("the node cannot get the image {image}, in which the agent runs ({reason}): {words}"),
+                "name an image that the nodes have with --host-image, or one that holds the agent with --agent-image",
+            ))
+        }
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "ErrImageNeverPull"
+        | "InvalidImageName"
+        | "ImageInspectError"
         | "RegistryUnavailable" => Some(Failure::lasting(
             format!("the node cannot get the agent's image {image} ({reason}): {words}"),
             "push it to a registry that the nodes reach and name it with --agent-image, or load it on the nodes (`kind load docker-image \
              IMAGE`, `minikube image load IMAGE`)",
         )),
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" | "CrashLoopBackOff" => {
+            let hint = match is_carried {
+                true => format!("{describe}; --host-image names another image"),
+                false => describe,
+            };
             Some(Failure::lasting(
                 format!("the agent cannot start ({reason}): {words}"),
-                &describe,
+                &hint,
             ))
         }
         _ => None,

@@ -15,12 +15,7 @@ pub(super) fn manifest(job: &AgentJob, session: &str, identity: &str) -> Result<
         "metadata": {
             "name": job.name,
             "labels": job::labels(session),
-            "ownerReferences": [{
-                "apiVersion": "batch/v1",
-                "kind": "Job",
-                "name": job.name,
-                "uid": job.uid,
-            }],
+            "ownerReferences": [job::owner_reference(job)],
         },
         "type": "Opaque",
         "immutable": true,

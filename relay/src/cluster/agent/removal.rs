@@ -135,7 +135,7 @@ mod tests {
             } })),
         });
         let (events, _unheard) = mpsc::channel(1);
-        let agent = ClusterAgent::new(api.access(), "0", &KubernetesTarget::default(), events);
+        let agent = ClusterAgent::new(api.access(), "0", &KubernetesTarget::default(), events).unwrap();
         let leave = async |number: usize| {
             *agent.made.borrow_mut() = Some(MadeJob {
                 name: format!("kinject-agent-0-{number}"),

@@ -1,17 +1,20 @@
 //! The ways into the agent's pod: which is tried, for how long, and what is said where none leads there.
 
-use super::{ApiTransport, ClusterAgent, RunningAgent};
-use crate::cluster::proxy::ProxyError;
-use crate::cluster::{pod_end, pod_state, port_forward, proxy};
+use super::access::Access;
+use super::pod_watch::RunningPod;
+use super::proxy::ProxyError;
+use super::{pod_end, pod_state, port_forward, proxy};
 use crate::log;
-use crate::report::{self, Failure};
+use crate::report::{self, AgentLocation, Failure};
 use crate::uplink::opened::Opened;
 use kinject_escape::word;
-use kinject_protocol::session::TransportChoice;
+use kinject_protocol::session::{KubernetesTarget, TlsChoice, TransportChoice};
 use kinject_tunnel::lanes::SecondLane;
-use kinject_tunnel::{Security, link};
+use kinject_tunnel::{RelayIdentity, Security, link};
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -26,6 +29,43 @@ const RETRY_PAUSE: Duration = Duration::from_millis(15);
 
 /// After what time the pod is looked after while the way to it is tried: an agent that answers costs no request more.
 const PROMPT: Duration = Duration::from_secs(1);
+
+/// One agent, and the keys that were made for it alone.
+#[derive(Clone)]
+pub(super) struct RunningAgent {
+    /// Its pod.
+    pub(super) pod: RunningPod,
+    /// The image that the pod was made of.
+    pub(super) image: String,
+    /// The relay's keys.
+    pub(super) identity: Rc<RelayIdentity>,
+}
+
+impl RunningAgent {
+    /// Where it is, for messages.
+    pub(super) fn location(&self) -> AgentLocation<'_> {
+        AgentLocation::Pod {
+            name: &self.pod.name,
+            image: &self.image,
+        }
+    }
+}
+
+/// The ways from here to the session's agents.
+pub(super) struct Ways {
+    access: Access,
+    choice: TransportChoice,
+    /// What the ends say through port-forward, beside the TLS of the API server and the kubelet.
+    forward_security: Security,
+    /// The way that worked last.
+    settled: Cell<Option<ApiTransport>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ApiTransport {
+    Proxy,
+    PortForward,
+}
 
 /// Why an agent was not reached.
 pub(super) enum Unreached {
@@ -43,7 +83,20 @@ impl From<Unreached> for Failure {
     }
 }
 
-impl ClusterAgent {
+impl Ways {
+    /// The ways that the user allows.
+    pub(super) fn new(access: Access, target: &KubernetesTarget) -> Self {
+        Self {
+            access,
+            choice: target.transport,
+            forward_security: match target.tls {
+                TlsChoice::Auto => Security::Proof,
+                TlsChoice::Always => Security::Tls,
+            },
+            settled: Cell::new(None),
+        }
+    }
+
     /// Opens a tunnel to a running agent and makes sure that it leads there. Nothing was sent through it yet. The end of
     /// the pod, however late the cluster tells of it, explains a failure better than the way does.
     pub(super) async fn reach_for_certain(&self, agent: &RunningAgent) -> Result<Opened, Unreached> {
@@ -118,7 +171,7 @@ impl ClusterAgent {
             });
             let failure = match attempt.await {
                 Ok(Ok(Ok(opened))) => return Ok(opened),
-                Ok(Ok(Err(error))) => report::of_open_error(&error, self.location(pod)),
+                Ok(Ok(Err(error))) => report::of_open_error(&error, agent.location()),
                 Ok(Err(ProxyError::Forbidden(words))) => {
                     return Err(Failure::lasting(
                         format!("the pod proxy may not be used: {words}"),
@@ -156,7 +209,7 @@ impl ClusterAgent {
             });
             let failure = match attempt.await {
                 Ok(Ok(Ok(opened))) => return Ok(opened),
-                Ok(Ok(Err(error))) => report::of_open_error(&error, self.location(pod)),
+                Ok(Ok(Err(error))) => report::of_open_error(&error, agent.location()),
                 Ok(Err(error)) => {
                     let error: kube::Error = error;
                     self.access.failure(&error, "open a port-forward to the agent")
@@ -184,7 +237,7 @@ impl ClusterAgent {
         may_widen: bool,
         second: SecondLane,
     ) -> impl Future<Output = ()> + 'static {
-        let (access, RunningAgent { pod, identity }) = (self.access.clone(), agent.clone());
+        let (access, RunningAgent { pod, identity, .. }) = (self.access.clone(), agent.clone());
         let security = self.forward_security;
         async move {
             if !may_widen {

@@ -1,0 +1,44 @@
+//! The packed agent, read from its parts as if they were one file.
+
+use crate::Failure;
+use core::ffi::CStr;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+
+/// The parts that are still to be read.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    names: &'a [&'a CStr],
+    current: Option<OwnedFd>,
+}
+
+impl<'a> Parts<'a> {
+    /// All of the files of these names, in this order.
+    pub fn new(names: &'a [&'a CStr]) -> Self {
+        Self { names, current: None }
+    }
+
+    /// Reads on; nothing was read at the end of the last part.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
+        while let [name, others @ ..] = self.names {
+            let failed = |error| Failure::of_part(name, error);
+            let file = match &self.current {
+                Some(file) => file,
+                None => self
+                    .current
+                    .insert(open(*name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed)?),
+            };
+            match rustix::io::read(file, &mut *buffer) {
+                Ok(0) => {
+                    self.current = None;
+                    self.names = others;
+                }
+                Ok(length) => return Ok(length),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,238 @@
+//! The agent's files as ConfigMaps.
+//!
+//! The names tell the content, so sessions of one version share them, and sessions of two versions do not meet. A name is no
+//! proof, since anybody who may make ConfigMaps can take it: what is found under it is compared.
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kinject_bundle::{Architecture, CarriedAgent};
+use ring::digest::{Context, SHA256};
+use rustix::rand::{GetRandomFlags, getrandom};
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::cluster::job;
+
+/// What Kubernetes takes in one ConfigMap, less some room for what it counts with it.
+const MAP_CAPACITY: usize = (1 << 20) - (4 << 10);
+
+/// The loader's key, and its file's name in the pod.
+pub(super) const LOADER_KEY: &str = "loader";
+
+/// What the keys of the packed agent's parts begin with; a number follows.
+const PART_KEY: &str = "agent.xz.";
+
+/// How many digits of the content's hash are in a name.
+const HASH_DIGITS: usize = 16;
+
+/// The files of one agent, as they are sent.
+pub(in crate::cluster) struct AgentFiles {
+    /// The machines that the agent runs on.
+    pub(in crate::cluster) architecture: Architecture,
+    /// The SHA-256 of the unpacked agent in hexadecimal.
+    pub(in crate::cluster) sha256: String,
+    /// The keys of the packed agent's parts, in order.
+    pub(in crate::cluster) parts: Vec<String>,
+    /// The ConfigMaps that hold the files.
+    pub(in crate::cluster) maps: Vec<ConfigMap>,
+}
+
+impl AgentFiles {
+    /// In ConfigMaps that all sessions of this version share.
+    pub(in crate::cluster) fn shared(agent: &CarriedAgent) -> Self {
+        Self::named(agent, &base_name(agent))
+    }
+
+    /// In ConfigMaps of a name that nobody else has, or knows before they are there.
+    pub(in crate::cluster) fn own_copy(agent: &CarriedAgent) -> io::Result<Self> {
+        let mut random = [0; 8];
+        getrandom(&mut random, GetRandomFlags::empty())?;
+        let base = format!("{}-{:016x}", base_name(agent), u64::from_ne_bytes(random));
+        Ok(Self::named(agent, &base))
+    }
+
+    fn named(agent: &CarriedAgent, base: &str) -> Self {
+        let mut files: Vec<BTreeMap<String, ByteString>> = Vec::new();
+        let mut parts = Vec::new();
+        let loader = ByteString(agent.loader.to_vec());
+        let mut room = MAP_CAPACITY.saturating_sub(loader.0.len());
+        let mut current = BTreeMap::from([(LOADER_KEY.to_owned(), loader)]);
+        let mut rest = &*agent.packed;
+        while !rest.is_empty() {
+            if room == 0 {
+                files.push(std::mem::take(&mut current));
+                room = MAP_CAPACITY;
+            }
+            let (part, others) = rest.split_at(room.min(rest.len()));
+            let key = format!("{PART_KEY}{}", parts.len());
+            current.insert(key.clone(), ByteString(part.to_vec()));
+            parts.push(key);
+            room -= part.len();
+            rest = others;
+        }
+        files.push(current);
+        let maps = files.into_iter().enumerate().map(|(number, files)| ConfigMap {
+            metadata: ObjectMeta {
+                name: Some(format!("{base}-{number}")),
+                labels: Some(job::shared_labels()),
+                ..ObjectMeta::default()
+            },
+            binary_data: Some(files),
+            immutable: Some(true),
+            ..ConfigMap::default()
+        });
+        Self {
+            architecture: agent.architecture,
+            sha256: hex(&agent.sha256),
+            parts,
+            maps: maps.collect(),
+        }
+    }
+}
+
+/// Whether what was found under a name is what a session would have put there.
+pub(super) fn is_same(wanted: &ConfigMap, found: &ConfigMap) -> bool {
+    found.immutable == Some(true)
+        && found.metadata.deletion_timestamp.is_none()
+        && found.data.as_ref().is_none_or(BTreeMap::is_empty)
+        && found.binary_data == wanted.binary_data
+}
+
+fn base_name(agent: &CarriedAgent) -> String {
+    let mut context = Context::new(&SHA256);
+    for file in [&agent.loader, &agent.packed] {
+        // lengths tell where one ends
+        context.update(&(file.len() as u64).to_be_bytes());
+        context.update(file);
+    }
+    let mut hash = hex(context.finish().as_ref());
+    hash.truncate(HASH_DIGITS);
+    // a name takes no plus sign
+    let version = env!("CARGO_PKG_VERSION").replace('+', "-");
+    format!("kinject-agent-{version}-{hash}")
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent(loader: usize, packed: usize) -> CarriedAgent {
+        CarriedAgent {
+            architecture: Architecture::Amd64,
+            loader: vec![1; loader].into(),
+            packed: (0..packed)
+                .map(|number| (number % 251) as u8)
+                .collect::<Vec<_>>()
+                .into(),
+            sha256: [0xab; 32],
+        }
+    }
+
+    fn size(map: &ConfigMap) -> usize {
+        map.binary_data
+            .iter()
+            .flatten()
+            .map(|(_, bytes)| bytes.0.len())
+            .sum()
+    }
+
+    #[test]
+    fn parts_in_order_are_the_packed_agent_and_each_map_fits_kubernetes() {
+        for packed in [1, 1000, MAP_CAPACITY - 50_000, MAP_CAPACITY - 49_999, 2_500_000] {
+            let agent = agent(50_000, packed);
+            let files = AgentFiles::shared(&agent);
+            let all: BTreeMap<_, _> = files
+                .maps
+                .iter()
+                .flat_map(|map| map.binary_data.clone().unwrap())
+                .collect();
+            let joined: Vec<u8> = files.parts.iter().flat_map(|part| all[part].0.clone()).collect();
+            assert!(joined == *agent.packed, "{packed}");
+            assert!(all[LOADER_KEY].0 == *agent.loader);
+            assert!(files.maps.iter().all(|map| size(map) <= 1 << 20));
+            assert_eq!(
+                files.maps.len(),
+                (50_000 + packed).div_ceil(MAP_CAPACITY),
+                "{packed}"
+            );
+        }
+    }
+
+    #[test]
+    fn names_differ_with_the_content_and_with_nothing_else() {
+        let names = |agent: &CarriedAgent| -> Vec<_> {
+            let files = AgentFiles::shared(agent);
+            files
+                .maps
+                .into_iter()
+                .map(|map| map.metadata.name.unwrap())
+                .collect()
+        };
+        let one = agent(10, 20);
+        assert_eq!(names(&one), names(&agent(10, 20)));
+        // the same bytes, cut elsewhere
+        let mut moved = one.clone();
+        moved.loader.to_mut().push(moved.packed[0]);
+        moved.packed.to_mut().remove(0);
+        for other in [agent(11, 20), agent(10, 21), moved] {
+            assert_ne!(names(&one), names(&other));
+        }
+        let copy = AgentFiles::own_copy(&one).unwrap().maps[0]
+            .metadata
+            .name
+            .clone()
+            .unwrap();
+        assert!(
+            copy.starts_with("kinject-agent-") && !names(&one).contains(&copy),
+            "{copy}"
+        );
+        assert!(copy.len() <= 253);
+    }
+
+    #[test]
+    fn maps_are_immutable_and_carry_the_labels_of_everything_that_kinject_makes() {
+        let map = AgentFiles::shared(&agent(1, 1)).maps.remove(0);
+        assert_eq!(map.immutable, Some(true));
+        let labels = map.metadata.labels.unwrap();
+        assert_eq!(labels["app.kubernetes.io/managed-by"], "kinject");
+        assert!(
+            !labels.contains_key("app.kubernetes.io/instance"),
+            "it is no session's alone"
+        );
+    }
+
+    #[test]
+    fn map_that_differs_or_can_be_changed_or_is_going_is_not_the_same() {
+        let wanted = AgentFiles::shared(&agent(5, 5)).maps.remove(0);
+        assert!(is_same(&wanted, &wanted.clone()));
+        let altered = |alter: fn(&mut ConfigMap)| {
+            let mut found = wanted.clone();
+            alter(&mut found);
+            found
+        };
+        for found in [
+            altered(|map| map.immutable = None),
+            altered(|map| map.data = Some([("more".to_owned(), String::new())].into())),
+            altered(|map| map.binary_data.as_mut().unwrap().get_mut("loader").unwrap().0[4] ^= 1),
+            altered(|map| drop(map.binary_data.as_mut().unwrap().remove("agent.xz.0"))),
+            altered(|map| {
+                drop(
+                    map.binary_data
+                        .as_mut()
+                        .unwrap()
+                        .insert("more".to_owned(), ByteString(Vec::new())),
+                )
+            }),
+            altered(|map| {
+                map.metadata.deletion_timestamp = serde_json::from_str("\"2026-01-01T00:00:00Z\"").unwrap();
+            }),
+        ] {
+            assert!(!is_same(&wanted, &found), "{found:?}");
+        }
+    }
+}

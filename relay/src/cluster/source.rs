@@ -1,0 +1,143 @@
+//! What a session's agents are made of: an image that holds the agent, or the agent that the session carries.
+
+use super::carried::CarriedAgents;
+use super::carried::pod::CarriedPod;
+use super::image;
+use crate::log;
+use crate::report::Failure;
+use kinject_protocol::session::KubernetesTarget;
+use std::cell::OnceCell;
+use std::path::Path;
+use std::rc::Rc;
+
+/// The image of a build that carries no agent.
+const DEFAULT_IMAGE: &str = concat!("kinject-agent:", env!("CARGO_PKG_VERSION"));
+
+/// What agents are made of.
+pub(super) enum AgentSource {
+    /// An image of kinject-agent.
+    Image(AgentImage),
+    /// Files that the session brings.
+    Carried(CarriedAgents),
+}
+
+/// What one pod is made of.
+#[derive(Clone)]
+pub(super) enum Container {
+    /// This image's own agent.
+    Image(String),
+    /// A carried agent in another's image.
+    Carried(Rc<CarriedPod>),
+}
+
+impl Container {
+    /// The image that the pod names.
+    pub(super) fn image(&self) -> &str {
+        match self {
+            Self::Image(image) => image,
+            Self::Carried(pod) => &pod.host.image,
+        }
+    }
+}
+
+impl AgentSource {
+    /// What the user asks for, otherwise a carried agent, otherwise the image of this version.
+    pub(super) fn of(target: &KubernetesTarget) -> Result<Self, Failure> {
+        if let Some(image) = &target.agent_image {
+            return Ok(Self::Image(AgentImage::new(image)));
+        }
+        let executable = std::env::current_exe().map_err(|error| {
+            Failure::lasting(
+                format!("cannot find the agent that this kinject carries: {error}"),
+                "check that /proc is mounted, or name an image that holds the agent with --agent-image",
+            )
+        })?;
+        let programs = executable.parent().unwrap_or(Path::new("/"));
+        match CarriedAgents::find(programs.to_owned(), target.host_image.clone())? {
+            Some(agents) => Ok(Self::Carried(agents)),
+            None if target.host_image.is_some() => Err(Failure::lasting(
+                "--host-image is for an agent that is carried, and this kinject carries none",
+                "name an image that holds the agent with --agent-image instead",
+            )),
+            None => Ok(Self::Image(AgentImage::new(DEFAULT_IMAGE))),
+        }
+    }
+
+    /// What the next pod is made of, as far as it is known.
+    pub(super) fn container(&self) -> Container {
+        match self {
+            Self::Image(image) => Container::Image(image.current().to_owned()),
+            Self::Carried(agents) => match agents.pod() {
+                Some(pod) => Container::Carried(pod),
+                None => Container::Image(DEFAULT_IMAGE.to_owned()),
+            },
+        }
+    }
+
+    /// Learns from its first pod by which digest an image was pulled.
+    pub(super) fn pin(&self, reported: &str) {
+        if let Self::Image(image) = self {
+            image.pin(reported);
+        }
+    }
+}
+
+/// An image of kinject-agent.
+pub(super) struct AgentImage {
+    asked: String,
+    /// By the digest that the first agent was made of, where it can be pulled by that.
+    pinned: OnceCell<String>,
+}
+
+impl AgentImage {
+    fn new(image: &str) -> Self {
+        Self {
+            asked: image.to_owned(),
+            pinned: OnceCell::new(),
+        }
+    }
+
+    fn current(&self) -> &str {
+        self.pinned.get().unwrap_or(&self.asked)
+    }
+
+    fn pin(&self, reported: &str) {
+        if let Some(pinned) = image::pinned(&self.asked, reported) {
+            log::info!("later agents of this session are made of {pinned}");
+            // one that is set already is what this pod was made of
+            let _known = self.pinned.set(pinned).is_err();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn image_that_the_user_names_is_its_own_agent() {
+        let target = KubernetesTarget {
+            agent_image: Some("registry.example/agent:1".to_owned()),
+            ..KubernetesTarget::default()
+        };
+        let source = AgentSource::of(&target).unwrap();
+        assert!(matches!(source.container(), Container::Image(image) if image == "registry.example/agent:1"));
+    }
+
+    #[test]
+    fn build_without_agents_takes_the_image_of_its_version_and_refuses_a_host_image() {
+        // no agents are beside the executable of these tests
+        let source = AgentSource::of(&KubernetesTarget::default()).unwrap();
+        assert!(matches!(source.container(), Container::Image(image) if image == DEFAULT_IMAGE));
+        let target = KubernetesTarget {
+            host_image: Some("busybox".to_owned()),
+            ..KubernetesTarget::default()
+        };
+        let refusal = AgentSource::of(&target).err().unwrap();
+        assert!(
+            refusal.message.starts_with("--host-image "),
+            "{}",
+            refusal.message
+        );
+    }
+}

@@ -1,0 +1,203 @@
+//! A kinject that carries an agent, and a namespace for it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use kinject_tests::cluster::{Cluster, Namespace};
+use kinject_tests::place::{Place, cluster};
+use kinject_tests::running::{Outcome, run_within};
+use kinject_tests::session::{Session, eventually};
+use kinject_tests::{apart, binaries, skip};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long a command in a session may take, with the session.
+pub(crate) const SECONDS: Duration = Duration::from_secs(30);
+
+/// How long the cluster may take to remove what belongs to a Job that is gone.
+pub(crate) const REMOVAL: Duration = Duration::from_secs(60);
+
+/// The image of the node's own sandboxes: a program that sleeps, for another user than the agent's.
+pub(crate) const PAUSE_IMAGE: &str = "kinject-pause:1";
+
+/// What asks a service of the samples.
+pub(crate) const ASK_WEB: [&str; 5] = ["curl", "--silent", "--max-time", "10", "http://web.default/"];
+
+/// What the service says.
+pub(crate) const WEB_SAYS: &str = "hello from web\n";
+
+/// The folder with the agents that `cargo xtask agent` has packed, or a note that there are none.
+pub(crate) fn agents() -> Option<PathBuf> {
+    let built = binaries::folder();
+    let shared = built.parent().map(|target| target.join("agents"));
+    let found = [Some(built.join("agents")), shared]
+        .into_iter()
+        .flatten()
+        .find(|folder| folder.is_dir());
+    if found.is_none() {
+        skip::not_run(
+            "tests of carried agents",
+            "no agent is packed; `cargo xtask agent` does it",
+        );
+    }
+    found
+}
+
+/// This machine's agent among them.
+pub(crate) fn agent() -> Option<PathBuf> {
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => panic!("there are no agents for {other}"),
+    };
+    Some(agents()?.join(architecture))
+}
+
+/// The programs under test in a folder that holds agents as well, which lives as long as the tests.
+fn kinject_with_agents() -> Option<&'static Path> {
+    static INSTALLATION: LazyLock<Option<(TempDir, PathBuf)>> = LazyLock::new(|| {
+        let agents = agents()?;
+        // in the target folder, since links do not cross file systems
+        let folder = TempDir::new_in(binaries::folder()).unwrap();
+        for name in ["kinject", "kinject-relay", "libkinject_preload.so"] {
+            fs::hard_link(binaries::path(name), folder.path().join(name)).unwrap();
+        }
+        symlink(agents, folder.path().join("agents")).unwrap();
+        let kinject = folder.path().join("kinject");
+        Some((folder, kinject))
+    });
+    INSTALLATION.as_ref().map(|(_, kinject)| kinject.as_path())
+}
+
+/// A namespace that enforces what Pod Security calls "restricted", and a kinject that carries agents.
+pub(crate) struct Home {
+    pub(crate) cluster: Cluster,
+    pub(crate) kinject: &'static Path,
+    place: Place,
+    namespace: Namespace,
+}
+
+impl Home {
+    /// `None` without a cluster or without an agent.
+    pub(crate) fn new() -> Option<Self> {
+        let cluster = cluster()?;
+        let kinject = kinject_with_agents()?;
+        let namespace = cluster.namespace("carried", "restricted").unwrap();
+        Some(Self {
+            place: Place::Cluster(cluster.clone()),
+            cluster,
+            kinject,
+            namespace,
+        })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        self.namespace.name()
+    }
+
+    /// A session in the pause image.
+    pub(crate) fn session(&self) -> Session {
+        Session::start_by(
+            self.kinject,
+            &self.place,
+            &["--namespace", self.name(), "--host-image", PAUSE_IMAGE],
+        )
+    }
+
+    /// `kinject run` of what asks a service, as the administrator unless the flags say otherwise.
+    pub(crate) fn command(&self, flags: &[&str]) -> Command {
+        let mut command = apart::command(self.kinject);
+        command
+            .env_remove("KINJECT_AGENT_IMAGE")
+            .arg("run")
+            .args(self.place.flags())
+            .args(["--namespace", self.name()])
+            .args(flags)
+            .arg("--")
+            .args(ASK_WEB);
+        command
+    }
+
+    /// The same to its end.
+    pub(crate) fn ask(&self, flags: &[&str]) -> Outcome {
+        run_within(&mut self.command(flags), SECONDS)
+    }
+
+    /// Everything of a kind that kinject has made here.
+    pub(crate) fn made(&self, kind: &str) -> Vec<Value> {
+        let selector = "app.kubernetes.io/managed-by=kinject";
+        let list = self
+            .cluster
+            .kubectl_json(&["--namespace", self.name(), "get", kind, "--selector", selector])
+            .unwrap();
+        list["items"].as_array().unwrap().clone()
+    }
+
+    /// The UIDs of the ConfigMaps with the agent, and how many owners each has.
+    pub(crate) fn maps(&self) -> Vec<(String, usize)> {
+        let owners = |map: &Value| map["metadata"]["ownerReferences"].as_array().map_or(0, Vec::len);
+        let maps = self.made("configmaps");
+        let mut maps: Vec<_> = maps
+            .iter()
+            .map(|map| (map["metadata"]["uid"].as_str().unwrap().to_owned(), owners(map)))
+            .collect();
+        maps.sort();
+        maps
+    }
+
+    /// Waits until the cluster has removed all of it.
+    pub(crate) fn becomes_clean(&self) {
+        eventually("nothing of kinject's", REMOVAL, || {
+            self.made("jobs,pods,secrets,configmaps").is_empty()
+        });
+    }
+
+    /// Asserts that the session has removed its Job, and waits for what the cluster removes with it.
+    pub(crate) fn is_clean(&self) {
+        assert_eq!(self.made("jobs"), Vec::<Value>::new());
+        self.becomes_clean();
+    }
+
+    /// A running pod of that image, which fits the standard.
+    pub(crate) fn run_pod(&self, name: &str, image: &str, command: &[&str]) {
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": { "name": name, "namespace": self.name() },
+            "spec": {
+                "terminationGracePeriodSeconds": 0,
+                "securityContext": {
+                    "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": { "type": "RuntimeDefault" },
+                },
+                "containers": [{
+                    "name": "main", "image": image, "imagePullPolicy": "Never", "command": command,
+                    "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
+                }],
+            },
+        });
+        self.cluster.apply(&pod.to_string()).unwrap();
+        let condition = [
+            "--namespace",
+            self.name(),
+            "wait",
+            "--for=condition=Ready",
+            "--timeout=60s",
+            "pod",
+            name,
+        ];
+        self.cluster.kubectl(&condition).unwrap();
+    }
+}
+
+/// Asserts that the service has answered.
+#[track_caller]
+pub(crate) fn assert_answered(outcome: &Outcome) {
+    assert_eq!(
+        (outcome.code(), outcome.stdout.as_str()),
+        (0, WEB_SAYS),
+        "{outcome}"
+    );
+}

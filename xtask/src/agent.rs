@@ -1,0 +1,197 @@
+//! `cargo xtask agent`: the agent that sessions carry into a cluster, with the loader that starts it there.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use kinject_bundle::{AGENTS_FOLDER, Architecture, DIGEST_FILE, LOADER_FILE, PACKED_FILE};
+use lzma_rust2::{CheckType, FilterType, XzOptions, XzWriter};
+
+use crate::{archive, cargo, process, static_build, workspace};
+
+/// The longest matches that xz looks for: the agent is packed once and sent often.
+const LONGEST_MATCH: u32 = 273;
+
+/// What the loader's decoder has room for.
+const LARGEST_DICTIONARY: usize = 8 << 20;
+
+/// Build the agent that sessions carry into a cluster, for clusters that have no image of it
+///
+/// Sessions of a kinject whose relay has the folder `agents` beside it bring the agent along. The same sources give the
+/// same bytes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Put the files here instead of target/agents; target/debug/agents is where a debug build looks for them
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
+
+    /// The architecture, amd64 or arm64; this machine's if not given
+    #[arg(long, value_name = "ARCH", value_parser = architecture)]
+    arch: Option<Architecture>,
+}
+
+fn architecture(name: &str) -> Result<Architecture, String> {
+    let named = Architecture::ALL
+        .into_iter()
+        .find(|architecture| architecture.kubernetes_name() == name);
+    named.ok_or_else(|| "it is amd64 or arm64".to_owned())
+}
+
+/// Runs the subcommand.
+pub(crate) fn run(args: Args) -> Result<ExitCode> {
+    let architecture = match args.arch {
+        Some(architecture) => architecture,
+        None => this_machine()?,
+    };
+    let parent = args
+        .output
+        .unwrap_or_else(|| workspace::target().join(AGENTS_FOLDER));
+    let folder = parent.join(architecture.kubernetes_name());
+    let sizes = write(architecture, &folder)?;
+    println!("{}", folder.display());
+    println!("  loader    {:>9} bytes", sizes.loader);
+    println!("  agent     {:>9} bytes", sizes.agent);
+    println!("  packed    {:>9} bytes", sizes.packed);
+    println!("  together  {:>9} bytes to carry", sizes.loader + sizes.packed);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn this_machine() -> Result<Architecture> {
+    Architecture::ALL
+        .into_iter()
+        .find(|architecture| architecture.rust_name() == std::env::consts::ARCH)
+        .with_context(|| format!("no agents are built for {}", std::env::consts::ARCH))
+}
+
+/// How large the files are.
+struct Sizes {
+    loader: usize,
+    agent: usize,
+    packed: usize,
+}
+
+/// Builds and packs the agent of one architecture into a folder.
+fn write(architecture: Architecture, folder: &Path) -> Result<Sizes> {
+    let loader = built(
+        architecture,
+        "kinject-loader",
+        "loader",
+        &["--features", "freestanding"],
+    )?;
+    let agent = built(architecture, "kinject-agent", "agent", &[])?;
+    let packed = pack(architecture, &agent).context("packing the agent")?;
+    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    let put = |name: &str, content: &[u8], mode: u32| {
+        let file = folder.join(name);
+        fs::write(&file, content)
+            .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(mode)))
+            .with_context(|| format!("writing {}", file.display()))
+    };
+    put(LOADER_FILE, &loader, 0o755)?;
+    put(PACKED_FILE, &packed, 0o644)?;
+    put(
+        DIGEST_FILE,
+        format!("{}  agent\n", archive::digest(&agent)).as_bytes(),
+        0o644,
+    )?;
+    Ok(Sizes {
+        loader: loader.len(),
+        agent: agent.len(),
+        packed: packed.len(),
+    })
+}
+
+/// Builds a static program with a profile of its own, without this machine's paths in it.
+fn built(architecture: Architecture, package: &str, profile: &str, options: &[&str]) -> Result<Vec<u8>> {
+    let target = format!("{}-unknown-linux-gnu", architecture.rust_name());
+    let folder = workspace::target().join("static");
+    // a profile's `strip` does not reach a package that has settings of its own
+    let mut flags = ["-Ctarget-feature=+crt-static", "-Cstrip=symbols"]
+        .map(str::to_owned)
+        .to_vec();
+    if package == "kinject-loader" {
+        // nothing moves it to another address, and nobody tells it what the processor can do
+        flags.extend(["-Crelocation-model=static", "--cfg=sha2_backend=\"soft\""].map(str::to_owned));
+    }
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = || std::env::home_dir().map(|home| home.join(".cargo"));
+    for (path, name) in [
+        (Some(workspace::root().to_owned()), "kinject"),
+        (cargo_home.or_else(home), "cargo"),
+    ] {
+        if let Some(path) = path {
+            flags.push(format!("--remap-path-prefix={}={name}", path.display()));
+        }
+    }
+    process::visible(
+        cargo::command()
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                package,
+                "--bin",
+                package,
+                "--profile",
+                profile,
+            ])
+            .args(options)
+            .args(["--target", &target, "--target-dir"])
+            .arg(&folder)
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")),
+    )
+    .with_context(|| format!("building {package} for {architecture}"))?;
+    let binary = folder.join(&target).join(profile).join(package);
+    static_build::check(&binary)?;
+    fs::read(&binary).with_context(|| format!("reading {}", binary.display()))
+}
+
+/// Packs a program by xz, with the filter for its processor's calls and jumps. The loader compares a SHA-256, so the file
+/// needs no checksum of its own.
+fn pack(architecture: Architecture, program: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut options = XzOptions::with_preset(9);
+    options.lzma_options.dict_size = program.len().next_power_of_two().min(LARGEST_DICTIONARY) as u32;
+    options.lzma_options.nice_len = LONGEST_MATCH;
+    options.set_check_sum_type(CheckType::None);
+    let filter = match architecture {
+        Architecture::Amd64 => FilterType::BcjX86,
+        Architecture::Arm64 => FilterType::BcjArm64,
+    };
+    options.prepend_pre_filter(filter, 0);
+    let mut writer = XzWriter::new(Vec::new(), options)?;
+    writer.write_all(program)?;
+    writer.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+
+    #[test]
+    fn packed_program_is_unpacked_to_the_same_bytes() {
+        let program = fs::read(std::env::current_exe().unwrap()).unwrap();
+        let program = &program[..program.len().min(1 << 20)];
+        for architecture in Architecture::ALL {
+            let packed = pack(architecture, program).unwrap();
+            assert!(packed.len() < program.len());
+            let mut unpacked = Vec::new();
+            lzma_rust2::XzReader::new(&*packed, false)
+                .read_to_end(&mut unpacked)
+                .unwrap();
+            assert!(unpacked == program, "{architecture}");
+        }
+    }
+
+    #[test]
+    fn packing_the_same_program_twice_gives_the_same_bytes() {
+        let program: Vec<u8> = (0..100_000_u32)
+            .flat_map(|number| (number / 3).to_le_bytes())
+            .collect();
+        let pack = || pack(Architecture::Amd64, &program).unwrap();
+        assert!(pack() == pack());
+    }
+}
