@@ -5,6 +5,7 @@ use crate::{installation, output, relay};
 use clap::{Subcommand, ValueEnum};
 use kinject_bundle::CarriedAgent;
 use kinject_image::Image;
+use kinject_protocol::session::KubernetesTarget;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -19,6 +20,25 @@ pub(crate) enum AgentCommand {
     /// A session uses it with --agent-image.
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Print the objects that a session makes in its namespace, as YAML for review.
+    ///
+    /// No cluster is asked. A session runs a carried agent in the image of a pod of the namespace, if there is one.
+    Manifest {
+        /// As for a session: an image of the agent, which is not carried then.
+        #[arg(
+            long,
+            value_name = "IMAGE",
+            env = "KINJECT_AGENT_IMAGE",
+            hide_env_values = true
+        )]
+        agent_image: Option<String>,
+        /// As for a session: the image that the carried agent runs in.
+        #[arg(long, value_name = "IMAGE", conflicts_with = "agent_image")]
+        host_image: Option<String>,
+        /// Write the bytes of the carried agent, too.
+        #[arg(long)]
+        data: bool,
+    },
 }
 
 /// Where the image goes.
@@ -70,6 +90,18 @@ pub(crate) fn run(command: &AgentCommand) -> Result<Status, Failure> {
         AgentCommand::Image(ImageCommand::Push { name, plain_http }) => {
             let pushed = relay::push_image(name, *plain_http)?;
             output::print(format!("{pushed}\n").as_bytes())
+        }
+        AgentCommand::Manifest {
+            agent_image,
+            host_image,
+            data,
+        } => {
+            let target = KubernetesTarget {
+                agent_image: agent_image.clone(),
+                host_image: host_image.clone(),
+                ..KubernetesTarget::default()
+            };
+            output::print(relay::manifest(&target, *data)?.as_bytes())
         }
     }
 }

@@ -3,8 +3,10 @@
 use crate::exit::{Failure, Status};
 use crate::installation;
 use crossbeam_channel::Sender;
-use kinject_protocol::description::{PushAnswer, RelayDescription};
-use kinject_protocol::session::{Event, LogLevel, Order, SessionConfig, Target, Trace, from_line, to_line};
+use kinject_protocol::description::{RelayAnswer, RelayDescription};
+use kinject_protocol::session::{
+    Event, KubernetesTarget, LogLevel, Order, SessionConfig, Target, Trace, from_line, to_line,
+};
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use std::fs::File;
@@ -220,9 +222,21 @@ pub(crate) fn describe() -> Result<RelayDescription, Failure> {
 pub(crate) fn push_image(name: &str, plain_http: bool) -> Result<String, Failure> {
     let option = plain_http.then_some("--plain-http");
     let arguments: Vec<&str> = ["push-image", name].into_iter().chain(option).collect();
-    match ask(&arguments)? {
-        PushAnswer::Pushed(image) => Ok(image),
-        PushAnswer::Failed(report) => Err(Failure {
+    done(ask(&arguments)?)
+}
+
+/// What a session with this target would make in the cluster, as YAML.
+pub(crate) fn manifest(target: &KubernetesTarget, with_data: bool) -> Result<String, Failure> {
+    let target = to_line(target);
+    let option = with_data.then_some("--data");
+    let arguments: Vec<&str> = ["manifest", &target].into_iter().chain(option).collect();
+    done(ask(&arguments)?)
+}
+
+fn done(answer: RelayAnswer) -> Result<String, Failure> {
+    match answer {
+        RelayAnswer::Done(text) => Ok(text),
+        RelayAnswer::Failed(report) => Err(Failure {
             code: Status::Kinject,
             error: report.message,
             hint: report.hint,

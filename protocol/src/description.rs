@@ -27,12 +27,12 @@ pub struct AgentDescription {
     pub loader_size: u64,
 }
 
-/// What `kinject-relay push-image NAME` answers.
+/// What a relay answers that was asked to do something.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PushAnswer {
-    /// The registry has the image: its name with its digest.
-    Pushed(String),
-    /// It has not.
+pub enum RelayAnswer {
+    /// It is done: of `push-image` the image's name with its digest, of `manifest` the text.
+    Done(String),
+    /// It is not.
     Failed(Report),
 }

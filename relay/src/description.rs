@@ -1,9 +1,12 @@
 //! What the relay says of itself, for `kinject version`, and how it answers the launcher where there is no session.
 
+use crate::cluster;
 use anyhow::Context;
 use kinject_bundle::CarriedAgent;
-use kinject_protocol::description::{AgentDescription, RelayDescription};
+use kinject_protocol::description::{AgentDescription, RelayAnswer, RelayDescription};
+use kinject_protocol::session::from_line;
 use serde::Serialize;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
 
@@ -24,6 +27,16 @@ pub(crate) fn carried_agents() -> anyhow::Result<Vec<CarriedAgent>> {
     Ok(kinject_bundle::carried_agents(
         executable.parent().unwrap_or(Path::new("/")),
     )?)
+}
+
+/// Answers with the objects that a session with this target, which is JSON, makes; with all their bytes if asked to.
+pub(crate) fn manifest(target: &OsStr, with_data: bool) -> anyhow::Result<()> {
+    let target = target.to_str().context("the target is not UTF-8")?;
+    let target = from_line(target).context("cannot understand the target")?;
+    answer(&match cluster::preview::yaml(&target, with_data) {
+        Ok(text) => RelayAnswer::Done(text),
+        Err(failure) => RelayAnswer::Failed(failure.into()),
+    })
 }
 
 /// Answers the launcher with one line of JSON.

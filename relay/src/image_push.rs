@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use kinject_bundle::CarriedAgent;
 use kinject_image::{Image, Parts, digest, gzip};
-use kinject_protocol::description::PushAnswer;
+use kinject_protocol::description::RelayAnswer;
 use kinject_protocol::session::Report;
 use oci_client::client::{Client, ClientConfig, ClientProtocol};
 use oci_client::errors::OciDistributionError;
@@ -46,8 +46,8 @@ pub(crate) fn answer(name: &OsStr, plain_http: bool) -> anyhow::Result<()> {
     let name = name.to_str().context("the image's name is not UTF-8")?;
     let pushed = crate::runtime()?.block_on(push(name, &agents, plain_http));
     description::answer(&match pushed {
-        Ok(image) => PushAnswer::Pushed(image),
-        Err(report) => PushAnswer::Failed(report),
+        Ok(image) => RelayAnswer::Done(image),
+        Err(report) => RelayAnswer::Failed(report),
     })
 }
 

@@ -59,13 +59,15 @@ const BLOCKING_THREADS: usize = 32;
 const NAME: &CStr = c"kinject-relay";
 
 /// The relay's process, from its arguments to its exit status. Without any it serves a session; with `describe` it says
-/// what it is, with `push-image NAME` it pushes the agent's image, and both of these answer with a line of JSON.
+/// what it is, with `push-image NAME` it pushes the agent's image, with `manifest TARGET` it shows what it would make in a cluster. These
+/// answer with a line of JSON.
 pub fn main() -> ExitCode {
     kinject_tunnel::allocator::tune();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let done = match arguments.as_slice() {
         [] => run(),
         [word] if word == "describe" => description::print(),
+        [word, target, rest @ ..] if word == "manifest" => description::manifest(target, !rest.is_empty()),
         [word, name] if word == "push-image" => image_push::answer(name, false),
         [word, name, option] if word == "push-image" && option == "--plain-http" => {
             image_push::answer(name, true)

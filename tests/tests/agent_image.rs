@@ -411,3 +411,28 @@ fn registry_that_does_not_answer_is_named_with_what_to_do() {
         .complains("Connection refused")
         .complains(&format!("\n\nhint: check that {socket} can be reached"));
 }
+
+#[test]
+fn manifest_shows_the_objects_of_a_session_with_the_carried_agent() {
+    let installation = Installation::new(&["amd64"]);
+    let manifest = |arguments: &[&str]| {
+        let mut command = Command::new(&installation.kinject);
+        command
+            .args(["agent", "manifest"])
+            .args(arguments)
+            .env_remove("KINJECT_AGENT_IMAGE");
+        run(&mut command)
+    };
+    let outcome = manifest(&["--host-image", "busybox:1"]);
+    outcome
+        .succeeded()
+        .shows("kind: Job\n")
+        .shows("kind: ConfigMap\n")
+        .shows("kind: Secret\n")
+        .shows("image: busybox:1\n")
+        .shows("# left out: the ");
+    assert!(manifest(&["--data"]).succeeded().stdout.len() > outcome.stdout.len());
+    let outcome = manifest(&["--agent-image", "registry.example/agent:1"]);
+    outcome.succeeded().shows("image: registry.example/agent:1\n");
+    assert!(!outcome.stdout.contains("ConfigMap"), "{outcome}");
+}

@@ -20,8 +20,8 @@ use anyhow::{Context, Result, bail};
 use kinject_bundle::{AGENTS_FOLDER, Architecture, DIGEST_FILE, LOADER_FILE, PACKED_FILE, PreloadLibrary};
 
 use crate::exports::{self, Glibc};
-use crate::zig::{Build, Zig};
-use crate::{cargo, commit, process, workspace};
+use crate::zig::{self, Build, Zig};
+use crate::{agent, cargo, commit, process, workspace};
 
 /// The versions of glibc that a library is built for, newest first.
 const LIBRARIES: [Glibc; 2] = [Glibc(2, 34), Glibc(2, 17)];
@@ -83,9 +83,7 @@ pub(crate) fn debug() -> Result<PathBuf> {
     let built = workspace::target().join("debug");
     let folder = built.join("single-file");
     let parts = folder.join("parts");
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
-    }
+    remove_folder(&folder)?;
     let programs = ["build", "--quiet", "--workspace", "--lib", "--bins"];
     process::visible(cargo::command().args(programs))?;
     for glibc in LIBRARIES {
@@ -94,7 +92,10 @@ pub(crate) fn debug() -> Result<PathBuf> {
             .join(PreloadLibrary::FILE_NAME);
         copy(&built.join(PreloadLibrary::FILE_NAME), &library)?;
     }
-    copy_agents(&built.join(AGENTS_FOLDER), &parts.join(AGENTS_FOLDER))?;
+    copy_agents(
+        &workspace::target().join(AGENTS_FOLDER),
+        &parts.join(AGENTS_FOLDER),
+    )?;
     process::visible(
         cargo::command()
             .env("KINJECT_BUNDLE", &parts)
@@ -159,9 +160,22 @@ impl Builder {
         Ok(())
     }
 
-    /// Builds everything that the executable is to hold.
+    /// Builds everything that the executable is to hold. It serves clusters with nodes of all architectures, so it holds
+    /// each agent for which Rust's standard library is installed.
     pub(crate) fn parts(&self, parts: &Path) -> Result<()> {
-        self.libraries(parts)
+        self.libraries(parts)?;
+        for architecture in Architecture::ALL {
+            let folder = parts.join(AGENTS_FOLDER).join(architecture.kubernetes_name());
+            match zig::check_target(architecture) {
+                Ok(()) => agent::write(architecture, &folder).map(drop)?,
+                Err(error) if architecture != self.architecture => {
+                    println!("the executable will hold no agent for {architecture}: {error}");
+                    remove_folder(&folder)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Builds the executable around a folder of parts, and puts it into a folder.
@@ -208,6 +222,13 @@ impl Builder {
             variables,
         })
     }
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
+    }
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

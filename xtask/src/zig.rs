@@ -79,7 +79,7 @@ impl Zig {
     /// Builds; gives the folder with the results.
     pub(crate) fn build(&self, build: &Build<'_>) -> Result<PathBuf> {
         let target = triple(build.architecture);
-        check_target(&target)?;
+        check_target(build.architecture)?;
         process::visible(
             cargo::command()
                 .env("PATH", &self.path)
@@ -98,8 +98,9 @@ fn triple(architecture: Architecture) -> String {
     format!("{}-unknown-linux-gnu", architecture.rust_name())
 }
 
-/// Fails where Rust's standard library for a target is not installed.
-fn check_target(target: &str) -> Result<()> {
+/// Fails where Rust's standard library for an architecture is not installed.
+pub(crate) fn check_target(architecture: Architecture) -> Result<()> {
+    let target = &triple(architecture);
     let folder = process::output(Command::new("rustc").current_dir(workspace::root()).args([
         "--print",
         "target-libdir",

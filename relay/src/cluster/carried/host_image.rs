@@ -40,6 +40,11 @@ impl HostImage {
         Self::without_pod(image, "--host-image names it".to_owned())
     }
 
+    /// The image where no pod of the namespace is known.
+    pub(in crate::cluster) fn fallback() -> Self {
+        Self::without_pod(PAUSE_IMAGE, "no pod of the namespace is known".to_owned())
+    }
+
     fn without_pod(image: &str, reason: String) -> Self {
         Self {
             image: image.to_owned(),
@@ -101,7 +106,12 @@ fn of_pods(pods: &[Pod]) -> Option<HostImage> {
     Some(HostImage {
         image: image.to_owned(),
         pull_secrets: users.pull_secrets.into_iter().map(str::to_owned).collect(),
-        nodes: users.nodes.into_iter().take(MOST_NODES).map(str::to_owned).collect(),
+        nodes: users
+            .nodes
+            .into_iter()
+            .take(MOST_NODES)
+            .map(str::to_owned)
+            .collect(),
         reason: format!("pod {} runs it", users.pods.first().copied().unwrap_or_default()),
     })
 }
