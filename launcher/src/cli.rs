@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::agent_command::AgentCommand;
 use crate::rules::RuleOptions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kinject_protocol::session::{KubernetesTarget, LogLevel, Target, TlsChoice, TransportChoice};
@@ -57,8 +58,46 @@ pub(crate) enum Command {
         #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
         command: Vec<OsString>,
     },
+    /// Work with the agent that sessions bring to a cluster.
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Print the version.
-    Version,
+    Version {
+        /// Print versions, hashes and sizes of all parts of kinject in this format.
+        #[arg(short, long, value_enum, value_name = "FORMAT")]
+        output: Option<VersionFormat>,
+    },
+    /// Print the script by which a shell completes kinject's commands and options.
+    ///
+    /// In ~/.bashrc: `source <(kinject completion bash)`. The packages of kinject install it.
+    Completion {
+        /// The shell.
+        shell: CompletionShell,
+    },
+    /// Write the manual pages into a folder.
+    #[command(hide = true)]
+    ManualPages {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+/// The shells that can complete kinject's command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum CompletionShell {
+    /// GNU Bash.
+    Bash,
+    /// The Z shell.
+    Zsh,
+    /// fish.
+    Fish,
+}
+
+/// How the version is printed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum VersionFormat {
+    /// An object with the parts of kinject.
+    Json,
 }
 
 /// What to run in a session of its own.

@@ -154,12 +154,10 @@ fn failure(error: &clap::Error, words: &[OsString], root: &clap::Command) -> Fai
         context(ContextKind::InvalidArg),
         context(ContextKind::InvalidValue),
     );
-    let command = words
-        .get(1)
-        .and_then(|name| root.find_subcommand(name))
-        .filter(|_| error.kind() != ErrorKind::InvalidSubcommand);
+    let (path, command) = deepest(words, root);
     let help = match command {
-        Some(command) => format!("`kinject {} --help` lists its options", command.get_name()),
+        Some(command) if command.has_subcommands() => format!("`kinject {path} --help` lists its commands"),
+        Some(_) => format!("`kinject {path} --help` lists its options"),
         None => "`kinject --help` lists the commands".to_owned(),
     };
     let no_command = || {
@@ -169,7 +167,18 @@ fn failure(error: &clap::Error, words: &[OsString], root: &clap::Command) -> Fai
         )
     };
     let (message, hint) = match error.kind() {
-        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => no_command(),
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => match command {
+            Some(_) => (format!("`kinject {path}` needs a command"), help),
+            None => no_command(),
+        },
+        ErrorKind::InvalidSubcommand if let Some(command) = command => {
+            let given = context(ContextKind::InvalidSubcommand);
+            let hint = match nearest(&given, command.get_subcommands().map(clap::Command::get_name)) {
+                Some(meant) => format!("try `kinject {path} {meant}`"),
+                None => help,
+            };
+            (format!("unknown command `{path} {given}`"), hint)
+        }
         ErrorKind::InvalidSubcommand => {
             let given = context(ContextKind::InvalidSubcommand);
             let known = root.get_subcommands().map(clap::Command::get_name);
@@ -182,11 +191,14 @@ fn failure(error: &clap::Error, words: &[OsString], root: &clap::Command) -> Fai
         ErrorKind::UnknownArgument if argument.starts_with('-') => {
             let given = argument.split('=').next().unwrap_or_default();
             // without a command it may be an option of any of them
-            let commands = root.get_subcommands().filter(|other| {
-                let is_it = |command: &clap::Command| command.get_name() == other.get_name();
-                command.is_none_or(is_it)
-            });
-            let arguments: Vec<&Arg> = commands.flat_map(clap::Command::get_arguments).collect();
+            let commands: Vec<&clap::Command> = match command {
+                Some(command) => vec![command],
+                None => root.get_subcommands().collect(),
+            };
+            let arguments: Vec<&Arg> = commands
+                .into_iter()
+                .flat_map(clap::Command::get_arguments)
+                .collect();
             if command.is_none() && arguments.iter().any(|known| is_spelt(given, known)) {
                 let (message, hint) = no_command();
                 return Failure::own(message, &hint);
@@ -216,6 +228,9 @@ fn failure(error: &clap::Error, words: &[OsString], root: &clap::Command) -> Fai
                 command.map_or("run", clap::Command::get_name)
             ),
         ),
+        ErrorKind::MissingRequiredArgument if !argument.starts_with('-') => {
+            (format!("{argument} is missing"), help)
+        }
         ErrorKind::MissingRequiredArgument => (
             format!("an option given here needs {argument}, too"),
             help.replace("lists its options", "tells what it is"),
@@ -235,6 +250,20 @@ fn failure(error: &clap::Error, words: &[OsString], root: &clap::Command) -> Fai
         _ => (first_line(error), help),
     };
     Failure::own(message, &hint)
+}
+
+/// The command that the words name, `agent image save` for one, with its name; none where the first names none.
+fn deepest<'a>(words: &[OsString], root: &'a clap::Command) -> (String, Option<&'a clap::Command>) {
+    let mut names = Vec::new();
+    let mut found = None;
+    for word in words.iter().skip(1) {
+        let Some(command) = found.unwrap_or(root).find_subcommand(word) else {
+            break;
+        };
+        names.push(command.get_name());
+        found = Some(command);
+    }
+    (names.join(" "), found)
 }
 
 /// What the error's words are about, as docs/reference.md writes it.
@@ -331,7 +360,10 @@ mod tests {
             traced,
             Command::Session(SessionCommand::Trace { output: Some(_), .. })
         ));
-        assert!(matches!(parsed("version").unwrap().command, Command::Version));
+        assert!(matches!(
+            parsed("version").unwrap().command,
+            Command::Version { output: None }
+        ));
     }
 
     #[test]
@@ -437,6 +469,30 @@ mod tests {
             (
                 "outside",
                 "no program given; hint: run one with `kinject outside -- PROGRAM`",
+            ),
+            (
+                "completion",
+                "SHELL is missing; hint: `kinject completion --help` lists its options",
+            ),
+            (
+                "agent",
+                "`kinject agent` needs a command; hint: `kinject agent --help` lists its commands",
+            ),
+            (
+                "agent image svae x",
+                "unknown command `agent image svae`; hint: try `kinject agent image save`",
+            ),
+            (
+                "agent image save",
+                "FILE is missing; hint: `kinject agent image save --help` lists its options",
+            ),
+            (
+                "agent image push --plain-htp x",
+                "unknown option `--plain-htp`; hint: try `--plain-http`",
+            ),
+            (
+                "completion csh",
+                "invalid value `csh` for SHELL; hint: choose one of: bash, zsh, fish",
             ),
             (
                 "run --tls never curl",

@@ -59,14 +59,35 @@ fn parents() -> Vec<PathBuf> {
 pub(crate) fn lasting() -> Result<PathBuf, Vec<String>> {
     let mut failures = Vec::new();
     for folder in runtime().into_iter().chain(cache()) {
-        // without symbolic links, whose targets can change or come to belong to another user
-        let found = ensure(&folder).and_then(|()| folder.canonicalize());
-        match found.and_then(|found| check_lasting(&found).map(|()| found)) {
+        match ensure_lasting(&folder) {
             Ok(found) => return Ok(found),
             Err(error) => failures.push(format!("{}: {error}", kinject_escape::path(&folder))),
         }
     }
     Err(failures)
+}
+
+/// Where the library may be unpacked, the best first: the runtime folder goes with the user's last login. Root may have the
+/// home of another user, as with `sudo --preserve-env`, or none, as in a service.
+pub(crate) fn for_library() -> Vec<PathBuf> {
+    let of_system = (user() == 0).then(|| PathBuf::from("/var/cache/kinject"));
+    let mut folders: Vec<PathBuf> = cache()
+        .into_iter()
+        .chain(default_cache())
+        .chain(runtime())
+        .chain(of_system)
+        .collect();
+    folders.dedup();
+    folders
+}
+
+/// Makes one of these folders, unless it is there, and gives its path without links: what a link on the way leads to can be
+/// changed, or come to be somebody else's.
+pub(crate) fn ensure_lasting(folder: &Path) -> io::Result<PathBuf> {
+    ensure(folder)?;
+    // without symbolic links, whose targets can change or come to belong to another user
+    let found = folder.canonicalize()?;
+    check_lasting(&found).map(|()| found)
 }
 
 fn check_lasting(folder: &Path) -> io::Result<()> {
@@ -90,19 +111,31 @@ fn runtime() -> Option<PathBuf> {
 
 /// The user's folder in XDG_CACHE_HOME, which is `~/.cache` if it is not set.
 fn cache() -> Option<PathBuf> {
-    let named = |name: &str| {
-        env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")))?;
-    Some(cache.join("kinject"))
+    match absolute("XDG_CACHE_HOME") {
+        Some(cache) => Some(cache.join("kinject")),
+        None => default_cache(),
+    }
+}
+
+/// The user's folder in `~/.cache`.
+fn default_cache() -> Option<PathBuf> {
+    Some(absolute("HOME")?.join(".cache/kinject"))
+}
+
+fn absolute(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable)
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
 }
 
 /// Creates one of the user's folders unless it exists, and checks that it is the user's alone.
 pub(crate) fn ensure(folder: &Path) -> io::Result<()> {
     let around = folder.parent().unwrap_or(Path::new("/"));
-    if cache().as_deref() == Some(folder) {
+    if [cache(), default_cache()]
+        .iter()
+        .flatten()
+        .any(|cache| cache == folder)
+    {
         // a home may have no cache yet
         private().recursive(true).create(around)?;
     }

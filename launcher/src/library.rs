@@ -1,19 +1,64 @@
-//! The preloaded library that fits this machine.
+//! The preloaded library that fits this machine: one of those in the executable, unpacked, or a file of the installation.
 
 use crate::exit::Failure;
 use crate::folder::{self, preloadable};
 use crate::installation;
+use kinject_bundle::embedded::{self, EmbeddedParts};
+use kinject_bundle::{GlibcVersion, PreloadLibrary, cache, library};
 use std::ffi::CStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::path::{Path, PathBuf};
 
-const NAME: &str = "libkinject_preload.so";
+const NAME: &str = PreloadLibrary::FILE_NAME;
 
 /// The builds of a distribution, the newest glibc first: each needs at most the glibc that its folder names.
-const BUILDS: [(&str, (u32, u32)); 2] = [("glibc-2.34", (2, 34)), ("glibc-2.17", (2, 17))];
+const BUILDS: [(&str, GlibcVersion); 2] = [("glibc-2.34", (2, 34)), ("glibc-2.17", (2, 17))];
 
 /// Finds the library and gives a path that can stand in LD_PRELOAD: its own, or a link to it.
 pub(crate) fn find() -> Result<PathBuf, Failure> {
+    match embedded::parts() {
+        Some(parts) => unpack(parts),
+        None => find_installed(),
+    }
+}
+
+/// Unpacks the library that fits, unless an earlier run has, into the first of the user's folders that serves.
+fn unpack(parts: &EmbeddedParts) -> Result<PathBuf, Failure> {
+    let (major, minor) = glibc_version();
+    let library = library::fitting(parts.libraries, (major, minor)).ok_or_else(|| {
+        Failure::own(
+            format!("no library of kinject's can be loaded with glibc {major}.{minor}"),
+            "use a system with glibc 2.17 or newer",
+        )
+    })?;
+    let mut failures = Vec::new();
+    for folder in folder::for_library() {
+        match unpack_into(&folder, library) {
+            Ok(path) => return Ok(path),
+            Err(error) => failures.push(format!("{}: {error}", kinject_escape::path(&folder))),
+        }
+    }
+    let why = match failures.as_slice() {
+        [] => "neither XDG_CACHE_HOME, HOME nor XDG_RUNTIME_DIR names a folder".to_owned(),
+        failures => failures.join("; "),
+    };
+    Err(Failure::own(
+        format!("cannot unpack the library that programs are started with: {why}"),
+        "free some space, or set XDG_CACHE_HOME to a folder of yours that nobody else can write to, on a file system that is \
+         not mounted noexec, without spaces, colons and dollar signs in its path",
+    ))
+}
+
+fn unpack_into(folder: &Path, library: &PreloadLibrary) -> io::Result<PathBuf> {
+    let folder = folder::ensure_lasting(folder)?;
+    if !preloadable(&folder) {
+        return Err(io::Error::other("LD_PRELOAD cannot name this path"));
+    }
+    cache::unpack(&folder, library.sha256, NAME, library.content)
+}
+
+fn find_installed() -> Result<PathBuf, Failure> {
     let beside = installation::folder()?;
     let library = candidates(&beside, glibc_version())
         .into_iter()
@@ -31,6 +76,31 @@ pub(crate) fn find() -> Result<PathBuf, Failure> {
         return Ok(library);
     }
     link(&library)
+}
+
+/// A build of the library, and for which machines it is.
+pub(crate) enum Build {
+    /// The executable holds it.
+    Embedded(&'static PreloadLibrary),
+    /// A file, with the oldest glibc that it is for; one that cargo has built is for this machine's.
+    Installed {
+        path: PathBuf,
+        glibc: Option<GlibcVersion>,
+    },
+}
+
+/// The builds that this kinject has, the one for the newest glibc first.
+pub(crate) fn builds() -> Result<Vec<Build>, Failure> {
+    if let Some(parts) = embedded::parts() {
+        return Ok(parts.libraries.iter().map(Build::Embedded).collect());
+    }
+    let beside = installation::folder()?;
+    let glibcs = BUILDS.iter().map(|(_, glibc)| Some(*glibc)).chain([None]);
+    let builds = candidates(&beside, (u32::MAX, 0)).into_iter().zip(glibcs);
+    Ok(builds
+        .filter(|(path, _)| path.is_file())
+        .map(|(path, glibc)| Build::Installed { path, glibc })
+        .collect())
 }
 
 /// Makes a symbolic link whose path can stand in LD_PRELOAD. It never lies in a session's folder or among temporary

@@ -2,8 +2,12 @@
 //!
 //! The launcher makes a session's private folder, starts its relay, waits until the session is up, runs the program
 //! with the library preloaded, and takes the session down when the program has ended. It speaks no network protocol
-//! and links no async runtime: it is the process that a terminal, a debugger or a supervisor deals with.
+//! and uses no async runtime: it is the process that a terminal, a debugger or a supervisor deals with.
+//!
+//! Built with the feature `bundle`, the executable also holds the relay, the preloaded libraries and the agents. The
+//! launcher then executes its own file again as the relay.
 
+mod agent_command;
 mod child;
 mod cli;
 mod command_line;
@@ -12,8 +16,12 @@ mod folder;
 mod inherited;
 mod installation;
 mod library;
+mod manual;
 mod message;
+mod output;
 mod outside;
+#[cfg(feature = "bundle")]
+mod parts;
 mod program;
 mod relay;
 mod rules;
@@ -22,13 +30,20 @@ mod shell;
 mod signals;
 mod survivors;
 mod uninjectable;
+mod version;
 
 use cli::Command;
 use exit::{Failure, Status};
-use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "bundle")]
+    {
+        kinject_bundle::embedded::provide(&parts::PARTS);
+        if relay::is_this_process() {
+            return kinject_relay::main();
+        }
+    }
     let done = command_line::parse(std::env::args_os()).and_then(|parsed| match parsed {
         Some(cli) => execute(cli.command),
         None => Ok(Status::Exited(0)),
@@ -44,7 +59,10 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> Result<Status, Failure> {
     match command {
-        Command::Version => version(),
+        Command::Version { output } => version::print(output),
+        Command::Agent(command) => agent_command::run(&command),
+        Command::Completion { shell } => manual::print_completion(shell),
+        Command::ManualPages { folder } => manual::write_pages(&folder),
         Command::Outside { command } => {
             outside::leave_session()?;
             match outside::run(&command)? {}
@@ -55,15 +73,4 @@ fn execute(command: Command) -> Result<Status, Failure> {
             session::run(command)
         }
     }
-}
-
-fn version() -> Result<Status, Failure> {
-    let written = writeln!(std::io::stdout(), "kinject {}", env!("CARGO_PKG_VERSION"));
-    written.map_err(|error| {
-        Failure::own(
-            format!("cannot write to standard output: {error}"),
-            "check that the disk is not full and the pipe not closed",
-        )
-    })?;
-    Ok(Status::Exited(0))
 }

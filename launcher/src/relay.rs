@@ -1,9 +1,13 @@
 //! The relay as the launcher's other child: starts it, sends it orders, reads its events.
 
-use crate::exit::Failure;
+use crate::exit::{Failure, Status};
 use crate::installation;
 use crossbeam_channel::Sender;
-use kinject_protocol::session::{Event, LogLevel, Order, SessionConfig, Target, Trace, from_line, to_line};
+use kinject_protocol::description::{RelayAnswer, RelayDescription};
+use kinject_protocol::session::{
+    Event, KubernetesTarget, LogLevel, Order, SessionConfig, Target, Trace, from_line, to_line,
+};
+use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -87,14 +91,11 @@ impl Relay {
                 .into()
         };
         let program = find()?;
-        let mut command = Command::new(&program);
+        let mut command = command(&program);
         command
             .stdin(OwnedFd::from(relay_end))
             .stdout(Stdio::null())
-            .stderr(errors)
-            // kinject inside kinject: the relay itself runs outside of every session
-            .env_remove(kinject_protocol::environment::SOCKET)
-            .env_remove(kinject_protocol::environment::LD_PRELOAD);
+            .stderr(errors);
         // SAFETY: between fork and exec this makes one system call and touches no memory but its own stack
         unsafe { command.pre_exec(own_session) };
         let mut child = command
@@ -207,7 +208,81 @@ fn own_session() -> std::io::Result<()> {
     Ok(())
 }
 
-fn find() -> Result<PathBuf, Failure> {
+/// Whether this process was started as a relay, by a kinject that holds its relay.
+#[cfg(feature = "bundle")]
+pub(crate) fn is_this_process() -> bool {
+    std::env::args_os().next().is_some_and(|name| name == NAME)
+}
+
+/// What the relay says of itself.
+pub(crate) fn describe() -> Result<RelayDescription, Failure> {
+    ask(&["describe"])
+}
+
+/// Has the relay, which speaks with networks, push the agent's image to a registry; gives the name with the digest.
+pub(crate) fn push_image(name: &str, plain_http: bool) -> Result<String, Failure> {
+    let option = plain_http.then_some("--plain-http");
+    let arguments: Vec<&str> = ["push-image", name].into_iter().chain(option).collect();
+    done(ask(&arguments)?)
+}
+
+/// What a session with this target would make in the cluster, as YAML.
+pub(crate) fn manifest(target: &KubernetesTarget, with_data: bool) -> Result<String, Failure> {
+    let target = to_line(target);
+    let option = with_data.then_some("--data");
+    let arguments: Vec<&str> = ["manifest", &target].into_iter().chain(option).collect();
+    done(ask(&arguments)?)
+}
+
+fn done(answer: RelayAnswer) -> Result<String, Failure> {
+    match answer {
+        RelayAnswer::Done(text) => Ok(text),
+        RelayAnswer::Failed(report) => Err(Failure {
+            code: Status::Kinject,
+            error: report.message,
+            hint: report.hint,
+        }),
+    }
+}
+
+/// Starts a relay that serves no session, and reads its answer.
+fn ask<T: DeserializeOwned>(arguments: &[&str]) -> Result<T, Failure> {
+    let program = find()?;
+    let cannot = |why: String| {
+        Failure::own(
+            format!("{} does not answer: {why}", kinject_escape::path(&program)),
+            "install kinject again",
+        )
+    };
+    let output = command(&program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| cannot(error.to_string()))?;
+    if !output.status.success() {
+        return Err(cannot(described(
+            Some(output.status),
+            &last_lines(&output.stderr),
+        )));
+    }
+    from_line(&String::from_utf8_lossy(&output.stdout)).map_err(|error| cannot(error.to_string()))
+}
+
+/// The relay as a command: it stands outside of every session, also where kinject runs inside of one.
+fn command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .arg0(NAME)
+        .env_remove(kinject_protocol::environment::SOCKET)
+        .env_remove(kinject_protocol::environment::LD_PRELOAD);
+    command
+}
+
+/// The relay's executable. A kinject that holds its relay starts itself, so that no other version's can come between.
+pub(crate) fn find() -> Result<PathBuf, Failure> {
+    if cfg!(feature = "bundle") {
+        return installation::own_file();
+    }
     let beside = installation::folder()?.join(NAME);
     if beside.is_file() {
         return Ok(beside);

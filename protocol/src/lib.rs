@@ -11,11 +11,14 @@
 //!   as JSON lines over a socket pair. The preloaded library does not use it and so does not contain serde.
 //!
 //! [`folder`] (feature `session`) checks whom a session's folder belongs to, [`membership`] (too) which processes are
-//! in a session, and [`executable`] classifies programs' files for the launcher and the library.
+//! in a session, [`description`] (too) how a relay describes itself, and [`executable`] classifies programs' files for
+//! the launcher and the library.
 //!
 //! Encoding and decoding are pure: bytes in, values out, sizes checked before anything is copied.
 
 pub mod control;
+#[cfg(feature = "session")]
+pub mod description;
 pub mod environment;
 pub mod executable;
 pub mod failure;

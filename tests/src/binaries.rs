@@ -30,3 +30,9 @@ pub fn kinject() -> PathBuf {
     }
     path("kinject")
 }
+
+/// The one executable that holds all parts of kinject; none where `cargo xtask dist --debug` has not built it.
+pub fn single_file() -> Option<PathBuf> {
+    let path = folder().join("single-file/kinject");
+    path.is_file().then_some(path)
+}

@@ -67,14 +67,14 @@ fn this_machine() -> Result<Architecture> {
 }
 
 /// How large the files are.
-struct Sizes {
+pub(crate) struct Sizes {
     loader: usize,
     agent: usize,
     packed: usize,
 }
 
 /// Builds and packs the agent of one architecture into a folder.
-fn write(architecture: Architecture, folder: &Path) -> Result<Sizes> {
+pub(crate) fn write(architecture: Architecture, folder: &Path) -> Result<Sizes> {
     let loader = built(
         architecture,
         "kinject-loader",

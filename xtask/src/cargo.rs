@@ -1,7 +1,10 @@
 //! Cargo, started from a program that cargo itself has started.
 
 use std::env;
+use std::ffi::OsString;
 use std::process::Command;
+
+use anyhow::{Context, Result};
 
 use crate::workspace;
 
@@ -27,6 +30,33 @@ pub(crate) fn command() -> Command {
         }
     }
     command
+}
+
+/// The value of CARGO_ENCODED_RUSTFLAGS by which no path of this machine gets into what rustc builds: the same sources give
+/// the same bytes wherever they and cargo's downloads lie.
+pub(crate) fn without_paths_of_this_machine() -> Result<OsString> {
+    let home = match env::var_os("CARGO_HOME") {
+        Some(home) => Some(workspace::root().join(home)),
+        None => env::home_dir().map(|home| home.join(".cargo")),
+    };
+    let home = home.context("neither CARGO_HOME nor HOME is set")?;
+    let target = workspace::target();
+    // of several that fit, rustc takes the last: the target folder may lie in the clone
+    let renamed = [
+        (workspace::root(), "kinject"),
+        (&target, "target"),
+        (&home, "cargo"),
+    ];
+    let mut flags = OsString::new();
+    for (path, name) in renamed {
+        if !flags.is_empty() {
+            flags.push("\x1f");
+        }
+        flags.push("--remap-path-prefix=");
+        flags.push(path);
+        flags.push(format!("={name}"));
+    }
+    Ok(flags)
 }
 
 fn is_of_xtask(name: &str) -> bool {

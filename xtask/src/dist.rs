@@ -1,103 +1,234 @@
-//! A folder with everything that a machine needs to run kinject, whichever glibc it has.
+//! `cargo xtask dist`: the one executable that is distributed, which runs wherever glibc is 2.17 or newer.
+//!
+//! It holds the launcher, the relay, the preloaded libraries and the agents. There are two libraries, of which the launcher
+//! unpacks the one that fits: before glibc 2.34 the dynamic linker's own functions are in a library of their own, which makes
+//! each exec in a session dearer.
 //!
 //! ```text
-//! kinject-VERSION-ARCH-linux/
-//!   bin/kinject, bin/kinject-relay
-//!   lib/kinject/glibc-2.34/libkinject_preload.so
-//!   lib/kinject/glibc-2.17/libkinject_preload.so
-//!   share/doc/kinject/
+//! target/dist/ARCHITECTURE/glibc-2.34/libkinject_preload.so      what the launcher's build script reads
+//! target/dist/ARCHITECTURE/glibc-2.17/libkinject_preload.so
+//! target/dist/ARCHITECTURE/agents/...
+//! target/dist/kinject-VERSION-ARCHITECTURE-linux                 the executable
 //! ```
-//!
-//! The launcher chooses the library that fits. There are two, since before glibc 2.34 the dynamic linker's functions
-//! are in a library of their own, whose loading makes each exec in a session slower. Zig's linker knows every glibc's
-//! symbols and so builds for an older one than this machine's; it and cargo's way to call it come from PyPI.
 
 use std::env;
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use kinject_bundle::{AGENTS_FOLDER, Architecture, DIGEST_FILE, LOADER_FILE, PACKED_FILE, PreloadLibrary};
 
 use crate::exports::{self, Glibc};
-use crate::{cargo, hint, process, workspace};
-
-/// What is installed from PyPI.
-const TOOLS: [&str; 2] = ["cargo-zigbuild==0.24.0", "ziglang==0.17.1"];
+use crate::zig::{self, Build, Zig};
+use crate::{agent, cargo, commit, process, workspace};
 
 /// The versions of glibc that a library is built for, newest first.
 const LIBRARIES: [Glibc; 2] = [Glibc(2, 34), Glibc(2, 17)];
 
-/// The oldest glibc that the programs run with: Rust's own limit.
+/// The oldest glibc that the executable runs with: Rust's own limit.
 const OLDEST: Glibc = Glibc(2, 17);
 
-const PROGRAMS: [&str; 2] = ["kinject", "kinject-relay"];
+/// What one file may have at most.
+const LARGEST: u64 = 25 << 20;
 
-/// Beside the folders of [`PAGES`], to which they lead.
-const DOCUMENTS: [&str; 6] = [
-    "README.md",
-    "ARCHITECTURE.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "LICENSE-APACHE",
-    "LICENSE-MIT",
-];
-
-/// Pages, and the manifests that they tell administrators to apply.
-const PAGES: [&str; 2] = ["docs", "deploy"];
-
-/// Build the folder that is distributed, for any glibc since 2.17
+/// Build the one executable that is distributed, for any glibc since 2.17
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Put the folder here instead of target/dist
+    /// Put it into this folder instead of target/dist
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
 
+    /// Build for this processor: x86_64 or aarch64; this machine's own if not given
+    #[arg(long, value_name = "PROCESSOR", value_parser = architecture)]
+    target: Option<Architecture>,
+
     /// Build only the preloaded libraries
-    #[arg(long)]
+    #[arg(long, conflicts_with = "output")]
     libraries: bool,
+
+    /// Build for this machine, without optimisation and into target/debug/single-file, as tests want it
+    #[arg(long, conflicts_with_all = ["output", "target", "libraries"])]
+    debug: bool,
 }
 
 /// Runs the subcommand.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
-    let parent = args.output.unwrap_or_else(|| workspace::target().join("dist"));
-    let name = format!("kinject-{}-{}-linux", workspace::VERSION, env::consts::ARCH);
-    // start with an empty folder, without files of an earlier build
-    let folder = parent.join(name);
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
+    if args.debug {
+        println!("{}", debug()?.display());
+        return Ok(ExitCode::SUCCESS);
     }
-    let zig = Zig::install()?;
+    let architecture = match args.target {
+        Some(architecture) => architecture,
+        None => architecture(env::consts::ARCH).map_err(anyhow::Error::msg)?,
+    };
+    let builder = Builder::new(architecture, &workspace::target().join("zig"))?;
+    let folder = workspace::target().join("dist");
+    let parts = folder.join(architecture.rust_name());
+    if args.libraries {
+        builder.libraries(&parts)?;
+    } else {
+        builder.parts(&parts)?;
+        let executable = builder.executable(&parts, &args.output.unwrap_or(folder))?;
+        println!("{}", executable.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the executable from what `cargo build` makes for this machine.
+///
+/// Cargo has one name for the launcher with and without the other parts: the executable is copied, and the launcher that the
+/// other tests use is put back.
+pub(crate) fn debug() -> Result<PathBuf> {
+    let built = workspace::target().join("debug");
+    let folder = built.join("single-file");
+    let parts = folder.join("parts");
+    remove_folder(&folder)?;
+    let programs = ["build", "--quiet", "--workspace", "--lib", "--bins"];
+    process::visible(cargo::command().args(programs))?;
     for glibc in LIBRARIES {
-        let built = zig.build(glibc, &["--package", "kinject-preload", "--lib"])?;
-        let path = format!("lib/kinject/glibc-{glibc}/libkinject_preload.so");
-        copy(&built.join("libkinject_preload.so"), &folder.join(&path))?;
-        println!("{}", exports::check(&folder.join(&path), Some(glibc))?);
+        let library = parts
+            .join(format!("glibc-{glibc}"))
+            .join(PreloadLibrary::FILE_NAME);
+        copy(&built.join(PreloadLibrary::FILE_NAME), &library)?;
     }
-    if !args.libraries {
-        let packages: Vec<&str> = PROGRAMS.iter().flat_map(|name| ["--package", name]).collect();
-        let built = zig.build(OLDEST, &packages)?;
-        for name in PROGRAMS {
-            exports::check_program(&built.join(name), OLDEST)?;
-            copy(&built.join(name), &folder.join("bin").join(name))?;
-        }
-        let documents = folder.join("share/doc/kinject");
-        for name in DOCUMENTS {
-            copy(&workspace::root().join(name), &documents.join(name))?;
-        }
-        for name in PAGES {
-            let pages = workspace::root().join(name);
-            for page in fs::read_dir(&pages).with_context(|| format!("reading {}", pages.display()))? {
-                let page = page?;
-                if page.file_type()?.is_file() {
-                    copy(&page.path(), &documents.join(name).join(page.file_name()))?;
-                }
+    copy_agents(
+        &workspace::target().join(AGENTS_FOLDER),
+        &parts.join(AGENTS_FOLDER),
+    )?;
+    process::visible(
+        cargo::command()
+            .env("KINJECT_BUNDLE", &parts)
+            .args(programs)
+            .args(["--features", "kinject/bundle"]),
+    )?;
+    let executable = folder.join("kinject");
+    copy(&built.join("kinject"), &executable)?;
+    process::visible(cargo::command().args(programs))?;
+    Ok(executable)
+}
+
+/// Copies the agents that `cargo xtask agent` has made, if there are any.
+fn copy_agents(from: &Path, to: &Path) -> Result<()> {
+    for architecture in Architecture::ALL.map(Architecture::kubernetes_name) {
+        let agent = from.join(architecture);
+        if agent.is_dir() {
+            for file in [LOADER_FILE, PACKED_FILE, DIGEST_FILE] {
+                copy(&agent.join(file), &to.join(architecture).join(file))?;
             }
         }
     }
-    println!("{}", folder.display());
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+/// The architecture that goes by this name in Rust or in Kubernetes.
+pub(crate) fn architecture(name: &str) -> Result<Architecture, String> {
+    Architecture::ALL
+        .into_iter()
+        .find(|architecture| [architecture.rust_name(), architecture.kubernetes_name()].contains(&name))
+        .ok_or_else(|| format!("kinject is not built for {name}: choose x86_64 or aarch64"))
+}
+
+/// Builds the parts for one architecture.
+pub(crate) struct Builder {
+    architecture: Architecture,
+    zig: Zig,
+    /// Where cargo keeps what it builds.
+    target_folder: PathBuf,
+}
+
+impl Builder {
+    /// One whose builds stay in this folder.
+    pub(crate) fn new(architecture: Architecture, target_folder: &Path) -> Result<Self> {
+        Ok(Self {
+            architecture,
+            zig: Zig::install()?,
+            target_folder: target_folder.to_owned(),
+        })
+    }
+
+    /// Builds the preloaded libraries into the folder of parts.
+    pub(crate) fn libraries(&self, parts: &Path) -> Result<()> {
+        for glibc in LIBRARIES {
+            let built = self.build(glibc, &["--package", "kinject-preload", "--lib"], "release", &[])?;
+            let library = parts
+                .join(format!("glibc-{glibc}"))
+                .join(PreloadLibrary::FILE_NAME);
+            copy(&built.join(PreloadLibrary::FILE_NAME), &library)?;
+            println!("{}", exports::check(&library, Some(glibc))?);
+        }
+        Ok(())
+    }
+
+    /// Builds everything that the executable is to hold. It serves clusters with nodes of all architectures, so it holds
+    /// each agent for which Rust's standard library is installed.
+    pub(crate) fn parts(&self, parts: &Path) -> Result<()> {
+        self.libraries(parts)?;
+        for architecture in Architecture::ALL {
+            let folder = parts.join(AGENTS_FOLDER).join(architecture.kubernetes_name());
+            match zig::check_target(architecture) {
+                Ok(()) => agent::write(architecture, &folder).map(drop)?,
+                Err(error) if architecture != self.architecture => {
+                    println!("the executable will hold no agent for {architecture}: {error}");
+                    remove_folder(&folder)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds the executable around a folder of parts, and puts it into a folder.
+    pub(crate) fn executable(&self, parts: &Path, folder: &Path) -> Result<PathBuf> {
+        let parts = parts.to_str().context("the target folder's path is not UTF-8")?;
+        let commit = commit::of_workspace();
+        let mut variables = vec![("KINJECT_BUNDLE", parts)];
+        variables.extend(commit.as_deref().map(|commit| ("KINJECT_COMMIT", commit)));
+        let arguments = ["--package", "kinject", "--features", "bundle"];
+        let built = self
+            .build(OLDEST, &arguments, "dist", &variables)?
+            .join("kinject");
+        exports::check_program(&built, OLDEST)?;
+        let size = fs::metadata(&built)
+            .with_context(|| format!("looking at {}", built.display()))?
+            .len();
+        if size > LARGEST {
+            bail!("{} has {size} bytes, more than {LARGEST}", built.display());
+        }
+        let name = format!(
+            "kinject-{}-{}-linux",
+            workspace::VERSION,
+            self.architecture.rust_name()
+        );
+        let executable = folder.join(name);
+        copy(&built, &executable)?;
+        Ok(executable)
+    }
+
+    fn build(
+        &self,
+        glibc: Glibc,
+        arguments: &[&str],
+        profile: &str,
+        variables: &[(&str, &str)],
+    ) -> Result<PathBuf> {
+        self.zig.build(&Build {
+            architecture: self.architecture,
+            glibc,
+            profile,
+            // one for each version: cargo does not see that the version has changed
+            target_folder: &self.target_folder.join(format!("glibc-{glibc}")),
+            arguments,
+            variables,
+        })
+    }
+}
+
+fn remove_folder(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("removing {}", folder.display()))?;
+    }
+    Ok(())
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
@@ -109,63 +240,18 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::copy(from, to).with_context(what).map(drop)
 }
 
-/// Cargo with zig as its linker and C compiler.
-struct Zig {
-    /// The virtual environment's programs, then those of the user.
-    path: OsString,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Zig {
-    /// Installs the tools into a virtual environment of their own, unless they are there.
-    fn install() -> Result<Self> {
-        let environment = workspace::target().join("zig/tools");
-        let stamp = environment.join("installed");
-        let wanted = TOOLS.join("\n");
-        if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-            return Self::of(&environment);
-        }
-        println!("installing {} from PyPI", TOOLS.join(" and "));
-        process::output(
-            Command::new("python3")
-                .args(["-m", "venv", "--clear"])
-                .arg(&environment),
-        )
-        .map_err(|error| {
-            hint::error(
-                format!("{error:#}"),
-                "install Python 3 with venv (Debian: python3-venv)",
-            )
-        })?;
-        process::output(
-            Command::new(environment.join("bin/pip"))
-                .args(["install", "--quiet", "--disable-pip-version-check"])
-                .args(TOOLS),
-        )
-        .context("installing the tools")?;
-        fs::write(&stamp, wanted).with_context(|| format!("writing {}", stamp.display()))?;
-        Self::of(&environment)
-    }
-
-    fn of(environment: &Path) -> Result<Self> {
-        let own = environment.join("bin");
-        let others = env::var_os("PATH").unwrap_or_default();
-        let path = env::join_paths(std::iter::once(own).chain(env::split_paths(&others)))?;
-        Ok(Self { path })
-    }
-
-    /// Builds for a version of glibc; gives the folder with the results.
-    fn build(&self, glibc: Glibc, packages: &[&str]) -> Result<PathBuf> {
-        let target = format!("{}-unknown-linux-gnu", env::consts::ARCH);
-        // one target folder for each version: cargo does not rebuild for another one
-        let folder = workspace::target().join(format!("zig/glibc-{glibc}"));
-        process::visible(
-            cargo::command()
-                .env("PATH", &self.path)
-                .args(["zigbuild", "--quiet", "--release"])
-                .args(packages)
-                .args(["--target", &format!("{target}.{glibc}"), "--target-dir"])
-                .arg(&folder),
-        )?;
-        Ok(folder.join(target).join("release"))
+    #[test]
+    fn architecture_is_known_by_the_names_of_rust_and_kubernetes() {
+        assert_eq!(architecture("aarch64"), Ok(Architecture::Arm64));
+        assert_eq!(architecture("arm64"), Ok(Architecture::Arm64));
+        assert_eq!(architecture("amd64"), Ok(Architecture::Amd64));
+        assert_eq!(
+            architecture("s390x").unwrap_err(),
+            "kinject is not built for s390x: choose x86_64 or aarch64"
+        );
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
-use crate::archive::{Image, file};
+use crate::archive::Image;
 use crate::{static_build, workspace};
 
 /// Build the agent's image and write it as a docker-archive file
@@ -40,10 +40,5 @@ pub(crate) fn program_image(name: &str, package: &str) -> Result<Image> {
 /// An image that holds a static binary under the name of its package.
 pub(crate) fn holding(name: &str, package: &str, binary: &Path) -> Result<Image> {
     let content = fs::read(binary).with_context(|| format!("reading {}", binary.display()))?;
-    Ok(Image {
-        name: name.to_owned(),
-        user: "65532:65532".to_owned(),
-        entrypoint: vec![format!("/{package}")],
-        entries: vec![file(package, 0o755, content)],
-    })
+    Ok(Image::of_program(name, package, content))
 }

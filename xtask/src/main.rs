@@ -7,6 +7,7 @@ mod cargo;
 #[cfg(test)]
 mod ci_tests;
 mod cluster;
+mod commit;
 mod demo;
 mod dist;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod rounds;
 mod static_build;
 mod test;
 mod workspace;
+mod zig;
 
 use std::process::ExitCode;
 

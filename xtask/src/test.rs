@@ -100,6 +100,7 @@ fn build_and_test(
     interrupted: &AtomicBool,
     summary: &mut Summary,
 ) -> Result<()> {
+    crate::dist::debug()?;
     let executables = build()?;
     if let Some(cluster) = cluster
         && !cluster.is_up()?

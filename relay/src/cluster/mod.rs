@@ -3,6 +3,7 @@
 //! - [`access`]: which cluster, as whom, in which namespace; [`kubeconfig`]: where that stands, and what is wrong with it.
 //! - [`source`]: what agents are made of; [`image`]: an image by its digest; [`carried`]: without an image of their own.
 //! - [`job`] and [`secret`]: what the agent's Job looks like, and the Secret with its keys.
+//! - [`preview`]: these as YAML, without a session.
 //! - [`agent`]: keeps the session's agent: opens the tunnel to it ([`reach`]), and makes another one when it is gone.
 //! - [`answering`]: says whom a user waits for.
 //! - [`creation`]: makes the Job and the Secret.
@@ -40,6 +41,7 @@ mod pod_end;
 mod pod_state;
 pub(crate) mod pod_watch;
 pub(crate) mod port_forward;
+pub(crate) mod preview;
 pub(crate) mod proxy;
 mod reach;
 mod secret;

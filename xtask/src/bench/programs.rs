@@ -65,7 +65,7 @@ impl Programs {
             static_build::check(&self.agent())?;
             image::holding(name, AGENT, &self.agent())?
         };
-        image.to_archive()
+        Ok(image.to_archive()?)
     }
 
     pub(crate) fn samples(&self) -> PathBuf {

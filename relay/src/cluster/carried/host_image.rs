@@ -40,6 +40,11 @@ impl HostImage {
         Self::without_pod(image, "--host-image names it".to_owned())
     }
 
+    /// The image where no pod of the namespace is known.
+    pub(in crate::cluster) fn fallback() -> Self {
+        Self::without_pod(PAUSE_IMAGE, "no pod of the namespace is known".to_owned())
+    }
+
     fn without_pod(image: &str, reason: String) -> Self {
         Self {
             image: image.to_owned(),

@@ -20,6 +20,7 @@ use super::access::Access;
 use crate::log;
 use crate::report::Failure;
 use config_maps::AgentFiles;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kinject_bundle::{Architecture, CarriedAgent};
 use pod::CarriedPod;
 use std::cell::{Cell, RefCell};
@@ -81,6 +82,16 @@ impl CarriedAgents {
         let pod = CarriedPod::new(&files, host);
         *self.pod.borrow_mut() = Some(Rc::new(pod));
         Ok(Placement { files, found })
+    }
+
+    /// What a session would make, as far as that is known without a cluster.
+    pub(super) fn preview(&self) -> Result<(CarriedPod, Vec<ConfigMap>), Failure> {
+        let files = self.files()?;
+        let host = match &self.asked_image {
+            Some(image) => host_image::HostImage::asked(image),
+            None => host_image::HostImage::fallback(),
+        };
+        Ok((CarriedPod::new(&files, host), files.maps))
     }
 
     /// The pod that was planned last.

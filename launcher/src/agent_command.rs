@@ -1,0 +1,213 @@
+//! `kinject agent`: what kinject carries into clusters, as an image for those who want one of their own.
+
+use crate::exit::{Failure, Status};
+use crate::{installation, output, relay};
+use clap::{Subcommand, ValueEnum};
+use kinject_bundle::CarriedAgent;
+use kinject_image::Image;
+use kinject_protocol::session::KubernetesTarget;
+use std::fs::File;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+const PROGRAM: &str = "kinject-agent";
+
+/// What to do with the agent.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentCommand {
+    /// Make an image of the agent, without a container engine.
+    ///
+    /// A session uses it with --agent-image.
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Print the objects that a session makes in its namespace, as YAML for review.
+    ///
+    /// No cluster is asked. A session runs a carried agent in the image of a pod of the namespace, if there is one.
+    Manifest {
+        /// As for a session: an image of the agent, which is not carried then.
+        #[arg(
+            long,
+            value_name = "IMAGE",
+            env = "KINJECT_AGENT_IMAGE",
+            hide_env_values = true
+        )]
+        agent_image: Option<String>,
+        /// As for a session: the image that the carried agent runs in.
+        #[arg(long, value_name = "IMAGE", conflicts_with = "agent_image")]
+        host_image: Option<String>,
+        /// Write the bytes of the carried agent, too.
+        #[arg(long)]
+        data: bool,
+    },
+}
+
+/// Where the image goes.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Write the image to a file, in the form that `docker load` and `ctr images import` take.
+    Save {
+        /// The file; - is standard output.
+        file: PathBuf,
+        /// The nodes that it is for; this machine's architecture if not given.
+        #[arg(long, value_enum)]
+        architecture: Option<Architecture>,
+    },
+    /// Push the image to a registry, with the credentials of `docker login`.
+    Push {
+        /// The image's name there: REGISTRY/NAME:TAG.
+        #[arg(value_name = "REGISTRY/NAME:TAG")]
+        name: String,
+        /// Speak to the registry without TLS.
+        #[arg(long)]
+        plain_http: bool,
+    },
+}
+
+/// The architectures of nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Architecture {
+    /// x86-64.
+    Amd64,
+    /// 64-bit Arm.
+    Arm64,
+}
+
+impl From<Architecture> for kinject_bundle::Architecture {
+    fn from(architecture: Architecture) -> Self {
+        match architecture {
+            Architecture::Amd64 => Self::Amd64,
+            Architecture::Arm64 => Self::Arm64,
+        }
+    }
+}
+
+/// Does what the command says.
+pub(crate) fn run(command: &AgentCommand) -> Result<Status, Failure> {
+    match command {
+        AgentCommand::Image(ImageCommand::Save { file, architecture }) => {
+            save(file, architecture.map(Into::into))
+        }
+        AgentCommand::Image(ImageCommand::Push { name, plain_http }) => {
+            let pushed = relay::push_image(name, *plain_http)?;
+            output::print(format!("{pushed}\n").as_bytes())
+        }
+        AgentCommand::Manifest {
+            agent_image,
+            host_image,
+            data,
+        } => {
+            let target = KubernetesTarget {
+                agent_image: agent_image.clone(),
+                host_image: host_image.clone(),
+                ..KubernetesTarget::default()
+            };
+            output::print(relay::manifest(&target, *data)?.as_bytes())
+        }
+    }
+}
+
+fn save(file: &Path, architecture: Option<kinject_bundle::Architecture>) -> Result<Status, Failure> {
+    let agents = kinject_bundle::carried_agents(&installation::folder()?)
+        .map_err(|error| Failure::own(error.to_string(), "install kinject again"))?;
+    let agent = select(&agents, architecture)?;
+    let executable = agent.unpack().map_err(|error| {
+        Failure::own(
+            format!("cannot unpack the agent: {error}"),
+            "install kinject again",
+        )
+    })?;
+    let name = format!("{PROGRAM}:{}", env!("CARGO_PKG_VERSION"));
+    let archive = Image::of_program(&name, PROGRAM, executable)
+        .to_archive_for(agent.architecture.kubernetes_name())
+        .map_err(|error| Failure::own(format!("cannot make the image: {error}"), "install kinject again"))?;
+    if file != Path::new("-") {
+        return write(file, &archive.bytes);
+    }
+    if std::io::stdout().is_terminal() {
+        return Err(Failure::own(
+            "standard output is a terminal, and an image is no text",
+            "name a file, or write `kinject agent image save - | docker load`",
+        ));
+    }
+    output::print(&archive.bytes)
+}
+
+/// The agent for these nodes, or for nodes like this machine.
+fn select(
+    agents: &[CarriedAgent],
+    architecture: Option<kinject_bundle::Architecture>,
+) -> Result<&CarriedAgent, Failure> {
+    let own = kinject_bundle::Architecture::ALL
+        .into_iter()
+        .find(|architecture| architecture.rust_name() == std::env::consts::ARCH);
+    let wanted = architecture.or(own);
+    let agent = agents.iter().find(|agent| Some(agent.architecture) == wanted);
+    agent.ok_or_else(|| {
+        let carried: Vec<&str> = agents
+            .iter()
+            .map(|agent| agent.architecture.kubernetes_name())
+            .collect();
+        let name = wanted.map_or(
+            std::env::consts::ARCH,
+            kinject_bundle::Architecture::kubernetes_name,
+        );
+        match carried.as_slice() {
+            [] => Failure::own(
+                "this kinject carries no agent",
+                "use a released kinject, or run `cargo xtask agent`",
+            ),
+            carried => Failure::own(
+                format!("this kinject carries no agent for {name}"),
+                &format!("choose one with --architecture: {}", carried.join(", ")),
+            ),
+        }
+    })
+}
+
+/// Writes all of it, or leaves no file.
+fn write(file: &Path, content: &[u8]) -> Result<Status, Failure> {
+    let written = File::create(file).and_then(|mut image| {
+        let written = image.write_all(content);
+        // a device or a pipe is not kinject's to remove
+        if written.is_err() && image.metadata().is_ok_and(|found| found.is_file()) {
+            std::fs::remove_file(file)?;
+        }
+        written
+    });
+    written.map_err(|error| {
+        Failure::own(
+            format!("cannot write {}: {error}", kinject_escape::path(file)),
+            "name a file in a folder that can be written to, on a disk that is not full",
+        )
+    })?;
+    Ok(Status::Exited(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn agent(architecture: kinject_bundle::Architecture) -> CarriedAgent {
+        CarriedAgent {
+            architecture,
+            loader: b"".into(),
+            packed: b"".into(),
+            sha256: [0; 32],
+        }
+    }
+
+    #[test]
+    fn agent_of_another_architecture_is_not_taken_and_the_carried_ones_are_named() {
+        use kinject_bundle::Architecture::{Amd64, Arm64};
+        let both = [agent(Amd64), agent(Arm64)];
+        assert_eq!(select(&both, Some(Arm64)).unwrap().architecture, Arm64);
+        let failure = select(&both[..1], Some(Arm64)).unwrap_err();
+        assert_eq!(failure.error, "this kinject carries no agent for arm64");
+        assert_eq!(
+            failure.hint.as_deref(),
+            Some("choose one with --architecture: amd64")
+        );
+        let failure = select(&[], None).unwrap_err();
+        assert_eq!(failure.error, "this kinject carries no agent");
+    }
+}
