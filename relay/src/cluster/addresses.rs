@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_an_agent_tells_and_the_cluster_did_not_give_are_not_the_pods() {
+    fn address_reported_by_agent_but_not_in_pod_status_is_not_the_pods() {
         let given = given(json!({
             "podIP": "10.244.0.5", "podIPs": [{ "ip": "10.244.0.5" }, { "ip": "fd00:244::5" }],
         }));
@@ -80,14 +80,14 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_the_pods_that_the_agent_does_not_have_is_not_made_up() {
+    fn pod_address_that_the_agent_does_not_report_is_not_added() {
         let given = given(json!({ "podIP": "10.244.0.5" }));
         let told = addresses(&["127.0.0.1"]);
         assert_eq!(confirmed(told.into_iter(), &given), Vec::<IpAddr>::new());
     }
 
     #[test]
-    fn a_pod_has_the_addresses_of_its_status_whichever_field_tells_them() {
+    fn pod_addresses_are_read_from_either_status_field() {
         for (status, expected) in [
             (json!({ "podIP": "10.244.0.5" }), addresses(&["10.244.0.5"])),
             (

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_that_is_gone_is_somebodys_doing_only_where_the_cluster_cannot_have_removed_it() {
+    async fn job_deletion_is_explicit_only_if_the_cluster_cannot_have_removed_it() {
         let deleted = || {
             Answer::events([
                 changed("MODIFIED", "Running", true),

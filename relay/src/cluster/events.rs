@@ -113,7 +113,7 @@ mod tests {
     use serde_json::{Value, json};
 
     #[test]
-    fn a_refusal_for_want_of_limits_is_told_from_others() {
+    fn pod_denial_for_missing_limits_is_distinguished_from_others() {
         for demand in [
             "pods \"a\" is forbidden: failed quota: q: must specify limits.cpu for: agent; limits.memory for: agent",
             "pods \"a\" is forbidden: failed quota: q: must specify requests.storage for: agent; limits.cpu for: agent",
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_about_the_job_by_its_uid_and_not_by_its_name() {
+    fn event_field_selector_names_the_job_by_uid() {
         assert_eq!(about("b9a6"), "involvedObject.kind=Job,involvedObject.uid=b9a6");
     }
 
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_was_done_if_an_event_tells_so_and_nobody_knows_where_events_cannot_be_read() {
+    async fn job_is_finished_if_an_event_says_so_and_unknown_without_readable_events() {
         let forbidden = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": "events is forbidden", "reason": "Forbidden", "code": 403 });
         let events = |reasons: &[&str]| Answer::events(reasons.iter().map(|reason| event(reason)));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_api_server_that_ends_each_watch_of_events_at_once_is_not_asked_in_a_tight_loop() {
+    async fn event_watches_that_end_at_once_are_reopened_at_most_five_times_a_second() {
         let api = fake_api::always(Answer::events([]));
         let access = api.access();
         let asked = api.asked_within(Duration::from_secs(10), refusal(&access, "b9a6"));

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_jobs_of_the_sessions_own_names_is_removed_and_each_by_its_uid() {
+    fn cleanup_removes_only_jobs_named_after_the_session_each_by_its_uid() {
         let first = "kinject-agent-0123abcd";
         let later = "kinject-agent-0123abcd-00ff";
         let uid = |uid: &str| Some(uid.to_owned());

@@ -47,7 +47,7 @@ mod tests {
     const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn an_image_that_was_pulled_is_named_by_its_digest() {
+    fn pulled_image_is_pinned_by_its_digest() {
         for (asked, reported, pinned_to) in [
             (
                 "kinject-agent:1",
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_cannot_be_pulled_by_what_the_node_says_keeps_its_tag() {
+    fn image_not_pullable_by_the_reported_digest_keeps_its_tag() {
         for reported in [
             "",
             DIGEST,

@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_version_from_which_the_pods_end_can_be_told_follows_bookmarks_and_stops_before_the_end() {
+    async fn resource_version_follows_bookmarks_until_the_pod_is_deleted() {
         let modified = |version, deleted| json!({ "type": "MODIFIED", "object": object(version, deleted) });
         let (version, asked) = refreshed(vec![
             Answer::events([bookmark("90"), modified("95", None)]),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_version_that_the_api_server_has_forgotten_is_replaced_by_a_listed_one() {
+    async fn expired_resource_version_is_replaced_by_that_of_a_list() {
         for forgotten in [
             Answer::events([json!({ "type": "ERROR", "object": gone() })]),
             Answer::refusal(410, gone()),
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_api_server_that_ends_each_watch_at_once_is_asked_twice_a_minute() {
+    async fn resource_version_watches_that_end_at_once_are_reopened_twice_a_minute() {
         let api = fake_api::always(Answer::events([]));
         let refreshing = refresh(api.access(), pod_of("5"));
         let asked = api.asked_within(Duration::from_secs(3600), refreshing).await;

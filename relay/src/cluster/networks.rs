@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_network_is_passed_over() {
+    fn invalid_and_overly_wide_networks_are_ignored() {
         let texts = [
             "10.96.0.0/16",
             "fd00:96::/112",

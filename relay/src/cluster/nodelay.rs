@@ -59,7 +59,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     #[test]
-    fn a_connection_is_found_by_its_addresses_and_no_other_is_touched() {
+    fn nodelay_is_set_only_on_the_socket_with_the_given_addresses() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let [one, other] = [(); 2].map(|()| TcpStream::connect(listener.local_addr().unwrap()).unwrap());
         let found = set_nodelay(one.local_addr().unwrap(), one.peer_addr().unwrap());

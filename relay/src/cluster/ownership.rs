@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_the_jobs_by_the_controllers_uid_and_by_nothing_else() {
+    fn pod_belongs_to_the_job_only_by_its_controllers_uid() {
         let job = job();
         let mut claimants = Claimants::new(&job, "default");
         for foreign in [
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn two_pods_that_claim_the_same_job_are_refused_by_name() {
+    fn second_pod_claiming_the_job_is_refused_with_both_names() {
         let job = job();
         let mut claimants = Claimants::new(&job, "team");
         assert!(

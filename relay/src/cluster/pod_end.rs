@@ -174,7 +174,7 @@ mod tests {
     use std::rc::Rc;
 
     #[tokio::test(start_paused = true)]
-    async fn an_api_server_that_ends_each_watch_of_the_pod_at_once_is_not_asked_in_a_tight_loop() {
+    async fn pod_end_watches_that_end_at_once_are_reopened_at_most_five_times_a_second() {
         let pod = RunningPod {
             name: "agent-x".to_owned(),
             uid: "ours".to_owned(),

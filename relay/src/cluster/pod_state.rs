@@ -112,7 +112,7 @@ mod tests {
     use std::rc::Rc;
 
     #[test]
-    fn a_pod_is_known_by_its_uid_whatever_else_has_its_name() {
+    fn pod_state_follows_from_uid_phase_and_deletion_timestamp() {
         let ours = RunningPod {
             name: "agent-x".to_owned(),
             uid: "ours".to_owned(),

@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_secret_belongs_to_the_job_and_cannot_be_changed() {
+    fn agent_secret_is_immutable_and_owned_by_the_job() {
         let job = AgentJob {
             name: "kinject-agent-0".to_owned(),
             uid: "b9a6".to_owned(),

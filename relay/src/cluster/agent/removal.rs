@@ -119,7 +119,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     #[tokio::test]
-    async fn a_user_who_may_remove_no_job_leaves_few_until_some_have_gone_by_themselves() {
+    async fn jobs_left_without_the_delete_right_are_limited_until_some_are_gone() {
         let failure = |code, reason| {
             let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
                 "message": "jobs.batch: no", "reason": reason, "code": code });

@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_message_of_each_channel_is_the_ports_number() {
+    fn first_message_of_each_channel_is_skipped_as_the_port_number() {
         let mut channels = channels();
         channels.take(Bytes::from_static(&[DATA, 0x79, 0x1e])).unwrap();
         assert!(channels.received.is_empty());
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_message_ends_the_stream_with_the_clusters_words() {
+    fn message_on_the_error_channel_fails_the_stream_with_its_text() {
         let mut channels = channels();
         channels.take(Bytes::from_static(&[ERRORS, 0, 0])).unwrap();
         let error = channels
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_no_channel_is_refused() {
+    fn message_without_a_known_channel_is_refused() {
         assert!(channels().take(Bytes::new()).is_err());
         assert!(channels().take(Bytes::from_static(b"\x07x")).is_err());
     }

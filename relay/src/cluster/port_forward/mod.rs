@@ -74,7 +74,7 @@ mod tests {
     use kube::core::Status;
 
     #[test]
-    fn a_server_that_stumbles_over_the_offer_is_asked_again_and_one_that_forbids_is_not() {
+    fn failed_upgrade_is_retried_with_spdy_unless_denied_or_not_found() {
         let answered = |code| Error::Api(Status::failure("no", "").with_code(code).boxed());
         assert!(may_be_the_offer(&answered(400)));
         assert!(may_be_the_offer(&answered(500)));

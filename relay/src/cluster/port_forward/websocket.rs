@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_server_agrees_to_the_protocol() {
+    fn upgrade_answer_with_another_subprotocol_or_none_is_refused() {
         check(&answer("key", "ours"), "key", "ours").unwrap();
         assert!(matches!(
             check(&answer("key", "other"), "key", "ours"),
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_somebody_elses_key_is_refused() {
+    fn upgrade_answer_with_another_accept_key_is_refused() {
         assert!(matches!(
             check(&answer("theirs", "ours"), "key", "ours"),
             Err(Refusal::SecWebSocketAcceptKeyMismatch)

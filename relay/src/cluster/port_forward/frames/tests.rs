@@ -35,7 +35,7 @@ fn of_data(bytes: &'static [u8]) -> Event {
 }
 
 #[test]
-fn a_stream_is_opened_with_its_headers_stored_in_one_zlib_stream() {
+fn syn_stream_frames_store_headers_uncompressed_in_one_zlib_stream() {
     let (mut opener, mut frames) = (Opener::default(), Vec::new());
     opener.open(&mut frames, 1, &[("port", "80")]);
     let block = [
@@ -54,7 +54,7 @@ fn a_stream_is_opened_with_its_headers_stored_in_one_zlib_stream() {
 }
 
 #[test]
-fn data_comes_as_it_is_cut_and_ends_behind_its_bytes() {
+fn data_in_pieces_of_any_size_is_decoded_before_its_end() {
     let mut frames = data_frame(3, b"hello", false);
     frames.extend(data_frame(3, b"", false));
     frames.extend(data_frame(3, b" world", true));
@@ -75,7 +75,7 @@ fn data_comes_as_it_is_cut_and_ends_behind_its_bytes() {
 }
 
 #[test]
-fn an_end_may_come_alone() {
+fn fin_without_data_is_decoded_as_end_of_stream() {
     assert_eq!(events(&data_frame(1, b"", true), 8), [Event::End { stream: 1 }]);
     assert_eq!(
         events(&control_frame(SYN_REPLY, FIN, &[0, 0, 0, 1, 9, 9]), 3),
@@ -84,7 +84,7 @@ fn an_end_may_come_alone() {
 }
 
 #[test]
-fn a_reply_is_skipped_unread_and_so_is_whatever_is_not_known() {
+fn syn_reply_and_unknown_control_frames_are_skipped() {
     let mut frames = control_frame(SYN_REPLY, 0, &[0, 0, 0, 3, 0x78, 0x9c, 1, 2, 3]);
     frames.extend(control_frame(4, 0, &[0; 12]));
     frames.extend(control_frame(7, 0, &[0; 8]));
@@ -96,7 +96,7 @@ fn a_reply_is_skipped_unread_and_so_is_whatever_is_not_known() {
 }
 
 #[test]
-fn resets_and_pings_are_told() {
+fn rst_stream_and_ping_frames_are_decoded() {
     let mut frames = control_frame(RST_STREAM, 0, &[0, 0, 0, 3, 0, 0, 0, 5]);
     frames.extend_from_slice(&ping(2));
     for at_once in 1..frames.len() {

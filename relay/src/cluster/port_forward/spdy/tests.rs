@@ -83,7 +83,7 @@ async fn opened() -> (Spdy<Wire>, Server) {
 }
 
 #[tokio::test]
-async fn bytes_go_both_ways_and_a_flood_is_cut_into_frames() {
+async fn bytes_pass_both_ways_and_a_long_write_is_split_into_frames() {
     let (mut spdy, mut server) = opened().await;
     let flood = vec![7; MOST_BYTES + 5];
     spdy.write_all(&flood).await.unwrap();
@@ -102,7 +102,7 @@ async fn bytes_go_both_ways_and_a_flood_is_cut_into_frames() {
 }
 
 #[tokio::test]
-async fn an_error_ends_the_stream_with_the_clusters_words() {
+async fn text_on_the_error_stream_fails_the_read_with_connection_reset() {
     let (mut spdy, mut server) = opened().await;
     server
         .sends(ERRORS, b"error forwarding port: connection refused\n", false)
@@ -113,7 +113,7 @@ async fn an_error_ends_the_stream_with_the_clusters_words() {
 }
 
 #[tokio::test]
-async fn an_error_stream_that_ends_without_a_word_is_none() {
+async fn error_stream_that_ends_without_text_is_ignored() {
     let (mut spdy, mut server) = opened().await;
     server.sends(ERRORS, b"", true).await;
     server.sends(DATA, b"x", false).await;
@@ -121,7 +121,7 @@ async fn an_error_stream_that_ends_without_a_word_is_none() {
 }
 
 #[tokio::test]
-async fn a_reset_is_an_error_and_a_close_is_the_end() {
+async fn reset_stream_fails_the_read_and_closed_socket_reads_as_eof() {
     let (mut spdy, mut server) = opened().await;
     server
         .says(&[0x80, 3, 0, 3, 0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0, 5])
@@ -137,7 +137,7 @@ async fn a_reset_is_an_error_and_a_close_is_the_end() {
 }
 
 #[tokio::test]
-async fn the_other_ends_pings_are_answered() {
+async fn server_ping_is_answered_and_a_client_ping_id_is_ignored() {
     let (mut spdy, mut server) = opened().await;
     server.says(&frames::ping(2)).await;
     server.says(&frames::ping(5)).await;
@@ -149,7 +149,7 @@ async fn the_other_ends_pings_are_answered() {
 }
 
 #[tokio::test]
-async fn a_shutdown_ends_the_data_stream_and_the_socket() {
+async fn shutdown_sends_fin_and_closes_the_socket() {
     let (mut spdy, mut server) = opened().await;
     spdy.shutdown().await.unwrap();
     assert_eq!(server.hears().await[..], frames::data(DATA, 0, true));
