@@ -33,7 +33,7 @@ impl ClusterAgent {
             Err(_) => "the cluster does not answer".to_owned(),
         };
         let names: Vec<_> = self.left.borrow().iter().map(|made| made.name.clone()).collect();
-        Err(gc::stay(&self.access, &names, &why))
+        Err(gc::not_removed(&self.access, &names, &why))
     }
 
     /// Removes all Jobs that are left. Those that stay are left then.
