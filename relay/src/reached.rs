@@ -1,6 +1,6 @@
-//! Which agent a new tunnel leads to, for the notice after an outage.
+//! The agent that a new tunnel leads to, for the notice after an outage.
 
-/// Which agent a tunnel leads to, compared with the tunnel before it.
+/// The agent that a tunnel leads to, compared with that of the tunnel before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reached {
     /// The agent at the configured endpoint, which holds its key.
@@ -18,7 +18,7 @@ pub(crate) enum Reached {
 
 impl Reached {
     /// The notice after an outage of so many seconds.
-    pub(crate) fn again_after(&self, seconds: f32) -> String {
+    pub(crate) fn reconnect_notice(&self, seconds: f32) -> String {
         match self {
             Self::Endpoint => format!("connected to the agent again after {seconds:.1} s"),
             Self::SamePod(pod) => {
@@ -39,7 +39,7 @@ mod tests {
 
     #[test]
     fn reconnect_notice_names_the_pod_and_why_it_changed() {
-        let same = Reached::SamePod("agent-x".to_owned()).again_after(3.12);
+        let same = Reached::SamePod("agent-x".to_owned()).reconnect_notice(3.12);
         assert_eq!(
             same,
             "connected again after 3.1 s, to the same agent (pod agent-x)"
@@ -49,11 +49,11 @@ mod tests {
             because: "was deleted".to_owned(),
         };
         assert_eq!(
-            new.again_after(3.12),
+            new.reconnect_notice(3.12),
             "connected again after 3.1 s, to a new agent (pod agent-y), because the old one's pod was deleted"
         );
         assert_eq!(
-            Reached::Endpoint.again_after(0.0),
+            Reached::Endpoint.reconnect_notice(0.0),
             "connected to the agent again after 0.0 s"
         );
     }

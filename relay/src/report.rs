@@ -65,8 +65,8 @@ impl Failure {
         }
     }
 
-    /// The message up to the first colon, without the foreign text after it.
-    pub(crate) fn in_own_words(&self) -> &str {
+    /// The message up to the first colon, without the text after it, which may be the cluster's or the agent's.
+    pub(crate) fn summary(&self) -> &str {
         self.message.split(": ").next().unwrap_or_default()
     }
 }

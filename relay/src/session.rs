@@ -173,7 +173,7 @@ async fn start(
     let ready = Ready {
         cluster: target_name.cluster,
         namespace: target_name.namespace,
-        transport: established.transport.transport.to_owned(),
+        transport: established.transport.name.to_owned(),
         tls: established.transport.security == Security::Tls,
         not_by_proxy: established.transport.not_by_proxy.clone(),
         socket,

@@ -178,7 +178,7 @@ impl Connector {
             Self::Direct { endpoint, .. } => {
                 report::of_another_release(agent, AgentLocation::Endpoint(&endpoint.to_string()))
             }
-            Self::Cluster(ours) => ours.told(|location| report::of_another_release(agent, location)),
+            Self::Cluster(ours) => ours.with_location(|location| report::of_another_release(agent, location)),
         }
     }
 
@@ -195,7 +195,7 @@ impl Connector {
     fn outage_reason(&self, close_reason: &str) -> String {
         match self {
             Self::Direct { .. } => close_reason.to_owned(),
-            Self::Cluster(agent) => agent.trouble(close_reason),
+            Self::Cluster(agent) => agent.outage_reason(close_reason),
         }
     }
 
@@ -204,7 +204,7 @@ impl Connector {
         let Opened {
             tunnel,
             mut driver,
-            way: transport,
+            transport,
             widening,
             reached,
         } = self.open().await?;

@@ -1,4 +1,4 @@
-//! Which cluster, as whom, in which namespace: what kubectl would use for the same flags.
+//! The cluster, the user and the namespace that kubectl would use for the same flags.
 
 use super::kubeconfig::{self, Configuration};
 use crate::report::Failure;
@@ -9,8 +9,8 @@ use kube::config::{ExecConfig, ExecInteractiveMode};
 use std::error::Error as _;
 use std::time::Duration;
 
-/// How long a TCP and TLS connection to the API server may take.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(8);
+/// Time limit for the TCP and TLS connection to the API server.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A cluster as one user sees it.
 #[derive(Clone)]
@@ -26,14 +26,14 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// Reads the configuration; speaks with nobody but credential plug-ins.
+    /// Reads the configuration. It runs credential plug-ins, and sends nothing to the API server.
     pub(crate) async fn new(target: &KubernetesTarget) -> Result<Self, Failure> {
         let Configuration {
             mut config,
             cluster,
             files,
         } = kubeconfig::configuration(target).await?;
-        config.connect_timeout = Some(CONNECT_PATIENCE);
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
         if target.impersonate_user.is_some() {
             config.auth_info.impersonate.clone_from(&target.impersonate_user);
         }
@@ -49,7 +49,7 @@ impl Access {
             .auth_info
             .exec
             .as_mut()
-            .map(keep_from_terminal)
+            .map(make_non_interactive)
             .transpose()?
             .flatten();
         let client = Client::try_from(config).map_err(|error| match (&error, plugin) {
@@ -57,7 +57,7 @@ impl Access {
                 format!("cannot run the credential plug-in {plugin}: {cause}"),
                 "install it: the kubeconfig names it for this user",
             ),
-            // nobody was spoken with yet but credential plug-ins
+            // no request was sent yet, so the error is about the configuration
             (kube::Error::InferKubeconfig(cause), _) => kubeconfig::unusable(cause, &files),
             (kube::Error::RustlsTls(_), _) => Failure::lasting(
                 format!("the certificates or the key in the kubeconfig {files} cannot be used"),
@@ -73,12 +73,12 @@ impl Access {
         })
     }
 
-    /// Puts an error of the API client into words; `what` completes "cannot".
+    /// The failure for an error of the API client; `what` completes "cannot".
     pub(crate) fn failure(&self, error: &kube::Error, what: &str) -> Failure {
         of_api_error(error, &self.server, what)
     }
 
-    /// The failure of a request that is not answered; `what` completes "when asked".
+    /// The failure of a request that timed out; `what` completes "when asked".
     pub(crate) fn silence(&self, what: &str) -> Failure {
         Failure::passing(
             format!("the cluster at {} does not answer when asked {what}", self.server),
@@ -87,8 +87,9 @@ impl Access {
     }
 }
 
-/// A credential plug-in has no terminal to ask at: the relay's standard input is the launcher. Returns its program.
-fn keep_from_terminal(exec: &mut ExecConfig) -> Result<Option<String>, Failure> {
+/// Tells a credential plug-in that it has no terminal: the relay's standard input belongs to the launcher. Returns
+/// the plug-in's program.
+fn make_non_interactive(exec: &mut ExecConfig) -> Result<Option<String>, Failure> {
     let program = exec.command.clone();
     if exec.interactive_mode == Some(ExecInteractiveMode::Always) {
         let name = program.unwrap_or_default();
@@ -101,7 +102,7 @@ fn keep_from_terminal(exec: &mut ExecConfig) -> Result<Option<String>, Failure> 
     Ok(program)
 }
 
-/// An error of the API client in words. The cluster's own words stand as they are.
+/// The failure for an error of the API client. The API server's message is kept unchanged.
 fn of_api_error(error: &kube::Error, server: &str, what: &str) -> Failure {
     match error {
         kube::Error::Api(status) => {
@@ -126,7 +127,7 @@ fn of_api_error(error: &kube::Error, server: &str, what: &str) -> Failure {
             "run `kubectl auth whoami` to see what they are worth",
         ),
         other => {
-            let cause = chain(other);
+            let cause = root_cause(other);
             let hint = match cause.to_lowercase().contains("certificate") {
                 true => {
                     "check the certificate's dates, certificate-authority in the kubeconfig, and that no proxy on the way shows its own"
@@ -138,19 +139,19 @@ fn of_api_error(error: &kube::Error, server: &str, what: &str) -> Failure {
     }
 }
 
-/// What a credential plug-in said, otherwise what kept it from speaking.
+/// What a credential plug-in wrote to standard error, or why it could not run.
 fn of_auth_error(error: &AuthError) -> String {
     match error {
         AuthError::AuthExecRun { cmd, out } => {
-            let said = String::from_utf8_lossy(&out.stderr);
-            format!("`{cmd}` ended with {}: {}", out.status, said.trim())
+            let stderr = String::from_utf8_lossy(&out.stderr);
+            format!("`{cmd}` ended with {}: {}", out.status, stderr.trim())
         }
         other => other.to_string(),
     }
 }
 
-/// The innermost cause says what happened, the ones around it only where.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+/// The text of the innermost cause, which says what happened; the outer ones only say where.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost: &(dyn std::error::Error + 'static) = error;
     while let Some(source) = innermost.source() {
         innermost = source;
@@ -162,8 +163,8 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     innermost.to_string()
 }
 
-/// Whether a request failed in such a way that the cluster cannot have done what it asked for: no connection was made,
-/// or the answer is that it did nothing.
+/// Whether a request failed without effect in the cluster: no connection was made, or the API server rejected the
+/// request (a 4xx status).
 pub(crate) fn did_nothing(error: &kube::Error) -> bool {
     if let kube::Error::Api(status) = error {
         return (400..500).contains(&status.code);
@@ -178,8 +179,8 @@ pub(crate) fn did_nothing(error: &kube::Error) -> bool {
     false
 }
 
-/// Whether the user has to log in, or to ask for a right, before such a request is of use.
-pub(crate) fn is_about_credentials(error: &kube::Error) -> bool {
+/// Whether such a request fails until the user logs in or gets a right.
+pub(crate) fn is_credential_error(error: &kube::Error) -> bool {
     match error {
         kube::Error::Auth(_) => true,
         kube::Error::Api(status) => matches!(status.code, 401 | 403),
@@ -187,10 +188,10 @@ pub(crate) fn is_about_credentials(error: &kube::Error) -> bool {
     }
 }
 
-/// The root of a chain of causes, for errors that are no API errors.
+/// The text of an error's innermost cause, or of the error itself if it has none.
 pub(crate) fn innermost(error: &kube::Error) -> String {
     if error.source().is_some() {
-        chain(error)
+        root_cause(error)
     } else {
         error.to_string()
     }

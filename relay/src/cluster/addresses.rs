@@ -1,13 +1,14 @@
 //! Which addresses are the agent's pod's own.
 //!
-//! An agent tells the addresses of its network. What goes to one of the pod's own stays on this machine, so one that names
-//! somebody else's would lead programs to whatever listens here. The cluster knows which it gave to the pod.
+//! An agent reports the addresses of its interfaces. A connect to one of the pod's own addresses stays on this machine,
+//! so an agent that reports another host's address would redirect programs to a listener here. Therefore an address
+//! counts as the pod's only if the pod's status in the API has it, too.
 
 use crate::{log, words};
 use k8s_openapi::api::core::v1::PodStatus;
 use std::net::IpAddr;
 
-/// The addresses that the cluster gave to a pod: one of each family.
+/// The addresses that the cluster assigned to a pod: one of each family.
 pub(super) fn of_pod(status: &PodStatus) -> Vec<IpAddr> {
     let all: Vec<&String> = match &status.pod_ips {
         Some(all) => all.iter().map(|pod_ip| &pod_ip.ip).collect(),
@@ -16,14 +17,14 @@ pub(super) fn of_pod(status: &PodStatus) -> Vec<IpAddr> {
     all.into_iter().filter_map(|text| text.parse().ok()).collect()
 }
 
-/// Of the addresses that the agent tells, those that the cluster gave to its pod.
-pub(super) fn confirmed(told: impl Iterator<Item = IpAddr>, given: &[IpAddr]) -> Vec<IpAddr> {
-    let (own, others): (Vec<_>, Vec<_>) = told
+/// Those of the addresses reported by the agent that the cluster assigned to its pod.
+pub(super) fn confirmed(reported: impl Iterator<Item = IpAddr>, assigned: &[IpAddr]) -> Vec<IpAddr> {
+    let (own, others): (Vec<_>, Vec<_>) = reported
         .map(|address| address.to_canonical())
-        .partition(|address| given.contains(address));
+        .partition(|address| assigned.contains(address));
     let others: Vec<_> = others
         .into_iter()
-        .filter(|address| !is_of_every_pod(*address))
+        .filter(|address| !is_loopback_or_link_local(*address))
         .collect();
     if !others.is_empty() {
         log::info!(
@@ -34,8 +35,8 @@ pub(super) fn confirmed(told: impl Iterator<Item = IpAddr>, given: &[IpAddr]) ->
     own
 }
 
-/// Loopback and link-local addresses, which the cluster does not give.
-fn is_of_every_pod(address: IpAddr) -> bool {
+/// Whether this is an address that every host has and that no pod's status lists.
+fn is_loopback_or_link_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
@@ -47,7 +48,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn given(status: serde_json::Value) -> Vec<IpAddr> {
+    fn assigned(status: serde_json::Value) -> Vec<IpAddr> {
         of_pod(&serde_json::from_value(status).unwrap())
     }
 
@@ -56,12 +57,12 @@ mod tests {
     }
 
     #[test]
-    fn addresses_that_an_agent_tells_and_the_cluster_did_not_give_are_not_the_pods() {
-        let given = given(json!({
+    fn address_reported_by_agent_but_not_in_pod_status_is_not_the_pods() {
+        let assigned = assigned(json!({
             "podIP": "10.244.0.5", "podIPs": [{ "ip": "10.244.0.5" }, { "ip": "fd00:244::5" }],
         }));
-        // a Service's, the machine's own network's, everybody's, and another pod's
-        let told = [
+        // loopback, a Service's, one of this machine's network, wildcards, another pod's, a public one, the pod's own
+        let reported = [
             "127.0.0.1",
             "10.96.0.1",
             "192.168.1.20",
@@ -74,20 +75,20 @@ mod tests {
             "fe80::5",
         ];
         assert_eq!(
-            confirmed(addresses(&told).into_iter(), &given),
+            confirmed(addresses(&reported).into_iter(), &assigned),
             addresses(&["10.244.0.5", "fd00:244::5"])
         );
     }
 
     #[test]
-    fn an_address_of_the_pods_that_the_agent_does_not_have_is_not_made_up() {
-        let given = given(json!({ "podIP": "10.244.0.5" }));
-        let told = addresses(&["127.0.0.1"]);
-        assert_eq!(confirmed(told.into_iter(), &given), Vec::<IpAddr>::new());
+    fn pod_address_that_the_agent_does_not_report_is_not_added() {
+        let assigned = assigned(json!({ "podIP": "10.244.0.5" }));
+        let reported = addresses(&["127.0.0.1"]);
+        assert_eq!(confirmed(reported.into_iter(), &assigned), Vec::<IpAddr>::new());
     }
 
     #[test]
-    fn a_pod_has_the_addresses_of_its_status_whichever_field_tells_them() {
+    fn pod_addresses_are_read_from_either_status_field() {
         for (status, expected) in [
             (json!({ "podIP": "10.244.0.5" }), addresses(&["10.244.0.5"])),
             (
@@ -97,7 +98,7 @@ mod tests {
             (json!({ "podIP": "no address" }), Vec::new()),
             (json!({}), Vec::new()),
         ] {
-            assert_eq!(given(status.clone()), expected, "{status}");
+            assert_eq!(assigned(status.clone()), expected, "{status}");
         }
     }
 }

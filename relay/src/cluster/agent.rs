@@ -12,7 +12,7 @@ use super::pod_state::{self, PodState};
 use super::pod_watch::{NotRunning, RunningPod};
 use super::reach::{RunningAgent, Unreached, Ways};
 use super::source::AgentSource;
-use super::{addresses, deletion, memory, pod_watch};
+use super::{addresses, deletion, pod_watch, resource_version};
 use crate::log;
 use crate::reached::Reached;
 use crate::report::{AgentLocation, Failure};
@@ -103,7 +103,7 @@ impl ClusterAgent {
     }
 
     /// Says something of the agent that runs.
-    pub(crate) fn told<T>(&self, tell: impl FnOnce(AgentLocation<'_>) -> T) -> T {
+    pub(crate) fn with_location<T>(&self, tell: impl FnOnce(AgentLocation<'_>) -> T) -> T {
         match &*self.agent.borrow() {
             Some(agent) => tell(agent.location()),
             None => tell(AgentLocation::Pod {
@@ -119,7 +119,7 @@ impl ClusterAgent {
     }
 
     /// Why a tunnel that broke is not back yet; `reason` is what its own end was told.
-    pub(crate) fn trouble(&self, reason: &str) -> String {
+    pub(crate) fn outage_reason(&self, reason: &str) -> String {
         match &*self.trouble.borrow() {
             Unreachable::Asking => "the API server does not answer".to_owned(),
             Unreachable::Unasked(failure) => failure.message.clone(),
@@ -147,7 +147,7 @@ impl ClusterAgent {
         confirmed?;
         // it is the session's from here on: a way that is not there yet costs no agent
         *self.agent.borrow_mut() = Some(agent.clone());
-        self.remember(&agent, memory::SURELY_REMEMBERED);
+        self.remember(&agent, resource_version::KEPT_AT_LEAST);
         Ok(opened?.to(self.whom(agent.pod.name)))
     }
 
@@ -157,7 +157,7 @@ impl ClusterAgent {
         let (access, pod) = (self.access.clone(), agent.pod.clone());
         remembering.spawn_local(async move {
             tokio::time::sleep(from).await;
-            memory::refresh(access, pod).await;
+            resource_version::refresh(access, pod).await;
         });
         *self.remembering.borrow_mut() = remembering;
     }
@@ -247,7 +247,7 @@ impl ClusterAgent {
         let (Some(at), Some(uid)) = (at, &made.uid) else {
             return Ok(None);
         };
-        let is_by_somebody = deletion::is_by_somebody(&self.access, uid, &agent.pod, gone, at).await;
+        let is_by_somebody = deletion::is_explicit(&self.access, uid, &agent.pod, gone, at).await;
         Ok(is_by_somebody.then(|| {
             over(&format!(
                 "somebody deleted the agent's Job {job} in namespace {namespace}"

@@ -1,21 +1,21 @@
-//! Whether somebody deleted the Job of an agent whose pod is gone.
+//! Whether a user deleted the Job of an agent whose pod is gone.
 //!
-//! The cluster removes Jobs, too: some seconds after the pod has ended, as the pod of a session does that was away for long,
-//! or one that was deleted alone. Afterwards both look alike. So it counts that the pod was at work when it was deleted, and
-//! that this was not so long ago; or, where it was, that events tell of the pod's end and none of
-//! the Job's. Where the cluster does not
-//! tell, nobody did: an agent too many costs less than a session.
+//! The cluster removes Jobs, too: the TTL controller does so some seconds after the Job has finished, which it does
+//! when its pod ends (the agent of a session that was disconnected for long exits) or is deleted alone. Afterwards both
+//! cases look alike. So a deletion is explicit if the pod was running when it was deleted, and either that was so
+//! recently that the TTL cannot have passed, or events report that the pod was stopped and none reports that the Job
+//! finished. In doubt it is not: a superfluous agent costs less than a session.
 
 use super::access::Access;
 use super::pod_state::PodState;
 use super::pod_watch::RunningPod;
 use super::{events, job, pod_end};
 
-/// How far apart, in seconds, the clocks of the API server and of the controller that removes Jobs may be.
-const CLOCKS_SECONDS: i64 = 3;
+/// How far apart, in seconds, the clocks of the API server and of the TTL controller may be.
+const MAX_CLOCK_SKEW_SECONDS: i64 = 3;
 
-/// Whether somebody deleted the Job, which is gone or on its way out at that second of the API server's clock.
-pub(super) async fn is_by_somebody(
+/// Whether a user deleted the Job, which is gone or terminating at that second of the API server's clock.
+pub(super) async fn is_explicit(
     access: &Access,
     job_uid: &str,
     pod: &RunningPod,
@@ -24,14 +24,14 @@ pub(super) async fn is_by_somebody(
 ) -> bool {
     let deleted = match gone {
         PodState::Terminating(since) => Some(*since),
-        PodState::Deleted | PodState::Replaced => pod_end::deleted_alive_at(access, pod).await,
+        PodState::Deleted | PodState::Replaced => pod_end::deleted_while_running_at(access, pod).await,
         PodState::Running | PodState::Ended(_) => None,
     };
     let Some(deleted) = deleted else {
         return false;
     };
-    at.saturating_sub(deleted) < i64::from(job::KEEP_FINISHED_SECONDS) - CLOCKS_SECONDS
-        || events::tell_of_end(access, job_uid, &pod.uid).await == Some(false)
+    at.saturating_sub(deleted) < i64::from(job::KEEP_FINISHED_SECONDS) - MAX_CLOCK_SKEW_SECONDS
+        || events::job_finished(access, job_uid, &pod.uid).await == Some(false)
 }
 
 #[cfg(test)]
@@ -44,8 +44,8 @@ mod tests {
     /// The second of the API server's clock at which the pod was deleted.
     const DELETED: i64 = 1_767_225_600;
 
-    fn changed(kind: &str, phase: &str, is_deleted: bool) -> Value {
-        // the time by which a deleted pod has to be gone
+    fn pod_event(kind: &str, phase: &str, is_deleted: bool) -> Value {
+        // the end of the deleted pod's grace period
         let end = is_deleted.then_some("2026-01-01T00:00:30Z");
         json!({ "type": kind, "object": {
             "apiVersion": "v1", "kind": "Pod",
@@ -62,20 +62,20 @@ mod tests {
             "message": "no", "reason": "No", "code": code })
     }
 
-    fn event(reason: &str) -> Answer {
+    fn job_event(reason: &str) -> Answer {
         Answer::events([json!({ "type": "ADDED", "object": {
             "apiVersion": "v1", "kind": "Event", "metadata": { "name": "a" }, "reason": reason,
             "involvedObject": { "kind": "Job", "uid": "b9a6" },
         } })])
     }
 
-    /// Events of the pod's, which the node writes.
+    /// The kubelet's event that it stops the pod's container.
     fn stopped() -> Answer {
-        event("Killing")
+        job_event("Killing")
     }
 
-    /// Whether somebody deleted the Job that is gone so many seconds after its pod was deleted.
-    async fn is_judged(pod_history: Answer, events: Answer, seconds: i64) -> bool {
+    /// The decision on a Job that is missing so many seconds after its pod was deleted.
+    async fn decision(pod_history: Answer, events: Answer, seconds: i64) -> bool {
         let api = FakeApi::new(
             move |path| match (path.contains("/events"), path.contains("ours")) {
                 (true, true) => stopped(),
@@ -91,42 +91,48 @@ mod tests {
             version: Rc::new("5".to_owned().into()),
         };
         let at = DELETED + seconds;
-        is_by_somebody(&api.access(), "b9a6", &pod, &PodState::Deleted, at).await
+        is_explicit(&api.access(), "b9a6", &pod, &PodState::Deleted, at).await
     }
 
     #[tokio::test]
-    async fn a_job_that_is_gone_is_somebodys_doing_only_where_the_cluster_cannot_have_removed_it() {
+    async fn job_deletion_is_explicit_only_if_the_cluster_cannot_have_removed_it() {
         let deleted = || {
             Answer::events([
-                changed("MODIFIED", "Running", true),
-                changed("DELETED", "Failed", true),
+                pod_event("MODIFIED", "Running", true),
+                pod_event("DELETED", "Failed", true),
             ])
         };
         let ended = || {
             Answer::events([
-                changed("MODIFIED", "Failed", false),
-                changed("DELETED", "Failed", true),
+                pod_event("MODIFIED", "Failed", false),
+                pod_event("DELETED", "Failed", true),
             ])
         };
-        let forgotten = || Answer::refusal(410, failure(410));
+        let expired = || Answer::refusal(410, failure(410));
         let unreadable = || Answer::refusal(403, failure(403));
-        for (what, history, events, seconds, expected) in [
+        for (case, history, events, seconds, expected) in [
             ("soon after its pod", deleted(), unreadable(), 5, true),
             (
-                "later, and nothing tells that it was done",
+                "later, and no event reports that it finished",
                 deleted(),
-                event("SuccessfulCreate"),
+                job_event("SuccessfulCreate"),
                 60,
                 true,
             ),
             (
-                "later, and it was done",
+                "later, and an event reports that it finished",
                 deleted(),
-                event("BackoffLimitExceeded"),
+                job_event("BackoffLimitExceeded"),
                 60,
                 false,
             ),
-            ("later, and nobody tells", deleted(), unreadable(), 60, false),
+            (
+                "later, and events are unreadable",
+                deleted(),
+                unreadable(),
+                60,
+                false,
+            ),
             (
                 "its pod had ended by itself",
                 ended(),
@@ -135,14 +141,14 @@ mod tests {
                 false,
             ),
             (
-                "nobody remembers its pod",
-                forgotten(),
+                "the pod's resource version has expired",
+                expired(),
                 Answer::events([]),
                 5,
                 false,
             ),
         ] {
-            assert_eq!(is_judged(history, events, seconds).await, expected, "{what}");
+            assert_eq!(decision(history, events, seconds).await, expected, "{case}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What the cluster's events tell of an agent's Job.
+//! The cluster's events about an agent's Job.
 //!
-//! They are a courtesy: a user may have no right to watch them, which is all that this takes, and whoever may write events
-//! can forge them. The cluster forgets them after an hour.
+//! They are best effort: this takes the right to watch events, which a user may lack; anyone who may write events can
+//! forge them; and the API server deletes them after an hour.
 
 use super::access::{Access, innermost};
 use super::pace;
@@ -11,30 +11,30 @@ use k8s_openapi::api::core::v1::Event;
 use kube::api::{Api, WatchEvent, WatchParams};
 use std::time::Duration;
 
-/// For how long, in seconds, the API server tells of events that are there already.
-const EARLIER_EVENTS_SECONDS: u32 = 3;
+/// Duration, in seconds, of a watch that reads the existing events.
+const EXISTING_EVENTS_SECONDS: u32 = 3;
 
-/// How long it may take to do so.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(8);
+/// Time limit for reading them.
+const READ_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The reasons of events by which the Job's controller tells that a Job is done: complete, failed, or out of time.
-const ENDS: [&str; 3] = ["Completed", "BackoffLimitExceeded", "DeadlineExceeded"];
+/// The reasons of the Job controller's events that a Job has finished: complete, failed, or past its deadline.
+const JOB_FINISHED: [&str; 3] = ["Completed", "BackoffLimitExceeded", "DeadlineExceeded"];
 
-/// The reason of the event by which a node tells that it stops a pod's container.
-const STOPS: [&str; 1] = ["Killing"];
+/// The reason of the kubelet's event that it stops a pod's container.
+const CONTAINER_STOPPED: [&str; 1] = ["Killing"];
 
-/// Waits for an event which says that the Job's pod cannot be made, and returns its message.
+/// Waits for an event that pod creation was denied for the Job, and returns its message.
 pub(super) async fn refusal(access: &Access, job_uid: &str) -> Result<String, kube::Error> {
-    let fields = format!("{},reason=FailedCreate", about(job_uid));
+    let fields = format!("{},reason=FailedCreate", job_selector(job_uid));
     let mut pace = pace::of_watches();
     loop {
         pace.tick().await;
-        // from the beginning: the event may be older than the watch
+        // with the existing events: the event may be older than the watch
         let stream = events(access)
             .watch(&WatchParams::default().fields(&fields), "0")
             .await?;
         futures::pin_mut!(stream);
-        // a watch that breaks has ended
+        // a watch that fails is reopened like one that ends
         while let Ok(Some(event)) = stream.try_next().await {
             if let WatchEvent::Added(event) | WatchEvent::Modified(event) = event {
                 return Ok(event.message.unwrap_or_default());
@@ -43,16 +43,21 @@ pub(super) async fn refusal(access: &Access, job_uid: &str) -> Result<String, ku
     }
 }
 
-/// Whether an event tells that the Job was done. None if the cluster does not show even that the pod was stopped: it may have
-/// forgotten both, not have been told, or not let them be read.
-pub(super) async fn tell_of_end(access: &Access, job_uid: &str, pod_uid: &str) -> Option<bool> {
+/// Whether an event reports that the Job finished. None if there is not even an event that the pod was stopped: both
+/// may have been deleted, not written yet, or not be readable for this user.
+pub(super) async fn job_finished(access: &Access, job_uid: &str, pod_uid: &str) -> Option<bool> {
     let found = async {
-        let is_remembered = there_is(access, &format!("involvedObject.uid={pod_uid}"), &STOPS).await?;
-        let is_told = there_is(access, &about(job_uid), &ENDS).await?;
-        Ok::<_, kube::Error>((is_told || is_remembered).then_some(is_told))
+        let pod_stopped = has_reason(
+            access,
+            &format!("involvedObject.uid={pod_uid}"),
+            &CONTAINER_STOPPED,
+        )
+        .await?;
+        let job_finished = has_reason(access, &job_selector(job_uid), &JOB_FINISHED).await?;
+        Ok::<_, kube::Error>((job_finished || pod_stopped).then_some(job_finished))
     };
-    match tokio::time::timeout(ANSWER_PATIENCE, found).await {
-        Ok(Ok(is_told)) => is_told,
+    match tokio::time::timeout(READ_TIMEOUT, found).await {
+        Ok(Ok(job_finished)) => job_finished,
         Ok(Err(error)) => {
             log::info!(
                 "the events of the agent's Job cannot be read: {}",
@@ -65,11 +70,11 @@ pub(super) async fn tell_of_end(access: &Access, job_uid: &str, pod_uid: &str) -
 }
 
 /// Whether there is an event about that object with one of these reasons.
-async fn there_is(access: &Access, fields: &str, reasons: &[&str]) -> Result<bool, kube::Error> {
-    // what is there already comes first, without a word where that ends
+async fn has_reason(access: &Access, fields: &str, reasons: &[&str]) -> Result<bool, kube::Error> {
+    // existing events come first; nothing marks the last of them, so the watch ends after a time
     let parameters = WatchParams::default()
         .fields(fields)
-        .timeout(EARLIER_EVENTS_SECONDS);
+        .timeout(EXISTING_EVENTS_SECONDS);
     let stream = events(access).watch(&parameters, "0").await?;
     futures::pin_mut!(stream);
     while let Some(event) = stream.try_next().await? {
@@ -87,8 +92,8 @@ async fn there_is(access: &Access, fields: &str, reasons: &[&str]) -> Result<boo
     Ok(false)
 }
 
-/// Whether a refusal of a pod says that it needs limits, in the words of Kubernetes' quotas (ResourceQuota with
-/// `limits.cpu` or `limits.memory`) and limit ranges (LimitRange of type Pod, or with a ratio).
+/// Whether pod creation was denied because the pod has no limits, by the messages of Kubernetes' quotas (ResourceQuota
+/// with `limits.cpu` or `limits.memory`) and limit ranges (LimitRange of type Pod, or with a ratio).
 pub(super) fn demands_limits(message: &str) -> bool {
     message.contains("must specify limits.")
         || message.contains("; limits.") && message.contains("must specify ")
@@ -100,9 +105,9 @@ fn events(access: &Access) -> Api<Event> {
     Api::namespaced(access.client.clone(), &access.namespace)
 }
 
-/// Which events are about a Job: those of its UID, since its name may have been another Job's, and whoever may write events
-/// can name any Job before it is there.
-fn about(job_uid: &str) -> String {
+/// The field selector of events about a Job. It is by UID, since another Job may have had the name, and anyone who may
+/// write events can write one with the name of a Job before the Job exists.
+fn job_selector(job_uid: &str) -> String {
     format!("involvedObject.kind=Job,involvedObject.uid={job_uid}")
 }
 
@@ -113,7 +118,7 @@ mod tests {
     use serde_json::{Value, json};
 
     #[test]
-    fn a_refusal_for_want_of_limits_is_told_from_others() {
+    fn pod_denial_for_missing_limits_is_distinguished_from_others() {
         for demand in [
             "pods \"a\" is forbidden: failed quota: q: must specify limits.cpu for: agent; limits.memory for: agent",
             "pods \"a\" is forbidden: failed quota: q: must specify requests.storage for: agent; limits.cpu for: agent",
@@ -133,8 +138,11 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_about_the_job_by_its_uid_and_not_by_its_name() {
-        assert_eq!(about("b9a6"), "involvedObject.kind=Job,involvedObject.uid=b9a6");
+    fn event_field_selector_names_the_job_by_uid() {
+        assert_eq!(
+            job_selector("b9a6"),
+            "involvedObject.kind=Job,involvedObject.uid=b9a6"
+        );
     }
 
     fn event(reason: &str) -> Value {
@@ -145,17 +153,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_job_was_done_if_an_event_tells_so_and_nobody_knows_where_events_cannot_be_read() {
+    async fn job_is_finished_if_an_event_says_so_and_unknown_without_readable_events() {
         let forbidden = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": "events is forbidden", "reason": "Forbidden", "code": 403 });
         let events = |reasons: &[&str]| Answer::events(reasons.iter().map(|reason| event(reason)));
         let stopped = || events(&["Started", "Killing"]);
-        for (of_the_job, of_its_pod, expected) in [
+        for (job_events, pod_events, expected) in [
             (events(&["SuccessfulCreate", "Completed"]), stopped(), Some(true)),
             (events(&["BackoffLimitExceeded"]), stopped(), Some(true)),
             (events(&["SuccessfulCreate"]), stopped(), Some(false)),
             (events(&[]), stopped(), Some(false)),
-            // what the cluster does not show may have been
+            // without an event about the pod, one about the Job may be missing, too
             (events(&["SuccessfulCreate"]), events(&["Started"]), None),
             (events(&[]), events(&[]), None),
             (events(&["BackoffLimitExceeded"]), events(&[]), Some(true)),
@@ -167,15 +175,15 @@ mod tests {
             ),
         ] {
             let api = fake_api::FakeApi::new(move |path| match path.contains("pod-uid") {
-                true => of_its_pod.clone(),
-                false => of_the_job.clone(),
+                true => pod_events.clone(),
+                false => job_events.clone(),
             });
-            assert_eq!(tell_of_end(&api.access(), "b9a6", "pod-uid").await, expected);
+            assert_eq!(job_finished(&api.access(), "b9a6", "pod-uid").await, expected);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_api_server_that_ends_each_watch_of_events_at_once_is_not_asked_in_a_tight_loop() {
+    async fn event_watches_that_end_at_once_are_reopened_at_most_five_times_a_second() {
         let api = fake_api::always(Answer::events([]));
         let access = api.access();
         let asked = api.asked_within(Duration::from_secs(10), refusal(&access, "b9a6"));

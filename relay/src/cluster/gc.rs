@@ -1,7 +1,7 @@
-//! Removing agents: one that a relay made itself, and those of a relay that is gone.
+//! Removing agents: one that this relay made, and those of a relay that is gone.
 //!
-//! What is removed is named by its UID as well, so that nothing else of that name is hit. A Job's pod and its Secret go
-//! with it.
+//! A deletion names the Job's UID as a precondition, so that another object of the same name is not deleted. The
+//! garbage collector removes the Job's pod and its Secret with it.
 
 use super::access::Access;
 use super::creation::MadeJob;
@@ -13,19 +13,18 @@ use kinject_escape::word;
 use kinject_protocol::session::{KubernetesTarget, Report};
 use kube::api::{Api, DeleteParams, ListParams, Preconditions};
 
-/// Whether a Job was there to be removed.
+/// The outcome of a Job's removal.
 #[derive(Clone, Debug)]
 pub(super) enum Removal {
-    /// It was, or its answer for its creation was never heard.
+    /// It was removed, or the answer to its creation was never received, and the name does not exist.
     Removed,
-    /// The cluster had no such Job any more.
+    /// The Job did not exist any more.
     WasGone,
-    /// The user may not remove it, if it is there.
+    /// The user has no right to remove it, if it exists.
     Forbidden(Failure),
 }
 
-/// Removes a Job with what belongs to it; one that is not there is as good as removed, and so is one whose name
-/// another Job has.
+/// Removes a Job with its dependents. It is no error if the Job does not exist, or if another Job has its name.
 pub(super) async fn remove_job(access: &Access, made: &MadeJob) -> Result<Removal, Failure> {
     let jobs: Api<Job> = Api::namespaced(access.client.clone(), &access.namespace);
     let mut parameters = DeleteParams::background().grace_period(0);
@@ -56,8 +55,8 @@ pub(super) async fn remove_job(access: &Access, made: &MadeJob) -> Result<Remova
     }
 }
 
-/// What to say of Jobs that stay.
-pub(super) fn stay(access: &Access, names: &[String], why: &str) -> Report {
+/// The report of Jobs that could not be removed.
+pub(super) fn not_removed(access: &Access, names: &[String], why: &str) -> Report {
     let (jobs, each, all) = match names {
         [_] => ("Job", "it ends", "it"),
         _ => ("Jobs", "each ends", "them"),
@@ -76,7 +75,7 @@ pub(super) fn stay(access: &Access, names: &[String], why: &str) -> Report {
     }
 }
 
-/// Removes whatever a session's relay, which is gone, made in the cluster.
+/// Removes everything that the relay of a session, which is gone, created in the cluster.
 pub(crate) async fn remove_all(target: &KubernetesTarget, session: &str) -> Result<(), Report> {
     let access = Access::new(target).await?;
     let (mut names, mut why) = (Vec::new(), None);
@@ -85,7 +84,7 @@ pub(crate) async fn remove_all(target: &KubernetesTarget, session: &str) -> Resu
         let failure = match remove_job(&access, &made).await {
             Ok(Removal::Removed | Removal::WasGone) => continue,
             Ok(Removal::Forbidden(failure)) => failure,
-            // nor would the others be removed
+            // the others would fail alike
             Err(failure) => {
                 names.extend(jobs.by_ref().map(|made| made.name));
                 failure
@@ -95,12 +94,12 @@ pub(crate) async fn remove_all(target: &KubernetesTarget, session: &str) -> Resu
         why = Some(failure.message);
     }
     match why {
-        Some(why) => Err(stay(&access, &names, &why)),
+        Some(why) => Err(not_removed(&access, &names, &why)),
         None => Ok(()),
     }
 }
 
-/// The Jobs that may be a session's, which show in their pods: sessions need no right to list Jobs.
+/// The Jobs that may be a session's, found as the owners of its pods: a session needs no right to list Jobs.
 async fn jobs_of(access: &Access, session: &str) -> Vec<MadeJob> {
     let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
     let selector = format!("app.kubernetes.io/managed-by=kinject,app.kubernetes.io/instance={session}");
@@ -113,8 +112,8 @@ async fn jobs_of(access: &Access, session: &str) -> Vec<MadeJob> {
     }
 }
 
-/// The session's Jobs among the owners of pods. What pods say of themselves may be forged, so nothing but the session's
-/// own names counts; the first Job, whose name is no secret, is among them also when no pod tells of it.
+/// The session's Jobs among the owners of pods. A pod's labels and owners may be forged, so only names that the session
+/// itself would give count. The first Job, whose name is known, is included even if no pod has it as its owner.
 fn owners(session: &str, pods: &[Pod]) -> Vec<MadeJob> {
     let mut jobs: Vec<MadeJob> = pods
         .iter()
@@ -156,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_but_jobs_of_the_sessions_own_names_is_removed_and_each_by_its_uid() {
+    fn cleanup_removes_only_jobs_named_after_the_session_each_by_its_uid() {
         let first = "kinject-agent-0123abcd";
         let later = "kinject-agent-0123abcd-00ff";
         let uid = |uid: &str| Some(uid.to_owned());
@@ -166,7 +165,7 @@ mod tests {
             found(&[pod(later, "2", later)]),
             [(later.to_owned(), uid("2")), (first.to_owned(), None)]
         );
-        // a label names somebody else's Job, and so does an owner
+        // a forged owner names another Job, and so does a forged label
         assert_eq!(
             found(&[
                 pod("payroll", "3", later),

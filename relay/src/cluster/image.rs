@@ -1,21 +1,21 @@
 //! The agent's image by its digest.
 //!
-//! A tag can be moved while a session runs. So what the first agent was made of is what later ones are made of: the
-//! node says by which digest it pulled the image.
+//! A tag can be moved while a session runs. So later agents use the digest of the first one's image, which the node
+//! reports in the status of the pod.
 
-/// The reference by digest of the image that was asked for, if the node reported one under which it can be pulled.
+/// The requested image by its digest, if the node reported one by which it can be pulled.
 ///
 /// An image that was loaded into the node has none: it is reported as a bare `sha256:...`, or under a name that the
-/// tool that loaded it made up.
-pub(super) fn pinned(asked: &str, reported: &str) -> Option<String> {
-    // as dockershim's successor writes it
+/// loading tool chose.
+pub(super) fn pinned(requested: &str, reported: &str) -> Option<String> {
+    // cri-dockerd writes this prefix
     let reported = reported.strip_prefix("docker-pullable://").unwrap_or(reported);
     let (name, digest) = reported.split_once('@')?;
     let hex = digest.strip_prefix("sha256:")?;
     if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
-    let repository = repository(asked);
+    let repository = repository(requested);
     (qualified(repository) == qualified(name)).then(|| format!("{repository}@{digest}"))
 }
 
@@ -29,7 +29,7 @@ fn repository(reference: &str) -> &str {
     }
 }
 
-/// The repository with what may be left out of it.
+/// The repository with the registry and the namespace that a reference may omit.
 fn qualified(repository: &str) -> String {
     match repository.split_once('/') {
         Some((registry, _)) if registry.contains(['.', ':']) || registry == "localhost" => {
@@ -47,8 +47,8 @@ mod tests {
     const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn an_image_that_was_pulled_is_named_by_its_digest() {
-        for (asked, reported, pinned_to) in [
+    fn pulled_image_is_pinned_by_its_digest() {
+        for (requested, reported, pinned_to) in [
             (
                 "kinject-agent:1",
                 "docker.io/library/kinject-agent",
@@ -63,7 +63,7 @@ mod tests {
             ("ghcr.io/a/b:1", "docker-pullable://ghcr.io/a/b", "ghcr.io/a/b"),
         ] {
             assert_eq!(
-                pinned(asked, &format!("{reported}@{DIGEST}")),
+                pinned(requested, &format!("{reported}@{DIGEST}")),
                 Some(format!("{pinned_to}@{DIGEST}"))
             );
         }
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_cannot_be_pulled_by_what_the_node_says_keeps_its_tag() {
+    fn image_not_pullable_by_the_reported_digest_keeps_its_tag() {
         for reported in [
             "",
             DIGEST,

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pod_fits_the_restricted_standard_and_the_job_cleans_up_by_itself() {
+    fn agent_pod_meets_the_restricted_standard_and_its_finished_job_has_a_ttl() {
         let manifest = Manifest {
             name: "kinject-agent-0",
             session: "0",
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_keys_come_as_a_file_that_the_agent_alone_can_read_and_not_in_the_environment() {
+    fn agent_keys_are_mounted_from_the_secret_and_absent_from_the_environment() {
         let pod = pod_spec(TransportChoice::Auto);
         let [container] = pod.containers.as_slice() else {
             panic!("{:?}", pod.containers);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn with_port_forward_alone_nothing_listens_on_the_pods_address() {
+    fn agent_for_port_forward_alone_listens_on_loopback_only() {
         let container = pod_spec(TransportChoice::PortForward).containers.remove(0);
         assert_eq!(container.ports.unwrap_or_default(), []);
         let listening: Vec<_> = container
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_later_jobs_are_the_sessions_and_cannot_be_told_in_advance() {
+    fn later_job_names_are_random_and_recognized_as_the_sessions() {
         let (one, other) = (later_name("0123abcd").unwrap(), later_name("0123abcd").unwrap());
         assert_ne!(one, other);
         for name in [&one, &other, &name("0123abcd")] {

@@ -1,6 +1,7 @@
-//! The kubeconfig that kubectl would use for the same flags, and what is wrong with it where it cannot be used.
+//! The kubeconfig that kubectl would use for the same flags, and the messages for one that cannot be used.
 //!
-//! It may hold a token or a private key: no message shows a piece of its text, only names of what it defines, and places.
+//! It may hold a token or a private key, so no message shows a piece of its text: only the names of its entries, and
+//! line and column of an error.
 
 use crate::report::Failure;
 use crate::words::list;
@@ -11,11 +12,11 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Who writes kubeconfigs.
-const WHERE_FROM: &str =
+/// The hint about where to get a kubeconfig.
+const HOW_TO_GET_ONE: &str =
     "kind, minikube, k3s or a cloud's command line writes one, or the cluster's administrator";
 
-/// A configuration and where it is from.
+/// A configuration and the files that it was read from.
 pub(super) struct Configuration {
     /// Server, user, namespace.
     pub(super) config: Config,
@@ -35,7 +36,7 @@ impl fmt::Display for Files {
     }
 }
 
-/// Reads the configuration; without any kubeconfig it is the service account of the pod that kinject runs in.
+/// Reads the configuration. Without a kubeconfig it is that of the service account of the pod in which kinject runs.
 pub(super) async fn configuration(target: &KubernetesTarget) -> Result<Configuration, Failure> {
     let (files, missing) = match &target.kubeconfig {
         Some(file) => existing(vec![file.clone()], Some("--kubeconfig")),
@@ -77,8 +78,8 @@ pub(super) async fn configuration(target: &KubernetesTarget) -> Result<Configura
     })
 }
 
-/// The files that KUBECONFIG names, or the one in the home folder. As with kubectl, files of a list that do not exist
-/// are passed over, unless none does.
+/// The files that KUBECONFIG names, or the one in the home folder. Like kubectl, it ignores files of a list that do not
+/// exist, unless none does.
 fn found_by_environment() -> (Vec<PathBuf>, Option<Failure>) {
     let named = std::env::var_os("KUBECONFIG").unwrap_or_default();
     let named: Vec<PathBuf> = std::env::split_paths(&named)
@@ -99,39 +100,39 @@ fn found_by_environment() -> (Vec<PathBuf>, Option<Failure>) {
     }
 }
 
-/// Those that exist of the files that somebody names, or the failure to find one.
-fn existing(named: Vec<PathBuf>, by: Option<&str>) -> (Vec<PathBuf>, Option<Failure>) {
-    // a file that cannot be looked at is there
-    let is_there = |file: &PathBuf| !matches!(std::fs::metadata(file), Err(error) if error.kind() == ErrorKind::NotFound);
-    let found: Vec<PathBuf> = named.iter().filter(|file| is_there(file)).cloned().collect();
+/// Those of the named files that exist, or the failure to find one; `source` is the option or variable that names them.
+fn existing(named: Vec<PathBuf>, source: Option<&str>) -> (Vec<PathBuf>, Option<Failure>) {
+    // a file of which stat(2) fails otherwise exists, and reading it reports why
+    let exists = |file: &PathBuf| !matches!(std::fs::metadata(file), Err(error) if error.kind() == ErrorKind::NotFound);
+    let found: Vec<PathBuf> = named.iter().filter(|file| exists(file)).cloned().collect();
     if !found.is_empty() {
         return (found, None);
     }
     let files = Files(named);
-    let message = match by {
+    let message = match source {
         None => format!("there is no kubeconfig: {files} does not exist, and KUBECONFIG is not set"),
-        Some(by) => format!("there is no kubeconfig at {files}, which {by} names"),
+        Some(source) => format!("there is no kubeconfig at {files}, which {source} names"),
     };
     let Files(named) = files;
     let hint = if named.iter().any(|file| is_unexpanded(file)) {
         "the shell has not replaced ~ there: write $HOME instead"
     } else {
-        WHERE_FROM
+        HOW_TO_GET_ONE
     };
     (Vec::new(), Some(Failure::lasting(message, hint)))
 }
 
-/// Whether a part of the path is `~`, which a shell was to replace.
+/// Whether a component of the path is `~`, which the shell should have replaced.
 fn is_unexpanded(file: &Path) -> bool {
     file.components().any(|part| part.as_os_str() == "~")
 }
 
-/// What keeps a file from being read as a kubeconfig.
+/// The failure to read a file as a kubeconfig.
 fn unreadable(file: &Path, error: &KubeconfigError) -> Failure {
     let name = kinject_escape::path(file);
     match error {
         KubeconfigError::ReadConfig(error, _) => Failure::lasting(
-            format!("cannot read the kubeconfig {name}: {}", without_number(error)),
+            format!("cannot read the kubeconfig {name}: {}", without_errno(error)),
             match error.kind() {
                 ErrorKind::PermissionDenied => {
                     "it belongs to somebody else: name a copy of your own with --kubeconfig or KUBECONFIG"
@@ -142,11 +143,14 @@ fn unreadable(file: &Path, error: &KubeconfigError) -> Failure {
             },
         ),
         KubeconfigError::Parse(error) => {
-            let place = error
+            let position = error
                 .location()
                 .map(|at| format!(" at line {}, column {}", at.line(), at.column()));
             Failure::lasting(
-                format!("the kubeconfig {name} is not valid{}", place.unwrap_or_default()),
+                format!(
+                    "the kubeconfig {name} is not valid{}",
+                    position.unwrap_or_default()
+                ),
                 "check indentation and quotes there, and that it is a kubeconfig",
             )
         }
@@ -158,12 +162,12 @@ fn unreadable(file: &Path, error: &KubeconfigError) -> Failure {
     }
 }
 
-/// The context that was asked for, or the current one, if all is there that it names.
+/// The requested context, or the current one, if the cluster and the user that it names are defined.
 fn chosen_context(kubeconfig: &Kubeconfig, wanted: Option<&str>, files: &Files) -> Result<String, Failure> {
     if kubeconfig.contexts.is_empty() {
         return Err(Failure::lasting(
             format!("the kubeconfig {files} names no cluster: it has no context"),
-            WHERE_FROM,
+            HOW_TO_GET_ONE,
         ));
     }
     let contexts = list(kubeconfig.contexts.iter().map(|context| &context.name));
@@ -182,7 +186,7 @@ fn chosen_context(kubeconfig: &Kubeconfig, wanted: Option<&str>, files: &Files) 
             &format!("it has: {contexts}; choose one with --context"),
         ));
     };
-    let lacks = |what: &str, missing: &str, known: String| {
+    let undefined = |what: &str, missing: &str, known: String| {
         let known = if known.is_empty() {
             "none".to_owned()
         } else {
@@ -213,17 +217,17 @@ fn chosen_context(kubeconfig: &Kubeconfig, wanted: Option<&str>, files: &Files) 
     }
     let has_cluster = |known: &kube::config::NamedCluster| known.name == cluster && known.cluster.is_some();
     if !kubeconfig.clusters.iter().any(has_cluster) {
-        return Err(lacks(
+        return Err(undefined(
             "cluster",
             cluster,
             list(kubeconfig.clusters.iter().map(|known| &known.name)),
         ));
     }
-    // a context may name nobody; one that names a user means that user
+    // a context may name no user; one that it names has to be defined
     if let Some(user) = user.filter(|user| !user.is_empty())
         && !kubeconfig.auth_infos.iter().any(|known| known.name == user)
     {
-        return Err(lacks(
+        return Err(undefined(
             "user",
             user,
             list(kubeconfig.auth_infos.iter().map(|known| &known.name)),
@@ -232,13 +236,13 @@ fn chosen_context(kubeconfig: &Kubeconfig, wanted: Option<&str>, files: &Files) 
     Ok(name.to_owned())
 }
 
-/// What keeps a kubeconfig that could be read from being used.
+/// The failure to use a kubeconfig that could be read.
 pub(super) fn unusable(error: &KubeconfigError, files: &Files) -> Failure {
     let data = |what: &str, error: &LoadDataError| match error {
         LoadDataError::ReadFile(error, path) => format!(
             "cannot read {}, the {what} in the kubeconfig {files}: {}",
             kinject_escape::path(path),
-            without_number(error)
+            without_errno(error)
         ),
         LoadDataError::DecodeBase64(_) => format!("the {what} in the kubeconfig {files} is not base64"),
         LoadDataError::NoBase64DataOrFile => format!("the {what} is missing in the kubeconfig {files}"),
@@ -260,7 +264,7 @@ pub(super) fn unusable(error: &KubeconfigError, files: &Files) -> Failure {
         KubeconfigError::ParseCertificates(_) => {
             format!("the certificate authority in the kubeconfig {files} is no certificate in PEM")
         }
-        // said before, with more words
+        // reported in more detail before
         KubeconfigError::CurrentContextNotSet
         | KubeconfigError::LoadContext(_)
         | KubeconfigError::LoadClusterOfContext(_)
@@ -276,10 +280,10 @@ pub(super) fn unusable(error: &KubeconfigError, files: &Files) -> Failure {
     )
 }
 
-/// What happened, without the number that an error of the system's has for it.
-fn without_number(error: &std::io::Error) -> String {
-    let words = error.to_string();
-    words
+/// The text of a system error without its errno.
+fn without_errno(error: &std::io::Error) -> String {
+    let message = error.to_string();
+    message
         .split(" (os error")
         .next()
         .unwrap_or_default()

@@ -1,22 +1,22 @@
 //! The agent in a Kubernetes cluster: from the kubeconfig to a byte stream into its pod.
 //!
-//! - [`access`]: which cluster, as whom, in which namespace; [`kubeconfig`]: where that stands, and what is wrong with it.
-//! - [`source`]: what agents are made of; [`image`]: an image by its digest; [`carried`]: without an image of their own.
+//! - [`access`]: the cluster, the user and the namespace; [`kubeconfig`]: the file that names them, and its errors.
+//! - [`source`]: what agents are made of; [`image`]: an image by its digest; [`carried`]: without an image of their
+//!   own.
 //! - [`job`] and [`secret`]: what the agent's Job looks like, and the Secret with its keys.
 //! - [`preview`]: these as YAML, without a session.
 //! - [`agent`]: keeps the session's agent: opens the tunnel to it ([`reach`]), and makes another one when it is gone.
-//! - [`answering`]: says whom a user waits for.
+//! - [`answering`]: reports requests that the API server answers slowly.
 //! - [`creation`]: makes the Job and the Secret.
 //! - [`gc`]: removes Jobs, also those of a relay that is gone.
 //! - [`pod_watch`]: from the Job to a running pod, or to the cluster's own words on why not.
 //! - [`ownership`] and [`pod_state`]: whether a pod is the Job's, and whether it is still the one that was found;
-//!   [`pod_end`]: how it ended, as soon as the cluster tells; [`memory`]: that the cluster can still tell;
-//!   [`deletion`]: whether somebody deleted its Job.
+//!   [`pod_end`]: how it ended, as soon as the API server reports it; [`resource_version`]: keeps a version from which
+//!   the API server can report it; [`deletion`]: whether a user deleted its Job.
 //! - [`addresses`]: which are the pod's own.
-//! - [`events`]: what the cluster says of a Job in passing; [`pace`]: how often it is asked to tell of changes.
-//! - [`proxy`] and [`port_forward`]: the two ways into the pod.
+//! - [`events`]: the cluster's events about a Job; [`pace`]: the rate at which watches are opened.
+//! - [`proxy`] and [`port_forward`]: the two transports into the pod; [`nodelay`]: `TCP_NODELAY` on their connections.
 //! - [`networks`]: which networks are the cluster's.
-//! - [`nodelay`]: what both ask of their connection.
 
 pub(crate) mod access;
 mod addresses;
@@ -32,7 +32,6 @@ pub(crate) mod gc;
 mod image;
 pub(crate) mod job;
 mod kubeconfig;
-mod memory;
 pub(crate) mod networks;
 mod nodelay;
 mod ownership;
@@ -44,5 +43,6 @@ pub(crate) mod port_forward;
 pub(crate) mod preview;
 pub(crate) mod proxy;
 mod reach;
+mod resource_version;
 mod secret;
 mod source;

@@ -2,7 +2,7 @@
 //!
 //! ServiceCIDRs (<https://kubernetes.io/docs/concepts/services-networking/cluster-ip-allocation/>, Kubernetes 1.33 and
 //! later) and the nodes' `spec.podCIDRs` belong to no namespace, so many users may read neither. A session works
-//! without: what it learns from answers tells of the addresses that matter most.
+//! without them: DNS answers show it the addresses that matter most.
 
 use super::access::{Access, innermost};
 use crate::{log, words};
@@ -11,16 +11,17 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::api::{Api, ListParams};
 
-/// How many nodes are read at a time, and how often: each tells of its own pods alone, and a large cluster has thousands.
-const NODES: u32 = 100;
-const MOST_PAGES: usize = 10;
+/// Nodes per page, and the largest number of pages: each node has its own pods' networks only, and a large cluster has
+/// thousands of nodes.
+const PAGE_SIZE: u32 = 100;
+const MAX_PAGES: usize = 10;
 
-/// The shortest prefix that counts: a network of a quarter of all addresses says nothing.
+/// The shortest prefix that is used: one that covers a large part of all addresses distinguishes nothing.
 const SHORTEST_PREFIX: u8 = 4;
 
-/// All that the API tells.
+/// All networks that the API shows to this user.
 pub(crate) async fn read(access: &Access) -> Vec<IpNet> {
-    let (services, pods) = tokio::join!(of_services(access), of_pods(access));
+    let (services, pods) = tokio::join!(service_networks(access), pod_networks(access));
     let mut networks = Vec::new();
     for (whose, texts) in [("Services", services), ("pods", pods)] {
         match texts {
@@ -28,13 +29,13 @@ pub(crate) async fn read(access: &Access) -> Vec<IpNet> {
             Err(error) => log::info!("the networks of {whose} are not known: {}", innermost(&error)),
         }
     }
-    // nodes have neighbouring networks
+    // the networks of nodes are often adjacent
     let networks = IpNet::aggregate(&networks);
     log::debug!("networks of the cluster: {}", words::list(&networks));
     networks
 }
 
-async fn of_services(access: &Access) -> Result<Vec<String>, kube::Error> {
+async fn service_networks(access: &Access) -> Result<Vec<String>, kube::Error> {
     let ranges: Api<ServiceCIDR> = Api::all(access.client.clone());
     let list = ranges.list(&ListParams::default()).await?;
     Ok(list
@@ -45,11 +46,11 @@ async fn of_services(access: &Access) -> Result<Vec<String>, kube::Error> {
         .collect())
 }
 
-async fn of_pods(access: &Access) -> Result<Vec<String>, kube::Error> {
+async fn pod_networks(access: &Access) -> Result<Vec<String>, kube::Error> {
     let nodes: Api<Node> = Api::all(access.client.clone());
-    let mut page = ListParams::default().limit(NODES);
+    let mut page = ListParams::default().limit(PAGE_SIZE);
     let mut networks = Vec::new();
-    for _ in 0..MOST_PAGES {
+    for _ in 0..MAX_PAGES {
         let list = nodes.list(&page).await?;
         let specs = list.items.into_iter().filter_map(|node| node.spec);
         networks.extend(
@@ -65,7 +66,7 @@ async fn of_pods(access: &Access) -> Result<Vec<String>, kube::Error> {
     Ok(networks)
 }
 
-/// What is no network, or too large for one, is passed over.
+/// Ignores texts that are no network, and networks with a prefix below [`SHORTEST_PREFIX`].
 fn parse(texts: &[String]) -> impl Iterator<Item = IpNet> {
     texts
         .iter()
@@ -78,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_network_is_passed_over() {
+    fn invalid_and_overly_wide_networks_are_ignored() {
         let texts = [
             "10.96.0.0/16",
             "fd00:96::/112",

@@ -1,12 +1,13 @@
-//! Sending at once what is to be sent to the API server.
+//! `TCP_NODELAY` on connections to the API server.
 //!
-//! The Kubernetes client leaves Nagle's algorithm on (RFC 896; `TCP_NODELAY`, tcp(7)): a small write waits until the other
-//! end has acknowledged the one before, which it may put off for 40 ms. A tunnel is made of small writes. The client shows
-//! no socket, but it tells the addresses of a response's connection, by which the socket is found.
+//! The Kubernetes client leaves Nagle's algorithm on (RFC 896; `TCP_NODELAY`, tcp(7)): a small write waits until the
+//! peer has acknowledged the one before, which it may delay by 40 ms. A tunnel makes many small writes. The client does
+//! not expose its socket, but a response carries the addresses of its connection, by which this module finds the
+//! socket.
 //!
-//! For connects through an API server: without it a program makes 0.01 × as many connections with an echo by pod proxy,
-//! and 0.03 × by port-forward (22 in a second instead of 1,800 and 820). It costs a look through `/proc/self/fd` for each
-//! connection to the API server.
+//! Without it, a program that connects through an API server makes 0.01 × as many connections with an echo by pod
+//! proxy, and 0.03 × by port-forward (22 a second instead of 1,800 and 820). The cost is a scan of `/proc/self/fd` for
+//! each connection to the API server.
 
 use crate::log;
 use hyper_util::client::legacy::connect::HttpInfo;
@@ -16,7 +17,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};
 
-/// Has the connection by which this response came send at once. A connection that cannot be found stays as it is.
+/// Sets the option on the connection of this response. A connection that cannot be found stays unchanged.
 pub(super) fn set<B>(response: &http::Response<B>) {
     let Some(connection) = response.extensions().get::<HttpInfo>() else {
         return log::warn!("the client does not tell which connection it uses: small writes may wait");
@@ -28,7 +29,7 @@ pub(super) fn set<B>(response: &http::Response<B>) {
     }
 }
 
-/// Whether this process has a socket with these addresses, which sends at once from here on.
+/// Sets the option on the socket of this process with these addresses. Returns whether there is one.
 fn set_nodelay(local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
     for entry in fs::read_dir("/proc/self/fd")? {
         let name = entry?.file_name();
@@ -38,9 +39,9 @@ fn set_nodelay(local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
         // SAFETY: the number was open a moment ago, nothing here awaits, and the relay has one thread; the folder's own
         // descriptor, which is among them, outlives the loop
         let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-        // what is no socket, or not connected, has no such names
-        let own = getsockname(descriptor).ok().and_then(internet);
-        let peer = getpeername(descriptor).ok().flatten().and_then(internet);
+        // a descriptor that is no socket, or not connected, has no such addresses
+        let own = getsockname(descriptor).ok().and_then(ip_address);
+        let peer = getpeername(descriptor).ok().flatten().and_then(ip_address);
         if own == Some(local) && peer == Some(remote) {
             sockopt::set_tcp_nodelay(descriptor, true)?;
             return Ok(true);
@@ -49,8 +50,8 @@ fn set_nodelay(local: SocketAddr, remote: SocketAddr) -> io::Result<bool> {
     Ok(false)
 }
 
-fn internet(name: SocketAddrAny) -> Option<SocketAddr> {
-    SocketAddr::try_from(name).ok()
+fn ip_address(address: SocketAddrAny) -> Option<SocketAddr> {
+    SocketAddr::try_from(address).ok()
 }
 
 #[cfg(test)]
@@ -59,7 +60,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     #[test]
-    fn a_connection_is_found_by_its_addresses_and_no_other_is_touched() {
+    fn nodelay_is_set_only_on_the_socket_with_the_given_addresses() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let [one, other] = [(); 2].map(|()| TcpStream::connect(listener.local_addr().unwrap()).unwrap());
         let found = set_nodelay(one.local_addr().unwrap(), one.peer_addr().unwrap());

@@ -1,9 +1,9 @@
-//! Which pods are a Job's.
+//! Which pods belong to a Job.
 //!
-//! Names and labels say nothing, since whoever may make or change a pod chooses them. What counts is the owner's UID,
-//! which the cluster gave to the Job when it was made, so that nothing made before can have it. An editor of the
-//! namespace can still write that UID into a pod of his own afterwards: then two pods claim to be the Job's, and
-//! neither is taken.
+//! Names and labels prove nothing: anyone who may create or edit a pod chooses them. The relay checks the UID of the
+//! pod's owner, which the API server generated when it created the Job, so that no older pod can have it. An editor of
+//! the namespace can still write that UID into a pod of their own afterwards: then two pods claim to be the Job's, and
+//! the relay uses neither.
 
 use super::job::AgentJob;
 use crate::report::Failure;
@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kinject_escape::word;
 use std::collections::BTreeMap;
 
-/// The Job whose controller made this pod, as the pod itself says.
+/// The Job that this pod names as its controller.
 pub(super) fn owning_job(pod: &Pod) -> Option<&OwnerReference> {
     let owners = pod.metadata.owner_references.as_ref()?;
     owners.iter().find(|owner| {
@@ -29,7 +29,7 @@ pub(super) struct Claimants<'a> {
 }
 
 impl<'a> Claimants<'a> {
-    /// None yet.
+    /// No pods yet.
     pub(super) fn new(job: &'a AgentJob, namespace: &'a str) -> Self {
         Self {
             job,
@@ -38,8 +38,7 @@ impl<'a> Claimants<'a> {
         }
     }
 
-    /// Whether this pod is the Job's only one. One that does not claim to be it changes nothing; a second one that
-    /// does is a failure.
+    /// Whether this pod claims to be the Job's and is the only one that does. A second one that does is a failure.
     pub(super) fn is_only_one(&mut self, pod: &Pod) -> Result<bool, Failure> {
         let claims = owning_job(pod).is_some_and(|owner| owner.uid == self.job.uid);
         let (Some(uid), Some(name), true) = (&pod.metadata.uid, &pod.metadata.name, claims) else {
@@ -100,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_is_the_jobs_by_the_controllers_uid_and_by_nothing_else() {
+    fn pod_belongs_to_the_job_only_by_its_controllers_uid() {
         let job = job();
         let mut claimants = Claimants::new(&job, "default");
         for foreign in [
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn two_pods_that_claim_the_same_job_are_refused_by_name() {
+    fn second_pod_claiming_the_job_is_refused_with_both_names() {
         let job = job();
         let mut claimants = Claimants::new(&job, "team");
         assert!(

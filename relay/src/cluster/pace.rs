@@ -1,15 +1,15 @@
-//! How often the API server is asked to tell of changes.
+//! The rate at which watches of the API server are opened.
 
 use std::time::Duration;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// The least time between the beginnings of two watches.
-const BETWEEN_WATCHES: Duration = Duration::from_millis(200);
+/// The shortest time between the starts of two watches.
+const MIN_WATCH_PERIOD: Duration = Duration::from_millis(200);
 
-/// Ticks at once where the watch before lasted for a while. Proxies, and API servers under load, may end each watch as
-/// soon as it begins: then it holds the next one back.
+/// A ticker for the starts of watches. It ticks at once after a watch that lasted for [`MIN_WATCH_PERIOD`], and delays
+/// the next one after a shorter watch: proxies, and API servers under load, may end each watch as soon as it starts.
 pub(super) fn of_watches() -> Interval {
-    let mut pace = interval(BETWEEN_WATCHES);
+    let mut pace = interval(MIN_WATCH_PERIOD);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     pace
 }

@@ -1,8 +1,9 @@
 //! How the agent's pod ended.
 //!
-//! The cluster tells it late: a kubelet looks after its containers once a second and reports after that. So whoever
-//! found a pod silent waits a moment for the news before he blames the way to it. And the pod may be gone when
-//! somebody looks: the API server remembers for some minutes what became of it, version by version.
+//! The API server learns of it late: a kubelet checks its containers once a second and reports after that. So when an
+//! agent does not answer, the relay waits a moment for a report of its pod's end before it blames the transport. And
+//! the pod may be gone by the time of the request: the API server keeps its last versions for some minutes, and a watch
+//! returns them.
 
 use super::access::Access;
 use super::pod_watch::{self, RunningPod};
@@ -15,27 +16,27 @@ use kube::api::{Api, WatchEvent, WatchParams};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long the API server may take to tell what it knows.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(3);
+/// Time limit for the API server's answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long after a pod was found silent the news of its end may come.
-const NEWS_PATIENCE: Duration = Duration::from_secs(3);
+/// Time limit for the report of a pod's end after its agent did not answer.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What became of a pod.
+/// How a pod ended.
 #[derive(Clone, Debug)]
 pub(super) enum End {
-    /// It ran to an end, which says why.
+    /// It ended by itself, for this reason.
     Ended(Failure),
-    /// It is on its way out, or gone.
+    /// It is terminating, or gone.
     Deleted,
 }
 
-/// Waits for the news that the pod has ended by itself.
+/// Waits until the API server reports that the pod has ended by itself.
 pub(super) async fn ended(access: &Access, pod: &RunningPod) -> Failure {
     let mut pace = pace::of_watches();
     loop {
         pace.tick().await;
-        match told(access, pod).await {
+        match check_and_watch(access, pod).await {
             Ok(Some(End::Ended(failure))) => return failure,
             // the watch has ended, as watches do
             Ok(None) => {}
@@ -50,30 +51,31 @@ pub(super) async fn ended(access: &Access, pod: &RunningPod) -> Failure {
     std::future::pending().await
 }
 
-/// What became of a pod whose agent was not reached; none if it still runs as far as the cluster can tell. `wait` is for
-/// failures that its end would explain.
+/// How a pod ended whose agent was not reached; none if it still runs as far as the API server knows. `wait` also waits
+/// for a report: for failures that the pod's end would explain.
 pub(super) async fn found(access: &Access, pod: &RunningPod, wait: bool) -> Option<End> {
-    let seen = timeout(ANSWER_PATIENCE, look(access, pod)).await;
-    let version = match seen {
+    let checked = timeout(ANSWER_TIMEOUT, check(access, pod)).await;
+    let version = match checked {
         Ok(Ok(Ok(end))) => return Some(end),
         Ok(Ok(Err(version))) if wait => version,
         _ => return None,
     };
-    let news = timeout(NEWS_PATIENCE, follow(access, pod, &version)).await;
-    news.ok()?.ok()?
+    let reported = timeout(REPORT_TIMEOUT, watch(access, pod, &version)).await;
+    reported.ok()?.ok()?
 }
 
-async fn told(access: &Access, pod: &RunningPod) -> Result<Option<End>, kube::Error> {
-    match look(access, pod).await? {
+/// How the pod ended; none if the watch ends before the pod does.
+async fn check_and_watch(access: &Access, pod: &RunningPod) -> Result<Option<End>, kube::Error> {
+    match check(access, pod).await? {
         Ok(end) => Ok(Some(end)),
-        Err(version) => follow(access, pod, &version).await,
+        Err(version) => watch(access, pod, &version).await,
     }
 }
 
-/// What became of the pod, or the version in which it still runs.
-async fn look(access: &Access, pod: &RunningPod) -> Result<Result<End, String>, kube::Error> {
+/// How the pod ended, or the version in which it still runs.
+async fn check(access: &Access, pod: &RunningPod) -> Result<Result<End, String>, kube::Error> {
     let found = pods(access).get_opt(&pod.name).await?;
-    Ok(match found.filter(|found| is(found, pod)) {
+    Ok(match found.filter(|found| is_same(found, pod)) {
         None => Ok(End::Deleted),
         Some(found) => match end(access, &found) {
             Some(end) => Ok(end),
@@ -82,24 +84,24 @@ async fn look(access: &Access, pod: &RunningPod) -> Result<Result<End, String>, 
     })
 }
 
-/// What becomes of the pod after that version; none if the watch ends before.
-async fn follow(access: &Access, pod: &RunningPod, version: &str) -> Result<Option<End>, kube::Error> {
-    first(access, pod, version, |found, is_gone| match is_gone {
+/// How the pod ends after that version; none if the watch ends before.
+async fn watch(access: &Access, pod: &RunningPod, version: &str) -> Result<Option<End>, kube::Error> {
+    find_version(access, pod, version, |found, is_gone| match is_gone {
         true => Some(End::Deleted),
         false => end(access, found),
     })
     .await
 }
 
-/// The first thing that is to be said of the pod's versions after that one, the last of which may be the one in which it is
-/// gone. None if the watch ends before, or the API server no longer remembers that version.
-async fn first<T>(
+/// The first result of `select` for the pod's versions after that one; its second argument is whether the pod is gone
+/// in that version. None if the watch ends before, or the API server no longer keeps that version.
+async fn find_version<T>(
     access: &Access,
     pod: &RunningPod,
     version: &str,
-    mut said: impl FnMut(&Pod, bool) -> Option<T>,
+    mut select: impl FnMut(&Pod, bool) -> Option<T>,
 ) -> Result<Option<T>, kube::Error> {
-    let stream = pods(access).watch(&of_name(pod), version).await?;
+    let stream = pods(access).watch(&by_name(pod), version).await?;
     futures::pin_mut!(stream);
     while let Some(event) = stream.try_next().await? {
         let (found, is_gone) = match event {
@@ -108,19 +110,19 @@ async fn first<T>(
             WatchEvent::Bookmark(_) => continue,
             WatchEvent::Error(_) => return Ok(None),
         };
-        if is(&found, pod)
-            && let Some(said) = said(&found, is_gone)
+        if is_same(&found, pod)
+            && let Some(selected) = select(&found, is_gone)
         {
-            return Ok(Some(said));
+            return Ok(Some(selected));
         }
     }
     Ok(None)
 }
 
-/// When, by the API server's clock in seconds, a pod that is gone was deleted while its agent still ran. None if it ended
-/// by itself, and is removed later, with its Job; or if the API server remembers no more.
-pub(super) async fn deleted_alive_at(access: &Access, pod: &RunningPod) -> Option<i64> {
-    match timeout(ANSWER_PATIENCE, remembered(access, pod)).await {
+/// When, in seconds of the API server's clock, a pod that is gone was deleted while its agent still ran. None if it
+/// ended by itself and was removed later, with its Job; or if the API server does not keep its versions any more.
+pub(super) async fn deleted_while_running_at(access: &Access, pod: &RunningPod) -> Option<i64> {
+    match timeout(ANSWER_TIMEOUT, deletion_while_running(access, pod)).await {
         Ok(Ok(at)) => at,
         Ok(Err(error)) => {
             log::info!("what became of pod {} is not known: {error}", pod.name);
@@ -130,10 +132,10 @@ pub(super) async fn deleted_alive_at(access: &Access, pod: &RunningPod) -> Optio
     }
 }
 
-/// Follows the pod from where it was seen to run to its end.
-async fn remembered(access: &Access, pod: &RunningPod) -> Result<Option<i64>, kube::Error> {
+/// Watches the pod from the last version in which it ran.
+async fn deletion_while_running(access: &Access, pod: &RunningPod) -> Result<Option<i64>, kube::Error> {
     let version = pod.version.borrow().clone();
-    let deleted_at = first(access, pod, &version, |found, _| match has_ended(found) {
+    let deleted_at = find_version(access, pod, &version, |found, _| match has_ended(found) {
         true => Some(None),
         false => pod_state::deleted_at(found).map(Some),
     });
@@ -144,11 +146,11 @@ pub(super) fn pods(access: &Access) -> Api<Pod> {
     Api::namespaced(access.client.clone(), &access.namespace)
 }
 
-pub(super) fn of_name(pod: &RunningPod) -> WatchParams {
+pub(super) fn by_name(pod: &RunningPod) -> WatchParams {
     WatchParams::default().fields(&format!("metadata.name={}", pod.name))
 }
 
-pub(super) fn is(found: &Pod, pod: &RunningPod) -> bool {
+pub(super) fn is_same(found: &Pod, pod: &RunningPod) -> bool {
     found.metadata.uid.as_deref() == Some(&pod.uid)
 }
 
@@ -174,7 +176,7 @@ mod tests {
     use std::rc::Rc;
 
     #[tokio::test(start_paused = true)]
-    async fn an_api_server_that_ends_each_watch_of_the_pod_at_once_is_not_asked_in_a_tight_loop() {
+    async fn pod_end_watches_that_end_at_once_are_reopened_at_most_five_times_a_second() {
         let pod = RunningPod {
             name: "agent-x".to_owned(),
             uid: "ours".to_owned(),
@@ -193,7 +195,7 @@ mod tests {
         let asked = api
             .asked_within(Duration::from_secs(10), ended(&api.access(), &pod))
             .await;
-        // a look and a watch each time
+        // a get and a watch each time
         assert!((80..=102).contains(&asked), "{asked}");
     }
 }

@@ -1,7 +1,8 @@
-//! Whether a pod that was found is still there.
+//! Whether a pod that was found still exists.
 //!
-//! Requests to a pod name it by its name, and a name can be another pod's a moment later. So the pod's UID is looked
-//! at once more when a tunnel through that name is open: if it is the same then, it was the same all the time.
+//! Requests address a pod by its name, which another pod can take at any time. So the relay reads the pod's UID once
+//! more when a tunnel to that name is open: if it is the same then, the tunnel leads to that pod, since a pod that is
+//! gone never returns.
 
 use super::access::Access;
 use super::pod_watch::RunningPod;
@@ -13,26 +14,26 @@ use std::fmt;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// How long the API server may take to tell of one pod.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// Time limit for a request for one pod.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What became of a pod.
+/// The state of a pod that ran before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PodState {
     /// It runs.
     Running,
-    /// It is there and does not run; its phase.
+    /// It exists and does not run; its phase.
     Ended(String),
-    /// It is on its way out, since that second of the API server's clock.
+    /// It is terminating since that second of the API server's clock.
     Terminating(i64),
-    /// There is no pod of that name.
+    /// No pod has that name.
     Deleted,
     /// Another pod has its name.
     Replaced,
 }
 
 impl fmt::Display for PodState {
-    /// What completes "the agent's pod NAME".
+    /// Completes "the agent's pod NAME".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Running => f.write_str("runs"),
@@ -45,7 +46,7 @@ impl fmt::Display for PodState {
 }
 
 impl PodState {
-    /// Judges what the cluster has under the pod's name.
+    /// Classifies the pod that has the name of a known one.
     fn of(pod: &RunningPod, found: Option<&Pod>) -> Self {
         let Some(found) = found else {
             return Self::Deleted;
@@ -54,7 +55,7 @@ impl PodState {
             return Self::Replaced;
         }
         let phase = found.status.as_ref().and_then(|status| status.phase.clone());
-        // a finalizer may keep one that had ended before it was deleted
+        // a finalizer may keep a pod that had ended before it was deleted
         match (phase.as_deref(), deleted_at(found)) {
             (Some("Succeeded" | "Failed"), _) => {}
             (_, Some(since)) => return Self::Terminating(since),
@@ -65,26 +66,26 @@ impl PodState {
     }
 }
 
-/// When somebody deleted a pod that is still there, in seconds of the API server's clock.
+/// When a pod that still exists was deleted, in seconds of the API server's clock.
 pub(super) fn deleted_at(pod: &Pod) -> Option<i64> {
-    // what is written is the time by which it has to be gone
+    // the API server writes the end of the grace period
     let end = pod.metadata.deletion_timestamp.as_ref()?;
     let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or_default();
     Some(end.0.as_second().saturating_sub(grace))
 }
 
-/// Looks for a pod under its name.
+/// Requests the state of a pod by its name.
 pub(super) async fn look(access: &Access, pod: &RunningPod) -> Result<PodState, Failure> {
     let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
-    // a connection that was there before may be dead, and nobody says so
-    let found = timeout(ANSWER_PATIENCE, pods.get_opt(&pod.name))
+    // a pooled connection may be dead without an error
+    let found = timeout(ANSWER_TIMEOUT, pods.get_opt(&pod.name))
         .await
         .map_err(|_| access.silence("where the agent's pod is"))?
         .map_err(|error| access.failure(&error, "look for the agent's pod"))?;
     Ok(PodState::of(pod, found.as_ref()))
 }
 
-/// Makes sure that a tunnel which was opened to a pod's name leads to that pod.
+/// Checks that a tunnel which was opened by a pod's name leads to that pod.
 pub(super) async fn confirm(access: &Access, pod: &RunningPod) -> Result<(), Failure> {
     let name = &pod.name;
     match look(access, pod).await? {
@@ -112,7 +113,7 @@ mod tests {
     use std::rc::Rc;
 
     #[test]
-    fn a_pod_is_known_by_its_uid_whatever_else_has_its_name() {
+    fn pod_state_follows_from_uid_phase_and_deletion_timestamp() {
         let ours = RunningPod {
             name: "agent-x".to_owned(),
             uid: "ours".to_owned(),

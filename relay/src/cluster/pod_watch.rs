@@ -402,7 +402,7 @@ mod tests {
     use serde_json::json;
 
     #[tokio::test(start_paused = true)]
-    async fn an_api_server_that_ends_each_watch_for_the_pod_at_once_is_not_asked_in_a_tight_loop() {
+    async fn job_pod_watches_that_end_at_once_are_reopened_at_most_five_times_a_second() {
         let job = AgentJob {
             name: "kinject-agent-0".to_owned(),
             uid: "b9a6".to_owned(),

@@ -1,4 +1,4 @@
-//! The way through the API server's pod proxy.
+//! The transport through the API server's pod proxy.
 //!
 //! `GET /api/v1/namespaces/NS/pods/NAME:PORT/proxy/` with `Connection: Upgrade` (RFC 9110, 7.8): the agent answers 101
 //! and both ends hold a raw stream. Needs `get` on `pods/proxy`, and an API server that reaches pods.
@@ -10,15 +10,15 @@ use http::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use kube::client::Body;
 
-/// Why there is no way.
+/// Why the pod proxy cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProxyError {
     /// The user may not use it.
     #[error("not allowed: {0}")]
     Forbidden(String),
-    /// The API server does not reach the agent (yet).
+    /// The API server does not reach the agent, or not yet.
     #[error("the API server answered {0}: {1}")]
-    NotThrough(StatusCode, String),
+    Unreachable(StatusCode, String),
     /// The API server itself failed.
     #[error(transparent)]
     Api(#[from] kube::Error),
@@ -46,17 +46,17 @@ pub(crate) async fn open(access: &Access, pod: &str) -> Result<kinject_tunnel::S
             Ok(Box::new(TokioIo::new(upgraded)))
         }
         status => {
-            let words = words_of(response).await;
+            let message = error_message(response).await;
             match status {
-                StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Err(ProxyError::Forbidden(words)),
-                _ => Err(ProxyError::NotThrough(status, words)),
+                StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED => Err(ProxyError::Forbidden(message)),
+                _ => Err(ProxyError::Unreachable(status, message)),
             }
         }
     }
 }
 
 /// The message of a Kubernetes `Status`, or the beginning of whatever else the server wrote.
-pub(super) async fn words_of(response: http::Response<Body>) -> String {
+pub(super) async fn error_message(response: http::Response<Body>) -> String {
     let Ok(body) = response.into_body().collect_bytes().await else {
         return String::new();
     };

@@ -149,12 +149,12 @@ impl Ways {
                     log::info!("not through the pod proxy: {}", failure.message);
                     let deadline = Instant::now() + ANSWER_PATIENCE;
                     let mut opened = self.reach_by_port_forward(agent, deadline).await?;
-                    opened.way.not_by_proxy = Some(failure.in_own_words().to_owned());
+                    opened.transport.not_by_proxy = Some(failure.summary().to_owned());
                     opened
                 }
             },
         };
-        self.settled.set(Some(if opened.way.transport == "proxy" {
+        self.settled.set(Some(if opened.transport.name == "proxy" {
             ApiTransport::Proxy
         } else {
             ApiTransport::PortForward
@@ -244,7 +244,7 @@ impl Ways {
                 return;
             }
             let joining = async {
-                let stream = port_forward::open_broad(&access, &pod.name).await?;
+                let stream = port_forward::open_spdy(&access, &pod.name).await?;
                 let (stream, _) = link::open(stream, &identity, security).await?;
                 // it was opened by the pod's name, too
                 pod_state::confirm(&access, &pod)

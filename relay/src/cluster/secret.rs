@@ -1,15 +1,15 @@
-//! The Secret in which an agent's keys travel to its pod.
+//! The Secret that carries an agent's keys to its pod.
 //!
-//! It is the Job's: the garbage collector removes it after the Job, also when nobody else is there to do so, and a
-//! Secret whose Job is gone before it arrives does not stay. Whoever may read Secrets in the namespace, exec into its
-//! pods or make pods of his own there can get these keys and pose as this agent; he cannot use one, since the
-//! relay's own private key never leaves the relay.
+//! The Job owns it: the cluster's garbage collector removes it after the Job, also if no relay is left to do so or the
+//! Job is gone before the Secret is created. Anyone who may read Secrets in the namespace, exec into its pods or create
+//! pods there can get these keys and pose as this agent. They cannot use an agent with them, since the relay's own
+//! private key never leaves the relay.
 
 use super::job::{self, AgentJob, IDENTITY_KEY};
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 
-/// The Secret for the agent of a Job, which has the Job's name.
+/// The Secret for the agent of a Job. It has the Job's name.
 pub(super) fn manifest(job: &AgentJob, session: &str, identity: &str) -> Result<Secret, serde_json::Error> {
     serde_json::from_value(json!({
         "metadata": {
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_secret_belongs_to_the_job_and_cannot_be_changed() {
+    fn agent_secret_is_immutable_and_owned_by_the_job() {
         let job = AgentJob {
             name: "kinject-agent-0".to_owned(),
             uid: "b9a6".to_owned(),

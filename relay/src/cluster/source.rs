@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn image_that_the_user_names_is_its_own_agent() {
+    fn agent_image_option_selects_that_image() {
         let target = KubernetesTarget {
             agent_image: Some("registry.example/agent:1".to_owned()),
             ..KubernetesTarget::default()
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn build_without_agents_takes_the_image_of_its_version_and_refuses_a_host_image() {
+    fn build_without_carried_agents_uses_default_image_and_refuses_host_image() {
         // no agents are beside the executable of these tests
         let source = AgentSource::of(&KubernetesTarget::default()).unwrap();
         assert!(matches!(source.container(), Container::Image(image) if image == DEFAULT_IMAGE));

@@ -10,7 +10,7 @@ use std::future::{self, Future};
 /// The transport of a tunnel.
 pub(crate) struct TransportInfo {
     /// `direct`, `proxy` or `port-forward`.
-    pub(crate) transport: &'static str,
+    pub(crate) name: &'static str,
     /// How the ends have authenticated each other.
     pub(crate) security: Security,
     /// Why it is not the pod proxy, if that was tried first.
@@ -18,9 +18,9 @@ pub(crate) struct TransportInfo {
 }
 
 impl TransportInfo {
-    fn new(transport: &'static str, security: Security) -> Self {
+    fn new(name: &'static str, security: Security) -> Self {
         Self {
-            transport,
+            name,
             security,
             not_by_proxy: None,
         }
@@ -34,7 +34,7 @@ pub(crate) struct Opened {
     /// Runs it.
     pub(crate) driver: Driver,
     /// The transport to the agent.
-    pub(crate) way: TransportInfo,
+    pub(crate) transport: TransportInfo,
     /// Adds a second transport while the tunnel is in use.
     pub(crate) widening: LocalBoxFuture<'static, ()>,
     /// The agent that it leads to.
@@ -58,7 +58,7 @@ impl Opened {
         Ok(Self {
             tunnel,
             driver,
-            way: TransportInfo::new(transport, security),
+            transport: TransportInfo::new(transport, security),
             widening: future::ready(()).boxed_local(),
             reached: Reached::Endpoint,
         })
@@ -81,7 +81,7 @@ impl Opened {
         Ok(Self {
             tunnel,
             driver,
-            way: TransportInfo::new(transport, security),
+            transport: TransportInfo::new(transport, security),
             widening: widen(second).boxed_local(),
             reached: Reached::Endpoint,
         })

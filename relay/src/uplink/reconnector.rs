@@ -122,13 +122,13 @@ impl Reconnector {
                 reconnecting.await?
             }
         };
-        let again = established
+        let notice = established
             .reached
-            .again_after(outage.since.elapsed().as_secs_f32());
+            .reconnect_notice(outage.since.elapsed().as_secs_f32());
         match outage.is_reported.get() {
             // a launcher that is gone receives nothing
-            true => drop(self.events.send(Event::Recovered(again)).await.is_err()),
-            false => log::info!("{again}"),
+            true => drop(self.events.send(Event::Recovered(notice)).await.is_err()),
+            false => log::info!("{notice}"),
         }
         Ok(established)
     }

@@ -33,7 +33,7 @@ impl ClusterAgent {
             Err(_) => "the cluster does not answer".to_owned(),
         };
         let names: Vec<_> = self.left.borrow().iter().map(|made| made.name.clone()).collect();
-        Err(gc::stay(&self.access, &names, &why))
+        Err(gc::not_removed(&self.access, &names, &why))
     }
 
     /// Removes all Jobs that are left. Those that stay are left then.
@@ -119,7 +119,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     #[tokio::test]
-    async fn a_user_who_may_remove_no_job_leaves_few_until_some_have_gone_by_themselves() {
+    async fn jobs_left_without_the_delete_right_are_limited_until_some_are_gone() {
         let failure = |code, reason| {
             let status = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
                 "message": "jobs.batch: no", "reason": reason, "code": code });

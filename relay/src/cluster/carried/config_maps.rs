@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_in_order_are_the_packed_agent_and_each_map_fits_kubernetes() {
+    fn config_map_parts_in_order_are_the_packed_agent_and_each_map_fits() {
         for packed in [1, 1000, MAP_CAPACITY - 50_000, MAP_CAPACITY - 49_999, 2_500_000] {
             let agent = agent(50_000, packed);
             let files = AgentFiles::shared(&agent);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn names_differ_with_the_content_and_with_nothing_else() {
+    fn config_map_names_depend_on_the_content_alone() {
         let names = |agent: &CarriedAgent| -> Vec<_> {
             let files = AgentFiles::shared(agent);
             files
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn maps_are_immutable_and_carry_the_labels_of_everything_that_kinject_makes() {
+    fn shared_config_maps_are_immutable_and_labelled_without_a_session() {
         let map = AgentFiles::shared(&agent(1, 1)).maps.remove(0);
         assert_eq!(map.immutable, Some(true));
         let labels = map.metadata.labels.unwrap();
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn map_that_differs_or_can_be_changed_or_is_going_is_not_the_same() {
+    fn config_map_that_differs_is_mutable_or_is_being_deleted_does_not_match() {
         let wanted = AgentFiles::shared(&agent(5, 5)).maps.remove(0);
         assert!(is_same(&wanted, &wanted.clone()));
         let altered = |alter: fn(&mut ConfigMap)| {

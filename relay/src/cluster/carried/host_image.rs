@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn of_images_that_are_equal_the_same_is_chosen_whatever_the_order_of_the_pods() {
+    fn host_image_choice_does_not_depend_on_the_order_of_pods() {
         let pods = [pod("a", "one", "x:1"), pod("b", "two", "y:1")];
         let [first, second] = pods.clone();
         assert_eq!(chosen(&pods).unwrap().image, "x:1");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn pods_whose_image_may_not_run_an_agent_are_passed_over() {
+    fn pods_with_unsuitable_images_do_not_provide_the_host_image() {
         let altered = |alter: fn(&mut Value)| {
             let mut pod = pod("a", "one", "x:1");
             alter(&mut pod);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_pods_or_the_right_to_list_them_it_is_the_pause_image() {
+    async fn host_image_is_pause_without_pods_or_the_right_to_list_them() {
         let forbidden = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": "pods is forbidden", "reason": "Forbidden", "code": 403 });
         let none = json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": [] });

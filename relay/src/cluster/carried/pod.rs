@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn loader_is_run_instead_of_the_images_entry_point_with_the_agents_arguments_at_the_end() {
+    fn carried_pod_runs_the_loader_with_the_agents_arguments_last() {
         let pod = job(host(&[], &[])).spec.unwrap().template.spec.unwrap();
         let container = &pod.containers[0];
         assert_eq!(container.image.as_deref(), Some("registry.example/app:1"));
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_mounted_executable_and_from_all_maps() {
+    fn files_of_all_config_maps_are_mounted_executable() {
         let pod = job(host(&[], &[])).spec.unwrap().template.spec.unwrap();
         let volumes = pod.volumes.unwrap();
         let named = |name: &str| volumes.iter().find(|volume| volume.name == name).unwrap();
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn pod_goes_to_the_architecture_of_its_agent_and_rather_to_nodes_with_the_image() {
+    fn carried_pod_requires_its_architecture_and_prefers_nodes_with_the_image() {
         let pod = job(host(&["one", "two"], &["registry"]))
             .spec
             .unwrap()
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn annotations_tell_which_agent_runs_there() {
+    fn annotations_name_the_agents_version_hash_and_image() {
         let job = job(host(&[], &[]));
         let template = job.spec.unwrap().template.metadata.unwrap().annotations.unwrap();
         for annotations in [&job.metadata.annotations.unwrap(), &template] {

@@ -1,10 +1,10 @@
 //! The older protocol of port-forward: the WebSocket channels of Kubernetes as a byte stream.
 //!
-//! Each binary message starts with a channel number: 0 carries data, 1 an error text; the first message of each channel
-//! carries the port's number instead (<https://kubernetes.io/docs/reference/using-api/api-concepts/#streaming>,
+//! Each binary message starts with a channel number: 0 for data, 1 for an error text. The first message of each channel
+//! carries the port number instead (<https://kubernetes.io/docs/reference/using-api/api-concepts/#streaming>,
 //! `k8s.io/apiserver`'s `wsstream` and the kubelet's `portforward`).
 
-use super::websocket::{hand_over, io_error};
+use super::websocket::{fill_read_buf, io_error};
 use bytes::{Buf, Bytes};
 use futures::{Sink, Stream, ready};
 use kinject_tunnel::lanes::MOST_BYTES;
@@ -23,12 +23,12 @@ const ERRORS: u8 = 1;
 /// A byte stream over the channels of a WebSocket.
 pub(super) struct Channels<S> {
     socket: S,
-    /// What was received and not read yet.
+    /// Data that was received and not read yet.
     received: Bytes,
-    /// Whether the port number at the head of the data channel has passed.
-    data_begun: bool,
+    /// Whether the port number was received on the data channel.
+    data_started: bool,
     /// The same for the error channel.
-    errors_begun: bool,
+    errors_started: bool,
 }
 
 impl<S> Channels<S> {
@@ -36,13 +36,13 @@ impl<S> Channels<S> {
         Self {
             socket,
             received: Bytes::new(),
-            data_begun: false,
-            errors_begun: false,
+            data_started: false,
+            errors_started: false,
         }
     }
 
-    /// Takes a message in; data goes to `received`.
-    fn take(&mut self, mut payload: Bytes) -> io::Result<()> {
+    /// Handles a message; data goes to `received`.
+    fn handle(&mut self, mut payload: Bytes) -> io::Result<()> {
         let malformed = || {
             io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -51,20 +51,20 @@ impl<S> Channels<S> {
         };
         let channel = payload.first().copied().ok_or_else(malformed)?;
         payload.advance(1);
-        let begun = match channel {
-            DATA => &mut self.data_begun,
-            ERRORS => &mut self.errors_begun,
+        let started = match channel {
+            DATA => &mut self.data_started,
+            ERRORS => &mut self.errors_started,
             _ => return Err(malformed()),
         };
-        if !std::mem::replace(begun, true) {
+        if !std::mem::replace(started, true) {
             return Ok(());
         }
         if channel == DATA {
             self.received = payload;
             return Ok(());
         }
-        let words = String::from_utf8_lossy(&payload).trim().to_owned();
-        Err(io::Error::new(io::ErrorKind::ConnectionReset, words))
+        let text = String::from_utf8_lossy(&payload).trim().to_owned();
+        Err(io::Error::new(io::ErrorKind::ConnectionReset, text))
     }
 }
 
@@ -79,13 +79,13 @@ where
     ) -> Poll<io::Result<()>> {
         while self.received.is_empty() {
             match ready!(Pin::new(&mut self.socket).poll_next(context)) {
-                Some(Ok(Message::Binary(payload))) => self.take(payload)?,
+                Some(Ok(Message::Binary(payload))) => self.handle(payload)?,
                 Some(Ok(Message::Close(_))) | None => return Poll::Ready(Ok(())),
                 Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
             }
         }
-        hand_over(&mut self.received, into);
+        fill_read_buf(&mut self.received, into);
         Poll::Ready(Ok(()))
     }
 }
@@ -98,7 +98,7 @@ where
         self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
-    /// One message for what HTTP/2 writes at once: its header and its payload together.
+    /// One message for each write of HTTP/2: a frame's header and its payload together.
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -147,28 +147,30 @@ mod tests {
     }
 
     #[test]
-    fn the_first_message_of_each_channel_is_the_ports_number() {
+    fn first_message_of_each_channel_is_skipped_as_the_port_number() {
         let mut channels = channels();
-        channels.take(Bytes::from_static(&[DATA, 0x79, 0x1e])).unwrap();
+        channels.handle(Bytes::from_static(&[DATA, 0x79, 0x1e])).unwrap();
         assert!(channels.received.is_empty());
-        channels.take(Bytes::from_static(&[ERRORS, 0x79, 0x1e])).unwrap();
-        channels.take(Bytes::from_static(b"\0data")).unwrap();
+        channels
+            .handle(Bytes::from_static(&[ERRORS, 0x79, 0x1e]))
+            .unwrap();
+        channels.handle(Bytes::from_static(b"\0data")).unwrap();
         assert_eq!(channels.received, "data");
     }
 
     #[test]
-    fn an_error_message_ends_the_stream_with_the_clusters_words() {
+    fn message_on_the_error_channel_fails_the_stream_with_its_text() {
         let mut channels = channels();
-        channels.take(Bytes::from_static(&[ERRORS, 0, 0])).unwrap();
+        channels.handle(Bytes::from_static(&[ERRORS, 0, 0])).unwrap();
         let error = channels
-            .take(Bytes::from_static(b"\x01connection refused\n"))
+            .handle(Bytes::from_static(b"\x01connection refused\n"))
             .unwrap_err();
         assert_eq!(error.to_string(), "connection refused");
     }
 
     #[test]
-    fn a_message_of_no_channel_is_refused() {
-        assert!(channels().take(Bytes::new()).is_err());
-        assert!(channels().take(Bytes::from_static(b"\x07x")).is_err());
+    fn message_without_a_known_channel_is_refused() {
+        assert!(channels().handle(Bytes::new()).is_err());
+        assert!(channels().handle(Bytes::from_static(b"\x07x")).is_err());
     }
 }

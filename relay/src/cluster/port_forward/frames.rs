@@ -1,14 +1,14 @@
 //! The frames of SPDY/3.1, as far as a port-forward needs them.
 //!
-//! Every frame begins with eight bytes: a stream's number, or with the highest bit set version and type, and then eight
-//! bits of flags and 24 of length (draft-mbelshe-httpbis-spdy-00, 2.2). This end opens streams and sends data; what the
-//! other end's headers say concerns nobody, so nothing is ever decompressed here. Compressing is a matter of format
-//! alone: a block that is stored as it is needs neither SPDY's dictionary nor a compressor.
+//! Every frame starts with a header of eight bytes: a stream identifier, or, with the highest bit set, version and
+//! type; then eight bits of flags and 24 of length (draft-mbelshe-httpbis-spdy-00, 2.2). The relay opens streams and
+//! sends data. It does not use the headers that the server sends, so it decompresses nothing. Its own header blocks
+//! have to be in zlib format; a stored (uncompressed) block needs neither SPDY's dictionary nor a compressor.
 
 use bytes::{Buf, BufMut, Bytes};
 
-/// Bytes before every frame's own.
-pub(super) const HEAD_BYTES: usize = 8;
+/// The length of a frame's header.
+pub(super) const HEADER_BYTES: usize = 8;
 /// SPDY's third version in a control frame's first two bytes.
 const CONTROL: u16 = 0x8003;
 const SYN_STREAM: u16 = 1;
@@ -18,25 +18,29 @@ const PING: u16 = 6;
 const HEADERS: u16 = 8;
 /// The flag of a stream's last frame.
 const FIN: u8 = 1;
-/// The beginning of a zlib stream (RFC 1950): deflate, with the largest window, without a dictionary.
-const ZLIB_HEAD: [u8; 2] = [0x78, 0x01];
+/// The header of a zlib stream (RFC 1950): deflate, with the largest window, without a dictionary.
+const ZLIB_HEADER: [u8; 2] = [0x78, 0x01];
 
-/// What the other end says.
+/// A frame of the server's, or a piece of one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// Bytes of a stream; `whole` with the last ones of their frame.
-    Data { stream: u32, bytes: Bytes, whole: bool },
-    /// A stream has ended in its direction.
+    /// Bytes of a stream; `end_of_frame` with the last ones of their frame.
+    Data {
+        stream: u32,
+        bytes: Bytes,
+        end_of_frame: bool,
+    },
+    /// The server has half-closed a stream.
     End { stream: u32 },
-    /// A stream was given up.
+    /// The server has reset a stream.
     Reset { stream: u32 },
-    /// This is to be sent back.
+    /// A ping, which is to be sent back.
     Ping { id: u32 },
 }
 
-/// The head of a data frame.
-pub(super) fn data(stream: u32, length: u32, last: bool) -> [u8; HEAD_BYTES] {
-    let flags = if last { FIN } else { 0 };
+/// The header of a data frame.
+pub(super) fn data(stream: u32, length: u32, fin: bool) -> [u8; HEADER_BYTES] {
+    let flags = if fin { FIN } else { 0 };
     (u64::from(stream) << 32 | u64::from(flags) << 24 | u64::from(length)).to_be_bytes()
 }
 
@@ -54,10 +58,10 @@ fn control(into: &mut Vec<u8>, kind: u16, length: u32) {
     into.put_u32(length);
 }
 
-/// Opens streams. The blocks of their headers are one zlib stream.
+/// Opens streams. All their header blocks form one zlib stream.
 #[derive(Default)]
 pub(super) struct Opener {
-    begun: bool,
+    has_started: bool,
 }
 
 impl Opener {
@@ -66,17 +70,17 @@ impl Opener {
         let block = self.compress(&header_block(headers));
         control(into, SYN_STREAM, 10 + length_of(&block));
         into.put_u32(stream);
-        // no stream that it belongs to, the highest priority, no slot for credentials
+        // no associated stream, the highest priority, no slot for credentials
         into.put_u32(0);
         into.put_u16(0);
         into.extend_from_slice(&block);
     }
 
-    /// Deflate's stored block, and an empty one that has the reader give out what it has (RFC 1951, 3.2.4).
+    /// A stored block of deflate, and an empty one, at which the reader flushes its output (RFC 1951, 3.2.4).
     fn compress(&mut self, plain: &[u8]) -> Vec<u8> {
         let mut block = Vec::with_capacity(plain.len() + 12);
-        if !std::mem::replace(&mut self.begun, true) {
-            block.extend_from_slice(&ZLIB_HEAD);
+        if !std::mem::replace(&mut self.has_started, true) {
+            block.extend_from_slice(&ZLIB_HEADER);
         }
         for stored in [plain, &[]] {
             debug_assert!(stored.len() <= usize::from(u16::MAX), "headers are short");
@@ -104,46 +108,57 @@ fn length_of(bytes: &[u8]) -> u32 {
     bytes.len() as u32
 }
 
-/// Takes frames out of bytes that come in pieces of any size.
+/// Decodes frames from bytes that arrive in pieces of any size.
 pub(super) struct Decoder {
     state: State,
 }
 
 enum State {
-    /// Before a frame, or within its first bytes.
-    Head { bytes: [u8; HEAD_BYTES], have: usize },
+    /// Before a frame, or within its header.
+    Header {
+        bytes: [u8; HEADER_BYTES],
+        filled: usize,
+    },
     /// Within a data frame.
-    Data { stream: u32, left: usize, last: bool },
-    /// Within a control frame, of which the first bytes count.
+    Data {
+        stream: u32,
+        remaining: usize,
+        fin: bool,
+    },
+    /// Within a control frame, of which only the first number is used.
     Control {
         kind: u16,
-        last: bool,
-        first: [u8; 4],
-        have: usize,
-        left: usize,
+        fin: bool,
+        number: [u8; 4],
+        filled: usize,
+        remaining: usize,
     },
 }
 
 impl State {
-    const BETWEEN: Self = Self::Head {
-        bytes: [0; HEAD_BYTES],
-        have: 0,
+    const FRAME_START: Self = Self::Header {
+        bytes: [0; HEADER_BYTES],
+        filled: 0,
     };
 
-    fn of_frame(head: [u8; HEAD_BYTES]) -> Self {
-        let head = u64::from_be_bytes(head);
-        let last = (head >> 24) as u8 & FIN != 0;
-        let left = (head & 0x00ff_ffff) as usize;
-        let stream = (head >> 32) as u32;
+    fn of_frame(header: [u8; HEADER_BYTES]) -> Self {
+        let header = u64::from_be_bytes(header);
+        let fin = (header >> 24) as u8 & FIN != 0;
+        let remaining = (header & 0x00ff_ffff) as usize;
+        let stream = (header >> 32) as u32;
         if stream & 0x8000_0000 == 0 {
-            return Self::Data { stream, left, last };
+            return Self::Data {
+                stream,
+                remaining,
+                fin,
+            };
         }
         Self::Control {
             kind: stream as u16,
-            last,
-            first: [0; 4],
-            have: 0,
-            left,
+            fin,
+            number: [0; 4],
+            filled: 0,
+            remaining,
         }
     }
 }
@@ -151,7 +166,7 @@ impl State {
 impl Decoder {
     pub(super) fn new() -> Self {
         Self {
-            state: State::BETWEEN,
+            state: State::FRAME_START,
         }
     }
 
@@ -159,61 +174,68 @@ impl Decoder {
     pub(super) fn next(&mut self, bytes: &mut Bytes) -> Option<Event> {
         loop {
             match &mut self.state {
-                State::Head { bytes: head, have } => {
-                    *have += fill(&mut head[*have..], bytes);
-                    if *have < HEAD_BYTES {
+                State::Header {
+                    bytes: header,
+                    filled,
+                } => {
+                    *filled += fill(&mut header[*filled..], bytes);
+                    if *filled < HEADER_BYTES {
                         return None;
                     }
-                    self.state = State::of_frame(*head);
+                    self.state = State::of_frame(*header);
                 }
-                State::Data { stream, left, last } => {
-                    if *left > 0 && bytes.is_empty() {
+                State::Data {
+                    stream,
+                    remaining,
+                    fin,
+                } => {
+                    if *remaining > 0 && bytes.is_empty() {
                         return None;
                     }
-                    let piece = bytes.split_to(bytes.len().min(*left));
-                    *left -= piece.len();
-                    let (stream, whole, end) = (*stream, *left == 0, *last);
-                    if whole {
-                        self.state = State::BETWEEN;
+                    let piece = bytes.split_to(bytes.len().min(*remaining));
+                    *remaining -= piece.len();
+                    let (stream, end_of_frame, fin) = (*stream, *remaining == 0, *fin);
+                    if end_of_frame {
+                        self.state = State::FRAME_START;
                     }
                     if piece.is_empty() {
-                        match end {
+                        match fin {
                             true => return Some(Event::End { stream }),
                             false => continue,
                         }
                     }
-                    if whole && end {
-                        // the end comes by itself, behind the bytes
+                    if end_of_frame && fin {
+                        // the next call returns the end of the stream
                         self.state = State::Data {
                             stream,
-                            left: 0,
-                            last: true,
+                            remaining: 0,
+                            fin: true,
                         };
                     }
                     return Some(Event::Data {
                         stream,
                         bytes: piece,
-                        whole,
+                        end_of_frame,
                     });
                 }
                 State::Control {
                     kind,
-                    last,
-                    first,
-                    have,
-                    left,
+                    fin,
+                    number,
+                    filled,
+                    remaining,
                 } => {
-                    let wanted = first.len().min(*have + *left);
-                    let count = fill(&mut first[*have..wanted], bytes);
-                    (*have, *left) = (*have + count, *left - count);
-                    let skipped = bytes.len().min(*left);
+                    let wanted = number.len().min(*filled + *remaining);
+                    let count = fill(&mut number[*filled..wanted], bytes);
+                    (*filled, *remaining) = (*filled + count, *remaining - count);
+                    let skipped = bytes.len().min(*remaining);
                     bytes.advance(skipped);
-                    *left -= skipped;
-                    if *left > 0 {
+                    *remaining -= skipped;
+                    if *remaining > 0 {
                         return None;
                     }
-                    let event = event_of(*kind, *last, u32::from_be_bytes(*first));
-                    self.state = State::BETWEEN;
+                    let event = event_of(*kind, *fin, u32::from_be_bytes(*number));
+                    self.state = State::FRAME_START;
                     if event.is_some() {
                         return event;
                     }
@@ -223,14 +245,15 @@ impl Decoder {
     }
 }
 
-/// What a control frame says, by its first number.
-fn event_of(kind: u16, last: bool, number: u32) -> Option<Event> {
+/// The event of a control frame, by the first number in it.
+fn event_of(kind: u16, fin: bool, number: u32) -> Option<Event> {
     let stream = number & 0x7fff_ffff;
     match kind {
         RST_STREAM => Some(Event::Reset { stream }),
         PING => Some(Event::Ping { id: number }),
-        SYN_REPLY | HEADERS if last => Some(Event::End { stream }),
-        // GOAWAY forbids new streams, and there are none; SETTINGS and WINDOW_UPDATE ask for nothing that is done here
+        SYN_REPLY | HEADERS if fin => Some(Event::End { stream }),
+        // GOAWAY forbids new streams, of which there are none; SETTINGS and WINDOW_UPDATE concern nothing that the
+        // relay does
         _ => None,
     }
 }

@@ -1,12 +1,12 @@
 //! SPDY/3.1 in the binary messages of a WebSocket: the newer protocol of port-forward, as a byte stream.
 //!
-//! A forwarded connection is a pair of streams: one for errors, whose text the kubelet writes, and one for the data.
-//! They are opened, and bytes sent, without waiting for replies, which is SPDY's way, and costs no round trip more than
-//! the older protocol. There is no flow control at the other end (`moby/spdystream`): its own buffers and TCP hold back who
-//! is too fast. So this end must never stop reading, and HTTP/2 above does not.
+//! A forwarded connection is a pair of streams: one for errors, whose text the kubelet writes, and one for the data. As
+//! SPDY allows, the relay opens them and sends bytes without waiting for replies, which costs no round trip more than
+//! the older protocol. The server (`moby/spdystream`) has no flow control: its buffers and TCP's slow down a fast
+//! sender. So the relay must never stop reading, and HTTP/2 above does not.
 
-use super::frames::{self, Decoder, Event, HEAD_BYTES, Opener};
-use super::websocket::{hand_over, io_error};
+use super::frames::{self, Decoder, Event, HEADER_BYTES, Opener};
+use super::websocket::{fill_read_buf, io_error};
 use bytes::Bytes;
 use futures::{Sink, SinkExt, Stream, ready};
 use kinject_tunnel::lanes::MOST_BYTES;
@@ -22,25 +22,25 @@ const ERRORS: u32 = 1;
 /// The stream of the port's data.
 const DATA: u32 = 3;
 
-/// How much of an error is kept.
-const MAX_WORDS: usize = 4096;
+/// The largest part of an error text that is kept.
+const MAX_ERROR_BYTES: usize = 4096;
 
-/// A byte stream over one pair of SPDY's streams.
+/// A byte stream over one pair of SPDY streams.
 pub(super) struct Spdy<S> {
     socket: S,
     decoder: Decoder,
-    /// The message that is being taken apart.
+    /// The message that is being decoded.
     message: Bytes,
-    /// Data that was not read yet.
+    /// Data that was received and not read yet.
     received: Bytes,
-    /// Of the error stream's frame that is coming in.
-    words: Vec<u8>,
-    /// The other end sends no more data.
-    ended: bool,
-    /// A ping that has no answer yet. A newer one takes its place.
+    /// The error text received so far.
+    error_text: Vec<u8>,
+    /// The server sends no more data.
+    read_closed: bool,
+    /// A ping that has no answer yet. A newer one replaces it.
     ping: Option<u32>,
-    /// This end sends no more data.
-    finished: bool,
+    /// The relay sends no more data.
+    write_closed: bool,
 }
 
 impl<S> Spdy<S>
@@ -49,21 +49,21 @@ where
 {
     /// Opens the streams to a port.
     pub(super) async fn open(mut socket: S, port: u16) -> Result<Self, tungstenite::Error> {
-        socket.send(Message::Binary(beginning(port))).await?;
+        socket.send(Message::Binary(opening_frames(port))).await?;
         Ok(Self {
             socket,
             decoder: Decoder::new(),
             message: Bytes::new(),
             received: Bytes::new(),
-            words: Vec::new(),
-            ended: false,
+            error_text: Vec::new(),
+            read_closed: false,
             ping: None,
-            finished: false,
+            write_closed: false,
         })
     }
 
     /// Sends the answer to a ping, if one is due.
-    fn poll_answer(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_ping_answer(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(id) = self.ping {
             ready!(Pin::new(&mut self.socket).poll_ready(context)).map_err(io_error)?;
             self.ping = None;
@@ -72,7 +72,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    /// To be called when the socket is ready.
+    /// Sends a message. The caller has polled the socket ready.
     fn send(&mut self, message: Bytes) -> io::Result<()> {
         Pin::new(&mut self.socket)
             .start_send(Message::Binary(message))
@@ -81,7 +81,7 @@ where
 }
 
 /// The frames that open both streams.
-fn beginning(port: u16) -> Bytes {
+fn opening_frames(port: u16) -> Bytes {
     let port = port.to_string();
     let (mut opener, mut frames) = (Opener::default(), Vec::new());
     for (stream, kind) in [(ERRORS, "error"), (DATA, "data")] {
@@ -92,8 +92,8 @@ fn beginning(port: u16) -> Bytes {
 }
 
 impl<S> Spdy<S> {
-    /// Takes in what the other end says.
-    fn take(&mut self, event: Event) -> io::Result<()> {
+    /// Handles an event of the server's.
+    fn handle(&mut self, event: Event) -> io::Result<()> {
         match event {
             Event::Data {
                 stream: DATA, bytes, ..
@@ -101,23 +101,24 @@ impl<S> Spdy<S> {
             Event::Data {
                 stream: ERRORS,
                 bytes,
-                whole,
+                end_of_frame,
             } => {
-                let room = MAX_WORDS.saturating_sub(self.words.len());
-                self.words.extend_from_slice(&bytes[..bytes.len().min(room)]);
-                if whole {
-                    let words = String::from_utf8_lossy(&self.words).trim().to_owned();
-                    return Err(io::Error::new(io::ErrorKind::ConnectionReset, words));
+                let room = MAX_ERROR_BYTES.saturating_sub(self.error_text.len());
+                self.error_text.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                if end_of_frame {
+                    let text = String::from_utf8_lossy(&self.error_text).trim().to_owned();
+                    return Err(io::Error::new(io::ErrorKind::ConnectionReset, text));
                 }
             }
-            Event::End { stream: DATA } => self.ended = true,
+            Event::End { stream: DATA } => self.read_closed = true,
             Event::Reset { stream: DATA } => {
                 return Err(io::Error::new(
                     io::ErrorKind::ConnectionReset,
                     "the cluster reset the port-forward",
                 ));
             }
-            // an even number is the other end's own, an odd one the answer to ours, of which there are none
+            // an even identifier is the server's, an odd one that of an answer to a ping of the relay's, which sends
+            // none
             Event::Ping { id } if id % 2 == 0 => self.ping = Some(id),
             Event::Ping { .. } | Event::Data { .. } | Event::End { .. } | Event::Reset { .. } => {}
         }
@@ -135,23 +136,23 @@ where
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        while this.received.is_empty() && !this.ended {
+        while this.received.is_empty() && !this.read_closed {
             if let Some(event) = this.decoder.next(&mut this.message) {
-                this.take(event)?;
-                // a socket that takes nothing now takes it before the next bytes
-                if this.ping.is_some() && this.poll_answer(context)?.is_ready() {
-                    let _later = Pin::new(&mut this.socket).poll_flush(context).map_err(io_error)?;
+                this.handle(event)?;
+                // if the socket cannot take it yet, the next write or flush sends it first
+                if this.ping.is_some() && this.poll_ping_answer(context)?.is_ready() {
+                    let _flushed_later = Pin::new(&mut this.socket).poll_flush(context).map_err(io_error)?;
                 }
                 continue;
             }
             match ready!(Pin::new(&mut this.socket).poll_next(context)) {
                 Some(Ok(Message::Binary(message))) => this.message = message,
-                Some(Ok(Message::Close(_))) | None => this.ended = true,
+                Some(Ok(Message::Close(_))) | None => this.read_closed = true,
                 Some(Ok(Message::Text(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
             }
         }
-        hand_over(&mut this.received, into);
+        fill_read_buf(&mut this.received, into);
         Poll::Ready(Ok(()))
     }
 }
@@ -164,7 +165,7 @@ where
         self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
-    /// One frame in one message for what HTTP/2 writes at once.
+    /// One frame in one message for each write of HTTP/2.
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -175,12 +176,12 @@ where
         if count == 0 {
             return Poll::Ready(Ok(0));
         }
-        ready!(self.poll_answer(context))?;
+        ready!(self.poll_ping_answer(context))?;
         ready!(Pin::new(&mut self.socket).poll_ready(context)).map_err(io_error)?;
-        let mut message = Vec::with_capacity(HEAD_BYTES + count);
+        let mut message = Vec::with_capacity(HEADER_BYTES + count);
         message.extend_from_slice(&frames::data(DATA, count as u32, false));
         for slice in slices {
-            let room = HEAD_BYTES + count - message.len();
+            let room = HEADER_BYTES + count - message.len();
             message.extend_from_slice(&slice[..slice.len().min(room)]);
         }
         self.send(message.into())?;
@@ -192,14 +193,14 @@ where
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_answer(context))?;
+        ready!(self.poll_ping_answer(context))?;
         Pin::new(&mut self.socket).poll_flush(context).map_err(io_error)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.finished {
+        if !self.write_closed {
             ready!(Pin::new(&mut self.socket).poll_ready(context)).map_err(io_error)?;
-            self.finished = true;
+            self.write_closed = true;
             self.send(Bytes::copy_from_slice(&frames::data(DATA, 0, true)))?;
         }
         Pin::new(&mut self.socket).poll_close(context).map_err(io_error)

@@ -1,8 +1,8 @@
-//! The upgrade of a request to a WebSocket (RFC 6455, 4.1), with protocols that kube's own upgrade does not offer.
+//! The upgrade of a request to a WebSocket (RFC 6455, 4.1), with subprotocols that kube's own upgrade does not offer.
 
 use crate::cluster::access::Access;
 use crate::cluster::nodelay;
-use crate::cluster::proxy::words_of;
+use crate::cluster::proxy::error_message;
 use bytes::Bytes;
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
@@ -24,7 +24,7 @@ use tungstenite::protocol::Role;
 /// The WebSocket on the connection to the API server.
 pub(super) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
-/// Asks for a WebSocket in which this protocol is spoken.
+/// Requests a WebSocket with this subprotocol.
 pub(super) async fn upgrade(access: &Access, path: &str, protocol: &str) -> Result<Socket, Error> {
     let key = generate_key();
     let request = Request::get(path)
@@ -38,10 +38,12 @@ pub(super) async fn upgrade(access: &Access, path: &str, protocol: &str) -> Resu
     let response = access.client.send(request).await?;
     let status = response.status();
     if status.is_client_error() || status.is_server_error() {
-        let words = words_of(response).await;
+        let message = error_message(response).await;
         let reason = status.canonical_reason().unwrap_or_default();
         return Err(Error::Api(
-            Status::failure(&words, reason).with_code(status.as_u16()).boxed(),
+            Status::failure(&message, reason)
+                .with_code(status.as_u16())
+                .boxed(),
         ));
     }
     if status != StatusCode::SWITCHING_PROTOCOLS {
@@ -55,16 +57,16 @@ pub(super) async fn upgrade(access: &Access, path: &str, protocol: &str) -> Resu
     Ok(WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Client, None).await)
 }
 
-/// Whether the answer is one to our request, and agrees to the protocol.
+/// Checks that the answer is to this request, and that the server accepts the subprotocol.
 fn check(answer: &HeaderMap, key: &str, protocol: &str) -> Result<(), Refusal> {
-    let says = |name, what: &str| {
+    let has_value = |name, expected: &str| {
         let value = answer.get(name).and_then(|value| value.to_str().ok());
-        value.is_some_and(|value| value.eq_ignore_ascii_case(what))
+        value.is_some_and(|value| value.eq_ignore_ascii_case(expected))
     };
-    if !says(UPGRADE, "websocket") {
+    if !has_value(UPGRADE, "websocket") {
         return Err(Refusal::MissingUpgradeWebSocketHeader);
     }
-    if !says(CONNECTION, "Upgrade") {
+    if !has_value(CONNECTION, "Upgrade") {
         return Err(Refusal::MissingConnectionUpgradeHeader);
     }
     let accept = derive_accept_key(key.as_bytes());
@@ -75,18 +77,18 @@ fn check(answer: &HeaderMap, key: &str, protocol: &str) -> Result<(), Refusal> {
         return Err(Refusal::SecWebSocketAcceptKeyMismatch);
     }
     match answer.get(SEC_WEBSOCKET_PROTOCOL) {
-        Some(agreed) if agreed == protocol => Ok(()),
+        Some(accepted) if accepted == protocol => Ok(()),
         _ => Err(Refusal::SecWebSocketProtocolMismatch),
     }
 }
 
-/// Gives the reader as much of what was received as it has room for.
-pub(super) fn hand_over(received: &mut Bytes, into: &mut ReadBuf<'_>) {
+/// Moves as much received data into the reader's buffer as fits.
+pub(super) fn fill_read_buf(received: &mut Bytes, into: &mut ReadBuf<'_>) {
     let count = received.len().min(into.remaining());
     into.put_slice(&received.split_to(count));
 }
 
-/// An error of the WebSocket as one of its connection.
+/// An error of the WebSocket as an I/O error.
 pub(super) fn io_error(error: tungstenite::Error) -> io::Error {
     match error {
         tungstenite::Error::Io(error) => error,
@@ -114,19 +116,19 @@ mod tests {
     }
 
     #[test]
-    fn the_server_agrees_to_the_protocol() {
+    fn upgrade_answer_with_another_subprotocol_or_none_is_refused() {
         check(&answer("key", "ours"), "key", "ours").unwrap();
         assert!(matches!(
             check(&answer("key", "other"), "key", "ours"),
             Err(Refusal::SecWebSocketProtocolMismatch)
         ));
-        let mut silent = answer("key", "ours");
-        silent.remove(SEC_WEBSOCKET_PROTOCOL);
-        assert!(check(&silent, "key", "ours").is_err());
+        let mut without_subprotocol = answer("key", "ours");
+        without_subprotocol.remove(SEC_WEBSOCKET_PROTOCOL);
+        assert!(check(&without_subprotocol, "key", "ours").is_err());
     }
 
     #[test]
-    fn an_answer_to_somebody_elses_key_is_refused() {
+    fn upgrade_answer_with_another_accept_key_is_refused() {
         assert!(matches!(
             check(&answer("theirs", "ours"), "key", "ours"),
             Err(Refusal::SecWebSocketAcceptKeyMismatch)

@@ -125,7 +125,7 @@ fn owner(name: &str) -> AgentJob {
 }
 
 #[tokio::test]
-async fn missing_maps_are_sent_and_belong_to_the_job() {
+async fn missing_config_maps_are_created_and_owned_by_the_job() {
     let world = World::new();
     assert_eq!(world.find().await.found, [Found::Missing, Found::Missing]);
     let placed = world.place("one").await.unwrap();
@@ -136,7 +136,7 @@ async fn missing_maps_are_sent_and_belong_to_the_job() {
 }
 
 #[tokio::test]
-async fn maps_that_are_there_get_another_owner_and_are_not_sent_again() {
+async fn existing_config_maps_get_another_owner_and_are_not_sent_again() {
     let world = World::new();
     let first = world.place("one").await.unwrap();
     let sent = world.sent();
@@ -147,7 +147,7 @@ async fn maps_that_are_there_get_another_owner_and_are_not_sent_again() {
 }
 
 #[tokio::test]
-async fn maps_that_another_session_makes_meanwhile_are_shared() {
+async fn config_maps_created_concurrently_by_another_session_are_shared() {
     let world = World::new();
     let (both, other) = (world.find().await, world.find().await);
     let first = place(&world.access, &owner("one"), &both).await.unwrap();
@@ -157,7 +157,7 @@ async fn maps_that_another_session_makes_meanwhile_are_shared() {
 }
 
 #[tokio::test]
-async fn maps_that_the_collector_removes_meanwhile_are_sent_again() {
+async fn config_maps_garbage_collected_concurrently_are_sent_again() {
     let world = World::new();
     let first = world.place("one").await.unwrap();
     let found = world.find().await;
@@ -168,7 +168,7 @@ async fn maps_that_the_collector_removes_meanwhile_are_sent_again() {
 }
 
 #[tokio::test]
-async fn map_with_other_content_is_a_taken_name_and_stays_as_it_is() {
+async fn config_map_with_other_content_counts_as_taken_name_and_is_unchanged() {
     let world = World::new();
     world.place("one").await.unwrap();
     let alter = |maps: &mut BTreeMap<String, Value>| {
@@ -191,7 +191,7 @@ async fn map_with_other_content_is_a_taken_name_and_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn map_that_was_replaced_during_the_start_is_not_confirmed() {
+async fn config_map_replaced_during_the_start_is_not_confirmed() {
     let world = World::new();
     let placed = world.place("one").await.unwrap();
     let replace = |maps: &mut BTreeMap<String, Value>| {
@@ -212,7 +212,7 @@ async fn map_that_was_replaced_during_the_start_is_not_confirmed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn map_that_goes_missing_before_the_pod_runs_is_sent_again() {
+async fn config_map_missing_before_the_pod_runs_is_sent_again() {
     let world = World::new();
     let mut placed = world.place("one").await.unwrap();
     world.namespace.lock().maps.clear();
@@ -224,7 +224,7 @@ async fn map_that_goes_missing_before_the_pod_runs_is_sent_again() {
 }
 
 #[tokio::test]
-async fn refusal_names_the_rights_or_the_quota_and_the_way_out() {
+async fn config_map_denial_hint_names_the_right_or_quota_and_agent_image() {
     for (message, hinted) in [
         (
             "configmaps is forbidden: User \"a\" cannot create",

@@ -49,18 +49,18 @@ struct Server {
 }
 
 impl Server {
-    async fn says(&mut self, bytes: &[u8]) {
+    async fn send_raw(&mut self, bytes: &[u8]) {
         let message = Message::Binary(Bytes::copy_from_slice(bytes));
         self.outgoing.send(message).await.unwrap();
     }
 
-    async fn sends(&mut self, stream: u32, bytes: &[u8], last: bool) {
-        let mut frame = frames::data(stream, bytes.len() as u32, last).to_vec();
+    async fn send_data(&mut self, stream: u32, bytes: &[u8], fin: bool) {
+        let mut frame = frames::data(stream, bytes.len() as u32, fin).to_vec();
         frame.extend_from_slice(bytes);
-        self.says(&frame).await;
+        self.send_raw(&frame).await;
     }
 
-    async fn hears(&mut self) -> Bytes {
+    async fn receive(&mut self) -> Bytes {
         match self.incoming.next().await.unwrap() {
             Message::Binary(bytes) => bytes,
             other => panic!("{other}"),
@@ -69,43 +69,46 @@ impl Server {
 }
 
 async fn opened() -> (Spdy<Wire>, Server) {
-    let (outgoing, heard) = mpsc::unbounded();
-    let (said, incoming) = mpsc::unbounded();
+    let (outgoing, from_client) = mpsc::unbounded();
+    let (to_client, incoming) = mpsc::unbounded();
     let spdy = Spdy::open(Wire { outgoing, incoming }, 31006).await.unwrap();
     let mut server = Server {
-        outgoing: said,
-        incoming: heard,
+        outgoing: to_client,
+        incoming: from_client,
     };
-    let beginning = server.hears().await;
-    let has = |text: &[u8]| beginning.windows(text.len()).any(|part| part == text);
+    let first = server.receive().await;
+    let has = |text: &[u8]| first.windows(text.len()).any(|part| part == text);
     assert!(has(b"error") && has(b"data") && has(b"31006") && has(b"requestid"));
     (spdy, server)
 }
 
 #[tokio::test]
-async fn bytes_go_both_ways_and_a_flood_is_cut_into_frames() {
+async fn bytes_pass_both_ways_and_a_long_write_is_split_into_frames() {
     let (mut spdy, mut server) = opened().await;
-    let flood = vec![7; MOST_BYTES + 5];
-    spdy.write_all(&flood).await.unwrap();
-    let first = server.hears().await;
-    assert_eq!(first[..HEAD_BYTES], frames::data(DATA, MOST_BYTES as u32, false));
+    let long_write = vec![7; MOST_BYTES + 5];
+    spdy.write_all(&long_write).await.unwrap();
+    let first = server.receive().await;
     assert_eq!(
-        server.hears().await[..],
+        first[..HEADER_BYTES],
+        frames::data(DATA, MOST_BYTES as u32, false)
+    );
+    assert_eq!(
+        server.receive().await[..],
         [&frames::data(DATA, 5, false)[..], &[7; 5]].concat()
     );
 
-    server.sends(DATA, b"one ", false).await;
-    server.sends(DATA, b"two", true).await;
+    server.send_data(DATA, b"one ", false).await;
+    server.send_data(DATA, b"two", true).await;
     let mut read = String::new();
     spdy.read_to_string(&mut read).await.unwrap();
     assert_eq!(read, "one two");
 }
 
 #[tokio::test]
-async fn an_error_ends_the_stream_with_the_clusters_words() {
+async fn text_on_the_error_stream_fails_the_read_with_connection_reset() {
     let (mut spdy, mut server) = opened().await;
     server
-        .sends(ERRORS, b"error forwarding port: connection refused\n", false)
+        .send_data(ERRORS, b"error forwarding port: connection refused\n", false)
         .await;
     let error = spdy.read_u8().await.unwrap_err();
     assert_eq!(error.to_string(), "error forwarding port: connection refused");
@@ -113,18 +116,18 @@ async fn an_error_ends_the_stream_with_the_clusters_words() {
 }
 
 #[tokio::test]
-async fn an_error_stream_that_ends_without_a_word_is_none() {
+async fn error_stream_that_ends_without_text_is_ignored() {
     let (mut spdy, mut server) = opened().await;
-    server.sends(ERRORS, b"", true).await;
-    server.sends(DATA, b"x", false).await;
+    server.send_data(ERRORS, b"", true).await;
+    server.send_data(DATA, b"x", false).await;
     assert_eq!(spdy.read_u8().await.unwrap(), b'x');
 }
 
 #[tokio::test]
-async fn a_reset_is_an_error_and_a_close_is_the_end() {
+async fn reset_stream_fails_the_read_and_closed_socket_reads_as_eof() {
     let (mut spdy, mut server) = opened().await;
     server
-        .says(&[0x80, 3, 0, 3, 0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0, 5])
+        .send_raw(&[0x80, 3, 0, 3, 0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0, 5])
         .await;
     assert_eq!(
         spdy.read_u8().await.unwrap_err().kind(),
@@ -137,21 +140,21 @@ async fn a_reset_is_an_error_and_a_close_is_the_end() {
 }
 
 #[tokio::test]
-async fn the_other_ends_pings_are_answered() {
+async fn server_ping_is_answered_and_a_client_ping_id_is_ignored() {
     let (mut spdy, mut server) = opened().await;
-    server.says(&frames::ping(2)).await;
-    server.says(&frames::ping(5)).await;
-    server.sends(DATA, b"x", false).await;
+    server.send_raw(&frames::ping(2)).await;
+    server.send_raw(&frames::ping(5)).await;
+    server.send_data(DATA, b"x", false).await;
     assert_eq!(spdy.read_u8().await.unwrap(), b'x');
-    assert_eq!(server.hears().await, frames::ping(2));
+    assert_eq!(server.receive().await, frames::ping(2));
     spdy.write_u8(b'y').await.unwrap();
-    assert_eq!(server.hears().await[HEAD_BYTES..], *b"y");
+    assert_eq!(server.receive().await[HEADER_BYTES..], *b"y");
 }
 
 #[tokio::test]
-async fn a_shutdown_ends_the_data_stream_and_the_socket() {
+async fn shutdown_sends_fin_and_closes_the_socket() {
     let (mut spdy, mut server) = opened().await;
     spdy.shutdown().await.unwrap();
-    assert_eq!(server.hears().await[..], frames::data(DATA, 0, true));
+    assert_eq!(server.receive().await[..], frames::data(DATA, 0, true));
     assert!(server.incoming.next().await.is_none());
 }

@@ -1,12 +1,13 @@
-//! Sees to it that the API server can still tell what became of the agent's pod when it is gone.
+//! Keeps a resource version from which the API server can report how the agent's pod ended, also when it is gone.
 //!
-//! The API server remembers the changes of the last minutes alone: from a version before them nothing more is told (410
-//! Gone). So while the agent runs, a watch of its pod stays open, in which bookmarks name newer versions about once a minute
-//! (<https://kubernetes.io/docs/reference/using-api/api-concepts/#watch-bookmarks>). That is a line of some 140 bytes;
-//! the version of the pod itself stays the same for as long as nothing about it changes.
+//! The API server keeps the changes of the last minutes only: it answers a watch from an older version with 410 Gone.
+//! So while the agent runs, the relay keeps a watch of its pod open, in which bookmarks carry newer versions about once
+//! a minute (<https://kubernetes.io/docs/reference/using-api/api-concepts/#watch-bookmarks>). A bookmark is a line of
+//! some 140 bytes. The version of the pod itself does not serve: it stays the same for as long as the pod does not
+//! change.
 
 use super::access::{self, Access};
-use super::pod_end::{has_ended, is, of_name, pods};
+use super::pod_end::{by_name, has_ended, is_same, pods};
 use super::pod_state;
 use super::pod_watch::RunningPod;
 use crate::log;
@@ -16,51 +17,51 @@ use kube::api::{ListParams, WatchEvent};
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
-/// For how long any API server remembers: most sessions are over before they need a watch.
-pub(super) const SURELY_REMEMBERED: Duration = Duration::from_secs(30);
+/// How long any API server keeps changes. Most sessions are over before they need a watch.
+pub(super) const KEPT_AT_LEAST: Duration = Duration::from_secs(30);
 
-/// How long a watch may last. The API server ends it a little earlier; one that lasts longer has lost its connection.
-const LONGEST_WATCH: Duration = Duration::from_secs(300);
+/// Time limit for a watch. The API server ends one a little earlier; one that lasts longer has lost its connection.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The first pause before another watch where one ends at once; it doubles up to [`MAX_PAUSE`].
+/// The first pause before another watch after one that ended at once; it doubles up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// The longest pause before another watch: shorter than what any API server remembers.
+/// The longest pause before another watch: no longer than [`KEPT_AT_LEAST`].
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// What is known when a watch is over.
+/// The outcome of a watch.
 enum Watched {
-    /// The pod still runs, as far as the API server has told.
+    /// The pod still runs, as far as the API server has reported.
     Running,
-    /// The API server does not remember the version that was asked for.
-    Forgotten,
-    /// The pod has ended, or is on its way out: what comes after that version tells how.
-    Over,
+    /// The API server does not keep the requested version any more.
+    Expired,
+    /// The pod has ended, or is terminating: the changes after the kept version show how.
+    Ended,
 }
 
-/// Keeps [`RunningPod::version`] within what the API server remembers, until the pod's end.
+/// Keeps [`RunningPod::version`] within the versions that the API server keeps, until the pod's end.
 pub(super) async fn refresh(access: Access, pod: RunningPod) {
     let mut pause = FIRST_PAUSE;
     loop {
-        let begun = Instant::now();
-        let watched = match timeout(LONGEST_WATCH, watch(&access, &pod)).await {
-            Ok(Ok(Watched::Forgotten)) => match timeout(MAX_PAUSE, look(&access, &pod)).await {
-                Ok(looked) => looked,
+        let started = Instant::now();
+        let watched = match timeout(WATCH_TIMEOUT, watch(&access, &pod)).await {
+            Ok(Ok(Watched::Expired)) => match timeout(MAX_PAUSE, list(&access, &pod)).await {
+                Ok(listed) => listed,
                 Err(_) => Ok(Watched::Running),
             },
             Ok(watched) => watched,
             Err(_) => Ok(Watched::Running),
         };
         match watched {
-            Ok(Watched::Over) => return,
-            Ok(Watched::Running | Watched::Forgotten) => {}
-            // who logs in by a browser is not to be asked to by what nobody has called for
-            Err(error) if access::is_about_credentials(&error) => {
+            Ok(Watched::Ended) => return,
+            Ok(Watched::Running | Watched::Expired) => {}
+            // a credential plug-in may open a browser, which a background request must not do
+            Err(error) if access::is_credential_error(&error) => {
                 return log::info!("no longer watching pod {}: {error}", pod.name);
             }
             Err(error) => log::debug!("cannot watch pod {}: {error}", pod.name),
         }
-        pause = match begun.elapsed() > MAX_PAUSE {
+        pause = match started.elapsed() > MAX_PAUSE {
             true => FIRST_PAUSE,
             false => MAX_PAUSE.min(pause * 2),
         };
@@ -68,24 +69,24 @@ pub(super) async fn refresh(access: Access, pod: RunningPod) {
     }
 }
 
-/// Follows the pod from the version that is known, and takes each newer one.
+/// Watches the pod from the kept version, and stores each newer one.
 async fn watch(access: &Access, pod: &RunningPod) -> Result<Watched, kube::Error> {
     let version = pod.version.borrow().clone();
-    let stream = match pods(access).watch(&of_name(pod), &version).await {
-        Err(kube::Error::Api(status)) if status.code == 410 => return Ok(Watched::Forgotten),
+    let stream = match pods(access).watch(&by_name(pod), &version).await {
+        Err(kube::Error::Api(status)) if status.code == 410 => return Ok(Watched::Expired),
         stream => stream?,
     };
     futures::pin_mut!(stream);
     while let Some(event) = stream.try_next().await? {
         let newer = match event {
             WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version),
-            WatchEvent::Added(found) | WatchEvent::Modified(found) if runs(&found, pod) => {
+            WatchEvent::Added(found) | WatchEvent::Modified(found) if is_running(&found, pod) => {
                 found.metadata.resource_version
             }
             WatchEvent::Added(_) | WatchEvent::Modified(_) | WatchEvent::Deleted(_) => {
-                return Ok(Watched::Over);
+                return Ok(Watched::Ended);
             }
-            WatchEvent::Error(status) if status.code == 410 => return Ok(Watched::Forgotten),
+            WatchEvent::Error(status) if status.code == 410 => return Ok(Watched::Expired),
             WatchEvent::Error(_) => return Ok(Watched::Running),
         };
         if let Some(newer) = newer {
@@ -95,22 +96,22 @@ async fn watch(access: &Access, pod: &RunningPod) -> Result<Watched, kube::Error
     Ok(Watched::Running)
 }
 
-/// Takes the version of all pods together if this one still runs.
-async fn look(access: &Access, pod: &RunningPod) -> Result<Watched, kube::Error> {
+/// Stores the version of a list of this pod if it still runs.
+async fn list(access: &Access, pod: &RunningPod) -> Result<Watched, kube::Error> {
     let parameters = ListParams::default().fields(&format!("metadata.name={}", pod.name));
-    let list = pods(access).list(&parameters).await?;
-    if !list.items.iter().any(|found| runs(found, pod)) {
-        return Ok(Watched::Over);
+    let found = pods(access).list(&parameters).await?;
+    if !found.items.iter().any(|item| is_running(item, pod)) {
+        return Ok(Watched::Ended);
     }
-    if let Some(newer) = list.metadata.resource_version {
+    if let Some(newer) = found.metadata.resource_version {
         pod.version.replace(newer);
     }
     Ok(Watched::Running)
 }
 
-/// Whether this is the pod, and nothing has begun to end it.
-fn runs(found: &Pod, pod: &RunningPod) -> bool {
-    is(found, pod) && !has_ended(found) && pod_state::deleted_at(found).is_none()
+/// Whether this is the pod, and it neither has ended nor is terminating.
+fn is_running(found: &Pod, pod: &RunningPod) -> bool {
+    is_same(found, pod) && !has_ended(found) && pod_state::deleted_at(found).is_none()
 }
 
 #[cfg(test)]
@@ -146,41 +147,41 @@ mod tests {
         } })
     }
 
-    fn gone() -> Value {
+    fn expired() -> Value {
         json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": "too old resource version", "reason": "Expired", "code": 410 })
     }
 
-    /// What becomes of version 5 when these watches are answered, one after the other, and which versions are asked for.
+    /// The version kept after these answers, starting from version 5, and the versions that were requested.
     async fn refreshed(answers: Vec<Answer>) -> (String, Vec<String>) {
         let pod = pod_of("5");
         let api = fake_api::answering(answers);
         let refreshing = refresh(api.access(), pod.clone());
         timeout(Duration::from_secs(3600), refreshing).await.unwrap();
         let version = pod.version.borrow().clone();
-        let asked = api.asked().into_iter();
-        let asked = asked.map(|query| {
+        let requested = api.asked().into_iter();
+        let requested = requested.map(|query| {
             let version = query
                 .split('&')
                 .find_map(|part| part.strip_prefix("resourceVersion="));
             version.unwrap_or("(a list)").to_owned()
         });
-        (version, asked.collect())
+        (version, requested.collect())
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_version_from_which_the_pods_end_can_be_told_follows_bookmarks_and_stops_before_the_end() {
+    async fn resource_version_follows_bookmarks_until_the_pod_is_deleted() {
         let modified = |version, deleted| json!({ "type": "MODIFIED", "object": object(version, deleted) });
-        let (version, asked) = refreshed(vec![
+        let (version, requested) = refreshed(vec![
             Answer::events([bookmark("90"), modified("95", None)]),
-            // one that ends without a word
+            // a watch that ends without an event
             Answer::events([]),
             Answer::events([bookmark("200")]),
             Answer::events([modified("300", Some("2026-01-01T00:00:00Z")), bookmark("400")]),
         ])
         .await;
         assert_eq!(
-            (version.as_str(), asked),
+            (version.as_str(), requested),
             (
                 "200",
                 vec!["5", "95", "95", "200"]
@@ -192,10 +193,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_version_that_the_api_server_has_forgotten_is_replaced_by_a_listed_one() {
-        for forgotten in [
-            Answer::events([json!({ "type": "ERROR", "object": gone() })]),
-            Answer::refusal(410, gone()),
+    async fn expired_resource_version_is_replaced_by_that_of_a_list() {
+        for answer in [
+            Answer::events([json!({ "type": "ERROR", "object": expired() })]),
+            Answer::refusal(410, expired()),
         ] {
             let list = json!({
                 "apiVersion": "v1", "kind": "PodList", "metadata": { "resourceVersion": "1000" },
@@ -203,15 +204,15 @@ mod tests {
             });
             let deleted =
                 json!({ "type": "DELETED", "object": object("1001", Some("2026-01-01T00:00:00Z")) });
-            let answers = vec![forgotten, Answer::object(list), Answer::events([deleted])];
-            let (version, asked) = refreshed(answers).await;
+            let answers = vec![answer, Answer::object(list), Answer::events([deleted])];
+            let (version, requested) = refreshed(answers).await;
             assert_eq!(version, "1000");
-            assert_eq!(asked, ["5", "(a list)", "1000"]);
+            assert_eq!(requested, ["5", "(a list)", "1000"]);
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_api_server_that_ends_each_watch_at_once_is_asked_twice_a_minute() {
+    async fn resource_version_watches_that_end_at_once_are_reopened_twice_a_minute() {
         let api = fake_api::always(Answer::events([]));
         let refreshing = refresh(api.access(), pod_of("5"));
         let asked = api.asked_within(Duration::from_secs(3600), refreshing).await;
