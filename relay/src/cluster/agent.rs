@@ -194,8 +194,8 @@ impl ClusterAgent {
         looked
     }
 
-    /// Lets go of an agent whose pod is gone, for another one to be made. Where somebody deleted its Job, that is the end
-    /// of the session.
+    /// Lets go of an agent whose pod is gone, for another one to be made. Where somebody deleted its Job, that is the
+    /// end of the session.
     async fn give_up(&self, agent: &RunningAgent, gone: PodState) -> Result<(), Failure> {
         log::warn!("the agent's pod {} {gone}", agent.pod.name);
         let made = self.made.borrow().clone();
@@ -294,8 +294,8 @@ impl ClusterAgent {
         }
     }
 
-    /// Makes an agent: with limits where the namespace demands them, with ConfigMaps of its own where those that sessions
-    /// share cannot be used, for the architecture that the cluster has, in an image that its nodes get.
+    /// Makes an agent: with limits where the namespace demands them, with ConfigMaps of its own where those that
+    /// sessions share cannot be used, for the architecture that the cluster has, in an image that its nodes get.
     async fn create(&self) -> Result<(RunningAgent, Result<Opened, Unreached>), Failure> {
         let carried = match &self.source {
             AgentSource::Image(_) => None,
@@ -392,8 +392,20 @@ impl ClusterAgent {
             confirmed?;
             lifted.map_err(NotRunning::from)
         };
-        let (checked, opened) = tokio::join!(checked, self.ways.reach_for_certain(&agent));
-        checked?;
+        let opened = async {
+            let (mut checked, mut opened) = (pin!(checked), pin!(self.ways.reach_for_certain(&agent)));
+            tokio::select! {
+                checked = &mut checked => {
+                    checked?;
+                    Ok(opened.await)
+                }
+                opened = &mut opened => {
+                    checked.await?;
+                    Ok::<_, NotRunning>(opened)
+                }
+            }
+        };
+        let opened = opened.await?;
         Ok((agent, opened))
     }
 
@@ -447,3 +459,6 @@ fn without_randomness(error: &dyn std::fmt::Display) -> Failure {
         "check that getrandom(2) is allowed here (seccomp, an old kernel)",
     )
 }
+
+#[cfg(test)]
+mod tests;

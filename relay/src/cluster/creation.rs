@@ -1,9 +1,9 @@
-//! Making the objects of one agent: its Job, and then what is the Job's: the Secret, and the ConfigMaps of an agent that
-//! is carried.
+//! Making the objects of one agent: its Job, and then what is the Job's: the Secret, and the ConfigMaps of an agent
+//! that is carried.
 //!
-//! They need the Job's UID, so they are sent as soon as the Job is answered for. The kubelet waits for them, but a kubelet
-//! that misses one looks again only after half a second: they must not come later than the pod's turn. A Secret is sent in
-//! less than that, and a Job of a carried agent is held until all is there ([`super::carried`]).
+//! They need the Job's UID, so they are sent as soon as the Job is answered for. The kubelet waits for them, but a
+//! kubelet that misses one looks again only after half a second: they must not come later than the pod's turn. A Secret
+//! is sent in less than that, and a Job of a carried agent is held until all is there ([`super::carried`]).
 
 use super::access::{self, Access};
 use super::carried::store::{self, NotPlaced, PlacedMap, Placement};
@@ -22,7 +22,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// How long the cluster may take to create an object: admission webhooks are asked meanwhile, each for up to 30 seconds.
+/// How long the cluster may take to create an object: admission webhooks are asked meanwhile, each for up to 30
+/// seconds.
 const CREATE_PATIENCE: Duration = Duration::from_secs(40);
 
 /// How often a deadline is lifted if the API server does not answer.
@@ -124,8 +125,8 @@ async fn create_dependents(
     Ok(maps)
 }
 
-/// Lets a Job that was held start its pod. Its deadline stays: a pod may never start, as without its image, and the relay may
-/// die meanwhile.
+/// Lets a Job that was held start its pod. Its deadline stays: a pod may never start, as without its image, and the
+/// relay may die meanwhile.
 async fn release(access: &Access, job: &AgentJob) -> Result<(), NotPlaced> {
     let patch = json!({ "metadata": { "uid": job.uid }, "spec": { "parallelism": 1 } });
     let what = "start the agent's Job";
@@ -377,7 +378,8 @@ mod tests {
         }
     }
 
-    /// The requests for the dependents of a Job that is held, the bodies of the patches among them, and what came of them.
+    /// The requests for the dependents of a Job that is held, the bodies of the patches among them, and what came of
+    /// them.
     struct Attempt {
         asked: Vec<String>,
         patches: Vec<Value>,

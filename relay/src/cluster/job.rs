@@ -39,8 +39,8 @@ pub(super) const KEEP_FINISHED_SECONDS: u32 = 10;
 /// Seconds that the ConfigMaps of a carried agent may take to be there.
 pub(super) const PLACE_SECONDS: u32 = 240;
 
-/// Seconds that a pod may take to run when everything that it mounts is there and no event tells what is wrong; pulling the
-/// image is the longest part.
+/// Seconds that a pod may take to run when everything that it mounts is there and no event tells what is wrong; pulling
+/// the image is the longest part.
 pub(super) const START_SECONDS: u32 = 120;
 
 /// Seconds after which the Job of a carried agent ends unless its pod runs. They count from the Job's beginning, and so
@@ -145,8 +145,8 @@ impl Manifest<'_> {
         let mut job = json!({
             "metadata": { "name": self.name, "labels": labels, "annotations": annotations },
             "spec": {
-                // one pod and no other; a deadline, by which a Job that never gets its pod would end, too, would end the
-                // agents of long sessions
+                // one pod and no other; a deadline, by which a Job that never gets its pod would end, too, would end
+                // the agents of long sessions
                 "backoffLimit": 0,
                 "ttlSecondsAfterFinished": KEEP_FINISHED_SECONDS,
                 "template": {

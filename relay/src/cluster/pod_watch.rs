@@ -26,8 +26,8 @@ const UNSCHEDULABLE_PATIENCE: Duration = Duration::from_secs(4);
 /// How long a pod may take to run when everything is there that it mounts, and nothing else tells what is wrong.
 const PATIENCE: Duration = Duration::from_secs(job::START_SECONDS as u64);
 
-/// How long a pod may take to appear after an event has said that it cannot be made. Events can be forged, and the Job's
-/// controller tries again after a second: a pod that is there is right, and the event is not.
+/// How long a pod may take to appear after an event has said that it cannot be made. Events can be forged, and the
+/// Job's controller tries again after a second: a pod that is there is right, and the event is not.
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A pod whose agent can be connected to.
@@ -107,8 +107,8 @@ struct Pending {
 }
 
 /// Waits for the Job's pod to run. `progress` is told what the pod is waiting for, and `is_mountable` is done when
-/// everything is there that the pod mounts. Of a carried agent an image that is not for its machines, and a cluster without
-/// such machines, are failures of their own.
+/// everything is there that the pod mounts. Of a carried agent an image that is not for its machines, and a cluster
+/// without such machines, are failures of their own.
 pub(crate) async fn running_pod(
     access: &Access,
     job: &AgentJob,
@@ -383,9 +383,9 @@ fn describe(access: &Access, pod: &str) -> String {
     )
 }
 
-/// Whether the scheduler says that of each node it is the labels that do not fit, which are the agent's architecture: "0/3
-/// nodes are available: 2 node(s) didn't match Pod's node affinity/selector, 1 Insufficient cpu. preemption: ..." says that
-/// some node is of it.
+/// Whether the scheduler says that of each node it is the labels that do not fit, which are the agent's architecture:
+/// "0/3 nodes are available: 2 node(s) didn't match Pod's node affinity/selector, 1 Insufficient cpu. preemption: ..."
+/// says that some node is of it.
 fn fits_no_architecture(message: &str) -> bool {
     let Some((_, reasons)) = message.split_once("nodes are available: ") else {
         return false;
@@ -396,7 +396,8 @@ fn fits_no_architecture(message: &str) -> bool {
         .all(|reason| reason.contains("node affinity/selector"))
 }
 
-/// Whether a container runtime says that an image is not for the node's machine: containerd, CRI-O, and Docker by cri-dockerd.
+/// Whether a container runtime says that an image is not for the node's machine: containerd, CRI-O, and Docker by
+/// cri-dockerd.
 fn lacks_platform(message: &str) -> bool {
     [
         "no match for platform",
@@ -470,8 +471,8 @@ fn unstartable(
         | "RegistryUnavailable" => {
             let failure = Failure::lasting(
                 format!("the node cannot get the agent's image {image} ({reason}): {words}"),
-                "push it to a registry that the nodes reach and name it with --agent-image, or load it on the nodes (`kind load \
-                 docker-image IMAGE`, `minikube image load IMAGE`)",
+                "push it to a registry that the nodes reach and name it with --agent-image, or load it on the nodes \
+                 (`kind load docker-image IMAGE`, `minikube image load IMAGE`)",
             );
             Some(failure.into())
         }

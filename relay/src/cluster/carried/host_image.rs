@@ -1,6 +1,6 @@
-//! The image that a carried agent runs in, if the user names none: that of a pod which runs in the namespace, since some
-//! node has it already, and otherwise the one that each cluster pulls for its own use. One that the agent's node cannot get
-//! is passed over from then on.
+//! The image that a carried agent runs in, if the user names none: that of a pod which runs in the namespace, since
+//! some node has it already, and otherwise the one that each cluster pulls for its own use. One that the agent's node
+//! cannot get is passed over from then on.
 
 use crate::cluster::access::{Access, innermost};
 use crate::log;
@@ -114,7 +114,8 @@ struct Users<'a> {
     pull_secrets: BTreeSet<&'a str>,
 }
 
-/// The image that most nodes have, by these pods. Images of pods for special nodes come last: other nodes may not have them.
+/// The image that most nodes have, by these pods. Images of pods for special nodes come last: other nodes may not have
+/// them.
 fn of_pods(pods: &[Pod], passed_over: &BTreeSet<String>) -> Option<HostImage> {
     let mut images: BTreeMap<&str, Users<'_>> = BTreeMap::new();
     for pod in pods {
@@ -151,7 +152,8 @@ fn of_pods(pods: &[Pod], passed_over: &BTreeSet<String>) -> Option<HostImage> {
     })
 }
 
-/// Whether a pod is for nodes of certain labels, or tolerates taints beyond those that the cluster lets pods tolerate by itself.
+/// Whether a pod is for nodes of certain labels, or tolerates taints beyond those that the cluster lets pods tolerate
+/// by itself.
 fn is_for_special_nodes(pod: &Pod) -> bool {
     let Some(spec) = &pod.spec else { return false };
     let is_of_cluster = |key: &Option<String>| {

@@ -5,12 +5,12 @@
 //! - [`host_image`]: the image that the agent runs in.
 //! - [`pod`]: what the pod of such an agent looks like.
 //!
-//! The order of things. ConfigMaps and Secret belong to the Job, so that they go when it goes, and so they are made after
-//! it. A kubelet that finds one missing waits for half a second and more before it looks again, and a pod that waits for one
-//! that never comes stays for ever. So the Job is made *held*: it starts no pod (`parallelism: 0`) until a patch releases it,
-//! when all is there. A deadline ends the Job unless its pod runs, as after the relay's death or without the image, and the
-//! Job takes with it what was sent; when the pod runs, another patch lifts the deadline. (A *suspended* Job would stay: the
-//! time of its deadline does not pass.)
+//! The order of things. ConfigMaps and Secret belong to the Job, so that they go when it goes, and so they are made
+//! after it. A kubelet that finds one missing waits for half a second and more before it looks again, and a pod that
+//! waits for one that never comes stays for ever. So the Job is made *held*: it starts no pod (`parallelism: 0`) until
+//! a patch releases it, when all is there. A deadline ends the Job unless its pod runs, as after the relay's death or
+//! without the image, and the Job takes with it what was sent; when the pod runs, another patch lifts the deadline. (A
+//! *suspended* Job would stay: the time of its deadline does not pass.)
 
 pub(super) mod config_maps;
 pub(super) mod host_image;
@@ -33,7 +33,8 @@ use store::{Found, KnownMaps, Placement};
 pub(super) struct CarriedAgents {
     /// The folder of the relay's executable.
     programs: PathBuf,
-    /// For these machines, with the SHA-256 of each agent when the session began; most clusters have those of the first.
+    /// For these machines, with the SHA-256 of each agent when the session began; most clusters have those of the
+    /// first.
     agents: Vec<(Architecture, [u8; 32])>,
     /// The one that ran last, with which each attempt begins.
     ran: Cell<usize>,
@@ -198,7 +199,7 @@ fn agents_of(programs: &std::path::Path) -> Result<Vec<CarriedAgent>, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use std::fs;
     use std::path::Path;
@@ -211,7 +212,8 @@ mod tests {
         fs::write(folder.join("agent.sha256"), digit.repeat(64)).unwrap();
     }
 
-    fn agents() -> (tempfile::TempDir, CarriedAgents) {
+    /// Agents for both architectures, in a folder of their own.
+    pub(crate) fn agents() -> (tempfile::TempDir, CarriedAgents) {
         let programs = tempfile::tempdir().unwrap();
         for architecture in Architecture::ALL {
             pack(programs.path(), architecture, "a");

@@ -1,9 +1,9 @@
 //! The agent's ConfigMaps in the cluster: found, sent, shared and looked at again.
 //!
-//! Each Job that uses a ConfigMap is one of its owners. The garbage collector drops the references to Jobs that are gone,
-//! and removes the ConfigMap with the last. It deletes an object only in the version in which it saw it without owners;
-//! one of an older Kubernetes may delete a ConfigMap that has just got another owner. So until the pod runs, what is
-//! missing is sent again ([`keep_present`]).
+//! Each Job that uses a ConfigMap is one of its owners. The garbage collector drops the references to Jobs that are
+//! gone, and removes the ConfigMap with the last. It deletes an object only in the version in which it saw it without
+//! owners; one of an older Kubernetes may delete a ConfigMap that has just got another owner. So until the pod runs,
+//! what is missing is sent again ([`keep_present`]).
 
 mod refusal;
 
@@ -68,8 +68,8 @@ pub(in crate::cluster) enum Found {
     Other,
 }
 
-/// The UIDs by name of the ConfigMaps that this session has compared, or has sent. An immutable one holds one content for
-/// as long as its UID is the same, so it is not fetched as a whole another time.
+/// The UIDs by name of the ConfigMaps that this session has compared, or has sent. An immutable one holds one content
+/// for as long as its UID is the same, so it is not fetched as a whole another time.
 #[derive(Default)]
 pub(in crate::cluster) struct KnownMaps(RefCell<BTreeMap<String, String>>);
 
@@ -132,8 +132,8 @@ pub(in crate::cluster) async fn find(
     try_join_all(files.maps.iter().map(|map| look(access, map, known))).await
 }
 
-/// Sees to it that the cluster has all ConfigMaps and that they belong to the Job. ConfigMaps that the cluster has are not
-/// sent.
+/// Sees to it that the cluster has all ConfigMaps and that they belong to the Job. ConfigMaps that the cluster has are
+/// not sent.
 pub(in crate::cluster) async fn place(
     access: &Access,
     job: &AgentJob,
@@ -153,8 +153,8 @@ pub(in crate::cluster) async fn place(
     })
 }
 
-/// Sends ConfigMaps that go missing again until `started`, the pod's start, is done. A ConfigMap that is being sent at that
-/// moment is sent to the end, since its UID is what [`confirm`] compares.
+/// Sends ConfigMaps that go missing again until `started`, the pod's start, is done. A ConfigMap that is being sent at
+/// that moment is sent to the end, since its UID is what [`confirm`] compares.
 pub(in crate::cluster) async fn keep_present<T>(
     access: &Access,
     job: &AgentJob,
@@ -217,8 +217,8 @@ async fn next_changed(access: &Access, placed: &[PlacedMap]) -> Result<Vec<usize
     Ok(changed)
 }
 
-/// Makes sure that the agent was started from what the session put there: an immutable ConfigMap holds one content for as
-/// long as its UID is the same.
+/// Makes sure that the agent was started from what the session put there: an immutable ConfigMap holds one content for
+/// as long as its UID is the same.
 pub(in crate::cluster) async fn confirm(
     access: &Access,
     placement: &Placement,
@@ -398,8 +398,8 @@ async fn send(access: &Access, job: &AgentJob, map: &ConfigMap) -> Result<String
     }
 }
 
-/// Makes the Job an owner of a ConfigMap that is there, if it is still the one of that UID. The list of owners is merged by
-/// the server, so sessions that do so at once lose nothing.
+/// Makes the Job an owner of a ConfigMap that is there, if it is still the one of that UID. The list of owners is
+/// merged by the server, so sessions that do so at once lose nothing.
 async fn own(access: &Access, job: &AgentJob, name: &str, found: &str) -> Result<String, Unplaced> {
     let patch = json!({
         "metadata": { "uid": found, "ownerReferences": [job::owner_reference(job)] },

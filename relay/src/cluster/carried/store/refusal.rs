@@ -29,8 +29,8 @@ fn is_about_rights(message: &str) -> bool {
     message.contains(" cannot ") && message.contains(" resource \"")
 }
 
-/// Whether an object was not changed because its UID is another than the request's. To a patch the API server says that as
-/// "Invalid", with the field among the causes.
+/// Whether an object was not changed because its UID is another than the request's. To a patch the API server says that
+/// as "Invalid", with the field among the causes.
 pub(in crate::cluster) fn names_uid(status: &Status) -> bool {
     let mut causes = status.details.iter().flat_map(|details| &details.causes);
     status.code == 422 && causes.any(|cause| cause.field == "metadata.uid")

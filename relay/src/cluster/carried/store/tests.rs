@@ -436,7 +436,8 @@ async fn lasting_refusal_before_the_pod_runs_ends_the_start() {
     assert!(matches!(kept.await, Err(NotPlaced::Failed(failure)) if failure.lasting));
 }
 
-/// As with a quota for one more: the second is refused, and the Job is not released ([`creation`](crate::cluster::creation)).
+/// As with a quota for one more: the second is refused, and the Job is not released
+/// ([`creation`](crate::cluster::creation)).
 #[tokio::test]
 async fn quota_that_is_met_at_the_second_map_is_told() {
     let message = "configmaps \"a\" is forbidden: exceeded quota: q, requested: count/configmaps=1";
@@ -471,7 +472,8 @@ async fn maps_that_take_longer_than_the_job_is_held_are_given_up() {
 async fn refusal_names_the_rights_the_quota_or_the_clusters_words_and_the_way_out() {
     for (message, hinted) in [
         (
-            "configmaps is forbidden: User \"a\" cannot create resource \"configmaps\" in API group \"\" in the namespace \"b\"",
+            "configmaps is forbidden: User \"a\" cannot create resource \"configmaps\" in API group \"\" in the \
+             namespace \"b\"",
             "`patch` on configmaps",
         ),
         (
