@@ -153,9 +153,11 @@ impl Signals {
             ("SIGINT", SignalKind::interrupt()),
         ];
         // Which signal stops a pod is its image's choice (STOPSIGNAL), and an agent that a session carries runs in the
-        // image of others: web servers have SIGQUIT, SIGWINCH or SIGUSR1, and systemd SIGRTMIN+3.
+        // image of others: web servers have SIGQUIT, SIGWINCH or SIGUSR1, systemd SIGRTMIN+3,
+        // and some SIGHUP.
         if let Identity::Session(_) = identity {
             kinds.extend([
+                ("SIGHUP", SignalKind::hangup()),
                 ("SIGQUIT", SignalKind::quit()),
                 ("SIGWINCH", SignalKind::window_change()),
                 ("SIGUSR1", SignalKind::user_defined1()),

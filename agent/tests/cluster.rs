@@ -58,7 +58,7 @@ fn pod(keys: &SessionKeys, grace: &str) -> Pod {
 
 #[test]
 fn signal_that_an_image_stops_its_pods_with_ends_the_agent_in_order() {
-    for signal in ["-TERM", "-QUIT", "-WINCH", "-USR1", "-USR2", "-RTMIN+3"] {
+    for signal in ["-TERM", "-HUP", "-QUIT", "-WINCH", "-USR1", "-USR2", "-RTMIN+3"] {
         let mut pod = pod(&SessionKeys::generate().unwrap(), "120");
         pod.agent.signal(signal);
         pod.agent.line("stopping: SIG");

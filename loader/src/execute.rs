@@ -8,7 +8,7 @@ use core::convert::Infallible;
 use core::ffi::{CStr, c_char};
 use core::{iter, ptr};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, MemfdFlags, Mode, OFlags, memfd_create, open};
+use rustix::fs::{AtFlags, MemfdFlags, Mode, OFlags, memfd_create, open};
 use rustix::io::Errno;
 use syscalls::Sysno;
 
@@ -19,7 +19,8 @@ const NAME: &CStr = c"kinject-agent";
 ///
 /// # Safety
 ///
-/// `environment` points to pointers to strings that end with a zero, the last of which is null, as execve(2) takes them.
+/// `environment` points to pointers to strings that end with a zero, the last of which is null, as execve(2) takes
+/// them.
 pub unsafe fn run(words: &[&CStr], environment: *const *const c_char) -> Failure {
     let arguments = match Arguments::parse(words) {
         Ok(arguments) => arguments,
@@ -47,20 +48,12 @@ unsafe fn from_memory(
     let file = memory_file().map_err(|error| Failure::NotWritten(Place::Memory, error))?;
     unpack(&arguments.parts, &arguments.sha256, file.as_fd(), &Place::Memory)?;
     // SAFETY: the caller's promise
-    let error = unsafe {
-        execute(
-            file.as_fd(),
-            c"",
-            AtFlags::EMPTY_PATH,
-            &arguments.agent,
-            environment,
-        )
-    };
+    let error = unsafe { execute(Program::Memory(file.as_fd()), &arguments.agent, environment) };
     Err(Failure::NotExecuted(Place::Memory, error))
 }
 
-/// A file in memory that may be executed. Kernels before 6.3 know no flag for that; later ones may be set up so that files
-/// are executable only with it, or not at all (`vm.memfd_noexec`).
+/// A file in memory that may be executed. Kernels before 6.3 know no flag for that; later ones may be set up so that
+/// files are executable only with it, or not at all (`vm.memfd_noexec`).
 fn memory_file() -> Result<OwnedFd, Errno> {
     match memfd_create(NAME, MemfdFlags::CLOEXEC | MemfdFlags::EXEC) {
         Err(Errno::INVAL) => memfd_create(NAME, MemfdFlags::CLOEXEC),
@@ -83,35 +76,44 @@ unsafe fn from_file(
     // a file that somebody may write to is not executed (ETXTBSY)
     drop(file);
     // SAFETY: the caller's promise
-    let error = unsafe { execute(CWD, path, AtFlags::empty(), &arguments.agent, environment) };
+    let error = unsafe { execute(Program::File(path), &arguments.agent, environment) };
     Err(Failure::NotExecuted(place, error))
 }
 
-/// Becomes that file; says why not.
+/// Where the unpacked agent is executed from.
+enum Program<'a> {
+    /// A file in memory.
+    Memory(BorrowedFd<'a>),
+    /// A file with a name. It takes execve(2) alone, since some seccomp profiles and sandboxes know no execveat(2).
+    File(&'a CStr),
+}
+
+/// Becomes that program; says why not.
 ///
 /// # Safety
 ///
 /// As for [`run`].
-unsafe fn execute(
-    folder: BorrowedFd<'_>,
-    path: &CStr,
-    flags: AtFlags,
-    arguments: &[&CStr],
-    environment: *const *const c_char,
-) -> Errno {
+unsafe fn execute(program: Program<'_>, arguments: &[&CStr], environment: *const *const c_char) -> Errno {
     let words = iter::once(&NAME).chain(arguments).map(|word| word.as_ptr());
     let words: Vec<*const c_char> = words.chain(iter::once(ptr::null())).collect();
-    // SAFETY: `path` and the strings behind `words` end with zeros and live longer than the call, `words` ends with a
-    // null pointer, and so does `environment` by the caller's promise
-    let outcome = unsafe {
-        syscalls::syscall5(
-            Sysno::execveat,
-            folder.as_raw_fd() as usize,
-            path.as_ptr() as usize,
-            words.as_ptr() as usize,
-            environment as usize,
-            flags.bits() as usize,
-        )
+    let (words, environment) = (words.as_ptr() as usize, environment as usize);
+    let outcome = match program {
+        // SAFETY: the strings behind `words` end with zeros and live longer than the call, `words` ends with a null
+        // pointer, and so does `environment` by the caller's promise
+        Program::Memory(file) => unsafe {
+            syscalls::syscall5(
+                Sysno::execveat,
+                file.as_raw_fd() as usize,
+                c"".as_ptr() as usize,
+                words,
+                environment,
+                AtFlags::EMPTY_PATH.bits() as usize,
+            )
+        },
+        // SAFETY: as above, and `path` ends with a zero
+        Program::File(path) => unsafe {
+            syscalls::syscall3(Sysno::execve, path.as_ptr() as usize, words, environment)
+        },
     };
     match outcome {
         // it does not return if it succeeds

@@ -14,8 +14,22 @@ const BLOCK: usize = 64 * 1024;
 /// What the decoder may use, in KiB: an altered file could ask for gigabytes.
 const DECODER_KIB: u32 = 16 * 1024;
 
+/// How large an agent may be: some ten times what it is. A small altered file could unpack to whatever the node has
+/// room for.
+const LARGEST_AGENT: usize = 64 << 20;
+
 /// Unpacks the parts into a file, and fails unless what is in it has that SHA-256.
 pub fn unpack(
+    parts: &[&core::ffi::CStr],
+    sha256: &[u8; 32],
+    file: BorrowedFd<'_>,
+    place: &Place,
+) -> Result<(), Failure> {
+    unpack_at_most(LARGEST_AGENT, parts, sha256, file, place)
+}
+
+fn unpack_at_most(
+    largest: usize,
     parts: &[&core::ffi::CStr],
     sha256: &[u8; 32],
     file: BorrowedFd<'_>,
@@ -25,7 +39,7 @@ pub fn unpack(
     let mut decoder = XzStream::new_mem_limit(false, DECODER_KIB);
     let mut hasher = Sha256::new();
     let (mut input, mut output) = (vec![0; BLOCK], vec![0; BLOCK]);
-    let mut waiting = 0..0;
+    let (mut waiting, mut size) = (0..0, 0);
     loop {
         if waiting.is_empty() {
             waiting = 0..parts.read(&mut input)?;
@@ -40,6 +54,10 @@ pub fn unpack(
             .map_err(|_| Failure::Broken)?;
         waiting.start += done.bytes_consumed;
         let unpacked = output.get(..done.bytes_produced).unwrap_or_default();
+        size += unpacked.len();
+        if size > largest {
+            return Err(Failure::Broken);
+        }
         hasher.update(unpacked);
         write_all(file, unpacked).map_err(|error| Failure::NotWritten(place.clone(), error))?;
         match done.status {
@@ -138,6 +156,20 @@ mod tests {
             let failure = unpacked(&packed, position, &sha256).unwrap_err();
             assert!(matches!(failure.status(), 122 | 123), "{position}: {failure}");
         }
+    }
+
+    #[test]
+    fn parts_that_unpack_to_more_than_an_agent_are_refused() {
+        let (bytes, sha256) = sample();
+        let folder = tempfile::tempdir().unwrap();
+        let part = CString::new(folder.path().join("part").to_str().unwrap()).unwrap();
+        fs::write(part.to_str().unwrap(), packed(&bytes)).unwrap();
+        let unpack_to = |largest| {
+            let file = tempfile::tempfile().unwrap();
+            unpack_at_most(largest, &[&part], &sha256, file.as_fd(), &Place::Memory)
+        };
+        assert!(unpack_to(bytes.len()).is_ok());
+        assert_eq!(unpack_to(bytes.len() - 1).unwrap_err().status(), 122);
     }
 
     #[test]

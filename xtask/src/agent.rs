@@ -9,6 +9,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use kinject_bundle::{AGENTS_FOLDER, Architecture, DIGEST_FILE, LOADER_FILE, PACKED_FILE};
 use lzma_rust2::{CheckType, FilterType, XzOptions, XzWriter};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use tempfile::TempDir;
 
 use crate::{archive, cargo, process, static_build, workspace};
 
@@ -59,6 +62,13 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Packs this machine's agent into target/agents, where tests find it.
+pub(crate) fn pack_for_tests() -> Result<()> {
+    let architecture = this_machine()?;
+    let folder = workspace::target().join(AGENTS_FOLDER);
+    write(architecture, &folder.join(architecture.kubernetes_name())).map(drop)
+}
+
 fn this_machine() -> Result<Architecture> {
     Architecture::ALL
         .into_iter()
@@ -73,7 +83,8 @@ pub(crate) struct Sizes {
     packed: usize,
 }
 
-/// Builds and packs the agent of one architecture into a folder.
+/// Builds and packs the agent of one architecture into a folder. A session that reads it meanwhile finds the files of
+/// the agent before, all of these, or none, but no mixture.
 pub(crate) fn write(architecture: Architecture, folder: &Path) -> Result<Sizes> {
     let loader = built(
         architecture,
@@ -83,9 +94,15 @@ pub(crate) fn write(architecture: Architecture, folder: &Path) -> Result<Sizes> 
     )?;
     let agent = built(architecture, "kinject-agent", "agent", &[])?;
     let packed = pack(architecture, &agent).context("packing the agent")?;
-    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    let parent = folder.parent().context("the folder has no parent")?;
+    fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
+    let new = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir_in(parent)
+        .with_context(|| format!("making a folder in {}", parent.display()))?;
     let put = |name: &str, content: &[u8], mode: u32| {
-        let file = folder.join(name);
+        let file = new.path().join(name);
         fs::write(&file, content)
             .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(mode)))
             .with_context(|| format!("writing {}", file.display()))
@@ -97,11 +114,26 @@ pub(crate) fn write(architecture: Architecture, folder: &Path) -> Result<Sizes> 
         format!("{}  agent\n", archive::digest(&agent)).as_bytes(),
         0o644,
     )?;
+    replace(folder, new)?;
     Ok(Sizes {
         loader: loader.len(),
         agent: agent.len(),
         packed: packed.len(),
     })
+}
+
+/// Puts a folder in the place of another, which may be there or not.
+fn replace(folder: &Path, new: TempDir) -> Result<()> {
+    let replaced = match renameat_with(CWD, new.path(), CWD, folder, RenameFlags::EXCHANGE) {
+        // what was there has the new one's name, and goes with it
+        Ok(()) => return new.close().context("removing the agent before"),
+        Err(Errno::NOENT) => fs::rename(new.path(), folder),
+        Err(error) => Err(error.into()),
+    };
+    replaced.with_context(|| format!("renaming {} to {}", new.path().display(), folder.display()))?;
+    // its name is gone
+    let _gone = new.keep();
+    Ok(())
 }
 
 /// Builds a static program with a profile of its own, without this machine's paths in it.
@@ -149,8 +181,8 @@ fn built(architecture: Architecture, package: &str, profile: &str, options: &[&s
     fs::read(&binary).with_context(|| format!("reading {}", binary.display()))
 }
 
-/// Packs a program by xz, with the filter for its processor's calls and jumps. The loader compares a SHA-256, so the file
-/// needs no checksum of its own.
+/// Packs a program by xz, with the filter for its processor's calls and jumps. The loader compares a SHA-256, so the
+/// file needs no checksum of its own.
 fn pack(architecture: Architecture, program: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut options = XzOptions::with_preset(9);
     options.lzma_options.dict_size = program.len().next_power_of_two().min(LARGEST_DICTIONARY) as u32;
@@ -183,6 +215,19 @@ mod tests {
                 .read_to_end(&mut unpacked)
                 .unwrap();
             assert!(unpacked == program, "{architecture}");
+        }
+    }
+
+    #[test]
+    fn folder_takes_the_place_of_the_one_before_and_leaves_nothing_else() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("amd64");
+        for content in ["first", "second"] {
+            let new = TempDir::new_in(parent.path()).unwrap();
+            fs::write(new.path().join("loader"), content).unwrap();
+            replace(&folder, new).unwrap();
+            assert_eq!(fs::read_to_string(folder.join("loader")).unwrap(), content);
+            assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
         }
     }
 

@@ -1,8 +1,8 @@
 //! `cargo xtask test`: all tests, with everything that they need around them.
 //!
-//! First everything is built, while the real [`cluster`] is built and comes up beside it. Then the test [`executables`]
-//! run one after the other, and last the examples in the documentation ([`suites`]). At the end [`summary`] says what
-//! passed, what failed, and what could not run here.
+//! First everything is built, with the agent that sessions carry, while the real [`cluster`] is built and comes up
+//! beside it. Then the test [`executables`] run one after the other, and last the examples in the documentation
+//! ([`suites`]). At the end [`summary`] says what passed, what failed, and what could not run here.
 
 mod cluster;
 mod executables;
@@ -27,7 +27,7 @@ use self::cluster::Cluster;
 use self::executables::Executable;
 use self::suites::Suites;
 use self::summary::Summary;
-use crate::{cargo, hint, workspace};
+use crate::{agent, cargo, hint, workspace};
 
 /// Run all tests: unit tests, C programs, and end to end in the sandbox and on a real Kubernetes
 ///
@@ -51,6 +51,9 @@ const SKIPS: &str = "KINJECT_TEST_SKIPS";
 
 /// What the tests on the cluster are called in such a line.
 const ON_CLUSTER: &str = "tests on the real cluster";
+
+/// The package whose tests carry the agent.
+const CARRYING: &str = "kinject-tests";
 
 /// Set inside of a session.
 const SESSION: &str = "KINJECT_SOCKET";
@@ -102,6 +105,12 @@ fn build_and_test(
 ) -> Result<()> {
     crate::dist::debug()?;
     let executables = build()?;
+    // one that is older than its sources would be tested in its place
+    if let Err(error) = pack_agent(args) {
+        summary.fail(&format!(
+            "the agent that sessions carry cannot be packed: {error:#}"
+        ));
+    }
     if let Some(cluster) = cluster
         && !cluster.is_up()?
     {
@@ -109,6 +118,14 @@ fn build_and_test(
     }
     summary.add(&test(args, skips, &executables, interrupted)?);
     Ok(())
+}
+
+/// Packs the agent, unless only tests of packages are asked for that do without it.
+fn pack_agent(args: &Args) -> Result<()> {
+    match args.packages.is_empty() || args.packages.iter().any(|package| package == CARRYING) {
+        true => agent::pack_for_tests(),
+        false => Ok(()),
+    }
 }
 
 /// A signal ends the test that runs at that moment; this program goes on to stop what it started. A second one ends it.

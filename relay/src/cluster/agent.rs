@@ -7,7 +7,7 @@ use super::answering::awaited;
 use super::carried::store::{self, PlacedMap, Placement};
 use super::creation::{self, Creation, Made, MadeJob, Rehearsal};
 use super::gc::Removal;
-use super::job::{self, Manifest};
+use super::job::{self, AgentJob, Manifest};
 use super::pod_state::{self, PodState};
 use super::pod_watch::{NotRunning, RunningPod};
 use super::reach::{RunningAgent, Unreached, Ways};
@@ -141,10 +141,7 @@ impl ClusterAgent {
                 Err(gone) => self.give_up(&agent, gone).await?,
             }
         }
-        let (agent, maps) = self.create().await?;
-        let confirmed = store::confirm(&self.access, &maps);
-        let (confirmed, opened) = tokio::join!(confirmed, self.ways.reach_for_certain(&agent));
-        confirmed?;
+        let (agent, opened) = self.create().await?;
         // it is the session's from here on: a way that is not there yet costs no agent
         *self.agent.borrow_mut() = Some(agent.clone());
         self.remember(&agent, resource_version::KEPT_AT_LEAST);
@@ -197,8 +194,8 @@ impl ClusterAgent {
         looked
     }
 
-    /// Lets go of an agent whose pod is gone, for another one to be made. Where somebody deleted its Job, that is the end
-    /// of the session.
+    /// Lets go of an agent whose pod is gone, for another one to be made. Where somebody deleted its Job, that is the
+    /// end of the session.
     async fn give_up(&self, agent: &RunningAgent, gone: PodState) -> Result<(), Failure> {
         log::warn!("the agent's pod {} {gone}", agent.pod.name);
         let made = self.made.borrow().clone();
@@ -297,44 +294,57 @@ impl ClusterAgent {
         }
     }
 
-    /// Makes an agent: with limits where the namespace demands them, with ConfigMaps of its own where others have the names,
-    /// for the architecture that the cluster has.
-    async fn create(&self) -> Result<(RunningAgent, Vec<PlacedMap>), Failure> {
+    /// Makes an agent: with limits where the namespace demands them, with ConfigMaps of its own where those that
+    /// sessions share cannot be used, for the architecture that the cluster has, in an image that its nodes get.
+    async fn create(&self) -> Result<(RunningAgent, Result<Opened, Unreached>), Failure> {
+        let carried = match &self.source {
+            AgentSource::Image(_) => None,
+            AgentSource::Carried(agents) => Some(agents),
+        };
+        if let Some(agents) = carried {
+            agents.begin();
+        }
+        let (mut is_map_removed, mut is_held_too_long) = (false, false);
         loop {
-            let (failure, otherwise) = match self.create_once().await {
-                Err(NotRunning::WithoutLimits(failure)) if !self.with_limits.replace(true) => {
+            let why = match self.create_once().await {
+                Ok(created) => {
+                    if let Some(agents) = carried {
+                        agents.ran();
+                    }
+                    return Ok(created);
+                }
+                Err(why) => why,
+            };
+            let (failure, otherwise) = match (why, carried) {
+                (NotRunning::WithoutLimits(failure), _) if !self.with_limits.replace(true) => {
                     (failure, "with limits")
                 }
-                Err(NotRunning::NameTaken(failure)) if self.takes_own_copy() => {
+                (NotRunning::NameTaken(failure), Some(agents)) if agents.take_own_copy() => {
                     (failure, "with ConfigMaps of its own")
                 }
-                Err(NotRunning::WrongArchitecture(failure)) if self.tries_next_architecture() => {
-                    (failure, "for another architecture")
+                (NotRunning::MapRemoved(failure), Some(agents)) if !is_map_removed => {
+                    is_map_removed = true;
+                    agents.take_own_copy();
+                    (failure, "with ConfigMaps of its own")
                 }
-                Err(NotRunning::WrongArchitecture(failure)) => return Err(self.wrong_architecture(failure)),
-                created => return Ok(created?),
+                (NotRunning::HeldTooLong(failure), _) if !is_held_too_long => {
+                    is_held_too_long = true;
+                    (failure, "in a new Job")
+                }
+                (NotRunning::WrongArchitecture(failure), Some(agents)) => {
+                    (agents.try_next_architecture(failure)?, "for another architecture")
+                }
+                (NotRunning::NoImage(failure), Some(agents)) if agents.try_next_image() => {
+                    (failure, "in another image")
+                }
+                (why, _) => return Err(why.into()),
             };
             log::info!("making the agent again, {otherwise}: {}", failure.message);
         }
     }
 
-    fn wrong_architecture(&self, failure: Failure) -> Failure {
-        match &self.source {
-            AgentSource::Image(_) => failure,
-            AgentSource::Carried(agents) => agents.wrong_architecture(failure),
-        }
-    }
-
-    fn takes_own_copy(&self) -> bool {
-        matches!(&self.source, AgentSource::Carried(agents) if agents.take_own_copy())
-    }
-
-    fn tries_next_architecture(&self) -> bool {
-        matches!(&self.source, AgentSource::Carried(agents) if agents.try_next_architecture())
-    }
-
-    /// Makes an agent with a name and keys of its own, and waits until its pod runs.
-    async fn create_once(&self) -> Result<(RunningAgent, Vec<PlacedMap>), NotRunning> {
+    /// Makes an agent with a name and keys of its own, waits until its pod runs, and opens a tunnel to it.
+    async fn create_once(&self) -> Result<(RunningAgent, Result<Opened, Unreached>), NotRunning> {
         // an attempt before this one may have left a Job that never ran
         self.remove().await?;
         let placement = match &self.source {
@@ -365,14 +375,38 @@ impl ClusterAgent {
             creation::start(&self.access, &manifest, agent, &self.made, placement.clone())?;
         *self.creating.borrow_mut() = Some(done);
         self.removal_is_begun.set(false);
-        let (pod, maps) = self.running_pod(creation, placement.as_deref()).await?;
+        let (job, pod, maps) = self.running_pod(creation, placement.as_deref()).await?;
         self.source.pin(&pod.image_id);
         let agent = RunningAgent {
             pod,
             image,
             identity: Rc::new(relay),
         };
-        Ok((agent, maps))
+        // while the tunnel is opened, which must not wait for either
+        let checked = async {
+            let Some(placement) = &placement else {
+                return Ok(());
+            };
+            let confirmed = store::confirm(&self.access, placement, &maps);
+            let (confirmed, lifted) = tokio::join!(confirmed, creation::lift_deadline(&self.access, &job));
+            confirmed?;
+            lifted.map_err(NotRunning::from)
+        };
+        let opened = async {
+            let (mut checked, mut opened) = (pin!(checked), pin!(self.ways.reach_for_certain(&agent)));
+            tokio::select! {
+                checked = &mut checked => {
+                    checked?;
+                    Ok(opened.await)
+                }
+                opened = &mut opened => {
+                    checked.await?;
+                    Ok::<_, NotRunning>(opened)
+                }
+            }
+        };
+        let opened = opened.await?;
+        Ok((agent, opened))
     }
 
     /// Waits until the pod runs, and until everything is there that it was made of.
@@ -380,28 +414,34 @@ impl ClusterAgent {
         &self,
         mut creation: Creation,
         placement: Option<&Placement>,
-    ) -> Result<(RunningPod, Vec<PlacedMap>), NotRunning> {
+    ) -> Result<(AgentJob, RunningPod, Vec<PlacedMap>), NotRunning> {
         let progress = |words: &str| self.progress(words);
         let job = awaited(&self.access.server, progress, creation.job()).await?;
+        let (are_there, mountable) = oneshot::channel::<()>();
         let mut pod = pin!(pod_watch::running_pod(
             &self.access,
             &job,
             placement.is_some(),
+            // the other end is dropped when they are there
+            async {
+                let _dropped = mountable.await.is_err();
+            },
             progress
         ));
         let mut dependents = pin!(creation.dependents());
         let mut maps = tokio::select! {
             maps = &mut dependents => maps?,
-            pod = &mut pod => return Ok((pod?, dependents.await?)),
+            pod = &mut pod => {
+                let pod = pod?;
+                return Ok((job.clone(), pod, dependents.await?));
+            }
         };
+        drop(are_there);
         let pod = match placement {
             None => pod.await?,
-            Some(placement) => tokio::select! {
-                pod = pod => pod?,
-                kept = store::keep_present(&self.access, &job, &placement.files, &mut maps) => match kept? {},
-            },
+            Some(placement) => store::keep_present(&self.access, &job, placement, &mut maps, pod).await??,
         };
-        Ok((pod, maps))
+        Ok((job.clone(), pod, maps))
     }
 }
 
@@ -419,3 +459,6 @@ fn without_randomness(error: &dyn std::fmt::Display) -> Failure {
         "check that getrandom(2) is allowed here (seccomp, an old kernel)",
     )
 }
+
+#[cfg(test)]
+mod tests;

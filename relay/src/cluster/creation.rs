@@ -1,9 +1,9 @@
-//! Making the objects of one agent: its Job, and then what is the Job's: the Secret, and the ConfigMaps of an agent that
-//! is carried.
+//! Making the objects of one agent: its Job, and then what is the Job's: the Secret, and the ConfigMaps of an agent
+//! that is carried.
 //!
-//! They need the Job's UID, so they are sent as soon as the Job is answered for. The kubelet waits for them, but a kubelet
-//! that misses one looks again only after half a second: they must not come later than the pod's turn. A Secret is sent in
-//! less than that, and a Job of a carried agent is held until all is there ([`super::carried`]).
+//! They need the Job's UID, so they are sent as soon as the Job is answered for. The kubelet waits for them, but a
+//! kubelet that misses one looks again only after half a second: they must not come later than the pod's turn. A Secret
+//! is sent in less than that, and a Job of a carried agent is held until all is there ([`super::carried`]).
 
 use super::access::{self, Access};
 use super::carried::store::{self, NotPlaced, PlacedMap, Placement};
@@ -14,7 +14,7 @@ use crate::report::Failure;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
@@ -22,8 +22,15 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-/// How long the cluster may take to create an object: admission webhooks are asked meanwhile, each for up to 30 seconds.
+/// How long the cluster may take to create an object: admission webhooks are asked meanwhile, each for up to 30
+/// seconds.
 const CREATE_PATIENCE: Duration = Duration::from_secs(40);
+
+/// How often a deadline is lifted if the API server does not answer.
+const LIFT_ATTEMPTS: u32 = 3;
+
+/// The pause between these attempts.
+const LIFT_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long the cluster may take to tell whether it would create a Job.
 const REHEARSAL_PATIENCE: Duration = Duration::from_secs(3);
@@ -118,25 +125,84 @@ async fn create_dependents(
     Ok(maps)
 }
 
-/// Lets a Job that was held start its pod.
-async fn release(access: &Access, job: &AgentJob) -> Result<(), Failure> {
-    let jobs: Api<Job> = Api::namespaced(access.client.clone(), &access.namespace);
-    let patch = json!({
-        "metadata": { "uid": job.uid },
-        "spec": { "parallelism": 1, "activeDeadlineSeconds": null },
-    });
-    let parameters = PatchParams::default();
-    let patch = Patch::Merge(&patch);
-    let released = timeout(
-        CREATE_PATIENCE,
-        jobs.patch_metadata(&job.name, &parameters, &patch),
-    )
-    .await
-    .map_err(|_| access.silence("to start the agent's Job"))?;
-    match released {
-        Ok(_) => Ok(()),
-        Err(error) => Err(store::refused(access, &error, "start the agent's Job")),
+/// Lets a Job that was held start its pod. Its deadline stays: a pod may never start, as without its image, and the
+/// relay may die meanwhile.
+async fn release(access: &Access, job: &AgentJob) -> Result<(), NotPlaced> {
+    let patch = json!({ "metadata": { "uid": job.uid }, "spec": { "parallelism": 1 } });
+    let what = "start the agent's Job";
+    match patch_job(access, job, &patch, what).await {
+        Ok(released) if !is_failed(&released) => Ok(()),
+        Ok(_) | Err(NotPatched::Gone) => Err(NotPlaced::HeldTooLong(Failure::passing(
+            format!(
+                "the agent's Job {} ended before it was released: it was held too long",
+                job.name
+            ),
+            "check the line to the cluster, or name an image that holds the agent with --agent-image",
+        ))),
+        Err(NotPatched::Failed(failure)) => Err(NotPlaced::Failed(failure)),
     }
+}
+
+/// Lifts the deadline of a Job whose pod runs, which would end the agent.
+pub(super) async fn lift_deadline(access: &Access, job: &AgentJob) -> Result<(), Failure> {
+    let patch = json!({ "metadata": { "uid": job.uid }, "spec": { "activeDeadlineSeconds": null } });
+    let what = "lift the deadline of the agent's Job, without which the agent would end by it";
+    for attempt in 1.. {
+        let failure = match patch_job(access, job, &patch, what).await {
+            Ok(_) => return Ok(()),
+            Err(NotPatched::Gone) => Failure::passing(
+                format!(
+                    "the agent's Job {} was gone before its deadline was lifted",
+                    job.name
+                ),
+                "look for what deletes Jobs: run `kubectl get events`",
+            ),
+            Err(NotPatched::Failed(failure)) => failure,
+        };
+        if failure.lasting || attempt == LIFT_ATTEMPTS {
+            return Err(failure);
+        }
+        log::info!("lifting the Job's deadline again: {}", failure.message);
+        tokio::time::sleep(LIFT_PAUSE).await;
+    }
+    Ok(())
+}
+
+/// Why a Job was not changed.
+enum NotPatched {
+    /// It is not there any more, or another one has its name.
+    Gone,
+    Failed(Failure),
+}
+
+async fn patch_job(access: &Access, job: &AgentJob, patch: &Value, what: &str) -> Result<Job, NotPatched> {
+    let jobs: Api<Job> = Api::namespaced(access.client.clone(), &access.namespace);
+    let parameters = PatchParams::default();
+    let patch = Patch::Merge(patch);
+    let patched = timeout(CREATE_PATIENCE, jobs.patch(&job.name, &parameters, &patch)).await;
+    match patched {
+        Err(_) => Err(NotPatched::Failed(access.silence(&format!("to {what}")))),
+        Ok(Ok(patched)) => Ok(patched),
+        Ok(Err(kube::Error::Api(status)))
+            if matches!(status.code, 404 | 409) || store::names_uid(&status) =>
+        {
+            log::info!("the Job {} cannot be changed: {}", job.name, status.message);
+            Err(NotPatched::Gone)
+        }
+        Ok(Err(error)) => Err(NotPatched::Failed(store::refused(access, &error, what))),
+    }
+}
+
+/// Whether a Job starts no pod any more.
+fn is_failed(job: &Job) -> bool {
+    let status = job.status.as_ref();
+    let mut conditions = status
+        .and_then(|status| status.conditions.as_ref())
+        .into_iter()
+        .flatten();
+    conditions.any(|condition| {
+        matches!(&*condition.type_, "Failed" | "FailureTarget") && condition.status == "True"
+    })
 }
 
 async fn create_job(access: &Access, job: &Job, made: &Made, is_carried: bool) -> Result<AgentJob, Failure> {
@@ -287,32 +353,43 @@ mod tests {
     use super::super::carried::config_maps::AgentFiles;
     use super::super::carried::store::Found;
     use super::super::fake_api::{Answer, FakeApi};
+    use super::super::job;
     use super::*;
     use http::Method;
     use kinject_bundle::{Architecture, CarriedAgent};
     use parking_lot::Mutex;
     use std::sync::Arc;
 
-    /// What was asked for to make the dependents of a Job that is held, and whether they were made.
-    async fn made(may_make_maps: bool) -> (Vec<String>, bool) {
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let noted = Arc::clone(&asked);
-        let api = FakeApi::of_requests(move |method, path, _| {
-            let path = path.split('?').next().unwrap();
-            let kind = path
-                .rsplit('/')
-                .find(|word| !word.starts_with("kinject-"))
-                .unwrap();
-            noted.lock().push(format!("{method} {kind}"));
-            match kind == "configmaps" && !may_make_maps {
-                true => Answer::refusal(
-                    403,
-                    json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                        "message": "no", "reason": "Forbidden", "code": 403 }),
-                ),
-                false => Answer::object(json!({ "metadata": { "name": "a", "uid": "b" } })),
-            }
-        });
+    const KEPT: &str = "kinject-agent-0";
+
+    fn status(code: u16, reason: &str, field: &str) -> Answer {
+        Answer::refusal(
+            code,
+            json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                "message": "no", "reason": reason, "code": code,
+                "details": { "causes": [{ "reason": "FieldValueInvalid", "field": field, "message": "no" }] } }),
+        )
+    }
+
+    fn job() -> AgentJob {
+        AgentJob {
+            name: KEPT.to_owned(),
+            uid: "ours".to_owned(),
+        }
+    }
+
+    /// The requests for the dependents of a Job that is held, the bodies of the patches among them, and what came of
+    /// them.
+    struct Attempt {
+        asked: Vec<String>,
+        patches: Vec<Value>,
+        made: Result<Vec<PlacedMap>, NotPlaced>,
+    }
+
+    /// Makes the dependents against an API server that answers ConfigMaps and patches so; all else it makes.
+    async fn attempt(map: Option<Answer>, patch: Option<Answer>) -> Attempt {
+        let noted = Arc::new(Mutex::new((Vec::new(), Vec::new())));
+        let (api, notes) = (api(map, patch, &noted), Arc::clone(&noted));
         let agent = CarriedAgent {
             architecture: Architecture::Amd64,
             loader: vec![1; 10].into(),
@@ -322,32 +399,115 @@ mod tests {
         let placement = Placement {
             files: Rc::new(AgentFiles::shared(&agent)),
             found: vec![Found::Missing],
-        };
-        let job = AgentJob {
-            name: "kinject-agent-0".to_owned(),
-            uid: "ours".to_owned(),
+            known: Rc::default(),
         };
         let access = api.access();
+        let job = job();
         let secret = create_secret(&access, &job, "0", "keys");
         let made = create_dependents(&access, &job, secret, Some(&placement)).await;
-        let asked = asked.lock().clone();
-        (asked, made.is_ok())
+        let (asked, patches) = notes.lock().clone();
+        Attempt { asked, patches, made }
+    }
+
+    fn api(
+        map: Option<Answer>,
+        patch: Option<Answer>,
+        noted: &Arc<Mutex<(Vec<String>, Vec<Value>)>>,
+    ) -> FakeApi {
+        let noted = Arc::clone(noted);
+        FakeApi::of_requests(move |method, path, body| {
+            let path = path.split('?').next().unwrap();
+            let kind = path
+                .rsplit('/')
+                .find(|word| !word.starts_with("kinject-"))
+                .unwrap();
+            noted.lock().0.push(format!("{method} {kind}"));
+            if *method == Method::PATCH {
+                noted.lock().1.push(serde_json::from_slice(body).unwrap());
+            }
+            let refusal = match (method, kind) {
+                (&Method::PATCH, "jobs") => patch.clone(),
+                (_, "configmaps") => map.clone(),
+                _ => None,
+            };
+            refusal.unwrap_or_else(|| Answer::object(json!({ "metadata": { "name": "a", "uid": "b" } })))
+        })
     }
 
     #[tokio::test]
-    async fn held_job_is_released_after_its_secret_and_maps_are_there() {
-        let (mut asked, is_made) = made(true).await;
-        assert!(is_made, "{asked:?}");
-        assert_eq!(asked.pop().unwrap(), format!("{} jobs", Method::PATCH));
+    async fn held_job_is_released_after_its_secret_and_maps_and_keeps_its_deadline() {
+        let Attempt {
+            mut asked,
+            patches,
+            made,
+        } = attempt(None, None).await;
+        assert!(made.is_ok(), "{asked:?}");
+        assert_eq!(asked.pop().unwrap(), "PATCH jobs");
         asked.sort();
         assert_eq!(asked, ["POST configmaps", "POST secrets"]);
+        assert_eq!(
+            patches,
+            [json!({ "metadata": { "uid": "ours" }, "spec": { "parallelism": 1 } })]
+        );
     }
 
     #[tokio::test]
     async fn held_job_whose_maps_are_refused_is_not_released() {
-        let (mut asked, is_made) = made(false).await;
-        assert!(!is_made);
+        let Attempt { mut asked, made, .. } = attempt(Some(status(403, "Forbidden", "")), None).await;
+        assert!(made.is_err());
         asked.sort();
         assert_eq!(asked, ["POST configmaps", "POST secrets"]);
+    }
+
+    #[tokio::test]
+    async fn job_that_is_gone_or_has_failed_before_its_release_was_held_too_long() {
+        let failed = json!({ "metadata": { "name": KEPT },
+            "status": { "conditions": [{ "type": "Failed", "status": "True", "reason": "DeadlineExceeded" }] } });
+        for answer in [
+            status(404, "NotFound", ""),
+            status(409, "Conflict", ""),
+            status(422, "Invalid", "metadata.uid"),
+            Answer::object(failed),
+        ] {
+            let made = attempt(None, Some(answer)).await.made;
+            let Err(NotPlaced::HeldTooLong(failure)) = made else {
+                panic!("{made:?}");
+            };
+            assert!(!failure.lasting, "{}", failure.message);
+        }
+    }
+
+    #[tokio::test]
+    async fn deadline_is_lifted_by_a_patch_of_its_own() {
+        let noted = Arc::default();
+        let api = api(None, None, &noted);
+        lift_deadline(&api.access(), &job()).await.unwrap();
+        assert_eq!(
+            noted.lock().1,
+            [json!({ "metadata": { "uid": "ours" }, "spec": { "activeDeadlineSeconds": null } })]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deadline_that_may_not_be_lifted_is_a_failure_that_names_it() {
+        for (code, attempts, lasting) in [(403, 1, true), (503, LIFT_ATTEMPTS, false)] {
+            let noted = Arc::default();
+            let api = api(None, Some(status(code, "No", "")), &noted);
+            let failure = lift_deadline(&api.access(), &job()).await.unwrap_err();
+            assert_eq!(noted.lock().1.len(), attempts as usize);
+            assert_eq!(failure.lasting, lasting);
+            assert!(
+                failure.message.contains("lift the deadline of the agent's Job"),
+                "{}",
+                failure.message
+            );
+        }
+    }
+
+    #[test]
+    fn deadline_covers_the_maps_the_pods_start_and_both_patches() {
+        let patches = 2 * CREATE_PATIENCE;
+        let start = Duration::from_secs(u64::from(job::PLACE_SECONDS + job::START_SECONDS));
+        assert!(Duration::from_secs(u64::from(job::HOLD_SECONDS)) >= start + patches);
     }
 }

@@ -1,6 +1,7 @@
 //! An API server that answers as a test says, without a network.
 
 use super::access::Access;
+use http::request::Parts;
 use http::{Method, Request, Response};
 use kube::Client;
 use kube::client::Body;
@@ -76,7 +77,26 @@ impl FakeApi {
     }
 
     /// One that answers each request so: by its method, its path with the query, and its body.
-    pub(super) fn of_requests(answer: impl FnMut(&Method, &str, &[u8]) -> Answer + Send + 'static) -> Self {
+    pub(super) fn of_requests(
+        mut answer: impl FnMut(&Method, &str, &[u8]) -> Answer + Send + 'static,
+    ) -> Self {
+        Self::of_whole_requests(move |head, body| {
+            let path = head.uri.path_and_query().unwrap().as_str();
+            answer(&head.method, path, body)
+        })
+    }
+
+    /// One that never answers.
+    pub(super) fn silent() -> Self {
+        let service = tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
+        Self {
+            client: Client::new(service, "default"),
+            asked: Arc::default(),
+        }
+    }
+
+    /// One that answers each request so: by its method, path and headers, and its body.
+    pub(super) fn of_whole_requests(answer: impl FnMut(&Parts, &[u8]) -> Answer + Send + 'static) -> Self {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let noted = Arc::clone(&asked);
         let answer = Arc::new(Mutex::new(answer));
@@ -86,7 +106,7 @@ impl FakeApi {
                 let (head, body) = request.into_parts();
                 let path = head.uri.path_and_query().unwrap().to_string();
                 let body = body.collect_bytes().await.unwrap();
-                let Answer { status, body } = (*answer.lock())(&head.method, &path, &body);
+                let Answer { status, body } = (*answer.lock())(&head, &body);
                 let number = {
                     let mut asked = noted.lock();
                     asked.push(path);

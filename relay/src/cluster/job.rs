@@ -36,8 +36,16 @@ const LIMITS: (&str, &str) = ("500m", "512Mi");
 /// Seconds that a finished Job stays, long enough for a look at its log.
 pub(super) const KEEP_FINISHED_SECONDS: u32 = 10;
 
-/// Seconds after which a Job ends that is held until everything is there that its pod mounts, and is not released.
-pub(super) const HOLD_SECONDS: u32 = 300;
+/// Seconds that the ConfigMaps of a carried agent may take to be there.
+pub(super) const PLACE_SECONDS: u32 = 240;
+
+/// Seconds that a pod may take to run when everything that it mounts is there and no event tells what is wrong; pulling
+/// the image is the longest part.
+pub(super) const START_SECONDS: u32 = 120;
+
+/// Seconds after which the Job of a carried agent ends unless its pod runs. They count from the Job's beginning, and so
+/// cover the ConfigMaps, the pod's start and the requests that release the Job and lift its deadline.
+pub(super) const HOLD_SECONDS: u32 = PLACE_SECONDS + START_SECONDS + 180;
 
 /// A Job of this session as the cluster made it. Anybody who may create Jobs can choose the name of one; nobody can
 /// choose its UID.
@@ -137,8 +145,8 @@ impl Manifest<'_> {
         let mut job = json!({
             "metadata": { "name": self.name, "labels": labels, "annotations": annotations },
             "spec": {
-                // one pod and no other; a deadline, by which a Job that never gets its pod would end, too, would end the
-                // agents of long sessions
+                // one pod and no other; a deadline, by which a Job that never gets its pod would end, too, would end
+                // the agents of long sessions
                 "backoffLimit": 0,
                 "ttlSecondsAfterFinished": KEEP_FINISHED_SECONDS,
                 "template": {

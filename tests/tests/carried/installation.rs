@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use kinject_tests::cluster::{Cluster, Namespace};
+use kinject_tests::cluster::{Cluster, Namespace, Rule};
 use kinject_tests::running::{Outcome, run_within};
 use kinject_tests::session::{Session, eventually};
 use kinject_tests::testbed::{Testbed, cluster};
@@ -30,11 +30,42 @@ pub(crate) const ASK_WEB: [&str; 5] = ["curl", "--silent", "--max-time", "10", "
 /// What the service says.
 pub(crate) const WEB_SAYS: &str = "hello from web\n";
 
+const fn rule(
+    groups: &'static [&'static str],
+    resources: &'static [&'static str],
+    verbs: &'static [&'static str],
+) -> Rule<'static> {
+    Rule {
+        groups,
+        resources,
+        verbs,
+    }
+}
+
+/// What a session needs whose agent has an image.
+pub(crate) const WITH_IMAGE: [Rule<'static>; 4] = [
+    rule(&["batch"], &["jobs"], &["create", "delete"]),
+    rule(&[""], &["secrets"], &["create"]),
+    rule(&[""], &["pods"], &["get", "list", "watch"]),
+    rule(&[""], &["pods/proxy"], &["get"]),
+];
+
+/// What a session with a carried agent needs at least.
+pub(crate) const CARRIED: [Rule<'static>; 6] = [
+    WITH_IMAGE[0],
+    WITH_IMAGE[1],
+    WITH_IMAGE[2],
+    WITH_IMAGE[3],
+    rule(&["batch"], &["jobs"], &["patch"]),
+    rule(&[""], &["configmaps"], &["create", "get", "patch"]),
+];
+
 /// The folder with the agents that `cargo xtask agent` has packed, or a note that there are none.
 pub(crate) fn agents() -> Option<PathBuf> {
     let built = binaries::folder();
     let shared = built.parent().map(|target| target.join("agents"));
-    let found = [Some(built.join("agents")), shared]
+    // `cargo xtask test` packs the one beside the builds, so that it is never older than they are
+    let found = [shared, Some(built.join("agents"))]
         .into_iter()
         .flatten()
         .find(|folder| folder.is_dir());
@@ -57,16 +88,22 @@ pub(crate) fn agent() -> Option<PathBuf> {
     Some(agents()?.join(architecture))
 }
 
+/// The programs under test in a folder that holds these agents as well.
+pub(crate) fn install(agents: &Path) -> TempDir {
+    // in the target folder, since links do not cross file systems
+    let folder = TempDir::new_in(binaries::folder()).unwrap();
+    for name in ["kinject", "kinject-relay", "libkinject_preload.so"] {
+        fs::hard_link(binaries::path(name), folder.path().join(name)).unwrap();
+    }
+    symlink(agents, folder.path().join("agents")).unwrap();
+    folder
+}
+
 /// The programs under test in a folder that holds agents as well, which lives as long as the tests.
 fn kinject_with_agents() -> Option<&'static Path> {
     static INSTALLATION: LazyLock<Option<(TempDir, PathBuf)>> = LazyLock::new(|| {
         let agents = agents()?;
-        // in the target folder, since links do not cross file systems
-        let folder = TempDir::new_in(binaries::folder()).unwrap();
-        for name in ["kinject", "kinject-relay", "libkinject_preload.so"] {
-            fs::hard_link(binaries::path(name), folder.path().join(name)).unwrap();
-        }
-        symlink(agents, folder.path().join("agents")).unwrap();
+        let folder = install(&agents);
         let kinject = folder.path().join("kinject");
         Some((folder, kinject))
     });
@@ -110,7 +147,12 @@ impl Home {
 
     /// `kinject run` of what asks a service, as the administrator unless the flags say otherwise.
     pub(crate) fn command(&self, flags: &[&str]) -> Command {
-        let mut command = apart::command(self.kinject);
+        self.command_by(self.kinject, flags)
+    }
+
+    /// The same, with another build of kinject.
+    pub(crate) fn command_by(&self, kinject: &Path, flags: &[&str]) -> Command {
+        let mut command = apart::command(kinject);
         command
             .env_remove("KINJECT_AGENT_IMAGE")
             .arg("run")
@@ -160,6 +202,20 @@ impl Home {
     pub(crate) fn is_clean(&self) {
         assert_eq!(self.made("jobs"), Vec::<Value>::new());
         self.becomes_clean();
+    }
+
+    /// A quota of the namespace that is used up, in force.
+    pub(crate) fn apply_full_quota(&self, resource: &str, used: u32) {
+        let quota = json!({
+            "apiVersion": "v1", "kind": "ResourceQuota",
+            "metadata": { "name": "full", "namespace": self.name() },
+            "spec": { "hard": { (resource): used.to_string() } },
+        });
+        self.cluster.apply(&quota.to_string()).unwrap();
+        eventually("the quota's controller", SECONDS, || {
+            let get = ["--namespace", self.name(), "get", "quota", "full"];
+            self.cluster.kubectl_json(&get).unwrap()["status"]["used"][resource] == used.to_string()
+        });
     }
 
     /// A running pod of that image, which fits the standard.

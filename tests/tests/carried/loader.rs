@@ -1,6 +1,7 @@
 //! The loader by itself, on this machine.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -58,13 +59,80 @@ impl Files {
         run(Command::new(&self.loader).args(self.arguments(&self.path("agent"))))
     }
 
-    /// Runs it where a file in memory cannot be executed: `vm.memfd_noexec` belongs to a PID namespace.
-    fn run_without_memory_files(&self, fallback: &Path) -> Outcome {
+    /// Runs it where a file in memory cannot be executed: `vm.memfd_noexec` belongs to a PID namespace. `None` without
+    /// the right to make one.
+    fn run_without_memory_files(&self, fallback: &Path) -> Option<Outcome> {
+        if !rustix::process::geteuid().is_root() {
+            kinject_tests::skip::not_run("the loader's fallback", "a PID namespace takes root");
+            return None;
+        }
         let script = "echo 2 >/proc/sys/vm/memfd_noexec && exec \"$@\"";
-        run(Command::new("unshare")
+        let outcome = run(Command::new("unshare")
             .args(["--pid", "--fork", "--mount-proc", "sh", "-c", script, "sh"])
             .arg(&self.loader)
-            .args(self.arguments(fallback)))
+            .args(self.arguments(fallback)));
+        if outcome.stderr.contains("memfd_noexec") {
+            kinject_tests::skip::not_run("the loader's fallback", "vm.memfd_noexec cannot be set here");
+            return None;
+        }
+        Some(outcome)
+    }
+
+    /// Runs it where execveat(2) does not exist, as seccomp profiles and sandboxes have it.
+    fn run_without_execveat(&self) -> Outcome {
+        let mut command = Command::new(&self.loader);
+        command.args(self.arguments(&self.path("agent")));
+        // SAFETY: the closure makes system calls alone
+        unsafe { command.pre_exec(forbid_execveat) };
+        run(&mut command)
+    }
+}
+
+/// Makes execveat(2) fail with ENOSYS in this process from here on.
+fn forbid_execveat() -> std::io::Result<()> {
+    let statement = |code, k, jt, jf| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    // the system call's number is the first field of what a filter is shown
+    let mut program = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        statement(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            libc::SYS_execveat as u32,
+            0,
+            1,
+        ),
+        statement(
+            libc::BPF_RET | libc::BPF_K,
+            libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
+            0,
+            0,
+        ),
+        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: the call takes numbers alone
+    let no_privileges = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    if no_privileges != 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: `program` and what it points to live longer than the call, which copies them
+    let filtered = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    match filtered {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
     }
 }
 
@@ -134,24 +202,29 @@ fn agent_with_another_hash_is_refused() {
 fn fallback_file_is_executed_where_files_in_memory_are_not() {
     let Some(files) = Files::new() else { return };
     let fallback = files.path("agent");
-    let outcome = files.run_without_memory_files(&fallback);
-    if outcome.stderr.contains("memfd_noexec") {
-        kinject_tests::skip::not_run("the loader's fallback", "vm.memfd_noexec cannot be set here");
+    let Some(outcome) = files.run_without_memory_files(&fallback) else {
         return;
-    }
+    };
     outcome.succeeded();
     assert!(outcome.stdout.starts_with(&version()), "{outcome}");
     assert!(fallback.exists());
 }
 
 #[test]
+fn fallback_file_is_executed_where_execveat_does_not_exist() {
+    let Some(files) = Files::new() else { return };
+    let outcome = files.run_without_execveat();
+    outcome.succeeded();
+    assert!(outcome.stdout.starts_with(&version()), "{outcome}");
+    assert!(files.path("agent").exists());
+}
+
+#[test]
 fn fallback_that_cannot_be_written_is_named() {
     let Some(files) = Files::new() else { return };
-    let outcome = files.run_without_memory_files(Path::new("/no/such/folder/agent"));
-    if outcome.stderr.contains("memfd_noexec") {
-        kinject_tests::skip::not_run("the loader's fallback", "vm.memfd_noexec cannot be set here");
+    let Some(outcome) = files.run_without_memory_files(Path::new("/no/such/folder/agent")) else {
         return;
-    }
+    };
     assert_eq!(outcome.code(), 124, "{outcome}");
     assert!(
         outcome

@@ -1,9 +1,12 @@
 //! A cluster that does not take a carried agent: its own words, the way out, and nothing left behind.
 
+use std::fs;
+
 use kinject_tests::cluster::Rule;
+use kinject_tests::running::run_within;
 use kinject_tests::session::eventually;
 
-use crate::installation::{Home, PAUSE_IMAGE, SECONDS};
+use crate::installation::{Home, PAUSE_IMAGE, SECONDS, WITH_IMAGE, agent, install};
 
 fn rule<'a>(groups: &'a [&'a str], resources: &'a [&'a str], verbs: &'a [&'a str]) -> Rule<'a> {
     Rule {
@@ -12,30 +15,6 @@ fn rule<'a>(groups: &'a [&'a str], resources: &'a [&'a str], verbs: &'a [&'a str
         verbs,
     }
 }
-
-/// What a session needs whose agent has an image.
-const WITH_IMAGE: [Rule<'static>; 4] = [
-    Rule {
-        groups: &["batch"],
-        resources: &["jobs"],
-        verbs: &["create", "delete"],
-    },
-    Rule {
-        groups: &[""],
-        resources: &["secrets"],
-        verbs: &["create"],
-    },
-    Rule {
-        groups: &[""],
-        resources: &["pods"],
-        verbs: &["get", "list", "watch"],
-    },
-    Rule {
-        groups: &[""],
-        resources: &["pods/proxy"],
-        verbs: &["get"],
-    },
-];
 
 #[test]
 fn missing_right_is_named_with_the_way_out() {
@@ -71,15 +50,8 @@ fn missing_right_is_named_with_the_way_out() {
 #[test]
 fn quota_on_config_maps_is_told_with_the_way_out() {
     let Some(home) = Home::new() else { return };
-    let quota = format!(
-        "{{apiVersion: v1, kind: ResourceQuota, metadata: {{name: full, namespace: {}}}, spec: {{hard: {{count/configmaps: 1}}}}}}",
-        home.name()
-    );
-    home.cluster.apply(&quota).unwrap();
-    eventually("the quota's controller", SECONDS, || {
-        let get = ["--namespace", home.name(), "get", "quota", "full"];
-        home.cluster.kubectl_json(&get).unwrap()["status"]["used"]["count/configmaps"] == "1"
-    });
+    // the cluster's own
+    home.apply_full_quota("count/configmaps", 1);
     home.ask(&["--host-image", PAUSE_IMAGE])
         .exited(125)
         .complains("exceeded quota: full")
@@ -90,19 +62,41 @@ fn quota_on_config_maps_is_told_with_the_way_out() {
 #[test]
 fn image_that_no_node_can_get_is_named_with_the_way_out() {
     let Some(home) = Home::new() else { return };
-    // nothing runs in the namespace, and this cluster can pull nothing
-    for (flags, image) in [
-        (&["--host-image", "no-such-image:1"][..], "no-such-image:1"),
-        (&[], "registry.k8s.io/pause:3.10"),
-    ] {
-        home.ask(flags)
-            .exited(125)
-            .complains(&format!(
-                "the node cannot get the image {image}, in which the agent runs"
-            ))
-            .complains("name an image that the nodes have with --host-image");
-        home.is_clean();
+    // a name that no resolver may know (RFC 6761)
+    let image = "registry.invalid/image:1";
+    home.ask(&["--host-image", image])
+        .exited(125)
+        .complains(&format!(
+            "the node cannot get the image {image}, in which the agent runs"
+        ))
+        .complains("name an image that the nodes have with --host-image");
+    home.is_clean();
+}
+
+#[test]
+fn altered_part_in_the_cluster_is_refused_by_the_loader_in_the_pod() {
+    let Some(home) = Home::new() else { return };
+    let agent = agent().unwrap();
+    let altered = tempfile::tempdir().unwrap();
+    let folder = altered.path().join(agent.file_name().unwrap());
+    fs::create_dir(&folder).unwrap();
+    for name in ["loader", "agent.sha256"] {
+        fs::copy(agent.join(name), folder.join(name)).unwrap();
     }
+    let mut packed = fs::read(agent.join("agent.xz")).unwrap();
+    let middle = packed.len() / 2;
+    packed[middle] ^= 1;
+    fs::write(folder.join("agent.xz"), packed).unwrap();
+    let installation = install(altered.path());
+    let kinject = installation.path().join("kinject");
+    run_within(
+        &mut home.command_by(&kinject, &["--host-image", PAUSE_IMAGE]),
+        SECONDS,
+    )
+    .exited(125)
+    .complains("kinject-loader: error: the ")
+    .complains("it is not started");
+    home.is_clean();
 }
 
 #[test]

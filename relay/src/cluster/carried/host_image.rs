@@ -1,16 +1,24 @@
-//! The image that a carried agent runs in, if the user names none: that of a pod which runs in the namespace, since some
-//! node has it already, and otherwise the one that each cluster pulls for its own use.
+//! The image that a carried agent runs in, if the user names none: that of a pod which runs in the namespace, since
+//! some node has it already, and otherwise the one that each cluster pulls for its own use. One that the agent's node
+//! cannot get is passed over from then on.
 
 use crate::cluster::access::{Access, innermost};
 use crate::log;
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::api::{Api, ListParams};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// What containers' sandboxes are made of: small, for all architectures, and not limited by a registry's rates.
 const PAUSE_IMAGE: &str = "registry.k8s.io/pause:3.10";
+
+/// The label of nodes that names their operating system.
+const OS_LABEL: &str = "kubernetes.io/os";
+
+/// What it was called before Kubernetes 1.14.
+const OLD_OS_LABEL: &str = "beta.kubernetes.io/os";
 
 /// How many pods are looked at: enough to find one, few enough to be told of in a moment.
 const MOST_PODS: u32 = 50;
@@ -55,14 +63,40 @@ impl HostImage {
     }
 }
 
+/// How many images of running pods are tried.
+const MOST_TRIED: usize = 2;
+
+/// The images of this session that a node could not get.
+#[derive(Default)]
+pub(in crate::cluster) struct PassedOver(RefCell<BTreeSet<String>>);
+
+impl PassedOver {
+    /// Passes over an image. False if no other is left: then all of them may be tried again.
+    pub(in crate::cluster) fn add(&self, image: &str) -> bool {
+        let mut images = self.0.borrow_mut();
+        let is_another_left = image != PAUSE_IMAGE;
+        match is_another_left {
+            true => drop(images.insert(image.to_owned())),
+            false => images.clear(),
+        }
+        is_another_left
+    }
+}
+
 /// Chooses an image by what runs in the namespace.
-pub(in crate::cluster) async fn choose(access: &Access) -> HostImage {
+pub(in crate::cluster) async fn choose(access: &Access, passed_over: &PassedOver) -> HostImage {
+    if passed_over.0.borrow().len() >= MOST_TRIED {
+        return HostImage::without_pod(
+            PAUSE_IMAGE,
+            "the nodes cannot get those of running pods".to_owned(),
+        );
+    }
     let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
     let parameters = ListParams::default()
         .fields("status.phase=Running")
         .limit(MOST_PODS);
     let reason = match timeout(ANSWER_PATIENCE, pods.list(&parameters)).await {
-        Ok(Ok(pods)) => match of_pods(&pods.items) {
+        Ok(Ok(pods)) => match of_pods(&pods.items, &passed_over.0.borrow()) {
             Some(image) => return image,
             None => format!("no pod that runs in namespace {} has another", access.namespace),
         },
@@ -79,16 +113,23 @@ pub(in crate::cluster) async fn choose(access: &Access) -> HostImage {
 #[derive(Default)]
 struct Users<'a> {
     pods: Vec<&'a str>,
+    /// Whether one of them asks for nothing special of its node.
+    is_anywhere: bool,
     nodes: BTreeSet<&'a str>,
     pull_secrets: BTreeSet<&'a str>,
 }
 
-/// The image that most nodes have, by these pods.
-fn of_pods(pods: &[Pod]) -> Option<HostImage> {
+/// The image that most nodes have, by these pods. Images of pods for special nodes come last: other nodes may not have
+/// them.
+fn of_pods(pods: &[Pod], passed_over: &BTreeSet<String>) -> Option<HostImage> {
     let mut images: BTreeMap<&str, Users<'_>> = BTreeMap::new();
     for pod in pods {
-        for image in images_of(pod) {
+        let images_of = images_of(pod)
+            .into_iter()
+            .filter(|image| !passed_over.contains(*image));
+        for image in images_of {
             let users = images.entry(image).or_default();
+            users.is_anywhere |= !is_for_special_nodes(pod);
             users.pods.extend(pod.metadata.name.as_deref());
             let spec = pod.spec.as_ref();
             users
@@ -100,7 +141,7 @@ fn of_pods(pods: &[Pod]) -> Option<HostImage> {
                 .extend(secrets.into_iter().flatten().map(|secret| secret.name.as_str()));
         }
     }
-    let most = |(_, users): &(&str, Users<'_>)| (users.nodes.len(), users.pods.len());
+    let most = |(_, users): &(&str, Users<'_>)| (users.is_anywhere, users.nodes.len(), users.pods.len());
     // of equals the first by name, so that a second session makes the same choice
     let (image, users) = images.into_iter().rev().max_by_key(most)?;
     Some(HostImage {
@@ -116,6 +157,30 @@ fn of_pods(pods: &[Pod]) -> Option<HostImage> {
     })
 }
 
+/// Whether a pod is for nodes of certain labels, or tolerates taints beyond those that the cluster lets pods tolerate
+/// by itself.
+fn is_for_special_nodes(pod: &Pod) -> bool {
+    let Some(spec) = &pod.spec else { return false };
+    let is_of_cluster = |key: &Option<String>| {
+        key.as_ref()
+            .is_some_and(|key| key.starts_with("node.kubernetes.io/"))
+    };
+    let mut tolerations = spec.tolerations.iter().flatten();
+    let mut selector = spec.node_selector.iter().flatten();
+    selector.any(|(label, _)| label != OS_LABEL)
+        || tolerations.any(|toleration| !is_of_cluster(&toleration.key))
+}
+
+/// Whether a pod is for Windows: by its own word, or by the nodes that it asks for.
+fn is_windows(spec: &PodSpec) -> bool {
+    let selector = spec.node_selector.as_ref();
+    let named = |label: &str| selector.and_then(|selector| selector.get(label));
+    spec.os.as_ref().is_some_and(|os| os.name == "windows")
+        || [OS_LABEL, OLD_OS_LABEL]
+            .iter()
+            .any(|label| named(label).is_some_and(|os| os == "windows"))
+}
+
 /// The images of a pod's running containers, if Linux runs them in the ordinary way.
 fn images_of(pod: &Pod) -> Vec<&str> {
     let (Some(spec), Some(status)) = (&pod.spec, &pod.status) else {
@@ -125,9 +190,11 @@ fn images_of(pod: &Pod) -> Vec<&str> {
     let is_ours = labels
         .and_then(|labels| labels.get("app.kubernetes.io/managed-by"))
         .is_some_and(|manager| manager == "kinject");
-    let is_windows = spec.os.as_ref().is_some_and(|os| os.name == "windows");
     // another runtime may take images of its own kind, as for WebAssembly
-    if is_ours || is_windows || spec.runtime_class_name.is_some() || pod.metadata.deletion_timestamp.is_some()
+    if is_ours
+        || is_windows(spec)
+        || spec.runtime_class_name.is_some()
+        || pod.metadata.deletion_timestamp.is_some()
     {
         return Vec::new();
     }
@@ -167,7 +234,7 @@ mod tests {
             .iter()
             .map(|pod| serde_json::from_value(pod.clone()).unwrap())
             .collect();
-        of_pods(&pods)
+        of_pods(&pods, &BTreeSet::new())
     }
 
     #[test]
@@ -213,6 +280,10 @@ mod tests {
                 altered(|pod| pod["spec"]["os"] = json!({"name": "windows"})),
             ),
             (
+                "for nodes with Windows",
+                altered(|pod| pod["spec"]["nodeSelector"] = json!({"kubernetes.io/os": "windows"})),
+            ),
+            (
                 "another runtime",
                 altered(|pod| pod["spec"]["runtimeClassName"] = json!("wasm")),
             ),
@@ -233,6 +304,42 @@ mod tests {
         }
     }
 
+    #[test]
+    fn image_of_pods_for_special_nodes_comes_last() {
+        let mut tolerant = [pod("a", "one", "gpu:1"), pod("b", "two", "gpu:1")];
+        tolerant[0]["spec"]["tolerations"] = json!([{ "key": "gpu", "operator": "Exists" }]);
+        tolerant[1]["spec"]["nodeSelector"] = json!({ "pool": "gpu" });
+        let mut ordinary = pod("c", "one", "x:1");
+        ordinary["spec"]["tolerations"] =
+            json!([{ "key": "node.kubernetes.io/not-ready", "operator": "Exists" }]);
+        ordinary["spec"]["nodeSelector"] = json!({ "kubernetes.io/os": "linux" });
+        let [first, second] = tolerant;
+        assert_eq!(
+            chosen(&[first.clone(), second.clone(), ordinary]).unwrap().image,
+            "x:1"
+        );
+        assert_eq!(chosen(&[first, second]).unwrap().image, "gpu:1");
+    }
+
+    #[tokio::test]
+    async fn images_that_nodes_cannot_get_are_passed_over_and_the_pause_image_is_the_last() {
+        let pods = [
+            pod("a", "one", "x:1"),
+            pod("b", "one", "y:1"),
+            pod("c", "one", "z:1"),
+        ];
+        let list = json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods });
+        let api = fake_api::always(Answer::object(list));
+        let (access, passed_over) = (api.access(), PassedOver::default());
+        for image in ["x:1", "y:1"] {
+            assert_eq!(choose(&access, &passed_over).await.image, image);
+            assert!(passed_over.add(image), "another is left");
+        }
+        assert_eq!(choose(&access, &passed_over).await.image, PAUSE_IMAGE);
+        assert!(!passed_over.add(PAUSE_IMAGE), "no other is left");
+        assert_eq!(choose(&access, &passed_over).await.image, "x:1");
+    }
+
     #[tokio::test]
     async fn host_image_is_pause_without_pods_or_the_right_to_list_them() {
         let forbidden = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
@@ -248,7 +355,7 @@ mod tests {
                 "the pods of namespace default cannot be listed",
             ),
         ] {
-            let chosen = choose(&fake_api::always(answer).access()).await;
+            let chosen = choose(&fake_api::always(answer).access(), &PassedOver::default()).await;
             assert_eq!(
                 (chosen.image.as_str(), chosen.reason.as_str()),
                 (PAUSE_IMAGE, reason)

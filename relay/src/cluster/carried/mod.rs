@@ -5,11 +5,12 @@
 //! - [`host_image`]: the image that the agent runs in.
 //! - [`pod`]: what the pod of such an agent looks like.
 //!
-//! The order of things. ConfigMaps and Secret belong to the Job, so that they go when it goes, and so they are made after
-//! it. A kubelet that finds one missing waits for half a second and more before it looks again, and a pod that waits for one
-//! that never comes stays for ever. So the Job is made *held*: it starts no pod (`parallelism: 0`) until a patch releases it,
-//! when all is there. A deadline ends a Job that nobody releases, as after the relay's death, and the Job takes with it
-//! what was sent. (A *suspended* Job would stay: the time of its deadline does not pass.)
+//! The order of things. ConfigMaps and Secret belong to the Job, so that they go when it goes, and so they are made
+//! after it. A kubelet that finds one missing waits for half a second and more before it looks again, and a pod that
+//! waits for one that never comes stays for ever. So the Job is made *held*: it starts no pod (`parallelism: 0`) until
+//! a patch releases it, when all is there. A deadline ends the Job unless its pod runs, as after the relay's death or
+//! without the image, and the Job takes with it what was sent; when the pod runs, another patch lifts the deadline. (A
+//! *suspended* Job would stay: the time of its deadline does not pass.)
 
 pub(super) mod config_maps;
 pub(super) mod host_image;
@@ -20,26 +21,36 @@ use super::access::Access;
 use crate::log;
 use crate::report::Failure;
 use config_maps::AgentFiles;
+use host_image::PassedOver;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kinject_bundle::{Architecture, CarriedAgent};
 use pod::CarriedPod;
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
-use store::{Found, Placement};
+use store::{Found, KnownMaps, Placement};
 
 /// The agents that a session can carry, and how it does.
 pub(super) struct CarriedAgents {
     /// The folder of the relay's executable.
     programs: PathBuf,
-    /// For these machines, the one to try first at the front.
-    architectures: Vec<Architecture>,
-    /// Which of them is tried.
-    tried: Cell<usize>,
+    /// For these machines, with the SHA-256 of each agent when the session began; most clusters have those of the
+    /// first.
+    agents: Vec<(Architecture, [u8; 32])>,
+    /// The one that ran last, with which each attempt begins.
+    ran: Cell<usize>,
+    /// How many others were tried in this attempt.
+    others_tried: Cell<usize>,
+    /// Why there was no agent of the first of these.
+    first_failure: RefCell<Option<Failure>>,
     /// The image of `--host-image`.
     asked_image: Option<String>,
-    /// Whether somebody has other ConfigMaps of the names that sessions share.
+    /// The images of running pods that a node could not get.
+    passed_over: PassedOver,
+    /// Whether the ConfigMaps get names that no other session has: those that sessions share cannot be used.
     own_copy: Cell<bool>,
+    /// The ConfigMaps that this session has compared already.
+    known: Rc<KnownMaps>,
     /// The pod that was planned last.
     pod: RefCell<Option<Rc<CarriedPod>>>,
 }
@@ -48,17 +59,39 @@ impl CarriedAgents {
     /// The agents that belong to the executables in `programs`; none if there are none.
     pub(super) fn find(programs: PathBuf, asked_image: Option<String>) -> Result<Option<Self>, Failure> {
         let agents = agents_of(&programs)?;
-        let mut architectures: Vec<_> = agents.iter().map(|agent| agent.architecture).collect();
+        let mut agents: Vec<_> = agents
+            .iter()
+            .map(|agent| (agent.architecture, agent.sha256))
+            .collect();
         // most clusters are made of machines like the user's own
-        architectures.sort_by_key(|architecture| architecture.rust_name() != std::env::consts::ARCH);
-        Ok((!architectures.is_empty()).then(|| Self {
+        agents.sort_by_key(|(architecture, _)| architecture.rust_name() != std::env::consts::ARCH);
+        Ok((!agents.is_empty()).then(|| Self {
             programs,
-            architectures,
-            tried: Cell::new(0),
+            agents,
+            ran: Cell::new(0),
+            others_tried: Cell::new(0),
+            first_failure: RefCell::default(),
             asked_image,
+            passed_over: PassedOver::default(),
             own_copy: Cell::new(false),
+            known: Rc::default(),
             pod: RefCell::new(None),
         }))
+    }
+
+    /// Begins to make an agent, for the architecture that ran last.
+    pub(super) fn begin(&self) {
+        self.others_tried.set(0);
+        self.first_failure.take();
+    }
+
+    /// The agent of the architecture that is tried runs.
+    pub(super) fn ran(&self) {
+        self.ran.set(self.tried());
+    }
+
+    fn tried(&self) -> usize {
+        (self.ran.get() + self.others_tried.get()) % self.agents.len()
     }
 
     /// Plans an agent's pod, and finds out which of its ConfigMaps the cluster has. Nothing is made.
@@ -67,13 +100,13 @@ impl CarriedAgents {
         let host = async {
             match &self.asked_image {
                 Some(image) => host_image::HostImage::asked(image),
-                None => host_image::choose(access).await,
+                None => host_image::choose(access, &self.passed_over).await,
             }
         };
         let found = async {
             match self.own_copy.get() {
                 true => Ok(vec![Found::Missing; files.maps.len()]),
-                false => store::find(access, &files).await,
+                false => store::find(access, &files, &self.known).await,
             }
         };
         let (host, found) = tokio::join!(host, found);
@@ -81,7 +114,11 @@ impl CarriedAgents {
         log::info!("the agent runs in the image {}: {}", host.image, host.reason);
         let pod = CarriedPod::new(&files, host);
         *self.pod.borrow_mut() = Some(Rc::new(pod));
-        Ok(Placement { files, found })
+        Ok(Placement {
+            files,
+            found,
+            known: Rc::clone(&self.known),
+        })
     }
 
     /// What a session would make, as far as that is known without a cluster.
@@ -99,28 +136,35 @@ impl CarriedAgents {
         self.pod.borrow().clone()
     }
 
-    /// Takes the next architecture, if there is another.
-    pub(super) fn try_next_architecture(&self) -> bool {
-        let next = self.tried.get() + 1;
-        let is_there = next < self.architectures.len();
-        if is_there {
-            self.tried.set(next);
+    /// Takes the next architecture, if there is another. Without one, the failure of the first is told.
+    pub(super) fn try_next_architecture(&self, failure: Failure) -> Result<Failure, Failure> {
+        let first = self
+            .first_failure
+            .borrow_mut()
+            .get_or_insert_with(|| failure.clone())
+            .clone();
+        let next = self.others_tried.get() + 1;
+        if next < self.agents.len() {
+            self.others_tried.set(next);
+            return Ok(failure);
         }
-        is_there
+        let names: Vec<_> = self
+            .agents
+            .iter()
+            .map(|(architecture, _)| architecture.kubernetes_name())
+            .collect();
+        let hint = first.hint.unwrap_or_default();
+        let hint = format!("this kinject carries agents for {}: {hint}", names.join(" and "));
+        Err(Failure::lasting(first.message, &hint))
     }
 
-    /// The failure of an agent for which there is no machine or no image, after all architectures were tried.
-    pub(super) fn wrong_architecture(&self, failure: Failure) -> Failure {
-        let names: Vec<_> = self
-            .architectures
-            .iter()
-            .map(|architecture| architecture.kubernetes_name())
-            .collect();
-        let hint = format!(
-            "this kinject carries agents for {}: name an image for them with --host-image",
-            names.join(" and ")
-        );
-        store::or_by_image(Failure::lasting(failure.message, &hint))
+    /// Takes another image, if the relay has chosen the one that the node cannot get and there is another.
+    pub(super) fn try_next_image(&self) -> bool {
+        let pod = self.pod.borrow();
+        match (&self.asked_image, &*pod) {
+            (None, Some(pod)) => self.passed_over.add(&pod.host.image),
+            _ => false,
+        }
     }
 
     /// Takes ConfigMaps of names that nobody else has, unless that is so already.
@@ -130,17 +174,20 @@ impl CarriedAgents {
 
     /// Reads the files, which are not kept in memory.
     fn files(&self) -> Result<AgentFiles, Failure> {
-        let wanted = self.architectures.get(self.tried.get());
-        let agents = agents_of(&self.programs)?;
-        let agent = agents
-            .into_iter()
-            .find(|agent| Some(&agent.architecture) == wanted);
-        let agent = agent.ok_or_else(|| {
+        let (wanted, sha256) = self.agents[self.tried()];
+        let mut agents = agents_of(&self.programs)?.into_iter();
+        let agent = agents.find(|agent| agent.architecture == wanted).ok_or_else(|| {
             Failure::lasting(
                 "the agent that this kinject carries has gone since the session began",
                 "install kinject again, or name an image that holds the agent with --agent-image",
             )
         })?;
+        if agent.sha256 != sha256 {
+            return Err(Failure::lasting(
+                "kinject was replaced since the session began: it carries another agent",
+                "start another session: end this program and run the command again",
+            ));
+        }
         match self.own_copy.get() {
             true => AgentFiles::own_copy(&agent).map_err(|error| {
                 Failure::lasting(
@@ -160,4 +207,84 @@ fn agents_of(programs: &std::path::Path) -> Result<Vec<CarriedAgent>, Failure> {
             "install kinject again, or name an image that holds the agent with --agent-image",
         )
     })
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+
+    fn pack(programs: &Path, architecture: Architecture, digit: &str) {
+        let folder = programs.join("agents").join(architecture.kubernetes_name());
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("loader"), "loader").unwrap();
+        fs::write(folder.join("agent.xz"), "packed").unwrap();
+        fs::write(folder.join("agent.sha256"), digit.repeat(64)).unwrap();
+    }
+
+    /// Agents for both architectures, in a folder of their own.
+    pub(crate) fn agents() -> (tempfile::TempDir, CarriedAgents) {
+        let programs = tempfile::tempdir().unwrap();
+        for architecture in Architecture::ALL {
+            pack(programs.path(), architecture, "a");
+        }
+        let agents = CarriedAgents::find(programs.path().to_owned(), None).unwrap();
+        (programs, agents.unwrap())
+    }
+
+    fn failure(message: &str) -> Failure {
+        Failure::lasting(message, "name another")
+    }
+
+    #[test]
+    fn agent_that_was_replaced_since_the_session_began_is_not_carried() {
+        let (programs, agents) = agents();
+        let ours = agents.files().unwrap().architecture;
+        pack(programs.path(), ours, "b");
+        let refused = agents.files().err().unwrap();
+        assert!(
+            refused
+                .message
+                .starts_with("kinject was replaced since the session began"),
+            "{}",
+            refused.message
+        );
+    }
+
+    #[test]
+    fn each_architecture_is_tried_once_and_the_failure_of_the_first_is_told() {
+        let (_programs, agents) = agents();
+        let first = agents.files().unwrap().architecture;
+        agents.begin();
+        assert!(agents.try_next_architecture(failure("of the first")).is_ok());
+        assert_ne!(agents.files().unwrap().architecture, first);
+        let told = agents
+            .try_next_architecture(failure("of the second"))
+            .unwrap_err();
+        assert_eq!(told.message, "of the first");
+        let hint = told.hint.unwrap();
+        assert!(
+            hint.contains("amd64") && hint.contains("arm64") && hint.ends_with("name another"),
+            "{hint}"
+        );
+        agents.begin();
+        assert_eq!(agents.files().unwrap().architecture, first, "none of them ran");
+    }
+
+    #[test]
+    fn next_attempt_begins_with_the_architecture_that_ran_last() {
+        let (_programs, agents) = agents();
+        agents.begin();
+        assert!(agents.try_next_architecture(failure("no")).is_ok());
+        let second = agents.files().unwrap().architecture;
+        agents.ran();
+        agents.begin();
+        assert_eq!(agents.files().unwrap().architecture, second);
+        assert!(
+            agents.try_next_architecture(failure("no")).is_ok(),
+            "the first is tried again"
+        );
+        assert_ne!(agents.files().unwrap().architecture, second);
+    }
 }

@@ -1,0 +1,185 @@
+//! How a carried agent is made again where it cannot be made as planned.
+
+use super::*;
+use crate::cluster::carried::tests::agents;
+use crate::cluster::fake_api::{Answer, FakeApi};
+use http::Method;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::task::LocalSet;
+
+/// A namespace in which all Jobs have one pod, of this status. ConfigMaps that are made are not there when they are
+/// looked for, as if another had removed them.
+#[derive(Clone)]
+struct Namespace {
+    status: Value,
+    /// The status of pods in that image.
+    other_image: Option<(&'static str, Value)>,
+    running: Value,
+    jobs: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Namespace {
+    fn of_pods(status: Value) -> Self {
+        Self {
+            status,
+            other_image: None,
+            running: json!([]),
+            jobs: Arc::default(),
+        }
+    }
+
+    fn answer(&self, method: &Method, path: &str, body: &[u8]) -> Answer {
+        let missing = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": "it is not there", "reason": "NotFound", "code": 404 });
+        let mut given: Value = serde_json::from_slice(body).unwrap_or_default();
+        if method == Method::POST {
+            given["metadata"]["uid"] = json!("b9a6");
+            if path.contains("/jobs") {
+                self.jobs.lock().push(given.clone());
+            }
+            return Answer::object(given);
+        }
+        if path.contains("watch=true") {
+            return Answer::events([]);
+        }
+        if path.contains("/pods?") {
+            let is_ours = path.contains("labelSelector");
+            let pods = match is_ours {
+                true => json!([self.pod()]),
+                false => self.running.clone(),
+            };
+            return Answer::object(json!({
+                "apiVersion": "v1", "kind": "PodList", "metadata": { "resourceVersion": "5" }, "items": pods,
+            }));
+        }
+        match path.contains("/jobs/") {
+            true => Answer::object(json!({ "metadata": { "name": "a", "uid": "b9a6" } })),
+            false => Answer::refusal(404, missing),
+        }
+    }
+
+    /// The pod of the Job that was made last.
+    fn pod(&self) -> Value {
+        let jobs = self.jobs.lock();
+        let job = jobs.last().unwrap();
+        let image = &job["spec"]["template"]["spec"]["containers"][0]["image"];
+        let status = match &self.other_image {
+            Some((other, status)) if image == other => status,
+            _ => &self.status,
+        };
+        json!({
+            "metadata": {
+                "name": "kinject-agent-0-x", "uid": format!("pod {}", jobs.len()),
+                "annotations": { "kinject/agent": "one" },
+                "ownerReferences": [{ "apiVersion": "batch/v1", "kind": "Job", "name": "a", "uid": "b9a6",
+                    "controller": true }],
+            },
+            "status": status,
+        })
+    }
+
+    /// Why no agent is made there, and of each Job what a test looks at.
+    async fn failure<T>(&self, of_job: impl Fn(&Value) -> T) -> (Failure, Vec<T>) {
+        let answering = self.clone();
+        let api = FakeApi::of_requests(move |method, path, body| answering.answer(method, path, body));
+        let (_programs, agents) = agents();
+        let (events, _unheard) = mpsc::channel(100);
+        let mut agent = ClusterAgent::new(api.access(), "0", &KubernetesTarget::default(), events).unwrap();
+        agent.source = AgentSource::Carried(agents);
+        let failure = LocalSet::new().run_until(agent.open()).await.err().unwrap();
+        (failure, self.jobs.lock().iter().map(of_job).collect())
+    }
+}
+
+fn waiting(reason: &str, message: &str) -> Value {
+    json!({ "containerStatuses": [{
+        "name": "agent", "image": "x:1", "imageID": "", "ready": false, "restartCount": 0,
+        "state": { "waiting": { "reason": reason, "message": message } },
+    }] })
+}
+
+fn architecture(job: &Value) -> String {
+    let selector = &job["spec"]["template"]["spec"]["nodeSelector"];
+    selector["kubernetes.io/arch"].as_str().unwrap().to_owned()
+}
+
+fn image(job: &Value) -> String {
+    let container = &job["spec"]["template"]["spec"]["containers"][0];
+    container["image"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn cluster_without_machines_of_either_architecture_is_told_after_both_were_tried() {
+    let message = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.";
+    let status = json!({ "conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+    }] });
+    let (failure, mut tried) = Namespace::of_pods(status).failure(architecture).await;
+    tried.sort();
+    assert_eq!(tried, ["amd64", "arm64"]);
+    assert!(failure.message.contains(message), "{}", failure.message);
+    let hint = failure.hint.unwrap();
+    assert!(hint.contains("amd64") && hint.contains("--agent-image"), "{hint}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cluster_whose_machines_are_full_is_tried_with_one_architecture() {
+    let message =
+        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match Pod's node affinity/selector.";
+    let status = json!({ "conditions": [{
+        "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
+    }] });
+    let (failure, tried) = Namespace::of_pods(status).failure(architecture).await;
+    assert_eq!(tried.len(), 1, "{tried:?}");
+    assert!(
+        failure.message.contains("Insufficient cpu"),
+        "{}",
+        failure.message
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn image_of_a_running_pod_that_the_node_cannot_get_is_replaced_by_the_next() {
+    let mut namespace = Namespace::of_pods(waiting("ErrImagePull", "unauthorized"));
+    let pause = "registry.k8s.io/pause:3.10";
+    namespace.other_image = Some((pause, waiting("CreateContainerError", "the last one")));
+    namespace.running = json!([{
+        "metadata": { "name": "app" },
+        "spec": { "nodeName": "one", "containers": [{ "name": "main", "image": "private:1" }] },
+        "status": { "containerStatuses": [{
+            "name": "main", "image": "private:1", "imageID": "", "ready": true, "restartCount": 0,
+            "state": { "running": {} },
+        }] },
+    }]);
+    let (failure, tried) = namespace.failure(image).await;
+    assert_eq!(tried, ["private:1", pause]);
+    assert!(failure.message.contains("the last one"), "{}", failure.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn agent_whose_map_was_removed_is_made_again_once_from_maps_of_its_own() {
+    let running = json!({
+        "phase": "Running", "podIP": "10.0.0.1",
+        "containerStatuses": [{
+            "name": "agent", "image": "x:1", "imageID": "", "ready": true, "restartCount": 0,
+            "state": { "running": {} },
+        }],
+    });
+    let maps = |job: &Value| {
+        let volumes = job["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
+        let files = volumes.iter().find(|volume| volume["name"] == "files").unwrap();
+        files["projected"]["sources"].to_string()
+    };
+    let (failure, made) = Namespace::of_pods(running).failure(maps).await;
+    let [first, second] = &made[..] else {
+        panic!("{made:?}");
+    };
+    assert_ne!(first, second);
+    assert!(
+        failure.lasting && failure.message.contains("was removed while the agent started"),
+        "{}",
+        failure.message
+    );
+}
