@@ -158,8 +158,18 @@ fn built(architecture: Architecture, package: &str, profile: &str, options: &[&s
             flags.push(format!("--remap-path-prefix={}={name}", path.display()));
         }
     }
+    let mut cargo = cargo::command();
+    if architecture.rust_name() != std::env::consts::ARCH {
+        let variable = format!("CARGO_TARGET_{}_LINKER", target.replace('-', "_").to_uppercase());
+        // as Debian and its relatives call it (gcc-aarch64-linux-gnu with libc6-dev-arm64-cross)
+        let linker = format!("{}-linux-gnu-gcc", architecture.rust_name());
+        cargo.env(
+            &variable,
+            std::env::var_os(&variable).unwrap_or_else(|| linker.into()),
+        );
+    }
     process::visible(
-        cargo::command()
+        cargo
             .args([
                 "build",
                 "--quiet",

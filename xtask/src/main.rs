@@ -16,6 +16,7 @@ mod elf;
 mod exports;
 mod hint;
 mod image;
+mod package;
 mod process;
 mod proofs;
 mod rounds;
@@ -50,6 +51,7 @@ enum Task {
     Agent(agent::Args),
     Image(image::Args),
     Dist(dist::Args),
+    Package(package::Args),
     Exports(exports::Args),
 }
 
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Task::Agent(args) => agent::run(args),
         Task::Image(args) => image::run(args),
         Task::Dist(args) => dist::run(args),
+        Task::Package(args) => package::run(args),
         Task::Exports(args) => exports::run(args),
     };
     match result {
