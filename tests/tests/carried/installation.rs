@@ -206,15 +206,16 @@ impl Home {
 
     /// A quota of the namespace that is used up, in force.
     pub(crate) fn apply_full_quota(&self, resource: &str, used: u32) {
+        let used = used.to_string();
         let quota = json!({
             "apiVersion": "v1", "kind": "ResourceQuota",
             "metadata": { "name": "full", "namespace": self.name() },
-            "spec": { "hard": { (resource): used.to_string() } },
+            "spec": { "hard": { (resource): used } },
         });
         self.cluster.apply(&quota.to_string()).unwrap();
         eventually("the quota's controller", SECONDS, || {
             let get = ["--namespace", self.name(), "get", "quota", "full"];
-            self.cluster.kubectl_json(&get).unwrap()["status"]["used"][resource] == used.to_string()
+            self.cluster.kubectl_json(&get).unwrap()["status"]["used"][resource] == used.as_str()
         });
     }
 
