@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// The bits of a mode that let the group or others write.
 const WRITABLE_BY_OTHERS: RawMode = 0o022;
@@ -26,8 +27,12 @@ const READABLE: RawMode = 0o400;
 /// How much of a file is compared at a time.
 const BLOCK: usize = 64 << 10;
 
-/// How often a file is written: once more than the times that another process may take an unfinished file away.
+/// How often a file is written before a failure counts: another process may take an unfinished file away.
 const ATTEMPTS: usize = 3;
+
+/// How old an unfinished file without a lock is before it counts as left by a killed run: one that was just made is not
+/// locked yet, and some file systems have no locks.
+const ABANDONED: Duration = Duration::from_secs(10);
 
 /// Sees to it that `folder/sha256/name` is a file of this user's with this content, and gives its path. `folder` itself has
 /// to be one in which nobody else can write, rename or remove anything.
@@ -96,17 +101,23 @@ struct Place {
 
 impl Place {
     fn unpack(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        for _ in 1..ATTEMPTS {
+        let mut written = Ok(());
+        for _ in 0..ATTEMPTS {
             if self.holds(name, content)? {
                 return Ok(());
             }
-            match self.write(name, content) {
+            written = self.write(name, content);
+            match &written {
                 // another process took the unfinished file for what a killed one left
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                written => return written,
+                _ => break,
             }
         }
-        self.write(name, content)
+        match written {
+            // another process may have written it
+            Err(_) if self.holds(name, content)? => Ok(()),
+            written => written,
+        }
     }
 
     /// Whether the file has this content, and is one that only this user can alter.
@@ -133,28 +144,28 @@ impl Place {
         rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
         let unfinished = format!("{name}.{:016x}", u64::from_be_bytes(random));
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.folder, &unfinished, flags, Mode::RUSR)?;
-        let written = self.fill(file, content).and_then(|()| {
-            Ok(rustix::fs::renameat(
-                &self.folder,
-                &unfinished,
-                &self.folder,
-                name,
-            )?)
-        });
+        let file = File::from(rustix::fs::openat(&self.folder, &unfinished, flags, Mode::RUSR)?);
+        // open until after the renaming: the lock ends with the descriptor
+        let written = fill(&file, content).and_then(|()| self.put(&unfinished, name));
         if written.is_err() {
             let _gone = rustix::fs::unlinkat(&self.folder, &unfinished, AtFlags::empty()).is_err();
         }
         written
     }
 
-    /// Writes without fsync(2): the next run looks at the content, also after a crash of the machine.
-    fn fill(&self, file: OwnedFd, content: &[u8]) -> io::Result<()> {
-        // says that somebody still writes; a file system without locks has unfinished files stay
-        let _locked = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
-        // whatever the umask is
-        rustix::fs::fchmod(&file, Mode::RUSR)?;
-        File::from(file).write_all(content)
+    /// Renames the finished file. It takes the place of a file or a link; a folder makes way under another name, and is
+    /// removed if it is empty.
+    fn put(&self, unfinished: &str, name: &str) -> io::Result<()> {
+        let rename = |from: &str, to: &str| rustix::fs::renameat(&self.folder, from, &self.folder, to);
+        match rename(unfinished, name) {
+            Err(Errno::ISDIR) => {
+                let aside = format!("{unfinished}.folder");
+                rename(name, &aside)?;
+                let _stays = rustix::fs::unlinkat(&self.folder, &aside, AtFlags::REMOVEDIR).is_err();
+                Ok(rename(unfinished, name)?)
+            }
+            renamed => Ok(renamed?),
+        }
     }
 
     /// Removes what runs that were killed have left. They held locks, which ended with them.
@@ -174,10 +185,32 @@ impl Place {
         let Ok(file) = rustix::fs::openat(&self.folder, file_name, flags, Mode::empty()) else {
             return;
         };
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let file = File::from(file);
+        if is_abandoned(&file) && rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _gone = rustix::fs::unlinkat(&self.folder, file_name, AtFlags::empty()).is_err();
         }
     }
+}
+
+/// Writes without fsync(2): the next run looks at the content, also after a crash of the machine.
+fn fill(mut file: &File, content: &[u8]) -> io::Result<()> {
+    // says that somebody still writes
+    let _locked = rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    // whatever the umask is
+    rustix::fs::fchmod(file, Mode::RUSR)?;
+    file.write_all(content)
+}
+
+/// Whether nobody has written to a file for a while; a file server's clock may be a little ahead.
+fn is_abandoned(file: &File) -> bool {
+    let Ok(modified) = file.metadata().and_then(|found| found.modified()) else {
+        return false;
+    };
+    let age = match SystemTime::now().duration_since(modified) {
+        Ok(age) => age,
+        Err(ahead) => ahead.duration(),
+    };
+    age > ABANDONED
 }
 
 fn is_unfinished(file_name: &CStr, name: &str) -> bool {
@@ -300,11 +333,50 @@ mod tests {
         let path = unpacked(&folder).unwrap();
         let around = path.parent().unwrap();
         fs::remove_file(&path).unwrap();
+        let long_ago = SystemTime::now() - 2 * ABANDONED;
         fs::write(around.join("library.so.left"), "half").unwrap();
+        let left = File::options()
+            .write(true)
+            .open(around.join("library.so.left"))
+            .unwrap();
+        left.set_modified(long_ago).unwrap();
         let writing = File::create(around.join("library.so.writing")).unwrap();
+        writing.set_modified(long_ago).unwrap();
         rustix::fs::flock(&writing, FlockOperation::LockExclusive).unwrap();
         unpacked(&folder).unwrap();
         assert_eq!(names(around), [NAME, "library.so.writing"]);
+    }
+
+    /// As between the making of a file and its lock, and on a file system without locks.
+    #[test]
+    fn unfinished_file_without_a_lock_stays_while_it_is_new() {
+        let folder = private();
+        fs::create_dir(folder.path().join(SHA256)).unwrap();
+        fs::set_permissions(folder.path().join(SHA256), Permissions::from_mode(0o700)).unwrap();
+        fs::write(folder.path().join(SHA256).join("library.so.new"), "").unwrap();
+        unpacked(&folder).unwrap();
+        assert_eq!(names(&folder.path().join(SHA256)), [NAME, "library.so.new"]);
+    }
+
+    #[test]
+    fn folder_in_the_place_of_the_file_makes_way_with_what_is_in_it() {
+        let folder = private();
+        let path = unpacked(&folder).unwrap();
+        for is_empty in [true, false] {
+            fs::remove_file(&path).unwrap();
+            fs::create_dir(&path).unwrap();
+            if !is_empty {
+                fs::write(path.join("somebody's"), "kept").unwrap();
+            }
+            assert_eq!(unpacked(&folder).unwrap(), path);
+            assert_eq!(fs::read(&path).unwrap(), content());
+            let names = names(path.parent().unwrap());
+            assert_eq!(names.len(), if is_empty { 1 } else { 2 }, "{names:?}");
+            if let [_, aside] = names.as_slice() {
+                let kept = path.parent().unwrap().join(aside).join("somebody's");
+                assert_eq!(fs::read_to_string(kept).unwrap(), "kept");
+            }
+        }
     }
 
     #[test]

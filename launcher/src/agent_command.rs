@@ -1,13 +1,13 @@
 //! `kinject agent`: what kinject carries into clusters, as an image for those who want one of their own.
 
 use crate::exit::{Failure, Status};
-use crate::{installation, output, relay};
+use crate::{folder, installation, output, relay};
 use clap::{Subcommand, ValueEnum};
 use kinject_bundle::CarriedAgent;
 use kinject_image::Image;
 use kinject_protocol::session::KubernetesTarget;
-use std::fs::File;
-use std::io::{IsTerminal, Write};
+use std::fs::{File, Permissions};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 const PROGRAM: &str = "kinject-agent";
@@ -164,16 +164,21 @@ fn select(
     })
 }
 
-/// Writes all of it, or leaves no file.
+/// Writes all of it, or leaves what was there before: a file gets its name when it is complete.
 fn write(file: &Path, content: &[u8]) -> Result<Status, Failure> {
-    let written = File::create(file).and_then(|mut image| {
-        let written = image.write_all(content);
-        // a device or a pipe is not kinject's to remove
-        if written.is_err() && image.metadata().is_ok_and(|found| found.is_file()) {
-            std::fs::remove_file(file)?;
-        }
-        written
-    });
+    let written = match std::fs::metadata(file) {
+        // what a link leads to is written, and the link stays
+        Ok(found) if found.is_file() => file
+            .canonicalize()
+            .and_then(|target| replace(&target, Some(found.permissions()), content)),
+        // a device or a pipe is not kinject's to replace
+        Ok(_) => File::options()
+            .write(true)
+            .open(file)
+            .and_then(|mut device| device.write_all(content)),
+        Err(error) if error.kind() == ErrorKind::NotFound => replace(file, None, content),
+        Err(error) => Err(error),
+    };
     written.map_err(|error| {
         Failure::own(
             format!("cannot write {}: {error}", kinject_escape::path(file)),
@@ -181,6 +186,25 @@ fn write(file: &Path, content: &[u8]) -> Result<Status, Failure> {
         )
     })?;
     Ok(Status::Exited(0))
+}
+
+/// Writes to a temporary name beside the file, and renames.
+fn replace(file: &Path, permissions: Option<Permissions>, content: &[u8]) -> io::Result<()> {
+    let mut name = file.file_name().ok_or(ErrorKind::IsADirectory)?.to_owned();
+    name.push(format!(".{}", folder::random_name()?));
+    let unfinished = file.with_file_name(name);
+    let mut image = File::create_new(&unfinished)?;
+    let written = image
+        .write_all(content)
+        .and_then(|()| match permissions {
+            Some(permissions) => image.set_permissions(permissions),
+            None => Ok(()),
+        })
+        .and_then(|()| std::fs::rename(&unfinished, file));
+    if written.is_err() {
+        let _gone = std::fs::remove_file(&unfinished).is_err();
+    }
+    written
 }
 
 #[cfg(test)]

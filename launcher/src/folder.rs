@@ -82,24 +82,68 @@ pub(crate) fn for_library() -> Vec<PathBuf> {
 }
 
 /// Makes one of these folders, unless it is there, and gives its path without links: what a link on the way leads to can be
-/// changed, or come to be somebody else's.
+/// changed, or come to be somebody else's. Nothing is made where somebody else could change it.
 pub(crate) fn ensure_lasting(folder: &Path) -> io::Result<PathBuf> {
+    if let Some(around) = folder.parent()
+        && around.try_exists()?
+    {
+        check_each(&around.canonicalize()?)?;
+    }
     ensure(folder)?;
     // without symbolic links, whose targets can change or come to belong to another user
     let found = folder.canonicalize()?;
-    check_lasting(&found).map(|()| found)
+    match found.parent() {
+        Some(around) => check_each(around).map(|()| found),
+        None => Ok(found),
+    }
 }
 
-fn check_lasting(folder: &Path) -> io::Result<()> {
-    for around in folder.ancestors().skip(1) {
-        if !is_private(&std::fs::metadata(around)?) {
-            return Err(io::Error::new(
-                ErrorKind::PermissionDenied,
-                format!("others may write to {}", kinject_escape::path(around)),
-            ));
+/// A folder in which others could put something else into the place of what lies in it.
+#[derive(Debug, thiserror::Error)]
+#[error("others may write to {}", kinject_escape::path(path))]
+pub(crate) struct OpenFolder {
+    /// Its path.
+    pub(crate) path: PathBuf,
+    /// Whether it is this user's, who can then mend it.
+    pub(crate) is_own: bool,
+}
+
+/// Checks a folder, whose path has no links, and all above it.
+fn check_each(folder: &Path) -> io::Result<()> {
+    let overflow_user = overflow_user();
+    for around in folder.ancestors() {
+        let found = std::fs::metadata(around)?;
+        let is_unmapped = || overflow_user == Some(found.uid()) && !is_writable(around);
+        if !is_private(&found) && !is_unmapped() {
+            let refusal = OpenFolder {
+                path: around.to_owned(),
+                is_own: found.uid() == user(),
+            };
+            return Err(io::Error::new(ErrorKind::PermissionDenied, refusal));
         }
     }
     Ok(())
+}
+
+/// The user that files of root's seem to belong to in a user namespace that does not map root (user_namespaces(7)): they
+/// cannot be told there from those of other users outside of it. None where root is mapped.
+fn overflow_user() -> Option<u32> {
+    let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
+    if maps_root(&map) {
+        return None;
+    }
+    let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?;
+    overflow.trim().parse().ok()
+}
+
+/// Whether a map, whose lines begin with the first user of a range inside of the namespace, maps user 0.
+fn maps_root(map: &str) -> bool {
+    map.lines()
+        .any(|range| range.split_ascii_whitespace().next() == Some("0"))
+}
+
+fn is_writable(folder: &Path) -> bool {
+    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
 /// The user's folder in XDG_RUNTIME_DIR, if that is the user's own, as the XDG Base Directory Specification asks.
@@ -136,8 +180,7 @@ pub(crate) fn ensure(folder: &Path) -> io::Result<()> {
         .flatten()
         .any(|cache| cache == folder)
     {
-        // a home may have no cache yet
-        private().recursive(true).create(around)?;
+        make_cache(around)?;
     }
     if !keeps(&std::fs::metadata(around)?) {
         return Err(io::Error::new(
@@ -148,6 +191,27 @@ pub(crate) fn ensure(folder: &Path) -> io::Result<()> {
     match private().create(folder) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => check_private(folder, user()),
         done => done,
+    }
+}
+
+/// Makes the folder of a user's caches, which a new home may not have, unless it is there. Only in a folder of this user's:
+/// with `sudo --preserve-env` root has the home of another user, where nothing is to be root's.
+fn make_cache(cache: &Path) -> io::Result<()> {
+    if cache.try_exists()? {
+        return Ok(());
+    }
+    let home = cache.parent().unwrap_or(Path::new("/")).canonicalize()?;
+    check_each(&home)?;
+    if std::fs::metadata(&home)?.uid() != user() {
+        return Err(io::Error::new(
+            ErrorKind::PermissionDenied,
+            format!("{} belongs to another user", kinject_escape::path(&home)),
+        ));
+    }
+    match private().create(cache) {
+        // by another session
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        made => made,
     }
 }
 
@@ -264,6 +328,45 @@ mod tests {
             ErrorKind::NotFound
         );
         assert!(!missing.exists());
+    }
+
+    #[test]
+    fn cache_is_made_only_in_a_home_of_this_users_that_nobody_else_can_write_to() {
+        // beside the tests, since everybody may write to the folders for temporary files
+        let programs = env::current_exe().unwrap();
+        let home = tempfile::tempdir_in(programs.parent().unwrap()).unwrap();
+        let cache = home.path().join(".cache");
+        let is_empty = || std::fs::read_dir(home.path()).unwrap().next().is_none();
+
+        assert!(make_cache(&home.path().join("missing/.cache")).is_err());
+        assert!(is_empty());
+        set_permissions(home.path(), Permissions::from_mode(0o770)).unwrap();
+        let refusal = make_cache(&cache).unwrap_err().to_string();
+        assert!(refusal.starts_with("others may write to /"), "{refusal}");
+        assert!(is_empty());
+        set_permissions(home.path(), Permissions::from_mode(0o700)).unwrap();
+        if user() == 0 {
+            std::os::unix::fs::chown(home.path(), Some(65534), None).unwrap();
+            assert_eq!(
+                make_cache(&cache).unwrap_err().kind(),
+                ErrorKind::PermissionDenied
+            );
+            assert!(is_empty());
+            std::os::unix::fs::chown(home.path(), Some(0), None).unwrap();
+        }
+        make_cache(&cache).unwrap();
+        make_cache(&cache).unwrap();
+        assert_eq!(std::fs::metadata(&cache).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn user_namespace_maps_root_if_a_range_begins_with_it() {
+        assert!(maps_root("         0          0 4294967295\n"));
+        assert!(maps_root(
+            "      1000       1000          1\n         0     100000       1000\n"
+        ));
+        assert!(!maps_root("      1000       1000          1\n"));
+        assert!(!maps_root(""));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The preloaded library that fits this machine: one of those in the executable, unpacked, or a file of the installation.
 
 use crate::exit::Failure;
-use crate::folder::{self, preloadable};
+use crate::folder::{self, OpenFolder, preloadable};
 use crate::installation;
 use kinject_bundle::embedded::{self, EmbeddedParts};
 use kinject_bundle::{GlibcVersion, PreloadLibrary, cache, library};
@@ -33,10 +33,14 @@ fn unpack(parts: &EmbeddedParts) -> Result<PathBuf, Failure> {
         )
     })?;
     let mut failures = Vec::new();
+    let mut mend = None;
     for folder in folder::for_library() {
         match unpack_into(&folder, library) {
             Ok(path) => return Ok(path),
-            Err(error) => failures.push(format!("{}: {error}", kinject_escape::path(&folder))),
+            Err(error) => {
+                mend = mend.or_else(|| command_that_closes(&error));
+                failures.push(format!("{}: {error}", kinject_escape::path(&folder)));
+            }
         }
     }
     let why = match failures.as_slice() {
@@ -45,9 +49,19 @@ fn unpack(parts: &EmbeddedParts) -> Result<PathBuf, Failure> {
     };
     Err(Failure::own(
         format!("cannot unpack the library that programs are started with: {why}"),
-        "free some space, or set XDG_CACHE_HOME to a folder of yours that nobody else can write to, on a file system that is \
-         not mounted noexec, without spaces, colons and dollar signs in its path",
+        &format!(
+            "{}set XDG_CACHE_HOME to a folder of yours that nobody else can write to, on a file system that is not mounted \
+             noexec, without spaces, colons and dollar signs in its path",
+            mend.as_deref().unwrap_or("free some space, or ")
+        ),
     ))
+}
+
+/// The hint for a folder that others may write to, if it is this user's.
+fn command_that_closes(error: &io::Error) -> Option<String> {
+    let open: &OpenFolder = error.get_ref()?.downcast_ref()?;
+    open.is_own
+        .then(|| format!("run `chmod go-w {}`, or ", kinject_escape::path(&open.path)))
 }
 
 fn unpack_into(folder: &Path, library: &PreloadLibrary) -> io::Result<PathBuf> {

@@ -100,7 +100,7 @@ impl Relay {
         unsafe { command.pre_exec(own_session) };
         let mut child = command
             .spawn()
-            .map_err(|error| cannot(&format!("start {}", kinject_escape::path(&program)), error))?;
+            .map_err(|error| cannot(&format!("start {}", shown(&program)), error))?;
         // the command holds the relay's end of the socket pair
         drop(command);
         let mut relay = Self {
@@ -250,7 +250,7 @@ fn ask<T: DeserializeOwned>(arguments: &[&str]) -> Result<T, Failure> {
     let program = find()?;
     let cannot = |why: String| {
         Failure::own(
-            format!("{} does not answer: {why}", kinject_escape::path(&program)),
+            format!("the relay in {} does not answer: {why}", shown(&program)),
             "install kinject again",
         )
     };
@@ -268,14 +268,24 @@ fn ask<T: DeserializeOwned>(arguments: &[&str]) -> Result<T, Failure> {
     from_line(&String::from_utf8_lossy(&output.stdout)).map_err(|error| cannot(error.to_string()))
 }
 
-/// The relay as a command: it stands outside of every session, also where kinject runs inside of one.
+/// The relay as a command: it stands outside of every session, also where kinject runs inside of one. There the library in
+/// this process restores the session's variables, unless `KINJECT_SOCKET` is empty.
 fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command
         .arg0(NAME)
-        .env_remove(kinject_protocol::environment::SOCKET)
+        .env(kinject_protocol::environment::SOCKET, "")
         .env_remove(kinject_protocol::environment::LD_PRELOAD);
     command
+}
+
+/// The path of the relay's executable for messages: `/proc/self/exe` is another file to whoever reads it.
+fn shown(program: &Path) -> String {
+    let path = match cfg!(feature = "bundle") {
+        true => installation::path().unwrap_or_else(|_| program.to_owned()),
+        false => program.to_owned(),
+    };
+    kinject_escape::path(&path)
 }
 
 /// The relay's executable. A kinject that holds its relay starts itself, so that no other version's can come between.

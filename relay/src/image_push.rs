@@ -3,9 +3,14 @@
 //! The credentials are those of `docker login`, from its configuration or the helper that it names. Registries on this
 //! machine's loopback are spoken to without TLS, as docker does.
 
+mod docker;
+mod failure;
+
 use crate::description;
 use anyhow::{Context, bail};
-use docker_credential::{CredentialRetrievalError, DockerCredential};
+use docker::credentials;
+use failure::{report, report_panic};
+use futures::FutureExt;
 use kinject_bundle::CarriedAgent;
 use kinject_image::{Image, Parts, digest, gzip};
 use kinject_protocol::description::RelayAnswer;
@@ -18,21 +23,18 @@ use oci_client::manifest::{
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Reference, RegistryOperation};
 use serde_json::{Value, json};
-use std::env;
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::ErrorKind;
+use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-/// How long a registry may take to accept a connection, and to go on with an answer.
+/// How long a registry may take to accept a connection, and, besides the time of an upload, to go on with an answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// docker's own name for the registry of images without one.
-const DOCKER_HUB: &str = "docker.io";
-const DOCKER_HUB_CREDENTIALS: &str = "https://index.docker.io/v1/";
+/// The slowest upload that is waited for, in bytes each second: a registry answers when it has all of a body.
+const SLOWEST_UPLOAD: u64 = 32 << 10;
 
 /// Pushes the image of the agents that this relay has, and tells the launcher what has come of it.
 pub(crate) fn answer(name: &OsStr, plain_http: bool) -> anyhow::Result<()> {
@@ -70,88 +72,39 @@ pub(crate) async fn push(name: &str, agents: &[CarriedAgent], plain_http: bool) 
         });
     }
     let auth = credentials(reference.registry())?;
-    let registry = Registry::new(reference, plain_http)?;
-    registry
-        .push(agents, &auth)
+    let images = agents
+        .iter()
+        .map(|agent| AgentImage::new(&reference, agent))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(|error| Report {
+            message: format!("cannot make the image: {error}"),
+            hint: Some("install kinject again".to_owned()),
+        })?;
+    let largest = images.iter().map(|image| image.layer.len() as u64).max();
+    let registry = Registry::new(reference, plain_http, largest.unwrap_or(0))?;
+    // the client panics at some answers: at an address that is none, and at a token that no header can hold
+    match AssertUnwindSafe(registry.push(&images, &auth))
+        .catch_unwind()
         .await
-        .map_err(|error| report(&registry.reference, &error))
+    {
+        Ok(pushed) => pushed.map_err(|error| report(&registry.reference, &error)),
+        Err(panic) => Err(report_panic(&registry.reference, &*panic)),
+    }
 }
 
-/// A registry, and what is to be pushed there.
-struct Registry {
-    client: Client,
-    reference: Reference,
+/// The image of one agent.
+struct AgentImage {
+    architecture: &'static str,
+    layer: Vec<u8>,
+    config: Vec<u8>,
+    manifest: Manifest,
 }
 
-/// A manifest that the registry has.
-struct PushedManifest {
-    digest: String,
-    size: usize,
-}
-
-impl Registry {
-    fn new(reference: Reference, plain_http: bool) -> Result<Self, Report> {
-        let registry = reference.resolve_registry().to_owned();
-        let protocol = match plain_http || is_loopback(&registry) {
-            true => ClientProtocol::HttpsExcept(vec![registry]),
-            false => ClientProtocol::Https,
-        };
-        let config = ClientConfig {
-            protocol,
-            use_monolithic_push: true,
-            connect_timeout: Some(CONNECT_TIMEOUT),
-            read_timeout: Some(READ_TIMEOUT),
-            user_agent: concat!("kinject/", env!("CARGO_PKG_VERSION")),
-            ..ClientConfig::default()
-        };
-        let client = Client::try_from(config).map_err(|error| report(&reference, &error))?;
-        Ok(Self { client, reference })
-    }
-
-    async fn push(
-        &self,
-        agents: &[CarriedAgent],
-        auth: &RegistryAuth,
-    ) -> Result<String, OciDistributionError> {
-        self.client
-            .auth(&self.reference, auth, RegistryOperation::Push)
-            .await?;
-        let image = match agents {
-            [agent] => self.push_agent(&self.reference, agent).await?,
-            agents => self.push_index(agents).await?,
-        };
-        let (registry, repository) = (self.reference.registry(), self.reference.repository());
-        Ok(format!("{registry}/{repository}@{}", image.digest))
-    }
-
-    /// One image for each architecture, without a tag, and an index of them that has it.
-    async fn push_index(&self, agents: &[CarriedAgent]) -> Result<PushedManifest, OciDistributionError> {
-        let mut entries = Vec::new();
-        for agent in agents {
-            let image = self.push_agent(&self.reference, agent).await?;
-            entries.push(json!({
-                "mediaType": OCI_IMAGE_MEDIA_TYPE,
-                "digest": image.digest,
-                "size": image.size,
-                "platform": {"os": "linux", "architecture": agent.architecture.kubernetes_name()},
-            }));
-        }
-        let index = json!({
-            "schemaVersion": 2,
-            "mediaType": OCI_IMAGE_INDEX_MEDIA_TYPE,
-            "manifests": entries,
-        });
-        self.push_manifest(&self.reference, &index, OCI_IMAGE_INDEX_MEDIA_TYPE)
-            .await
-    }
-
-    async fn push_agent(
-        &self,
-        reference: &Reference,
-        agent: &CarriedAgent,
-    ) -> Result<PushedManifest, OciDistributionError> {
+impl AgentImage {
+    fn new(reference: &Reference, agent: &CarriedAgent) -> io::Result<Self> {
+        let architecture = agent.architecture.kubernetes_name();
         let image = Image::of_program(&reference.whole(), "kinject-agent", agent.unpack()?);
-        let Parts { layer, config } = image.parts(agent.architecture.kubernetes_name())?;
+        let Parts { layer, config } = image.parts(architecture)?;
         let layer = gzip(&layer)?;
         let manifest = json!({
             "schemaVersion": 2,
@@ -159,31 +112,156 @@ impl Registry {
             "config": descriptor(IMAGE_CONFIG_MEDIA_TYPE, &config),
             "layers": [descriptor(IMAGE_LAYER_GZIP_MEDIA_TYPE, &layer)],
         });
-        for blob in [layer, config] {
-            let digest = sha256(&blob);
-            self.client.push_blob(reference, blob, &digest).await?;
+        Ok(Self {
+            architecture,
+            layer,
+            config,
+            manifest: Manifest::new(OCI_IMAGE_MEDIA_TYPE, &manifest),
+        })
+    }
+}
+
+/// The manifest of an image, or the index of some.
+struct Manifest {
+    media_type: &'static str,
+    content: Vec<u8>,
+    digest: String,
+}
+
+impl Manifest {
+    fn new(media_type: &'static str, content: &Value) -> Self {
+        let content = content.to_string().into_bytes();
+        let digest = sha256(&content);
+        Self {
+            media_type,
+            content,
+            digest,
         }
-        self.push_manifest(reference, &manifest, OCI_IMAGE_MEDIA_TYPE)
-            .await
+    }
+
+    /// Images for nodes of several architectures, which have to be in the registry.
+    fn index(images: &[AgentImage]) -> Self {
+        let entries: Vec<Value> = images
+            .iter()
+            .map(|image| {
+                json!({
+                    "mediaType": image.manifest.media_type,
+                    "digest": image.manifest.digest,
+                    "size": image.manifest.content.len(),
+                    "platform": {"os": "linux", "architecture": image.architecture},
+                })
+            })
+            .collect();
+        let index = json!({
+            "schemaVersion": 2,
+            "mediaType": OCI_IMAGE_INDEX_MEDIA_TYPE,
+            "manifests": entries,
+        });
+        Self::new(OCI_IMAGE_INDEX_MEDIA_TYPE, &index)
+    }
+}
+
+/// A registry, and the name of what is to be pushed there.
+struct Registry {
+    client: Client,
+    reference: Reference,
+}
+
+impl Registry {
+    /// A client that may send bodies of this size.
+    fn new(reference: Reference, plain_http: bool, largest: u64) -> Result<Self, Report> {
+        let registry = reference.resolve_registry().to_owned();
+        let is_loopback = is_loopback(&registry);
+        let protocol = match plain_http || is_loopback {
+            true => ClientProtocol::HttpsExcept(vec![registry]),
+            false => ClientProtocol::Https,
+        };
+        let config = ClientConfig {
+            protocol,
+            use_monolithic_push: true,
+            connect_timeout: Some(CONNECT_TIMEOUT),
+            read_timeout: Some(read_timeout(largest)),
+            user_agent: concat!("kinject/", env!("CARGO_PKG_VERSION")),
+            ..ClientConfig::default()
+        };
+        let config = match is_loopback {
+            true => without_proxy(config),
+            false => config,
+        };
+        let client = Client::try_from(config).map_err(|error| report(&reference, &error))?;
+        Ok(Self { client, reference })
+    }
+
+    /// Gives the image's name with its digest. Only when the registry has everything does the tag lead to it.
+    async fn push(&self, images: &[AgentImage], auth: &RegistryAuth) -> Result<String, OciDistributionError> {
+        self.client
+            .auth(&self.reference, auth, RegistryOperation::Push)
+            .await?;
+        for image in images {
+            self.push_blobs(image).await?;
+        }
+        let digest = match images {
+            [image] => self.push_manifest(&self.reference, &image.manifest).await?,
+            images => {
+                for image in images {
+                    let by_digest = self.reference_by_digest(&image.manifest.digest);
+                    self.push_manifest(&by_digest, &image.manifest).await?;
+                }
+                self.push_manifest(&self.reference, &Manifest::index(images))
+                    .await?
+            }
+        };
+        let (registry, repository) = (self.reference.registry(), self.reference.repository());
+        Ok(format!("{registry}/{repository}@{digest}"))
+    }
+
+    async fn push_blobs(&self, image: &AgentImage) -> Result<(), OciDistributionError> {
+        for blob in [&image.layer, &image.config] {
+            let digest = sha256(blob);
+            self.client
+                .push_blob(&self.reference, blob.clone(), &digest)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The client puts a manifest under its digest where the reference has one. It also expects the address to end with the
+    /// tag if a registry answers without a location, as Amazon's does: the digest stands for the tag, too.
+    fn reference_by_digest(&self, digest: &str) -> Reference {
+        Reference::with_tag_and_digest(
+            self.reference.registry().to_owned(),
+            self.reference.repository().to_owned(),
+            digest.to_owned(),
+            digest.to_owned(),
+        )
     }
 
     async fn push_manifest(
         &self,
         reference: &Reference,
-        manifest: &Value,
-        media_type: &'static str,
-    ) -> Result<PushedManifest, OciDistributionError> {
-        let body = serde_json::to_vec(manifest)?;
-        let pushed = PushedManifest {
-            digest: sha256(&body),
-            size: body.len(),
-        };
-        let media_type = http::HeaderValue::from_static(media_type);
+        manifest: &Manifest,
+    ) -> Result<String, OciDistributionError> {
+        let media_type = http::HeaderValue::from_static(manifest.media_type);
         self.client
-            .push_manifest_raw(reference, body, media_type)
+            .push_manifest_raw(reference, manifest.content.clone(), media_type)
             .await
-            .map(|_url| pushed)
+            .map(|_url| manifest.digest.clone())
     }
+}
+
+/// A proxy on another machine cannot reach this one's loopback, and must not see the credentials.
+fn without_proxy(config: ClientConfig) -> ClientConfig {
+    ClientConfig {
+        // a proxy of its own keeps the client from looking for one in the environment; it serves no host
+        http_proxy: Some("http://localhost".to_owned()),
+        no_proxy: Some("*,0.0.0.0/0,::/0".to_owned()),
+        ..config
+    }
+}
+
+/// How long to wait for an answer: the client counts from the first byte of the request, whose body has this size.
+fn read_timeout(body: u64) -> Duration {
+    READ_TIMEOUT.saturating_add(Duration::from_secs(body / SLOWEST_UPLOAD))
 }
 
 fn descriptor(media_type: &str, content: &[u8]) -> Value {
@@ -205,116 +283,6 @@ fn is_loopback(registry: &str) -> bool {
         .trim_end_matches(']')
         .parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
-}
-
-/// What `docker login` has kept for a registry.
-fn credentials(registry: &str) -> Result<RegistryAuth, Report> {
-    let server = match registry {
-        DOCKER_HUB => DOCKER_HUB_CREDENTIALS,
-        other => other,
-    };
-    let log_in = |message: String| Report {
-        message,
-        hint: Some(format!("run `docker login {registry}`")),
-    };
-    let Some(file) = docker_configuration() else {
-        return Ok(RegistryAuth::Anonymous);
-    };
-    let configuration = match File::open(&file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(RegistryAuth::Anonymous),
-        opened => {
-            opened.map_err(|error| log_in(format!("cannot read {}: {error}", kinject_escape::path(&file))))?
-        }
-    };
-    match docker_credential::get_credential_from_reader(configuration, server) {
-        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(RegistryAuth::Basic(user, password)),
-        Ok(DockerCredential::IdentityToken(_)) => Err(log_in(format!(
-            "the credentials for {registry} are an identity token, which kinject cannot use: it needs a password or an \
-             access token"
-        ))),
-        Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(RegistryAuth::Anonymous),
-        // a helper that has none says so in these words, as docker-credential-helpers defines them
-        Err(CredentialRetrievalError::HelperFailure { stdout, .. })
-            if stdout.contains("credentials not found") =>
-        {
-            Ok(RegistryAuth::Anonymous)
-        }
-        Err(CredentialRetrievalError::HelperFailure { helper, stderr, .. }) => Err(log_in(format!(
-            "docker-credential-{helper} failed: {}",
-            stderr.trim()
-        ))),
-        Err(error) => Err(log_in(format!(
-            "{} cannot be used: {error}",
-            kinject_escape::path(&file)
-        ))),
-    }
-}
-
-/// Where docker keeps its configuration.
-fn docker_configuration() -> Option<PathBuf> {
-    let folder = match env::var_os("DOCKER_CONFIG") {
-        Some(folder) => folder.into(),
-        None => PathBuf::from(env::var_os("HOME")?).join(".docker"),
-    };
-    Some(folder.join("config.json"))
-}
-
-/// Says why a registry did not take the image.
-fn report(reference: &Reference, error: &OciDistributionError) -> Report {
-    let (registry, repository) = (reference.registry(), reference.repository());
-    let log_in = format!("run `docker login {registry}` as a user who may push {repository}");
-    let (why, hint) = match error {
-        OciDistributionError::AuthenticationFailure(_) | OciDistributionError::UnauthorizedError { .. } => {
-            (causes(error), log_in)
-        }
-        OciDistributionError::ServerError { code, message, .. } => {
-            let hint = match code {
-                401 | 403 => log_in,
-                _ => format!("ask who runs {registry}"),
-            };
-            (
-                format!("the registry answers {code}: {}", first_error(message)),
-                hint,
-            )
-        }
-        OciDistributionError::RequestError(_) => (
-            causes(error),
-            format!("check that {registry} can be reached; for one without TLS, add --plain-http"),
-        ),
-        OciDistributionError::IoError(_) => (causes(error), "install kinject again".to_owned()),
-        _ => (
-            causes(error),
-            format!("ask who runs {registry} for the right to push {repository}"),
-        ),
-    };
-    Report {
-        message: format!("cannot push {}: {why}", reference.whole()),
-        hint: Some(hint),
-    }
-}
-
-/// What a registry's answer says: in the form of the OCI distribution specification, or as it stands.
-fn first_error(answer: &str) -> String {
-    let parsed: Option<Value> = serde_json::from_str(answer).ok();
-    let message = parsed
-        .as_ref()
-        .and_then(|answer| answer["errors"][0]["message"].as_str());
-    message.unwrap_or(answer).trim().to_owned()
-}
-
-/// An error with all that caused it: an HTTP client's own words are only that something failed.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !words.ends_with(&more) {
-            words.push_str(": ");
-            words.push_str(&more);
-        }
-        cause = error.source();
-    }
-    words
 }
 
 #[cfg(test)]
@@ -343,11 +311,9 @@ mod tests {
     }
 
     #[test]
-    fn answer_of_a_registry_is_told_by_its_message() {
-        let answer =
-            r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required","detail":[]}]}"#;
-        assert_eq!(first_error(answer), "authentication required");
-        assert_eq!(first_error("no more space\n"), "no more space");
+    fn time_for_an_answer_grows_with_the_body_that_is_uploaded() {
+        assert_eq!(read_timeout(0), READ_TIMEOUT);
+        assert_eq!(read_timeout(32 << 20), READ_TIMEOUT + Duration::from_secs(1024));
     }
 
     #[tokio::test]

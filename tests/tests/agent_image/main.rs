@@ -1,6 +1,9 @@
 //! `kinject agent image`: the carried agent as an image, written to a file and pushed to a real registry.
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
+mod answers;
+mod tls;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -13,7 +16,8 @@ use std::time::Duration;
 use kinject_test_support::program;
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::session::eventually;
-use kinject_tests::{binaries, skip};
+use kinject_tests::testbed::shared_sandbox;
+use kinject_tests::{apart, binaries, skip};
 use ring::digest::{SHA256, digest};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -23,6 +27,18 @@ const START: Duration = Duration::from_secs(20);
 
 /// `user` with the password `secret`, as htpasswd(1) writes it with bcrypt.
 const ACCOUNTS: &str = "user:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n";
+
+/// The variables that name a proxy, or hosts that have none.
+const PROXIES: [&str; 8] = [
+    "http_proxy",
+    "HTTP_PROXY",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "all_proxy",
+    "ALL_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+];
 
 /// kinject with agents of both architectures beside it, which are what a test wants them to be.
 struct Installation {
@@ -59,6 +75,9 @@ impl Installation {
             .args(arguments)
             // no credentials of whoever runs the tests
             .env("DOCKER_CONFIG", self.folder.path().join("docker"));
+        for variable in PROXIES {
+            command.env_remove(variable);
+        }
         command
     }
 
@@ -110,18 +129,9 @@ struct Registry {
 impl Registry {
     /// None where Debian's registry is not installed.
     fn start(needs_login: bool) -> Option<Self> {
-        if run(Command::new("sh").args(["-c", "command -v docker-registry"])).code() != 0 {
-            skip::not_run("pushing images", "docker-registry is not installed");
-            return None;
-        }
         let folder = tempfile::tempdir().unwrap();
         let accounts = folder.path().join("accounts");
         fs::write(&accounts, ACCOUNTS).unwrap();
-        let port = TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
         let auth = match needs_login {
             true => format!(
                 "auth:\n  htpasswd:\n    realm: test\n    path: {}\n",
@@ -129,13 +139,27 @@ impl Registry {
             ),
             false => String::new(),
         };
+        Self::start_with(folder, &auth)
+    }
+
+    /// One with more in its configuration, which ends with the section `http`.
+    fn start_with(folder: TempDir, more: &str) -> Option<Self> {
+        if run(Command::new("sh").args(["-c", "command -v docker-registry"])).code() != 0 {
+            skip::not_run("pushing images", "docker-registry is not installed");
+            return None;
+        }
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let config = folder.path().join("config.yml");
         let storage = folder.path().join("storage");
         fs::write(
             &config,
             format!(
                 "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n\
-                 http:\n  addr: 127.0.0.1:{port}\n{auth}",
+                 http:\n  addr: 127.0.0.1:{port}\n{more}",
                 storage.display()
             ),
         )
@@ -274,6 +298,65 @@ fn image_that_cannot_be_written_leaves_no_file_and_names_it() {
 }
 
 #[test]
+fn image_that_cannot_be_written_leaves_the_earlier_one() {
+    let installation = Installation::new(&["amd64"]);
+    let folder = installation.folder.path().join("images");
+    let file = folder.join("agent.tar");
+    fs::create_dir(&folder).unwrap();
+    fs::write(&file, "an earlier image").unwrap();
+    // a file of more blocks than one cannot be written, as on a full disk
+    let limit = r#"trap "" XFSZ && ulimit -f 1 && exec "$0" "$@""#;
+    let save = installation.image(&["save", file.to_str().unwrap(), "--architecture", "amd64"]);
+    run(Command::new("sh")
+        .args(["-c", limit])
+        .arg(save.get_program())
+        .args(save.get_args()))
+    .exited(125)
+    .complains(&format!("cannot write {}: File too large", file.display()));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "an earlier image");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
+}
+
+/// The relay that answers `kinject version` is not a program of the session that kinject is started in.
+#[test]
+fn relay_that_is_asked_from_inside_a_session_runs_outside_of_it() {
+    let installation = Installation::new(&["amd64"]);
+    let relay = installation.folder.path().join("kinject-relay");
+    let (text, seen) = (
+        installation.folder.path().join("relay"),
+        installation.folder.path().join("seen"),
+    );
+    fs::remove_file(&relay).unwrap();
+    let script = format!(
+        "#!/bin/sh\nenv >'{}'\nexec '{}' \"$@\"\n",
+        seen.display(),
+        binaries::path("kinject-relay").display()
+    );
+    fs::write(&text, script).unwrap();
+    fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).unwrap();
+    program::copy(&text, &relay);
+    let mut command = apart::kinject();
+    command
+        .arg("run")
+        .args(shared_sandbox().flags())
+        .args(["--", "sh", "-c", "env >&2; exec \"$@\"", "sh"])
+        .arg(&installation.kinject)
+        .args(["version", "--output", "json"]);
+    let outcome = run(&mut command);
+    outcome
+        .succeeded()
+        .shows("\"agents\"")
+        .complains("\nKINJECT_SOCKET=/")
+        .complains("libkinject_preload.so");
+    let seen = fs::read_to_string(seen).unwrap();
+    assert!(
+        seen.lines().all(|line| !line.starts_with("LD_PRELOAD=")),
+        "{seen}"
+    );
+    assert!(seen.lines().any(|line| line == "KINJECT_SOCKET="), "{seen}");
+}
+
+#[test]
 fn kinject_without_agents_has_no_image_to_save_or_push() {
     let installation = Installation::new(&[]);
     for arguments in [&["save", "-"][..], &["push", "127.0.0.1:1/agents/kinject:1"]] {
@@ -392,7 +475,7 @@ fn registry_that_wants_a_login_gets_the_one_of_dockers_credential_helper() {
     pushed(&outcome, &registry);
     script("echo locked >&2; exit 1")
         .exited(125)
-        .complains("docker-credential-test failed: locked\n\nhint: run `docker login ");
+        .complains("kinject: error: docker-credential-test failed: locked\n\nhint: run `docker login ");
     script("echo credentials not found in native keychain; exit 1")
         .exited(125)
         .complains(&format!("cannot push {name}: "));
