@@ -82,7 +82,17 @@ pub(crate) fn write(architecture: Architecture, folder: &Path) -> Result<Sizes> 
         &["--features", "freestanding"],
     )?;
     let agent = built(architecture, "kinject-agent", "agent", &[])?;
-    let packed = pack(architecture, &agent).context("packing the agent")?;
+    write_files(architecture, folder, &loader, &agent)
+}
+
+/// Packs an agent into a folder, with what starts it.
+pub(crate) fn write_files(
+    architecture: Architecture,
+    folder: &Path,
+    loader: &[u8],
+    agent: &[u8],
+) -> Result<Sizes> {
+    let packed = pack(architecture, agent).context("packing the agent")?;
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     let put = |name: &str, content: &[u8], mode: u32| {
         let file = folder.join(name);
@@ -90,11 +100,11 @@ pub(crate) fn write(architecture: Architecture, folder: &Path) -> Result<Sizes> 
             .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(mode)))
             .with_context(|| format!("writing {}", file.display()))
     };
-    put(LOADER_FILE, &loader, 0o755)?;
+    put(LOADER_FILE, loader, 0o755)?;
     put(PACKED_FILE, &packed, 0o644)?;
     put(
         DIGEST_FILE,
-        format!("{}  agent\n", archive::digest(&agent)).as_bytes(),
+        format!("{}  agent\n", archive::digest(agent)).as_bytes(),
         0o644,
     )?;
     Ok(Sizes {
