@@ -6,6 +6,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::testbed::shared_sandbox;
@@ -126,10 +127,13 @@ fn library_that_was_altered_or_left_unfinished_is_replaced() {
     let mut altered = whole.clone();
     altered[whole.len() / 2] ^= 1;
     let unfinished = PathBuf::from(format!("{}.0123456789abcdef", unpacked.display()));
+    let long_ago = SystemTime::now() - Duration::from_secs(3600);
     for content in [&altered[..], &whole[..whole.len() / 2], b""] {
         fs::remove_file(&unpacked).unwrap();
         fs::write(&unpacked, content).unwrap();
         fs::write(&unfinished, content).unwrap();
+        let left = fs::File::options().write(true).open(&unfinished).unwrap();
+        left.set_modified(long_ago).unwrap();
         assert_eq!(library(&run(&mut home.command())), unpacked);
         assert_eq!(fs::read(&unpacked).unwrap(), whole);
         assert!(!unfinished.exists());
@@ -208,6 +212,12 @@ fn root_without_a_home_of_its_own_has_the_library_in_the_systems_cache() {
     let mut command = home.command_after("mount -t tmpfs -o mode=755 none /var/cache");
     let outcome = run(command.env_remove("XDG_CACHE_HOME"));
     assert!(library(&outcome).starts_with("/var/cache/kinject"), "{outcome}");
+    fs::remove_dir(home.path("home/.cache")).unwrap();
+    let mut command = home.command_after("mount -t tmpfs -o mode=755 none /var/cache");
+    let outcome = run(command.env_remove("XDG_CACHE_HOME"));
+    assert!(library(&outcome).starts_with("/var/cache/kinject"), "{outcome}");
+    let made: Vec<_> = fs::read_dir(home.path("home")).unwrap().collect();
+    assert_eq!(made.len(), 0, "nothing of root's in the home of another user");
     let mut command = home.command_after("mount -t tmpfs -o mode=755 none /var/cache");
     let outcome = run(command
         .env_remove("XDG_CACHE_HOME")
@@ -222,7 +232,7 @@ fn each_folder_that_does_not_serve_is_named_where_none_does() {
     let path = |name: &str| home.path(name).display().to_string();
     let mounts = format!(
         "mount -t tmpfs -o mode=700,size=64k none '{}' && mount -t tmpfs -o mode=700,noexec none '{}' && \
-         mount -t tmpfs -o mode=700,ro none '{}' && mount -t tmpfs -o ro none /var/cache",
+         mount -t tmpfs -o mode=700,ro none '{}' && mount -t tmpfs -o mode=755,ro none /var/cache",
         path("cache"),
         path("home/.cache"),
         path("runtime")
@@ -237,6 +247,11 @@ fn each_folder_that_does_not_serve_is_named_where_none_does() {
         ))
         .complains(&format!("{}/kinject: Read-only file system", path("runtime")))
         .complains("\n\nhint: free some space, or set XDG_CACHE_HOME to a folder of yours");
+    let open = format!("{mounts} && mount -t tmpfs -o mode=775 none /var/cache");
+    run(&mut home.command_after(&open))
+        .exited(125)
+        .complains("/var/cache/kinject: others may write to /var/cache")
+        .complains("\n\nhint: run `chmod go-w /var/cache`, or set XDG_CACHE_HOME");
 }
 
 #[test]
@@ -307,4 +322,59 @@ fn version_as_json_names_the_parts_that_the_file_holds() {
         .unwrap();
     assert_eq!(used["size"], fs::metadata(&unpacked).unwrap().len());
     assert!(used["path"].is_null());
+    assert_ne!(libraries[0]["sha256"], libraries[1]["sha256"]);
+    let agents = version["agents"].as_array().unwrap();
+    let architectures: Vec<_> = agents.iter().map(|agent| &agent["architecture"]).collect();
+    assert_eq!(architectures, ["amd64", "arm64"]);
+}
+
+#[test]
+fn agents_in_the_file_are_saved_as_images_and_shown_in_the_manifest() {
+    let Some(home) = Home::new() else { return };
+    let kinject = |arguments: &[&str]| run(Command::new(&home.kinject).args(arguments));
+    let outcome = kinject(&["version", "--output", "json"]);
+    let version: Value = serde_json::from_str(&outcome.succeeded().stdout).unwrap();
+    let image = home.path("agent.tar");
+    for agent in version["agents"].as_array().unwrap() {
+        let architecture = agent["architecture"].as_str().unwrap();
+        let (file, name) = (image.to_str().unwrap(), ["--architecture", architecture]);
+        kinject(&[&["agent", "image", "save", file][..], &name[..]].concat()).succeeded();
+        let hash = r#"tar -xOf "$0" "$(tar -tf "$0" | grep '[.]tar$')" | tar -xO kinject-agent | sha256sum"#;
+        let outcome = run(Command::new("sh").args(["-c", hash]).arg(&image));
+        outcome.succeeded().shows(agent["sha256"].as_str().unwrap());
+    }
+    let manifest = kinject(&["agent", "manifest", "--host-image", "busybox:1"]);
+    manifest
+        .succeeded()
+        .shows("kind: ConfigMap\n")
+        .shows("image: busybox:1\n");
+}
+
+/// As in a sandbox of the user's: what root owns outside seems to be of a user without a name inside.
+#[test]
+fn library_is_unpacked_in_a_user_namespace_that_does_not_map_root() {
+    let Some(home) = Home::new() else { return };
+    let Some((user, group)) = ordinary::user() else {
+        return;
+    };
+    let mut command = Command::new("setpriv");
+    command
+        .args([format!("--reuid={user}"), format!("--regid={group}")])
+        .args(["--clear-groups", "unshare", "--user", "--map-user=1000"])
+        .arg(&home.kinject)
+        .args(["run", "--agent"])
+        .arg(format!("unix:{}", home.path("runtime/none").display()))
+        .arg("--agent-key")
+        .arg(home.path("key"))
+        .args(["--", "true"]);
+    fs::write(home.path("key"), [7; 32]).unwrap();
+    fs::set_permissions(home.path("key"), Permissions::from_mode(0o600)).unwrap();
+    for name in ["", "bin", "cache", "home", "home/.cache", "runtime", "key"] {
+        chown(home.path(name), Some(user), Some(group)).unwrap();
+    }
+    home.surround(&mut command);
+    // it has the library before it finds no agent
+    run(&mut command).exited(125).complains("cannot reach the agent");
+    let unpacked: Vec<_> = fs::read_dir(home.path("cache/kinject")).unwrap().collect();
+    assert_eq!(unpacked.len(), 1);
 }

@@ -83,8 +83,7 @@ pub(crate) struct Sizes {
     packed: usize,
 }
 
-/// Builds and packs the agent of one architecture into a folder. A session that reads it meanwhile finds the files of
-/// the agent before, all of these, or none, but no mixture.
+/// Builds and packs the agent of one architecture into a folder, as [`write_files`] does.
 pub(crate) fn write(architecture: Architecture, folder: &Path) -> Result<Sizes> {
     let loader = built(
         architecture,
@@ -93,7 +92,18 @@ pub(crate) fn write(architecture: Architecture, folder: &Path) -> Result<Sizes> 
         &["--features", "freestanding"],
     )?;
     let agent = built(architecture, "kinject-agent", "agent", &[])?;
-    let packed = pack(architecture, &agent).context("packing the agent")?;
+    write_files(architecture, folder, &loader, &agent)
+}
+
+/// Packs an agent into a folder, with what starts it. A session that reads the folder meanwhile finds the files of the
+/// agent before, all of these, or none, but no mixture.
+pub(crate) fn write_files(
+    architecture: Architecture,
+    folder: &Path,
+    loader: &[u8],
+    agent: &[u8],
+) -> Result<Sizes> {
+    let packed = pack(architecture, agent).context("packing the agent")?;
     let parent = folder.parent().context("the folder has no parent")?;
     fs::create_dir_all(parent).with_context(|| format!("creating {}", parent.display()))?;
     let new = tempfile::Builder::new()
@@ -107,11 +117,11 @@ pub(crate) fn write(architecture: Architecture, folder: &Path) -> Result<Sizes> 
             .and_then(|()| fs::set_permissions(&file, fs::Permissions::from_mode(mode)))
             .with_context(|| format!("writing {}", file.display()))
     };
-    put(LOADER_FILE, &loader, 0o755)?;
+    put(LOADER_FILE, loader, 0o755)?;
     put(PACKED_FILE, &packed, 0o644)?;
     put(
         DIGEST_FILE,
-        format!("{}  agent\n", archive::digest(&agent)).as_bytes(),
+        format!("{}  agent\n", archive::digest(agent)).as_bytes(),
         0o644,
     )?;
     replace(folder, new)?;
