@@ -81,8 +81,8 @@ pub(crate) fn for_library() -> Vec<PathBuf> {
     folders
 }
 
-/// Makes one of these folders, unless it is there, and gives its path without links: what a link on the way leads to can be
-/// changed, or come to be somebody else's. Nothing is made where somebody else could change it.
+/// Makes one of these folders, unless it is there, and gives its path without links: what a link on the way leads to can
+/// be changed, or come to be somebody else's. Nothing is made where somebody else could change it.
 pub(crate) fn ensure_lasting(folder: &Path) -> io::Result<PathBuf> {
     if let Some(around) = folder.parent()
         && around.try_exists()?
@@ -125,8 +125,8 @@ fn check_each(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The user that files of root's seem to belong to in a user namespace that does not map root (user_namespaces(7)): they
-/// cannot be told there from those of other users outside of it. None where root is mapped.
+/// The user that files of root's seem to belong to in a user namespace that does not map root (user_namespaces(7)):
+/// they cannot be told there from those of other users outside of it. None where root is mapped.
 fn overflow_user() -> Option<u32> {
     let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
     if maps_root(&map) {
@@ -194,8 +194,8 @@ pub(crate) fn ensure(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the folder of a user's caches, which a new home may not have, unless it is there. Only in a folder of this user's:
-/// with `sudo --preserve-env` root has the home of another user, where nothing is to be root's.
+/// Makes the folder of a user's caches, which a new home may not have, unless it is there. Only in a folder of this
+/// user's: with `sudo --preserve-env` root has the home of another user, where nothing is to be root's.
 fn make_cache(cache: &Path) -> io::Result<()> {
     if cache.try_exists()? {
         return Ok(());

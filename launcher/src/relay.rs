@@ -268,8 +268,8 @@ fn ask<T: DeserializeOwned>(arguments: &[&str]) -> Result<T, Failure> {
     from_line(&String::from_utf8_lossy(&output.stdout)).map_err(|error| cannot(error.to_string()))
 }
 
-/// The relay as a command: it stands outside of every session, also where kinject runs inside of one. There the library in
-/// this process restores the session's variables, unless `KINJECT_SOCKET` is empty.
+/// The relay as a command: it stands outside of every session, also where kinject runs inside of one. There the library
+/// in this process restores the session's variables, unless `KINJECT_SOCKET` is empty.
 fn command(program: &Path) -> Command {
     let mut command = Command::new(program);
     command

@@ -225,8 +225,8 @@ impl Registry {
         Ok(())
     }
 
-    /// The client puts a manifest under its digest where the reference has one. It also expects the address to end with the
-    /// tag if a registry answers without a location, as Amazon's does: the digest stands for the tag, too.
+    /// The client puts a manifest under its digest where the reference has one. It also expects the address to end with
+    /// the tag if a registry answers without a location, as Amazon's does: the digest stands for the tag, too.
     fn reference_by_digest(&self, digest: &str) -> Reference {
         Reference::with_tag_and_digest(
             self.reference.registry().to_owned(),

@@ -110,8 +110,8 @@ pub(crate) fn debug() -> Result<PathBuf> {
     Ok(executable)
 }
 
-/// Copies the agents that `cargo xtask agent` has made. In the place of one that it has not made stands a file that is no
-/// program: tests of images need one for each architecture.
+/// Copies the agents that `cargo xtask agent` has made. In the place of one that it has not made stands a file that is
+/// no program: tests of images need one for each architecture.
 fn copy_agents(from: &Path, to: &Path) -> Result<()> {
     for architecture in Architecture::ALL {
         let name = architecture.kubernetes_name();

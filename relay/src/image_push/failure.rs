@@ -45,7 +45,7 @@ fn hint_for_connection(error: &(dyn Error + 'static), registry: &str) -> String 
             format!("check that {registry} is the registry's address; if it has no TLS, add --plain-http")
         }
         Some(rustls::Error::InvalidCertificate(_)) => format!(
-            "set SSL_CERT_FILE to a file with the certificate, in PEM, of the authority that {registry}'s certificate is of"
+            "set SSL_CERT_FILE to a PEM file with the certificate of the authority that signed {registry}'s"
         ),
         Some(_) => format!("ask who runs {registry} which versions of TLS it speaks"),
         None => format!("check that {registry} can be reached"),
