@@ -62,7 +62,7 @@ pub fn unpack(folder: &Path, sha256: &str, name: &str, content: &[u8]) -> io::Re
         }
         opened => (opened?, false),
     };
-    let unpacked = Place { folder: place }.unpack(name, content);
+    let unpacked = ContentFolder { folder: place }.unpack(name, content);
     if unpacked.is_err() && is_new {
         // a full disk keeps no empty folder; one that another run uses by now is not empty
         let _stays = rustix::fs::unlinkat(&around, sha256, AtFlags::REMOVEDIR).is_err();
@@ -95,11 +95,11 @@ fn denied(why: &str) -> io::Error {
 }
 
 /// The folder of one content.
-struct Place {
+struct ContentFolder {
     folder: OwnedFd,
 }
 
-impl Place {
+impl ContentFolder {
     fn unpack(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let mut written = Ok(());
         for _ in 0..ATTEMPTS {

@@ -1,6 +1,6 @@
-//! From the arguments to the agent in this process's place.
+//! From the arguments to the agent in place of this process.
 
-use crate::failure::Place;
+use crate::failure::Destination;
 use crate::{Arguments, Failure, unpack};
 use alloc::borrow::ToOwned;
 use alloc::vec::Vec;
@@ -45,11 +45,16 @@ unsafe fn from_memory(
     arguments: &Arguments<'_>,
     environment: *const *const c_char,
 ) -> Result<Infallible, Failure> {
-    let file = memory_file().map_err(|error| Failure::NotWritten(Place::Memory, error))?;
-    unpack(&arguments.parts, &arguments.sha256, file.as_fd(), &Place::Memory)?;
+    let file = memory_file().map_err(|error| Failure::NotWritten(Destination::Memory, error))?;
+    unpack(
+        &arguments.parts,
+        &arguments.sha256,
+        file.as_fd(),
+        &Destination::Memory,
+    )?;
     // SAFETY: the caller's promise
     let error = unsafe { execute(Program::Memory(file.as_fd()), &arguments.agent, environment) };
-    Err(Failure::NotExecuted(Place::Memory, error))
+    Err(Failure::NotExecuted(Destination::Memory, error))
 }
 
 /// A file in memory that may be executed. Kernels before 6.3 know no flag for that; later ones may be set up so that
@@ -69,15 +74,16 @@ unsafe fn from_file(
     path: &CStr,
     environment: *const *const c_char,
 ) -> Result<Infallible, Failure> {
-    let place = Place::File(path.to_owned());
+    let destination = Destination::File(path.to_owned());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let file = open(path, flags, Mode::RWXU).map_err(|error| Failure::NotWritten(place.clone(), error))?;
-    unpack(&arguments.parts, &arguments.sha256, file.as_fd(), &place)?;
+    let file =
+        open(path, flags, Mode::RWXU).map_err(|error| Failure::NotWritten(destination.clone(), error))?;
+    unpack(&arguments.parts, &arguments.sha256, file.as_fd(), &destination)?;
     // a file that somebody may write to is not executed (ETXTBSY)
     drop(file);
     // SAFETY: the caller's promise
     let error = unsafe { execute(Program::File(path), &arguments.agent, environment) };
-    Err(Failure::NotExecuted(place, error))
+    Err(Failure::NotExecuted(destination, error))
 }
 
 /// Where the unpacked agent is executed from.

@@ -18,14 +18,14 @@ pub enum Failure {
     /// What was unpacked is not the agent that the session brought.
     OtherAgent,
     /// The unpacked agent cannot be written, to memory or to the file of `--fallback`.
-    NotWritten(Place, Errno),
+    NotWritten(Destination, Errno),
     /// The unpacked agent cannot be executed.
-    NotExecuted(Place, Errno),
+    NotExecuted(Destination, Errno),
 }
 
 /// Where the unpacked agent is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Destination {
     /// In a file in memory.
     Memory,
     /// In the file of `--fallback`.
@@ -54,7 +54,7 @@ impl Failure {
     pub(crate) fn is_of_memory(&self) -> bool {
         matches!(
             self,
-            Self::NotWritten(Place::Memory, _) | Self::NotExecuted(Place::Memory, _)
+            Self::NotWritten(Destination::Memory, _) | Self::NotExecuted(Destination::Memory, _)
         )
     }
 }
@@ -72,10 +72,10 @@ impl fmt::Display for Failure {
             Self::OtherAgent => {
                 f.write_str("the agent does not have the SHA-256 that was announced: it is not started")
             }
-            Self::NotWritten(place, error) => {
+            Self::NotWritten(destination, error) => {
                 write!(f, "cannot write the agent to {place}: {}", Words(*error))
             }
-            Self::NotExecuted(place, error) => {
+            Self::NotExecuted(destination, error) => {
                 write!(f, "cannot execute the agent from {place}: {}", Words(*error))
             }
         }
@@ -84,7 +84,7 @@ impl fmt::Display for Failure {
 
 impl core::error::Error for Failure {}
 
-impl fmt::Display for Place {
+impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory => f.write_str("memory"),

@@ -1,6 +1,6 @@
 //! Unpacking and checking in one pass, in little memory: the pod asks for no more than the agent itself needs.
 
-use crate::failure::Place;
+use crate::failure::Destination;
 use crate::{Failure, Parts};
 use alloc::vec;
 use lzma_rust2::{Action, Status, XzStream};
@@ -23,9 +23,9 @@ pub fn unpack(
     parts: &[&core::ffi::CStr],
     sha256: &[u8; 32],
     file: BorrowedFd<'_>,
-    place: &Place,
+    destination: &Destination,
 ) -> Result<(), Failure> {
-    unpack_at_most(LARGEST_AGENT, parts, sha256, file, place)
+    unpack_at_most(LARGEST_AGENT, parts, sha256, file, destination)
 }
 
 fn unpack_at_most(
@@ -33,7 +33,7 @@ fn unpack_at_most(
     parts: &[&core::ffi::CStr],
     sha256: &[u8; 32],
     file: BorrowedFd<'_>,
-    place: &Place,
+    destination: &Destination,
 ) -> Result<(), Failure> {
     let mut parts = Parts::new(parts);
     let mut decoder = XzStream::new_mem_limit(false, DECODER_KIB);
@@ -59,7 +59,7 @@ fn unpack_at_most(
             return Err(Failure::Broken);
         }
         hasher.update(unpacked);
-        write_all(file, unpacked).map_err(|error| Failure::NotWritten(place.clone(), error))?;
+        write_all(file, unpacked).map_err(|error| Failure::NotWritten(destination.clone(), error))?;
         match done.status {
             Status::StreamEnd => break,
             // an end without the end of the stream, where the decoder would wait for more
@@ -103,7 +103,7 @@ mod tests {
         let parts: [&CStr; 2] = [&first, &second];
         let output = folder.path().join("agent");
         let file = File::create(&output).unwrap();
-        unpack(&parts, sha256, file.as_fd(), &Place::Memory)?;
+        unpack(&parts, sha256, file.as_fd(), &Destination::Memory)?;
         Ok(fs::read(output).unwrap())
     }
 
@@ -166,7 +166,7 @@ mod tests {
         fs::write(part.to_str().unwrap(), packed(&bytes)).unwrap();
         let unpack_to = |largest| {
             let file = tempfile::tempfile().unwrap();
-            unpack_at_most(largest, &[&part], &sha256, file.as_fd(), &Place::Memory)
+            unpack_at_most(largest, &[&part], &sha256, file.as_fd(), &Destination::Memory)
         };
         assert!(unpack_to(bytes.len()).is_ok());
         assert_eq!(unpack_to(bytes.len() - 1).unwrap_err().status(), 122);
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn missing_part_is_named() {
         let file = tempfile::tempfile().unwrap();
-        let failure = unpack(&[c"/no/such/part"], &[0; 32], file.as_fd(), &Place::Memory).unwrap_err();
+        let failure = unpack(&[c"/no/such/part"], &[0; 32], file.as_fd(), &Destination::Memory).unwrap_err();
         assert_eq!(
             failure.to_string(),
             "cannot read /no/such/part: no such file or directory"

@@ -2,9 +2,9 @@
 //!
 //! Each case runs in the sandbox and on the real cluster.
 
+mod connection_ends;
 mod connects;
 mod datagrams;
-mod leftovers;
 mod names;
 mod namespaces;
 mod own_address;
