@@ -67,8 +67,8 @@ pub(crate) fn lasting() -> Result<PathBuf, Vec<String>> {
     Err(failures)
 }
 
-/// Where the library may be unpacked, the best first: the runtime folder goes with the user's last login. Root may have the
-/// home of another user, as with `sudo --preserve-env`, or none, as in a service.
+/// Where the library may be unpacked, the best first: the runtime folder goes with the user's last login. Root may
+/// have the home of another user, as with `sudo --preserve-env`, or none, as in a service.
 pub(crate) fn for_library() -> Vec<PathBuf> {
     let of_system = (user() == 0).then(|| PathBuf::from("/var/cache/kinject"));
     let mut folders: Vec<PathBuf> = cache()
@@ -81,8 +81,8 @@ pub(crate) fn for_library() -> Vec<PathBuf> {
     folders
 }
 
-/// Makes one of these folders, unless it is there, and gives its path without links: what a link on the way leads to can be
-/// changed, or come to be somebody else's.
+/// Makes one of these folders, unless it is there, and gives its path without links: what a link on the way leads to
+/// can be changed, or come to be somebody else's.
 pub(crate) fn ensure_lasting(folder: &Path) -> io::Result<PathBuf> {
     ensure(folder)?;
     let found = folder.canonicalize()?;

@@ -1,4 +1,5 @@
-//! The preloaded library that fits this machine: one of those in the executable, unpacked, or a file of the installation.
+//! The preloaded library that fits this machine: one of those in the executable, unpacked, or a file of the
+//! installation.
 
 use crate::exit::Failure;
 use crate::folder::{self, preloadable};
@@ -45,8 +46,8 @@ fn unpack(parts: &EmbeddedParts) -> Result<PathBuf, Failure> {
     };
     Err(Failure::own(
         format!("cannot unpack the library that programs are started with: {why}"),
-        "free some space, or set XDG_CACHE_HOME to a folder of yours that nobody else can write to, on a file system that is \
-         not mounted noexec, without spaces, colons and dollar signs in its path",
+        "free some space, or set XDG_CACHE_HOME to a folder of yours that nobody else can write to, on a file system \
+         that is not mounted noexec, without spaces, colons and dollar signs in its path",
     ))
 }
 

@@ -4,8 +4,8 @@
 //! with the library preloaded, and takes the session down when the program has ended. It speaks no network protocol
 //! and uses no async runtime: it is what a terminal, a debugger or a supervisor sees of kinject.
 //!
-//! Built with the feature `bundle`, the executable also holds the relay, the preloaded libraries and the agents. The launcher
-//! then starts its own file anew as the relay.
+//! Built with the feature `bundle`, the executable also holds the relay, the preloaded libraries and the agents. The
+//! launcher then starts its own file anew as the relay.
 
 mod agent_command;
 mod child;

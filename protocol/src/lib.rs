@@ -10,9 +10,9 @@
 //! - [`session`] (feature `session`): the launcher tells the relay what to set up and the relay reports how it goes,
 //!   as JSON lines over a socket pair. The preloaded library never speaks it and does not pay for serde.
 //!
-//! [`folder`] (feature `session`) says whom a session's folder belongs to, [`membership`] (too) which processes are of it,
-//! [`description`] (too) what a relay says of itself, and [`executable`] is what both the launcher and the library have to
-//! know of programs' files.
+//! [`folder`] (feature `session`) says whom a session's folder belongs to, [`membership`] (too) which processes are
+//! of it, [`description`] (too) what a relay says of itself, and [`executable`] is what both the launcher and the
+//! library have to know of programs' files.
 //!
 //! Encoding and decoding are pure: bytes in, values out, sizes checked before anything is copied.
 

@@ -354,7 +354,7 @@ mod tests {
     async fn name_that_is_no_image_reference_is_refused_before_anything_is_sent() {
         for name in [
             "",
-            "UPPER/case:tag",
+            "registry.example/UPPER:tag",
             "registry.example/name:",
             "registry.example/a@sha256:0",
         ] {

@@ -1,9 +1,9 @@
 //! `kinject-relay`: one session's policy, names and sockets.
 //!
 //! Started by the launcher, never by a user: it takes its orders from standard input, one end of a socket pair, and
-//! reports there too (`kinject_protocol::session`). It outlives its launcher just long enough to deliver what programs said
-//! before they ended and to remove what the session made, whatever way the launcher ended. Where a relay itself was
-//! killed, another is started to remove what that one left.
+//! reports there too (`kinject_protocol::session`). It outlives its launcher just long enough to deliver what
+//! programs said before they ended and to remove what the session made, whatever way the launcher ended. Where a
+//! relay itself was killed, another is started to remove what that one left.
 //!
 //! It is a library so that one executable can hold it and the launcher; [`main`] is all there is to call.
 
@@ -58,9 +58,9 @@ const BLOCKING_THREADS: usize = 32;
 /// The process's name, whatever the file is called that it was started from.
 const NAME: &CStr = c"kinject-relay";
 
-/// The relay's process, from its arguments to its exit status. Without any it serves a session; with `describe` it says
-/// what it is, with `push-image NAME` it pushes the agent's image, with `manifest TARGET` it shows what it would make in a cluster. These
-/// answer with a line of JSON.
+/// The relay's process, from its arguments to its exit status. Without any it serves a session; with `describe` it
+/// says what it is, with `push-image NAME` it pushes the agent's image, with `manifest TARGET` it shows what it would
+/// make in a cluster. These answer with a line of JSON.
 pub fn main() -> ExitCode {
     kinject_tunnel::allocator::tune();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -216,8 +216,8 @@ async fn write_events(mut queue: mpsc::Receiver<Event>, mut reports: OwnedWriteH
     }
 }
 
-/// The relay holds the session's keys and the user's tokens: other processes of the same user, which may belong to a less
-/// trusted program, cannot read its memory, environment and descriptors or trace it, and it leaves no core dump
+/// The relay holds the session's keys and the user's tokens: other processes of the same user, which may belong to a
+/// less trusted program, cannot read its memory, environment and descriptors or trace it, and it leaves no core dump
 /// (PR_SET_DUMPABLE, prctl(2)). Credential plug-ins that it starts are ordinary processes again by their exec.
 fn keep_memory_private() -> anyhow::Result<()> {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};
