@@ -1,6 +1,6 @@
-//! Puts the parts of kinject into its one executable, where the feature `bundle` asks for it: the folder that KINJECT_BUNDLE
-//! names holds `glibc-VERSION/libkinject_preload.so` for each of two versions and `agents/ARCHITECTURE/` as `cargo xtask agent`
-//! makes it. `cargo xtask dist` fills such a folder.
+//! Puts the parts of kinject into its one executable, where the feature `bundle` asks for it: the folder that
+//! KINJECT_BUNDLE names holds `glibc-VERSION/libkinject_preload.so` for each of two versions and
+//! `agents/ARCHITECTURE/` as `cargo xtask agent` makes it. `cargo xtask dist` fills such a folder.
 
 use kinject_bundle::{AGENTS_FOLDER, CarriedAgent, DIGEST_FILE, LOADER_FILE, PACKED_FILE, PreloadLibrary};
 use sha2::{Digest, Sha256};

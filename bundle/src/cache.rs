@@ -1,10 +1,10 @@
 //! Files that the executable holds, unpacked into a folder of the user's: `FOLDER/SHA256/NAME`.
 //!
 //! Each run compares the file that is there with the bytes in the executable before it gives its path away, so a file
-//! that was altered, or left unfinished by a crash of the machine, is replaced. What was compared stays what it is: file
-//! and folder belong to the user, nobody else can write to them, and both are looked at through descriptors that follow
-//! no links. A file is written under a random name and renamed, so that a session which starts meanwhile finds all of it
-//! or nothing.
+//! that was altered, or left unfinished by a crash of the machine, is replaced. What was compared stays what it is:
+//! file and folder belong to the user, nobody else can write to them, and both are looked at through descriptors that
+//! follow no links. A file is written under a random name and renamed, so that a session which starts meanwhile finds
+//! all of it or nothing.
 
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, RawMode, Stat, StatVfsMountFlags,
@@ -34,13 +34,13 @@ const ATTEMPTS: usize = 3;
 /// locked yet, and some file systems have no locks.
 const ABANDONED: Duration = Duration::from_secs(10);
 
-/// Sees to it that `folder/sha256/name` is a file of this user's with this content, and gives its path. `folder` itself has
-/// to be one in which nobody else can write, rename or remove anything.
+/// Ensures that `folder/sha256/name` is a file of this user's with this content, and gives its path. `folder` itself has
+/// to be one in which no other user can write, rename or remove anything.
 ///
 /// # Errors
 ///
-/// What keeps the file from being written, or why nothing is loaded from there: `PermissionDenied` where the file system is
-/// mounted `noexec` or others can write to the folder.
+/// What keeps the file from being written, or why nothing is loaded from there: `PermissionDenied` where the file
+/// system is mounted `noexec` or others can write to the folder.
 pub fn unpack(folder: &Path, sha256: &str, name: &str, content: &[u8]) -> io::Result<PathBuf> {
     let around = open_folder(CWD, folder)?;
     if rustix::fs::fstatvfs(&around)?

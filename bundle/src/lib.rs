@@ -11,8 +11,8 @@
 //! agents/amd64/agent.sha256   the SHA-256 of the unpacked agent, as sha256sum(1) writes it
 //! ```
 //!
-//! The one executable that is distributed holds the agents and the builds of the preloaded library ([`embedded`]). A library is
-//! unpacked into the user's [`cache`] before programs load it.
+//! The one executable that is distributed holds the agents and the builds of the preloaded library ([`embedded`]). A
+//! library is unpacked into the user's [`cache`] before programs load it.
 
 mod agent;
 pub mod cache;
@@ -29,8 +29,8 @@ use std::path::Path;
 
 /// The agents that can be carried, at most one for each architecture; none after a plain `cargo build`.
 ///
-/// An executable that holds its agents has those. `programs` is the folder of the running executable: the files of its build
-/// are in `agents` beside it.
+/// An executable that holds its agents has those. `programs` is the folder of the running executable: the files of
+/// its build are in `agents` beside it.
 pub fn carried_agents(programs: &Path) -> Result<Vec<CarriedAgent>, BrokenAgent> {
     if let Some(parts) = embedded::parts() {
         return Ok(parts.agents.to_vec());

@@ -67,8 +67,8 @@ pub(crate) fn lasting() -> Result<PathBuf, Vec<String>> {
     Err(failures)
 }
 
-/// Where the library may be unpacked, the best first: the runtime folder goes with the user's last login. Root may have the
-/// home of another user, as with `sudo --preserve-env`, or none, as in a service.
+/// Where the library may be unpacked, the best first: the runtime folder goes with the user's last login. Root may
+/// have the home of another user, as with `sudo --preserve-env`, or none, as in a service.
 pub(crate) fn for_library() -> Vec<PathBuf> {
     let of_system = (user() == 0).then(|| PathBuf::from("/var/cache/kinject"));
     let mut folders: Vec<PathBuf> = cache()

@@ -1,4 +1,5 @@
-//! The preloaded library that fits this machine: one of those in the executable, unpacked, or a file of the installation.
+//! The preloaded library that fits this machine: one of those in the executable, unpacked, or a file of the
+//! installation.
 
 use crate::exit::Failure;
 use crate::folder::{self, OpenFolder, preloadable};

@@ -3,7 +3,8 @@
 use crate::session::Report;
 use serde::{Deserialize, Serialize};
 
-/// What `kinject-relay describe` answers: a relay's version, its protocol, and the agents that it can bring to a cluster.
+/// What `kinject-relay describe` answers: a relay's version, its protocol, and the agents that it can bring to a
+/// cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayDescription {
     /// The release.

@@ -57,9 +57,9 @@ const BLOCKING_THREADS: usize = 32;
 /// The process's name, whatever the file is called that it was started from.
 const NAME: &CStr = c"kinject-relay";
 
-/// The relay's process, from its arguments to its exit status. Without any it serves a session; with `describe` it says
-/// what it is, with `push-image NAME` it pushes the agent's image, with `manifest TARGET` it shows what it would make in a cluster. These
-/// answer with a line of JSON.
+/// The relay's process, from its arguments to its exit status. Without any it serves a session; with `describe` it
+/// says what it is, with `push-image NAME` it pushes the agent's image, with `manifest TARGET` it shows what it would
+/// make in a cluster. These answer with a line of JSON.
 pub fn main() -> ExitCode {
     kinject_tunnel::allocator::tune();
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();

@@ -32,8 +32,8 @@ pub(crate) fn command() -> Command {
     command
 }
 
-/// The value of CARGO_ENCODED_RUSTFLAGS by which no path of this machine gets into what rustc builds: the same sources give
-/// the same bytes wherever they and cargo's downloads lie.
+/// The value of CARGO_ENCODED_RUSTFLAGS by which no path of this machine gets into what rustc builds: the same
+/// sources give the same bytes wherever they and cargo's downloads lie.
 pub(crate) fn without_paths_of_this_machine() -> Result<OsString> {
     let home = match env::var_os("CARGO_HOME") {
         Some(home) => Some(workspace::root().join(home)),

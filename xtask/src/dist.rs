@@ -1,8 +1,8 @@
 //! `cargo xtask dist`: the one executable that is distributed, which runs wherever glibc is 2.17 or newer.
 //!
-//! It holds the launcher, the relay, the preloaded libraries and the agents. There are two libraries, of which the launcher
-//! unpacks the one that fits: before glibc 2.34 the dynamic linker's own functions are in a library of their own, which makes
-//! each exec in a session dearer.
+//! It holds the launcher, the relay, the preloaded libraries and the agents. There are two libraries, of which the
+//! launcher unpacks the one that fits: before glibc 2.34 the dynamic linker's own functions are in a library of their
+//! own, which makes each exec in a session dearer.
 //!
 //! ```text
 //! target/dist/ARCHITECTURE/glibc-2.34/libkinject_preload.so      what the launcher's build script reads
@@ -77,8 +77,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 
 /// Builds the executable from what `cargo build` makes for this machine.
 ///
-/// Cargo has one name for the launcher with and without the other parts: the executable is copied, and the launcher that the
-/// other tests use is put back.
+/// Cargo has one name for the launcher with and without the other parts: the executable is copied, and the launcher
+/// that the other tests use is put back.
 pub(crate) fn debug() -> Result<PathBuf> {
     let built = workspace::target().join("debug");
     let folder = built.join("single-file");
@@ -174,8 +174,8 @@ impl Builder {
         Ok(())
     }
 
-    /// Builds everything that the executable is to hold. It serves clusters with nodes of all architectures, so it holds
-    /// each agent for which Rust's standard library is installed.
+    /// Builds everything that the executable is to hold. It serves clusters with nodes of all architectures, so it
+    /// holds each agent for which Rust's standard library is installed.
     pub(crate) fn parts(&self, parts: &Path) -> Result<()> {
         self.libraries(parts)?;
         for architecture in Architecture::ALL {

@@ -1,5 +1,5 @@
-//! Cargo with Zig as its linker and C compiler, which knows every glibc's symbols: it builds for an older glibc than this
-//! machine's, and for other processors. Both it and cargo's way to call it come from PyPI.
+//! Cargo with Zig as its linker and C compiler, which knows every glibc's symbols: it builds for an older glibc than
+//! this machine's, and for other processors. Both it and cargo's way to call it come from PyPI.
 
 use std::env;
 use std::ffi::OsString;

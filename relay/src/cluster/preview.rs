@@ -1,7 +1,7 @@
 //! The objects that a session makes, as YAML for who has to agree to them (`kinject agent manifest`).
 //!
-//! They come from what makes those of sessions. In the place of what only a session has, its name, its keys and the UID that
-//! the cluster gives to its Job, stands what shows its form.
+//! They come from what makes those of sessions. In the place of what only a session has, its name, its keys and the
+//! UID that the cluster gives to its Job, stands what shows its form.
 
 use super::job::{self, AgentJob, Manifest};
 use super::secret;
@@ -22,7 +22,8 @@ const UID: &str = "00000000-0000-0000-0000-000000000000";
 /// The keys of its agent.
 const KEYS: &str = "the agent's keys";
 
-/// Writes the objects in the order in which they are made. The bytes of a carried agent are left out unless `with_data`.
+/// Writes the objects in the order in which they are made. The bytes of a carried agent are left out unless
+/// `with_data`.
 pub(crate) fn yaml(target: &KubernetesTarget, with_data: bool) -> Result<String, Failure> {
     let name = job::name(SESSION);
     let owner = AgentJob {

@@ -1,5 +1,5 @@
-//! Each package, installed into a clean Debian: kinject runs there, shells find its completions, man(1) its pages, and after
-//! its removal nothing is left.
+//! Each package, installed into a clean Debian: kinject runs there, shells find its completions, man(1) its pages,
+//! and after its removal nothing is left.
 
 use std::collections::BTreeSet;
 use std::fs;
