@@ -73,10 +73,10 @@ impl fmt::Display for Failure {
                 f.write_str("the agent does not have the SHA-256 that was announced: it is not started")
             }
             Self::NotWritten(destination, error) => {
-                write!(f, "cannot write the agent to {place}: {}", Words(*error))
+                write!(f, "cannot write the agent to {destination}: {}", Words(*error))
             }
             Self::NotExecuted(destination, error) => {
-                write!(f, "cannot execute the agent from {place}: {}", Words(*error))
+                write!(f, "cannot execute the agent from {destination}: {}", Words(*error))
             }
         }
     }
