@@ -5,6 +5,9 @@
 //! within microseconds, and the close leaves in the same write. The delay costs nothing while the task polls anyway
 //! ([`busy_poll`](super::busy_poll)). While the task sleeps, closes leave at once. So they do on direct transports, where
 //! the other end handles a close while it has nothing else to do.
+//!
+//! For connects by pod proxy: without it a program makes 0.94 × as many connections with an echo in a second (the median
+//! of ten rounds by turns), and 0.98 × by port-forward. It costs one lock for each close and each poll.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
