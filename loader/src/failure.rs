@@ -76,7 +76,11 @@ impl fmt::Display for Failure {
                 write!(f, "cannot write the agent to {destination}: {}", Words(*error))
             }
             Self::NotExecuted(destination, error) => {
-                write!(f, "cannot execute the agent from {destination}: {}", Words(*error))
+                write!(
+                    f,
+                    "cannot execute the agent from {destination}: {}",
+                    Words(*error)
+                )
             }
         }
     }

@@ -7,7 +7,8 @@
 
 use super::access::{self, Access};
 use super::carried::store::{self, NotPlaced, PlacedMap, Placement};
-use super::job::{AgentJob, Manifest};
+use super::job::AgentJob;
+use super::manifest::Manifest;
 use super::secret;
 use crate::log;
 use crate::report::Failure;

@@ -1,14 +1,5 @@
-//! The Job that runs the agent.
-//!
-//! A Job rather than a bare pod, because its end is the cluster's business: when the agent exits, the Job is complete
-//! and removed by itself (<https://kubernetes.io/docs/concepts/workloads/controllers/ttlafterfinished/>), also when
-//! nobody is there any more to remove it. Its pod fits the Pod Security Standard "restricted"
-//! (<https://kubernetes.io/docs/concepts/security/pod-security-standards/>). The agent's keys come to it in a Secret
-//! ([`super::secret`]), since everyone who may look at a pod sees what stands in its `env`.
+//! What makes a Job of a session: its names, labels and times, and what it owns. [`super::manifest`] has its content.
 
-use super::source::Container;
-use k8s_openapi::api::batch::v1::Job;
-use kinject_protocol::session::TransportChoice;
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -22,16 +13,6 @@ pub(crate) const FORWARD_PORT: u16 = 7801;
 
 /// The key of the agent's identity in the Secret, and the name of its file in the pod.
 pub(super) const IDENTITY_KEY: &str = "identity";
-
-/// Where the Secret is mounted in the agent's pod.
-const IDENTITY_FOLDER: &str = "/run/kinject";
-
-/// The agent's user and group.
-const AGENT_USER: u32 = 65532;
-
-/// What the agent may use where the namespace demands that it says so: a core's half, and room for all connections that
-/// wait for a reader (`kinject_tunnel`'s windows bound that) beside the sockets' own buffers.
-const LIMITS: (&str, &str) = ("500m", "512Mi");
 
 /// Seconds that a finished Job stays, long enough for a look at its log.
 pub(super) const KEEP_FINISHED_SECONDS: u32 = 10;
@@ -55,20 +36,6 @@ pub(crate) struct AgentJob {
     pub(crate) name: String,
     /// Its UID.
     pub(crate) uid: String,
-}
-
-/// What the Job of one agent is made of.
-pub(crate) struct Manifest<'a> {
-    /// Its name, which is also its Secret's.
-    pub(crate) name: &'a str,
-    /// The session.
-    pub(crate) session: &'a str,
-    /// What the pod is made of.
-    pub(super) container: Container,
-    /// The ways that lead to the agent.
-    pub(crate) transport: TransportChoice,
-    /// Whether the namespace demands limits.
-    pub(crate) with_limits: bool,
 }
 
 /// The name of a session's first Job.
@@ -119,160 +86,9 @@ pub(super) fn owner_reference(job: &AgentJob) -> Value {
     })
 }
 
-impl Manifest<'_> {
-    /// The Job as it is sent to the cluster.
-    pub(crate) fn job(&self) -> Result<Job, serde_json::Error> {
-        let mut labels = labels(self.session);
-        labels.insert("sidecar.istio.io/inject".to_owned(), "false".to_owned());
-        let annotations = json!({ "linkerd.io/inject": "disabled" });
-        let mut args = vec![
-            "--identity".to_owned(),
-            format!("{IDENTITY_FOLDER}/{}", IDENTITY_KEY),
-            "--listen-forward".to_owned(),
-            format!("127.0.0.1:{FORWARD_PORT}"),
-        ];
-        let mut ports = json!([]);
-        let mut resources = json!({ "requests": { "cpu": "10m", "memory": "16Mi" } });
-        if self.with_limits {
-            let (cpu, memory) = LIMITS;
-            resources["limits"] = json!({ "cpu": cpu, "memory": memory });
-        }
-        // the only door on the pod's address
-        if self.transport != TransportChoice::PortForward {
-            args.extend(["--listen-proxy".to_owned(), format!("[::]:{PROXY_PORT}")]);
-            ports = json!([{ "name": "tunnel", "containerPort": PROXY_PORT }]);
-        }
-        let mut job = json!({
-            "metadata": { "name": self.name, "labels": labels, "annotations": annotations },
-            "spec": {
-                // one pod and no other; a deadline, by which a Job that never gets its pod would end, too, would end
-                // the agents of long sessions
-                "backoffLimit": 0,
-                "ttlSecondsAfterFinished": KEEP_FINISHED_SECONDS,
-                "template": {
-                    "metadata": { "labels": labels, "annotations": annotations },
-                    "spec": {
-                        "restartPolicy": "Never",
-                        "automountServiceAccountToken": false,
-                        "enableServiceLinks": false,
-                        "terminationGracePeriodSeconds": 30,
-                        "securityContext": {
-                            "runAsNonRoot": true,
-                            "runAsUser": AGENT_USER,
-                            "runAsGroup": AGENT_USER,
-                            // by which the agent may read the Secret's file
-                            "fsGroup": AGENT_USER,
-                            "seccompProfile": { "type": "RuntimeDefault" },
-                        },
-                        "containers": [{
-                            "name": "agent",
-                            "image": self.container.image(),
-                            "imagePullPolicy": "IfNotPresent",
-                            "args": args,
-                            "ports": ports,
-                            "volumeMounts": [{
-                                "name": "identity",
-                                "mountPath": IDENTITY_FOLDER,
-                                "readOnly": true,
-                            }],
-                            "resources": resources,
-                            "securityContext": {
-                                "allowPrivilegeEscalation": false,
-                                "readOnlyRootFilesystem": true,
-                                "capabilities": { "drop": ["ALL"] },
-                            },
-                        }],
-                        "volumes": [{
-                            "name": "identity",
-                            "secret": { "secretName": self.name, "defaultMode": 0o440 },
-                        }],
-                    },
-                },
-            },
-        });
-        if let Container::Carried(pod) = &self.container {
-            pod.put_into(&mut job);
-        }
-        serde_json::from_value(job)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use k8s_openapi::api::core::v1::PodSpec;
-
-    fn pod_spec(transport: TransportChoice) -> PodSpec {
-        let manifest = Manifest {
-            name: "kinject-agent-0",
-            session: "0",
-            container: Container::Image("kinject-agent:1".to_owned()),
-            transport,
-            with_limits: false,
-        };
-        manifest.job().unwrap().spec.unwrap().template.spec.unwrap()
-    }
-
-    #[test]
-    fn agent_pod_meets_the_restricted_standard_and_its_finished_job_has_a_ttl() {
-        let manifest = Manifest {
-            name: "kinject-agent-0",
-            session: "0",
-            container: Container::Image("kinject-agent:1".to_owned()),
-            transport: TransportChoice::Auto,
-            with_limits: false,
-        };
-        let spec = manifest.job().unwrap().spec.unwrap();
-        assert_eq!(spec.backoff_limit, Some(0));
-        assert!(spec.ttl_seconds_after_finished.is_some());
-        let pod = spec.template.spec.unwrap();
-        assert_eq!(pod.automount_service_account_token, Some(false));
-        let security = pod.security_context.unwrap();
-        assert_eq!(security.run_as_non_root, Some(true));
-        assert_eq!(security.seccomp_profile.unwrap().type_, "RuntimeDefault");
-        let container = pod.containers[0].security_context.clone().unwrap();
-        assert_eq!(container.allow_privilege_escalation, Some(false));
-        assert_eq!(container.read_only_root_filesystem, Some(true));
-        assert_eq!(container.capabilities.unwrap().drop.unwrap(), ["ALL"]);
-    }
-
-    #[test]
-    fn agent_keys_are_mounted_from_the_secret_and_absent_from_the_environment() {
-        let pod = pod_spec(TransportChoice::Auto);
-        let [container] = pod.containers.as_slice() else {
-            panic!("{:?}", pod.containers);
-        };
-        assert_eq!((&container.env, &container.env_from), (&None, &None));
-        let [volume] = &pod.volumes.unwrap()[..] else {
-            panic!("one volume")
-        };
-        let secret = volume.secret.as_ref().unwrap();
-        assert_eq!(secret.secret_name.as_deref(), Some("kinject-agent-0"));
-        assert_eq!(secret.default_mode, Some(0o440));
-        assert_eq!(pod.security_context.unwrap().fs_group, Some(65532));
-        let mount = &container.volume_mounts.as_ref().unwrap()[0];
-        assert_eq!(
-            (mount.mount_path.as_str(), mount.read_only),
-            ("/run/kinject", Some(true))
-        );
-        let args = container.args.as_ref().unwrap();
-        assert_eq!(args[..2], ["--identity", "/run/kinject/identity"]);
-    }
-
-    #[test]
-    fn agent_for_port_forward_alone_listens_on_loopback_only() {
-        let container = pod_spec(TransportChoice::PortForward).containers.remove(0);
-        assert_eq!(container.ports.unwrap_or_default(), []);
-        let listening: Vec<_> = container
-            .args
-            .unwrap()
-            .into_iter()
-            .filter(|word| word.contains(':') || word.starts_with("--listen"))
-            .collect();
-        assert_eq!(listening, ["--listen-forward", "127.0.0.1:7801"]);
-        let other = pod_spec(TransportChoice::Auto).containers.remove(0);
-        assert!(other.args.unwrap().contains(&"--listen-proxy".to_owned()));
-    }
 
     #[test]
     fn later_job_names_are_random_and_recognized_as_the_sessions() {

@@ -3,7 +3,8 @@
 //! - [`access`]: the cluster, the user and the namespace; [`kubeconfig`]: the file that names them, and its errors.
 //! - [`source`]: what agents are made of; [`image`]: an image by its digest; [`carried`]: without an image of their
 //!   own.
-//! - [`job`] and [`secret`]: what the agent's Job looks like, and the Secret with its keys.
+//! - [`job`]: the names, labels and times of the agent's Job; [`manifest`] and [`secret`]: its content, and the Secret
+//!   with its keys.
 //! - [`preview`]: these as YAML, without a session.
 //! - [`agent`]: keeps the session's agent: opens the tunnel to it ([`reach`]), and makes another one when it is gone.
 //! - [`answering`]: reports requests that the API server answers slowly.
@@ -32,6 +33,7 @@ pub(crate) mod gc;
 mod image;
 pub(crate) mod job;
 mod kubeconfig;
+mod manifest;
 pub(crate) mod networks;
 mod nodelay;
 mod ownership;

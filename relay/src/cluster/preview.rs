@@ -3,7 +3,8 @@
 //! They come from what makes those of sessions. In the place of what only a session has, its name, its keys and the
 //! UID that the cluster gives to its Job, stands what shows its form.
 
-use super::job::{self, AgentJob, Manifest};
+use super::job::{self, AgentJob};
+use super::manifest::Manifest;
 use super::secret;
 use super::source::{AgentSource, Container};
 use crate::report::Failure;

@@ -158,7 +158,7 @@ fn push(list: &mut Value, value: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::job::Manifest;
+    use crate::cluster::manifest::Manifest;
     use crate::cluster::source::Container;
     use k8s_openapi::api::batch::v1::Job;
     use kinject_bundle::CarriedAgent;
