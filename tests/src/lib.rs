@@ -19,6 +19,8 @@ pub mod cluster;
 pub mod fixture;
 pub mod ordinary;
 pub mod packages;
+
+pub mod private_folder;
 pub mod process;
 pub mod programs;
 pub mod proofs;
