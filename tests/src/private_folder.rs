@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use crate::binaries;
 
-/// Makes such a folder: beside the programs if these lie in one themselves, otherwise in this user's home or, for root,
-/// in `/var/lib`.
+/// Makes such a folder: beside the programs if these lie in one themselves, otherwise in `/var/lib` for root, and in the
+/// home of another user. Root's can be entered by all, since tests of root's start programs as other users.
 ///
 /// # Panics
 ///
@@ -17,8 +17,8 @@ use crate::binaries;
 pub fn private_folder() -> TempDir {
     [
         Some(binaries::folder()),
-        std::env::home_dir(),
         Some(PathBuf::from("/var/lib")),
+        std::env::home_dir(),
     ]
     .into_iter()
     .flatten()
@@ -29,7 +29,10 @@ pub fn private_folder() -> TempDir {
 }
 
 fn is_private(folder: &Path) -> bool {
-    let user = rustix::process::geteuid().as_raw();
-    let is_safe = |found: Metadata| [0, user].contains(&found.uid()) && found.mode() & 0o022 == 0;
+    let user = rustix::process::geteuid();
+    let is_safe = |found: Metadata| {
+        let is_entered = !user.is_root() || found.mode() & 0o001 != 0;
+        [0, user.as_raw()].contains(&found.uid()) && found.mode() & 0o022 == 0 && is_entered
+    };
     fs::metadata(folder).is_ok_and(is_safe)
 }
