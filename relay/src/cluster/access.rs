@@ -12,6 +12,10 @@ use std::time::Duration;
 /// Time limit for the TCP and TLS connection to the API server.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// How long the cluster may take to create or change an object: admission webhooks are asked meanwhile, each for up to
+/// 30 seconds.
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(40);
+
 /// A cluster as one user sees it.
 #[derive(Clone)]
 pub(crate) struct Access {

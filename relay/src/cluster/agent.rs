@@ -13,7 +13,7 @@ use super::pod_state::{self, PodState};
 use super::pod_watch::{NotRunning, RunningPod};
 use super::reach::{RunningAgent, Unreached, Ways};
 use super::source::AgentSource;
-use super::{addresses, deletion, pod_watch, resource_version};
+use super::{addresses, deletion, held, pod_watch, resource_version};
 use crate::log;
 use crate::reached::Reached;
 use crate::report::{AgentLocation, Failure};
@@ -389,7 +389,7 @@ impl ClusterAgent {
                 return Ok(());
             };
             let confirmed = store::confirm(&self.access, placement, &maps);
-            let (confirmed, lifted) = tokio::join!(confirmed, creation::lift_deadline(&self.access, &job));
+            let (confirmed, lifted) = tokio::join!(confirmed, held::lift_deadline(&self.access, &job));
             confirmed?;
             lifted.map_err(NotRunning::from)
         };

@@ -5,8 +5,9 @@
 //! kubelet that misses one looks again only after half a second: they must not come later than the pod's turn. A Secret
 //! is sent in less than that, and a Job of a carried agent is held until all is there ([`super::carried`]).
 
-use super::access::{self, Access};
+use super::access::{self, Access, WRITE_TIMEOUT};
 use super::carried::store::{self, NotPlaced, PlacedMap, Placement};
+use super::held;
 use super::job::AgentJob;
 use super::manifest::Manifest;
 use super::secret;
@@ -14,24 +15,13 @@ use crate::log;
 use crate::report::Failure;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, Patch, PatchParams, PostParams};
-use serde_json::{Value, json};
+use kube::api::{Api, PostParams};
 use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-
-/// How long the cluster may take to create an object: admission webhooks are asked meanwhile, each for up to 30
-/// seconds.
-const CREATE_PATIENCE: Duration = Duration::from_secs(40);
-
-/// How often a deadline is lifted if the API server does not answer.
-const LIFT_ATTEMPTS: u32 = 3;
-
-/// The pause between these attempts.
-const LIFT_PAUSE: Duration = Duration::from_millis(500);
 
 /// How long the cluster may take to tell whether it would create a Job.
 const REHEARSAL_PATIENCE: Duration = Duration::from_secs(3);
@@ -121,94 +111,14 @@ async fn create_dependents(
     secret?;
     let maps = maps?;
     if placement.is_some() {
-        release(access, job).await?;
+        held::release(access, job).await?;
     }
     Ok(maps)
 }
 
-/// Lets a Job that was held start its pod. Its deadline stays: a pod may never start, as without its image, and the
-/// relay may die meanwhile.
-async fn release(access: &Access, job: &AgentJob) -> Result<(), NotPlaced> {
-    let patch = json!({ "metadata": { "uid": job.uid }, "spec": { "parallelism": 1 } });
-    let what = "start the agent's Job";
-    match patch_job(access, job, &patch, what).await {
-        Ok(released) if !is_failed(&released) => Ok(()),
-        Ok(_) | Err(NotPatched::Gone) => Err(NotPlaced::HeldTooLong(Failure::passing(
-            format!(
-                "the agent's Job {} ended before it was released: it was held too long",
-                job.name
-            ),
-            "check the line to the cluster, or name an image that holds the agent with --agent-image",
-        ))),
-        Err(NotPatched::Failed(failure)) => Err(NotPlaced::Failed(failure)),
-    }
-}
-
-/// Lifts the deadline of a Job whose pod runs, which would end the agent.
-pub(super) async fn lift_deadline(access: &Access, job: &AgentJob) -> Result<(), Failure> {
-    let patch = json!({ "metadata": { "uid": job.uid }, "spec": { "activeDeadlineSeconds": null } });
-    let what = "lift the deadline of the agent's Job, without which the agent would end by it";
-    for attempt in 1.. {
-        let failure = match patch_job(access, job, &patch, what).await {
-            Ok(_) => return Ok(()),
-            Err(NotPatched::Gone) => Failure::passing(
-                format!(
-                    "the agent's Job {} was gone before its deadline was lifted",
-                    job.name
-                ),
-                "look for what deletes Jobs: run `kubectl get events`",
-            ),
-            Err(NotPatched::Failed(failure)) => failure,
-        };
-        if failure.lasting || attempt == LIFT_ATTEMPTS {
-            return Err(failure);
-        }
-        log::info!("lifting the Job's deadline again: {}", failure.message);
-        tokio::time::sleep(LIFT_PAUSE).await;
-    }
-    Ok(())
-}
-
-/// Why a Job was not changed.
-enum NotPatched {
-    /// It is not there any more, or another one has its name.
-    Gone,
-    Failed(Failure),
-}
-
-async fn patch_job(access: &Access, job: &AgentJob, patch: &Value, what: &str) -> Result<Job, NotPatched> {
-    let jobs: Api<Job> = Api::namespaced(access.client.clone(), &access.namespace);
-    let parameters = PatchParams::default();
-    let patch = Patch::Merge(patch);
-    let patched = timeout(CREATE_PATIENCE, jobs.patch(&job.name, &parameters, &patch)).await;
-    match patched {
-        Err(_) => Err(NotPatched::Failed(access.silence(&format!("to {what}")))),
-        Ok(Ok(patched)) => Ok(patched),
-        Ok(Err(kube::Error::Api(status)))
-            if matches!(status.code, 404 | 409) || store::names_uid(&status) =>
-        {
-            log::info!("the Job {} cannot be changed: {}", job.name, status.message);
-            Err(NotPatched::Gone)
-        }
-        Ok(Err(error)) => Err(NotPatched::Failed(store::refused(access, &error, what))),
-    }
-}
-
-/// Whether a Job starts no pod any more.
-fn is_failed(job: &Job) -> bool {
-    let status = job.status.as_ref();
-    let mut conditions = status
-        .and_then(|status| status.conditions.as_ref())
-        .into_iter()
-        .flatten();
-    conditions.any(|condition| {
-        matches!(&*condition.type_, "Failed" | "FailureTarget") && condition.status == "True"
-    })
-}
-
 async fn create_job(access: &Access, job: &Job, made: &Made, is_carried: bool) -> Result<AgentJob, Failure> {
     let jobs: Api<Job> = Api::namespaced(access.client.clone(), &access.namespace);
-    let answer = timeout(CREATE_PATIENCE, jobs.create(&PostParams::default(), job)).await;
+    let answer = timeout(WRITE_TIMEOUT, jobs.create(&PostParams::default(), job)).await;
     if let Ok(Err(error)) = &answer
         && access::did_nothing(error)
     {
@@ -331,7 +241,7 @@ async fn create_secret(
     let secret =
         secret::manifest(job, session, identity).map_err(|error| cannot_be_written("Secret", &error))?;
     let secrets: Api<Secret> = Api::namespaced(access.client.clone(), &access.namespace);
-    timeout(CREATE_PATIENCE, secrets.create(&PostParams::default(), &secret))
+    timeout(WRITE_TIMEOUT, secrets.create(&PostParams::default(), &secret))
         .await
         .map_err(|_| access.silence("to create the agent's Secret"))?
         .map_err(|error| access.failure(&error, "create the Secret with the agent's keys"))?;
@@ -353,31 +263,13 @@ fn cannot_be_written(kind: &str, error: &serde_json::Error) -> Failure {
 mod tests {
     use super::super::carried::config_maps::AgentFiles;
     use super::super::carried::store::Found;
-    use super::super::fake_api::{Answer, FakeApi};
-    use super::super::job;
+    use super::super::fake_api::Answer;
+    use super::super::held::tests::{KEPT, api, job, status};
     use super::*;
-    use http::Method;
     use kinject_bundle::{Architecture, CarriedAgent};
     use parking_lot::Mutex;
+    use serde_json::{Value, json};
     use std::sync::Arc;
-
-    const KEPT: &str = "kinject-agent-0";
-
-    fn status(code: u16, reason: &str, field: &str) -> Answer {
-        Answer::refusal(
-            code,
-            json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                "message": "no", "reason": reason, "code": code,
-                "details": { "causes": [{ "reason": "FieldValueInvalid", "field": field, "message": "no" }] } }),
-        )
-    }
-
-    fn job() -> AgentJob {
-        AgentJob {
-            name: KEPT.to_owned(),
-            uid: "ours".to_owned(),
-        }
-    }
 
     /// The requests for the dependents of a Job that is held, the bodies of the patches among them, and what came of
     /// them.
@@ -408,31 +300,6 @@ mod tests {
         let made = create_dependents(&access, &job, secret, Some(&placement)).await;
         let (asked, patches) = notes.lock().clone();
         Attempt { asked, patches, made }
-    }
-
-    fn api(
-        map: Option<Answer>,
-        patch: Option<Answer>,
-        noted: &Arc<Mutex<(Vec<String>, Vec<Value>)>>,
-    ) -> FakeApi {
-        let noted = Arc::clone(noted);
-        FakeApi::of_requests(move |method, path, body| {
-            let path = path.split('?').next().unwrap();
-            let kind = path
-                .rsplit('/')
-                .find(|word| !word.starts_with("kinject-"))
-                .unwrap();
-            noted.lock().0.push(format!("{method} {kind}"));
-            if *method == Method::PATCH {
-                noted.lock().1.push(serde_json::from_slice(body).unwrap());
-            }
-            let refusal = match (method, kind) {
-                (&Method::PATCH, "jobs") => patch.clone(),
-                (_, "configmaps") => map.clone(),
-                _ => None,
-            };
-            refusal.unwrap_or_else(|| Answer::object(json!({ "metadata": { "name": "a", "uid": "b" } })))
-        })
     }
 
     #[tokio::test]
@@ -476,39 +343,5 @@ mod tests {
             };
             assert!(!failure.lasting, "{}", failure.message);
         }
-    }
-
-    #[tokio::test]
-    async fn deadline_is_lifted_by_a_patch_of_its_own() {
-        let noted = Arc::default();
-        let api = api(None, None, &noted);
-        lift_deadline(&api.access(), &job()).await.unwrap();
-        assert_eq!(
-            noted.lock().1,
-            [json!({ "metadata": { "uid": "ours" }, "spec": { "activeDeadlineSeconds": null } })]
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn deadline_that_may_not_be_lifted_is_a_failure_that_names_it() {
-        for (code, attempts, lasting) in [(403, 1, true), (503, LIFT_ATTEMPTS, false)] {
-            let noted = Arc::default();
-            let api = api(None, Some(status(code, "No", "")), &noted);
-            let failure = lift_deadline(&api.access(), &job()).await.unwrap_err();
-            assert_eq!(noted.lock().1.len(), attempts as usize);
-            assert_eq!(failure.lasting, lasting);
-            assert!(
-                failure.message.contains("lift the deadline of the agent's Job"),
-                "{}",
-                failure.message
-            );
-        }
-    }
-
-    #[test]
-    fn deadline_covers_the_maps_the_pods_start_and_both_patches() {
-        let patches = 2 * CREATE_PATIENCE;
-        let start = Duration::from_secs(u64::from(job::PLACE_SECONDS + job::START_SECONDS));
-        assert!(Duration::from_secs(u64::from(job::HOLD_SECONDS)) >= start + patches);
     }
 }

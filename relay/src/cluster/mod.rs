@@ -30,6 +30,7 @@ mod events;
 #[cfg(test)]
 mod fake_api;
 pub(crate) mod gc;
+mod held;
 mod image;
 pub(crate) mod job;
 mod kubeconfig;
