@@ -64,24 +64,14 @@ pub(crate) extern "C" fn getpeername_in_session(
     address: *mut sockaddr,
     length: *mut socklen_t,
 ) -> c_int {
-    let Some(native) = real::getpeername.get() else {
-        return Errno(libc::ENOSYS).fail();
-    };
-    let capacity = capacity(length);
-    // SAFETY: these are the program's own arguments, which the kernel checks
-    let result = unsafe { native(socket, address, length) };
-    if let (0, Some(capacity)) = (result, capacity) {
-        // SAFETY: the kernel wrote the length, and as much of the address as the buffer holds
-        unsafe {
-            KernelAddress {
-                address,
-                length,
-                capacity,
-            }
-            .replace(socket, sys::getpeername, shown_peer)
-        };
-    }
-    result
+    named(
+        socket,
+        address,
+        length,
+        real::getpeername.get(),
+        sys::getpeername,
+        shown_peer,
+    )
 }
 
 pub(crate) extern "C" fn getsockname_in_session(
@@ -89,24 +79,14 @@ pub(crate) extern "C" fn getsockname_in_session(
     address: *mut sockaddr,
     length: *mut socklen_t,
 ) -> c_int {
-    let Some(native) = real::getsockname.get() else {
-        return Errno(libc::ENOSYS).fail();
-    };
-    let capacity = capacity(length);
-    // SAFETY: these are the program's own arguments, which the kernel checks
-    let result = unsafe { native(socket, address, length) };
-    if let (0, Some(capacity)) = (result, capacity) {
-        // SAFETY: as for the peer
-        unsafe {
-            KernelAddress {
-                address,
-                length,
-                capacity,
-            }
-            .replace(socket, sys::getsockname, shown_local)
-        };
-    }
-    result
+    named(
+        socket,
+        address,
+        length,
+        real::getsockname.get(),
+        sys::getsockname,
+        shown_local,
+    )
 }
 
 pub(crate) extern "C" fn accept_in_session(
@@ -138,6 +118,36 @@ pub(crate) extern "C" fn accept4_in_session(
     })
 }
 
+/// Does getpeername(2) or getsockname(2), whichever `native` and `ask_kernel` are.
+#[inline]
+fn named(
+    socket: c_int,
+    address: *mut sockaddr,
+    length: *mut socklen_t,
+    native: Option<unsafe extern "C" fn(c_int, *mut sockaddr, *mut socklen_t) -> c_int>,
+    ask_kernel: impl Fn(c_int, &mut sockaddr_storage) -> Result<usize, Errno>,
+    shown: impl Fn(c_int, SocketAddr) -> Option<RawAddress>,
+) -> c_int {
+    let Some(native) = native else {
+        return Errno(libc::ENOSYS).fail();
+    };
+    let capacity = capacity(length);
+    // SAFETY: these are the program's own arguments, which the kernel checks
+    let result = unsafe { native(socket, address, length) };
+    if let (0, Some(capacity)) = (result, capacity) {
+        // SAFETY: the kernel wrote the length, and as much of the address as the buffer holds
+        unsafe {
+            KernelAddress {
+                address,
+                length,
+                capacity,
+            }
+            .replace(socket, ask_kernel, shown)
+        };
+    }
+    result
+}
+
 #[inline]
 fn accepted(address: *mut sockaddr, length: *mut socklen_t, native: impl FnOnce() -> c_int) -> c_int {
     // the kernel reads the length only if there is a buffer
@@ -146,7 +156,7 @@ fn accepted(address: *mut sockaddr, length: *mut socklen_t, native: impl FnOnce(
     if socket >= 0
         && let Some(capacity) = capacity
     {
-        // SAFETY: as for the peer
+        // SAFETY: as in `named`
         unsafe {
             KernelAddress {
                 address,

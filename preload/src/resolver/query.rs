@@ -1,14 +1,15 @@
 //! res_query(3) and res_querydomain(3): one name, without a search.
 
-use super::answer::{self, AnswerBuffer};
+use super::answer::{self, AnswerBuffer, Delivered};
 use super::question::Question;
-use super::state::{self, State, missing};
+use super::state::{self, Options, State, missing};
 use crate::control;
 use crate::errno::{self, Errno};
 use crate::failure::host_errno;
 use crate::real;
 use crate::session::Session;
 use core::ffi::CStr;
+use kinject_protocol::control::Search;
 use libc::{c_char, c_int};
 
 /// The size of the longest name as text, with its null (`MAXDNAME`).
@@ -202,38 +203,46 @@ impl Query {
         }
     }
 
-    /// # Safety
+    /// Asks the relay for the records, by the search that this gives for the state's options. Otherwise gives the
+    /// arguments of [`fail`].
     ///
-    /// `answer` has to be writable for `size` bytes.
-    pub(super) unsafe fn destination(&self) -> AnswerBuffer {
-        // SAFETY: the caller vouches for it
-        unsafe { AnswerBuffer::new(self.answer, self.size) }
-    }
-
     /// # Safety
     ///
     /// `state` has to point to a resolver's state, `name` to a C string; `answer` has to be writable for `size` bytes.
-    pub(super) unsafe fn ask(self, session: &Session, state: *mut State) -> c_int {
+    pub(super) unsafe fn deliver(
+        &self,
+        session: &Session,
+        state: *mut State,
+        search: impl FnOnce(Options) -> Option<Search>,
+    ) -> Result<Delivered, (c_int, Option<Errno>)> {
         let question = errno::preserve(|| {
             // SAFETY: the caller vouches for both
             unsafe { Question::new(state, self.name, self.class, self.kind, self.size) }
         });
         let Some(question) = question else {
-            // SAFETY: as above
-            return unsafe { fail(state, host_errno::NO_RECOVERY, None) };
+            return Err((host_errno::NO_RECOVERY, None));
         };
         // SAFETY: as above
         let options = unsafe { state::options(state) };
         // SAFETY: the caller vouches for the answer's buffer
-        let destination = unsafe { self.destination() };
-        let (host_error, error) =
-            match errno::preserve(|| answer::ask(session, question.bytes(), None, options, destination)) {
-                Ok(delivered) => match delivered.host_error() {
-                    None => return delivered.length,
-                    Some(host_error) => (host_error, None),
-                },
-                Err(refusal) => (refusal.host_error(), refusal.errno()),
-            };
+        let destination = unsafe { AnswerBuffer::new(self.answer, self.size) };
+        errno::preserve(|| answer::ask(session, question.bytes(), search(options), options, destination))
+            .map_err(|refusal| (refusal.host_error(), refusal.errno()))
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::deliver`].
+    pub(super) unsafe fn ask(self, session: &Session, state: *mut State) -> c_int {
+        // SAFETY: the caller vouches for all of it
+        let delivered = unsafe { self.deliver(session, state, |_| None) };
+        let (host_error, error) = match delivered {
+            Ok(delivered) => match delivered.host_error() {
+                None => return delivered.length,
+                Some(host_error) => (host_error, None),
+            },
+            Err(failure) => failure,
+        };
         // SAFETY: as above
         unsafe { fail(state, host_error, error) }
     }

@@ -3,11 +3,8 @@
 //! The relay searches with the pod's list. It gets the search options of the state; the state's own list and `ndots`,
 //! which come from this machine's resolv.conf, are ignored.
 
-use super::answer;
 use super::query::{Query, fail};
-use super::question::Question;
 use super::state::{self, Options, State, bits, missing};
-use crate::errno;
 use crate::failure::host_errno;
 use crate::real;
 use crate::session::Session;
@@ -103,23 +100,11 @@ unsafe fn search(query: Query, session: &Session, state: *mut State) -> c_int {
         Decision::Name => return unsafe { query.ask(session, state) },
         Decision::Search => {}
     }
-    let question = errno::preserve(|| {
-        // SAFETY: as above
-        unsafe { Question::new(state, query.name, query.class, query.kind, query.size) }
-    });
-    let Some(question) = question else {
-        // SAFETY: as above
-        return unsafe { fail(state, host_errno::NO_RECOVERY, None) };
-    };
     // SAFETY: as above
-    let options = unsafe { state::options(state) };
-    // SAFETY: as above
-    let destination = unsafe { query.destination() };
-    let search = Some(search_options(options));
-    match errno::preserve(|| answer::ask(session, question.bytes(), search, options, destination)) {
+    match unsafe { query.deliver(session, state, |options| Some(search_options(options))) } {
         Ok(delivered) => delivered.length,
         // SAFETY: as above
-        Err(refusal) => unsafe { fail(state, refusal.host_error(), refusal.errno()) },
+        Err((host_error, error)) => unsafe { fail(state, host_error, error) },
     }
 }
 
