@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             code,
             "kinject_bundle::PreloadLibrary {{ glibc: ({major}, {minor}), content: {}, sha256: {:?} }},",
             included(&library)?,
-            hexadecimal(&Sha256::digest(&content)),
+            kinject_bundle::hex(&Sha256::digest(&content)),
         )?;
     }
     writeln!(code, "], agents: &[")?;
@@ -95,8 +95,4 @@ fn included(file: &Path) -> Result<String, String> {
         .to_str()
         .ok_or_else(|| format!("{} is not UTF-8", file.display()))?;
     Ok(format!("include_bytes!({path:?})"))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -44,6 +44,13 @@ impl Architecture {
             Self::Arm64 => "aarch64",
         }
     }
+
+    /// That of this machine; none if no agents are built for it.
+    pub fn of_this_machine() -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|architecture| architecture.rust_name() == std::env::consts::ARCH)
+    }
 }
 
 impl fmt::Display for Architecture {

@@ -27,6 +27,11 @@ pub use tree::{AGENTS_FOLDER, BrokenAgent, DIGEST_FILE, LOADER_FILE, PACKED_FILE
 
 use std::path::Path;
 
+/// A hash, or other bytes, in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// The agents that can be carried, at most one for each architecture; none after a plain `cargo build`.
 ///
 /// An executable that holds its agents has those. `programs` is the folder of the running executable: the files of

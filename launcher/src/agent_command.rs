@@ -137,10 +137,7 @@ fn select(
     agents: &[CarriedAgent],
     architecture: Option<kinject_bundle::Architecture>,
 ) -> Result<&CarriedAgent, Failure> {
-    let own = kinject_bundle::Architecture::ALL
-        .into_iter()
-        .find(|architecture| architecture.rust_name() == std::env::consts::ARCH);
-    let wanted = architecture.or(own);
+    let wanted = architecture.or_else(kinject_bundle::Architecture::of_this_machine);
     let agent = agents.iter().find(|agent| Some(agent.architecture) == wanted);
     agent.ok_or_else(|| {
         let carried: Vec<&str> = agents

@@ -276,6 +276,7 @@ pub(crate) fn random_name() -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kinject_test_support::private_folder::private_folder;
     use std::fs::{Permissions, set_permissions};
     use std::os::unix::fs::PermissionsExt;
 
@@ -334,19 +335,7 @@ mod tests {
     fn cache_is_made_only_in_a_home_of_this_users_that_nobody_else_can_write_to() {
         // every user may write to the folders for temporary files, in which the tests themselves may lie
         let programs = env::current_exe().unwrap();
-        let private = [
-            programs.parent().map(Path::to_owned),
-            env::home_dir(),
-            Some(PathBuf::from("/var/lib")),
-        ]
-        .into_iter()
-        .flatten()
-        .find_map(|folder| {
-            let folder = folder.canonicalize().ok()?;
-            check_each(&folder).ok()?;
-            tempfile::tempdir_in(folder).ok()
-        });
-        let home = private.expect("a folder to which no other user can write");
+        let home = private_folder(programs.parent().unwrap());
         let cache = home.path().join(".cache");
         let is_empty = || std::fs::read_dir(home.path()).unwrap().next().is_none();
 

@@ -80,10 +80,6 @@ fn file(path: &Path) -> Result<Value, Failure> {
                 "install kinject again",
             )
         })?;
-    let sha256: String = hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let sha256 = kinject_bundle::hex(&hasher.finalize());
     Ok(json!({"path": path.to_string_lossy(), "sha256": sha256, "size": size}))
 }

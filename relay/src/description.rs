@@ -51,7 +51,7 @@ pub(crate) fn answer(value: &impl Serialize) -> anyhow::Result<()> {
 fn describe(agent: &CarriedAgent) -> AgentDescription {
     AgentDescription {
         architecture: agent.architecture.kubernetes_name().to_owned(),
-        sha256: agent.sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+        sha256: kinject_bundle::hex(&agent.sha256),
         packed_size: agent.packed.len() as u64,
         loader_size: agent.loader.len() as u64,
     }

@@ -10,7 +10,6 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,17 +20,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MOST = 8 };
+#include "report.h"
 
-static void say(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vprintf(format, arguments);
-    va_end(arguments);
-    putchar('\n');
-    fflush(stdout);
-}
+enum { MOST = 8 };
 
 static const char *outcome(ssize_t result)
 {

@@ -1,4 +1,4 @@
-/* Prints the state of sockets, a line each, and connects without blocking in two steps. */
+/* Prints lines, among them the state of sockets, and connects without blocking in two steps. */
 #ifndef REPORT_H
 #define REPORT_H
 

@@ -19,7 +19,6 @@ pub mod cluster;
 pub mod fixture;
 pub mod ordinary;
 pub mod packages;
-pub mod private_folder;
 pub mod process;
 pub mod programs;
 pub mod proofs;

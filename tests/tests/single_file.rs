@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use kinject_tests::private_folder::private_folder;
+use kinject_test_support::private_folder::private_folder;
 use kinject_tests::running::{Outcome, run};
 use kinject_tests::testbed::shared_sandbox;
 use kinject_tests::{apart, binaries, ordinary, skip};
@@ -34,7 +34,7 @@ impl Home {
             );
             return None;
         };
-        let folder = private_folder();
+        let folder = private_folder(&binaries::folder());
         for name in ["bin", "cache", "home", "home/.cache", "runtime"] {
             let path = folder.path().join(name);
             fs::create_dir(&path).unwrap();

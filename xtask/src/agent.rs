@@ -70,9 +70,7 @@ pub(crate) fn pack_for_tests() -> Result<()> {
 }
 
 fn this_machine() -> Result<Architecture> {
-    Architecture::ALL
-        .into_iter()
-        .find(|architecture| architecture.rust_name() == std::env::consts::ARCH)
+    Architecture::of_this_machine()
         .with_context(|| format!("no agents are built for {}", std::env::consts::ARCH))
 }
 

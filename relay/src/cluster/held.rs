@@ -76,9 +76,7 @@ async fn patch_job(access: &Access, job: &AgentJob, patch: &Value, what: &str) -
     match patched {
         Err(_) => Err(NotPatched::Failed(access.silence(&format!("to {what}")))),
         Ok(Ok(patched)) => Ok(patched),
-        Ok(Err(kube::Error::Api(status)))
-            if matches!(status.code, 404 | 409) || store::names_uid(&status) =>
-        {
+        Ok(Err(kube::Error::Api(status))) if store::is_changed(&status) => {
             log::info!("the Job {} cannot be changed: {}", job.name, status.message);
             Err(NotPatched::Gone)
         }

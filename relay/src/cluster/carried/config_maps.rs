@@ -6,7 +6,7 @@
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kinject_bundle::{Architecture, CarriedAgent};
+use kinject_bundle::{Architecture, CarriedAgent, hex};
 use ring::digest::{Context, SHA256};
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::collections::BTreeMap;
@@ -111,10 +111,6 @@ fn base_name(agent: &CarriedAgent) -> String {
     // a name takes no plus sign
     let version = env!("CARGO_PKG_VERSION").replace('+', "-");
     format!("kinject-agent-{version}-{hash}")
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ impl CarriedAgents {
             .map(|agent| (agent.architecture, agent.sha256))
             .collect();
         // most clusters are made of machines like the user's own
-        agents.sort_by_key(|(architecture, _)| architecture.rust_name() != std::env::consts::ARCH);
+        agents.sort_by_key(|(architecture, _)| Some(*architecture) != Architecture::of_this_machine());
         Ok((!agents.is_empty()).then(|| Self {
             programs,
             agents,

@@ -30,7 +30,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::time::timeout;
 
-pub(in crate::cluster) use refusal::{names_uid, or_by_image, refused};
+pub(in crate::cluster) use refusal::{is_changed, or_by_image, refused};
 
 /// How long the API server may take to tell of a ConfigMap's metadata.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(20);
@@ -413,8 +413,7 @@ async fn own(access: &Access, job: &AgentJob, name: &str, found: &str) -> Result
         .map_err(|_| Unplaced::Failed(access.silence("to share the ConfigMaps with the agent")))?;
     match patched {
         Ok(patched) => uid(access, patched.metadata.uid),
-        Err(kube::Error::Api(status)) if status.code == 404 || names_uid(&status) => Err(Unplaced::Changed),
-        Err(error) if is_conflict(&error) => Err(Unplaced::Changed),
+        Err(kube::Error::Api(status)) if is_changed(&status) => Err(Unplaced::Changed),
         Err(error) => {
             // OwnerReferencesPermissionEnforcement demands the right to delete what gets another owner
             let is_forbidden = matches!(&error, kube::Error::Api(status) if status.code == 403);

@@ -29,11 +29,15 @@ fn is_about_rights(message: &str) -> bool {
     message.contains(" cannot ") && message.contains(" resource \"")
 }
 
-/// Whether an object was not changed because its UID is another than the request's. To a patch the API server says that
-/// as "Invalid", with the field among the causes.
-pub(in crate::cluster) fn names_uid(status: &Status) -> bool {
+/// Whether an object was not changed because it is gone, changes at the same time, or has another UID than the request.
+/// To a patch the API server says the last as "Invalid", with the field among the causes.
+pub(in crate::cluster) fn is_changed(status: &Status) -> bool {
     let mut causes = status.details.iter().flat_map(|details| &details.causes);
-    status.code == 422 && causes.any(|cause| cause.field == "metadata.uid")
+    match status.code {
+        404 | 409 => true,
+        422 => causes.any(|cause| cause.field == "metadata.uid"),
+        _ => false,
+    }
 }
 
 /// The failure, with the way out that leads around all of what is special of a carried agent.

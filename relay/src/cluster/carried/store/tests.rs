@@ -165,6 +165,15 @@ impl World {
         place(&self.access, &owner(job), &self.find().await).await
     }
 
+    async fn keep_present<T>(
+        &self,
+        placement: &Placement,
+        placed: &mut [PlacedMap],
+        started: impl Future<Output = T>,
+    ) -> Result<T, NotPlaced> {
+        keep_present(&self.access, &owner("one"), placement, placed, started).await
+    }
+
     /// The names of each ConfigMap's owners.
     fn owners(&self) -> Vec<Vec<String>> {
         let namespace = self.namespace.lock();
@@ -384,14 +393,7 @@ async fn config_map_missing_before_the_pod_runs_is_sent_again() {
     world.namespace.lock().maps.clear();
     // the first answer after that is none
     world.namespace.lock().refusals = [status(503, "ServiceUnavailable", "try again")].into();
-    let job = owner("one");
-    let kept = keep_present(
-        &world.access,
-        &job,
-        &placement,
-        &mut placed,
-        start(5 * LOOK_PAUSE),
-    );
+    let kept = world.keep_present(&placement, &mut placed, start(5 * LOOK_PAUSE));
     assert_eq!(kept.await.unwrap(), "started");
     assert_eq!(world.owners(), [["one"], ["one"]]);
     world.confirm(&placed).await.unwrap();
@@ -411,8 +413,8 @@ async fn map_that_is_sent_again_when_the_pod_starts_is_known_to_the_confirmation
             starts.send(()).unwrap();
         }
     }));
-    let job = owner("one");
-    keep_present(&world.access, &job, &placement, &mut placed, started)
+    world
+        .keep_present(&placement, &mut placed, started)
         .await
         .unwrap()
         .unwrap();
@@ -425,14 +427,7 @@ async fn lasting_refusal_before_the_pod_runs_ends_the_start() {
     let mut placed = world.place("one").await.unwrap();
     let placement = world.find().await;
     world.namespace.lock().forbidden = Some((Method::GET, status(403, "Forbidden", "no")));
-    let job = owner("one");
-    let kept = keep_present(
-        &world.access,
-        &job,
-        &placement,
-        &mut placed,
-        start(5 * LOOK_PAUSE),
-    );
+    let kept = world.keep_present(&placement, &mut placed, start(5 * LOOK_PAUSE));
     assert!(matches!(kept.await, Err(NotPlaced::Failed(failure)) if failure.lasting));
 }
 

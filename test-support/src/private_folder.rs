@@ -2,22 +2,20 @@
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::binaries;
-
-/// Makes such a folder: beside the programs if these lie in one themselves, otherwise in `/var/lib` for root, and in the
-/// home of another user. Root's can be entered by all, since tests of root's start programs as other users.
+/// Makes such a folder: in `preferred` if that is one itself, otherwise in `/var/lib` for root, and in the home of
+/// another user. Root's can be entered by all, since tests of root's start programs as other users.
 ///
 /// # Panics
 ///
 /// If there is none.
-pub fn private_folder() -> TempDir {
+pub fn private_folder(preferred: &Path) -> TempDir {
     [
-        Some(binaries::folder()),
-        Some(PathBuf::from("/var/lib")),
+        Some(preferred.to_owned()),
+        Some("/var/lib".into()),
         std::env::home_dir(),
     ]
     .into_iter()
