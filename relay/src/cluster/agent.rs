@@ -4,7 +4,8 @@ mod removal;
 
 use super::access::Access;
 use super::answering::awaited;
-use super::carried::store::{self, PlacedMap, Placement};
+use super::carried::presence;
+use super::carried::upload::{UploadPlan, UploadedMap};
 use super::creation::{self, Creation, Made, MadeJob, Rehearsal};
 use super::gc::Removal;
 use super::job::{self, AgentJob};
@@ -303,14 +304,14 @@ impl ClusterAgent {
             AgentSource::Carried(agents) => Some(agents),
         };
         if let Some(agents) = carried {
-            agents.begin();
+            agents.begin_start();
         }
         let (mut is_map_removed, mut is_held_too_long) = (false, false);
         loop {
             let why = match self.create_once().await {
                 Ok(created) => {
                     if let Some(agents) = carried {
-                        agents.ran();
+                        agents.record_success();
                     }
                     return Ok(created);
                 }
@@ -320,12 +321,12 @@ impl ClusterAgent {
                 (NotRunning::WithoutLimits(failure), _) if !self.with_limits.replace(true) => {
                     (failure, "with limits")
                 }
-                (NotRunning::NameTaken(failure), Some(agents)) if agents.take_own_copy() => {
+                (NotRunning::NameTaken(failure), Some(agents)) if agents.try_private_maps() => {
                     (failure, "with ConfigMaps of its own")
                 }
                 (NotRunning::MapRemoved(failure), Some(agents)) if !is_map_removed => {
                     is_map_removed = true;
-                    agents.take_own_copy();
+                    agents.try_private_maps();
                     (failure, "with ConfigMaps of its own")
                 }
                 (NotRunning::HeldTooLong(failure), _) if !is_held_too_long => {
@@ -388,7 +389,7 @@ impl ClusterAgent {
             let Some(placement) = &placement else {
                 return Ok(());
             };
-            let confirmed = store::confirm(&self.access, placement, &maps);
+            let confirmed = presence::verify(&self.access, placement, &maps);
             let (confirmed, lifted) = tokio::join!(confirmed, held::lift_deadline(&self.access, &job));
             confirmed?;
             lifted.map_err(NotRunning::from)
@@ -414,8 +415,8 @@ impl ClusterAgent {
     async fn running_pod(
         &self,
         mut creation: Creation,
-        placement: Option<&Placement>,
-    ) -> Result<(AgentJob, RunningPod, Vec<PlacedMap>), NotRunning> {
+        placement: Option<&UploadPlan>,
+    ) -> Result<(AgentJob, RunningPod, Vec<UploadedMap>), NotRunning> {
         let progress = |words: &str| self.progress(words);
         let job = awaited(&self.access.server, progress, creation.job()).await?;
         let (are_there, mountable) = oneshot::channel::<()>();
@@ -440,7 +441,9 @@ impl ClusterAgent {
         drop(are_there);
         let pod = match placement {
             None => pod.await?,
-            Some(placement) => store::keep_present(&self.access, &job, placement, &mut maps, pod).await??,
+            Some(placement) => {
+                presence::restore_until(&self.access, &job, placement, &mut maps, pod).await??
+            }
         };
         Ok((job.clone(), pod, maps))
     }

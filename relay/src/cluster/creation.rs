@@ -6,7 +6,8 @@
 //! is sent in less than that, and a Job of a carried agent is held until all is there ([`super::carried`]).
 
 use super::access::{self, Access, WRITE_TIMEOUT};
-use super::carried::store::{self, NotPlaced, PlacedMap, Placement};
+use super::carried::refusal::or_by_image;
+use super::carried::upload::{self, UploadError, UploadPlan, UploadedMap};
 use super::held;
 use super::job::AgentJob;
 use super::manifest::Manifest;
@@ -41,7 +42,7 @@ pub(super) type Made = Rc<RefCell<Option<MadeJob>>>;
 /// The objects of one agent while they are being made.
 pub(super) struct Creation {
     job: oneshot::Receiver<Result<AgentJob, Failure>>,
-    dependents: oneshot::Receiver<Result<Vec<PlacedMap>, NotPlaced>>,
+    dependents: oneshot::Receiver<Result<Vec<UploadedMap>, UploadError>>,
 }
 
 /// Starts to make an agent's objects. That is always seen through, so that nothing is made after the end: the second
@@ -51,7 +52,7 @@ pub(super) fn start(
     manifest: &Manifest<'_>,
     identity: String,
     made: &Made,
-    placement: Option<Rc<Placement>>,
+    placement: Option<Rc<UploadPlan>>,
 ) -> Result<(Creation, oneshot::Receiver<()>), Failure> {
     let job = manifest.job().map_err(|error| cannot_be_written("Job", &error))?;
     let (access, made) = (access.clone(), Rc::clone(made));
@@ -88,7 +89,7 @@ impl Creation {
     }
 
     /// Waits until the cluster has everything that is the Job's, and may start its pod.
-    pub(super) async fn dependents(self) -> Result<Vec<PlacedMap>, NotPlaced> {
+    pub(super) async fn dependents(self) -> Result<Vec<UploadedMap>, UploadError> {
         let created = self.dependents.await;
         created.unwrap_or_else(|_| Err(was_cut_short("Secret").into()))
     }
@@ -98,11 +99,11 @@ async fn create_dependents(
     access: &Access,
     job: &AgentJob,
     secret: impl Future<Output = Result<(), Failure>>,
-    placement: Option<&Placement>,
-) -> Result<Vec<PlacedMap>, NotPlaced> {
+    placement: Option<&UploadPlan>,
+) -> Result<Vec<UploadedMap>, UploadError> {
     let maps = async {
         match placement {
-            Some(placement) => store::place(access, job, placement).await,
+            Some(placement) => upload::upload(access, job, placement).await,
             None => Ok(Vec::new()),
         }
     };
@@ -131,7 +132,7 @@ async fn create_job(access: &Access, job: &Job, made: &Made, is_carried: bool) -
             false => access.failure(&error, "create the agent's Job"),
         })
         .map_err(|failure| match is_carried {
-            true => store::or_by_image(failure),
+            true => or_by_image(failure),
             false => failure,
         })?;
     let (Some(name), Some(uid)) = (created.metadata.name, created.metadata.uid) else {
@@ -262,9 +263,9 @@ fn cannot_be_written(kind: &str, error: &serde_json::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::super::carried::config_maps::AgentFiles;
-    use super::super::carried::store::Found;
+    use super::super::carried::requests::Existing;
     use super::super::fake_api::Answer;
-    use super::super::held::tests::{KEPT, api, job, status};
+    use super::super::held::tests::{JOB_NAME, api, job, status};
     use super::*;
     use kinject_bundle::{Architecture, CarriedAgent};
     use parking_lot::Mutex;
@@ -276,7 +277,7 @@ mod tests {
     struct Attempt {
         asked: Vec<String>,
         patches: Vec<Value>,
-        made: Result<Vec<PlacedMap>, NotPlaced>,
+        made: Result<Vec<UploadedMap>, UploadError>,
     }
 
     /// Makes the dependents against an API server that answers ConfigMaps and patches so; all else it makes.
@@ -289,10 +290,10 @@ mod tests {
             packed: vec![2; 10].into(),
             sha256: [3; 32],
         };
-        let placement = Placement {
+        let placement = UploadPlan {
             files: Rc::new(AgentFiles::shared(&agent)),
-            found: vec![Found::Missing],
-            known: Rc::default(),
+            existing: vec![Existing::Missing],
+            verified: Rc::default(),
         };
         let access = api.access();
         let job = job();
@@ -329,7 +330,7 @@ mod tests {
 
     #[tokio::test]
     async fn job_that_is_gone_or_has_failed_before_its_release_was_held_too_long() {
-        let failed = json!({ "metadata": { "name": KEPT },
+        let failed = json!({ "metadata": { "name": JOB_NAME },
             "status": { "conditions": [{ "type": "Failed", "status": "True", "reason": "DeadlineExceeded" }] } });
         for answer in [
             status(404, "NotFound", ""),
@@ -338,7 +339,7 @@ mod tests {
             Answer::object(failed),
         ] {
             let made = attempt(None, Some(answer)).await.made;
-            let Err(NotPlaced::HeldTooLong(failure)) = made else {
+            let Err(UploadError::HoldExpired(failure)) = made else {
                 panic!("{made:?}");
             };
             assert!(!failure.lasting, "{}", failure.message);

@@ -18,7 +18,7 @@ pub(super) const IDENTITY_KEY: &str = "identity";
 pub(super) const KEEP_FINISHED_SECONDS: u32 = 10;
 
 /// Seconds that the ConfigMaps of a carried agent may take to be there.
-pub(super) const PLACE_SECONDS: u32 = 240;
+pub(super) const UPLOAD_SECONDS: u32 = 240;
 
 /// Seconds that a pod may take to run when everything that it mounts is there and no event tells what is wrong; pulling
 /// the image is the longest part.
@@ -26,7 +26,7 @@ pub(super) const START_SECONDS: u32 = 120;
 
 /// Seconds after which the Job of a carried agent ends unless its pod runs. They count from the Job's beginning, and so
 /// cover the ConfigMaps, the pod's start and the requests that release the Job and lift its deadline.
-pub(super) const HOLD_SECONDS: u32 = PLACE_SECONDS + START_SECONDS + 180;
+pub(super) const HOLD_SECONDS: u32 = UPLOAD_SECONDS + START_SECONDS + 180;
 
 /// A Job of this session as the cluster made it. Anybody who may create Jobs can choose the name of one; nobody can
 /// choose its UID.

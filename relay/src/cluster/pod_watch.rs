@@ -3,7 +3,8 @@
 use super::access::Access;
 use super::answering::awaited;
 use super::carried::pod::is_carried;
-use super::carried::store::{self, NotPlaced};
+use super::carried::refusal::or_by_image;
+use super::carried::upload::UploadError;
 use super::job::{self, AgentJob};
 use super::ownership::Claimants;
 use super::{addresses, events, pace};
@@ -70,13 +71,13 @@ impl From<Failure> for NotRunning {
     }
 }
 
-impl From<NotPlaced> for NotRunning {
-    fn from(why: NotPlaced) -> Self {
+impl From<UploadError> for NotRunning {
+    fn from(why: UploadError) -> Self {
         match why {
-            NotPlaced::NameTaken(failure) => Self::NameTaken(failure),
-            NotPlaced::Removed(failure) => Self::MapRemoved(failure),
-            NotPlaced::HeldTooLong(failure) => Self::HeldTooLong(failure),
-            NotPlaced::Failed(failure) => Self::Failed(failure),
+            UploadError::NameTaken(failure) => Self::NameTaken(failure),
+            UploadError::Removed(failure) => Self::MapRemoved(failure),
+            UploadError::HoldExpired(failure) => Self::HeldTooLong(failure),
+            UploadError::Failed(failure) => Self::Failed(failure),
         }
     }
 }
@@ -145,7 +146,7 @@ fn is_late(access: &Access, job: &AgentJob, is_carried: bool, is_pulling: bool) 
     if is_pulling {
         hint.push_str("; its image is pulled: --host-image names another that the nodes have");
     }
-    store::or_by_image(Failure::lasting(message, &hint))
+    or_by_image(Failure::lasting(message, &hint))
 }
 
 /// The Job controller's failure to make a pod (quota, admission) shows only in an event. It counts for nothing once the
@@ -176,7 +177,7 @@ async fn refusal_of_controller(
             );
             match without_limits {
                 true => NotRunning::WithoutLimits(failure),
-                false if is_carried => NotRunning::Failed(store::or_by_image(failure)),
+                false if is_carried => NotRunning::Failed(or_by_image(failure)),
                 false => NotRunning::Failed(failure),
             }
         }
@@ -334,7 +335,7 @@ fn evaluate(
                 "these are the scheduler's own words; `kubectl get nodes` shows the nodes",
             );
             let why = match is_carried(pod) && fits_no_architecture(&message) {
-                true => NotRunning::WrongArchitecture(store::or_by_image(failure)),
+                true => NotRunning::WrongArchitecture(or_by_image(failure)),
                 false => NotRunning::Failed(failure),
             };
             let mut unschedulable = pending.unschedulable.borrow_mut();
