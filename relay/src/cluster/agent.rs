@@ -10,10 +10,11 @@ use super::creation::{self, Creation, Made, MadeJob, Rehearsal};
 use super::gc::Removal;
 use super::job::{self, AgentJob};
 use super::manifest::Manifest;
+use super::pod_startup::RunningPod;
 use super::pod_state::{self, PodState};
-use super::pod_watch::{NotRunning, RunningPod};
 use super::reach::{RunningAgent, Unreached, Ways};
 use super::source::AgentSource;
+use super::start_failure::StartFailure;
 use super::{addresses, deletion, held, pod_watch, resource_version};
 use crate::log;
 use crate::reached::Reached;
@@ -318,25 +319,25 @@ impl ClusterAgent {
                 Err(why) => why,
             };
             let (failure, otherwise) = match (why, carried) {
-                (NotRunning::WithoutLimits(failure), _) if !self.with_limits.replace(true) => {
+                (StartFailure::LimitsRequired(failure), _) if !self.with_limits.replace(true) => {
                     (failure, "with limits")
                 }
-                (NotRunning::NameTaken(failure), Some(agents)) if agents.try_private_maps() => {
+                (StartFailure::NameTaken(failure), Some(agents)) if agents.try_private_maps() => {
                     (failure, "with ConfigMaps of its own")
                 }
-                (NotRunning::MapRemoved(failure), Some(agents)) if !is_map_removed => {
+                (StartFailure::ConfigMapRemoved(failure), Some(agents)) if !is_map_removed => {
                     is_map_removed = true;
                     agents.try_private_maps();
                     (failure, "with ConfigMaps of its own")
                 }
-                (NotRunning::HeldTooLong(failure), _) if !is_held_too_long => {
+                (StartFailure::HoldExpired(failure), _) if !is_held_too_long => {
                     is_held_too_long = true;
                     (failure, "in a new Job")
                 }
-                (NotRunning::WrongArchitecture(failure), Some(agents)) => {
+                (StartFailure::WrongArchitecture(failure), Some(agents)) => {
                     (agents.try_next_architecture(failure)?, "for another architecture")
                 }
-                (NotRunning::NoImage(failure), Some(agents)) if agents.try_next_image() => {
+                (StartFailure::ImageUnavailable(failure), Some(agents)) if agents.try_next_image() => {
                     (failure, "in another image")
                 }
                 (why, _) => return Err(why.into()),
@@ -346,7 +347,7 @@ impl ClusterAgent {
     }
 
     /// Makes an agent with a name and keys of its own, waits until its pod runs, and opens a tunnel to it.
-    async fn create_once(&self) -> Result<(RunningAgent, Result<Opened, Unreached>), NotRunning> {
+    async fn create_once(&self) -> Result<(RunningAgent, Result<Opened, Unreached>), StartFailure> {
         // an attempt before this one may have left a Job that never ran
         self.remove().await?;
         let placement = match &self.source {
@@ -392,7 +393,7 @@ impl ClusterAgent {
             let confirmed = presence::verify(&self.access, placement, &maps);
             let (confirmed, lifted) = tokio::join!(confirmed, held::lift_deadline(&self.access, &job));
             confirmed?;
-            lifted.map_err(NotRunning::from)
+            lifted.map_err(StartFailure::from)
         };
         let opened = async {
             let (mut checked, mut opened) = (pin!(checked), pin!(self.ways.reach_for_certain(&agent)));
@@ -403,7 +404,7 @@ impl ClusterAgent {
                 }
                 opened = &mut opened => {
                     checked.await?;
-                    Ok::<_, NotRunning>(opened)
+                    Ok::<_, StartFailure>(opened)
                 }
             }
         };
@@ -416,7 +417,7 @@ impl ClusterAgent {
         &self,
         mut creation: Creation,
         placement: Option<&UploadPlan>,
-    ) -> Result<(AgentJob, RunningPod, Vec<UploadedMap>), NotRunning> {
+    ) -> Result<(AgentJob, RunningPod, Vec<UploadedMap>), StartFailure> {
         let progress = |words: &str| self.progress(words);
         let job = awaited(&self.access.server, progress, creation.job()).await?;
         let (are_there, mountable) = oneshot::channel::<()>();

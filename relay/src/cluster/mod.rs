@@ -10,7 +10,8 @@
 //! - [`answering`]: reports requests that the API server answers slowly.
 //! - [`creation`]: makes the Job and the Secret.
 //! - [`gc`]: removes Jobs, also those of a relay that is gone.
-//! - [`pod_watch`]: from the Job to a running pod, or to the cluster's own words on why not.
+//! - [`pod_watch`]: waits until the Job's pod runs; [`pod_startup`]: what the pod's status means while it starts;
+//!   [`start_failure`]: why an agent did not start.
 //! - [`ownership`] and [`pod_state`]: whether a pod is the Job's, and whether it is still the one that was found;
 //!   [`pod_end`]: how it ended, as soon as the API server reports it; [`resource_version`]: keeps a version from which
 //!   the API server can report it; [`deletion`]: whether a user deleted its Job.
@@ -40,8 +41,9 @@ mod nodelay;
 mod ownership;
 mod pace;
 mod pod_end;
+mod pod_startup;
 mod pod_state;
-pub(crate) mod pod_watch;
+mod pod_watch;
 pub(crate) mod port_forward;
 pub(crate) mod preview;
 pub(crate) mod proxy;
@@ -49,3 +51,4 @@ mod reach;
 mod resource_version;
 mod secret;
 mod source;
+mod start_failure;

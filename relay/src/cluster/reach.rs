@@ -1,7 +1,7 @@
 //! The ways into the agent's pod: which is tried, for how long, and what is said where none leads there.
 
 use super::access::Access;
-use super::pod_watch::RunningPod;
+use super::pod_startup::RunningPod;
 use super::proxy::ProxyError;
 use super::{pod_end, pod_state, port_forward, proxy};
 use crate::log;
