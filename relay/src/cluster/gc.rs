@@ -4,7 +4,7 @@
 //! garbage collector removes the Job's pod and its Secret with it.
 
 use super::access::Access;
-use super::creation::MadeJob;
+use super::job::RequestedJob;
 use super::{job, ownership};
 use crate::report::Failure;
 use k8s_openapi::api::batch::v1::Job;
@@ -25,7 +25,7 @@ pub(super) enum Removal {
 }
 
 /// Removes a Job with its dependents. It is no error if the Job does not exist, or if another Job has its name.
-pub(super) async fn remove_job(access: &Access, made: &MadeJob) -> Result<Removal, Failure> {
+pub(super) async fn remove_job(access: &Access, made: &RequestedJob) -> Result<Removal, Failure> {
     let jobs: Api<Job> = Api::namespaced(access.client.clone(), &access.namespace);
     let mut parameters = DeleteParams::background().grace_period(0);
     if made.uid.is_some() {
@@ -100,7 +100,7 @@ pub(crate) async fn remove_all(target: &KubernetesTarget, session: &str) -> Resu
 }
 
 /// The Jobs that may be a session's, found as the owners of its pods: a session needs no right to list Jobs.
-async fn jobs_of(access: &Access, session: &str) -> Vec<MadeJob> {
+async fn jobs_of(access: &Access, session: &str) -> Vec<RequestedJob> {
     let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
     let selector = format!("app.kubernetes.io/managed-by=kinject,app.kubernetes.io/instance={session}");
     match pods.list(&ListParams::default().labels(&selector)).await {
@@ -114,19 +114,19 @@ async fn jobs_of(access: &Access, session: &str) -> Vec<MadeJob> {
 
 /// The session's Jobs among the owners of pods. A pod's labels and owners may be forged, so only names that the session
 /// itself would give count. The first Job, whose name is known, is included even if no pod has it as its owner.
-fn owners(session: &str, pods: &[Pod]) -> Vec<MadeJob> {
-    let mut jobs: Vec<MadeJob> = pods
+fn owners(session: &str, pods: &[Pod]) -> Vec<RequestedJob> {
+    let mut jobs: Vec<RequestedJob> = pods
         .iter()
         .filter_map(ownership::owning_job)
         .filter(|owner| job::is_name_of(session, &owner.name))
-        .map(|owner| MadeJob {
+        .map(|owner| RequestedJob {
             name: owner.name.clone(),
             uid: Some(owner.uid.clone()),
         })
         .collect();
     let first = job::name(session);
     if jobs.iter().all(|made| made.name != first) {
-        jobs.push(MadeJob {
+        jobs.push(RequestedJob {
             name: first,
             uid: None,
         });
