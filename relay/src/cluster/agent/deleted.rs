@@ -30,7 +30,7 @@ pub(super) async fn end_of_session(
         // a dry run need not look for an existing Job: the removal shows whether it is gone
         DryRun::Accepted { at } => match jobs.remove().await? {
             Removal::WasGone | Removal::Forbidden(_) => Some(at),
-            Removal::Removed => None,
+            Removal::Removed | Removal::NotFound => None,
         },
         DryRun::Exists {
             is_being_deleted: true,
@@ -38,7 +38,7 @@ pub(super) async fn end_of_session(
         // another Job may have the name, or a quota may refuse any
         DryRun::Exists { .. } | DryRun::Refused => match jobs.remove().await? {
             Removal::WasGone => jobs.server_time().await,
-            Removal::Removed | Removal::Forbidden(_) => None,
+            Removal::Removed | Removal::NotFound | Removal::Forbidden(_) => None,
         },
     };
     let (Some(at), Some(uid)) = (gone_at, &job.uid) else {

@@ -124,13 +124,14 @@ impl SessionJobs {
     /// Removes all Jobs at the end of the session. Reports those that stay, with the command that removes them.
     pub(super) async fn clean_up(&self) -> Result<(), Report> {
         let creating = self.creating.borrow_mut().take();
-        if let Some(creating) = creating {
-            // done, or its task is gone with the runtime
-            let _gone = timeout(CLEAN_UP_TIMEOUT, creating).await.is_err();
-        }
+        let is_creating = match creating {
+            // an error of the receiver means that the task is gone with the runtime
+            Some(done) => timeout(CLEAN_UP_TIMEOUT, done).await.is_err(),
+            None => false,
+        };
         let latest = self.latest.borrow_mut().take();
         self.left.borrow_mut().extend(latest);
-        let why = match timeout(CLEAN_UP_TIMEOUT, self.remove_left()).await {
+        let why = match timeout(CLEAN_UP_TIMEOUT, self.remove_left(is_creating)).await {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(failure)) => failure.message,
             Err(_) => "the cluster does not answer".to_owned(),
@@ -139,19 +140,20 @@ impl SessionJobs {
         Err(gc::not_removed(&self.access, &names, &why))
     }
 
-    /// Removes the Jobs in `left`. Those that the user may not remove stay in it.
-    async fn remove_left(&self) -> Result<(), Failure> {
-        let (left, mut forbidden) = (self.left.borrow().clone(), None);
+    /// Removes the Jobs in `left`. Those stay in it that the user may not remove, and one that the API server may still
+    /// create, because it has not answered the request that is under way.
+    async fn remove_left(&self, is_creating: bool) -> Result<(), Failure> {
+        let (left, mut failed) = (self.left.borrow().clone(), None);
         for job in left {
-            if let Removal::Forbidden(failure) = gc::remove_job(&self.access, &job).await?
-                && !self.is_gone(&job).await
-            {
-                forbidden = Some(failure);
-                continue;
+            match gc::remove_job(&self.access, &job).await? {
+                Removal::Forbidden(failure) if !self.is_gone(&job).await => failed = Some(failure),
+                Removal::NotFound if is_creating => {
+                    failed = Some(self.access.silence("to create the agent's Job"));
+                }
+                _ => self.forget(&job),
             }
-            self.forget(&job);
         }
-        forbidden.map_or(Ok(()), Err)
+        failed.map_or(Ok(()), Err)
     }
 
     /// Whether the session may leave another Job, after forgetting those that are gone.
@@ -191,7 +193,7 @@ pub(super) fn no_randomness(error: &dyn std::fmt::Display) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::fake_api::{Answer, FakeApi};
+    use crate::cluster::fake_api::{self, Answer, FakeApi};
     use crate::cluster::source::AgentSource;
     use kinject_protocol::session::KubernetesTarget;
     use parking_lot::Mutex;
@@ -207,6 +209,39 @@ mod tests {
             with_limits: Cell::new(false),
         };
         SessionJobs::new(api.access(), Rc::new(spec))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clean_up_reports_a_missing_job_only_while_its_creation_is_unanswered() {
+        let missing = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": "jobs.batch \"kinject-agent-0\" not found", "reason": "NotFound", "code": 404 });
+        let api = fake_api::always(Answer::refusal(404, missing));
+        for (uid, is_answered, is_reported) in [
+            (None, false, true),
+            (None, true, false),
+            (Some("1".to_owned()), false, false),
+        ] {
+            let jobs = jobs_at(&api);
+            *jobs.latest.borrow_mut() = Some(RequestedJob {
+                name: "kinject-agent-0".to_owned(),
+                uid: uid.clone(),
+            });
+            let (done, creating) = oneshot::channel();
+            *jobs.creating.borrow_mut() = Some(creating);
+            let _under_way = match is_answered {
+                true => done.send(()).map(|()| None).unwrap(),
+                false => Some(done),
+            };
+            let report = jobs.clean_up().await.err();
+            assert_eq!(report.is_some(), is_reported, "{uid:?}, {is_answered}");
+            if let Some(report) = report {
+                assert!(
+                    report.message.contains("kinject-agent-0 could not be removed"),
+                    "{}",
+                    report.message
+                );
+            }
+        }
     }
 
     #[tokio::test]
