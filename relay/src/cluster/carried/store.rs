@@ -8,7 +8,7 @@
 mod refusal;
 
 use super::config_maps::{AgentFiles, is_same};
-use crate::cluster::access::Access;
+use crate::cluster::access::{Access, WRITE_TIMEOUT};
 use crate::cluster::job::{self, AgentJob};
 use crate::log;
 use crate::report::Failure;
@@ -408,7 +408,8 @@ async fn own(access: &Access, job: &AgentJob, name: &str, found: &str) -> Result
     let parameters = PatchParams::default();
     let patch = Patch::Strategic(&patch);
     let patched = patched.patch_metadata(name, &parameters, &patch);
-    let patched = timeout(ANSWER_PATIENCE, patched)
+    // the server reads and writes the whole object, and does so again when others patch it at the same time
+    let patched = timeout(WRITE_TIMEOUT, patched)
         .await
         .map_err(|_| Unplaced::Failed(access.silence("to share the ConfigMaps with the agent")))?;
     match patched {
