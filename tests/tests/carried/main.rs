@@ -3,6 +3,7 @@
 
 mod cleanup;
 mod damage;
+mod facts;
 mod host_images;
 mod loader;
 mod namespace;

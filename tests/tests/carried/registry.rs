@@ -54,7 +54,8 @@ impl<'a> NodeRegistry<'a> {
         let image = self.image();
         let archive = index_archive(&image, architecture);
         let containerd = self.cluster.containerd();
-        let import = ["images", "import", "--all-platforms"];
+        // the node cannot unpack it
+        let import = ["images", "import", "--all-platforms", "--no-unpack"];
         run(containerd.ctr().args(import).arg(archive.path())).succeeded();
         self.push_loaded(&image.name);
         containerd.remove(&image.name).unwrap();
