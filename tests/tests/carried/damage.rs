@@ -63,7 +63,8 @@ fn altered_or_truncated_part_in_the_cluster_is_not_started() {
     let Some(namespace) = TestNamespace::new() else {
         return;
     };
-    let damage: [(&str, fn(&mut Vec<u8>)); 2] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damage: [(&str, Damage); 2] = [
         ("it is not started", |packed| {
             let middle = packed.len() / 2;
             packed[middle] ^= 1;
