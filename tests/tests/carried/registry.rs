@@ -54,11 +54,11 @@ impl<'a> NodeRegistry<'a> {
         let image = self.image();
         let archive = index_archive(&image, architecture);
         let containerd = self.cluster.containerd();
+        let _loaded = NodeImage(self.cluster, image.name.clone());
         // the node cannot unpack it
         let import = ["images", "import", "--all-platforms", "--no-unpack"];
         run(containerd.ctr().args(import).arg(archive.path())).succeeded();
         self.push_loaded(&image.name);
-        containerd.remove(&image.name).unwrap();
         image.name
     }
 
@@ -147,16 +147,16 @@ fn in_node(cluster: &Cluster, program: &str) -> Command {
     command
 }
 
-/// Removes an image from the node while a container runs that was made of it.
-struct Pulled<'a>(&'a Cluster, String);
+/// An image on the node, which is removed with this value, or before while a container runs that was made of it.
+struct NodeImage<'a>(&'a Cluster, String);
 
-impl Pulled<'_> {
+impl NodeImage<'_> {
     fn remove(&self) {
         self.0.containerd().remove(&self.1).unwrap();
     }
 }
 
-impl Drop for Pulled<'_> {
+impl Drop for NodeImage<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.0.containerd().remove(&self.1) {
             eprintln!("the image {} may still be on the node: {error:#}", self.1);
@@ -174,7 +174,7 @@ fn pull_secrets_of_a_running_pod_are_used_with_its_image() {
         return;
     };
     let image = registry.push();
-    let pulled = Pulled(&namespace.cluster, image.clone());
+    let pulled = NodeImage(&namespace.cluster, image.clone());
     // without the login the registry gives nothing
     namespace
         .ask(&["--host-image", &image])
@@ -205,6 +205,8 @@ fn host_image_for_another_architecture_alone_is_refused_by_name() {
         _ => "amd64",
     };
     let image = registry.push_index(other);
+    // a node that takes it after all has pulled it
+    let _pulled = NodeImage(&namespace.cluster, image.clone());
     registry.login(&namespace);
     let name = ["--namespace", namespace.name()];
     // what is pulled with --host-image is pulled with the login of the pod's service account
