@@ -20,6 +20,8 @@ mod rpm;
 mod sbom;
 mod tarball;
 mod trial;
+#[cfg(test)]
+mod workflow_tests;
 
 use std::collections::BTreeMap;
 use std::env;
