@@ -11,7 +11,6 @@
 //! target/dist/kinject-VERSION-ARCHITECTURE-linux                 the executable
 //! ```
 
-use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,8 +19,8 @@ use anyhow::{Context, Result, bail};
 use kinject_bundle::{AGENTS_FOLDER, Architecture, DIGEST_FILE, LOADER_FILE, PACKED_FILE, PreloadLibrary};
 
 use crate::exports::{self, Glibc};
-use crate::zig::{self, Build, Zig};
-use crate::{agent, cargo, commit, process, workspace};
+use crate::zig::{Build, Zig};
+use crate::{agent, cargo, commit, process, rust_target, workspace};
 
 /// The versions of glibc that a library is built for, newest first.
 const LIBRARIES: [Glibc; 2] = [Glibc(2, 34), Glibc(2, 17)];
@@ -39,8 +38,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
 
-    /// Build for this processor: x86_64 or aarch64; this machine's own if not given
-    #[arg(long, value_name = "PROCESSOR", value_parser = architecture)]
+    /// Build for this architecture, amd64 or arm64; this machine's own if not given
+    #[arg(long, value_name = "ARCHITECTURE")]
     target: Option<Architecture>,
 
     /// Build only the preloaded libraries
@@ -60,7 +59,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
     let architecture = match args.target {
         Some(architecture) => architecture,
-        None => architecture(env::consts::ARCH).map_err(anyhow::Error::msg)?,
+        None => rust_target::this_machine()?,
     };
     let builder = Builder::new(architecture, &workspace::target().join("zig"))?;
     let folder = workspace::target().join("dist");
@@ -135,14 +134,6 @@ fn append(file: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(file, content).with_context(|| format!("writing {}", file.display()))
 }
 
-/// The architecture that goes by this name in Rust or in Kubernetes.
-pub(crate) fn architecture(name: &str) -> Result<Architecture, String> {
-    Architecture::ALL
-        .into_iter()
-        .find(|architecture| [architecture.rust_name(), architecture.kubernetes_name()].contains(&name))
-        .ok_or_else(|| format!("kinject is not built for {name}: choose x86_64 or aarch64"))
-}
-
 /// Builds the parts for one architecture.
 pub(crate) struct Builder {
     architecture: Architecture,
@@ -180,7 +171,7 @@ impl Builder {
         self.libraries(parts)?;
         for architecture in Architecture::ALL {
             let folder = parts.join(AGENTS_FOLDER).join(architecture.kubernetes_name());
-            match zig::check_target(architecture) {
+            match rust_target::check_installed(architecture) {
                 Ok(()) => agent::write(architecture, &folder).map(drop)?,
                 Err(error) if architecture != self.architecture => {
                     println!("the executable will hold no agent for {architecture}: {error}");
@@ -252,20 +243,4 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     }
     // fs::copy keeps the mode, and so the executable bit
     fs::copy(from, to).with_context(what).map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn architecture_is_known_by_the_names_of_rust_and_kubernetes() {
-        assert_eq!(architecture("aarch64"), Ok(Architecture::Arm64));
-        assert_eq!(architecture("arm64"), Ok(Architecture::Arm64));
-        assert_eq!(architecture("amd64"), Ok(Architecture::Amd64));
-        assert_eq!(
-            architecture("s390x").unwrap_err(),
-            "kinject is not built for s390x: choose x86_64 or aarch64"
-        );
-    }
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use kinject_bundle::Architecture;
 
-use crate::{hint, process, workspace};
+use crate::{hint, process, rust_target, workspace};
 
 /// The release of Debian, and what is installed besides its essential packages.
 const SUITE: &str = "bookworm";
@@ -59,7 +59,7 @@ pub(super) fn run(folder: &Path) -> Result<()> {
             "run it with sudo",
         ));
     }
-    let own = crate::dist::architecture(std::env::consts::ARCH).map_err(anyhow::Error::msg)?;
+    let own = rust_target::this_machine()?;
     for way in ways(own) {
         if !folder.join(&way.package).is_file() {
             return Err(hint::error(
