@@ -86,7 +86,7 @@ impl Cluster {
     /// Loads an image for machines of this architecture, as Kubernetes calls it, into the node. It is removed with the
     /// returned value.
     pub fn load_image(&self, image: &Image, architecture: &str) -> Result<LoadedImage> {
-        let archive = image.to_archive_for(architecture)?;
+        let archive = image.to_archive(architecture)?;
         LoadedImage::import(self.containerd(), &image.name, &archive.bytes)
     }
 

@@ -43,8 +43,8 @@ use anyhow::{Context, Result};
 use kinject_bundle::Architecture;
 
 use crate::archive::digest;
-use crate::dist::{self, Builder};
-use crate::{commit, hint, process, workspace};
+use crate::dist::Builder;
+use crate::{commit, hint, process, rust_target, workspace};
 
 use self::components::Components;
 use self::contents::Contents;
@@ -76,8 +76,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
 
-    /// Build for this processor, x86_64 or aarch64; may be given twice; this machine's own if not given
-    #[arg(long = "target", value_name = "PROCESSOR", value_parser = dist::architecture)]
+    /// Build for this architecture, amd64 or arm64; may be given twice; this machine's own if not given
+    #[arg(long = "target", value_name = "ARCHITECTURE")]
     targets: Vec<Architecture>,
 
     /// Where the release's files can be downloaded; the krew manifest needs it
@@ -138,7 +138,7 @@ struct Release {
 impl Release {
     fn of(args: &Args) -> Result<Self> {
         let architectures = match args.targets.as_slice() {
-            [] => vec![dist::architecture(env::consts::ARCH).map_err(anyhow::Error::msg)?],
+            [] => vec![rust_target::this_machine()?],
             targets => targets.to_vec(),
         };
         Ok(Self {

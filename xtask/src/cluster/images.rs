@@ -10,16 +10,16 @@ use kinject_test_support::containerd::{Containerd, LoadedImage};
 use super::packages::BUSYBOX;
 use super::state::State;
 use crate::archive::{Archive, Entry, Image, file};
-use crate::{image, process};
+use crate::{archive, image, process};
 
 /// The agent's image, from this clone's sources.
 pub(crate) fn agent() -> Result<Archive> {
-    Ok(image::agent()?.to_archive()?)
+    archive::of(&image::agent()?)
 }
 
 /// The image of the sample workloads: the program that serves all of them.
 pub(crate) fn samples() -> Result<Archive> {
-    Ok(image::program_image("kinject-samples:1", "kinject-sandbox")?.to_archive()?)
+    archive::of(&image::program_image("kinject-samples:1", "kinject-sandbox")?)
 }
 
 /// The pause image, and the image whose programs the node mounts into CoreDNS's pod.
@@ -30,7 +30,7 @@ pub(crate) fn pause() -> Result<Archive> {
         entrypoint: vec!["/bin/sleep".to_owned(), "2147483647".to_owned()],
         entries: vec![folder("bin", 0o755), file("bin/sleep", 0o755, fs::read(BUSYBOX)?)],
     };
-    Ok(image.to_archive()?)
+    archive::of(&image)
 }
 
 /// A shell with the usual tools (sh, wget, nc, nslookup and so on) for pods of tests.
@@ -55,7 +55,7 @@ pub(crate) fn shell() -> Result<Archive> {
         entrypoint: vec!["/bin/sh".to_owned()],
         entries,
     };
-    Ok(image.to_archive()?)
+    archive::of(&image)
 }
 
 /// Loads an image into the node unless it is there, and returns whether it had to.

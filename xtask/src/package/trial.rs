@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use kinject_bundle::Architecture;
 
-use crate::{hint, process, workspace};
+use crate::{hint, process, rust_target, workspace};
 
 /// The release of Debian that is the clean system.
 const SUITE: &str = "bookworm";
@@ -64,7 +64,7 @@ pub(super) fn run(folder: &Path) -> Result<()> {
             "run it with sudo",
         ));
     }
-    let own = crate::dist::architecture(std::env::consts::ARCH).map_err(anyhow::Error::msg)?;
+    let own = rust_target::this_machine()?;
     for trial in trials(own) {
         if !folder.join(&trial.package).is_file() {
             return Err(hint::error(
