@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
-use kinject_protocol::control::{ControlAddress, DnsTransport, Family, Purpose, Reply, Request};
+use kinject_protocol::control::{ControlAddress, DnsTransport, Family, FilePart, Purpose, Reply, Request};
 use kinject_protocol::executable::{HEAD, InjectionBlocker};
 use kinject_protocol::{ConnectFailure, NameFailure};
 use proptest::collection::vec;
@@ -75,6 +75,10 @@ fn requests() -> Vec<Vec<u8>> {
             address: "127.106.0.1:8080".parse().unwrap(),
         },
         Request::ResolvConf,
+        Request::Fetch {
+            part: FilePart::Entries,
+            path: b"/etc/config",
+        },
         Request::Resolve {
             family: Family::Any,
             purpose: Purpose::AddressInfo,

@@ -178,6 +178,7 @@ async fn start(
         not_by_proxy: established.transport.not_by_proxy.clone(),
         socket,
         control: Confidential(address.clone()),
+        workload: None,
     };
     let shown = PodResolvConf::of_pod(&established.resolv_conf);
     shown.write(&config.folder).map_err(|error| {

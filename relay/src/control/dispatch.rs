@@ -11,6 +11,7 @@ use crate::routes::Routes;
 use crate::uninjectable::UninjectableReports;
 use crate::uplink::Uplink;
 use kinject_protocol::control::{Reply, Request};
+use rustix::io::Errno;
 use std::convert::Infallible;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -115,6 +116,8 @@ impl Dispatch {
                     Reply::Unknown
                 }
             },
+            // no session has files of a container
+            Request::Fetch { .. } => Reply::Errno(Errno::NOENT.raw_os_error() as u16),
             Request::Uninjectable {
                 blocker,
                 is_refused,
