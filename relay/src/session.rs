@@ -244,6 +244,7 @@ async fn start(
         flows: Rc::clone(&flows),
         resolver: Rc::clone(&resolver),
         uninjectable: UninjectableReports::new(events.clone(), &config.library),
+        files: None,
         resolv_conf: config.folder.join(RESOLV_CONF),
     });
     // a launcher that is gone is noticed by the end of its orders
