@@ -11,8 +11,6 @@ mod folder;
 mod inotify;
 mod snapshot;
 mod status;
-#[cfg(test)]
-mod tests;
 mod walk;
 mod watch;
 

@@ -68,7 +68,11 @@ impl Fetches {
 impl Answer {
     /// Whether it answers a question that is asked now.
     fn covers(&self, part: FilePart, now: Option<&Rc<ActiveTunnel>>) -> bool {
-        let has_all = self.part == part || part == FilePart::Status || self.errno == Some(Errno::NOENT);
+        // a file without readable content may have a status
+        let has_all = match self.errno {
+            None => self.part == part || part == FilePart::Status,
+            Some(errno) => self.part == part || errno == Errno::NOENT,
+        };
         // without a tunnel there is no newer one
         let is_of_tunnel = now.is_none_or(|now| Rc::as_ptr(now) == self.tunnel.as_ptr());
         has_all && is_of_tunnel && self.at.elapsed() < FRESH

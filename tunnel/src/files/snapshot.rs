@@ -126,9 +126,9 @@ impl Snapshot {
             let path = reader.relative()?.to_vec();
             let status = FileStatus::decode(reader)?;
             let content = SnapshotContent::decode(bytes, reader)?;
-            // the first is the watched path itself, and no other is
+            // the first is the watched path itself, a folder or file, and no other is
             let is_in_place = match position {
-                0 => path.is_empty(),
+                0 => path.is_empty() && matches!(status.kind, FileKind::Folder | FileKind::File),
                 _ => !path.is_empty() && folders.contains(folder_of(&path)),
             };
             let is_new = match status.kind {
