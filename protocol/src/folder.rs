@@ -10,6 +10,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+/// The link in a session's folder to where the files of a container lie, if they lie elsewhere.
+pub const FILES: &str = "files";
+
 /// The permission bits of group and others.
 const OTHERS: u32 = 0o077;
 
@@ -56,6 +59,11 @@ pub fn remove(folder: &Path, user: u32) -> io::Result<()> {
         if fs::read_link(folder.join(RESOLV_CONF)).is_ok_and(|target| target == in_memory) {
             // launcher and relay both remove it: the other one may have been faster
             let _gone = fs::remove_file(in_memory).is_err();
+        }
+        let files = files_in_memory(folder, user);
+        let is_linked = fs::read_link(folder.join(FILES)).is_ok_and(|target| target == files);
+        if is_linked && check(&files, user).is_ok() {
+            remove_all(&files)?;
         }
         remove_all(folder)
     });
@@ -107,6 +115,15 @@ fn open_folders(folder: &Path) -> io::Result<()> {
 pub fn in_memory(folder: &Path) -> PathBuf {
     let session = folder.file_name().unwrap_or_default().to_string_lossy();
     Path::new("/dev/shm").join(format!("kinject-{session}.{RESOLV_CONF}"))
+}
+
+/// Where the files of a container lie, with the link [`FILES`] to it in the session's folder, if that folder is on a
+/// disk: secrets are among them. Like a session's folder it lies in one of the user's that stays.
+pub fn files_in_memory(folder: &Path, user: u32) -> PathBuf {
+    let session = folder.file_name().unwrap_or_default().to_string_lossy();
+    Path::new("/dev/shm")
+        .join(format!("kinject-{user}"))
+        .join(format!("{session}.{FILES}"))
 }
 
 fn check_parent(folder: &Path, user: u32) -> io::Result<()> {
@@ -174,6 +191,33 @@ mod tests {
             symlink(&target, session.join(RESOLV_CONF)).unwrap();
             remove(&session, user()).unwrap();
             assert_eq!(!target.exists(), is_removed, "{}", target.display());
+        }
+    }
+
+    #[test]
+    fn files_in_memory_are_removed_only_by_the_sessions_own_link() {
+        let temporary = tempfile::tempdir().unwrap();
+        let parent = private(temporary.path().join("parent"));
+        for is_own in [true, false] {
+            let session = private(parent.join(format!("files{}{is_own}", std::process::id())));
+            let files = files_in_memory(&session, user());
+            fs::create_dir_all(&files).unwrap();
+            for folder in [files.parent().unwrap(), &files] {
+                fs::set_permissions(folder, Permissions::from_mode(0o700)).unwrap();
+            }
+            fs::write(files.join("secret"), "").unwrap();
+            let target = if is_own {
+                files.clone()
+            } else {
+                files.join("secret")
+            };
+            symlink(target, session.join(FILES)).unwrap();
+            remove(&session, user()).unwrap();
+            assert_eq!(files.exists(), !is_own);
+            if !is_own {
+                fs::remove_dir_all(&files).unwrap();
+            }
+            assert!(!session.exists());
         }
     }
 

@@ -11,6 +11,7 @@ mod fetch;
 mod links;
 mod mirror;
 mod notices;
+mod place;
 mod remote;
 mod shadow;
 mod start;

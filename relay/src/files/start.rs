@@ -3,6 +3,7 @@
 use super::fetch::Fetches;
 use super::mirror::Mirror;
 use super::notices::Notices;
+use super::place::private_folder;
 use super::remote::Remote;
 use super::shadow::{ROOT_NAME, Shadow};
 use super::{Files, Held, Mount, Mounts, Store, errno_words};
@@ -43,11 +44,10 @@ impl Files {
         local: &[OsString],
     ) -> Result<(Rc<Self>, OsString), Failure> {
         let mut mounts = normalised(mounts)?;
-        let folder = folder.canonicalize().map_err(|error| {
-            Failure::lasting(
-                format!("cannot find the session's folder: {error}"),
-                WITHOUT_FILES,
-            )
+        let folder = folder.canonicalize().and_then(|folder| private_folder(&folder));
+        let folder = folder.map_err(|error| {
+            let message = format!("the session's folder cannot be used: {error}");
+            Failure::lasting(message, WITHOUT_FILES)
         })?;
         let (begun, snapshots) = snapshots(uplink, &mut mounts).await?;
         let table = table(&folder.join(ROOT_NAME), &mounts, remote, local);

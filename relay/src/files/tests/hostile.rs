@@ -55,7 +55,7 @@ fn link(path: &str, target: &str) -> FoundLink {
 /// A session whose agent answers each question for a file with this answer, and a watch with these events, for ever
 /// again if they are endless.
 struct Hostile {
-    folder: TempDir,
+    _folder: TempDir,
     session: Session,
     _agent: TestAgent,
 }
@@ -99,8 +99,7 @@ async fn hostile(answer: FileAnswer, events: Vec<Vec<SnapshotEntry>>, endless: b
     })
     .await;
     let folder = tempfile::tempdir().unwrap();
-    let session_folder = folder.path().join("session");
-    fs::create_dir(&session_folder).unwrap();
+    let session_folder = session_folder(folder.path());
     let wanted = Wanted {
         mirrored: vec!["/mirror/config".into()],
         remote: vec!["/data".into()],
@@ -108,7 +107,7 @@ async fn hostile(answer: FileAnswer, events: Vec<Vec<SnapshotEntry>>, endless: b
     };
     let session = Session::start(agent.connector(), &session_folder, wanted).await;
     Hostile {
-        folder,
+        _folder: folder,
         session,
         _agent: agent,
     }
@@ -119,11 +118,11 @@ impl Hostile {
         self.session.fetch(part, Path::new(path)).await.map(drop)
     }
 
-    /// What stands outside of the shadow root.
+    /// What stands in the folder around the shadow root.
     fn outside(&self) -> Vec<String> {
-        let mut names: Vec<String> = [self.folder.path().to_owned(), self.folder.path().join("session")]
-            .iter()
-            .flat_map(|folder| fs::read_dir(folder).unwrap())
+        let around = self.session.root.parent().unwrap();
+        let mut names: Vec<String> = fs::read_dir(around)
+            .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort();
@@ -139,7 +138,7 @@ fn answer(links: Vec<FoundLink>, outcome: FileOutcome) -> FileAnswer {
     FileAnswer { links, outcome }
 }
 
-const OUTSIDE: [&str; 3] = ["root", "session", "staging"];
+const OUTSIDE: [&str; 2] = ["root", "staging"];
 
 #[tokio::test]
 async fn answer_with_a_path_or_name_that_is_none_gives_eio_and_writes_nothing() {

@@ -30,7 +30,7 @@ async fn mirrored_mounts_stand_with_content_links_modes_and_times_of_the_contain
         assert_eq!(fs::read_to_string(session.at(&file)).unwrap(), "conf");
         assert!(session.paths.to_string_lossy().contains("/etc/config"));
         // nothing is left beside it
-        let staging = world.session_folder().join("staging");
+        let staging = session.root.with_file_name("staging");
         assert_eq!(fs::read_dir(staging).unwrap().count(), 0);
     })
     .await;
@@ -292,13 +292,13 @@ impl Drop for Small {
 async fn full_disk_is_named_and_the_change_arrives_when_there_is_space() {
     within_deadline(async {
         let world = World::new().await;
-        let Some(_small) = Small::mount(&world.session_folder()) else {
+        let Some(_small) = Small::mount(&world.session_folder) else {
             return;
         };
         let large = "x".repeat(100 << 10);
         let mut volume = Volume::new(world.container("config"), &[("a", "1")]);
         let mut session = world.session(mirrored(&[&volume.path])).await;
-        let filler = world.session_folder().join("filler");
+        let filler = world.session_folder.join("filler");
         fs::write(&filler, vec![0; 180 << 10]).unwrap();
         volume.write(&[("a", &large)]);
         let notice = session.notice().await;
@@ -319,11 +319,11 @@ async fn full_disk_is_named_and_the_change_arrives_when_there_is_space() {
 async fn session_on_a_full_disk_is_refused_with_the_way_on() {
     within_deadline(async {
         let world = World::new().await;
-        let Some(_small) = Small::mount(&world.session_folder()) else {
+        let Some(_small) = Small::mount(&world.session_folder) else {
             return;
         };
         let volume = Volume::new(world.container("config"), &[("a", &"x".repeat(300 << 10))]);
-        let folder = world.session_folder();
+        let folder = world.session_folder.clone();
         let started = Session::try_start(world.connector(), &folder, mirrored(&[&volume.path])).await;
         let failure = started.err().unwrap();
         assert!(

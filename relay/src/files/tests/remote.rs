@@ -342,12 +342,13 @@ async fn agent_without_files_option_refuses_and_says_how_to_go_on() {
             }
         })
         .await;
-        let folder = tempfile::tempdir().unwrap();
+        let around = tempfile::tempdir().unwrap();
+        let folder = session_folder(around.path());
         let wanted = Wanted {
             mirrored: vec!["/etc/config".into()],
             ..Wanted::default()
         };
-        let started = Session::try_start(agent.connector(), folder.path(), wanted).await;
+        let started = Session::try_start(agent.connector(), &folder, wanted).await;
         let failure = started.err().unwrap();
         assert!(
             failure.message.ends_with("start it with --files"),
@@ -369,7 +370,7 @@ async fn content_takes_one_round_trip_and_its_transfer() {
             fs::write(data.join(name), vec![b'x'; 1 << 20]).unwrap();
         }
         let connector = world.delayed_connector(DELAY);
-        let session = Session::start(connector, &world.session_folder(), remote(&data)).await;
+        let session = Session::start(connector, &world.session_folder, remote(&data)).await;
         let mut best = Duration::MAX;
         for name in ["a", "b", "c"] {
             let since = Instant::now();

@@ -9,11 +9,12 @@ use kinject_protocol::session::{Event, TlsChoice};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -122,6 +123,7 @@ pub(super) struct Session {
     /// Drives the tunnel.
     pub(super) tunnel: JoinHandle<std::convert::Infallible>,
     _follow: JoinHandle<std::convert::Infallible>,
+    folder: PathBuf,
 }
 
 /// Which paths a session has.
@@ -176,15 +178,17 @@ impl Session {
             &wanted.remote_globs,
             &[],
         )
-        .await?;
+        .await
+        .inspect_err(|_| remove(folder))?;
         let follow = tokio::task::spawn_local(Rc::clone(&files).follow());
         Ok(Self {
             files,
             events: received,
+            root: root_of(&paths),
             paths,
-            root: folder.join("root"),
             tunnel,
             _follow: follow,
+            folder: folder.to_owned(),
         })
     }
 
@@ -214,10 +218,45 @@ impl Session {
     }
 }
 
+fn root_of(paths: &std::ffi::OsStr) -> PathBuf {
+    let root = paths.as_bytes().split(|byte| *byte == b':').next().unwrap();
+    PathBuf::from(std::ffi::OsStr::from_bytes(root))
+}
+
+/// The session's folder is removed with the files in memory to which it leads.
+impl Drop for Session {
+    fn drop(&mut self) {
+        remove(&self.folder);
+    }
+}
+
+fn remove(folder: &Path) {
+    let user = rustix::process::geteuid().as_raw();
+    let _gone = kinject_protocol::folder::remove(folder, user).is_err();
+}
+
+/// Makes a session's folder in a folder of the user's, with a name of its own.
+pub(super) fn session_folder(around: &Path) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let name = format!(
+        "{:x}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
+    let folder = around.join("sessions").join(name);
+    fs::DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(&folder)
+        .unwrap();
+    folder
+}
+
 /// An agent, a folder for what its container has, and a session's folder.
 pub(super) struct World {
     pub(super) agent: Agent,
     pub(super) folder: TempDir,
+    pub(super) session_folder: PathBuf,
 }
 
 impl World {
@@ -229,11 +268,16 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let around = fs::Permissions::from_mode(0o755);
         fs::set_permissions(folder.path(), around).unwrap();
-        for name in ["container", "agent", "session"] {
+        for name in ["container", "agent"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
+        let session_folder = session_folder(folder.path());
         let agent = Agent::start(&folder.path().join("agent"), user).await;
-        Self { agent, folder }
+        Self {
+            agent,
+            folder,
+            session_folder,
+        }
     }
 
     /// A path of the container: its root is this machine's.
@@ -244,10 +288,6 @@ impl World {
         } else {
             container.join(path)
         }
-    }
-
-    pub(super) fn session_folder(&self) -> PathBuf {
-        self.folder.path().join("session")
     }
 
     pub(super) fn connector(&self) -> Connector {
@@ -261,7 +301,7 @@ impl World {
     }
 
     pub(super) async fn session(&self, wanted: Wanted) -> Session {
-        Session::start(self.connector(), &self.session_folder(), wanted).await
+        Session::start(self.connector(), &self.session_folder, wanted).await
     }
 
     /// A connector by way of a socket that holds everything back for so long, in either direction.
