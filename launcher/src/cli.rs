@@ -319,6 +319,7 @@ impl SessionOptions {
             impersonate_groups: self.impersonate_groups.clone(),
             agent_image: self.agent_image.clone(),
             host_image: self.host_image.clone(),
+            workload: None,
             transport: match self.transport {
                 Transport::Auto => TransportChoice::Auto,
                 Transport::Proxy => TransportChoice::Proxy,

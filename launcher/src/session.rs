@@ -429,6 +429,7 @@ mod tests {
             not_by_proxy: None,
             socket: "/run/control.sock".into(),
             control: Confidential(String::new()),
+            workload: None,
         };
         assert_eq!(
             target_name(&ready("kind-dev", Some("default"))),

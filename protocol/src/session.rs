@@ -9,6 +9,7 @@
 //! [`Order::CleanUp`].
 
 use crate::rules::Rule;
+use crate::workload::{Workload, WorkloadRequest};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -92,6 +93,8 @@ pub struct KubernetesTarget {
     pub agent_image: Option<String>,
     /// `--host-image`: the image in which a carried agent runs; otherwise the relay chooses one.
     pub host_image: Option<String>,
+    /// `--target`: the workload in whose place the session's programs run, if any.
+    pub workload: Option<WorkloadRequest>,
     /// Which transports to the agent are allowed.
     pub transport: TransportChoice,
     /// Where TLS is spoken.
@@ -174,6 +177,8 @@ pub struct Ready {
     pub socket: PathBuf,
     /// The value of [`crate::environment::CONTROL`].
     pub control: Confidential,
+    /// The workload in whose place programs run, if one was asked for.
+    pub workload: Option<Workload>,
 }
 
 /// A text that no log shows.
@@ -260,6 +265,14 @@ mod tests {
                 namespace: Some("with \"quotes\"\nand lines".into()),
                 agent_image: Some("kinject-agent:0.1.0".into()),
                 host_image: Some("busybox:1".into()),
+                workload: Some(WorkloadRequest {
+                    workload: "deploy/web".parse().unwrap(),
+                    container: Some("app".into()),
+                    files: true,
+                    remote_paths: vec!["/app/*.yaml".into()],
+                    local_paths: Vec::new(),
+                    exec_environment: false,
+                }),
                 ..KubernetesTarget::default()
             }),
             log: LogLevel::Info,
@@ -312,6 +325,14 @@ mod tests {
             not_by_proxy: None,
             socket: non_utf8().into(),
             control: Confidential("name:token:1".into()),
+            workload: Some(Workload {
+                workload: "deploy/web".parse().unwrap(),
+                container: "app".into(),
+                service_account: "default".into(),
+                hostname: "kinject-agent-0123abcd-x7k2p".into(),
+                environment: vec![(non_utf8(), non_utf8())],
+                paths: Some(non_utf8()),
+            }),
         });
         assert_eq!(from_line::<Event>(&to_line(&event)).unwrap(), event);
         assert!(!format!("{event:?}").contains("token"), "{event:?}");

@@ -14,6 +14,8 @@ mod data;
 mod datagrams;
 mod description;
 mod dialer;
+#[allow(dead_code, reason = "sessions in the place of a workload start it")]
+mod files;
 mod image_push;
 mod log;
 mod names;

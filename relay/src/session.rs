@@ -178,6 +178,7 @@ async fn start(
         not_by_proxy: established.transport.not_by_proxy.clone(),
         socket,
         control: Confidential(address.clone()),
+        workload: None,
     };
     let shown = PodResolvConf::of_pod(&established.resolv_conf);
     shown.write(&config.folder).map_err(|error| {
@@ -243,6 +244,7 @@ async fn start(
         flows: Rc::clone(&flows),
         resolver: Rc::clone(&resolver),
         uninjectable: UninjectableReports::new(events.clone(), &config.library),
+        files: None,
         resolv_conf: config.folder.join(RESOLV_CONF),
     });
     // a launcher that is gone is noticed by the end of its orders

@@ -77,6 +77,10 @@ fn requests() -> Vec<Request<'static>> {
             address: "127.107.1.2:9".parse().unwrap(),
         },
         Request::ResolvConf,
+        Request::Fetch {
+            part: FilePart::Content,
+            path: b"/etc/config/app.yaml",
+        },
     ]
 }
 
@@ -89,6 +93,7 @@ fn replies() -> Vec<Reply> {
         Reply::Unknown,
         Reply::Noted,
         Reply::File,
+        Reply::Errno(2),
         Reply::Flow("127.107.1.2:9".parse().unwrap()),
         Reply::StandIn("127.106.1.2:8080".parse().unwrap()),
         Reply::Addresses {
