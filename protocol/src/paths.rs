@@ -11,9 +11,11 @@
 //! Paths are compared by their bytes, in the form that [`normalise`] gives them. The entries' own paths have to be in
 //! that form.
 
+mod filter;
 mod glob;
 mod normal;
 
+pub use filter::Filter;
 pub use normal::normalise;
 
 /// The parsed value of [`PATHS`](crate::environment::PATHS).
@@ -128,7 +130,7 @@ impl<'a> PathTable<'a> {
                             let mount = entry.path;
                             best = Some(Place { kind, mount, rest });
                         }
-                    } else if below(own, plain).is_some() && parent.is_none() {
+                    } else if plain != b"/" && below(own, plain).is_some() && parent.is_none() {
                         parent = parent_of(entry.path, own, plain).map(|mount| Place {
                             kind,
                             mount,

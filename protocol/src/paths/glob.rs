@@ -35,6 +35,10 @@ pub(super) fn covers(glob: &[u8], path: &[u8]) -> bool {
 /// Whether paths that a glob matches lie below the path, as far as the components before a `**` say.
 pub(super) fn is_above(path: &[u8], glob: &[u8]) -> bool {
     let mut wanted = components(glob);
+    // the root folder is on every machine
+    if components(path).next().is_none() {
+        return false;
+    }
     let all_match = components(path).all(|component| match wanted.next() {
         None | Some(ANY) => false,
         Some(pattern) => matches(pattern, component),
@@ -51,6 +55,11 @@ pub(super) fn may_have_component(glob: &[u8], component: &[u8]) -> bool {
         let is_any_between = core::mem::replace(&mut is_any_before, pattern == ANY);
         is_any_between || (pattern != ANY && matches(pattern, component))
     })
+}
+
+/// Whether a component of a glob matches more than one component.
+pub(super) fn is_pattern(component: &[u8]) -> bool {
+    component.iter().any(|byte| matches!(byte, b'*' | b'?'))
 }
 
 /// Whether one component matches a pattern with `*` and `?`.
