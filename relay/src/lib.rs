@@ -14,7 +14,6 @@ mod data;
 mod datagrams;
 mod description;
 mod dialer;
-#[allow(dead_code, reason = "sessions in the place of a workload start it")]
 mod files;
 mod image_push;
 mod log;
@@ -28,6 +27,7 @@ mod routes;
 mod session;
 mod shutdown;
 mod socket_watch;
+mod stand_in;
 #[cfg(test)]
 mod test_agent;
 mod trace;
