@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -194,11 +194,13 @@ fn finish(relay: &mut Child, launcher: &mut UnixStream, events: &mut BufReader<U
     relay.wait().unwrap();
 }
 
-/// The next event; none at the relay's end.
+/// The next event; none at the relay's end, also if it left something unread.
 fn next(events: &mut BufReader<UnixStream>) -> Option<Event> {
     let mut line = String::new();
-    match events.read_line(&mut line).unwrap() {
-        0 => None,
-        _ => Some(from_line(&line).unwrap()),
+    match events.read_line(&mut line) {
+        Ok(0) => None,
+        Ok(_) => Some(from_line(&line).unwrap()),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+        Err(error) => panic!("cannot read from the relay: {error}"),
     }
 }
