@@ -57,7 +57,7 @@ pub(crate) enum ImageCommand {
         /// The image's name there: REGISTRY/NAME:TAG.
         #[arg(value_name = "REGISTRY/NAME:TAG")]
         name: String,
-        /// Speak to the registry without TLS.
+        /// Speak to the registry without TLS, and to its token server if that has none.
         #[arg(long)]
         plain_http: bool,
     },

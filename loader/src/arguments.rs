@@ -1,17 +1,17 @@
-//! The command line.
+//! The loader's command line.
 
 use crate::Failure;
 use alloc::vec::Vec;
 use core::ffi::CStr;
 
-/// What the loader is told.
+/// The loader's arguments.
 #[derive(Debug)]
 pub struct Arguments<'a> {
     /// The SHA-256 that the unpacked agent must have.
     pub sha256: [u8; 32],
     /// The files that make up the packed agent, in order.
     pub parts: Vec<&'a CStr>,
-    /// The file to unpack into where files in memory cannot be executed.
+    /// The file to unpack into if a file in memory cannot be executed.
     pub fallback: Option<&'a CStr>,
     /// The agent's own arguments.
     pub agent: Vec<&'a CStr>,
@@ -84,7 +84,7 @@ mod tests {
     const HEX: &CStr = c"00ff23456789abcdef0123456789abcdef0123456789abcdef0123456789abcd";
 
     #[test]
-    fn arguments_behind_the_dashes_are_the_agents() {
+    fn arguments_after_the_double_dash_are_passed_to_the_agent() {
         let words = [
             c"--sha256",
             HEX,
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn missing_or_wrong_arguments_are_named() {
+    fn missing_or_invalid_arguments_are_named_in_the_failure() {
         for (words, named) in [
             (
                 &[c"--sha256", HEX, c"--part", c"a"][..],

@@ -1,4 +1,4 @@
-//! From the arguments to the agent in place of this process.
+//! Unpacks the agent and executes it in place of the loader.
 
 use crate::failure::Destination;
 use crate::{Arguments, Failure, unpack};
@@ -12,15 +12,16 @@ use rustix::fs::{AtFlags, MemfdFlags, Mode, OFlags, memfd_create, open};
 use rustix::io::Errno;
 use syscalls::Sysno;
 
-/// The agent's name among processes.
+/// The agent's `argv[0]`, and the name of its memfd.
 const NAME: &CStr = c"kinject-agent";
 
-/// Unpacks the agent and becomes it; returns only if that fails. `words` are the arguments without the program's name.
+/// Unpacks the agent and executes it in place of this process; returns only if that fails. `words` are the arguments
+/// without the program's name.
 ///
 /// # Safety
 ///
-/// `environment` points to pointers to strings that end with a zero, the last of which is null, as execve(2) takes
-/// them.
+/// `environment` is an array as execve(2) takes it: pointers to strings that end with a zero byte, and then a null
+/// pointer.
 pub unsafe fn run(words: &[&CStr], environment: *const *const c_char) -> Failure {
     let arguments = match Arguments::parse(words) {
         Ok(arguments) => arguments,
@@ -29,7 +30,7 @@ pub unsafe fn run(words: &[&CStr], environment: *const *const c_char) -> Failure
     // SAFETY: the caller's promise
     let Err(failure) = unsafe { from_memory(&arguments, environment) };
     match arguments.fallback {
-        Some(path) if failure.is_of_memory() => {
+        Some(path) if failure.is_about_memfd() => {
             // SAFETY: the caller's promise
             let Err(failure) = unsafe { from_file(&arguments, path, environment) };
             failure
@@ -38,6 +39,8 @@ pub unsafe fn run(words: &[&CStr], environment: *const *const c_char) -> Failure
     }
 }
 
+/// Executes the agent from a memfd.
+///
 /// # Safety
 ///
 /// As for [`run`].
@@ -45,7 +48,7 @@ unsafe fn from_memory(
     arguments: &Arguments<'_>,
     environment: *const *const c_char,
 ) -> Result<Infallible, Failure> {
-    let file = memory_file().map_err(|error| Failure::NotWritten(Destination::Memory, error))?;
+    let file = executable_memfd().map_err(|error| Failure::NotWritten(Destination::Memory, error))?;
     unpack(
         &arguments.parts,
         &arguments.sha256,
@@ -57,15 +60,17 @@ unsafe fn from_memory(
     Err(Failure::NotExecuted(Destination::Memory, error))
 }
 
-/// A file in memory that may be executed. Kernels before 6.3 know no flag for that; later ones may be set up so that
-/// files are executable only with it, or not at all (`vm.memfd_noexec`).
-fn memory_file() -> Result<OwnedFd, Errno> {
+/// Creates a memfd that may be executed. Linux has a flag for that since 6.3, and refuses an unknown flag. The sysctl
+/// `vm.memfd_noexec` can make the flag necessary, or forbid executable memfds.
+fn executable_memfd() -> Result<OwnedFd, Errno> {
     match memfd_create(NAME, MemfdFlags::CLOEXEC | MemfdFlags::EXEC) {
         Err(Errno::INVAL) => memfd_create(NAME, MemfdFlags::CLOEXEC),
-        made => made,
+        created => created,
     }
 }
 
+/// Executes the agent from the file of `--fallback`.
+///
 /// # Safety
 ///
 /// As for [`run`].
@@ -79,22 +84,22 @@ unsafe fn from_file(
     let file =
         open(path, flags, Mode::RWXU).map_err(|error| Failure::NotWritten(destination.clone(), error))?;
     unpack(&arguments.parts, &arguments.sha256, file.as_fd(), &destination)?;
-    // a file that somebody may write to is not executed (ETXTBSY)
+    // the kernel does not execute a file that is open for writing (ETXTBSY)
     drop(file);
     // SAFETY: the caller's promise
     let error = unsafe { execute(Program::File(path), &arguments.agent, environment) };
     Err(Failure::NotExecuted(destination, error))
 }
 
-/// Where the unpacked agent is executed from.
+/// The file that holds the unpacked agent.
 enum Program<'a> {
-    /// A file in memory.
+    /// A memfd, for execveat(2).
     Memory(BorrowedFd<'a>),
-    /// A file with a name. It takes execve(2) alone, since some seccomp profiles and sandboxes know no execveat(2).
+    /// A file with a name, for execve(2): some seccomp profiles and sandboxes do not allow execveat(2).
     File(&'a CStr),
 }
 
-/// Becomes that program; says why not.
+/// Executes a program in place of this process; returns the error if that fails.
 ///
 /// # Safety
 ///
@@ -104,7 +109,7 @@ unsafe fn execute(program: Program<'_>, arguments: &[&CStr], environment: *const
     let words: Vec<*const c_char> = words.chain(iter::once(ptr::null())).collect();
     let (words, environment) = (words.as_ptr() as usize, environment as usize);
     let outcome = match program {
-        // SAFETY: the strings behind `words` end with zeros and live longer than the call, `words` ends with a null
+        // SAFETY: the strings of `words` end with a zero byte and live longer than the call; `words` ends with a null
         // pointer, and so does `environment` by the caller's promise
         Program::Memory(file) => unsafe {
             syscalls::syscall5(
@@ -116,7 +121,7 @@ unsafe fn execute(program: Program<'_>, arguments: &[&CStr], environment: *const
                 AtFlags::EMPTY_PATH.bits() as usize,
             )
         },
-        // SAFETY: as above, and `path` ends with a zero
+        // SAFETY: as above, and `path` ends with a zero byte
         Program::File(path) => unsafe {
             syscalls::syscall3(Sysno::execve, path.as_ptr() as usize, words, environment)
         },

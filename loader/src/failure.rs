@@ -1,4 +1,4 @@
-//! Why the agent was not started, in one line for the pod's log, which the relay shows.
+//! Why the agent was not started. The loader writes it as one line into the pod's log, and the relay shows that line.
 
 use alloc::borrow::ToOwned;
 use alloc::ffi::CString;
@@ -13,32 +13,32 @@ pub enum Failure {
     Usage(&'static str),
     /// A part cannot be read.
     Part(CString, Errno),
-    /// The parts together are no whole xz file.
+    /// The parts together are not a complete, valid xz file.
     Broken,
-    /// What was unpacked is not the agent that the session brought.
+    /// The unpacked file does not have the SHA-256 of the agent.
     OtherAgent,
-    /// The unpacked agent cannot be written, to memory or to the file of `--fallback`.
+    /// The unpacked agent cannot be written.
     NotWritten(Destination, Errno),
     /// The unpacked agent cannot be executed.
     NotExecuted(Destination, Errno),
 }
 
-/// Where the unpacked agent is.
+/// Where the loader writes the unpacked agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// In a file in memory.
+    /// A memfd.
     Memory,
-    /// In the file of `--fallback`.
+    /// The file of `--fallback`.
     File(CString),
 }
 
 impl Failure {
-    /// A part that cannot be read.
+    /// The failure to read a part.
     pub(crate) fn of_part(part: &CStr, error: Errno) -> Self {
         Self::Part(part.to_owned(), error)
     }
 
-    /// The exit status: those of the agent are smaller, and those of shells and signals larger.
+    /// The exit status. Those of the agent are smaller, and those that shells report for signals are larger.
     pub fn status(&self) -> u8 {
         match self {
             Self::Usage(_) => 120,
@@ -50,8 +50,8 @@ impl Failure {
         }
     }
 
-    /// Whether another place may do: files in memory are forbidden, or not to be executed, on some nodes.
-    pub(crate) fn is_of_memory(&self) -> bool {
+    /// Whether the file of `--fallback` may work instead: some nodes forbid memfds, or executing them.
+    pub(crate) fn is_about_memfd(&self) -> bool {
         matches!(
             self,
             Self::NotWritten(Destination::Memory, _) | Self::NotExecuted(Destination::Memory, _)
@@ -64,7 +64,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Usage(what) => write!(f, "{what}"),
             Self::Part(part, error) => {
-                write!(f, "cannot read {}: {}", part.to_string_lossy(), Words(*error))
+                write!(f, "cannot read {}: {}", part.to_string_lossy(), Message(*error))
             }
             Self::Broken => {
                 f.write_str("the parts of the agent are damaged or not complete: it is not started")
@@ -73,13 +73,13 @@ impl fmt::Display for Failure {
                 f.write_str("the agent does not have the SHA-256 that was announced: it is not started")
             }
             Self::NotWritten(destination, error) => {
-                write!(f, "cannot write the agent to {destination}: {}", Words(*error))
+                write!(f, "cannot write the agent to {destination}: {}", Message(*error))
             }
             Self::NotExecuted(destination, error) => {
                 write!(
                     f,
                     "cannot execute the agent from {destination}: {}",
-                    Words(*error)
+                    Message(*error)
                 )
             }
         }
@@ -97,12 +97,12 @@ impl fmt::Display for Destination {
     }
 }
 
-/// An error number in words: without a C library nobody else has them.
-struct Words(Errno);
+/// The message for an error number. Only the C library has these messages, so this has those of likely errors.
+struct Message(Errno);
 
-impl fmt::Display for Words {
+impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = match self.0 {
+        let message = match self.0 {
             Errno::ACCESS => "permission denied",
             Errno::PERM => "operation not permitted",
             Errno::NOENT => "no such file or directory",
@@ -114,6 +114,6 @@ impl fmt::Display for Words {
             Errno::ROFS => "read-only file system",
             other => return write!(f, "error {}", other.raw_os_error()),
         };
-        f.write_str(words)
+        f.write_str(message)
     }
 }

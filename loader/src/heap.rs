@@ -1,33 +1,34 @@
-//! Memory: one mapping, of which each allocation takes the next piece and gives none back. The process allocates a dozen
-//! times and then becomes the agent.
+//! The allocator: a bump allocator over one mapping that frees nothing. The loader allocates about a dozen times before
+//! it executes the agent.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
 
-/// Room for the decoder at its limit and for twice the buffers. The kernel gives pages when they are touched.
+/// The size of the mapping: room for the decoder at its memory limit, and for the buffers twice (for two attempts). The
+/// kernel allocates pages when they are first used.
 const SIZE: usize = 48 << 20;
 
 #[global_allocator]
 static HEAP: Heap = Heap {
     start: AtomicUsize::new(0),
-    taken: AtomicUsize::new(0),
+    used: AtomicUsize::new(0),
 };
 
-/// There is one thread, so nothing here is ordered.
+/// The mapping. The process has one thread, so relaxed ordering suffices.
 struct Heap {
     start: AtomicUsize,
-    taken: AtomicUsize,
+    used: AtomicUsize,
 }
 
 impl Heap {
-    /// The mapping, made by the first allocation.
+    /// The address of the mapping, which the first allocation creates.
     fn start(&self) -> Option<usize> {
         match self.start.load(Ordering::Relaxed) {
             0 => {
                 let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
-                // SAFETY: a new mapping at a place of the kernel's choice touches nobody's memory
+                // SAFETY: the kernel chooses the address, so the mapping overlaps no other one
                 let mapped = unsafe {
                     mmap_anonymous(ptr::null_mut(), SIZE, ProtFlags::READ | ProtFlags::WRITE, flags)
                 };
@@ -40,16 +41,16 @@ impl Heap {
     }
 }
 
-// SAFETY: each piece is inside of the mapping, aligned as asked for, and given to nobody else
+// SAFETY: each block is inside the mapping, is aligned as requested, and overlaps no other block
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(start) = self.start() else {
             return ptr::null_mut();
         };
-        let begin = (start + self.taken.load(Ordering::Relaxed)).next_multiple_of(layout.align());
+        let begin = (start + self.used.load(Ordering::Relaxed)).next_multiple_of(layout.align());
         match begin.checked_add(layout.size()) {
             Some(end) if end <= start + SIZE => {
-                self.taken.store(end - start, Ordering::Relaxed);
+                self.used.store(end - start, Ordering::Relaxed);
                 ptr::with_exposed_provenance_mut(begin)
             }
             _ => ptr::null_mut(),
@@ -59,7 +60,7 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn dealloc(&self, _: *mut u8, _: Layout) {}
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // a piece is given once, and the kernel maps zeros
+        // no block is used twice, and the kernel fills the mapping with zeros
         // SAFETY: the caller's promise is the same
         unsafe { self.alloc(layout) }
     }

@@ -1,19 +1,20 @@
-//! Starts an agent that a session brought into the cluster in ConfigMaps, inside whatever image the pod has.
+//! Starts an agent that a session has uploaded into the cluster in ConfigMaps. The image of the pod may be any image.
 //!
-//! The agent comes packed by xz and cut into parts of at most a ConfigMap's size. The loader unpacks the parts into a file
-//! in memory (memfd_create(2)), compares the SHA-256 of what it wrote with the one in its arguments, and executes the file
-//! (execveat(2)). Where the node forbids to execute files in memory, it uses a file in a volume of the pod instead.
+//! The session compresses the agent with xz and cuts it into parts that fit into ConfigMaps. The loader unpacks the
+//! parts into a file in memory (memfd_create(2)), compares the SHA-256 of the result with the one in its arguments, and
+//! executes the file (execveat(2)). On nodes that forbid executing a memfd, it uses a file in a volume of the pod
+//! instead.
 //!
 //! ```text
 //! loader --sha256 HEX --part FILE... [--fallback FILE] -- ARGUMENT...
 //! ```
 //!
-//! A file of a ConfigMap cannot be executed compressed, so something small and executable has to come with it, and no
-//! image is sure to hold a shell or xz. So the loader depends on nothing: it is static, has no C library and asks the kernel
-//! directly. This library is all of it but the way in ([`run`] is called by `main.rs`), so that it is tested as others are.
+//! The loader itself is uploaded uncompressed, since the image need not contain a shell or xz. So it is small and
+//! depends on nothing: it is static, and makes its system calls without a C library. This library is all of it except
+//! the entry point in `main.rs`, which calls [`run`], so that it has tests like any other library.
 //!
-//! The loader cannot vouch for itself: whoever replaces the ConfigMap replaces it, too. The relay looks at the ConfigMaps
-//! again after the start.
+//! The check of the SHA-256 does not protect the loader: a user who replaces a ConfigMap can replace the loader, too.
+//! So the relay verifies the ConfigMaps after the start.
 
 #![cfg_attr(not(test), no_std)]
 

@@ -1,4 +1,5 @@
-//! The program `kinject-loader`: what a C library and the standard library would do for it, and then
+//! The program `kinject-loader`. It has no C library and no standard library, so these modules replace what it needs of
+//! them: [`start`] the entry point, [`heap`] the allocator, [`memory`] the functions of string.h. [`start`] calls
 //! [`kinject_loader::run`].
 
 #![no_std]
@@ -14,16 +15,16 @@ use alloc::format;
 use core::panic::PanicInfo;
 use syscalls::Sysno;
 
-/// The status of a program that SIGABRT ended, as shells show it.
-const PANICKED: u8 = 134;
+/// The exit status after a panic: the one that shells report for a process that SIGABRT ended.
+const PANIC_STATUS: u8 = 134;
 
-/// Ends the process, and says why.
-fn end(why: impl core::fmt::Display, status: u8) -> ! {
-    let line = format!("kinject-loader: error: {why}\n");
-    // SAFETY: descriptor 2 belongs to nobody else in this process, and is not closed
+/// Writes an error message to the standard error, and exits.
+fn fail(error: impl core::fmt::Display, status: u8) -> ! {
+    let line = format!("kinject-loader: error: {error}\n");
+    // SAFETY: nothing in this process closes descriptor 2
     let stderr = unsafe { rustix::fd::BorrowedFd::borrow_raw(2) };
-    // without a standard error nobody hears it
-    let _unheard = rustix::io::write(stderr, line.as_bytes()).is_err();
+    // if it cannot be written, the exit status alone remains
+    let _lost = rustix::io::write(stderr, line.as_bytes()).is_err();
     exit(status)
 }
 
@@ -35,6 +36,6 @@ fn exit(status: u8) -> ! {
 }
 
 #[panic_handler]
-fn panicked(panic: &PanicInfo<'_>) -> ! {
-    end(panic, PANICKED)
+fn on_panic(panic: &PanicInfo<'_>) -> ! {
+    fail(panic, PANIC_STATUS)
 }

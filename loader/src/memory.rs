@@ -1,5 +1,5 @@
-//! The functions of string.h that compiled code calls by itself. They consist of instructions of the processor, since the
-//! compiler would make a call to the function itself of a loop that copies.
+//! The functions of string.h that the compiler generates calls to. They are written in assembly or with volatile reads,
+//! since the compiler would turn a plain loop into a call to the very function.
 
 use core::arch::asm;
 use core::ffi::c_int;
@@ -19,7 +19,7 @@ unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, length: usize) -> *mut
 /// `length` bytes can be read at `from` and written at `to`.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, length: usize) -> *mut u8 {
-    // a target inside of the source is overwritten before it is read, unless from the end
+    // if `to` is inside the source, a forward copy would overwrite bytes before it reads them
     match (to.addr().wrapping_sub(from.addr())) < length {
         // SAFETY: the caller's promise
         true => unsafe { copy_backward(to, from, length) },
@@ -46,7 +46,7 @@ unsafe extern "C" fn memset(to: *mut u8, byte: c_int, length: usize) -> *mut u8 
 unsafe extern "C" fn memcmp(one: *const u8, other: *const u8, length: usize) -> c_int {
     let mut position = 0;
     while position < length {
-        // SAFETY: the position is within what can be read; a volatile read makes no call of the loop
+        // SAFETY: the position is within what can be read; the compiler does not turn volatile reads into a call
         let left = unsafe { one.add(position).read_volatile() };
         // SAFETY: as above
         let right = unsafe { other.add(position).read_volatile() };
@@ -69,11 +69,11 @@ unsafe extern "C" fn bcmp(one: *const u8, other: *const u8, length: usize) -> c_
 
 /// # Safety
 ///
-/// `string` points to bytes that end with a zero.
+/// `string` points to bytes that end with a zero byte.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn strlen(string: *const u8) -> usize {
     let mut length = 0;
-    // SAFETY: no byte behind the zero is read; a volatile read makes no call of the loop
+    // SAFETY: no byte after the zero byte is read; the compiler does not turn volatile reads into a call
     while unsafe { string.add(length).read_volatile() } != 0 {
         length += 1;
     }
@@ -126,7 +126,7 @@ unsafe fn copy_forward(to: *mut u8, from: *const u8, length: usize) {
     // SAFETY: the caller's promise
     unsafe {
         asm!(
-            // sixteen bytes at once, and then the rest
+            // 16 bytes at a time, and then single bytes
             "2:", "cmp {length}, #16", "b.lo 3f",
             "ldp {one}, {other}, [{from}], #16", "stp {one}, {other}, [{to}], #16",
             "sub {length}, {length}, #16", "b 2b",

@@ -1,4 +1,4 @@
-//! The packed agent, read from its parts as if they were one file.
+//! Reads the parts of the packed agent as if they were one file.
 
 use crate::Failure;
 use core::ffi::CStr;
@@ -6,7 +6,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
-/// The parts that are still to be read.
+/// A reader of the parts.
 #[derive(Debug)]
 pub struct Parts<'a> {
     names: &'a [&'a CStr],
@@ -14,12 +14,12 @@ pub struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    /// All of the files of these names, in this order.
+    /// Reads the files of these names, in this order.
     pub fn new(names: &'a [&'a CStr]) -> Self {
         Self { names, current: None }
     }
 
-    /// Reads on; nothing was read at the end of the last part.
+    /// Reads the next bytes into the buffer; returns their number, which is 0 at the end of the last part.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Failure> {
         while let [name, others @ ..] = self.names {
             let failed = |error| Failure::of_part(name, error);

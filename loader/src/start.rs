@@ -1,14 +1,14 @@
-//! The way in: the kernel jumps to `_start` with the arguments and the environment on the stack.
+//! The entry point: the kernel jumps to `_start`, with the arguments and the environment on the stack.
 
 use alloc::vec::Vec;
 use core::arch::naked_asm;
 use core::ffi::{CStr, c_char};
 
-/// Where the kernel starts the program: it hands the stack as it found it to [`start`].
+/// The ELF entry point. It passes the initial stack pointer to [`start`].
 ///
 /// # Safety
 ///
-/// For the kernel alone to call.
+/// Only the kernel calls it.
 #[unsafe(no_mangle)]
 #[unsafe(naked)]
 unsafe extern "C" fn _start() -> ! {
@@ -18,26 +18,28 @@ unsafe extern "C" fn _start() -> ! {
     naked_asm!("mov x29, xzr", "mov x30, xzr", "mov x0, sp", "bl {start}", "brk #1", start = sym start);
 }
 
+/// Reads the arguments and the environment from the stack, runs the loader with them, and exits when that fails.
+///
 /// # Safety
 ///
-/// `stack` is where the kernel put the count of arguments, pointers to them and a null pointer, and the same for the
-/// environment without a count.
+/// `stack` is the initial stack pointer. The kernel has put the count of arguments there, then pointers to the
+/// arguments and a null pointer, and then pointers to the environment and a null pointer.
 unsafe extern "C" fn start(stack: *const usize) -> ! {
-    // SAFETY: the count is there
+    // SAFETY: the count is at the stack pointer
     let count = unsafe { *stack };
     // SAFETY: the pointers to the arguments follow
     let arguments = unsafe { stack.add(1) }.cast::<*const c_char>();
-    // SAFETY: a null pointer follows them, and then the environment
+    // SAFETY: the environment follows the null pointer after the arguments
     let environment = unsafe { arguments.add(count + 1) };
     let words: Vec<&CStr> = (1..count)
         .map(|position| {
-            // SAFETY: there are so many pointers
+            // SAFETY: the position is below the count of arguments
             let word = unsafe { *arguments.add(position) };
-            // SAFETY: each points to a string that ends with a zero and is not written to
+            // SAFETY: each pointer leads to a string that ends with a zero byte and that nothing changes
             unsafe { CStr::from_ptr(word) }
         })
         .collect();
     // SAFETY: a null pointer ends the environment
     let failure = unsafe { kinject_loader::run(&words, environment) };
-    crate::end(&failure, failure.status())
+    crate::fail(&failure, failure.status())
 }

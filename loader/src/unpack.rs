@@ -1,4 +1,5 @@
-//! Unpacking and checking in one pass, in little memory: the pod asks for no more than the agent itself needs.
+//! Unpacks the agent and computes its SHA-256 in one pass, with little memory: the pod requests no more memory than the
+//! agent needs.
 
 use crate::failure::Destination;
 use crate::{Failure, Parts};
@@ -8,17 +9,17 @@ use rustix::fd::BorrowedFd;
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-/// How much is read and written at once.
+/// The size of the buffers for reads and writes.
 const BLOCK: usize = 64 * 1024;
 
-/// What the decoder may use, in KiB: an altered file could ask for gigabytes.
-const DECODER_KIB: u32 = 16 * 1024;
+/// The memory limit of the decoder in KiB. An altered file could demand gigabytes.
+const DECODER_LIMIT_KIB: u32 = 16 * 1024;
 
-/// How large an agent may be: some ten times what it is. A small altered file could unpack to whatever the node has
-/// room for.
+/// The size limit of the unpacked agent, about ten times its actual size. A small altered file could unpack to all the
+/// memory of the node.
 const LARGEST_AGENT: usize = 64 << 20;
 
-/// Unpacks the parts into a file, and fails unless what is in it has that SHA-256.
+/// Unpacks the parts into a file, and fails unless the result has this SHA-256.
 pub fn unpack(
     parts: &[&core::ffi::CStr],
     sha256: &[u8; 32],
@@ -36,7 +37,7 @@ fn unpack_at_most(
     destination: &Destination,
 ) -> Result<(), Failure> {
     let mut parts = Parts::new(parts);
-    let mut decoder = XzStream::new_mem_limit(false, DECODER_KIB);
+    let mut decoder = XzStream::new_mem_limit(false, DECODER_LIMIT_KIB);
     let mut hasher = Sha256::new();
     let (mut input, mut output) = (vec![0; BLOCK], vec![0; BLOCK]);
     let (mut waiting, mut size) = (0..0, 0);
@@ -62,7 +63,7 @@ fn unpack_at_most(
         write_all(file, unpacked).map_err(|error| Failure::NotWritten(destination.clone(), error))?;
         match done.status {
             Status::StreamEnd => break,
-            // an end without the end of the stream, where the decoder would wait for more
+            // the input has ended inside the xz stream, and the decoder would wait for more
             Status::Ok if bytes.is_empty() && unpacked.is_empty() => return Err(Failure::Broken),
             Status::Ok => {}
         }
@@ -93,7 +94,7 @@ mod tests {
     use std::io::Write;
     use std::os::fd::AsFd;
 
-    /// What was unpacked of a file that is cut into two parts there.
+    /// Unpacks a file that is cut into two parts at this position.
     fn unpacked(packed: &[u8], cut: usize, sha256: &[u8; 32]) -> Result<Vec<u8>, Failure> {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| CString::new(folder.path().join(name).to_str().unwrap()).unwrap();
@@ -115,7 +116,7 @@ mod tests {
         writer.finish().unwrap()
     }
 
-    /// Half of it repeats, and half of it does not.
+    /// Bytes of which every second one is easy to compress, and their SHA-256.
     fn sample() -> (Vec<u8>, [u8; 32]) {
         let bytes: Vec<u8> = (0..600_000_u64)
             .map(|number| match number % 2 {
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn truncated_parts_are_refused() {
+    fn truncated_parts_are_refused_as_damaged() {
         let (bytes, sha256) = sample();
         let packed = packed(&bytes);
         for length in [0, 5, 100, packed.len() / 2, packed.len() - 1] {
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn altered_parts_are_refused() {
+    fn parts_with_a_changed_bit_are_refused() {
         let (bytes, sha256) = sample();
         let original = packed(&bytes);
         for position in [0, 20, original.len() / 3, original.len() - 2] {
@@ -173,14 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn another_program_is_refused() {
+    fn agent_with_another_sha256_is_refused() {
         let (bytes, _) = sample();
         let failure = unpacked(&packed(&bytes), 7, &[0; 32]).unwrap_err();
         assert_eq!(failure.status(), 123, "{failure}");
     }
 
     #[test]
-    fn missing_part_is_named() {
+    fn missing_part_is_named_in_the_failure() {
         let file = tempfile::tempfile().unwrap();
         let failure = unpack(&[c"/no/such/part"], &[0; 32], file.as_fd(), &Destination::Memory).unwrap_err();
         assert_eq!(
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn file_that_asks_for_a_large_dictionary_is_refused() {
+    fn parts_that_demand_a_large_dictionary_are_refused() {
         let (bytes, sha256) = sample();
         let mut options = XzOptions::with_preset(6);
         options.lzma_options.dict_size = 64 << 20;

@@ -4,6 +4,7 @@
 //! go to the registry, and to the token server that it names, only with TLS ([`authorization`]).
 
 mod authorization;
+mod challenge;
 mod docker;
 mod failure;
 mod image;

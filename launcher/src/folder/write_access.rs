@@ -134,7 +134,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn folder_that_its_group_can_write_to_is_private_only_if_that_is_the_users_private_group() {
+    fn folder_open_to_a_group_is_private_only_if_that_is_the_users_private_group() {
         let folder = tempfile::tempdir().unwrap();
         let group = std::fs::metadata(folder.path()).unwrap().gid();
         for (mode, private_group, expected) in [

@@ -7,8 +7,8 @@
 //! finished. In doubt it is not: a superfluous agent costs less than a session.
 
 use super::access::Access;
+use super::pod_startup::RunningPod;
 use super::pod_state::PodState;
-use super::pod_watch::RunningPod;
 use super::{events, job, pod_end};
 
 /// How far apart, in seconds, the clocks of the API server and of the TTL controller may be.

@@ -3,8 +3,8 @@
 //! A deletion names the Job's UID as a precondition, so that another object of the same name is not deleted. The
 //! garbage collector removes the Job's pod and its Secret with it.
 
-use super::access::Access;
-use super::creation::MadeJob;
+use super::access::{Access, WRITE_TIMEOUT};
+use super::job::RequestedJob;
 use super::{job, ownership};
 use crate::report::Failure;
 use k8s_openapi::api::batch::v1::Job;
@@ -12,12 +12,15 @@ use k8s_openapi::api::core::v1::Pod;
 use kinject_escape::word;
 use kinject_protocol::session::{KubernetesTarget, Report};
 use kube::api::{Api, DeleteParams, ListParams, Preconditions};
+use tokio::time::timeout;
 
 /// The outcome of a Job's removal.
 #[derive(Clone, Debug)]
 pub(super) enum Removal {
-    /// It was removed, or the answer to its creation was never received, and the name does not exist.
+    /// It was removed.
     Removed,
+    /// No Job has the name, and the API server has not answered the creation of the Job.
+    NotFound,
     /// The Job did not exist any more.
     WasGone,
     /// The user has no right to remove it, if it exists.
@@ -25,23 +28,25 @@ pub(super) enum Removal {
 }
 
 /// Removes a Job with its dependents. It is no error if the Job does not exist, or if another Job has its name.
-pub(super) async fn remove_job(access: &Access, made: &MadeJob) -> Result<Removal, Failure> {
+pub(super) async fn remove_job(access: &Access, requested: &RequestedJob) -> Result<Removal, Failure> {
     let jobs: Api<Job> = Api::namespaced(access.client.clone(), &access.namespace);
     let mut parameters = DeleteParams::background().grace_period(0);
-    if made.uid.is_some() {
+    if requested.uid.is_some() {
         parameters = parameters.preconditions(Preconditions {
-            uid: made.uid.clone(),
+            uid: requested.uid.clone(),
             resource_version: None,
         });
     }
-    match jobs.delete(&made.name, &parameters).await {
+    // a pooled connection may be dead without an error
+    let deleted = timeout(WRITE_TIMEOUT, jobs.delete(&requested.name, &parameters)).await;
+    match deleted.map_err(|_| access.silence("to remove the agent's Job"))? {
         Ok(_) => Ok(Removal::Removed),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(match made.uid {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(match requested.uid {
             Some(_) => Removal::WasGone,
-            None => Removal::Removed,
+            None => Removal::NotFound,
         }),
-        Err(kube::Error::Api(status)) if status.code == 409 && made.uid.is_some() => {
-            crate::log::info!("another Job has the name {}: left alone", made.name);
+        Err(kube::Error::Api(status)) if status.code == 409 && requested.uid.is_some() => {
+            crate::log::info!("another Job has the name {}: left alone", requested.name);
             Ok(Removal::WasGone)
         }
         Err(error) => {
@@ -80,17 +85,17 @@ pub(crate) async fn remove_all(target: &KubernetesTarget, session: &str) -> Resu
     let access = Access::new(target).await?;
     let (mut names, mut why) = (Vec::new(), None);
     let mut jobs = jobs_of(&access, session).await.into_iter();
-    while let Some(made) = jobs.next() {
-        let failure = match remove_job(&access, &made).await {
-            Ok(Removal::Removed | Removal::WasGone) => continue,
+    while let Some(requested) = jobs.next() {
+        let failure = match remove_job(&access, &requested).await {
+            Ok(Removal::Removed | Removal::NotFound | Removal::WasGone) => continue,
             Ok(Removal::Forbidden(failure)) => failure,
             // the others would fail alike
             Err(failure) => {
-                names.extend(jobs.by_ref().map(|made| made.name));
+                names.extend(jobs.by_ref().map(|requested| requested.name));
                 failure
             }
         };
-        names.insert(0, made.name);
+        names.insert(0, requested.name);
         why = Some(failure.message);
     }
     match why {
@@ -100,7 +105,7 @@ pub(crate) async fn remove_all(target: &KubernetesTarget, session: &str) -> Resu
 }
 
 /// The Jobs that may be a session's, found as the owners of its pods: a session needs no right to list Jobs.
-async fn jobs_of(access: &Access, session: &str) -> Vec<MadeJob> {
+async fn jobs_of(access: &Access, session: &str) -> Vec<RequestedJob> {
     let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
     let selector = format!("app.kubernetes.io/managed-by=kinject,app.kubernetes.io/instance={session}");
     match pods.list(&ListParams::default().labels(&selector)).await {
@@ -114,19 +119,19 @@ async fn jobs_of(access: &Access, session: &str) -> Vec<MadeJob> {
 
 /// The session's Jobs among the owners of pods. A pod's labels and owners may be forged, so only names that the session
 /// itself would give count. The first Job, whose name is known, is included even if no pod has it as its owner.
-fn owners(session: &str, pods: &[Pod]) -> Vec<MadeJob> {
-    let mut jobs: Vec<MadeJob> = pods
+fn owners(session: &str, pods: &[Pod]) -> Vec<RequestedJob> {
+    let mut jobs: Vec<RequestedJob> = pods
         .iter()
         .filter_map(ownership::owning_job)
         .filter(|owner| job::is_name_of(session, &owner.name))
-        .map(|owner| MadeJob {
+        .map(|owner| RequestedJob {
             name: owner.name.clone(),
             uid: Some(owner.uid.clone()),
         })
         .collect();
     let first = job::name(session);
-    if jobs.iter().all(|made| made.name != first) {
-        jobs.push(MadeJob {
+    if jobs.iter().all(|requested| requested.name != first) {
+        jobs.push(RequestedJob {
             name: first,
             uid: None,
         });
@@ -136,6 +141,7 @@ fn owners(session: &str, pods: &[Pod]) -> Vec<MadeJob> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fake_api::FakeApi;
     use super::*;
     use serde_json::json;
 
@@ -152,6 +158,23 @@ mod tests {
     fn found(pods: &[Pod]) -> Vec<(String, Option<String>)> {
         let jobs = owners("0123abcd", pods);
         jobs.into_iter().map(|job| (job.name, job.uid)).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn removal_fails_as_transient_if_the_api_server_does_not_answer() {
+        let job = RequestedJob {
+            name: "kinject-agent-0".to_owned(),
+            uid: Some("1".to_owned()),
+        };
+        let access = FakeApi::silent().access();
+        let removal = timeout(2 * WRITE_TIMEOUT, remove_job(&access, &job)).await;
+        let failure = removal.expect("it has a time limit").unwrap_err();
+        assert!(!failure.lasting, "{}", failure.message);
+        assert!(
+            failure.message.contains("to remove the agent's Job"),
+            "{}",
+            failure.message
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What makes a Job of a session: its names, labels and times, and what it owns. [`super::manifest`] has its content.
+//! The names, labels and time limits of a session's Jobs, and how other objects name a Job as their owner.
+//! [`super::manifest`] has the content of a Job.
 
 use rustix::rand::{GetRandomFlags, getrandom};
 use serde_json::{Value, json};
@@ -17,19 +18,19 @@ pub(super) const IDENTITY_KEY: &str = "identity";
 /// Seconds that a finished Job stays, long enough for a look at its log.
 pub(super) const KEEP_FINISHED_SECONDS: u32 = 10;
 
-/// Seconds that the ConfigMaps of a carried agent may take to be there.
-pub(super) const PLACE_SECONDS: u32 = 240;
+/// Seconds that the upload of a carried agent's ConfigMaps may take.
+pub(super) const UPLOAD_SECONDS: u32 = 240;
 
-/// Seconds that a pod may take to run when everything that it mounts is there and no event tells what is wrong; pulling
-/// the image is the longest part.
+/// Seconds that a pod may take to run once everything exists that it mounts, if no event reports a failure. Most of the
+/// time goes into pulling the image.
 pub(super) const START_SECONDS: u32 = 120;
 
-/// Seconds after which the Job of a carried agent ends unless its pod runs. They count from the Job's beginning, and so
-/// cover the ConfigMaps, the pod's start and the requests that release the Job and lift its deadline.
-pub(super) const HOLD_SECONDS: u32 = PLACE_SECONDS + START_SECONDS + 180;
+/// Seconds after which the Job of a carried agent ends unless its pod runs. They count from the Job's creation, so they
+/// cover the upload, the start of the pod, and the requests that release the Job and lift its deadline.
+pub(super) const HOLD_SECONDS: u32 = UPLOAD_SECONDS + START_SECONDS + 180;
 
-/// A Job of this session as the cluster made it. Anybody who may create Jobs can choose the name of one; nobody can
-/// choose its UID.
+/// A Job of this session that exists. Every user who may create Jobs can choose the name of one, and none can choose
+/// its UID.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AgentJob {
     /// Its name.
@@ -38,13 +39,22 @@ pub(crate) struct AgentJob {
     pub(crate) uid: String,
 }
 
+/// A Job whose creation the session has requested. It may not exist.
+#[derive(Clone, Debug)]
+pub(super) struct RequestedJob {
+    /// Its name.
+    pub(super) name: String,
+    /// Its UID; none until the API server has answered the request.
+    pub(super) uid: Option<String>,
+}
+
 /// The name of a session's first Job.
 pub(crate) fn name(session: &str) -> String {
     format!("kinject-agent-{session}")
 }
 
-/// A name for a later Job of the session, which nobody knows before the Job is there: not even one who waits for it
-/// with a pod that has the right labels.
+/// A name for a later Job of the session. It is random, so that no other user can create a pod with the labels of the
+/// Job before the Job exists.
 pub(crate) fn later_name(session: &str) -> io::Result<String> {
     let mut random = [0; 8];
     getrandom(&mut random, GetRandomFlags::empty())?;
@@ -76,7 +86,8 @@ pub(super) fn shared_labels() -> BTreeMap<String, String> {
     .into()
 }
 
-/// What makes a Job the owner of another object, which goes when all of its owners have gone.
+/// The owner reference that makes a Job the owner of another object. The garbage collector removes an object when all
+/// of its owners are gone.
 pub(super) fn owner_reference(job: &AgentJob) -> Value {
     json!({
         "apiVersion": "batch/v1",

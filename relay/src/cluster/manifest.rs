@@ -1,10 +1,10 @@
-//! The Job of an agent as it is sent to the cluster.
+//! The content of an agent's Job.
 //!
-//! A Job rather than a bare pod, because its end is the cluster's business: when the agent exits, the Job is complete
-//! and removed by itself (<https://kubernetes.io/docs/concepts/workloads/controllers/ttlafterfinished/>), also when no
-//! session is there any more to remove it. Its pod fits the Pod Security Standard "restricted"
-//! (<https://kubernetes.io/docs/concepts/security/pod-security-standards/>). The agent's keys come to it in a Secret
-//! ([`super::secret`]), since everyone who may look at a pod sees what stands in its `env`.
+//! It is a Job rather than a bare pod, because the cluster removes a Job some seconds after the agent has exited
+//! (<https://kubernetes.io/docs/concepts/workloads/controllers/ttlafterfinished/>), even if no relay is left to remove
+//! it. Its pod meets the Pod Security Standard "restricted"
+//! (<https://kubernetes.io/docs/concepts/security/pod-security-standards/>). The agent reads its keys from a Secret
+//! ([`super::secret`]), since every user who may read a pod can read the variables in its `env`.
 
 use super::job::{FORWARD_PORT, IDENTITY_KEY, KEEP_FINISHED_SECONDS, PROXY_PORT, labels};
 use super::source::Container;
@@ -18,26 +18,26 @@ const IDENTITY_FOLDER: &str = "/run/kinject";
 /// The agent's user and group.
 const AGENT_USER: u32 = 65532;
 
-/// What the agent may use where the namespace demands that it says so: a core's half, and room for all connections that
-/// wait for a reader (`kinject_tunnel`'s windows bound that) beside the sockets' own buffers.
+/// The limits of CPU and memory in a namespace that requires limits: half a core, and room for the data of all
+/// connections whose readers wait (the windows of `kinject_tunnel` bound it) besides the buffers of their sockets.
 const LIMITS: (&str, &str) = ("500m", "512Mi");
 
-/// What the Job of one agent is made of.
+/// The parameters of an agent's Job.
 pub(crate) struct Manifest<'a> {
-    /// Its name, which is also its Secret's.
+    /// The name of the Job and of its Secret.
     pub(crate) name: &'a str,
     /// The session.
     pub(crate) session: &'a str,
-    /// What the pod is made of.
+    /// What the pod's container runs.
     pub(super) container: Container,
-    /// The ways that lead to the agent.
+    /// The transports that the relay may use, which decide where the agent listens.
     pub(crate) transport: TransportChoice,
-    /// Whether the namespace demands limits.
+    /// Whether the pod has resource limits.
     pub(crate) with_limits: bool,
 }
 
 impl Manifest<'_> {
-    /// The Job as it is sent to the cluster.
+    /// The Job as the relay sends it to the API server.
     pub(crate) fn job(&self) -> Result<Job, serde_json::Error> {
         let mut labels = labels(self.session);
         labels.insert("sidecar.istio.io/inject".to_owned(), "false".to_owned());
@@ -62,8 +62,8 @@ impl Manifest<'_> {
         let mut job = json!({
             "metadata": { "name": self.name, "labels": labels, "annotations": annotations },
             "spec": {
-                // one pod and no other; a deadline, by which a Job that never gets its pod would end, too, would end
-                // the agents of long sessions
+                // one pod, without a retry. A deadline would end a Job whose pod never starts, and also the agents of
+                // long sessions
                 "backoffLimit": 0,
                 "ttlSecondsAfterFinished": KEEP_FINISHED_SECONDS,
                 "template": {
@@ -77,7 +77,7 @@ impl Manifest<'_> {
                             "runAsNonRoot": true,
                             "runAsUser": AGENT_USER,
                             "runAsGroup": AGENT_USER,
-                            // by which the agent may read the Secret's file
+                            // gives the agent access to the Secret's file
                             "fsGroup": AGENT_USER,
                             "seccompProfile": { "type": "RuntimeDefault" },
                         },
@@ -108,7 +108,7 @@ impl Manifest<'_> {
             },
         });
         if let Container::Carried(pod) = &self.container {
-            pod.put_into(&mut job);
+            pod.apply_to(&mut job);
         }
         serde_json::from_value(job)
     }
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn agent_for_port_forward_alone_listens_on_loopback_only() {
+    fn agent_reached_only_by_port_forward_listens_on_loopback_only() {
         let container = pod_spec(TransportChoice::PortForward).containers.remove(0);
         assert_eq!(container.ports.unwrap_or_default(), []);
         let listening: Vec<_> = container

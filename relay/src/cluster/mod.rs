@@ -1,22 +1,23 @@
 //! The agent in a Kubernetes cluster: from the kubeconfig to a byte stream into its pod.
 //!
 //! - [`access`]: the cluster, the user and the namespace; [`kubeconfig`]: the file that names them, and its errors.
-//! - [`source`]: what agents are made of; [`image`]: an image by its digest; [`carried`]: without an image of their
-//!   own.
-//! - [`job`]: the names, labels and times of the agent's Job; [`manifest`] and [`secret`]: its content, and the Secret
-//!   with its keys.
-//! - [`preview`]: these as YAML, without a session.
-//! - [`agent`]: keeps the session's agent: opens the tunnel to it ([`reach`]), and makes another one when it is gone.
+//! - [`source`]: whether the agent comes from an image of its own ([`image`]: that image by its digest) or is carried
+//!   by the session ([`carried`]).
+//! - [`job`]: the names, labels and time limits of the agent's Job; [`manifest`]: its content; [`secret`]: the Secret
+//!   with the agent's keys; [`preview`]: these objects as YAML, without a session.
+//! - [`agent`]: keeps the session's agent: starts it, opens the tunnel to it, starts another one when its pod is gone.
+//! - [`creation`]: creates the Job and what it owns; [`held`]: releases a Job that waits for an upload; [`dry_run`]:
+//!   asks what the API server would do with a Job; [`gc`]: removes Jobs, also those of a relay that is gone.
+//! - [`pod_watch`]: waits until the Job's pod runs; [`pod_startup`]: what the pod's status means while it starts;
+//!   [`start_failure`]: why an agent did not start.
 //! - [`answering`]: reports requests that the API server answers slowly.
-//! - [`creation`]: makes the Job and the Secret.
-//! - [`gc`]: removes Jobs, also those of a relay that is gone.
-//! - [`pod_watch`]: from the Job to a running pod, or to the cluster's own words on why not.
 //! - [`ownership`] and [`pod_state`]: whether a pod is the Job's, and whether it is still the one that was found;
 //!   [`pod_end`]: how it ended, as soon as the API server reports it; [`resource_version`]: keeps a version from which
 //!   the API server can report it; [`deletion`]: whether a user deleted its Job.
 //! - [`addresses`]: which are the pod's own.
 //! - [`events`]: the cluster's events about a Job; [`pace`]: the rate at which watches are opened.
-//! - [`proxy`] and [`port_forward`]: the two transports into the pod; [`nodelay`]: `TCP_NODELAY` on their connections.
+//! - [`pod_transport`]: connects to the pod by one of two transports, [`proxy`] or [`port_forward`]; [`nodelay`]:
+//!   `TCP_NODELAY` on their connections.
 //! - [`networks`]: which networks are the cluster's.
 
 pub(crate) mod access;
@@ -26,6 +27,7 @@ mod answering;
 mod carried;
 mod creation;
 mod deletion;
+mod dry_run;
 mod events;
 #[cfg(test)]
 mod fake_api;
@@ -40,12 +42,14 @@ mod nodelay;
 mod ownership;
 mod pace;
 mod pod_end;
+mod pod_startup;
 mod pod_state;
-pub(crate) mod pod_watch;
+mod pod_transport;
+mod pod_watch;
 pub(crate) mod port_forward;
 pub(crate) mod preview;
 pub(crate) mod proxy;
-mod reach;
 mod resource_version;
 mod secret;
 mod source;
+mod start_failure;

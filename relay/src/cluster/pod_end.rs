@@ -6,7 +6,7 @@
 //! returns them.
 
 use super::access::Access;
-use super::pod_watch::{self, RunningPod};
+use super::pod_startup::{self, RunningPod};
 use super::{pace, pod_state};
 use crate::log;
 use crate::report::Failure;
@@ -155,7 +155,7 @@ pub(super) fn is_same(found: &Pod, pod: &RunningPod) -> bool {
 }
 
 fn end(access: &Access, found: &Pod) -> Option<End> {
-    let ended = pod_watch::ended(access, found).map(End::Ended);
+    let ended = pod_startup::failure(access, found).map(|failure| End::Ended(failure.into()));
     ended.or_else(|| {
         let deletion = found.metadata.deletion_timestamp.as_ref();
         deletion.map(|_| End::Deleted)

@@ -5,7 +5,7 @@
 //! gone never returns.
 
 use super::access::Access;
-use super::pod_watch::RunningPod;
+use super::pod_startup::RunningPod;
 use crate::report::Failure;
 use k8s_openapi::api::core::v1::Pod;
 use kinject_escape::word;

@@ -1,7 +1,8 @@
-//! The objects that a session makes, as YAML for who has to agree to them (`kinject agent manifest`).
+//! The objects that a session creates, as YAML for review by the administrators of a cluster (`kinject agent
+//! manifest`).
 //!
-//! They come from what makes those of sessions. In the place of what only a session has, its name, its keys and the
-//! UID that the cluster gives to its Job, stands what shows its form.
+//! The same code writes the objects of sessions. Placeholders show the form of what only a session has: its name, its
+//! keys and the UID of its Job.
 
 use super::job::{self, AgentJob};
 use super::manifest::Manifest;
@@ -14,16 +15,16 @@ use kinject_protocol::session::KubernetesTarget;
 use serde_json::Value;
 use std::rc::Rc;
 
-/// A session's name.
+/// The placeholder for the session's name.
 const SESSION: &str = "00000000";
 
-/// The UID of its Job.
+/// The placeholder for the UID of its Job.
 const UID: &str = "00000000-0000-0000-0000-000000000000";
 
-/// The keys of its agent.
+/// The placeholder for the keys of its agent.
 const KEYS: &str = "the agent's keys";
 
-/// Writes the objects in the order in which they are made. The bytes of a carried agent are left out unless
+/// Writes the objects in the order in which a session creates them. The files of a carried agent are left out unless
 /// `with_data`.
 pub(crate) fn yaml(target: &KubernetesTarget, with_data: bool) -> Result<String, Failure> {
     let name = job::name(SESSION);
@@ -65,7 +66,7 @@ pub(crate) fn yaml(target: &KubernetesTarget, with_data: bool) -> Result<String,
     Ok(text)
 }
 
-/// Takes the bytes out of a ConfigMap; gives the comment that tells how many there were.
+/// Removes the files from a ConfigMap; returns a comment with their sizes.
 fn without_data(map: &mut ConfigMap) -> String {
     let mut comment = String::new();
     for (key, ByteString(bytes)) in map.binary_data.iter_mut().flatten() {
@@ -79,7 +80,7 @@ fn without_data(map: &mut ConfigMap) -> String {
 }
 
 fn document(object: &impl serde::Serialize, comment: &str) -> Result<String, Failure> {
-    // by way of JSON, which has the keys in the order of the alphabet: apiVersion, kind, metadata, spec
+    // a JSON value sorts the keys alphabetically: apiVersion, kind, metadata, spec
     let value: Value = serde_json::to_value(object).map_err(|error| unwritable(&error))?;
     let yaml = serde_saphyr::to_string(&value).map_err(|error| unwritable(&error))?;
     Ok(format!("---\n{comment}{yaml}"))
@@ -105,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn manifest_of_an_image_has_the_job_and_the_secret_that_belongs_to_it() {
+    fn preview_of_an_agent_image_has_the_job_and_the_secret_it_owns() {
         let target = KubernetesTarget {
             agent_image: Some("registry.example/agent:1".to_owned()),
             transport: TransportChoice::PortForward,
@@ -131,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_left_out_of_a_config_map_are_counted() {
+    fn files_left_out_of_a_config_map_are_listed_with_their_sizes() {
         let mut map = ConfigMap {
             binary_data: Some([("part".to_owned(), ByteString(vec![0; 1234]))].into()),
             ..ConfigMap::default()

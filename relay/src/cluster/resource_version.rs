@@ -8,8 +8,8 @@
 
 use super::access::{self, Access};
 use super::pod_end::{by_name, has_ended, is_same, pods};
+use super::pod_startup::RunningPod;
 use super::pod_state;
-use super::pod_watch::RunningPod;
 use crate::log;
 use futures::TryStreamExt;
 use k8s_openapi::api::core::v1::Pod;

@@ -1,4 +1,4 @@
-//! What a session's agents are made of: an image that holds the agent, or the agent that the session carries.
+//! Where a session's agents come from: an image of kinject-agent, or the files that the session carries.
 
 use super::carried::CarriedAgents;
 use super::carried::pod::CarriedPod;
@@ -10,28 +10,28 @@ use std::cell::OnceCell;
 use std::path::Path;
 use std::rc::Rc;
 
-/// The image of a build that carries no agent.
+/// The image that a build without carried agents uses.
 const DEFAULT_IMAGE: &str = concat!("kinject-agent:", env!("CARGO_PKG_VERSION"));
 
-/// What agents are made of.
+/// Where a session's agents come from.
 pub(super) enum AgentSource {
     /// An image of kinject-agent.
     Image(AgentImage),
-    /// Files that the session brings.
+    /// The files that the session uploads.
     Carried(CarriedAgents),
 }
 
-/// What one pod is made of.
+/// What the container of one pod runs.
 #[derive(Clone)]
 pub(super) enum Container {
-    /// This image's own agent.
+    /// The agent of this image of kinject-agent.
     Image(String),
-    /// A carried agent in another's image.
+    /// A carried agent, in an image that was built for another program.
     Carried(Rc<CarriedPod>),
 }
 
 impl Container {
-    /// The image that the pod names.
+    /// The image of the container.
     pub(super) fn image(&self) -> &str {
         match self {
             Self::Image(image) => image,
@@ -41,7 +41,7 @@ impl Container {
 }
 
 impl AgentSource {
-    /// What the user asks for, otherwise a carried agent, otherwise the image of this version.
+    /// The image that the user names, otherwise the carried agents, otherwise the image of this version.
     pub(super) fn of(target: &KubernetesTarget) -> Result<Self, Failure> {
         if let Some(image) = &target.agent_image {
             return Ok(Self::Image(AgentImage::new(image)));
@@ -63,7 +63,7 @@ impl AgentSource {
         }
     }
 
-    /// What the next pod is made of, as far as it is known.
+    /// What the container of the next pod runs. Before the first plan of a carried agent, that is the default image.
     pub(super) fn container(&self) -> Container {
         match self {
             Self::Image(image) => Container::Image(image.current().to_owned()),
@@ -74,7 +74,7 @@ impl AgentSource {
         }
     }
 
-    /// Learns from its first pod by which digest an image was pulled.
+    /// Pins the image to the digest that the node of the first pod reports, so that later pods run the same one.
     pub(super) fn pin(&self, reported: &str) {
         if let Self::Image(image) = self {
             image.pin(reported);
@@ -84,28 +84,28 @@ impl AgentSource {
 
 /// An image of kinject-agent.
 pub(super) struct AgentImage {
-    asked: String,
-    /// By the digest that the first agent was made of, where it can be pulled by that.
+    requested: String,
+    /// The image by the digest of the first pod, if it can be pulled by that.
     pinned: OnceCell<String>,
 }
 
 impl AgentImage {
     fn new(image: &str) -> Self {
         Self {
-            asked: image.to_owned(),
+            requested: image.to_owned(),
             pinned: OnceCell::new(),
         }
     }
 
     fn current(&self) -> &str {
-        self.pinned.get().unwrap_or(&self.asked)
+        self.pinned.get().unwrap_or(&self.requested)
     }
 
     fn pin(&self, reported: &str) {
-        if let Some(pinned) = image::pinned(&self.asked, reported) {
+        if let Some(pinned) = image::pinned(&self.requested, reported) {
             log::info!("later agents of this session are made of {pinned}");
-            // one that is set already is what this pod was made of
-            let _known = self.pinned.set(pinned).is_err();
+            // an image that is pinned already is the one that this pod runs
+            let _already_pinned = self.pinned.set(pinned).is_err();
         }
     }
 }
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn build_without_carried_agents_uses_default_image_and_refuses_host_image() {
-        // no agents are beside the executable of these tests
+        // the folder of the test's executable holds no agents
         let source = AgentSource::of(&KubernetesTarget::default()).unwrap();
         assert!(matches!(source.container(), Container::Image(image) if image == DEFAULT_IMAGE));
         let target = KubernetesTarget {

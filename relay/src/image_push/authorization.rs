@@ -8,11 +8,11 @@
 //! also without TLS, and knows no identity tokens. So kinject asks, sends credentials only where TLS protects them, and
 //! follows no redirect to another host.
 
+use super::challenge::Challenge;
 use super::docker::Credentials;
 use super::failure::{log_in, message_of, refusal, report, tls_error};
 use super::registry::{CONNECT_TIMEOUT, READ_TIMEOUT, USER_AGENT, is_loopback};
-use http::header::{HeaderMap, HeaderValue, LOCATION, WWW_AUTHENTICATE};
-use http_auth::parser::ChallengeParser;
+use http::header::{HeaderValue, LOCATION};
 use kinject_protocol::session::Report;
 use oci_client::Reference;
 use reqwest::redirect::Policy;
@@ -286,49 +286,6 @@ impl Token {
     }
 }
 
-/// What a registry asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Challenge {
-    Nothing,
-    Password,
-    Token { realm: Url, service: Option<String> },
-}
-
-impl Challenge {
-    /// Reads the challenges in an answer (RFC 9110, section 11.6.1). One for a token counts first. The error is what
-    /// stands there instead of a known one.
-    fn parse(headers: &HeaderMap) -> Result<Self, String> {
-        let mut unknown = None;
-        let mut takes_password = false;
-        for value in headers.get_all(WWW_AUTHENTICATE) {
-            let text = String::from_utf8_lossy(value.as_bytes());
-            for challenge in ChallengeParser::new(&text).map_while(Result::ok) {
-                let parameter = |name: &str| {
-                    let mut parameters = challenge.params.iter();
-                    let found = parameters.find(|(known, _)| known.eq_ignore_ascii_case(name));
-                    found.map(|(_, value)| value.to_unescaped())
-                };
-                let realm = parameter("realm").and_then(|realm| Url::parse(&realm).ok());
-                match realm.filter(|_| challenge.scheme.eq_ignore_ascii_case("Bearer")) {
-                    Some(realm) => {
-                        return Ok(Self::Token {
-                            realm,
-                            service: parameter("service"),
-                        });
-                    }
-                    None => takes_password |= challenge.scheme.eq_ignore_ascii_case("Basic"),
-                }
-            }
-            unknown.get_or_insert(text.into_owned());
-        }
-        match (takes_password, unknown) {
-            (true, _) => Ok(Self::Password),
-            (false, Some(unknown)) => Err(unknown),
-            (false, None) => Ok(Self::Nothing),
-        }
-    }
-}
-
 /// A client that leaves no host by a redirect, and the machine not at all where the registry is on loopback.
 fn client(is_loopback: bool) -> reqwest::Result<Client> {
     let builder = Client::builder()
@@ -374,33 +331,8 @@ async fn read(mut answer: Response) -> reqwest::Result<Vec<u8>> {
 mod tests {
     use super::*;
 
-    fn challenge(values: &[&str]) -> Result<Challenge, String> {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(WWW_AUTHENTICATE, value.parse().unwrap());
-        }
-        Challenge::parse(&headers)
-    }
-
     fn url(text: &str) -> Url {
         Url::parse(text).unwrap()
-    }
-
-    #[test]
-    fn challenge_for_a_token_counts_before_one_for_a_password() {
-        let token = Ok(Challenge::Token {
-            realm: url("https://auth.example/token"),
-            service: Some("registry".to_owned()),
-        });
-        let bearer = r#"Bearer realm="https://auth.example/token",service="registry""#;
-        assert_eq!(challenge(&[bearer]), token);
-        assert_eq!(challenge(&[r#"Basic realm="x""#, bearer]), token);
-        assert_eq!(challenge(&[&format!(r#"basic realm="x", {bearer}"#)]), token);
-        assert_eq!(challenge(&[r#"Basic realm="x""#]), Ok(Challenge::Password));
-        assert_eq!(challenge(&[]), Ok(Challenge::Nothing));
-        for unknown in ["Negotiate", r#"Bearer realm="nowhere""#, "Bearer", "\"", ""] {
-            assert_eq!(challenge(&[unknown]), Err(unknown.to_owned()));
-        }
     }
 
     #[test]

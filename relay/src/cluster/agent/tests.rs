@@ -1,4 +1,4 @@
-//! How a carried agent is made again where it cannot be made as planned.
+//! Starts of a carried agent that fail and are repeated with another Job.
 
 use super::*;
 use crate::cluster::carried::tests::agents;
@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::task::LocalSet;
 
-/// A namespace in which all Jobs have one pod, of this status. ConfigMaps that are made are not there when they are
-/// looked for, as if another had removed them.
+/// A namespace in which every Job has one pod, with this status. Every ConfigMap is missing when it is read, as if
+/// another user had removed it.
 #[derive(Clone)]
 struct Namespace {
     status: Value,
-    /// The status of pods in that image.
+    /// An image, and the status of pods that run it.
     other_image: Option<(&'static str, Value)>,
+    /// The other pods that run in the namespace.
     running: Value,
     jobs: Arc<Mutex<Vec<Value>>>,
 }
@@ -32,7 +33,7 @@ impl Namespace {
 
     fn answer(&self, method: &Method, path: &str, body: &[u8]) -> Answer {
         let missing = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": "it is not there", "reason": "NotFound", "code": 404 });
+            "message": "it does not exist", "reason": "NotFound", "code": 404 });
         let mut given: Value = serde_json::from_slice(body).unwrap_or_default();
         if method == Method::POST {
             given["metadata"]["uid"] = json!("b9a6");
@@ -60,7 +61,7 @@ impl Namespace {
         }
     }
 
-    /// The pod of the Job that was made last.
+    /// The pod of the Job that was created last.
     fn pod(&self) -> Value {
         let jobs = self.jobs.lock();
         let job = jobs.last().unwrap();
@@ -80,14 +81,15 @@ impl Namespace {
         })
     }
 
-    /// Why no agent is made there, and of each Job what a test looks at.
+    /// The failure to start an agent there, and for each Job what `of_job` extracts from it.
     async fn failure<T>(&self, of_job: impl Fn(&Value) -> T) -> (Failure, Vec<T>) {
         let answering = self.clone();
         let api = FakeApi::of_requests(move |method, path, body| answering.answer(method, path, body));
         let (_programs, agents) = agents();
-        let (events, _unheard) = mpsc::channel(100);
-        let mut agent = ClusterAgent::new(api.access(), "0", &KubernetesTarget::default(), events).unwrap();
-        agent.source = AgentSource::Carried(agents);
+        let (events, _launcher) = mpsc::channel(100);
+        let target = KubernetesTarget::default();
+        let source = AgentSource::Carried(agents);
+        let agent = ClusterAgent::with_source(api.access(), "0", &target, source, events);
         let failure = LocalSet::new().run_until(agent.open()).await.err().unwrap();
         (failure, self.jobs.lock().iter().map(of_job).collect())
     }
@@ -111,7 +113,7 @@ fn image(job: &Value) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cluster_without_machines_of_either_architecture_is_told_after_both_were_tried() {
+async fn cluster_without_nodes_of_either_architecture_fails_after_both_were_tried() {
     let message = "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.";
     let status = json!({ "conditions": [{
         "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message,
@@ -125,7 +127,7 @@ async fn cluster_without_machines_of_either_architecture_is_told_after_both_were
 }
 
 #[tokio::test(start_paused = true)]
-async fn cluster_whose_machines_are_full_is_tried_with_one_architecture() {
+async fn cluster_whose_nodes_are_full_is_tried_with_one_architecture() {
     let message =
         "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) didn't match Pod's node affinity/selector.";
     let status = json!({ "conditions": [{
@@ -141,7 +143,7 @@ async fn cluster_whose_machines_are_full_is_tried_with_one_architecture() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn image_of_a_running_pod_that_the_node_cannot_get_is_replaced_by_the_next() {
+async fn image_that_the_node_cannot_pull_is_replaced_by_the_next() {
     let mut namespace = Namespace::of_pods(waiting("ErrImagePull", "unauthorized"));
     let pause = "registry.k8s.io/pause:3.10";
     namespace.other_image = Some((pause, waiting("CreateContainerError", "the last one")));
@@ -159,7 +161,7 @@ async fn image_of_a_running_pod_that_the_node_cannot_get_is_replaced_by_the_next
 }
 
 #[tokio::test(start_paused = true)]
-async fn agent_whose_map_was_removed_is_made_again_once_from_maps_of_its_own() {
+async fn agent_whose_config_map_was_removed_is_started_again_once_from_private_ones() {
     let running = json!({
         "phase": "Running", "podIP": "10.0.0.1",
         "containerStatuses": [{

@@ -1,7 +1,8 @@
 //! The agent's files as ConfigMaps.
 //!
-//! The names tell the content, so sessions of one version share them, and sessions of two versions do not meet. A name is no
-//! proof, since anybody who may make ConfigMaps can take it: what is found under it is compared.
+//! The names of the ConfigMaps contain a hash of their content, so sessions of one version share them and those of
+//! different versions have different ones. A name proves nothing, since every user who may create ConfigMaps can choose
+//! it: a session compares the content of a ConfigMap that it finds under the name.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -14,21 +15,21 @@ use std::io;
 
 use crate::cluster::job;
 
-/// What Kubernetes takes in one ConfigMap, less some room for what it counts with it.
+/// The bytes of files in one ConfigMap: the limit of Kubernetes, less some room for the keys, which count too.
 const MAP_CAPACITY: usize = (1 << 20) - (4 << 10);
 
-/// The loader's key, and its file's name in the pod.
+/// The key of the loader, which is also the name of its file in the pod.
 pub(super) const LOADER_KEY: &str = "loader";
 
-/// What the keys of the packed agent's parts begin with; a number follows.
-const PART_KEY: &str = "agent.xz.";
+/// The prefix of the keys of the packed agent's parts; a number follows.
+const PART_KEY_PREFIX: &str = "agent.xz.";
 
-/// How many digits of the content's hash are in a name.
+/// How many hexadecimal digits of the content's hash a name contains.
 const HASH_DIGITS: usize = 16;
 
-/// The files of one agent, as they are sent.
+/// The files of one agent, as a session uploads them.
 pub(in crate::cluster) struct AgentFiles {
-    /// The machines that the agent runs on.
+    /// The architecture that the agent runs on.
     pub(in crate::cluster) architecture: Architecture,
     /// The SHA-256 of the unpacked agent in hexadecimal.
     pub(in crate::cluster) sha256: String,
@@ -39,13 +40,13 @@ pub(in crate::cluster) struct AgentFiles {
 }
 
 impl AgentFiles {
-    /// In ConfigMaps that all sessions of this version share.
+    /// Cuts the agent into ConfigMaps that all sessions of this version share.
     pub(in crate::cluster) fn shared(agent: &CarriedAgent) -> Self {
         Self::named(agent, &base_name(agent))
     }
 
-    /// In ConfigMaps of a name that nobody else has, or knows before they are there.
-    pub(in crate::cluster) fn own_copy(agent: &CarriedAgent) -> io::Result<Self> {
+    /// Cuts the agent into ConfigMaps of random names, which no other user can take beforehand.
+    pub(in crate::cluster) fn private(agent: &CarriedAgent) -> io::Result<Self> {
         let mut random = [0; 8];
         getrandom(&mut random, GetRandomFlags::empty())?;
         let base = format!("{}-{:016x}", base_name(agent), u64::from_ne_bytes(random));
@@ -65,7 +66,7 @@ impl AgentFiles {
                 room = MAP_CAPACITY;
             }
             let (part, others) = rest.split_at(room.min(rest.len()));
-            let key = format!("{PART_KEY}{}", parts.len());
+            let key = format!("{PART_KEY_PREFIX}{}", parts.len());
             current.insert(key.clone(), ByteString(part.to_vec()));
             parts.push(key);
             room -= part.len();
@@ -91,7 +92,7 @@ impl AgentFiles {
     }
 }
 
-/// Whether what was found under a name is what a session would have put there.
+/// Whether the ConfigMap that a session found under a name is what the session would have created.
 pub(super) fn is_same(wanted: &ConfigMap, found: &ConfigMap) -> bool {
     found.immutable == Some(true)
         && found.metadata.deletion_timestamp.is_none()
@@ -102,13 +103,13 @@ pub(super) fn is_same(wanted: &ConfigMap, found: &ConfigMap) -> bool {
 fn base_name(agent: &CarriedAgent) -> String {
     let mut context = Context::new(&SHA256);
     for file in [&agent.loader, &agent.packed] {
-        // lengths tell where one ends
+        // the lengths distinguish the same bytes that are cut elsewhere
         context.update(&(file.len() as u64).to_be_bytes());
         context.update(file);
     }
     let mut hash = hex(context.finish().as_ref());
     hash.truncate(HASH_DIGITS);
-    // a name takes no plus sign
+    // the name of an object must not contain a plus sign
     let version = env!("CARGO_PKG_VERSION").replace('+', "-");
     format!("kinject-agent-{version}-{hash}")
 }
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn config_map_parts_in_order_are_the_packed_agent_and_each_map_fits() {
+    fn config_map_parts_add_up_to_the_packed_agent_and_each_map_is_within_the_limit() {
         for packed in [1, 1000, MAP_CAPACITY - 50_000, MAP_CAPACITY - 49_999, 2_500_000] {
             let agent = agent(50_000, packed);
             let files = AgentFiles::shared(&agent);
@@ -178,16 +179,16 @@ mod tests {
         for other in [agent(11, 20), agent(10, 21), moved] {
             assert_ne!(names(&one), names(&other));
         }
-        let copy = AgentFiles::own_copy(&one).unwrap().maps[0]
+        let private = AgentFiles::private(&one).unwrap().maps[0]
             .metadata
             .name
             .clone()
             .unwrap();
         assert!(
-            copy.starts_with("kinject-agent-") && !names(&one).contains(&copy),
-            "{copy}"
+            private.starts_with("kinject-agent-") && !names(&one).contains(&private),
+            "{private}"
         );
-        assert!(copy.len() <= 253);
+        assert!(private.len() <= 253);
     }
 
     #[test]
@@ -198,7 +199,7 @@ mod tests {
         assert_eq!(labels["app.kubernetes.io/managed-by"], "kinject");
         assert!(
             !labels.contains_key("app.kubernetes.io/instance"),
-            "it is no session's alone"
+            "it belongs to all sessions"
         );
     }
 

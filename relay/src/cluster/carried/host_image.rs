@@ -1,6 +1,6 @@
-//! The image that a carried agent runs in, if the user names none: that of a pod which runs in the namespace, since
-//! some node has it already, and otherwise the one that each cluster pulls for its own use. One that the agent's node
-//! cannot get is passed over from then on.
+//! Chooses the image that a carried agent runs in, if the user names none: the image of a pod that runs in the
+//! namespace, since some node has pulled it already, otherwise the pause image, which every cluster pulls for its own
+//! use. A session does not choose an image again that the agent's node could not pull.
 
 use crate::cluster::access::{Access, innermost};
 use crate::log;
@@ -11,44 +11,47 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// What containers' sandboxes are made of: small, for all architectures, and not limited by a registry's rates.
+/// The image of pod sandboxes: small, for all architectures, and in a registry without rate limits.
 const PAUSE_IMAGE: &str = "registry.k8s.io/pause:3.10";
 
 /// The label of nodes that names their operating system.
 const OS_LABEL: &str = "kubernetes.io/os";
 
-/// What it was called before Kubernetes 1.14.
+/// The name of that label before Kubernetes 1.14.
 const OLD_OS_LABEL: &str = "beta.kubernetes.io/os";
 
-/// How many pods are looked at: enough to find one, few enough to be told of in a moment.
-const MOST_PODS: u32 = 50;
+/// How many pods to list: enough to find an image, and few enough for a quick answer.
+const MAX_PODS: u32 = 50;
 
-/// How many nodes are named to the scheduler.
-const MOST_NODES: usize = 3;
+/// How many nodes the pod's affinity names.
+const MAX_NODES: usize = 3;
 
-/// How long the API server may take to list pods.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(10);
+/// How many images of running pods to try before the pause image.
+const MAX_UNPULLABLE: usize = 2;
 
-/// An image, where it is and how it is pulled.
+/// Time limit for the list of pods.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An image, the nodes that have it and the Secrets to pull it with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cluster) struct HostImage {
     /// The image as pods name it.
     pub(in crate::cluster) image: String,
-    /// The names of the Secrets that the pod with this image pulls it with.
+    /// The names of the pull secrets of the pods with this image.
     pub(in crate::cluster) pull_secrets: Vec<String>,
     /// Nodes that have the image.
     pub(in crate::cluster) nodes: Vec<String>,
-    /// Why it was chosen.
+    /// Why it was chosen, for the log.
     pub(in crate::cluster) reason: String,
 }
 
 impl HostImage {
     /// The image that the user names.
-    pub(in crate::cluster) fn asked(image: &str) -> Self {
+    pub(in crate::cluster) fn requested(image: &str) -> Self {
         Self::without_pod(image, "--host-image names it".to_owned())
     }
 
-    /// The image where no pod of the namespace is known.
+    /// The image if no pod of the namespace is known.
     pub(in crate::cluster) fn fallback() -> Self {
         Self::without_pod(PAUSE_IMAGE, "no pod of the namespace is known".to_owned())
     }
@@ -63,15 +66,13 @@ impl HostImage {
     }
 }
 
-/// How many images of running pods are tried.
-const MOST_TRIED: usize = 2;
-
-/// The images of this session that a node could not get.
+/// The images that a node could not pull in this session.
 #[derive(Default)]
-pub(in crate::cluster) struct PassedOver(RefCell<BTreeSet<String>>);
+pub(in crate::cluster) struct UnpullableImages(RefCell<BTreeSet<String>>);
 
-impl PassedOver {
-    /// Passes over an image. False if no other is left: then all of them may be tried again.
+impl UnpullableImages {
+    /// Adds an image. Returns false if no other is left, and forgets all images so that the next start tries them
+    /// again.
     pub(in crate::cluster) fn add(&self, image: &str) -> bool {
         let mut images = self.0.borrow_mut();
         let is_another_left = image != PAUSE_IMAGE;
@@ -83,9 +84,9 @@ impl PassedOver {
     }
 }
 
-/// Chooses an image by what runs in the namespace.
-pub(in crate::cluster) async fn choose(access: &Access, passed_over: &PassedOver) -> HostImage {
-    if passed_over.0.borrow().len() >= MOST_TRIED {
+/// Chooses an image by the pods that run in the namespace.
+pub(in crate::cluster) async fn choose(access: &Access, unpullable: &UnpullableImages) -> HostImage {
+    if unpullable.0.borrow().len() >= MAX_UNPULLABLE {
         return HostImage::without_pod(
             PAUSE_IMAGE,
             "the nodes cannot get those of running pods".to_owned(),
@@ -94,9 +95,11 @@ pub(in crate::cluster) async fn choose(access: &Access, passed_over: &PassedOver
     let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
     let parameters = ListParams::default()
         .fields("status.phase=Running")
-        .limit(MOST_PODS);
-    let reason = match timeout(ANSWER_PATIENCE, pods.list(&parameters)).await {
-        Ok(Ok(pods)) => match of_pods(&pods.items, &passed_over.0.borrow()) {
+        // in a namespace with many sessions these would leave no room for others
+        .labels("app.kubernetes.io/managed-by!=kinject")
+        .limit(MAX_PODS);
+    let reason = match timeout(LIST_TIMEOUT, pods.list(&parameters)).await {
+        Ok(Ok(pods)) => match of_pods(&pods.items, &unpullable.0.borrow()) {
             Some(image) => return image,
             None => format!("no pod that runs in namespace {} has another", access.namespace),
         },
@@ -109,27 +112,27 @@ pub(in crate::cluster) async fn choose(access: &Access, passed_over: &PassedOver
     HostImage::without_pod(PAUSE_IMAGE, reason)
 }
 
-/// What is known of an image by the pods that have it.
+/// The pods that use an image, and what they say about it.
 #[derive(Default)]
 struct Users<'a> {
     pods: Vec<&'a str>,
-    /// Whether one of them asks for nothing special of its node.
-    is_anywhere: bool,
+    /// Whether one of them can run on any node.
+    is_on_ordinary_nodes: bool,
     nodes: BTreeSet<&'a str>,
     pull_secrets: BTreeSet<&'a str>,
 }
 
-/// The image that most nodes have, by these pods. Images of pods for special nodes come last: other nodes may not have
-/// them.
-fn of_pods(pods: &[Pod], passed_over: &BTreeSet<String>) -> Option<HostImage> {
+/// The image that most nodes have, as far as these pods show. Images that only pods for special nodes use come last:
+/// other nodes may be unable to pull them.
+fn of_pods(pods: &[Pod], unpullable: &BTreeSet<String>) -> Option<HostImage> {
     let mut images: BTreeMap<&str, Users<'_>> = BTreeMap::new();
     for pod in pods {
         let images_of = images_of(pod)
             .into_iter()
-            .filter(|image| !passed_over.contains(*image));
+            .filter(|image| !unpullable.contains(*image));
         for image in images_of {
             let users = images.entry(image).or_default();
-            users.is_anywhere |= !is_for_special_nodes(pod);
+            users.is_on_ordinary_nodes |= !is_for_special_nodes(pod);
             users.pods.extend(pod.metadata.name.as_deref());
             let spec = pod.spec.as_ref();
             users
@@ -141,8 +144,9 @@ fn of_pods(pods: &[Pod], passed_over: &BTreeSet<String>) -> Option<HostImage> {
                 .extend(secrets.into_iter().flatten().map(|secret| secret.name.as_str()));
         }
     }
-    let most = |(_, users): &(&str, Users<'_>)| (users.is_anywhere, users.nodes.len(), users.pods.len());
-    // of equals the first by name, so that a second session makes the same choice
+    let most =
+        |(_, users): &(&str, Users<'_>)| (users.is_on_ordinary_nodes, users.nodes.len(), users.pods.len());
+    // among equals the first by name, so that every session makes the same choice
     let (image, users) = images.into_iter().rev().max_by_key(most)?;
     Some(HostImage {
         image: image.to_owned(),
@@ -150,15 +154,14 @@ fn of_pods(pods: &[Pod], passed_over: &BTreeSet<String>) -> Option<HostImage> {
         nodes: users
             .nodes
             .into_iter()
-            .take(MOST_NODES)
+            .take(MAX_NODES)
             .map(str::to_owned)
             .collect(),
         reason: format!("pod {} runs it", users.pods.first().copied().unwrap_or_default()),
     })
 }
 
-/// Whether a pod is for nodes of certain labels, or tolerates taints beyond those that the cluster lets pods tolerate
-/// by itself.
+/// Whether a pod selects nodes by labels, or tolerates more taints than the cluster adds to every pod.
 fn is_for_special_nodes(pod: &Pod) -> bool {
     let Some(spec) = &pod.spec else { return false };
     let is_of_cluster = |key: &Option<String>| {
@@ -171,7 +174,7 @@ fn is_for_special_nodes(pod: &Pod) -> bool {
         || tolerations.any(|toleration| !is_of_cluster(&toleration.key))
 }
 
-/// Whether a pod is for Windows: by its own word, or by the nodes that it asks for.
+/// Whether a pod is for Windows: by its `os` field or its node selector.
 fn is_windows(spec: &PodSpec) -> bool {
     let selector = spec.node_selector.as_ref();
     let named = |label: &str| selector.and_then(|selector| selector.get(label));
@@ -181,7 +184,7 @@ fn is_windows(spec: &PodSpec) -> bool {
             .any(|label| named(label).is_some_and(|os| os == "windows"))
 }
 
-/// The images of a pod's running containers, if Linux runs them in the ordinary way.
+/// The images of a pod's running containers; none if they need another runtime or operating system than the agent.
 fn images_of(pod: &Pod) -> Vec<&str> {
     let (Some(spec), Some(status)) = (&pod.spec, &pod.status) else {
         return Vec::new();
@@ -190,7 +193,7 @@ fn images_of(pod: &Pod) -> Vec<&str> {
     let is_ours = labels
         .and_then(|labels| labels.get("app.kubernetes.io/managed-by"))
         .is_some_and(|manager| manager == "kinject");
-    // another runtime may take images of its own kind, as for WebAssembly
+    // a runtime class may be for images of another kind, such as WebAssembly
     if is_ours
         || is_windows(spec)
         || spec.runtime_class_name.is_some()
@@ -207,7 +210,7 @@ fn images_of(pod: &Pod) -> Vec<&str> {
     let images = spec.containers.iter().filter(runs);
     images
         .filter_map(|container| container.image.as_deref())
-        // the number of an image on one node is no name for another
+        // an image ID of one node cannot be pulled by another
         .filter(|image| !image.starts_with("sha256:"))
         .collect()
 }
@@ -288,7 +291,7 @@ mod tests {
                 altered(|pod| pod["spec"]["runtimeClassName"] = json!("wasm")),
             ),
             (
-                "going",
+                "terminating",
                 altered(|pod| pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z")),
             ),
             (
@@ -322,7 +325,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn images_that_nodes_cannot_get_are_passed_over_and_the_pause_image_is_the_last() {
+    async fn unpullable_images_are_skipped_and_the_pause_image_is_the_last() {
         let pods = [
             pod("a", "one", "x:1"),
             pod("b", "one", "y:1"),
@@ -330,18 +333,18 @@ mod tests {
         ];
         let list = json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": pods });
         let api = fake_api::always(Answer::object(list));
-        let (access, passed_over) = (api.access(), PassedOver::default());
+        let (access, unpullable) = (api.access(), UnpullableImages::default());
         for image in ["x:1", "y:1"] {
-            assert_eq!(choose(&access, &passed_over).await.image, image);
-            assert!(passed_over.add(image), "another is left");
+            assert_eq!(choose(&access, &unpullable).await.image, image);
+            assert!(unpullable.add(image), "another is left");
         }
-        assert_eq!(choose(&access, &passed_over).await.image, PAUSE_IMAGE);
-        assert!(!passed_over.add(PAUSE_IMAGE), "no other is left");
-        assert_eq!(choose(&access, &passed_over).await.image, "x:1");
+        assert_eq!(choose(&access, &unpullable).await.image, PAUSE_IMAGE);
+        assert!(!unpullable.add(PAUSE_IMAGE), "no other is left");
+        assert_eq!(choose(&access, &unpullable).await.image, "x:1");
     }
 
     #[tokio::test]
-    async fn host_image_is_pause_without_pods_or_the_right_to_list_them() {
+    async fn pause_image_is_chosen_without_pods_or_the_right_to_list_them() {
         let forbidden = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": "pods is forbidden", "reason": "Forbidden", "code": 403 });
         let none = json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": [] });
@@ -355,7 +358,7 @@ mod tests {
                 "the pods of namespace default cannot be listed",
             ),
         ] {
-            let chosen = choose(&fake_api::always(answer).access(), &PassedOver::default()).await;
+            let chosen = choose(&fake_api::always(answer).access(), &UnpullableImages::default()).await;
             assert_eq!(
                 (chosen.image.as_str(), chosen.reason.as_str()),
                 (PAUSE_IMAGE, reason)

@@ -1,132 +1,145 @@
-//! An agent without an image of its own: the session carries it into the cluster in ConfigMaps, and it runs in an image
-//! that is there already, of which nothing else is run.
+//! An agent without an image of its own: the session uploads it in ConfigMaps, and its pod runs it in an image that the
+//! cluster has already. No program of that image is run.
 //!
-//! - [`config_maps`]: the agent's files, cut into ConfigMaps; [`store`]: these in the cluster, shared by sessions.
-//! - [`host_image`]: the image that the agent runs in.
-//! - [`pod`]: what the pod of such an agent looks like.
+//! - [`config_maps`]: the agent's files, cut into ConfigMaps.
+//! - [`upload`]: uploads the ConfigMaps, or shares those of other sessions; [`requests`]: the requests for one of them;
+//!   [`refusal`]: what the API server's refusals mean.
+//! - [`presence`]: keeps the ConfigMaps in the cluster until the pod runs, and verifies them then.
+//! - [`host_image`]: chooses the image that the agent runs in.
+//! - [`pod`]: the pod of a carried agent.
 //!
-//! The order of things. ConfigMaps and Secret belong to the Job, so that they go when it goes, and so they are made
-//! after it. A kubelet that finds one missing waits for half a second and more before it looks again, and a pod that
-//! waits for one that never comes stays for ever. So the Job is made *held*: it starts no pod (`parallelism: 0`) until
-//! a patch releases it, when all is there. A deadline ends the Job unless its pod runs, as after the relay's death or
-//! without the image, and the Job takes with it what was sent; when the pod runs, another patch lifts the deadline. (A
-//! *suspended* Job would stay: the time of its deadline does not pass.)
+//! # The order of the requests
+//!
+//! The Job owns the ConfigMaps and the Secret, so that the garbage collector removes them with it. So they are created
+//! after the Job, whose UID they name. A kubelet that misses one of them retries only after half a second or more, and
+//! a pod that mounts one which is never created waits for ever. So the relay creates the Job *held*: with `parallelism:
+//! 0` it starts no pod, until a patch releases it when everything is uploaded. A deadline ends the Job if its pod does
+//! not run, because the relay was killed or the image cannot be pulled, and what was uploaded goes with the Job. When
+//! the pod runs, another patch lifts the deadline. (A *suspended* Job would stay: the time of its deadline does not
+//! pass.)
 
 pub(super) mod config_maps;
+#[cfg(test)]
+mod fixture;
 pub(super) mod host_image;
 pub(super) mod pod;
-pub(super) mod store;
+pub(super) mod presence;
+pub(super) mod refusal;
+pub(super) mod requests;
+pub(super) mod upload;
 
 use super::access::Access;
 use crate::log;
 use crate::report::Failure;
 use config_maps::AgentFiles;
-use host_image::PassedOver;
+use host_image::{HostImage, UnpullableImages};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kinject_bundle::{Architecture, CarriedAgent};
 use pod::CarriedPod;
+use requests::{Existing, VerifiedMaps};
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
-use store::{Found, KnownMaps, Placement};
+use upload::UploadPlan;
 
-/// The agents that a session can carry, and how it does.
+/// The agents that a session can carry, one for each architecture, and what it has learned about the cluster.
 pub(super) struct CarriedAgents {
     /// The folder of the relay's executable.
     programs: PathBuf,
-    /// For these machines, with the SHA-256 of each agent when the session began; most clusters have those of the
-    /// first.
+    /// The architectures in the order in which to try them, and the SHA-256 of each agent when the session began.
     agents: Vec<(Architecture, [u8; 32])>,
-    /// The one that ran last, with which each attempt begins.
+    /// The position in `agents` of the agent that ran last. Each start tries it first.
     ran: Cell<usize>,
-    /// How many others were tried in this attempt.
-    others_tried: Cell<usize>,
-    /// Why there was no agent of the first of these.
+    /// How many architectures failed in this start.
+    failed: Cell<usize>,
+    /// The failure of the first of these.
     first_failure: RefCell<Option<Failure>>,
     /// The image of `--host-image`.
-    asked_image: Option<String>,
-    /// The images of running pods that a node could not get.
-    passed_over: PassedOver,
-    /// Whether the ConfigMaps get names that no other session has: those that sessions share cannot be used.
-    own_copy: Cell<bool>,
-    /// The ConfigMaps that this session has compared already.
-    known: Rc<KnownMaps>,
+    requested_image: Option<String>,
+    /// The images of running pods that a node could not pull.
+    unpullable: UnpullableImages,
+    /// Whether the ConfigMaps get random names, because those that sessions share cannot be used.
+    use_private_maps: Cell<bool>,
+    /// The ConfigMaps whose content this session has compared.
+    verified: Rc<VerifiedMaps>,
     /// The pod that was planned last.
     pod: RefCell<Option<Rc<CarriedPod>>>,
 }
 
 impl CarriedAgents {
-    /// The agents that belong to the executables in `programs`; none if there are none.
-    pub(super) fn find(programs: PathBuf, asked_image: Option<String>) -> Result<Option<Self>, Failure> {
+    /// Finds the agents that belong to the executables in the folder `programs`; none if that build carries no agents.
+    pub(super) fn find(programs: PathBuf, requested_image: Option<String>) -> Result<Option<Self>, Failure> {
         let agents = agents_of(&programs)?;
         let mut agents: Vec<_> = agents
             .iter()
             .map(|agent| (agent.architecture, agent.sha256))
             .collect();
-        // most clusters are made of machines like the user's own
+        // most clusters have the architecture of the user's own machine
         agents.sort_by_key(|(architecture, _)| Some(*architecture) != Architecture::of_this_machine());
         Ok((!agents.is_empty()).then(|| Self {
             programs,
             agents,
             ran: Cell::new(0),
-            others_tried: Cell::new(0),
+            failed: Cell::new(0),
             first_failure: RefCell::default(),
-            asked_image,
-            passed_over: PassedOver::default(),
-            own_copy: Cell::new(false),
-            known: Rc::default(),
+            requested_image,
+            unpullable: UnpullableImages::default(),
+            use_private_maps: Cell::new(false),
+            verified: Rc::default(),
             pod: RefCell::new(None),
         }))
     }
 
-    /// Begins to make an agent, for the architecture that ran last.
-    pub(super) fn begin(&self) {
-        self.others_tried.set(0);
+    /// Begins the start of an agent, with the architecture that ran last.
+    pub(super) fn begin_start(&self) {
+        self.failed.set(0);
         self.first_failure.take();
     }
 
-    /// The agent of the architecture that is tried runs.
-    pub(super) fn ran(&self) {
-        self.ran.set(self.tried());
+    /// Records that the agent of the current architecture runs.
+    pub(super) fn record_success(&self) {
+        self.ran.set(self.current());
+        self.failed.set(0);
     }
 
-    fn tried(&self) -> usize {
-        (self.ran.get() + self.others_tried.get()) % self.agents.len()
+    /// The position of the agent to try.
+    fn current(&self) -> usize {
+        (self.ran.get() + self.failed.get()) % self.agents.len()
     }
 
-    /// Plans an agent's pod, and finds out which of its ConfigMaps the cluster has. Nothing is made.
-    pub(super) async fn plan(&self, access: &Access) -> Result<Placement, Failure> {
+    /// Plans an agent's pod, and compares its ConfigMaps with those that the cluster has. It creates nothing.
+    pub(super) async fn plan(&self, access: &Access) -> Result<UploadPlan, Failure> {
         let files = Rc::new(self.files()?);
         let host = async {
-            match &self.asked_image {
-                Some(image) => host_image::HostImage::asked(image),
-                None => host_image::choose(access, &self.passed_over).await,
+            match &self.requested_image {
+                Some(image) => HostImage::requested(image),
+                None => host_image::choose(access, &self.unpullable).await,
             }
         };
-        let found = async {
-            match self.own_copy.get() {
-                true => Ok(vec![Found::Missing; files.maps.len()]),
-                false => store::find(access, &files, &self.known).await,
+        let existing = async {
+            match self.use_private_maps.get() {
+                true => Ok(vec![Existing::Missing; files.maps.len()]),
+                false => upload::compare_all(access, &files, &self.verified).await,
             }
         };
-        let (host, found) = tokio::join!(host, found);
-        let found = found?;
+        let (host, existing) = tokio::join!(host, existing);
+        let existing = existing?;
         log::info!("the agent runs in the image {}: {}", host.image, host.reason);
         let pod = CarriedPod::new(&files, host);
         *self.pod.borrow_mut() = Some(Rc::new(pod));
-        Ok(Placement {
+        Ok(UploadPlan {
             files,
-            found,
-            known: Rc::clone(&self.known),
+            existing,
+            verified: Rc::clone(&self.verified),
         })
     }
 
-    /// What a session would make, as far as that is known without a cluster.
+    /// The pod and the ConfigMaps that a session would create, as far as they are known without a cluster.
     pub(super) fn preview(&self) -> Result<(CarriedPod, Vec<ConfigMap>), Failure> {
         let files = self.files()?;
-        let host = match &self.asked_image {
-            Some(image) => host_image::HostImage::asked(image),
-            None => host_image::HostImage::fallback(),
+        let host = match &self.requested_image {
+            Some(image) => HostImage::requested(image),
+            None => HostImage::fallback(),
         };
         Ok((CarriedPod::new(&files, host), files.maps))
     }
@@ -136,16 +149,17 @@ impl CarriedAgents {
         self.pod.borrow().clone()
     }
 
-    /// Takes the next architecture, if there is another. Without one, the failure of the first is told.
+    /// Goes on to the next architecture, and returns `failure` for the log. After the last one, it fails with the
+    /// failure of the first.
     pub(super) fn try_next_architecture(&self, failure: Failure) -> Result<Failure, Failure> {
         let first = self
             .first_failure
             .borrow_mut()
             .get_or_insert_with(|| failure.clone())
             .clone();
-        let next = self.others_tried.get() + 1;
-        if next < self.agents.len() {
-            self.others_tried.set(next);
+        let failed = self.failed.get() + 1;
+        if failed < self.agents.len() {
+            self.failed.set(failed);
             return Ok(failure);
         }
         let names: Vec<_> = self
@@ -158,23 +172,24 @@ impl CarriedAgents {
         Err(Failure::lasting(first.message, &hint))
     }
 
-    /// Takes another image, if the relay has chosen the one that the node cannot get and there is another.
+    /// Goes on to another image after a node could not pull the one of the planned pod; false if the user named that
+    /// image or no other is left.
     pub(super) fn try_next_image(&self) -> bool {
         let pod = self.pod.borrow();
-        match (&self.asked_image, &*pod) {
-            (None, Some(pod)) => self.passed_over.add(&pod.host.image),
+        match (&self.requested_image, &*pod) {
+            (None, Some(pod)) => self.unpullable.add(&pod.host.image),
             _ => false,
         }
     }
 
-    /// Takes ConfigMaps of names that nobody else has, unless that is so already.
-    pub(super) fn take_own_copy(&self) -> bool {
-        !self.own_copy.replace(true)
+    /// Goes on to ConfigMaps of random names; false if the session uses such names already.
+    pub(super) fn try_private_maps(&self) -> bool {
+        !self.use_private_maps.replace(true)
     }
 
-    /// Reads the files, which are not kept in memory.
+    /// Reads the files of the current architecture. The relay does not keep them in memory.
     fn files(&self) -> Result<AgentFiles, Failure> {
-        let (wanted, sha256) = self.agents[self.tried()];
+        let (wanted, sha256) = self.agents[self.current()];
         let mut agents = agents_of(&self.programs)?.into_iter();
         let agent = agents.find(|agent| agent.architecture == wanted).ok_or_else(|| {
             Failure::lasting(
@@ -188,8 +203,8 @@ impl CarriedAgents {
                 "start another session: end this program and run the command again",
             ));
         }
-        match self.own_copy.get() {
-            true => AgentFiles::own_copy(&agent).map_err(|error| {
+        match self.use_private_maps.get() {
+            true => AgentFiles::private(&agent).map_err(|error| {
                 Failure::lasting(
                     format!("cannot make a name for a ConfigMap: {error}"),
                     "check that getrandom(2) is allowed here (seccomp, an old kernel)",
@@ -223,7 +238,7 @@ pub(super) mod tests {
         fs::write(folder.join("agent.sha256"), digit.repeat(64)).unwrap();
     }
 
-    /// Agents for both architectures, in a folder of their own.
+    /// Carried agents for both architectures, and the folder of their files.
     pub(crate) fn agents() -> (tempfile::TempDir, CarriedAgents) {
         let programs = tempfile::tempdir().unwrap();
         for architecture in Architecture::ALL {
@@ -238,7 +253,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn agent_that_was_replaced_since_the_session_began_is_not_carried() {
+    fn agent_replaced_since_the_session_began_is_refused() {
         let (programs, agents) = agents();
         let ours = agents.files().unwrap().architecture;
         pack(programs.path(), ours, "b");
@@ -253,33 +268,33 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn each_architecture_is_tried_once_and_the_failure_of_the_first_is_told() {
+    fn each_architecture_is_tried_once_and_the_first_failure_is_reported() {
         let (_programs, agents) = agents();
         let first = agents.files().unwrap().architecture;
-        agents.begin();
+        agents.begin_start();
         assert!(agents.try_next_architecture(failure("of the first")).is_ok());
         assert_ne!(agents.files().unwrap().architecture, first);
-        let told = agents
+        let last = agents
             .try_next_architecture(failure("of the second"))
             .unwrap_err();
-        assert_eq!(told.message, "of the first");
-        let hint = told.hint.unwrap();
+        assert_eq!(last.message, "of the first");
+        let hint = last.hint.unwrap();
         assert!(
             hint.contains("amd64") && hint.contains("arm64") && hint.ends_with("name another"),
             "{hint}"
         );
-        agents.begin();
-        assert_eq!(agents.files().unwrap().architecture, first, "none of them ran");
+        agents.begin_start();
+        assert_eq!(agents.files().unwrap().architecture, first, "neither of them ran");
     }
 
     #[test]
-    fn next_attempt_begins_with_the_architecture_that_ran_last() {
+    fn next_start_begins_with_the_architecture_that_ran_last() {
         let (_programs, agents) = agents();
-        agents.begin();
+        agents.begin_start();
         assert!(agents.try_next_architecture(failure("no")).is_ok());
         let second = agents.files().unwrap().architecture;
-        agents.ran();
-        agents.begin();
+        agents.record_success();
+        agents.begin_start();
         assert_eq!(agents.files().unwrap().architecture, second);
         assert!(
             agents.try_next_architecture(failure("no")).is_ok(),

@@ -1,7 +1,8 @@
-//! What the pod of a carried agent has that one of an agent's own image has not, and the other way round.
+//! How the Job of a carried agent differs from that of an agent with an image of its own.
 //!
-//! The image is somebody else's. Its entry point is replaced by the loader, its user by the pod's, and its files and
-//! environment mean nothing to loader and agent, which are static. The Job and its pod say so in annotations.
+//! The image was built for another program. The pod runs the loader instead of its entry point, and with the pod's user
+//! instead of the image's. Loader and agent are static executables, so they use none of its files. Annotations of the
+//! Job and of its pod name the agent that runs there.
 
 use super::config_maps::{AgentFiles, LOADER_KEY};
 use super::host_image::HostImage;
@@ -13,23 +14,23 @@ use serde_json::{Value, json};
 /// Where the ConfigMaps are mounted.
 const FILES_FOLDER: &str = "/kinject";
 
-/// Where the loader may put the agent, in memory, if the node executes no files without a name.
+/// Where an emptyDir in memory is mounted. The loader unpacks the agent into it if it cannot execute a memfd.
 const SCRATCH_FOLDER: &str = "/kinject-scratch";
 
-/// Room for the unpacked agent.
+/// The size of that emptyDir: room for the unpacked agent.
 const SCRATCH_SIZE: &str = "16Mi";
 
-/// How strongly the pod is drawn to a node that has the image: as strongly as can be said.
+/// The weight of the affinity to nodes that have the image: the highest one.
 const NODE_WEIGHT: u8 = 100;
 
-/// The annotation that tells which agent runs in the pod.
+/// The annotation that names the agent in the pod, for people. Only pods of carried agents have it.
 const AGENT_ANNOTATION: &str = "kinject/agent";
 
-/// One carried agent's pod.
+/// The pod of a carried agent.
 pub(in crate::cluster) struct CarriedPod {
     /// The image that it runs in.
     pub(in crate::cluster) host: HostImage,
-    /// The machines that it runs on.
+    /// The architecture of the nodes that it runs on.
     pub(in crate::cluster) architecture: Architecture,
     sha256: String,
     maps: Vec<String>,
@@ -49,8 +50,8 @@ impl CarriedPod {
         }
     }
 
-    /// Makes a Job of an agent's own image that of the carried agent.
-    pub(in crate::cluster) fn put_into(&self, job: &mut Value) {
+    /// Changes the Job of an agent with an image of its own into the Job of the carried agent.
+    pub(in crate::cluster) fn apply_to(&self, job: &mut Value) {
         let annotations = [
             (
                 AGENT_ANNOTATION,
@@ -68,7 +69,7 @@ impl CarriedPod {
             job["metadata"]["annotations"][name] = json!(value);
             job["spec"]["template"]["metadata"]["annotations"][name] = json!(value);
         }
-        // held until it is released
+        // no pod until the relay releases the Job
         job["spec"]["parallelism"] = json!(0);
         job["spec"]["completions"] = json!(1);
         job["spec"]["activeDeadlineSeconds"] = json!(HOLD_SECONDS);
@@ -87,7 +88,7 @@ impl CarriedPod {
         let container = &mut pod["containers"][0];
         container["command"] = self.command();
         container["workingDir"] = json!("/");
-        // what the loader says when it fails is told with the container's end
+        // the kubelet copies the loader's error message into the container's status
         container["terminationMessagePolicy"] = json!("FallbackToLogsOnError");
         push(
             &mut container["volumeMounts"],
@@ -129,7 +130,7 @@ impl CarriedPod {
         json!(command)
     }
 
-    /// Nodes that have the image are preferred, and no node is demanded.
+    /// Prefers the nodes that have the image, and requires none.
     fn affinity(&self) -> Value {
         let preferred = self.host.nodes.iter().map(|node| {
             json!({
@@ -143,7 +144,7 @@ impl CarriedPod {
     }
 }
 
-/// Whether a pod's agent was carried into it.
+/// Whether the agent of a pod is a carried one.
 pub(in crate::cluster) fn is_carried(pod: &Pod) -> bool {
     let annotations = pod.metadata.annotations.as_ref();
     annotations.is_some_and(|annotations| annotations.contains_key(AGENT_ANNOTATION))
@@ -218,7 +219,7 @@ mod tests {
         assert_eq!(
             container.working_dir.as_deref(),
             Some("/"),
-            "the image's own may be missing"
+            "the image's own may not exist"
         );
         let security = pod.security_context.unwrap();
         assert_eq!(
@@ -278,13 +279,13 @@ mod tests {
         let job = job(host(&[], &[]));
         let template = job.spec.unwrap().template.metadata.unwrap().annotations.unwrap();
         for annotations in [&job.metadata.annotations.unwrap(), &template] {
-            let told = &annotations[AGENT_ANNOTATION];
+            let text = &annotations[AGENT_ANNOTATION];
             for word in [
                 env!("CARGO_PKG_VERSION"),
                 &"ab".repeat(32),
                 "registry.example/app:1",
             ] {
-                assert!(told.contains(word), "{told}");
+                assert!(text.contains(word), "{text}");
             }
             assert_eq!(annotations["linkerd.io/inject"], "disabled");
         }

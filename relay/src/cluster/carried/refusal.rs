@@ -1,10 +1,10 @@
-//! What a cluster's refusals of a carried agent mean, and the ways out of them.
+//! What the API server's refusals mean for a carried agent, and the hints for them.
 
 use crate::cluster::access::Access;
 use crate::report::Failure;
 use kube::core::Status;
 
-/// The cluster's refusal, with the ways out of it.
+/// The failure for the API server's refusal, with a hint; `what` completes "cannot".
 pub(in crate::cluster) fn refused(access: &Access, error: &kube::Error, what: &str) -> Failure {
     let failure = access.failure(error, what);
     let kube::Error::Api(status) = error else {
@@ -14,7 +14,7 @@ pub(in crate::cluster) fn refused(access: &Access, error: &kube::Error, what: &s
     if status.code != 403 || message.contains("exceeded quota") {
         return or_by_image(failure);
     }
-    let hint = match is_about_rights(message) {
+    let hint = match is_by_rbac(message) {
         true => {
             "a carried agent takes `create`, `get` and `patch` on configmaps, and `patch` on jobs: ask for them"
         }
@@ -23,14 +23,14 @@ pub(in crate::cluster) fn refused(access: &Access, error: &kube::Error, what: &s
     or_by_image(Failure::lasting(failure.message, hint))
 }
 
-/// Whether a refusal is RBAC's: `User "a" cannot create resource "configmaps" in API group "" in the namespace "b"`.
-/// Admission and its webhooks refuse by the same code.
-fn is_about_rights(message: &str) -> bool {
+/// Whether RBAC refused the request: `User "a" cannot create resource "configmaps" in API group "" in the namespace
+/// "b"`. Admission plug-ins and webhooks refuse with the same code.
+fn is_by_rbac(message: &str) -> bool {
     message.contains(" cannot ") && message.contains(" resource \"")
 }
 
-/// Whether an object was not changed because it is gone, changes at the same time, or has another UID than the request.
-/// To a patch the API server says the last as "Invalid", with the field among the causes.
+/// Whether a request failed because the object is gone, changed at the same time, or has another UID than the request
+/// names. The API server answers a patch with another UID as "Invalid", and names the field among the causes.
 pub(in crate::cluster) fn is_changed(status: &Status) -> bool {
     let mut causes = status.details.iter().flat_map(|details| &details.causes);
     match status.code {
@@ -40,7 +40,7 @@ pub(in crate::cluster) fn is_changed(status: &Status) -> bool {
     }
 }
 
-/// The failure, with the way out that leads around all of what is special of a carried agent.
+/// The failure with one more hint: an agent from an image avoids all requests that only a carried agent needs.
 pub(in crate::cluster) fn or_by_image(mut failure: Failure) -> Failure {
     if failure.lasting && !failure.is_end {
         let hint = failure.hint.take().unwrap_or_default();

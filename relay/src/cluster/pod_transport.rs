@@ -1,7 +1,8 @@
-//! The ways into the agent's pod: which is tried, for how long, and what is said where none leads there.
+//! Connects to the agent's pod through the API server, by its pod proxy or by port-forward: which transport to try and
+//! for how long, and why neither works.
 
 use super::access::Access;
-use super::pod_watch::RunningPod;
+use super::pod_startup::RunningPod;
 use super::proxy::ProxyError;
 use super::{pod_end, pod_state, port_forward, proxy};
 use crate::log;
@@ -19,30 +20,31 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long an agent whose container runs may take to answer.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the proxy is tried before `auto` goes on to port-forward.
-const PROXY_PATIENCE: Duration = Duration::from_secs(2);
+/// How long `auto` tries the proxy before port-forward.
+const PROXY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The pause between attempts at an agent that is just starting.
 const RETRY_PAUSE: Duration = Duration::from_millis(15);
 
-/// After what time the pod is looked after while the way to it is tried: an agent that answers costs no request more.
-const PROMPT: Duration = Duration::from_secs(1);
+/// How long to try to connect before also watching for the end of the pod. An agent that answers sooner costs no
+/// further request.
+const END_WATCH_DELAY: Duration = Duration::from_secs(1);
 
-/// One agent, and the keys that were made for it alone.
+/// An agent whose pod runs, and the relay's keys for that agent.
 #[derive(Clone)]
 pub(super) struct RunningAgent {
     /// Its pod.
     pub(super) pod: RunningPod,
-    /// The image that the pod was made of.
+    /// The image of the pod.
     pub(super) image: String,
     /// The relay's keys.
     pub(super) identity: Rc<RelayIdentity>,
 }
 
 impl RunningAgent {
-    /// Where it is, for messages.
+    /// Its location for messages.
     pub(super) fn location(&self) -> AgentLocation<'_> {
         AgentLocation::Pod {
             name: &self.pod.name,
@@ -51,14 +53,14 @@ impl RunningAgent {
     }
 }
 
-/// The ways from here to the session's agents.
-pub(super) struct Ways {
+/// The transports from the relay to the agents of a session.
+pub(super) struct PodTransports {
     access: Access,
     choice: TransportChoice,
-    /// What the ends say through port-forward, beside the TLS of the API server and the kubelet.
+    /// How relay and agent secure a port-forward, in addition to the TLS of the API server and the kubelet.
     forward_security: Security,
-    /// The way that worked last.
-    settled: Cell<Option<ApiTransport>>,
+    /// The transport that worked last.
+    working: Cell<Option<ApiTransport>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,24 +69,24 @@ enum ApiTransport {
     PortForward,
 }
 
-/// Why an agent was not reached.
-pub(super) enum Unreached {
-    /// Its pod ended or is gone.
-    Gone(Failure),
-    /// No way leads there, or somebody else is there.
+/// Why there is no tunnel to an agent.
+pub(super) enum ConnectFailure {
+    /// Its pod has ended or is gone.
+    PodGone(Failure),
+    /// No transport works, or the agent is another one.
     Failed(Failure),
 }
 
-impl From<Unreached> for Failure {
-    fn from(why: Unreached) -> Self {
+impl From<ConnectFailure> for Failure {
+    fn from(why: ConnectFailure) -> Self {
         match why {
-            Unreached::Gone(failure) | Unreached::Failed(failure) => failure,
+            ConnectFailure::PodGone(failure) | ConnectFailure::Failed(failure) => failure,
         }
     }
 }
 
-impl Ways {
-    /// The ways that the user allows.
+impl PodTransports {
+    /// The transports that the user allows.
     pub(super) fn new(access: Access, target: &KubernetesTarget) -> Self {
         Self {
             access,
@@ -93,68 +95,68 @@ impl Ways {
                 TlsChoice::Auto => Security::Proof,
                 TlsChoice::Always => Security::Tls,
             },
-            settled: Cell::new(None),
+            working: Cell::new(None),
         }
     }
 
-    /// Opens a tunnel to a running agent and makes sure that it leads there. Nothing was sent through it yet. The end of
-    /// the pod, however late the cluster tells of it, explains a failure better than the way does.
-    pub(super) async fn reach_for_certain(&self, agent: &RunningAgent) -> Result<Opened, Unreached> {
+    /// Opens a tunnel to a running agent, and checks that the tunnel leads to that agent's pod before anything is sent
+    /// through it. If the pod has ended, which the API server reports late, that is the failure to report.
+    pub(super) async fn connect_verified(&self, agent: &RunningAgent) -> Result<Opened, ConnectFailure> {
         let pod = &agent.pod;
-        let mut reached = pin!(async {
-            let opened = self.reach(agent).await?;
+        let mut connected = pin!(async {
+            let opened = self.connect(agent).await?;
             pod_state::confirm(&self.access, pod).await?;
             Ok::<_, Failure>(opened)
         });
         let ended = async {
-            tokio::time::sleep(PROMPT).await;
+            tokio::time::sleep(END_WATCH_DELAY).await;
             pod_end::ended(&self.access, pod).await
         };
         let failure = tokio::select! {
             biased;
-            outcome = &mut reached => match outcome {
+            outcome = &mut connected => match outcome {
                 Ok(opened) => return Ok(opened),
                 Err(failure) => failure,
             },
-            end = ended => return Err(Unreached::Gone(end)),
+            end = ended => return Err(ConnectFailure::PodGone(end)),
         };
         Err(match pod_end::found(&self.access, pod, !failure.lasting).await {
-            Some(pod_end::End::Ended(end)) => Unreached::Gone(end),
+            Some(pod_end::End::Ended(end)) => ConnectFailure::PodGone(end),
             Some(pod_end::End::Deleted) => match pod_state::confirm(&self.access, pod).await {
-                Err(gone) if gone.lasting => Unreached::Failed(gone),
-                Err(gone) => Unreached::Gone(gone),
-                Ok(()) => Unreached::Failed(failure),
+                Err(gone) if gone.lasting => ConnectFailure::Failed(gone),
+                Err(gone) => ConnectFailure::PodGone(gone),
+                Ok(()) => ConnectFailure::Failed(failure),
             },
-            None => Unreached::Failed(failure),
+            None => ConnectFailure::Failed(failure),
         })
     }
 
-    /// Opens a tunnel to a running pod, by the best way that works.
-    async fn reach(&self, agent: &RunningAgent) -> Result<Opened, Failure> {
-        let way = match (self.choice, self.settled.get()) {
+    /// Opens a tunnel to a running agent, by the best transport that works.
+    async fn connect(&self, agent: &RunningAgent) -> Result<Opened, Failure> {
+        let transport = match (self.choice, self.working.get()) {
             (TransportChoice::Proxy, _) => Some(ApiTransport::Proxy),
             (TransportChoice::PortForward, _) => Some(ApiTransport::PortForward),
-            (TransportChoice::Auto, settled) => settled,
+            (TransportChoice::Auto, working) => working,
         };
         let started = Instant::now();
-        let opened = match way {
-            Some(ApiTransport::Proxy) => self.reach_by_proxy(agent, started + ANSWER_PATIENCE).await?,
+        let opened = match transport {
+            Some(ApiTransport::Proxy) => self.connect_by_proxy(agent, started + ANSWER_TIMEOUT).await?,
             Some(ApiTransport::PortForward) => {
-                self.reach_by_port_forward(agent, started + ANSWER_PATIENCE)
+                self.connect_by_port_forward(agent, started + ANSWER_TIMEOUT)
                     .await?
             }
-            None => match self.reach_by_proxy(agent, started + PROXY_PATIENCE).await {
+            None => match self.connect_by_proxy(agent, started + PROXY_TIMEOUT).await {
                 Ok(opened) => opened,
                 Err(failure) => {
                     log::info!("not through the pod proxy: {}", failure.message);
-                    let deadline = Instant::now() + ANSWER_PATIENCE;
-                    let mut opened = self.reach_by_port_forward(agent, deadline).await?;
+                    let deadline = Instant::now() + ANSWER_TIMEOUT;
+                    let mut opened = self.connect_by_port_forward(agent, deadline).await?;
                     opened.transport.not_by_proxy = Some(failure.summary().to_owned());
                     opened
                 }
             },
         };
-        self.settled.set(Some(if opened.transport.name == "proxy" {
+        self.working.set(Some(if opened.transport.name == "proxy" {
             ApiTransport::Proxy
         } else {
             ApiTransport::PortForward
@@ -162,7 +164,7 @@ impl Ways {
         Ok(opened)
     }
 
-    async fn reach_by_proxy(&self, agent: &RunningAgent, deadline: Instant) -> Result<Opened, Failure> {
+    async fn connect_by_proxy(&self, agent: &RunningAgent, deadline: Instant) -> Result<Opened, Failure> {
         let pod = &agent.pod.name;
         loop {
             let attempt = tokio::time::timeout_at(deadline, async {
@@ -194,7 +196,7 @@ impl Ways {
         }
     }
 
-    async fn reach_by_port_forward(
+    async fn connect_by_port_forward(
         &self,
         agent: &RunningAgent,
         deadline: Instant,
@@ -230,7 +232,8 @@ impl Ways {
         }
     }
 
-    /// Has a broader stream join one through port-forward that is open. Where none is to be had the session goes on as it is.
+    /// Adds a second lane over SPDY, which has more throughput, to an open port-forward. If that fails, the tunnel
+    /// keeps its one lane.
     fn widening(
         &self,
         agent: &RunningAgent,
@@ -246,13 +249,13 @@ impl Ways {
             let joining = async {
                 let stream = port_forward::open_spdy(&access, &pod.name).await?;
                 let (stream, _) = link::open(stream, &identity, security).await?;
-                // it was opened by the pod's name, too
+                // another pod may have taken the name since
                 pod_state::confirm(&access, &pod)
                     .await
                     .map_err(|failure| anyhow::anyhow!(failure.message))?;
                 anyhow::Ok(second.join(stream).await?)
             };
-            match tokio::time::timeout(ANSWER_PATIENCE, joining).await {
+            match tokio::time::timeout(ANSWER_TIMEOUT, joining).await {
                 Ok(Ok(())) => log::info!("port-forward has a second, broader lane"),
                 Ok(Err(error)) => log::info!("port-forward stays with one lane: {error:#}"),
                 Err(_) => log::info!("port-forward stays with one lane: the other one took too long"),

@@ -1,0 +1,40 @@
+//! What all Jobs of a session have in common.
+
+use crate::cluster::carried::CarriedAgents;
+use crate::cluster::manifest::Manifest;
+use crate::cluster::source::AgentSource;
+use kinject_protocol::session::TransportChoice;
+use std::cell::Cell;
+
+/// What all Jobs of a session have in common.
+pub(super) struct AgentSpec {
+    /// The session.
+    pub(super) session: String,
+    /// The image or the carried agent.
+    pub(super) source: AgentSource,
+    /// The transports that the user allows.
+    pub(super) transport: TransportChoice,
+    /// Whether the namespace admits only pods that have resource limits.
+    pub(super) with_limits: Cell<bool>,
+}
+
+impl AgentSpec {
+    /// The agents that the session carries; none if it uses an image of kinject-agent.
+    pub(super) fn carried(&self) -> Option<&CarriedAgents> {
+        match &self.source {
+            AgentSource::Image(_) => None,
+            AgentSource::Carried(agents) => Some(agents),
+        }
+    }
+
+    /// The content of a Job of this name.
+    pub(super) fn manifest<'a>(&'a self, name: &'a str) -> Manifest<'a> {
+        Manifest {
+            name,
+            session: &self.session,
+            container: self.source.container(),
+            transport: self.transport,
+            with_limits: self.with_limits.get(),
+        }
+    }
+}
