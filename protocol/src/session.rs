@@ -60,7 +60,7 @@ pub enum Trace {
 /// Where the agent is or has to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "a session has one")]
+#[allow(clippy::large_enum_variant, reason = "a session has one value of it")]
 pub enum Target {
     /// An agent that someone else runs (`--agent`).
     Direct {
@@ -142,7 +142,10 @@ pub enum LogLevel {
 /// What the relay reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[expect(clippy::large_enum_variant, reason = "the large one comes once in a session")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the largest one is sent once in a session"
+)]
 pub enum Event {
     /// The current step of the session's start, in words that follow "kinject: ".
     Progress(String),
