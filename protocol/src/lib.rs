@@ -27,6 +27,7 @@ pub mod failure;
 pub mod folder;
 #[cfg(feature = "session")]
 pub mod membership;
+pub mod paths;
 #[cfg(feature = "session")]
 pub mod rules;
 #[cfg(feature = "session")]

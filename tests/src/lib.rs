@@ -17,6 +17,7 @@ pub mod apart;
 pub mod binaries;
 pub mod cluster;
 pub mod fixture;
+pub mod installation;
 pub mod ordinary;
 pub mod packages;
 pub mod process;

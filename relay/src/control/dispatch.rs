@@ -4,6 +4,7 @@ use super::conversation::Conversation;
 use super::listener::ControlListener;
 use crate::connects::Connects;
 use crate::datagrams::Flows;
+use crate::files::Files;
 use crate::log;
 use crate::names::resolver::Resolver;
 use crate::registry::Registry;
@@ -35,6 +36,8 @@ pub(crate) struct Dispatch {
     pub(crate) resolver: Rc<Resolver>,
     /// Reports programs that cannot be injected.
     pub(crate) uninjectable: UninjectableReports,
+    /// The container's files, in the place of a workload.
+    pub(crate) files: Option<Rc<Files>>,
     /// The resolv.conf that programs see.
     pub(crate) resolv_conf: PathBuf,
 }
@@ -116,8 +119,10 @@ impl Dispatch {
                     Reply::Unknown
                 }
             },
-            // no session has files of a container
-            Request::Fetch { .. } => Reply::Errno(Errno::NOENT.raw_os_error() as u16),
+            Request::Fetch { part, path } => match &self.files {
+                Some(files) => files.fetch(part, path).await,
+                None => Reply::Errno(Errno::NOENT.raw_os_error() as u16),
+            },
             Request::Uninjectable {
                 blocker,
                 is_refused,

@@ -1,17 +1,16 @@
 //! A kinject that carries an agent, and a namespace for it.
 
-use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use kinject_tests::apart;
 use kinject_tests::cluster::{Cluster, Namespace, Rule};
+pub(crate) use kinject_tests::installation::{agents, install};
 use kinject_tests::running::{Outcome, run_within};
 use kinject_tests::session::{Session, eventually};
 use kinject_tests::testbed::{Testbed, cluster};
-use kinject_tests::{apart, binaries, skip};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -60,24 +59,6 @@ pub(crate) const CARRIED: [Rule<'static>; 6] = [
     rule(&[""], &["configmaps"], &["create", "get", "patch"]),
 ];
 
-/// The folder with the agents that `cargo xtask agent` has packed, or a note that there are none.
-pub(crate) fn agents() -> Option<PathBuf> {
-    let built = binaries::folder();
-    let shared = built.parent().map(|target| target.join("agents"));
-    // `cargo xtask test` packs the one beside the builds, so that it is never older than they are
-    let found = [shared, Some(built.join("agents"))]
-        .into_iter()
-        .flatten()
-        .find(|folder| folder.is_dir());
-    if found.is_none() {
-        skip::not_run(
-            "tests of carried agents",
-            "no agent is packed; `cargo xtask agent` does it",
-        );
-    }
-    found
-}
-
 /// This machine's agent among them.
 pub(crate) fn agent() -> Option<PathBuf> {
     let architecture = match std::env::consts::ARCH {
@@ -86,17 +67,6 @@ pub(crate) fn agent() -> Option<PathBuf> {
         other => panic!("there are no agents for {other}"),
     };
     Some(agents()?.join(architecture))
-}
-
-/// The programs under test in a folder that holds these agents as well.
-pub(crate) fn install(agents: &Path) -> TempDir {
-    // in the target folder, since links do not cross file systems
-    let folder = TempDir::new_in(binaries::folder()).unwrap();
-    for name in ["kinject", "kinject-relay", "libkinject_preload.so"] {
-        fs::hard_link(binaries::path(name), folder.path().join(name)).unwrap();
-    }
-    symlink(agents, folder.path().join("agents")).unwrap();
-    folder
 }
 
 /// The programs under test in a folder that holds agents as well, which lives as long as the tests.
