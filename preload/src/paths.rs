@@ -24,6 +24,7 @@ mod decision;
 mod fetch;
 mod hooks;
 mod locate;
+mod program;
 mod results;
 mod spec;
 mod table;
@@ -31,9 +32,20 @@ mod temporary;
 mod two_paths;
 
 pub(crate) use call::{Native, run};
+#[cfg(not(test))]
+pub(crate) use program::{Library, LibraryPath, library_in_session};
+pub(crate) use program::{check_open_program, with_program};
 pub(crate) use results::{current_folder_in_session, link_in_session};
 pub(crate) use spec::{Action, Spec};
+pub(crate) use table::is_absent;
 pub(crate) use two_paths::{Pair, Two, link_named_in_session, pair_in_session};
+
+use kinject_protocol::paths::{Kind, PathTable, Route};
+
+/// Whether the shadow root has what the cluster wrote at a path.
+fn is_of_cluster(paths: &PathTable<'_>, path: &[u8]) -> bool {
+    matches!(paths.route(path), Route::Shadow(place) if place.kind != Kind::Scratch)
+}
 
 /// Arguments as [`run`] takes them.
 macro_rules! arguments {

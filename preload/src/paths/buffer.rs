@@ -82,7 +82,7 @@ impl PathBuffer {
 }
 
 /// A [`Place`] by its lengths: the path that it is of can be moved.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lengths {
     /// Where in the table's text the mount is.
     pub(super) mount_start: usize,

@@ -3,7 +3,7 @@
 use super::buffer::PathBuffer;
 use super::decision::{Facts, decide, is_folder};
 use super::fetch::fetch;
-use super::locate::{Ending, Found, Located, locate};
+use super::locate::{Above, Ending, Found, Located, locate, put_in_shadow};
 use super::spec::{Failure, Need, Spec, argument};
 use super::table::{Table, is_absent};
 use crate::errno::Errno;
@@ -157,7 +157,7 @@ impl Call {
                 self.undo();
                 self.at(buffer.as_pointer(ending.needs_folder()))
             }
-            Ok(Located::Parent(kind)) => self.parent(kind, table, &mut buffer),
+            Ok(Located::Parent(above)) => self.parent(above, ending, table, &mut buffer),
             Ok(Located::Shadow(found)) => self.shadow(found, ending, &mut buffer),
             Err(error) => {
                 self.undo();
@@ -193,21 +193,28 @@ impl Call {
     }
 
     /// Makes the call of the machine's file or, if there is none, of the shadow root's folder.
-    fn parent(mut self, kind: Kind, table: &Table, buffer: &mut PathBuffer) -> usize {
-        let result = self.native_result();
+    fn parent(mut self, above: Above, ending: Ending, table: &Table, buffer: &mut PathBuffer) -> usize {
+        let result = if above.is_elsewhere {
+            self.undo();
+            self.at(buffer.as_pointer(ending.needs_folder()))
+        } else {
+            self.native_result()
+        };
         let is_missing = self.spec.failure.is(result) && Errno::current() == Errno(libc::ENOENT);
         if self.need.writes() || !is_missing {
             return result;
         }
-        let root = table.paths().map_or(0, |paths| paths.root().len());
-        if kind == Kind::Remote && fetch_at(FilePart::Status, buffer, root).is_err() {
-            return self.spec.failure.fail(Errno(libc::ENOENT));
+        let missing = Errno(libc::ENOENT);
+        let Some(root) = put_in_shadow(table, above, buffer) else {
+            return self.spec.failure.fail(missing);
+        };
+        if above.kind == Kind::Remote && fetch_at(FilePart::Status, buffer, root).is_err() {
+            return self.spec.failure.fail(missing);
         }
-        self.done = Some(result);
-        self.undo();
+        self.before.set();
         let result = self.at(buffer.as_pointer(true));
-        if self.spec.failure.is(result) {
-            return self.spec.failure.fail(Errno(libc::ENOENT));
+        if self.spec.failure.is(result) && !matches!(self.need, Need::Access(_)) {
+            return self.spec.failure.fail(missing);
         }
         result
     }

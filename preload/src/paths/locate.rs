@@ -17,10 +17,26 @@ pub(super) enum Located {
     Native,
     /// To this machine's file at the path in the buffer: the program's leads through the shadow root.
     Elsewhere,
-    /// To this machine's file by the program's own path or, if there is none, to the folder in the buffer.
-    Parent(Kind),
+    /// To this machine's file or, if there is none, to a folder of the shadow root.
+    Parent(Above),
     /// To the file in the buffer.
     Shadow(Found),
+}
+
+/// A folder above an entry. The buffer has its path on this machine until [`put_in_shadow`] replaces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Above {
+    pub(super) kind: Kind,
+    /// Whether the program's own path leads elsewhere.
+    pub(super) is_elsewhere: bool,
+    lengths: Lengths,
+}
+
+/// Puts the folder of the shadow root into the buffer; gives the length of the root.
+pub(super) fn put_in_shadow(table: &Table, above: Above, buffer: &mut PathBuffer) -> Option<usize> {
+    let root = PathTable::parse(table.text())?.root();
+    buffer.put_below(root, above.lengths.mount(table.text()), above.lengths.rest)?;
+    Some(root.len())
 }
 
 /// A file below the shadow root.
@@ -151,13 +167,17 @@ pub(super) fn locate_from(
     if !is_shadow && is_in_root {
         return Ok(Located::Native);
     }
+    if !is_shadow {
+        return Ok(Located::Parent(Above {
+            kind,
+            is_elsewhere: is_inside || has_left_entry,
+            lengths,
+        }));
+    }
     let mount = lengths.mount(table);
     buffer
         .put_below(root, mount, lengths.rest)
         .ok_or(Errno(libc::ENAMETOOLONG))?;
-    if !is_shadow {
-        return Ok(Located::Parent(kind));
-    }
     Ok(Located::Shadow(Found {
         kind,
         is_mount: lengths.rest == 0 && lengths.mount != 0,

@@ -5,7 +5,7 @@
 
 use super::buffer::PathBuffer;
 use super::call::{Native, fetch_at, run};
-use super::locate::{Ending, Located, locate};
+use super::locate::{Ending, Located, locate, put_in_shadow};
 use super::spec::{Action, Failure, Spec, argument};
 use super::table::{Table, is_absent};
 use crate::errno::{self, Errno};
@@ -407,10 +407,16 @@ fn path_to_resolve(path: *const c_char, buffer: &mut PathBuffer) -> Result<*cons
     match locate(&table, libc::AT_FDCWD, text, buffer)? {
         Located::Native => Ok(path),
         Located::Elsewhere => Ok(buffer.as_pointer(needs_folder)),
-        Located::Parent(_) if sys::mode_at(libc::AT_FDCWD, path, 0) != Err(Errno(libc::ENOENT)) => Ok(path),
-        Located::Parent(kind) => {
-            let root = table.paths().map_or(0, |paths| paths.root().len());
-            if kind == Kind::Remote {
+        Located::Parent(above) => {
+            let native = match above.is_elsewhere {
+                true => buffer.as_pointer(needs_folder),
+                false => path,
+            };
+            if sys::mode_at(libc::AT_FDCWD, native, 0) != Err(Errno(libc::ENOENT)) {
+                return Ok(native);
+            }
+            let root = put_in_shadow(&table, above, buffer).ok_or(Errno(libc::ENOENT))?;
+            if above.kind == Kind::Remote {
                 fetch_at(FilePart::Status, buffer, root)?;
             }
             Ok(buffer.as_pointer(needs_folder))

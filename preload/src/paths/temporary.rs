@@ -71,8 +71,9 @@ fn redirect(native: Native, mut arguments: [usize; 6], failure: Failure) -> usiz
     }
     let mut buffer = PathBuffer::new();
     match locate(&table, libc::AT_FDCWD, text, &mut buffer) {
-        Ok(Located::Native | Located::Parent(_)) => return native.call(&arguments),
-        Ok(Located::Elsewhere) => {}
+        Ok(Located::Native) => return native.call(&arguments),
+        Ok(Located::Parent(above)) if !above.is_elsewhere => return native.call(&arguments),
+        Ok(Located::Elsewhere | Located::Parent(_)) => {}
         Ok(Located::Shadow(found)) if found.kind == Kind::Scratch => {}
         Ok(Located::Shadow(found)) => {
             let mut facts = ShadowFacts {

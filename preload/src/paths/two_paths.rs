@@ -213,7 +213,12 @@ fn redirect(native: Native, mut arguments: [usize; 6], what: Two, pair: Pair) ->
         (&mut old, pair.old_folder, pair.old),
         (&mut new, pair.new_folder, pair.new),
     ] {
-        if matches!(side.located, Located::Native | Located::Parent(_)) {
+        let is_own = match side.located {
+            Located::Native => true,
+            Located::Parent(above) => !above.is_elsewhere,
+            Located::Elsewhere | Located::Shadow(_) => false,
+        };
+        if is_own {
             continue;
         }
         let other = side.buffer.as_pointer(Ending::of(side.path).needs_folder());

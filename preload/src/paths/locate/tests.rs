@@ -10,7 +10,14 @@ fn located(folder: &str, is_inside: bool, path: &str) -> String {
     match located {
         Located::Native => "native".to_owned(),
         Located::Elsewhere => format!("elsewhere {other}"),
-        Located::Parent(kind) => format!("parent {kind:?} {other}"),
+        Located::Parent(above) => {
+            let elsewhere = if above.is_elsewhere { " elsewhere" } else { "" };
+            let paths = PathTable::parse(TABLE).unwrap();
+            let mount = above.lengths.mount(TABLE);
+            buffer.put_below(paths.root(), mount, above.lengths.rest).unwrap();
+            let below = buffer.path().escape_ascii().to_string();
+            format!("parent {:?} {other} {below}{elsewhere}", above.kind)
+        }
         Located::Shadow(found) => {
             let own = if found.is_own { " as it is" } else { "" };
             let mount = if found.is_mount { " mount" } else { "" };
@@ -29,8 +36,11 @@ fn absolute_path_leads_to_the_shadow_root_or_stays() {
         ("/etc/passwd", "native"),
         ("/usr/../etc/passwd", "native"),
         ("/run/secrets/token/a", "Mirrored /s/var/run/secrets/token/a"),
-        ("/var/run/secrets", "parent Mirrored /s/var/run/secrets"),
-        ("/run/secrets", "parent Mirrored /s/var/run/secrets"),
+        (
+            "/var/run/secrets",
+            "parent Mirrored /var/run/secrets /s/var/run/secrets",
+        ),
+        ("/run/secrets", "parent Mirrored /run/secrets /s/var/run/secrets"),
         // the kernel would look for /etc/config on this machine
         ("/etc/config/../passwd", "elsewhere /etc/passwd"),
         ("/etc/config/../config/key", "Mirrored /s/etc/config/key"),
@@ -71,7 +81,7 @@ fn relative_path_in_the_shadow_root_is_kept_unless_it_leaves() {
         ("/etc/config", "key", "Mirrored /s/etc/config/key as it is"),
         ("/etc/config", ".", "Mirrored /s/etc/config mount as it is"),
         ("/etc/config", "../passwd", "elsewhere /etc/passwd"),
-        ("/etc/config", "..", "elsewhere /etc"),
+        ("/etc/config", "..", "parent Mirrored /etc /s/etc elsewhere"),
         ("/etc/config/sub", "../key", "Mirrored /s/etc/config/key"),
         ("/cache", "a", "Scratch /s/cache/a as it is"),
         (
