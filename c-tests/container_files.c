@@ -3,6 +3,7 @@
 #include "common.h"
 #include <dirent.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <glob.h>
 #include <limits.h>
 #include <linux/openat2.h>
@@ -16,11 +17,6 @@
 #include <utime.h>
 #include <sys/time.h>
 
-#if defined(__x86_64__)
-#define OLD_VERSION 1
-#else
-#define OLD_VERSION 0
-#endif
 int __xmknod(int, const char *, mode_t, dev_t *);
 int __xmknodat(int, int, const char *, mode_t, dev_t *);
 int __open_2(const char *, int);
@@ -178,7 +174,7 @@ static void write_path(const char *path)
     struct timespec precise[2] = {{1, 0}, {1, 0}};
     struct utimbuf old_times = {1, 1};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    char template[PATH_MAX];
+    char template[PATH_MAX + 32];
     dev_t device = 0;
     int fd;
 
@@ -203,8 +199,8 @@ static void write_path(const char *path)
     SHOW(mkdirat(AT_FDCWD, path, 0700));
     SHOW(mknod(path, S_IFREG | 0600, 0));
     SHOW(mknodat(AT_FDCWD, path, S_IFIFO | 0600, 0));
-    SHOW(__xmknod(OLD_VERSION, path, S_IFIFO | 0600, &device));
-    SHOW(__xmknodat(OLD_VERSION, AT_FDCWD, path, S_IFIFO | 0600, &device));
+    SHOW(__xmknod(0, path, S_IFIFO | 0600, &device));
+    SHOW(__xmknodat(0, AT_FDCWD, path, S_IFIFO | 0600, &device));
     SHOW(mkfifo(path, 0600));
     SHOW(mkfifoat(AT_FDCWD, path, 0600));
     SHOW(symlink("target", path));
@@ -232,13 +228,13 @@ static void write_path(const char *path)
     SHOW(lsetxattr(path, "trusted.kinject", "x", 1, 0));
     SHOW(removexattr(path, "user.kinject"));
     SHOW(lremovexattr(path, "trusted.kinject"));
-    snprintf(template, sizeof template, "%s-XXXXXX", path);
+    snprintf(template, sizeof template, "%s/t-XXXXXX", path);
     SHOW(opened(mkstemp(template)));
-    snprintf(template, sizeof template, "%s-XXXXXX", path);
+    snprintf(template, sizeof template, "%s/t-XXXXXX", path);
     SHOW(mkdtemp(template) == NULL ? -1 : 0);
-    snprintf(template, sizeof template, "%s-XXXXXX.txt", path);
+    snprintf(template, sizeof template, "%s/t-XXXXXX.txt", path);
     SHOW(opened(mkstemps(template, 4)));
-    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+    snprintf(address.sun_path, sizeof address.sun_path, "%.100s", path);
     fd = socket(AF_UNIX, SOCK_STREAM, 0);
     SHOW(bind(fd, (struct sockaddr *)&address, sizeof address));
     close(fd);
@@ -336,6 +332,54 @@ static void use_writable(const char *folder)
     SHOW(truncate(other, 0));
 }
 
+static int print_walked(const char *path, const struct stat *status, int type)
+{
+    printf("%s walked: %s, type %d, mode %o\n", label, path, type, status->st_mode);
+    return 0;
+}
+
+static int print_walked_at(const char *path, const struct stat *status, int type, struct FTW *at)
+{
+    if (type == FTW_D)
+        return print_walked(path, status, type);
+    printf("%s walked: %s, type %d, name %s, level %d\n", label, path, type, path + at->base, at->level);
+    return 0;
+}
+
+/* Walks in a walk, as a program may. */
+static int print_nested(const char *path, const struct stat *status, int type, struct FTW *at)
+{
+    if (type == FTW_D && at->level == 1)
+        ftw(path, print_walked, 4);
+    return print_walked_at(path, status, type, at);
+}
+
+/* The order of a folder's entries is the file system's, and the same for the same folder. */
+static void walk(const char *folder, const char *relative)
+{
+    static const char *const patterns[] = {"*", "..d*", "*/key", "sub/*", "k?y", "none*", "[k]ey", "*/"};
+    char pattern[PATH_MAX];
+    glob_t found;
+    size_t i, j;
+    int code;
+
+    label = folder;
+    SHOW(ftw(folder, print_walked, 4));
+    SHOW(nftw(folder, print_walked_at, 4, FTW_PHYS));
+    SHOW(nftw(folder, print_nested, 4, FTW_PHYS | FTW_DEPTH));
+    SHOW(nftw(relative, print_walked_at, 4, 0));
+    snprintf(pattern, sizeof pattern, "%s//", folder);
+    SHOW(nftw(pattern, print_walked_at, 1, FTW_PHYS));
+    for (i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+        snprintf(pattern, sizeof pattern, "%s/%s", folder, patterns[i]);
+        code = glob(pattern, GLOB_MARK, NULL, &found);
+        printf("%s glob %s: %d, flags %x\n", label, patterns[i], code, found.gl_flags);
+        for (j = 0; code == 0 && j < found.gl_pathc; j++)
+            printf("%s found: %s\n", label, found.gl_pathv[j]);
+        globfree(&found);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const char *const names[] = {"",      "/",        "/.",     "/key",      "/key/",   "/..data",   "/..data/key",
@@ -353,6 +397,7 @@ int main(int argc, char **argv)
         write_path(path);
     }
     move_around(argv[1]);
+    walk(argv[1], argv[1] + 1);
     use_writable(argv[2]);
     return 0;
 }

@@ -9,7 +9,8 @@
 //!    folder. Inside the shadow root relative paths work by themselves.
 //! 3. What is read-only in the container is refused with the errors that a read-only mount gives ([`decision`]).
 //! 4. What the shadow root does not have yet is asked of the relay ([`fetch`]).
-//! 5. libc's function is called with the path below the shadow root, and results that show it lose it ([`results`]).
+//! 5. libc's function is called with the path below the shadow root, and results that show it lose it ([`results`], [`walk`],
+//!    [`wildcards`]).
 //!
 //! A call that only asks or opens for reading is made of the machine's file first, and repeated if it was about
 //! another: the kernel checks the pointer then, which is cheaper than to ask whether it can be read, and nearly all
@@ -30,6 +31,9 @@ mod spec;
 mod table;
 mod temporary;
 mod two_paths;
+mod unix_socket;
+mod walk;
+mod wildcards;
 
 pub(crate) use call::{Native, run};
 #[cfg(not(test))]
@@ -39,6 +43,7 @@ pub(crate) use results::{current_folder_in_session, link_in_session};
 pub(crate) use spec::{Action, Spec};
 pub(crate) use table::is_absent;
 pub(crate) use two_paths::{Pair, Two, link_named_in_session, pair_in_session};
+pub(crate) use unix_socket::unix_address;
 
 use kinject_protocol::paths::{Kind, PathTable, Route};
 

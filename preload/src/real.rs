@@ -280,6 +280,14 @@ functions! {
     realpath: fn(*const c_char, *mut c_char) -> *mut c_char;
     __realpath_chk: fn(*const c_char, *mut c_char, size_t) -> *mut c_char;
     canonicalize_file_name: fn(*const c_char) -> *mut c_char;
+    glob: fn(*const c_char, c_int, *const c_void, *mut c_void) -> c_int;
+    glob64: fn(*const c_char, c_int, *const c_void, *mut c_void) -> c_int;
+    readdir: fn(*mut c_void) -> *mut c_void;
+    closedir: fn(*mut c_void) -> c_int;
+    ftw: fn(*const c_char, *const c_void, c_int) -> c_int;
+    ftw64: fn(*const c_char, *const c_void, c_int) -> c_int;
+    nftw: fn(*const c_char, *const c_void, c_int, c_int) -> c_int;
+    nftw64: fn(*const c_char, *const c_void, c_int, c_int) -> c_int;
     gethostname: fn(*mut c_char, size_t) -> c_int;
     __gethostname_chk: fn(*mut c_char, size_t, size_t) -> c_int;
     uname: fn(*mut libc::utsname) -> c_int;

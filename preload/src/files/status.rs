@@ -28,7 +28,7 @@ macro_rules! asking {
             }
         }
 
-        extern "C" fn $in_session(
+        pub(crate) extern "C" fn $in_session(
             $($before: $before_type,)* path: *const c_char $(, $after: $after_type)*
         ) -> c_int {
             let Some(native) = real::$name.get() else {

@@ -1,7 +1,7 @@
 //! One call of the program's, made of the machine's file or of one below the shadow root.
 
 use super::buffer::PathBuffer;
-use super::decision::{Facts, decide, is_folder};
+use super::decision::{Facts, LookUp, decide, is_folder};
 use super::fetch::fetch;
 use super::locate::{Above, Ending, Found, Located, locate, put_in_shadow};
 use super::spec::{Failure, Need, Spec, argument};
@@ -100,8 +100,7 @@ fn run_by_table(native: Native, arguments: &[usize; 6], spec: &Spec) -> usize {
     };
     // SAFETY: the path can be read; one that is longer than any path can be read so far, and is compared no further
     let text = unsafe { CStr::from_ptr(path) }.to_bytes();
-    let is_located = need.writes();
-    if !table.may_concern(text, is_located) {
+    if !table.may_concern(text, need.is_located()) {
         return done.unwrap_or_else(|| native.call(arguments));
     }
     let call = Call {
@@ -242,14 +241,10 @@ impl Call {
             true => self.native.call(&self.arguments),
             false => self.at(buffer.as_pointer(ending.needs_folder())),
         };
-        if found.kind != Kind::Scratch && self.asks_to_write() && !failure.is(result) {
+        if found.kind != Kind::Scratch && self.need.asks_to_write() && !failure.is(result) {
             return failure.fail(Errno(libc::EROFS));
         }
         result
-    }
-
-    fn asks_to_write(&self) -> bool {
-        matches!(self.need, Need::Access(mode) if mode & libc::W_OK != 0)
     }
 }
 
@@ -277,13 +272,15 @@ pub(super) struct ShadowFacts<'a> {
 }
 
 impl Facts for ShadowFacts<'_> {
-    fn mode(&mut self, follows: bool) -> Result<u32, Errno> {
+    fn mode(&mut self, look_up: LookUp) -> Result<u32, Errno> {
         if self.found.kind == Kind::Remote {
             fetch_at(FilePart::Status, self.buffer, self.found.root)?;
         }
-        let flags = if follows { 0 } else { libc::AT_SYMLINK_NOFOLLOW };
-        // a name behind which nothing may be created is looked up without its slash
-        let needs_folder = self.ending.needs_folder() && follows;
+        let flags = match look_up {
+            LookUp::Followed => 0,
+            LookUp::Link | LookUp::Name => libc::AT_SYMLINK_NOFOLLOW,
+        };
+        let needs_folder = self.ending.needs_folder() && look_up != LookUp::Name;
         sys::mode_at(libc::AT_FDCWD, self.buffer.as_pointer(needs_folder), flags)
     }
 

@@ -12,10 +12,27 @@ use libc::c_int;
 const READ_ONLY: Errno = Errno(libc::EROFS);
 const IS_FOLDER: Errno = Errno(libc::EISDIR);
 
+/// How a path is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LookUp {
+    /// To what it links to.
+    Followed,
+    /// To a link itself, unless a slash behind it asks for what it links to.
+    Link,
+    /// To a link itself, as the name of something that may not be there.
+    Name,
+}
+
+impl LookUp {
+    fn of(follows: bool) -> Self {
+        if follows { Self::Followed } else { Self::Link }
+    }
+}
+
 /// What is known of a path in such a mount.
 pub(super) trait Facts {
-    /// The type and mode of what stands there, or of what it links to.
-    fn mode(&mut self, follows: bool) -> Result<u32, Errno>;
+    /// The type and mode of what stands there.
+    fn mode(&mut self, look_up: LookUp) -> Result<u32, Errno>;
 
     /// Whether there is a folder for it.
     fn parent(&mut self) -> Result<(), Errno>;
@@ -34,10 +51,10 @@ pub(super) fn decide(
         Need::Create { is_folder } => Err(refuse_creation(is_folder, ending, facts)?),
         Need::Remove(removal) => Err(refuse_removal(removal, ending, is_mount, facts)?),
         Need::Change { follows } => {
-            facts.mode(follows)?;
+            facts.mode(LookUp::of(follows))?;
             Err(READ_ONLY)
         }
-        Need::Truncate => Err(match facts.mode(true)? & libc::S_IFMT {
+        Need::Truncate => Err(match facts.mode(LookUp::Followed)? & libc::S_IFMT {
             libc::S_IFDIR => IS_FOLDER,
             libc::S_IFREG => READ_ONLY,
             _ => Errno(libc::EINVAL),
@@ -53,7 +70,7 @@ fn decide_open(flags: c_int, ending: Ending, facts: &mut impl Facts) -> Result<(
         return Ok(());
     }
     if flags & TEMPORARY != 0 {
-        return Err(match is_folder(facts.mode(true)?) {
+        return Err(match is_folder(facts.mode(LookUp::Followed)?) {
             true => READ_ONLY,
             false => Errno(libc::ENOTDIR),
         });
@@ -64,8 +81,11 @@ fn decide_open(flags: c_int, ending: Ending, facts: &mut impl Facts) -> Result<(
         return Err(IS_FOLDER);
     }
     let is_new = creates && flags & libc::O_EXCL != 0;
-    let follows = !is_new && flags & libc::O_NOFOLLOW == 0;
-    match facts.mode(follows) {
+    let look_up = match is_new {
+        true => LookUp::Name,
+        false => LookUp::of(flags & libc::O_NOFOLLOW == 0),
+    };
+    match facts.mode(look_up) {
         Ok(_) if is_new => Err(Errno(libc::EEXIST)),
         Ok(mode) if is_folder(mode) => Err(IS_FOLDER),
         Ok(mode) if mode & libc::S_IFMT == libc::S_IFLNK => Err(Errno(libc::ELOOP)),
@@ -80,7 +100,7 @@ fn decide_open(flags: c_int, ending: Ending, facts: &mut impl Facts) -> Result<(
 }
 
 fn refuse_creation(is_folder: bool, ending: Ending, facts: &mut impl Facts) -> Result<Errno, Errno> {
-    match facts.mode(false) {
+    match facts.mode(LookUp::Name) {
         Ok(_) => Ok(Errno(libc::EEXIST)),
         Err(Errno(libc::ENOENT)) => {
             facts.parent()?;
@@ -102,7 +122,7 @@ fn refuse_removal(
     let removes_folder = |facts: &mut _| match removal {
         Removal::Folder => true,
         Removal::NoFolder => false,
-        Removal::Any => Facts::mode(facts, false).is_ok_and(is_folder),
+        Removal::Any => Facts::mode(facts, LookUp::Name).is_ok_and(is_folder),
     };
     if ending == Ending::Dots {
         return Ok(match removes_folder(facts) {
@@ -112,7 +132,7 @@ fn refuse_removal(
     }
     if is_mount {
         // the folder above is not part of the mount
-        let is_folder = is_folder(facts.mode(false)?);
+        let is_folder = is_folder(facts.mode(LookUp::Name)?);
         return Ok(match (is_folder, removes_folder(facts)) {
             (true, false) => IS_FOLDER,
             (false, true) => Errno(libc::ENOTDIR),
@@ -138,10 +158,10 @@ mod tests {
     }
 
     impl Facts for Folder {
-        fn mode(&mut self, follows: bool) -> Result<u32, Errno> {
+        fn mode(&mut self, look_up: LookUp) -> Result<u32, Errno> {
             match self.file {
                 // every link here leads nowhere
-                Ok(libc::S_IFLNK) if follows => Err(Errno(libc::ENOENT)),
+                Ok(libc::S_IFLNK) if look_up == LookUp::Followed => Err(Errno(libc::ENOENT)),
                 file => file,
             }
         }

@@ -6,7 +6,7 @@ use super::spec::{Action, Spec};
 /// Functions of whole numbers and pointers, with the specification of each.
 macro_rules! table {
     ($($name:ident: $spec:expr;)*) => {
-        mod native {
+        pub(super) mod native {
             functions! {
                 $($name: fn(usize, usize, usize, usize, usize, usize) -> usize;)*
             }

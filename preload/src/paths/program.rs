@@ -6,7 +6,7 @@
 
 use super::buffer::PathBuffer;
 use super::call::{ShadowFacts, fetch_at};
-use super::decision::{Facts, is_folder};
+use super::decision::{Facts, LookUp, is_folder};
 use super::locate::{Ending, Found, Located, locate};
 use super::table::{Table, is_absent};
 use crate::errno::Errno;
@@ -75,7 +75,7 @@ fn check(found: Found, ending: Ending, buffer: &mut PathBuffer) -> Result<(), Er
         ending,
         buffer: &mut *buffer,
     }
-    .mode(true)?;
+    .mode(LookUp::Followed)?;
     if is_folder(mode) || mode & 0o111 == 0 {
         return Err(Errno(libc::EACCES));
     }

@@ -1,7 +1,7 @@
 //! Results that are paths: getcwd(3), readlink(2), realpath(3). What is below the shadow root is told without it.
 //!
-//! Their buffers were measured for the container's path, which is shorter: the hooks get the whole path first, in a
-//! buffer of their own, wherever the program's is too small for it.
+//! The program's buffers were measured for the container's path, which is shorter: the kernel writes to a buffer of
+//! ours, or libc to one that holds any path.
 
 use super::buffer::PathBuffer;
 use super::call::{Native, fetch_at, run};
@@ -100,60 +100,23 @@ hook! {
 
 /// Makes a call that reads a link. The target's buffer and its size follow the path, as they do in each of these
 /// functions.
+///
+/// The kernel writes to a buffer of ours: what follows the target in the program's buffer stays as it is.
 pub(crate) fn link_in_session(native: Native, arguments: [usize; 6], spec: Spec) -> usize {
-    let result = run(native, arguments, spec);
-    if is_absent() || spec.failure.is(result) {
-        return result;
+    if is_absent() || argument(&arguments, spec.path + 2) == 0 {
+        return run(native, arguments, spec);
     }
-    let target = argument(&arguments, spec.path + 1) as *mut u8;
-    let size = argument(&arguments, spec.path + 2);
-    match Table::current().and_then(|table| table.paths()) {
-        // SAFETY: the kernel has written that many bytes there
-        Some(paths) => unsafe { without_root(target, result, size, paths.root()) }
-            .unwrap_or_else(|| whole_link(native, arguments, spec, paths.root())),
-        None => result,
-    }
+    read_link(native, arguments, spec)
 }
 
-/// Takes the root away from a target in the program's buffer; none if the buffer was too small for it.
-///
-/// # Safety
-///
-/// `length` bytes at `target` have to be initialised, and `length` no more than `size`.
-unsafe fn without_root(target: *mut u8, length: usize, size: usize, root: &[u8]) -> Option<usize> {
-    // SAFETY: the caller vouches for it
-    let found = unsafe { core::slice::from_raw_parts_mut(target, length) };
-    let is_cut = length == size;
-    match below(found, root) {
-        Some(_) if is_cut => None,
-        // the rest may follow where the buffer ends
-        None if is_cut && root.starts_with(found) => None,
-        None => Some(length),
-        Some(rest) => {
-            let shown = if rest.is_empty() { b"/" } else { rest };
-            let count = shown.len();
-            let start = shown.as_ptr();
-            // SAFETY: both are readable; the target is writable for `length`, which is more than `count`
-            unsafe { ptr::copy(start, target, count) };
-            Some(count)
-        }
-    }
-}
-
-/// What follows the root in a path below it.
-fn below<'a>(path: &'a [u8], root: &[u8]) -> Option<&'a [u8]> {
-    let rest = path.strip_prefix(root)?;
-    (rest.is_empty() || rest.starts_with(b"/")).then_some(rest)
-}
-
-/// Reads a link whose target did not fit, and copies what fits of what the program has to see.
-#[cold]
 #[inline(never)]
-fn whole_link(native: Native, arguments: [usize; 6], spec: Spec, root: &[u8]) -> usize {
+fn read_link(native: Native, arguments: [usize; 6], spec: Spec) -> usize {
     let mut whole = [0_u8; sys::PATH_SIZE];
-    let (target, size) = (spec.path + 1, spec.path + 2);
     let mut changed = arguments;
-    for (position, value) in [(target, whole.as_mut_ptr() as usize), (size, whole.len())] {
+    for (position, value) in [
+        (spec.path + 1, whole.as_mut_ptr() as usize),
+        (spec.path + 2, whole.len()),
+    ] {
         if let Some(field) = changed.get_mut(usize::from(position)) {
             *field = value;
         }
@@ -163,14 +126,15 @@ fn whole_link(native: Native, arguments: [usize; 6], spec: Spec, root: &[u8]) ->
         return length;
     }
     let found = whole.get(..length).unwrap_or_default();
-    let shown = match below(found, root) {
-        Some([]) => b"/",
-        Some(rest) => rest,
-        None => found,
-    };
-    let count = shown.len().min(argument(&arguments, size));
-    // SAFETY: the kernel wrote as many bytes there before
-    unsafe { ptr::copy_nonoverlapping(shown.as_ptr(), argument(&arguments, target) as *mut u8, count) };
+    let paths = Table::current().and_then(|table| table.paths());
+    let shown = paths.and_then(|paths| paths.without_root(found)).unwrap_or(found);
+    let target = argument(&arguments, spec.path + 1) as *mut u8;
+    let count = shown.len().min(argument(&arguments, spec.path + 2));
+    if count > 0 && !memory::is_writable(target.cast(), count) {
+        return spec.failure.fail(Errno(libc::EFAULT));
+    }
+    // SAFETY: the target was found to be writable
+    unsafe { ptr::copy_nonoverlapping(shown.as_ptr(), target, count) };
     count
 }
 
@@ -452,45 +416,4 @@ fn shown(path: *mut c_char) -> *mut c_char {
         _ => {}
     }
     path
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown_of(target: &str, size: usize) -> Option<String> {
-        let mut buffer = target.as_bytes()[..target.len().min(size)].to_vec();
-        let length = buffer.len();
-        // SAFETY: the buffer has that length
-        let shown = unsafe { without_root(buffer.as_mut_ptr(), length, size, b"/run/s") }?;
-        Some(String::from_utf8_lossy(&buffer[..shown]).into_owned())
-    }
-
-    #[test]
-    fn target_below_the_root_is_told_without_it() {
-        for (target, expected) in [
-            ("/run/s/etc/key", "/etc/key"),
-            ("/run/s", "/"),
-            ("/run/s2/etc", "/run/s2/etc"),
-            ("..data/key", "..data/key"),
-            ("/etc", "/etc"),
-            ("", ""),
-        ] {
-            assert_eq!(shown_of(target, 100).as_deref(), Some(expected), "{target}");
-        }
-    }
-
-    #[test]
-    fn target_that_may_be_cut_is_read_again_if_it_may_be_below_the_root() {
-        for (target, size, is_whole) in [
-            ("/run/s/etc/key", 8, false),
-            ("/run/s/etc/key", 14, false),
-            ("/run/s/etc/key", 3, false),
-            ("/run/s", 6, false),
-            ("/etc/passwd", 4, true),
-            ("..data", 6, true),
-        ] {
-            assert_eq!(shown_of(target, size).is_some(), is_whole, "{target} {size}");
-        }
-    }
 }

@@ -177,6 +177,16 @@ impl Need {
         }
     }
 
+    /// Whether the call asks if it may write.
+    pub(super) fn asks_to_write(self) -> bool {
+        matches!(self, Self::Access(mode) if mode & libc::W_OK != 0)
+    }
+
+    /// Whether it matters in which folder a relative path begins: below the shadow root, writing is refused.
+    pub(super) fn is_located(self) -> bool {
+        self.writes() || self.asks_to_write()
+    }
+
     /// Whether the call can be made of the machine's file first, without harm if it was about another.
     pub(super) fn is_harmless(self) -> bool {
         match self {

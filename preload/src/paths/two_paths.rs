@@ -5,7 +5,7 @@
 
 use super::buffer::PathBuffer;
 use super::call::{Native, ShadowFacts, run};
-use super::decision::{Facts, decide, is_folder};
+use super::decision::{Facts, LookUp, decide, is_folder};
 use super::locate::{Ending, Found, Located, locate};
 use super::spec::{Action, Failure, Need, Spec, argument};
 use super::table::{Table, is_absent};
@@ -300,7 +300,7 @@ fn decide_rename(old: &mut Side<'_>, new: &mut Side<'_>) -> Result<(), Errno> {
 /// Decides whether link(2) is called.
 fn decide_link(old: &mut Side<'_>, new: &mut Side<'_>) -> Result<(), Errno> {
     let file = match old.facts() {
-        Some(mut facts) => facts.mode(false),
+        Some(mut facts) => facts.mode(LookUp::Link),
         None => Ok(0),
     };
     let file = file?;
