@@ -1,7 +1,8 @@
-//! The files that kinject brings with it: the agents that a session carries into a cluster.
+//! kinject's parts besides its own code: the agents that a session carries into a cluster, and the builds of the
+//! preloaded library.
 //!
-//! A *carried agent* runs in the cluster without an image of its own: the relay puts two files into ConfigMaps, which the
-//! pod mounts. The *loader*, a small static program, unpacks the agent, checks its SHA-256 and executes it.
+//! A *carried agent* runs in the cluster without an image of its own: the relay puts two files into ConfigMaps, which
+//! the pod mounts. The *loader*, a small static program, unpacks the agent, checks its SHA-256 and executes it.
 //!
 //! `cargo xtask agent` makes the files, in a folder for each architecture:
 //!

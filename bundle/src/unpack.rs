@@ -5,7 +5,7 @@ use lzma_rust2::XzReader;
 use sha2::{Digest, Sha256};
 use std::io::{self, ErrorKind, Read};
 
-/// The largest agent: what is packed could grow without end.
+/// The largest agent that is unpacked: a few packed bytes can stand for any number.
 const LARGEST: u64 = 64 << 20;
 
 impl CarriedAgent {

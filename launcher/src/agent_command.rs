@@ -48,7 +48,7 @@ pub(crate) enum ImageCommand {
     Save {
         /// The file; - is standard output.
         file: PathBuf,
-        /// The nodes that it is for; this machine's architecture if not given.
+        /// The nodes' architecture; this machine's if not given.
         #[arg(long, value_enum)]
         architecture: Option<Architecture>,
     },
@@ -57,7 +57,7 @@ pub(crate) enum ImageCommand {
         /// The image's name there: REGISTRY/NAME:TAG.
         #[arg(value_name = "REGISTRY/NAME:TAG")]
         name: String,
-        /// Speak to the registry without TLS.
+        /// Speak to the registry without TLS, and to its token server if that has none.
         #[arg(long)]
         plain_http: bool,
     },
@@ -81,7 +81,7 @@ impl From<Architecture> for kinject_bundle::Architecture {
     }
 }
 
-/// Does what the command says.
+/// Runs the command.
 pub(crate) fn run(command: &AgentCommand) -> Result<Status, Failure> {
     match command {
         AgentCommand::Image(ImageCommand::Save { file, architecture }) => {
@@ -164,11 +164,11 @@ fn select(
 /// Writes all of it, or leaves what was there before: a file gets its name when it is complete.
 fn write(file: &Path, content: &[u8]) -> Result<Status, Failure> {
     let written = match std::fs::metadata(file) {
-        // what a link leads to is written, and the link stays
+        // a link's target is written, and the link stays
         Ok(found) if found.is_file() => file
             .canonicalize()
             .and_then(|target| replace(&target, Some(found.permissions()), content)),
-        // a device or a pipe is not kinject's to replace
+        // a device or a pipe is written to, not replaced
         Ok(_) => File::options()
             .write(true)
             .open(file)
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn agent_of_another_architecture_is_not_taken_and_the_carried_ones_are_named() {
+    fn missing_architecture_is_an_error_that_names_the_carried_ones() {
         use kinject_bundle::Architecture::{Amd64, Arm64};
         let both = [agent(Amd64), agent(Arm64)];
         assert_eq!(select(&both, Some(Arm64)).unwrap().architecture, Arm64);

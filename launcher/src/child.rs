@@ -33,11 +33,7 @@ impl Child {
     ) -> io::Result<Self> {
         let launcher = rustix::process::getpid();
         let prepare = move || {
-            rustix::process::set_parent_process_death_signal(Some(parent_death_signal))?;
-            // the launcher may have died before the line above
-            if rustix::process::getppid() != Some(launcher) {
-                return Err(io::Error::from_raw_os_error(libc::ESRCH));
-            }
+            end_with(launcher, parent_death_signal)?;
             inherited::restore()
         };
         // SAFETY: between fork and exec this makes a few system calls and touches no memory but its own stack
@@ -53,6 +49,16 @@ impl Child {
         // SAFETY: kill has no preconditions; the child is not reaped before its end was reported
         let _gone = unsafe { libc::kill(self.pid.as_raw_nonzero().get(), signal) } != 0;
     }
+}
+
+/// In a child between fork and exec: has the kernel send it a signal when the launcher's thread that started it dies.
+pub(crate) fn end_with(launcher: Pid, signal: Signal) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(signal))?;
+    // the launcher may have died before the line above
+    if rustix::process::getppid() != Some(launcher) {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    Ok(())
 }
 
 fn follow<T>(pid: Pid, channel: &Sender<T>, wrap: impl Fn(Change) -> T) {

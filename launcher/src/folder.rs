@@ -3,20 +3,22 @@
 //! A session's folder lies in a folder of the user's that no other user can enter and that is never removed. So no
 //! other user can create the path of a session that is over, which its programs may still use.
 
+mod write_access;
+
+pub(crate) use write_access::OpenFolder;
+
 use crate::exit::Failure;
 use kinject_protocol::folder::check_private;
 use std::env;
-use std::fs::{DirBuilder, Metadata};
+use std::fs::DirBuilder;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use write_access::{check_each, is_private, keeps};
 
 /// The longest folder: the name of a socket follows, and a Unix socket's path has 107 bytes (unix(7)).
 const MAX_LENGTH: usize = 90;
-
-/// The sticky bit: only owners can remove entries of the folder.
-const STICKY: u32 = 0o1000;
 
 /// Makes a session's folder under XDG_RUNTIME_DIR, otherwise under a folder for temporary files or in the user's cache.
 pub(crate) fn create(session: &str) -> Result<PathBuf, Failure> {
@@ -81,8 +83,8 @@ pub(crate) fn for_library() -> Vec<PathBuf> {
     folders
 }
 
-/// Makes one of these folders, unless it is there, and gives its path without links: what a link on the way leads to can
-/// be changed, or come to be somebody else's. Nothing is made where somebody else could change it.
+/// Makes one of these folders, unless it is there, and gives its path without links: what a link on the way leads to
+/// can be changed, or come to belong to another user. Nothing is made where others could change it.
 pub(crate) fn ensure_lasting(folder: &Path) -> io::Result<PathBuf> {
     if let Some(around) = folder.parent()
         && around.try_exists()?
@@ -98,59 +100,12 @@ pub(crate) fn ensure_lasting(folder: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// A folder in which others could put something else into the place of what lies in it.
-#[derive(Debug, thiserror::Error)]
-#[error("others may write to {}", kinject_escape::path(path))]
-pub(crate) struct OpenFolder {
-    /// Its path.
-    pub(crate) path: PathBuf,
-    /// Whether it is this user's, who can then mend it.
-    pub(crate) is_own: bool,
-}
-
-/// Checks a folder, whose path has no links, and all above it.
-fn check_each(folder: &Path) -> io::Result<()> {
-    let overflow_user = overflow_user();
-    for around in folder.ancestors() {
-        let found = std::fs::metadata(around)?;
-        let is_unmapped = || overflow_user == Some(found.uid()) && !is_writable(around);
-        if !is_private(&found) && !is_unmapped() {
-            let refusal = OpenFolder {
-                path: around.to_owned(),
-                is_own: found.uid() == user(),
-            };
-            return Err(io::Error::new(ErrorKind::PermissionDenied, refusal));
-        }
-    }
-    Ok(())
-}
-
-/// The user that files of root's seem to belong to in a user namespace that does not map root (user_namespaces(7)):
-/// they cannot be told there from those of other users outside of it. None where root is mapped.
-fn overflow_user() -> Option<u32> {
-    let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
-    if maps_root(&map) {
-        return None;
-    }
-    let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?;
-    overflow.trim().parse().ok()
-}
-
-/// Whether a map, whose lines begin with the first user of a range inside of the namespace, maps user 0.
-fn maps_root(map: &str) -> bool {
-    map.lines()
-        .any(|range| range.split_ascii_whitespace().next() == Some("0"))
-}
-
-fn is_writable(folder: &Path) -> bool {
-    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok()
-}
-
 /// The user's folder in XDG_RUNTIME_DIR, if that is the user's own, as the XDG Base Directory Specification asks.
 fn runtime() -> Option<PathBuf> {
     let runtime = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)?;
-    let is_own = |found: Metadata| found.is_dir() && found.uid() == user() && is_private(&found);
-    (runtime.is_absolute() && std::fs::metadata(&runtime).is_ok_and(is_own)).then(|| runtime.join("kinject"))
+    let is_own = std::fs::metadata(&runtime)
+        .is_ok_and(|found| found.is_dir() && found.uid() == user() && is_private(&runtime, &found));
+    (runtime.is_absolute() && is_own).then(|| runtime.join("kinject"))
 }
 
 /// The user's folder in XDG_CACHE_HOME, which is `~/.cache` if it is not set.
@@ -182,7 +137,7 @@ pub(crate) fn ensure(folder: &Path) -> io::Result<()> {
     {
         make_cache(around)?;
     }
-    if !keeps(&std::fs::metadata(around)?) {
+    if !keeps(around, &std::fs::metadata(around)?) {
         return Err(io::Error::new(
             ErrorKind::PermissionDenied,
             format!("others may rename what lies in {}", kinject_escape::path(around)),
@@ -223,16 +178,6 @@ fn private() -> DirBuilder {
 
 fn user() -> u32 {
     rustix::process::geteuid().as_raw()
-}
-
-/// Whether only this user and root can write to a folder.
-fn is_private(found: &Metadata) -> bool {
-    [0, user()].contains(&found.uid()) && found.mode() & 0o022 == 0
-}
-
-/// Whether only this user and root can rename or remove what this user makes in a folder.
-fn keeps(found: &Metadata) -> bool {
-    is_private(found) || [0, user()].contains(&found.uid()) && found.mode() & STICKY != 0
 }
 
 /// Short enough for a socket, and nothing in it that LD_PRELOAD takes for a separator or a token (ld.so(8)).
@@ -310,7 +255,7 @@ mod tests {
     #[test]
     fn folder_where_others_may_rename_is_not_used() {
         let around = tempfile::tempdir().unwrap();
-        for (mode, is_used) in [(0o777, false), (0o770, false), (0o1777, true), (0o755, true)] {
+        for (mode, is_used) in [(0o777, false), (0o1777, true), (0o755, true)] {
             set_permissions(around.path(), Permissions::from_mode(mode)).unwrap();
             assert_eq!(
                 ensure(&around.path().join(format!("{mode:o}"))).is_ok(),
@@ -332,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn cache_is_made_only_in_a_home_of_this_users_that_nobody_else_can_write_to() {
+    fn cache_is_made_only_in_the_users_own_home_that_no_other_user_can_write_to() {
         // every user may write to the folders for temporary files, in which the tests themselves may lie
         let programs = env::current_exe().unwrap();
         let home = private_folder(programs.parent().unwrap());
@@ -341,7 +286,7 @@ mod tests {
 
         assert!(make_cache(&home.path().join("missing/.cache")).is_err());
         assert!(is_empty());
-        set_permissions(home.path(), Permissions::from_mode(0o770)).unwrap();
+        set_permissions(home.path(), Permissions::from_mode(0o702)).unwrap();
         let refusal = make_cache(&cache).unwrap_err().to_string();
         assert!(refusal.starts_with("others may write to /"), "{refusal}");
         assert!(is_empty());
@@ -358,16 +303,6 @@ mod tests {
         make_cache(&cache).unwrap();
         make_cache(&cache).unwrap();
         assert_eq!(std::fs::metadata(&cache).unwrap().mode() & 0o777, 0o700);
-    }
-
-    #[test]
-    fn user_namespace_maps_root_if_a_range_begins_with_it() {
-        assert!(maps_root("         0          0 4294967295\n"));
-        assert!(maps_root(
-            "      1000       1000          1\n         0     100000       1000\n"
-        ));
-        assert!(!maps_root("      1000       1000          1\n"));
-        assert!(!maps_root(""));
     }
 
     #[test]

@@ -34,12 +34,12 @@ fn unpack(parts: &EmbeddedParts) -> Result<PathBuf, Failure> {
         )
     })?;
     let mut failures = Vec::new();
-    let mut mend = None;
+    let mut fix = None;
     for folder in folder::for_library() {
         match unpack_into(&folder, library) {
             Ok(path) => return Ok(path),
             Err(error) => {
-                mend = mend.or_else(|| command_that_closes(&error));
+                fix = fix.or_else(|| command_that_closes(&error));
                 failures.push(format!("{}: {error}", kinject_escape::path(&folder)));
             }
         }
@@ -51,14 +51,14 @@ fn unpack(parts: &EmbeddedParts) -> Result<PathBuf, Failure> {
     Err(Failure::own(
         format!("cannot unpack the library that programs are started with: {why}"),
         &format!(
-            "{}set XDG_CACHE_HOME to a folder of yours that nobody else can write to, on a file system that is not mounted \
-             noexec, without spaces, colons and dollar signs in its path",
-            mend.as_deref().unwrap_or("free some space, or ")
+            "{}set XDG_CACHE_HOME to a folder of yours that no other user can write to, on a file system that is not \
+             mounted noexec, without spaces, colons and dollar signs in its path",
+            fix.as_deref().unwrap_or("free some space, or ")
         ),
     ))
 }
 
-/// The hint for a folder that others may write to, if it is this user's.
+/// The command that closes a folder to others, as the beginning of a hint, if the folder is this user's.
 fn command_that_closes(error: &io::Error) -> Option<String> {
     let open: &OpenFolder = error.get_ref()?.downcast_ref()?;
     open.is_own

@@ -1,4 +1,4 @@
-//! What is made of the command line's own definition: completions for shells, and manual pages.
+//! Completions for shells and manual pages, generated from the definition of the command line.
 
 use crate::cli::{Cli, CompletionShell};
 use crate::exit::{Failure, Status};

@@ -1,4 +1,4 @@
-//! What commands that run no program print: on standard output, or why that cannot be.
+//! The standard output of commands that run no program.
 
 use crate::exit::{Failure, Status};
 use std::io::Write;

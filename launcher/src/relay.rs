@@ -1,5 +1,6 @@
 //! The relay as the launcher's other child: starts it, sends it orders, reads its events.
 
+use crate::child::end_with;
 use crate::exit::{Failure, Status};
 use crate::installation;
 use crossbeam_channel::Sender;
@@ -7,6 +8,7 @@ use kinject_protocol::description::{RelayAnswer, RelayDescription};
 use kinject_protocol::session::{
     Event, KubernetesTarget, LogLevel, Order, SessionConfig, Target, Trace, from_line, to_line,
 };
+use rustix::process::Signal;
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
 use std::fs::File;
@@ -27,6 +29,7 @@ const LAST_BYTES: u64 = 8192;
 
 /// What the relay's thread reports to the launcher.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one comes once in a session")]
 pub(crate) enum RelayEvent {
     /// An event.
     Event(Event),
@@ -245,7 +248,8 @@ fn done(answer: RelayAnswer) -> Result<String, Failure> {
     }
 }
 
-/// Starts a relay that serves no session, and reads its answer.
+/// Starts a relay that serves no session, and reads its answer. It has nothing to remove, so the kernel ends it when
+/// the launcher dies, of Ctrl-C and SIGTERM too: no upload goes on after its command.
 fn ask<T: DeserializeOwned>(arguments: &[&str]) -> Result<T, Failure> {
     let program = find()?;
     let cannot = |why: String| {
@@ -254,11 +258,12 @@ fn ask<T: DeserializeOwned>(arguments: &[&str]) -> Result<T, Failure> {
             "install kinject again",
         )
     };
-    let output = command(&program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| cannot(error.to_string()))?;
+    let launcher = rustix::process::getpid();
+    let mut command = command(&program);
+    command.args(arguments).stdin(Stdio::null());
+    // SAFETY: between fork and exec this makes two system calls and touches no memory but its own stack
+    unsafe { command.pre_exec(move || end_with(launcher, Signal::KILL)) };
+    let output = command.output().map_err(|error| cannot(error.to_string()))?;
     if !output.status.success() {
         return Err(cannot(described(
             Some(output.status),

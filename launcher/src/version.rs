@@ -1,4 +1,4 @@
-//! `kinject version`: which kinject this is, and of what it consists.
+//! `kinject version`: the version, and the version, hash and size of each part.
 
 use crate::cli::VersionFormat;
 use crate::exit::{Failure, Status};
@@ -15,7 +15,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The commit that a distribution was built from.
 const COMMIT: Option<&str> = option_env!("KINJECT_COMMIT");
 
-/// Prints the version, or all there is to say of it.
+/// Prints the version, or a description of all parts.
 pub(crate) fn print(format: Option<VersionFormat>) -> Result<Status, Failure> {
     let text = match format {
         None => format!("kinject {VERSION}"),
@@ -69,7 +69,7 @@ fn agent(agent: &AgentDescription) -> Value {
     })
 }
 
-/// What identifies a file.
+/// A file's path, SHA-256 and size.
 fn file(path: &Path) -> Result<Value, Failure> {
     let mut hasher = Sha256::new();
     let size = File::open(path)

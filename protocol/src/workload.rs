@@ -127,11 +127,26 @@ impl fmt::Display for WorkloadName {
 
 /// A name that is none of a workload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkloadNameError(String);
+pub struct WorkloadNameError {
+    reason: String,
+    advice: String,
+}
+
+impl WorkloadNameError {
+    /// What is wrong.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// What to write instead.
+    pub fn advice(&self) -> &str {
+        &self.advice
+    }
+}
 
 impl fmt::Display for WorkloadNameError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        write!(formatter, "{}: {}", self.reason, self.advice)
     }
 }
 
@@ -147,9 +162,10 @@ impl FromStr for WorkloadName {
             Some((kind, name)) => (kind_of(kind)?, name),
         };
         if name.is_empty() || !name.bytes().all(is_name_byte) {
-            return Err(WorkloadNameError(format!(
-                "{name:?} is no name of an object: name a workload as TYPE/NAME, such as deploy/web"
-            )));
+            return Err(WorkloadNameError {
+                reason: format!("{name:?} is no name of an object"),
+                advice: "name a workload as TYPE/NAME, such as deploy/web".to_owned(),
+            });
         }
         Ok(Self {
             kind,
@@ -178,10 +194,10 @@ fn kind_of(text: &str) -> Result<WorkloadKind, WorkloadNameError> {
                 .into_iter()
                 .map(WorkloadKind::singular)
                 .collect();
-            WorkloadNameError(format!(
-                "{text:?} is no type of workload: use one of {}",
-                types.join(", ")
-            ))
+            WorkloadNameError {
+                reason: format!("{text:?} is no type of workload"),
+                advice: format!("use one of {}", types.join(", ")),
+            }
         })
 }
 

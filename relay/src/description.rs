@@ -1,4 +1,4 @@
-//! What the relay says of itself, for `kinject version`, and how it answers the launcher where there is no session.
+//! Describes the relay and its agents for `kinject version`, and writes the answers of a relay that serves no session.
 
 use crate::cluster;
 use anyhow::Context;
@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::path::Path;
 
-/// Writes it to standard output, as one line of JSON.
+/// Writes the description to standard output, as one line of JSON.
 pub(crate) fn print() -> anyhow::Result<()> {
     let agents = carried_agents()?;
     let description = RelayDescription {

@@ -154,7 +154,7 @@ async fn start(
         )
     })?;
     let socket = config.folder.join(SOCKET_NAME);
-    let control = ControlSockets::bind(&socket).map_err(|error| {
+    let control = ControlSockets::bind(&socket, events.clone()).map_err(|error| {
         Failure::lasting(
             format!("cannot listen at {}: {error}", kinject_escape::path(&socket)),
             "check that the disk is not full and the path not longer than 107 bytes: XDG_RUNTIME_DIR names the folder for sessions",

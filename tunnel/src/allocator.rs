@@ -43,12 +43,17 @@ pub(crate) fn connection_ended(carried: u64) {
     tokio::spawn(async move {
         tokio::time::sleep(PAUSE).await;
         drop(unschedule);
-        #[cfg(target_env = "gnu")]
-        // SAFETY: it takes an integer, and returns only memory that is not allocated
-        unsafe {
-            libc::malloc_trim(0);
-        }
+        trim();
     });
+}
+
+/// Returns free memory to the kernel at once, for a caller that has freed large blocks and allocates none again soon.
+pub fn trim() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes an integer, and returns only memory that is not allocated
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 #[cfg(all(test, target_env = "gnu"))]

@@ -17,6 +17,7 @@ pub struct Filter {
 
 impl Filter {
     /// The filter of a table, which lets paths below its root pass, too.
+    #[inline]
     pub fn of(table: &PathTable<'_>) -> Self {
         let mut filter = Self::default();
         filter.insert(table.root());
@@ -30,11 +31,13 @@ impl Filter {
     }
 
     /// As three numbers, for a place where it is kept.
+    #[inline]
     pub fn to_words(self) -> [u64; 3] {
         [self.folders, self.firsts, self.pairs]
     }
 
     /// The filter of these numbers.
+    #[inline]
     pub fn from_words([folders, firsts, pairs]: [u64; 3]) -> Self {
         Self {
             folders,
@@ -83,6 +86,7 @@ impl Filter {
         first & (self.firsts | alone) != 0 || pair & self.pairs != 0
     }
 
+    #[inline]
     fn insert(&mut self, path: &[u8]) {
         let mut components = components(canonical(path));
         let Some(first) = components.next().filter(|first| !is_pattern(first)) else {
@@ -107,6 +111,7 @@ impl Filter {
 struct Hash(u64);
 
 impl Hash {
+    #[inline]
     fn new() -> Self {
         Self(0)
     }

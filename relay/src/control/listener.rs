@@ -3,18 +3,20 @@
 //! There are two, see `kinject_protocol::control::ControlAddress`: one at a path, one with an abstract name.
 
 use super::conversation::Conversation;
+use super::refusals::Refusals;
 use super::token;
 use crate::{log, network_namespace, readiness};
 use kinject_protocol::control::{ControlAddress, Token};
+use kinject_protocol::session::Event;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 use rustix::process::Uid;
-use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
 
 /// Backlog of calls; further ones sleep in connect(2).
 const BACKLOG: i32 = 4096;
@@ -28,12 +30,14 @@ pub(crate) struct ControlSockets {
 }
 
 impl ControlSockets {
-    /// Listens at `path`, which must not exist, and at a random abstract name.
-    pub(crate) fn bind(path: &Path) -> io::Result<Self> {
+    /// Listens at `path`, which must not exist, and at a random abstract name. Calls of other users are reported as
+    /// events.
+    pub(crate) fn bind(path: &Path, events: mpsc::Sender<Event>) -> io::Result<Self> {
         let token = token::random()?;
-        let at_path = ControlListener::bind(&SocketAddrUnix::new(path)?, token)?;
+        let refusals = Rc::new(Refusals::new(events));
+        let at_path = ControlListener::bind(&SocketAddrUnix::new(path)?, token, Rc::clone(&refusals))?;
 
-        let (name, at_name) = match bind_name(token) {
+        let (name, at_name) = match bind_name(token, refusals) {
             Ok((name, listener)) => (name, Some(listener)),
             Err(error) => {
                 log::info!(
@@ -56,9 +60,9 @@ impl ControlSockets {
 }
 
 /// Listens at an abstract name that cannot be guessed, so that no other process has bound it.
-fn bind_name(token: Token) -> io::Result<(Vec<u8>, ControlListener)> {
+fn bind_name(token: Token, refusals: Rc<Refusals>) -> io::Result<(Vec<u8>, ControlListener)> {
     let name = [b"kinject-".as_slice(), &token::random()?].concat();
-    let listener = ControlListener::bind(&SocketAddrUnix::new_abstract_name(&name)?, token)?;
+    let listener = ControlListener::bind(&SocketAddrUnix::new_abstract_name(&name)?, token, refusals)?;
     Ok((name, listener))
 }
 
@@ -67,15 +71,11 @@ pub(crate) struct ControlListener {
     socket: AsyncFd<OwnedFd>,
     user: Uid,
     token: Token,
-    /// The users whose refusal was logged: every user sees the name and may call any number of times.
-    refused: RefCell<BTreeSet<u32>>,
+    refusals: Rc<Refusals>,
 }
 
-/// Refusals are logged for at most so many users.
-const MAX_LOGGED_USERS: usize = 16;
-
 impl ControlListener {
-    fn bind(address: &SocketAddrUnix, token: Token) -> io::Result<Self> {
+    fn bind(address: &SocketAddrUnix, token: Token, refusals: Rc<Refusals>) -> io::Result<Self> {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         rustix::net::bind(&socket, address)?;
@@ -84,7 +84,7 @@ impl ControlListener {
             socket: readiness::watch(socket)?,
             user: rustix::process::geteuid(),
             token,
-            refused: RefCell::default(),
+            refusals,
         })
     }
 
@@ -122,10 +122,7 @@ impl ControlListener {
         };
         let caller = sockopt::socket_peercred(&socket)?.uid;
         if caller != self.user {
-            let mut refused = self.refused.borrow_mut();
-            if refused.len() < MAX_LOGGED_USERS && refused.insert(caller.as_raw()) {
-                log::warn!("refused a call of user {}", caller.as_raw());
-            }
+            self.refusals.report(caller.as_raw());
             return Ok(None);
         }
         Ok(Some(Conversation::new(socket, self.token)))

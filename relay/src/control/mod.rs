@@ -3,4 +3,5 @@
 mod conversation;
 pub(crate) mod dispatch;
 pub(crate) mod listener;
+mod refusals;
 mod token;

@@ -4,7 +4,7 @@
 //! asked again, and a content that is there is not sent again while the file is unchanged.
 
 use super::links::spelled;
-use super::shadow::errno_of;
+use super::shadow::{self, errno_of};
 use super::{Files, errno_words};
 use crate::log;
 use crate::uplink::{ActiveTunnel, Ended};
@@ -128,7 +128,8 @@ impl Files {
                 Ok(Ok(up)) => up,
                 Ok(Err(Ended)) | Err(_) => return Err(Errno::IO),
             };
-            let question = self.question(part, &place, &path, asked.found.as_deref());
+            let found = asked.found.clone().unwrap_or_else(|| path.clone());
+            let question = self.question(part, &place, found).await?;
             let fetching = Fetching {
                 files: self,
                 path: &path,
@@ -156,11 +157,17 @@ impl Files {
 
     /// The question. A file whose content is here is asked for its content even if only its status is wanted: a
     /// placeholder in its place would be read by a program that is about to open it.
-    fn question(&self, part: FilePart, place: &Place<'_>, path: &[u8], found: Option<&[u8]>) -> FileQuestion {
-        let held = self.store.held.lock();
-        let held = held.unwrap_or_else(std::sync::PoisonError::into_inner);
-        let known = held.remote.content_status(found.unwrap_or(path)).cloned();
-        FileQuestion {
+    async fn question(
+        &self,
+        part: FilePart,
+        place: &Place<'_>,
+        found: Vec<u8>,
+    ) -> Result<FileQuestion, Errno> {
+        let known = self
+            .store
+            .change(move |_, _, held| Ok(held.remote.asked(&found).cloned()))
+            .await?;
+        Ok(FileQuestion {
             operation: match part {
                 FilePart::Status if known.is_some() => FileOperation::Content,
                 FilePart::Status => FileOperation::Status,
@@ -170,7 +177,7 @@ impl Files {
             mount: place.mount.to_vec(),
             rest: place.rest.to_vec(),
             known,
-        }
+        })
     }
 }
 
@@ -274,6 +281,9 @@ impl Fetching<'_> {
     /// Receives a file's content, and puts it in its place when it is complete.
     async fn receive(&self, path: Vec<u8>, status: FileStatus, body: BodyReader) -> Result<(), Failed> {
         let store = &self.files.store;
+        if !shadow::is_within_limit(status.size) {
+            return Err(Errno::FBIG.into());
+        }
         let staged = store.change(|shadow, _, _| shadow.stage()).await?;
         let written = match staged.file.try_clone() {
             Ok(file) => self.write(file, body).await,

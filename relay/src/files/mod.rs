@@ -77,6 +77,8 @@ struct Store {
     /// The value of `KINJECT_PATHS`.
     table: Vec<u8>,
     held: Mutex<Held>,
+    /// Whose turn it is: those that wait take no thread.
+    turn: tokio::sync::Mutex<()>,
 }
 
 struct Held {
@@ -90,6 +92,7 @@ impl Store {
         self: &Arc<Self>,
         change: impl FnOnce(&Shadow, &PathTable<'_>, &mut Held) -> Result<T, Errno> + Send + 'static,
     ) -> Result<T, Errno> {
+        let _turn = self.turn.lock().await;
         let store = Arc::clone(self);
         let changed = tokio::task::spawn_blocking(move || {
             let table = PathTable::parse(&store.table).ok_or(Errno::INVAL)?;

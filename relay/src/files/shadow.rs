@@ -10,6 +10,7 @@ use rustix::fs::{
     ftruncate, futimens, mkdirat, mknodat, open, openat, renameat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit};
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Write};
@@ -124,6 +125,9 @@ impl Shadow {
 
     /// Puts a file with this content at a path.
     pub(super) fn put_content(&self, path: &[u8], status: &FileStatus, content: &[u8]) -> Result<(), Errno> {
+        if !is_within_limit(content.len() as u64) {
+            return Err(Errno::FBIG);
+        }
         let mut staged = self.stage()?;
         match staged.file.write_all(content) {
             Ok(()) => self.put_staged(path, status, staged),
@@ -140,7 +144,8 @@ impl Shadow {
             FileKind::File => {
                 let staged = self.stage()?;
                 // a file system that has no such large files has an empty one
-                let _too_large = ftruncate(&staged.file, status.size).is_err();
+                let _too_large =
+                    !is_within_limit(status.size) || ftruncate(&staged.file, status.size).is_err();
                 return self.put_staged(path, status, staged);
             }
             FileKind::Folder => return self.put_folder(path, status),
@@ -367,6 +372,12 @@ fn times(modified: Timestamp) -> Timestamps {
         last_access: time,
         last_modification: time,
     }
+}
+
+/// Whether a file may be so large. The kernel ends a process that exceeds its limit (setrlimit(2), `RLIMIT_FSIZE`).
+pub(super) fn is_within_limit(size: u64) -> bool {
+    let limit = getrlimit(Resource::Fsize).current;
+    limit.is_none_or(|limit| size <= limit)
 }
 
 /// The errno of an error of the standard library.

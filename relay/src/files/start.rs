@@ -66,6 +66,7 @@ impl Files {
                 shadow,
                 table: table.clone(),
                 held: Mutex::new(held),
+                turn: tokio::sync::Mutex::default(),
             }),
             fetches: Fetches::default(),
             mirrored,

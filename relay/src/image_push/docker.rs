@@ -2,7 +2,6 @@
 
 use docker_credential::{CredentialRetrievalError, DockerCredential};
 use kinject_protocol::session::Report;
-use oci_client::secrets::RegistryAuth;
 use std::env;
 use std::fs::File;
 use std::io::ErrorKind;
@@ -12,8 +11,19 @@ use std::path::PathBuf;
 const DOCKER_HUB: &str = "docker.io";
 const DOCKER_HUB_CREDENTIALS: &str = "https://index.docker.io/v1/";
 
+/// What authorizes a user at a registry.
+#[derive(Clone)]
+pub(super) enum Credentials {
+    /// Nothing is kept.
+    Anonymous,
+    /// A name, and a password or an access token in the place of one.
+    Password { user: String, password: String },
+    /// What a login of OAuth 2 has left: a refresh token, for which the registry's token server gives others.
+    IdentityToken(String),
+}
+
 /// What `docker login` has kept for a registry.
-pub(super) fn credentials(registry: &str) -> Result<RegistryAuth, Report> {
+pub(super) fn credentials(registry: &str) -> Result<Credentials, Report> {
     let server = match registry {
         DOCKER_HUB => DOCKER_HUB_CREDENTIALS,
         other => other,
@@ -23,26 +33,25 @@ pub(super) fn credentials(registry: &str) -> Result<RegistryAuth, Report> {
         hint: Some(format!("run `docker login {registry}`")),
     };
     let Some(file) = docker_configuration() else {
-        return Ok(RegistryAuth::Anonymous);
+        return Ok(Credentials::Anonymous);
     };
     let configuration = match File::open(&file) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(RegistryAuth::Anonymous),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Credentials::Anonymous),
         opened => {
             opened.map_err(|error| log_in(format!("cannot read {}: {error}", kinject_escape::path(&file))))?
         }
     };
     match docker_credential::get_credential_from_reader(configuration, server) {
-        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(RegistryAuth::Basic(user, password)),
-        Ok(DockerCredential::IdentityToken(_)) => Err(log_in(format!(
-            "the credentials for {registry} are an identity token, which kinject cannot use: it needs a password or an \
-             access token"
-        ))),
-        Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(RegistryAuth::Anonymous),
+        Ok(DockerCredential::UsernamePassword(user, password)) => {
+            Ok(Credentials::Password { user, password })
+        }
+        Ok(DockerCredential::IdentityToken(token)) => Ok(Credentials::IdentityToken(token)),
+        Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(Credentials::Anonymous),
         // a helper that has none says so in these words, as docker-credential-helpers defines them
         Err(CredentialRetrievalError::HelperFailure { stdout, .. })
             if stdout.contains("credentials not found") =>
         {
-            Ok(RegistryAuth::Anonymous)
+            Ok(Credentials::Anonymous)
         }
         Err(CredentialRetrievalError::HelperFailure { helper, stderr, .. }) => {
             Err(log_in(format!("{helper} failed: {}", stderr.trim())))

@@ -1,28 +1,53 @@
-//! Why a registry did not take an image, and what to do.
+//! The messages for the user when an image is not pushed, each with what to do.
 
 use kinject_protocol::session::Report;
 use oci_client::Reference;
 use oci_client::errors::OciDistributionError;
+use rustls::CertificateError;
 use serde_json::Value;
 use std::any::Any;
 use std::error::Error;
 use std::io;
 
+/// The longest message of a registry's that is shown, in characters: some answer with a page of HTML.
+const LONGEST_MESSAGE: usize = 1000;
+
+/// A message and its hint.
+pub(super) fn say(message: impl Into<String>, hint: impl Into<String>) -> Report {
+    Report {
+        message: message.into(),
+        hint: Some(hint.into()),
+    }
+}
+
+/// Says that an image was not pushed, and why.
+pub(super) fn refusal(reference: &Reference, why: &str, hint: String) -> Report {
+    say(format!("cannot push {}: {why}", reference.whole()), hint)
+}
+
+/// The hint for credentials that are missing or wrong.
+pub(super) fn log_in(reference: &Reference) -> String {
+    format!(
+        "run `docker login {}` as a user who may push {}",
+        reference.registry(),
+        reference.repository()
+    )
+}
+
 /// Says why a registry did not take the image.
 pub(super) fn report(reference: &Reference, error: &OciDistributionError) -> Report {
     let (registry, repository) = (reference.registry(), reference.repository());
-    let log_in = format!("run `docker login {registry}` as a user who may push {repository}");
     let (why, hint) = match error {
         OciDistributionError::AuthenticationFailure(_) | OciDistributionError::UnauthorizedError { .. } => {
-            (causes(error), log_in)
+            (causes(error), log_in(reference))
         }
         OciDistributionError::ServerError { code, message, .. } => {
             let hint = match code {
-                401 | 403 => log_in,
+                401 | 403 => log_in(reference),
                 _ => format!("ask who runs {registry}"),
             };
             (
-                format!("the registry answers {code}: {}", first_error(message)),
+                format!("the registry answers {code}: {}", message_of(message)),
                 hint,
             )
         }
@@ -32,18 +57,18 @@ pub(super) fn report(reference: &Reference, error: &OciDistributionError) -> Rep
             format!("ask who runs {registry} for the right to push {repository}"),
         ),
     };
-    Report {
-        message: format!("cannot push {}: {why}", reference.whole()),
-        hint: Some(hint),
-    }
+    refusal(reference, &why, hint)
 }
 
-/// What to do where no answer came.
+/// The hint for a connection that failed.
 fn hint_for_connection(error: &(dyn Error + 'static), registry: &str) -> String {
     match tls_error(error) {
         Some(rustls::Error::InvalidMessage(_)) => {
             format!("check that {registry} is the registry's address; if it has no TLS, add --plain-http")
         }
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => format!("name {registry} as its certificate does"),
         Some(rustls::Error::InvalidCertificate(_)) => format!(
             "set SSL_CERT_FILE to a PEM file with the certificate of the authority that signed {registry}'s"
         ),
@@ -52,14 +77,14 @@ fn hint_for_connection(error: &(dyn Error + 'static), registry: &str) -> String 
     }
 }
 
-/// What has gone wrong with TLS, if that caused the error.
-fn tls_error<'error>(error: &'error (dyn Error + 'static)) -> Option<&'error rustls::Error> {
+/// The error of TLS among the causes of an error.
+pub(super) fn tls_error<'error>(error: &'error (dyn Error + 'static)) -> Option<&'error rustls::Error> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        // an io::Error gives what is in it by a method of its own, and passes it over as its source
+        // the source of an io::Error is that of the error inside, which only get_ref gives
         cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
             Some(inner) => Some(inner),
             None => error.source(),
@@ -87,13 +112,39 @@ pub(super) fn report_panic(reference: &Reference, panic: &(dyn Any + Send)) -> R
     }
 }
 
-/// What a registry's answer says: in the form of the OCI distribution specification, or as it stands.
-fn first_error(answer: &str) -> String {
-    let parsed: Option<Value> = serde_json::from_str(answer).ok();
-    let message = parsed
-        .as_ref()
-        .and_then(|answer| answer["errors"][0]["message"].as_str());
-    message.unwrap_or(answer).trim().to_owned()
+/// What the body of a registry's or a token server's answer says: all errors in the form of the OCI distribution
+/// specification, with what they say in detail; the one error in the form of OAuth 2 (RFC 6749, section 5.2) or Docker
+/// Hub's; otherwise the body as it stands.
+pub(super) fn message_of(body: &str) -> String {
+    let parsed: Value = serde_json::from_str(body).unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().trim().to_owned();
+    let joined = |parts: [String; 3]| {
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        parts.join(": ")
+    };
+    let errors = parsed["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let errors: Vec<String> = errors
+        .iter()
+        .map(|error| joined([&error["code"], &error["message"], &error["detail"]].map(text)))
+        .filter(|error| !error.is_empty())
+        .collect();
+    let single = || joined([&parsed["error"], &parsed["error_description"], &parsed["details"]].map(text));
+    let message = match errors.is_empty() {
+        false => errors.join("; "),
+        true => single(),
+    };
+    match message.is_empty() {
+        false => shortened(&message),
+        true => shortened(body.trim()),
+    }
+}
+
+/// At most [`LONGEST_MESSAGE`] characters of a text. The launcher escapes what a terminal would execute.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_MESSAGE) {
+        Some((end, _)) => format!("{}...", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 /// An error with all that caused it: an HTTP client's own words are only that something failed.
@@ -114,14 +165,45 @@ fn causes(error: &dyn Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustls::{CertificateError, InvalidMessage};
+    use rustls::InvalidMessage;
 
     #[test]
-    fn answer_of_a_registry_is_told_by_its_message() {
-        let answer =
-            r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required","detail":[]}]}"#;
-        assert_eq!(first_error(answer), "authentication required");
-        assert_eq!(first_error("no more space\n"), "no more space");
+    fn every_error_of_an_answer_is_shown_with_its_code_and_message() {
+        for (body, message) in [
+            (
+                r#"{"errors":[{"code":"DENIED","message":"quota of project team is used up"},
+                    {"code":"TOOMANYREQUESTS","message":"slow down","detail":"limit of 100"}]}"#,
+                "DENIED: quota of project team is used up; TOOMANYREQUESTS: slow down: limit of 100",
+            ),
+            (
+                r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required","detail":[]}]}"#,
+                "UNAUTHORIZED: authentication required",
+            ),
+            (
+                r#"{"error":"invalid_grant","error_description":"the token was revoked"}"#,
+                "invalid_grant: the token was revoked",
+            ),
+            (
+                r#"{"details":"incorrect username or password"}"#,
+                "incorrect username or password",
+            ),
+            (r#"{"errors":[]}"#, r#"{"errors":[]}"#),
+            ("no more space\n", "no more space"),
+            ("", ""),
+        ] {
+            assert_eq!(message_of(body), message);
+        }
+    }
+
+    #[test]
+    fn message_is_whole_up_to_its_limit_and_then_cut_with_an_ellipsis() {
+        let answer = |message: &str| format!(r#"{{"errors":[{{"message":"{message}"}}]}}"#);
+        let longest = "é".repeat(LONGEST_MESSAGE);
+        assert_eq!(message_of(&answer(&longest)), longest);
+        assert_eq!(
+            message_of(&answer(&format!("{longest}é"))),
+            format!("{longest}...")
+        );
     }
 
     #[test]
@@ -133,6 +215,8 @@ mod tests {
         let certificate = hint(CertificateError::UnknownIssuer.into());
         assert!(certificate.starts_with("set SSL_CERT_FILE "), "{certificate}");
         assert!(!certificate.contains("--plain-http"), "{certificate}");
+        let other_name = hint(CertificateError::NotValidForName.into());
+        assert_eq!(other_name, "name registry.example as its certificate does");
         let no_tls = hint(InvalidMessage::InvalidContentType.into());
         assert!(no_tls.ends_with("add --plain-http"), "{no_tls}");
         let refused = hint_for_connection(

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 mod answers;
+mod credentials;
+mod interruption;
+mod stand_in;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -9,7 +12,7 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -224,6 +227,48 @@ impl Drop for Registry {
         let _gone = self.process.kill().is_err();
         let _reaped = self.process.wait().is_ok();
     }
+}
+
+/// A server's own certificate, which no authority has signed, with its key.
+struct CertificateFiles {
+    key: PathBuf,
+    certificate: PathBuf,
+}
+
+impl CertificateFiles {
+    /// How the configuration of a registry names it.
+    fn section(&self) -> String {
+        format!(
+            "  tls:\n    certificate: {}\n    key: {}\n",
+            self.certificate.display(),
+            self.key.display()
+        )
+    }
+}
+
+/// Makes a certificate for an address.
+fn certificate(folder: &Path, address: &str) -> CertificateFiles {
+    let files = CertificateFiles {
+        key: folder.join("key.pem"),
+        certificate: folder.join("certificate.pem"),
+    };
+    run(Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+        ])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=test"])
+        .args(["-addext", &format!("subjectAltName=IP:{address}")])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
+        .arg(&files.key)
+        .arg("-out")
+        .arg(&files.certificate))
+    .succeeded();
+    files
 }
 
 /// The files in a tar.

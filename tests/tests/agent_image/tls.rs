@@ -1,10 +1,9 @@
-//! Pushes to a registry that does not speak TLS where kinject does, and to one whose certificate nobody vouches for.
-
-use std::process::Command;
+//! Pushes to a registry with TLS or without it, where kinject expects the other, and to one whose certificate no
+//! authority has signed.
 
 use kinject_tests::running::run;
 
-use crate::{Installation, Registry, pushed};
+use crate::{Installation, Registry, certificate, pushed};
 
 /// The registry under the address that leads to this machine as loopback does, and that kinject takes for another's.
 fn as_remote(registry: &mut Registry) -> String {
@@ -30,39 +29,8 @@ fn registry_without_tls_is_answered_with_plain_http() {
 #[test]
 fn certificate_of_an_unknown_authority_is_answered_with_ssl_cert_file() {
     let folder = tempfile::tempdir().unwrap();
-    let (key, certificate) = (
-        folder.path().join("key.pem"),
-        folder.path().join("certificate.pem"),
-    );
-    run(Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-        ])
-        .args([
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=test",
-            "-addext",
-            "subjectAltName=IP:0.0.0.0",
-        ])
-        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
-        .arg(&key)
-        .arg("-out")
-        .arg(&certificate))
-    .succeeded();
-    let tls = format!(
-        "  tls:\n    certificate: {}\n    key: {}\n",
-        certificate.display(),
-        key.display()
-    );
-    let Some(mut registry) = Registry::start_with(folder, &tls) else {
+    let files = certificate(folder.path(), "0.0.0.0");
+    let Some(mut registry) = Registry::start_with(folder, &files.section()) else {
         return;
     };
     let name = as_remote(&mut registry);
@@ -74,5 +42,21 @@ fn certificate_of_an_unknown_authority_is_answered_with_ssl_cert_file() {
         .complains("\n\nhint: set SSL_CERT_FILE to ");
     assert!(!outcome.stderr.contains("--plain-http"), "{outcome}");
     let mut trusting = installation.image(&["push", &name]);
-    pushed(&run(trusting.env("SSL_CERT_FILE", &certificate)), &registry);
+    pushed(&run(trusting.env("SSL_CERT_FILE", &files.certificate)), &registry);
+}
+
+#[test]
+fn registry_with_tls_on_loopback_is_spoken_to_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = certificate(folder.path(), "127.0.0.1");
+    let Some(registry) = Registry::start_with(folder, &files.section()) else {
+        return;
+    };
+    let name = format!("{}/agents/kinject:1", registry.name);
+    let installation = Installation::new(&["amd64"]);
+    run(&mut installation.image(&["push", &name]))
+        .exited(125)
+        .complains("\n\nhint: set SSL_CERT_FILE to ");
+    let mut trusting = installation.image(&["push", &name]);
+    pushed(&run(trusting.env("SSL_CERT_FILE", &files.certificate)), &registry);
 }

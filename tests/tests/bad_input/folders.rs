@@ -1,10 +1,11 @@
 //! Folders for sessions' files and for kinject itself: full, missing, shared, with spaces in the name.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
 
+use kinject_test_support::private_folder::private_folder;
 use kinject_tests::ordinary::{self, Agent};
 use kinject_tests::programs::{Program, shell};
 use kinject_tests::running::{Outcome, run};
@@ -388,6 +389,59 @@ fn library_is_never_loaded_from_session_or_temporary_folders() {
     .complains("LD_PRELOAD cannot name")
     .complains(&format!("others may write to {}", temporary.path().display()))
     .complains("\n\nhint: install kinject in a folder without spaces");
+}
+
+/// An account of Debian's that has a private group, as its users have.
+const ACCOUNT: &str = "daemon";
+
+/// As with a umask of 002. The link to the library shows which folder is used.
+#[test]
+fn cache_that_the_users_private_group_can_write_to_is_used() {
+    let group = Command::new("getent").args(["group", ACCOUNT]).output().unwrap();
+    let entry = String::from_utf8(group.stdout).unwrap();
+    let ids: Vec<&str> = entry.trim_end().split(':').collect();
+    let [ACCOUNT, _, id, ""] = ids[..] else {
+        return skip::not_run(
+            "a user's private group",
+            "there is no account daemon that has one",
+        );
+    };
+    let id: u32 = id.parse().unwrap();
+    if !rustix::process::geteuid().is_root() {
+        return skip::not_run("a user's private group", "becoming another user needs root");
+    }
+    let files = ["kinject", "kinject-relay", "libkinject_preload.so"];
+    let (folder, kinject) = installed_in("with some spaces", &files);
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let home = private_folder(&binaries::folder());
+    let cache = home.path().join(".cache");
+    fs::create_dir(&cache).unwrap();
+    let key = home.path().join("key");
+    fs::write(&key, [7; 32]).unwrap();
+    for (path, mode) in [(home.path(), 0o775), (&cache, 0o775), (&key, 0o600)] {
+        chown(path, Some(id), Some(id)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let asked = || {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", ACCOUNT, "--regid", ACCOUNT, "--clear-groups"])
+            .arg(&kinject)
+            .args(["run", "--agent", "unix:/no/such/agent", "--agent-key"])
+            .arg(&key)
+            .args(["--", "true"])
+            .env("HOME", home.path())
+            .env_remove("XDG_CACHE_HOME")
+            .env_remove("XDG_RUNTIME_DIR");
+        run(&mut command)
+    };
+    // it has the library before it finds no agent
+    asked().exited(125).complains("cannot reach the agent");
+    assert_eq!(fs::read_dir(cache.join("kinject")).unwrap().count(), 1);
+    chown(&cache, None, Some(id + 1)).unwrap();
+    asked()
+        .exited(125)
+        .complains(&format!("others may write to {}", cache.display()));
 }
 
 #[test]

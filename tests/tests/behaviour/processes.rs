@@ -1,6 +1,7 @@
 //! Processes in a session: many, unusual ones, and what the relay keeps of them.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use kinject_tests::programs::{Program, c, interpreter, shell};
 use kinject_tests::running::{Outcome, run, run_within};
 use kinject_tests::session::{Session, eventually, kinject_run};
 use kinject_tests::testbed::shared_sandbox;
-use kinject_tests::{process, skip};
+use kinject_tests::{apart, binaries, ordinary, process, skip};
 
 const ANSWER: &str = "10.96.10.1      web.default.svc.cluster.local\n";
 
@@ -132,7 +133,41 @@ fn program_that_becomes_another_user_gets_enetunreach() {
         try: print(call())\n  except OSError as e: print(type(e).__name__, e.errno)";
     kinject(&inline(script))
         .succeeded()
-        .prints("OSError 101\ngaierror -3\n");
+        .prints("OSError 101\ngaierror -3\n")
+        .complains("kinject: warning: a process of user 12345 was refused: ")
+        .complains("\n\nhint: if it is a program of this session, start kinject as user 12345\n");
+}
+
+/// As a library that is unpacked in a home of mode 0700.
+#[test]
+fn program_of_another_user_that_cannot_open_the_library_is_reported() {
+    let Some((user, group)) = ordinary::user() else {
+        skip::not_run("programs that become another user", "it needs root");
+        return;
+    };
+    let home = tempfile::tempdir_in(binaries::folder()).unwrap();
+    fs::set_permissions(home.path(), Permissions::from_mode(0o700)).unwrap();
+    for file in ["kinject", "kinject-relay", "libkinject_preload.so"] {
+        fs::hard_link(binaries::path(file), home.path().join(file)).unwrap();
+    }
+    let program = [
+        &format!("--reuid={user}"),
+        &format!("--regid={group}"),
+        "--clear-groups",
+        "grep",
+        "-c",
+        "libkinject_preload",
+        "/proc/self/maps",
+    ];
+    let mut command = apart::command(home.path().join("kinject"));
+    command
+        .arg("run")
+        .args(shared_sandbox().flags())
+        .args(["--", "setpriv"])
+        .args(program);
+    run(&mut command).exited(1).prints("0\n").complains(&format!(
+        "kinject: warning: a process of user {user} was refused: "
+    ));
 }
 
 /// Forks while threads connect: in the children connects work, and nothing hangs.

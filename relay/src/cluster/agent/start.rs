@@ -60,6 +60,8 @@ impl Starter {
                 Ok(started) => {
                     if let Some(agents) = carried {
                         agents.record_success();
+                        // the files were 1.6 MB of requests
+                        kinject_tunnel::allocator::trim();
                     }
                     if let Some(workload) = workload {
                         self.notify(workload.new_differences(&started.0.image)).await;

@@ -118,6 +118,8 @@ pub(in crate::cluster) async fn choose(access: &Access, unpullable: &UnpullableI
     let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
     let parameters = ListParams::default()
         .fields("status.phase=Running")
+        // in a namespace with many sessions these would leave no room for others
+        .labels("app.kubernetes.io/managed-by!=kinject")
         .limit(MAX_PODS);
     let reason = match timeout(LIST_TIMEOUT, pods.list(&parameters)).await {
         Ok(Ok(pods)) => match of_pods(&pods.items, &unpullable.0.borrow()) {

@@ -55,8 +55,9 @@ fn link(path: &str, target: &str) -> FoundLink {
 /// A session whose agent answers each question for a file with this answer, and a watch with these events, for ever
 /// again if they are endless.
 struct Hostile {
-    _folder: TempDir,
+    // its end removes what is in the folder
     session: Session,
+    _folder: TempDir,
     _agent: TestAgent,
 }
 

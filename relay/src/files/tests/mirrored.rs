@@ -1,4 +1,5 @@
 use super::support::*;
+use super::volume::{Volume, listing};
 use rustix::fs::inotify;
 use std::fs;
 use std::mem::MaybeUninit;

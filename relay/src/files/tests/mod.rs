@@ -4,3 +4,4 @@ mod hostile;
 mod mirrored;
 mod remote;
 mod support;
+mod volume;
