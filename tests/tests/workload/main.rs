@@ -8,6 +8,7 @@ mod files;
 mod home;
 mod identity;
 mod image;
+mod programs;
 mod refusals;
 mod relay;
 mod sources;
