@@ -8,6 +8,7 @@ mod files;
 mod home;
 mod identity;
 mod image;
+mod launcher;
 mod refusals;
 mod relay;
 mod sources;
