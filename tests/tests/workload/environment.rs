@@ -12,12 +12,13 @@ use crate::relay::{RelaySession, request};
 use crate::sources::{APP, MANY, deployment, sources};
 
 /// The variables whose values differ from pod to pod.
-const OF_ONE_POD: [&str; 3] = ["HOSTNAME", "POD_NAME", "POD_IP"];
+pub(crate) const OF_ONE_POD: [&str; 3] = ["HOSTNAME", "POD_NAME", "POD_IP"];
 
-type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
+/// Names and values.
+pub(crate) type Variables = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// The output of `env -0`.
-fn parsed(text: &[u8]) -> Variables {
+pub(crate) fn parsed(text: &[u8]) -> Variables {
     let entries = text.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
     entries
         .map(|entry| {
@@ -42,7 +43,8 @@ fn shown(variables: &Variables) -> Vec<String> {
     shown.collect()
 }
 
-fn assert_equal(mut session: Variables, mut container: Variables, but: &[&str]) {
+/// Compares the variables of a session with those of a container, but for some whose values differ.
+pub(crate) fn assert_equal(mut session: Variables, mut container: Variables, but: &[&str]) {
     for name in but {
         assert!(
             session.remove(name.as_bytes()).is_some(),

@@ -1,6 +1,6 @@
 //! A namespace with workloads, and a relay that carries an agent.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -41,6 +41,22 @@ impl Home {
 
     pub(crate) fn name(&self) -> &str {
         self.namespace.name()
+    }
+
+    /// kinject, which carries an agent.
+    pub(crate) fn program(&self) -> PathBuf {
+        self.programs.join("kinject")
+    }
+
+    /// A command of kinject in the namespace, as the cluster's administrator.
+    pub(crate) fn kinject(&self, command: &str) -> Command {
+        let mut kinject = Command::new(self.program());
+        kinject
+            .arg(command)
+            .arg("--kubeconfig")
+            .arg(self.cluster.kubeconfig())
+            .args(["--namespace", self.name()]);
+        kinject
     }
 
     /// kubectl in the namespace.

@@ -8,6 +8,7 @@ mod files;
 mod home;
 mod identity;
 mod image;
+mod launcher;
 mod programs;
 mod refusals;
 mod relay;
