@@ -82,7 +82,10 @@ impl RelaySession {
     pub(crate) fn start(start: &Start<'_>, request: WorkloadRequest) -> Result<Self, Refused> {
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
-        let session_folder = folder.path().join("session");
+        let mut random = [0; 4];
+        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).unwrap();
+        let name = format!("{:08x}", u32::from_ne_bytes(random));
+        let session_folder = folder.path().join(&name);
         fs::create_dir(&session_folder).unwrap();
         fs::set_permissions(&session_folder, fs::Permissions::from_mode(0o700)).unwrap();
         let log = fs::File::create(folder.path().join("log")).unwrap();
@@ -93,10 +96,8 @@ impl RelaySession {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let mut random = [0; 4];
-        rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty()).unwrap();
         let config = SessionConfig {
-            session: format!("{:08x}", u32::from_ne_bytes(random)),
+            session: name,
             folder: session_folder,
             library: binaries::path("libkinject_preload.so"),
             target: Target::Kubernetes(KubernetesTarget {
