@@ -8,8 +8,9 @@ use std::time::Duration;
 use kinject_protocol::workload::WorkloadRequest;
 use kinject_tests::cluster::{AGENT_IMAGE, Cluster, Namespace};
 use kinject_tests::installation::{agents, install};
+use kinject_tests::running::{Outcome, run_within};
 use kinject_tests::session::eventually;
-use kinject_tests::testbed;
+use kinject_tests::{apart, testbed};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -150,6 +151,25 @@ impl Home {
             agent_image: None,
             host_image: None,
         }
+    }
+
+    /// `kinject run` in the namespace, with these flags and program.
+    pub(crate) fn kinject(&self, arguments: &[&str]) -> Outcome {
+        self.command("run", arguments)
+    }
+
+    /// `kinject env` in the namespace, with these flags.
+    pub(crate) fn kinject_env(&self, arguments: &[&str]) -> Outcome {
+        self.command("env", arguments)
+    }
+
+    fn command(&self, command: &str, arguments: &[&str]) -> Outcome {
+        let mut kinject = apart::command(&self.programs.join("kinject"));
+        kinject
+            .args([command, "--quiet", "--namespace", self.name(), "--kubeconfig"])
+            .arg(self.cluster.kubeconfig())
+            .args(arguments);
+        run_within(&mut kinject, STARTED)
     }
 
     /// The Jobs in the namespace.

@@ -9,6 +9,7 @@ mod home;
 mod identity;
 mod image;
 mod launcher;
+mod programs;
 mod refusals;
 mod relay;
 mod sources;
