@@ -42,7 +42,7 @@ fn elsewhere(address: *const sockaddr, length: usize, creates: bool) -> Result<O
     };
     let is_unix = family
         .first_chunk()
-        .is_some_and(|family| sa_family_t::from_ne_bytes(*family) == libc::AF_UNIX as _);
+        .is_some_and(|family| sa_family_t::from_ne_bytes(*family) == libc::AF_UNIX as sa_family_t);
     // a name in the abstract namespace begins with a null
     let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
     let Some(table) = Table::current().filter(|table| is_unix && table.may_concern(path, creates)) else {
