@@ -207,8 +207,8 @@ static void write_path(const char *path)
     SHOW(symlinkat("target", AT_FDCWD, path));
     SHOW(link("/etc/passwd", path));
     SHOW(linkat(AT_FDCWD, path, AT_FDCWD, "/tmp/kinject-container-files", 0));
-    SHOW(rename(path, "/tmp/kinject-container-files"));
-    SHOW(rename("/tmp/kinject-nowhere", path));
+    SHOW(rename(path, "/srv/kinject-container-files"));
+    SHOW(rename("/srv/kinject-nowhere", path));
     SHOW(unlink(path));
     SHOW(unlinkat(AT_FDCWD, path, AT_REMOVEDIR));
     SHOW(rmdir(path));

@@ -200,9 +200,9 @@ pub(crate) struct SessionOptions {
     /// The file with the secret that this agent was started with: at least 32 bytes, readable by its owner alone.
     #[arg(long, value_name = "FILE", requires = "agent")]
     agent_key: Option<PathBuf>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "In the place of a workload")]
     pub(crate) workload: WorkloadOptions,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = None::<&'static str>)]
     pub(crate) rules: RuleOptions,
     /// What to do with programs that kinject cannot intercept: static ones, Go's, setuid ones.
     #[arg(long, value_enum, default_value_t = OnStatic::Warn)]

@@ -41,6 +41,7 @@ pub(crate) use program::{Library, LibraryPath, library_in_session};
 pub(crate) use program::{check_open_program, with_program};
 pub(crate) use results::{current_folder_in_session, link_in_session};
 pub(crate) use spec::{Action, Spec};
+#[cfg(not(test))]
 pub(crate) use table::is_absent;
 pub(crate) use two_paths::{Pair, Two, link_named_in_session, pair_in_session};
 pub(crate) use unix_socket::unix_address;

@@ -15,7 +15,7 @@ pub const LIBRARY: &str = "KINJECT_LIBRARY";
 /// Identifier of the session, for people and scripts: eight hexadecimal digits.
 pub const SESSION: &str = "KINJECT_SESSION";
 
-/// `CONTEXT/NAMESPACE` of the session, for prompts and scripts.
+/// `CONTEXT/NAMESPACE` of the session, for prompts and scripts, with `/TYPE/NAME` behind it in the place of a workload.
 pub const TARGET: &str = "KINJECT_TARGET";
 
 /// The paths that a session's programs find elsewhere than on this machine; not set if there are none. A list with

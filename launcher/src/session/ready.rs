@@ -117,7 +117,8 @@ mod tests {
         };
         assert_eq!(
             ready_message(&ready, Duration::from_millis(1234)),
-            "dev/shop, in the place of deployment/web (container app, service account reader), ready in 1.2 s (pod proxy)"
+            "dev/shop, in the place of deployment/web (container app, service account reader), \
+             ready in 1.2 s (pod proxy)"
         );
         assert_eq!(target_name(&ready), "dev/shop/deployment/web");
     }

@@ -1,8 +1,6 @@
 //! The functions that take one path and are called with another one below the shadow root: a table of which argument
 //! is what. Those of files.rs, with their answers about `/etc/resolv.conf`, use the same [`run`](super::call::run).
 
-use super::spec::{Action, Spec};
-
 /// Functions of whole numbers and pointers, with the specification of each.
 macro_rules! table {
     ($($name:ident: $spec:expr;)*) => {
@@ -17,6 +15,7 @@ macro_rules! table {
             use super::*;
             use crate::errno::Errno;
             use crate::paths::call::{Native, run};
+            use crate::paths::spec::{Action, Spec};
 
             $(
                 #[unsafe(no_mangle)]

@@ -137,7 +137,7 @@ pub(crate) fn library_in_session(path: *const c_char, buffer: &mut LibraryPath) 
     let Some(table) = Table::current() else {
         return Library::Own;
     };
-    if !text.iter().any(|byte| *byte == b'/') || !table.may_concern(text, true) {
+    if text.iter().all(|byte| *byte != b'/') || !table.may_concern(text, true) {
         return Library::Own;
     }
     let buffer = &mut buffer.0;

@@ -12,6 +12,7 @@ use super::table::{Table, is_absent};
 use crate::errno::Errno;
 use crate::memory;
 use crate::real;
+use crate::sys;
 use core::ffi::CStr;
 use kinject_protocol::paths::Kind;
 use libc::{c_char, c_int, c_uint};
@@ -173,7 +174,8 @@ pub(crate) fn pair_in_session(native: Native, arguments: [usize; 6], what: Two, 
 
 /// One of two paths.
 struct Side<'a> {
-    path: &'a [u8],
+    folder: c_int,
+    path: &'a CStr,
     located: Located,
     buffer: PathBuffer,
 }
@@ -190,8 +192,11 @@ fn redirect(native: Native, mut arguments: [usize; 6], what: Two, pair: Pair) ->
         None => libc::AT_FDCWD,
     };
     // SAFETY: the paths can be read
-    let [old, new] = [old, new].map(|path| unsafe { CStr::from_ptr(path) }.to_bytes());
-    if !table.may_concern(old, true) && !table.may_concern(new, true) {
+    let [old, new] = [old, new].map(|path| unsafe { CStr::from_ptr(path) });
+    if ![old, new]
+        .iter()
+        .any(|path| table.may_concern(path.to_bytes(), true))
+    {
         return native.call(&arguments);
     }
     let fail = |error| Failure::MinusOne.fail(error);
@@ -221,7 +226,7 @@ fn redirect(native: Native, mut arguments: [usize; 6], what: Two, pair: Pair) ->
         if is_own {
             continue;
         }
-        let other = side.buffer.as_pointer(Ending::of(side.path).needs_folder());
+        let other = side.buffer.as_pointer(side.ending().needs_folder());
         put(&mut arguments, Some(path), other as usize);
         put(&mut arguments, folder, libc::AT_FDCWD as usize);
     }
@@ -236,13 +241,14 @@ fn put(arguments: &mut [usize; 6], position: Option<u8>, value: usize) {
     }
 }
 
-fn side<'a>(table: &Table, folder: c_int, path: &'a [u8]) -> Result<Side<'a>, Errno> {
+fn side<'a>(table: &Table, folder: c_int, path: &'a CStr) -> Result<Side<'a>, Errno> {
     let mut buffer = PathBuffer::new();
-    let located = match path {
+    let located = match path.to_bytes() {
         [] => Located::Native,
-        _ => locate(table, folder, path, &mut buffer)?,
+        text => locate(table, folder, text, &mut buffer)?,
     };
     Ok(Side {
+        folder,
         path,
         located,
         buffer,
@@ -250,6 +256,18 @@ fn side<'a>(table: &Table, folder: c_int, path: &'a [u8]) -> Result<Side<'a>, Er
 }
 
 impl Side<'_> {
+    fn ending(&self) -> Ending {
+        Ending::of(self.path.to_bytes())
+    }
+
+    /// The type and mode of what it names.
+    fn mode(&mut self) -> Result<u32, Errno> {
+        match self.facts() {
+            Some(mut facts) => facts.mode(LookUp::Name),
+            None => sys::mode_at(self.folder, self.path.as_ptr(), libc::AT_SYMLINK_NOFOLLOW),
+        }
+    }
+
     fn found(&self) -> Option<Found> {
         match self.located {
             Located::Shadow(found) => Some(found),
@@ -261,7 +279,7 @@ impl Side<'_> {
         let found = self.found()?;
         Some(ShadowFacts {
             found,
-            ending: Ending::of(self.path),
+            ending: self.ending(),
             buffer: &mut self.buffer,
         })
     }
@@ -281,17 +299,32 @@ impl Side<'_> {
     }
 }
 
-/// Decides whether rename(2) is called.
+/// Decides whether rename(2) is called. A mount itself is a name in the folder above it, on another file system.
 fn decide_rename(old: &mut Side<'_>, new: &mut Side<'_>) -> Result<(), Errno> {
     old.parent()?;
     new.parent()?;
-    let is_mount = |side: &Side<'_>| side.found().is_some_and(|found| found.is_mount);
-    if old.mount() != new.mount() {
+    let is_mount = |side: &Side<'_>| {
+        // a dot is a name in the mount
+        side.ending() != Ending::Dots && side.found().is_some_and(|found| found.is_mount)
+    };
+    let file_system = |side: &Side<'_>| side.mount().filter(|_| !is_mount(side));
+    if file_system(old) != file_system(new) {
         return Err(Errno(libc::EXDEV));
     }
-    let has_dots = [old.path, new.path].map(Ending::of).contains(&Ending::Dots);
-    match (is_mount(old) || is_mount(new) || has_dots, old.is_read_only()) {
-        (true, _) if old.found().is_some() => Err(Errno(libc::EBUSY)),
+    if is_mount(old) {
+        return Err(Errno(libc::EBUSY));
+    }
+    if is_mount(new) {
+        let is_kind = |mode: Result<u32, Errno>| mode.map(is_folder);
+        return Err(match (is_kind(old.mode())?, is_kind(new.mode())?) {
+            (false, true) => Errno(libc::EISDIR),
+            (true, false) => Errno(libc::ENOTDIR),
+            _ => Errno(libc::EBUSY),
+        });
+    }
+    let has_dots = [old.ending(), new.ending()].contains(&Ending::Dots);
+    match (old.found().is_some() && has_dots, old.is_read_only()) {
+        (true, _) => Err(Errno(libc::EBUSY)),
         (_, true) => Err(Errno(libc::EROFS)),
         (_, false) => Ok(()),
     }
@@ -304,7 +337,7 @@ fn decide_link(old: &mut Side<'_>, new: &mut Side<'_>) -> Result<(), Errno> {
         None => Ok(0),
     };
     let file = file?;
-    let ending = Ending::of(new.path);
+    let ending = new.ending();
     if new.is_read_only()
         && let Some(mut facts) = new.facts()
     {
@@ -373,9 +406,10 @@ fn target_in_shadow(arguments: &[usize; 6], spec: Spec, buffer: &mut PathBuffer)
 mod tests {
     use super::*;
 
-    fn at(mount: usize, kind: Kind, path: &'static str) -> Side<'static> {
+    fn at(mount: usize, kind: Kind, path: &'static CStr) -> Side<'static> {
         Side {
-            path: path.as_bytes(),
+            folder: libc::AT_FDCWD,
+            path,
             located: Located::Shadow(Found {
                 kind,
                 is_mount: false,
@@ -383,22 +417,32 @@ mod tests {
                 mount,
                 root: 0,
             }),
-            buffer: buffer_with(path),
+            buffer: buffer_with(path.to_bytes()),
         }
     }
 
-    fn native(path: &'static str) -> Side<'static> {
+    /// The mount at this path itself.
+    fn mount(path: &'static CStr) -> Side<'static> {
+        let mut side = at(1, Kind::Mirrored, path);
+        if let Located::Shadow(found) = &mut side.located {
+            found.is_mount = true;
+        }
+        side
+    }
+
+    fn native(path: &'static CStr) -> Side<'static> {
         Side {
-            path: path.as_bytes(),
+            folder: libc::AT_FDCWD,
+            path,
             located: Located::Native,
             buffer: PathBuffer::new(),
         }
     }
 
-    fn buffer_with(path: &str) -> PathBuffer {
+    fn buffer_with(path: &[u8]) -> PathBuffer {
         let mut buffer = PathBuffer::new();
         let room = buffer.room_behind(0).unwrap();
-        room[..path.len()].copy_from_slice(path.as_bytes());
+        room[..path.len()].copy_from_slice(path);
         buffer.set_length(path.len());
         buffer
     }
@@ -408,15 +452,21 @@ mod tests {
         let mirrored = |path| at(1, Kind::Mirrored, path);
         let scratch = |path| at(2, Kind::Scratch, path);
         for (mut old, mut new, expected) in [
-            (mirrored("/etc/a"), mirrored("/etc/b"), libc::EROFS),
-            (mirrored("/etc/a"), native("/etc/b"), libc::EXDEV),
-            (native("/etc/a"), mirrored("/etc/b"), libc::EXDEV),
-            (mirrored("/etc/a"), scratch("/etc/b"), libc::EXDEV),
-            (scratch("/etc/a"), native("/etc/b"), libc::EXDEV),
-            (scratch("/etc/a"), scratch("/etc/b"), 0),
-            (mirrored("/nowhere/a"), native("/etc/b"), libc::ENOENT),
-            (mirrored("/etc/hostname/a"), native("/etc/b"), libc::ENOTDIR),
-            (mirrored("/etc/."), mirrored("/etc/b"), libc::EBUSY),
+            (mirrored(c"/etc/a"), mirrored(c"/etc/b"), libc::EROFS),
+            (mirrored(c"/etc/a"), native(c"/etc/b"), libc::EXDEV),
+            (native(c"/etc/a"), mirrored(c"/etc/b"), libc::EXDEV),
+            (mirrored(c"/etc/a"), scratch(c"/etc/b"), libc::EXDEV),
+            (scratch(c"/etc/a"), native(c"/etc/b"), libc::EXDEV),
+            (scratch(c"/etc/a"), scratch(c"/etc/b"), 0),
+            (mirrored(c"/nowhere/a"), native(c"/etc/b"), libc::ENOENT),
+            (mirrored(c"/etc/hostname/a"), native(c"/etc/b"), libc::ENOTDIR),
+            (mirrored(c"/etc/."), mirrored(c"/etc/b"), libc::EBUSY),
+            (mount(c"/usr/bin"), native(c"/b"), libc::EBUSY),
+            (mount(c"/usr/bin"), mirrored(c"/etc/b"), libc::EXDEV),
+            (native(c"/etc/passwd"), mount(c"/usr/bin"), libc::EISDIR),
+            (native(c"/nowhere"), mount(c"/usr/bin"), libc::ENOENT),
+            (native(c"/usr"), mount(c"/etc/passwd"), libc::ENOTDIR),
+            (native(c"/usr"), mount(c"/usr/bin"), libc::EBUSY),
         ] {
             let decision = decide_rename(&mut old, &mut new).map_or_else(|error| error.0, |()| 0);
             assert_eq!(decision, expected, "{:?} {:?}", old.path, new.path);
@@ -428,14 +478,14 @@ mod tests {
         let mirrored = |path| at(1, Kind::Mirrored, path);
         let scratch = |path| at(2, Kind::Scratch, path);
         for (mut old, mut new, expected) in [
-            (mirrored("/etc/passwd"), mirrored("/etc/none"), libc::EROFS),
-            (mirrored("/etc/passwd"), mirrored("/etc/group"), libc::EEXIST),
-            (mirrored("/etc/none"), mirrored("/etc/none"), libc::ENOENT),
-            (mirrored("/etc/passwd"), native("/etc/none"), libc::EXDEV),
-            (native("/etc/passwd"), mirrored("/etc/none"), libc::EROFS),
-            (native("/etc/passwd"), scratch("/etc/none"), libc::EXDEV),
-            (scratch("/etc/passwd"), scratch("/etc/none"), 0),
-            (scratch("/etc"), scratch("/etc/none"), libc::EPERM),
+            (mirrored(c"/etc/passwd"), mirrored(c"/etc/none"), libc::EROFS),
+            (mirrored(c"/etc/passwd"), mirrored(c"/etc/group"), libc::EEXIST),
+            (mirrored(c"/etc/none"), mirrored(c"/etc/none"), libc::ENOENT),
+            (mirrored(c"/etc/passwd"), native(c"/etc/none"), libc::EXDEV),
+            (native(c"/etc/passwd"), mirrored(c"/etc/none"), libc::EROFS),
+            (native(c"/etc/passwd"), scratch(c"/etc/none"), libc::EXDEV),
+            (scratch(c"/etc/passwd"), scratch(c"/etc/none"), 0),
+            (scratch(c"/etc"), scratch(c"/etc/none"), libc::EPERM),
         ] {
             let decision = decide_link(&mut old, &mut new).map_or_else(|error| error.0, |()| 0);
             assert_eq!(decision, expected, "{:?} {:?}", old.path, new.path);

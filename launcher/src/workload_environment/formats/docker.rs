@@ -1,4 +1,4 @@
-//! docker's `--env-file`: a line is a variable, without quotes or escapes. So a line break cannot be written. The reader
+//! docker's `--env-file`: a line is a variable, without quotes or escapes. So a line break cannot be written. docker
 //! takes lines below 64 KiB of UTF-8, and no name with a space in it; a line that begins with `#` is a comment.
 
 use super::{NAME, NEWLINE, NOT_UTF8, Reason};

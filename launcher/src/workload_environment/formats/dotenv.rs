@@ -1,15 +1,15 @@
-//! A .env file. There is no standard, and its readers (python-dotenv, node, docker compose, Ruby's dotenv, shells, IDEs)
-//! differ in escapes and in what they expand:
+//! A .env file. There is no standard, and its readers (python-dotenv, node, docker compose, Ruby's dotenv, shells,
+//! IDEs) differ in escapes and in what they expand:
 //!
 //! | in the file | node | python-dotenv | docker compose, Ruby | shells |
 //! |---|---|---|---|---|
 //! | `'...'` | as it is | `\\` and `\'` are escapes; `${NAME}` is expanded | as it is | as it is |
 //! | `"..."` | `\n` is an escape | C's escapes; `${NAME}` is expanded | escapes; `$` is expanded | likewise |
 //!
-//! So a value stands without quotes, in single quotes or in double quotes, whichever all of them read alike. Where there
-//! is none of these, the value is escaped as most of them have it, and the user is told. python-dotenv takes a quote
-//! behind a backslash for a part of the value, even where the backslash is escaped, so that a value in quotes cannot end
-//! in one.
+//! So a value stands without quotes, in single quotes or in double quotes, whichever all of them read alike. Where
+//! there is none of these, the value is escaped as most of them have it, and the user is told. python-dotenv takes a
+//! quote behind a backslash for a part of the value, even where the backslash is escaped, so that a value in quotes
+//! cannot end in one.
 
 use super::{NAME, NOT_UTF8, Reason, is_name};
 use std::ffi::OsStr;
