@@ -5,7 +5,7 @@
 
 use kinject_protocol::control::{ControlAddress, MAX_REPLY, Reply, ReplyRef, Request};
 use kinject_protocol::executable::{self, File, HEAD, Rights};
-use kinject_protocol::paths::{Kind, PathTable, Place, Route, normalise};
+use kinject_protocol::paths::{EntryKind, Filter, Kind, PathTable, Place, Route, normalise};
 use std::cell::Cell;
 
 /// The most reads that classify a program's file, even if the file claims to have millions of headers.
@@ -83,8 +83,8 @@ pub fn executable(bytes: &[u8]) {
     }
 }
 
-/// A table of paths and a path, with a zero between them: the path's route does not depend on how it is spelled, and
-/// what lies below the shadow root is the path itself.
+/// A table of paths and a path, with a zero between them: the path's route does not depend on how it is spelled, what
+/// lies below the shadow root is the path itself, and the filter hides no path that leads elsewhere.
 pub fn paths(bytes: &[u8]) {
     let zero = bytes.iter().position(|byte| *byte == 0);
     let (value, path) = bytes.split_at(zero.unwrap_or(bytes.len()));
@@ -106,6 +106,13 @@ pub fn paths(bytes: &[u8]) {
     let without_root = table.without_root(&below);
     assert!(without_root == Some(plain), "{below:?} is {without_root:?}");
     let route = table.route(plain);
+    let filter = Filter::of(&table);
+    assert!(
+        route == Route::Native || filter.lets_pass(plain),
+        "the filter hides {plain:?}"
+    );
+    assert!(filter.lets_pass(&below), "the filter hides {below:?}");
+    assert_eq!(Filter::from_words(filter.to_words()), filter);
     assert_eq!(
         kind(route),
         kind(table.route(&spelled_otherwise(plain))),
@@ -139,9 +146,7 @@ fn kind(route: Route<'_>) -> Option<(Kind, bool)> {
 }
 
 fn has_local_glob(table: &PathTable<'_>) -> bool {
-    table
-        .entries()
-        .any(|entry| entry.kind == kinject_protocol::paths::EntryKind::LocalGlob)
+    table.entries().any(|entry| entry.kind == EntryKind::LocalGlob)
 }
 
 /// `/var/run/…` for `/run/…`, and the other way round.

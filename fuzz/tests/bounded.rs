@@ -217,7 +217,7 @@ fn every_seed_is_valid() {
     );
     assert!(path_tables().iter().all(|bytes| {
         let value = bytes.split(|byte| *byte == 0).next().unwrap();
-        PathTable::parse(value).is_some_and(|table| table.entries().count() == 9)
+        PathTable::parse(value).is_some_and(|table| table.entries().count() == 8)
     }));
     let files = executables();
     assert!(files[..2].iter().all(|bytes| bytes.starts_with(b"\x7fELF")));

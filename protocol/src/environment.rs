@@ -38,6 +38,10 @@ pub const ROOT: &str = "KINJECT_ROOT";
 /// The host name that gethostname(2) and uname(2) give; not set if it is this machine's.
 pub const HOSTNAME: &str = "KINJECT_HOSTNAME";
 
+/// `1`: programs and libraries below the shadow root are started and loaded (`--remote-exec`). If it is not set, they
+/// are refused, unless this machine's programs wrote them there.
+pub const REMOTE_EXEC: &str = "KINJECT_REMOTE_EXEC";
+
 /// What to do with programs into which the library cannot be loaded: `fail` or `ignore`; if it is not set, the relay
 /// names them to the user.
 pub const ON_STATIC: &str = "KINJECT_ON_STATIC";
@@ -54,8 +58,17 @@ pub const IGNORE: &str = "ignore";
 pub const LD_PRELOAD: &str = "LD_PRELOAD";
 
 /// The variables that a child needs besides `LD_PRELOAD` to stay in the session.
-pub const KEPT: [&str; 9] = [
-    SOCKET, CONTROL, LIBRARY, SESSION, TARGET, ON_STATIC, PATHS, ROOT, HOSTNAME,
+pub const KEPT: [&str; 10] = [
+    SOCKET,
+    CONTROL,
+    LIBRARY,
+    SESSION,
+    TARGET,
+    ON_STATIC,
+    PATHS,
+    ROOT,
+    HOSTNAME,
+    REMOTE_EXEC,
 ];
 
 /// Name of the resolv.conf that the session's programs see, in the folder of [`SOCKET`].

@@ -11,9 +11,11 @@
 //! Paths are compared by their bytes, in the form that [`normalise`] gives them. The entries' own paths have to be in
 //! that form.
 
+mod filter;
 mod glob;
 mod normal;
 
+pub use filter::Filter;
 pub use normal::normalise;
 
 /// The parsed value of [`PATHS`](crate::environment::PATHS).
@@ -109,6 +111,7 @@ impl<'a> PathTable<'a> {
     }
 
     /// Where a normalised path leads.
+    #[inline]
     pub fn route<'p>(&self, path: &'p [u8]) -> Route<'p>
     where
         'a: 'p,
@@ -128,7 +131,7 @@ impl<'a> PathTable<'a> {
                             let mount = entry.path;
                             best = Some(Place { kind, mount, rest });
                         }
-                    } else if below(own, plain).is_some() && parent.is_none() {
+                    } else if plain != b"/" && below(own, plain).is_some() && parent.is_none() {
                         parent = parent_of(entry.path, own, plain).map(|mount| Place {
                             kind,
                             mount,
@@ -159,6 +162,7 @@ impl<'a> PathTable<'a> {
 
     /// Whether a relative path may lead to an entry from a folder that is not below one: a `..` may lead anywhere, and
     /// any other path leads to an entry only if its first component is one of the entry's.
+    #[inline]
     pub fn may_lead_to_entry(&self, relative: &[u8]) -> bool {
         let mut components = normal::components(relative);
         let Some(first) = components.find(|component| *component != b".") else {
@@ -209,6 +213,7 @@ impl<'a> Place<'a> {
 }
 
 /// A path without the slashes at its end.
+#[inline]
 fn trimmed(path: &[u8]) -> &[u8] {
     let mut left = path;
     while let [rest @ .., b'/'] = left {
@@ -234,6 +239,7 @@ fn below<'a>(path: &'a [u8], folder: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// The part of a mount path that is the folder `plain`; `own` is the same mount path in its canonical form.
+#[inline]
 fn parent_of<'a>(mount: &'a [u8], own: &[u8], plain: &[u8]) -> Option<&'a [u8]> {
     let further = mount.len().checked_sub(own.len())?;
     mount.get(..plain.len().checked_add(further)?)

@@ -6,6 +6,7 @@ use super::normal::components;
 const ANY: &[u8] = b"**";
 
 /// Whether a glob matches the path, or a folder above it.
+#[inline]
 pub(super) fn covers(glob: &[u8], path: &[u8]) -> bool {
     let (mut wanted, mut found) = (components(glob), components(path));
     // where to go on if what follows the last `**` does not match here
@@ -33,8 +34,13 @@ pub(super) fn covers(glob: &[u8], path: &[u8]) -> bool {
 }
 
 /// Whether paths that a glob matches lie below the path, as far as the components before a `**` say.
+#[inline]
 pub(super) fn is_above(path: &[u8], glob: &[u8]) -> bool {
     let mut wanted = components(glob);
+    // the root folder is on every machine
+    if components(path).next().is_none() {
+        return false;
+    }
     let all_match = components(path).all(|component| match wanted.next() {
         None | Some(ANY) => false,
         Some(pattern) => matches(pattern, component),
@@ -43,6 +49,7 @@ pub(super) fn is_above(path: &[u8], glob: &[u8]) -> bool {
 }
 
 /// Whether a path that a glob matches, and no folder above it, may have this component.
+#[inline]
 pub(super) fn may_have_component(glob: &[u8], component: &[u8]) -> bool {
     let mut wanted = components(glob);
     let mut is_any_before = false;
@@ -53,7 +60,14 @@ pub(super) fn may_have_component(glob: &[u8], component: &[u8]) -> bool {
     })
 }
 
+/// Whether a component of a glob matches more than one component.
+#[inline]
+pub(super) fn is_pattern(component: &[u8]) -> bool {
+    component.iter().any(|byte| matches!(byte, b'*' | b'?'))
+}
+
 /// Whether one component matches a pattern with `*` and `?`.
+#[inline]
 fn matches(pattern: &[u8], component: &[u8]) -> bool {
     let (mut pattern, mut component) = (pattern, component);
     // where to go on if what follows the last `*` does not match here

@@ -12,6 +12,7 @@ pub(super) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
 /// away, without regard to symbolic links. `left` is called with each folder that `..` leaves.
 ///
 /// None if the result does not fit into the buffer.
+#[inline]
 pub fn normalise<'b>(
     folder: &[u8],
     path: &[u8],

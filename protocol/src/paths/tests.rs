@@ -161,3 +161,42 @@ fn table_knows_whether_it_has_remote_paths() {
         );
     }
 }
+
+#[test]
+fn filter_lets_pass_what_the_table_is_about_and_little_else() {
+    let filter = Filter::of(&table());
+    for path in [
+        "/etc",
+        "/etc/config",
+        "/etc/config/",
+        "/etc/config/key",
+        "/data",
+        "/data/x/y",
+        "/run/secrets/token/a",
+        "/var/run/secrets/token/a",
+        "/var/run",
+        "/run/secrets",
+        "/app/b.yaml",
+        "/run/s/root/etc/config",
+        "/usr/../etc/config",
+        "/usr//lib",
+        "/usr/./lib",
+        "/home/.config",
+    ] {
+        assert!(filter.lets_pass(path.as_bytes()), "{path}");
+    }
+    let others = [
+        "/usr",
+        "/usr/lib/python3",
+        "/etc/passwd",
+        "/home/user/src/main.rs",
+        "/proc/self",
+        "/",
+        "/tmp/",
+    ];
+    let passed = others.iter().filter(|path| filter.lets_pass(path.as_bytes()));
+    // two strings may share a hash
+    assert!(passed.count() <= 1);
+    let any = PathTable::parse(b"/root:g/**/x").unwrap();
+    assert!(Filter::of(&any).lets_pass(b"/usr"));
+}
