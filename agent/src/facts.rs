@@ -1,10 +1,7 @@
 //! Collects the facts about the agent's pod.
 
-use std::net::IpAddr;
-
+use if_addrs::{IfAddr, get_if_addrs};
 use kinject_tunnel::{AgentFacts, InterfaceAddress, Scope};
-use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::SockaddrStorage;
 
 use crate::log::log;
 use crate::routes;
@@ -36,8 +33,9 @@ impl Facts {
     }
 }
 
+// nix's getifaddrs reads memory that it has not initialised: built for the carried agent, it finds no address
 fn addresses() -> Vec<InterfaceAddress> {
-    let interfaces = match getifaddrs() {
+    let interfaces = match get_if_addrs() {
         Ok(interfaces) => interfaces,
         Err(error) => {
             log(format_args!("cannot list the network interfaces: {error}"));
@@ -45,35 +43,21 @@ fn addresses() -> Vec<InterfaceAddress> {
         }
     };
     interfaces
-        .filter_map(|interface| {
-            let address = ip(&interface.address?)?;
-            let prefix_length = interface
-                .netmask
-                .as_ref()
-                .and_then(ip)
-                .map_or(0, |mask| leading_ones(&mask));
-            let scope = Scope::of(&address);
-            Some(InterfaceAddress {
-                interface: interface.interface_name,
+        .into_iter()
+        .map(|interface| {
+            let address = interface.ip();
+            let prefix_length = match &interface.addr {
+                IfAddr::V4(v4) => v4.prefixlen,
+                IfAddr::V6(v6) => v6.prefixlen,
+            };
+            InterfaceAddress {
+                interface: interface.name,
                 address,
                 prefix_length,
-                scope,
-            })
+                scope: Scope::of(&address),
+            }
         })
         .collect()
-}
-
-fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
-    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
-    v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
-}
-
-fn leading_ones(mask: &IpAddr) -> u8 {
-    let ones = match mask {
-        IpAddr::V4(mask) => u32::from(*mask).leading_ones(),
-        IpAddr::V6(mask) => u128::from(*mask).leading_ones(),
-    };
-    ones as u8
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 /// The agent for one architecture with what starts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,14 +48,46 @@ impl Architecture {
 
     /// That of this machine; none if no agents are built for it.
     pub fn of_this_machine() -> Option<Self> {
+        std::env::consts::ARCH.parse().ok()
+    }
+}
+
+/// A name that no [`Architecture`] has.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("kinject is not built for {0}: choose amd64 (x86_64) or arm64 (aarch64)")]
+pub struct UnknownArchitecture(String);
+
+impl FromStr for Architecture {
+    type Err = UnknownArchitecture;
+
+    /// Takes the name in Kubernetes and the one in Rust.
+    fn from_str(name: &str) -> Result<Self, UnknownArchitecture> {
         Self::ALL
             .into_iter()
-            .find(|architecture| architecture.rust_name() == std::env::consts::ARCH)
+            .find(|architecture| [architecture.kubernetes_name(), architecture.rust_name()].contains(&name))
+            .ok_or_else(|| UnknownArchitecture(name.to_owned()))
     }
 }
 
 impl fmt::Display for Architecture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kubernetes_name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn architecture_is_parsed_from_its_names_in_kubernetes_and_rust() {
+        for architecture in Architecture::ALL {
+            assert_eq!(architecture.kubernetes_name().parse(), Ok(architecture));
+            assert_eq!(architecture.rust_name().parse(), Ok(architecture));
+        }
+        assert_eq!(
+            "s390x".parse::<Architecture>().unwrap_err().to_string(),
+            "kinject is not built for s390x: choose amd64 (x86_64) or arm64 (aarch64)"
+        );
     }
 }

@@ -22,7 +22,7 @@ pub mod library;
 mod tree;
 mod unpack;
 
-pub use agent::{Architecture, CarriedAgent};
+pub use agent::{Architecture, CarriedAgent, UnknownArchitecture};
 pub use library::{GlibcVersion, PreloadLibrary};
 pub use tree::{AGENTS_FOLDER, BrokenAgent, DIGEST_FILE, LOADER_FILE, PACKED_FILE};
 

@@ -88,21 +88,12 @@ impl Image {
         }
     }
 
-    /// Makes the whole archive, for machines like this one.
-    ///
-    /// # Errors
-    ///
-    /// Where an entry cannot stand in a tar, for example as its path is too long.
-    pub fn to_archive(&self) -> io::Result<Archive> {
-        self.to_archive_for(architecture())
-    }
-
     /// Makes the whole archive, for machines of an architecture as Kubernetes names it.
     ///
     /// # Errors
     ///
-    /// As [`Self::to_archive`].
-    pub fn to_archive_for(&self, architecture: &str) -> io::Result<Archive> {
+    /// Where an entry cannot stand in a tar, for example as its path is too long.
+    pub fn to_archive(&self, architecture: &str) -> io::Result<Archive> {
         let Parts { layer, config } = self.parts(architecture)?;
         let (id, layer_digest) = (digest(&config), digest(&layer));
         let (config_path, layer_path) = (format!("{id}.json"), format!("{layer_digest}.tar"));
@@ -155,15 +146,6 @@ pub fn file(path: &str, mode: u32, content: Vec<u8>) -> Entry {
         path: path.to_owned(),
         mode,
         content,
-    }
-}
-
-/// The machine's architecture by the name that images use.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
     }
 }
 
@@ -262,7 +244,10 @@ mod tests {
 
     #[test]
     fn same_image_gives_identical_archive_bytes() {
-        let (one, other) = (sample().to_archive().unwrap(), sample().to_archive().unwrap());
+        let (one, other) = (
+            sample().to_archive("amd64").unwrap(),
+            sample().to_archive("amd64").unwrap(),
+        );
         assert_eq!((one.bytes, one.id), (other.bytes, other.id));
     }
 
@@ -270,12 +255,15 @@ mod tests {
     fn different_content_gives_a_different_image_id() {
         let mut other = sample();
         other.entries.pop();
-        assert_ne!(sample().to_archive().unwrap().id, other.to_archive().unwrap().id);
+        assert_ne!(
+            sample().to_archive("amd64").unwrap().id,
+            other.to_archive("amd64").unwrap().id
+        );
     }
 
     #[test]
     fn the_manifest_names_the_configuration_and_the_layer() {
-        let files = unpack(&sample().to_archive().unwrap().bytes);
+        let files = unpack(&sample().to_archive("amd64").unwrap().bytes);
         let manifest: Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
         assert_eq!(manifest[0]["RepoTags"], json!(["sample:1"]));
 
@@ -284,6 +272,7 @@ mod tests {
         let config: Value = serde_json::from_slice(config_bytes).unwrap();
         assert_eq!(config["config"]["User"], "65532:65532");
         assert_eq!(config["config"]["Entrypoint"], json!(["/program"]));
+        assert_eq!(config["architecture"], "amd64");
         assert_eq!(config["os"], "linux");
 
         let layer = &files[manifest[0]["Layers"][0].as_str().unwrap()];

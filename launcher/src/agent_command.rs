@@ -1,9 +1,11 @@
 //! `kinject agent`: what kinject carries into clusters, as an image for those who want one of their own.
 
+use crate::agent_image::AgentImageOptions;
 use crate::exit::{Failure, Status};
 use crate::{folder, installation, output, relay};
-use clap::{Subcommand, ValueEnum};
-use kinject_bundle::CarriedAgent;
+use clap::Subcommand;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use kinject_bundle::{Architecture, CarriedAgent};
 use kinject_image::Image;
 use kinject_protocol::session::KubernetesTarget;
 use std::fs::{File, Permissions};
@@ -24,17 +26,8 @@ pub(crate) enum AgentCommand {
     ///
     /// No cluster is asked. A session runs a carried agent in the image of a pod of the namespace, if there is one.
     Manifest {
-        /// As for a session: an image of the agent, which is not carried then.
-        #[arg(
-            long,
-            value_name = "IMAGE",
-            env = "KINJECT_AGENT_IMAGE",
-            hide_env_values = true
-        )]
-        agent_image: Option<String>,
-        /// As for a session: the image that the carried agent runs in.
-        #[arg(long, value_name = "IMAGE", conflicts_with = "agent_image")]
-        host_image: Option<String>,
+        #[command(flatten)]
+        image: AgentImageOptions,
         /// Write the bytes of the carried agent, too.
         #[arg(long)]
         data: bool,
@@ -49,7 +42,7 @@ pub(crate) enum ImageCommand {
         /// The file; - is standard output.
         file: PathBuf,
         /// The nodes' architecture; this machine's if not given.
-        #[arg(long, value_enum)]
+        #[arg(long, value_parser = architecture())]
         architecture: Option<Architecture>,
     },
     /// Push the image to a registry, with the credentials of `docker login`.
@@ -63,42 +56,24 @@ pub(crate) enum ImageCommand {
     },
 }
 
-/// The architectures of nodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Architecture {
-    /// x86-64.
-    Amd64,
-    /// 64-bit Arm.
-    Arm64,
-}
-
-impl From<Architecture> for kinject_bundle::Architecture {
-    fn from(architecture: Architecture) -> Self {
-        match architecture {
-            Architecture::Amd64 => Self::Amd64,
-            Architecture::Arm64 => Self::Arm64,
-        }
-    }
+/// Reads an architecture's name, of which help and completions list all.
+fn architecture() -> impl TypedValueParser<Value = Architecture> {
+    PossibleValuesParser::new(Architecture::ALL.map(Architecture::kubernetes_name))
+        .try_map(|name| name.parse::<Architecture>())
 }
 
 /// Runs the command.
 pub(crate) fn run(command: &AgentCommand) -> Result<Status, Failure> {
     match command {
-        AgentCommand::Image(ImageCommand::Save { file, architecture }) => {
-            save(file, architecture.map(Into::into))
-        }
+        AgentCommand::Image(ImageCommand::Save { file, architecture }) => save(file, *architecture),
         AgentCommand::Image(ImageCommand::Push { name, plain_http }) => {
             let pushed = relay::push_image(name, *plain_http)?;
             output::print(format!("{pushed}\n").as_bytes())
         }
-        AgentCommand::Manifest {
-            agent_image,
-            host_image,
-            data,
-        } => {
+        AgentCommand::Manifest { image, data } => {
             let target = KubernetesTarget {
-                agent_image: agent_image.clone(),
-                host_image: host_image.clone(),
+                agent_image: image.agent_image.clone(),
+                host_image: image.host_image.clone(),
                 ..KubernetesTarget::default()
             };
             output::print(relay::manifest(&target, *data)?.as_bytes())
@@ -106,7 +81,7 @@ pub(crate) fn run(command: &AgentCommand) -> Result<Status, Failure> {
     }
 }
 
-fn save(file: &Path, architecture: Option<kinject_bundle::Architecture>) -> Result<Status, Failure> {
+fn save(file: &Path, architecture: Option<Architecture>) -> Result<Status, Failure> {
     let agents = kinject_bundle::carried_agents(&installation::folder()?)
         .map_err(|error| Failure::own(error.to_string(), "install kinject again"))?;
     let agent = select(&agents, architecture)?;
@@ -118,7 +93,7 @@ fn save(file: &Path, architecture: Option<kinject_bundle::Architecture>) -> Resu
     })?;
     let name = format!("{PROGRAM}:{}", env!("CARGO_PKG_VERSION"));
     let archive = Image::of_program(&name, PROGRAM, executable)
-        .to_archive_for(agent.architecture.kubernetes_name())
+        .to_archive(agent.architecture.kubernetes_name())
         .map_err(|error| Failure::own(format!("cannot make the image: {error}"), "install kinject again"))?;
     if file != Path::new("-") {
         return write(file, &archive.bytes);
@@ -133,21 +108,15 @@ fn save(file: &Path, architecture: Option<kinject_bundle::Architecture>) -> Resu
 }
 
 /// The agent for these nodes, or for nodes like this machine.
-fn select(
-    agents: &[CarriedAgent],
-    architecture: Option<kinject_bundle::Architecture>,
-) -> Result<&CarriedAgent, Failure> {
-    let wanted = architecture.or_else(kinject_bundle::Architecture::of_this_machine);
+fn select(agents: &[CarriedAgent], architecture: Option<Architecture>) -> Result<&CarriedAgent, Failure> {
+    let wanted = architecture.or_else(Architecture::of_this_machine);
     let agent = agents.iter().find(|agent| Some(agent.architecture) == wanted);
     agent.ok_or_else(|| {
         let carried: Vec<&str> = agents
             .iter()
             .map(|agent| agent.architecture.kubernetes_name())
             .collect();
-        let name = wanted.map_or(
-            std::env::consts::ARCH,
-            kinject_bundle::Architecture::kubernetes_name,
-        );
+        let name = wanted.map_or(std::env::consts::ARCH, Architecture::kubernetes_name);
         match carried.as_slice() {
             [] => Failure::own(
                 "this kinject carries no agent",
@@ -208,7 +177,7 @@ fn replace(file: &Path, permissions: Option<Permissions>, content: &[u8]) -> io:
 mod tests {
     use super::*;
 
-    fn agent(architecture: kinject_bundle::Architecture) -> CarriedAgent {
+    fn agent(architecture: Architecture) -> CarriedAgent {
         CarriedAgent {
             architecture,
             loader: b"".into(),
@@ -219,7 +188,7 @@ mod tests {
 
     #[test]
     fn missing_architecture_is_an_error_that_names_the_carried_ones() {
-        use kinject_bundle::Architecture::{Amd64, Arm64};
+        use Architecture::{Amd64, Arm64};
         let both = [agent(Amd64), agent(Arm64)];
         assert_eq!(select(&both, Some(Arm64)).unwrap().architecture, Arm64);
         let failure = select(&both[..1], Some(Arm64)).unwrap_err();

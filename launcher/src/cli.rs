@@ -1,6 +1,7 @@
 //! The command line.
 
 use crate::agent_command::AgentCommand;
+use crate::agent_image::AgentImageOptions;
 use crate::rules::RuleOptions;
 use crate::workload_environment::Format;
 use crate::workload_options::WorkloadOptions;
@@ -170,19 +171,8 @@ pub(crate) struct SessionOptions {
     /// A group to impersonate; may be given several times.
     #[arg(long = "as-group", value_name = "GROUP", requires = "impersonate_user")]
     impersonate_groups: Vec<String>,
-    /// The image that holds the agent, as the cluster's nodes can pull it. If not given, the session carries the agent
-    /// into the cluster; without one to carry, it takes the image kinject-agent of this version.
-    #[arg(
-        long,
-        value_name = "IMAGE",
-        env = "KINJECT_AGENT_IMAGE",
-        hide_env_values = true
-    )]
-    agent_image: Option<String>,
-    /// The image in which an agent runs that is carried; nothing else of it is run. If not given, that of a running pod
-    /// of the namespace.
-    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["agent_image", "agent"])]
-    host_image: Option<String>,
+    #[command(flatten)]
+    image: AgentImageOptions,
     /// The way to the agent's pod.
     #[arg(long, value_enum, default_value_t = Transport::Auto)]
     transport: Transport,
@@ -194,7 +184,7 @@ pub(crate) struct SessionOptions {
         long,
         value_name = "ENDPOINT",
         requires = "agent_key",
-        conflicts_with_all = ["namespace", "context", "kubeconfig", "impersonate_user"]
+        conflicts_with_all = ["namespace", "context", "kubeconfig", "impersonate_user", "host_image"]
     )]
     agent: Option<OsString>,
     /// The file with the secret that this agent was started with: at least 32 bytes, readable by its owner alone.
@@ -342,8 +332,8 @@ impl SessionOptions {
             namespace: self.namespace.clone(),
             impersonate_user: self.impersonate_user.clone(),
             impersonate_groups: self.impersonate_groups.clone(),
-            agent_image: self.agent_image.clone(),
-            host_image: self.host_image.clone(),
+            agent_image: self.image.agent_image.clone(),
+            host_image: self.image.host_image.clone(),
             workload: None,
             transport: match self.transport {
                 Transport::Auto => TransportChoice::Auto,

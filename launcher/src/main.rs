@@ -8,6 +8,7 @@
 //! launcher then executes its own file again as the relay.
 
 mod agent_command;
+mod agent_image;
 mod child;
 mod cli;
 mod command_line;

@@ -3,6 +3,8 @@
 use std::env;
 use std::path::PathBuf;
 
+use crate::carried;
+
 /// The folder that cargo builds into for the profile of this test.
 pub fn folder() -> PathBuf {
     let this = env::current_exe().expect("a test knows its own file");
@@ -23,8 +25,15 @@ pub fn path(name: &str) -> PathBuf {
     path
 }
 
-/// The path of `kinject`, after a check that relay and library are beside it.
+/// The path of `kinject`, after a check that relay and library are beside it: of the one that carries agents, if
+/// [`carried::VARIABLE`] says so.
 pub fn kinject() -> PathBuf {
+    if carried::is_default() {
+        let kinject = carried::kinject();
+        return kinject
+            .unwrap_or_else(|| panic!("{} is set: run `cargo xtask agent`", carried::VARIABLE))
+            .to_owned();
+    }
     for beside in ["kinject-relay", "libkinject_preload.so"] {
         path(beside);
     }

@@ -22,6 +22,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
+use kinject_image::Image;
+use kinject_test_support::containerd::{Containerd, LoadedImage};
 use serde_json::Value;
 
 pub use self::access::{Kubeconfig, Rule};
@@ -76,9 +78,23 @@ impl Cluster {
         self.folder.join("kubeconfig")
     }
 
-    /// Where the node's container runtime listens.
-    pub fn containerd_socket(&self) -> PathBuf {
-        self.folder.join("containerd.sock")
+    /// The node's container runtime.
+    pub fn containerd(&self) -> Containerd {
+        Containerd::new(self.folder.join("containerd.sock"))
+    }
+
+    /// Loads an image for machines of this architecture, as Kubernetes calls it, into the node. It is removed with the
+    /// returned value.
+    pub fn load_image(&self, image: &Image, architecture: &str) -> Result<LoadedImage> {
+        let archive = image.to_archive(architecture)?;
+        LoadedImage::import(self.containerd(), &image.name, &archive.bytes)
+    }
+
+    /// The first process of the node, in its network namespace.
+    pub fn node(&self) -> Result<u32> {
+        let node = self.read("node.pid")?.context("the cluster has no node")?;
+        let pid = node.split_whitespace().next().and_then(|pid| pid.parse().ok());
+        pid.with_context(|| format!("broken node.pid: {node:?}"))
     }
 
     /// The cluster's own kubectl, for tests and measurements that start it themselves.

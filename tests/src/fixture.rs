@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use kinject_sandbox::Sandbox;
 
-use crate::cluster::BarePod;
-use crate::process;
+use crate::cluster::{BarePod, Cluster};
 use crate::programs::Program;
 use crate::running::{self, Outcome};
 use crate::session::Session;
 use crate::testbed::{Kind, Testbed};
+use crate::{carried, process};
 
 /// A testbed, a session in it, and bare runs in the agent's network.
 #[derive(Debug)]
@@ -43,6 +43,9 @@ impl Fixture {
             Testbed::Cluster(cluster) => {
                 let agent = format!("app.kubernetes.io/instance={}", session.name());
                 let bare = cluster.pod_of("default", &agent).and_then(|name| {
+                    if carried::is_default() {
+                        check_carried(cluster, &name)?;
+                    }
                     let bare = cluster.bare_pod("default", &name)?;
                     Ok(Pod { name, bare })
                 });
@@ -98,14 +101,13 @@ impl Fixture {
         self.pod.as_ref().map(|pod| pod.name.as_str())
     }
 
-    /// The agent's process: the one of that name in the network where programs run bare.
+    /// The agent's process: the one of that program in the network where programs run bare.
     pub fn agent(&self) -> u32 {
         let mut readlink = self.bare(&Program::new("/usr/bin/readlink").arg("/proc/self/ns/net"));
         let network = running::run(&mut readlink).succeeded().stdout.trim().to_owned();
-        let found = process::all().into_iter().find(|pid| {
-            process::name(*pid).as_deref() == Some("kinject-agent")
-                && process::network(*pid).as_deref() == Some(network.as_str())
-        });
+        let found = process::all()
+            .into_iter()
+            .find(|pid| is_agent(*pid) && process::network(*pid).as_deref() == Some(network.as_str()));
         found.unwrap_or_else(|| panic!("no agent runs in {network}"))
     }
 
@@ -161,6 +163,20 @@ impl Fixture {
         );
         injected
     }
+}
+
+/// Whether a process executes the agent, from a file or, as carried agents do, from memory.
+fn is_agent(pid: u32) -> bool {
+    let executed = process::executable(pid);
+    executed.is_some_and(|file| file.trim_end_matches(" (deleted)").ends_with("kinject-agent"))
+}
+
+/// Fails unless the pod's agent was carried.
+fn check_carried(cluster: &Cluster, pod: &str) -> anyhow::Result<()> {
+    let pod = cluster.kubectl_json(&["--namespace", "default", "get", "pod", pod])?;
+    let agent = &pod["metadata"]["annotations"]["kinject/agent-sha256"];
+    anyhow::ensure!(agent.is_string(), "its agent was not carried: {pod}");
+    Ok(())
 }
 
 /// The lines that are not in both, in the manner of diff(1).

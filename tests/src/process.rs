@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// All processes that there are.
 pub fn all() -> Vec<u32> {
     let entries = fs::read_dir("/proc").expect("/proc is mounted");
@@ -15,6 +17,12 @@ pub fn all() -> Vec<u32> {
 pub fn name(pid: u32) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some(name.trim_end().to_owned())
+}
+
+/// The file that a process executes, as `readlink` shows it.
+pub fn executable(pid: u32) -> Option<String> {
+    let link = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    Some(link.to_str()?.to_owned())
 }
 
 /// The network namespace of a process, as `readlink` shows it.
@@ -32,6 +40,17 @@ pub fn is_alive(pid: u32) -> bool {
 pub fn state(pid: u32) -> Option<char> {
     let status = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     status.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Kills processes of which none is to learn of another's end: all are stopped first.
+pub fn kill_at_once(processes: &[u32]) {
+    for signal in [Signal::STOP, Signal::KILL] {
+        for process in processes {
+            let pid = i32::try_from(*process).ok().and_then(Pid::from_raw);
+            let sent = kill_process(pid.expect("a process has a positive number"), signal);
+            sent.unwrap_or_else(|error| panic!("cannot send a signal to process {process}: {error}"));
+        }
+    }
 }
 
 /// What a process has open, as `readlink` shows it.

@@ -13,13 +13,17 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use crate::{archive, cargo, process, static_build, workspace};
+use crate::static_build::StaticProgram;
+use crate::{archive, rust_target, workspace};
 
 /// The longest matches that xz looks for: the agent is packed once and sent often.
 const LONGEST_MATCH: u32 = 273;
 
 /// What the loader's decoder has room for.
 const LARGEST_DICTIONARY: usize = 8 << 20;
+
+/// A profile's `strip` does not reach a package that has settings of its own.
+const STRIP: &str = "-Cstrip=symbols";
 
 /// Build the agent that sessions carry into a cluster, for clusters that have no image of it
 ///
@@ -31,23 +35,16 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
 
-    /// The architecture, amd64 or arm64; this machine's if not given
-    #[arg(long, value_name = "ARCH", value_parser = architecture)]
-    arch: Option<Architecture>,
-}
-
-fn architecture(name: &str) -> Result<Architecture, String> {
-    let named = Architecture::ALL
-        .into_iter()
-        .find(|architecture| architecture.kubernetes_name() == name);
-    named.ok_or_else(|| "it is amd64 or arm64".to_owned())
+    /// Build for this architecture, amd64 or arm64; this machine's own if not given
+    #[arg(long, value_name = "ARCHITECTURE")]
+    target: Option<Architecture>,
 }
 
 /// Runs the subcommand.
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
-    let architecture = match args.arch {
+    let architecture = match args.target {
         Some(architecture) => architecture,
-        None => this_machine()?,
+        None => rust_target::this_machine()?,
     };
     let parent = args
         .output
@@ -64,14 +61,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 
 /// Packs this machine's agent into target/agents, where tests find it.
 pub(crate) fn pack_for_tests() -> Result<()> {
-    let architecture = this_machine()?;
+    let architecture = rust_target::this_machine()?;
     let folder = workspace::target().join(AGENTS_FOLDER);
     write(architecture, &folder.join(architecture.kubernetes_name())).map(drop)
-}
-
-fn this_machine() -> Result<Architecture> {
-    Architecture::of_this_machine()
-        .with_context(|| format!("no agents are built for {}", std::env::consts::ARCH))
 }
 
 /// How large the files are.
@@ -81,20 +73,32 @@ pub(crate) struct Sizes {
     packed: usize,
 }
 
-/// Builds and packs the agent of one architecture into a folder, as [`write_files`] does.
+/// Builds the agent of one architecture and packs it into a folder, as [`write_files`] does.
 pub(crate) fn write(architecture: Architecture, folder: &Path) -> Result<Sizes> {
-    let loader = built(
+    let loader = StaticProgram {
+        package: "kinject-loader",
         architecture,
-        "kinject-loader",
-        "loader",
-        &["--features", "freestanding"],
-    )?;
-    let agent = built(architecture, "kinject-agent", "agent", &[])?;
-    write_files(architecture, folder, &loader, &agent)
+        profile: "loader",
+        features: &["freestanding"],
+        // it does not relocate itself, and does not ask the processor for its features
+        flags: &[STRIP, "-Crelocation-model=static", "--cfg=sha2_backend=\"soft\""],
+    };
+    let agent = StaticProgram {
+        package: "kinject-agent",
+        architecture,
+        profile: "agent",
+        features: &[],
+        flags: &[STRIP],
+    };
+    let read = |program: &StaticProgram<'_>| {
+        let file = program.build()?;
+        fs::read(&file).with_context(|| format!("reading {}", file.display()))
+    };
+    write_files(architecture, folder, &read(&loader)?, &read(&agent)?)
 }
 
-/// Packs an agent into a folder, with what starts it. A session that reads the folder meanwhile finds the files of the
-/// agent before, all of these, or none, but no mixture.
+/// Packs an agent into a folder, together with its loader. A session that reads the folder at the same time finds all
+/// files of the former agent, all of the new one, or none.
 pub(crate) fn write_files(
     architecture: Architecture,
     folder: &Path,
@@ -130,73 +134,18 @@ pub(crate) fn write_files(
     })
 }
 
-/// Puts a folder in the place of another, which may be there or not.
+/// Replaces a folder, if it exists, by a temporary one, in one step.
 fn replace(folder: &Path, new: TempDir) -> Result<()> {
     let replaced = match renameat_with(CWD, new.path(), CWD, folder, RenameFlags::EXCHANGE) {
-        // what was there has the new one's name, and goes with it
-        Ok(()) => return new.close().context("removing the agent before"),
+        // the former folder has the temporary name after the exchange
+        Ok(()) => return new.close().context("removing the former agent"),
         Err(Errno::NOENT) => fs::rename(new.path(), folder),
         Err(error) => Err(error.into()),
     };
     replaced.with_context(|| format!("renaming {} to {}", new.path().display(), folder.display()))?;
-    // its name is gone
-    let _gone = new.keep();
+    // its temporary name is gone, so that nothing is left to remove
+    let _renamed = new.keep();
     Ok(())
-}
-
-/// Builds a static program with a profile of its own, without this machine's paths in it.
-fn built(architecture: Architecture, package: &str, profile: &str, options: &[&str]) -> Result<Vec<u8>> {
-    let target = format!("{}-unknown-linux-gnu", architecture.rust_name());
-    let folder = workspace::target().join("static");
-    // a profile's `strip` does not reach a package that has settings of its own
-    let mut flags = ["-Ctarget-feature=+crt-static", "-Cstrip=symbols"]
-        .map(str::to_owned)
-        .to_vec();
-    if package == "kinject-loader" {
-        // nothing moves it to another address, and nobody tells it what the processor can do
-        flags.extend(["-Crelocation-model=static", "--cfg=sha2_backend=\"soft\""].map(str::to_owned));
-    }
-    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = || std::env::home_dir().map(|home| home.join(".cargo"));
-    for (path, name) in [
-        (Some(workspace::root().to_owned()), "kinject"),
-        (cargo_home.or_else(home), "cargo"),
-    ] {
-        if let Some(path) = path {
-            flags.push(format!("--remap-path-prefix={}={name}", path.display()));
-        }
-    }
-    let mut cargo = cargo::command();
-    if architecture.rust_name() != std::env::consts::ARCH {
-        let variable = format!("CARGO_TARGET_{}_LINKER", target.replace('-', "_").to_uppercase());
-        // as Debian and its relatives call it (gcc-aarch64-linux-gnu with libc6-dev-arm64-cross)
-        let linker = format!("{}-linux-gnu-gcc", architecture.rust_name());
-        cargo.env(
-            &variable,
-            std::env::var_os(&variable).unwrap_or_else(|| linker.into()),
-        );
-    }
-    process::visible(
-        cargo
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                package,
-                "--bin",
-                package,
-                "--profile",
-                profile,
-            ])
-            .args(options)
-            .args(["--target", &target, "--target-dir"])
-            .arg(&folder)
-            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f")),
-    )
-    .with_context(|| format!("building {package} for {architecture}"))?;
-    let binary = folder.join(&target).join(profile).join(package);
-    static_build::check(&binary)?;
-    fs::read(&binary).with_context(|| format!("reading {}", binary.display()))
 }
 
 /// Packs a program by xz, with the filter for its processor's calls and jumps. The loader compares a SHA-256, so the
@@ -237,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn folder_takes_the_place_of_the_one_before_and_leaves_nothing_else() {
+    fn replaced_folder_has_the_new_content_and_leaves_no_temporary_folder() {
         let parent = tempfile::tempdir().unwrap();
         let folder = parent.path().join("amd64");
         for content in ["first", "second"] {

@@ -1,18 +1,19 @@
 //! `cargo xtask dist`: the one executable that is distributed, which runs wherever glibc is 2.17 or newer.
 //!
 //! It holds the launcher, the relay, the preloaded libraries and the agents. There are two libraries, of which the
-//! launcher unpacks the one that fits: before glibc 2.34 the dynamic linker's own functions are in a library of their
-//! own, which makes each exec in a session dearer.
+//! launcher unpacks the one that fits: before glibc 2.34 the dynamic linker's functions (`dlsym`) are in a library of
+//! their own, and each exec of a session takes longer with it.
 //!
 //! ```text
-//! target/dist/ARCHITECTURE/glibc-2.34/libkinject_preload.so      what the launcher's build script reads
+//! target/dist/ARCHITECTURE/glibc-2.34/libkinject_preload.so      the parts, which the launcher's build script reads
 //! target/dist/ARCHITECTURE/glibc-2.17/libkinject_preload.so
 //! target/dist/ARCHITECTURE/agents/...
 //! target/dist/kinject-VERSION-ARCHITECTURE-linux                 the executable
 //! ```
 
-use std::env;
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -20,8 +21,8 @@ use anyhow::{Context, Result, bail};
 use kinject_bundle::{AGENTS_FOLDER, Architecture, DIGEST_FILE, LOADER_FILE, PACKED_FILE, PreloadLibrary};
 
 use crate::exports::{self, Glibc};
-use crate::zig::{self, Build, Zig};
-use crate::{agent, cargo, commit, process, workspace};
+use crate::zig::{Build, Zig};
+use crate::{agent, cargo, commit, process, rust_target, workspace};
 
 /// The versions of glibc that a library is built for, newest first.
 const LIBRARIES: [Glibc; 2] = [Glibc(2, 34), Glibc(2, 17)];
@@ -39,8 +40,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
 
-    /// Build for this processor: x86_64 or aarch64; this machine's own if not given
-    #[arg(long, value_name = "PROCESSOR", value_parser = architecture)]
+    /// Build for this architecture, amd64 or arm64; this machine's own if not given
+    #[arg(long, value_name = "ARCHITECTURE")]
     target: Option<Architecture>,
 
     /// Build only the preloaded libraries
@@ -60,7 +61,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
     let architecture = match args.target {
         Some(architecture) => architecture,
-        None => architecture(env::consts::ARCH).map_err(anyhow::Error::msg)?,
+        None => rust_target::this_machine()?,
     };
     let builder = Builder::new(architecture, &workspace::target().join("zig"))?;
     let folder = workspace::target().join("dist");
@@ -75,43 +76,43 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds the executable from what `cargo build` makes for this machine.
+/// Builds the executable of debug builds, for tests.
 ///
-/// Cargo has one name for the launcher with and without the other parts: the executable is copied, and the launcher
-/// that the other tests use is put back.
+/// Its launcher has the same name as the one without parts, which other tests use at the same time. So cargo puts it
+/// into another folder, and shares everything else with the usual builds.
 pub(crate) fn debug() -> Result<PathBuf> {
-    let built = workspace::target().join("debug");
+    let target = workspace::target();
+    let built = target.join("debug");
     let folder = built.join("single-file");
     let parts = folder.join("parts");
-    remove_folder(&folder)?;
-    let programs = ["build", "--quiet", "--workspace", "--lib", "--bins"];
-    process::visible(cargo::command().args(programs))?;
+    let build = ["build", "--quiet", "--workspace"];
+    process::visible(cargo::command().args(build).args(["--lib", "--bins"]))?;
+    let library = read(&built.join(PreloadLibrary::FILE_NAME))?;
     for glibc in LIBRARIES {
-        let library = parts
+        // the libraries need different hashes; the dynamic linker reads nothing behind the last section
+        let content = [&library, format!("glibc-{glibc}").as_bytes()].concat();
+        let file = parts
             .join(format!("glibc-{glibc}"))
             .join(PreloadLibrary::FILE_NAME);
-        copy(&built.join(PreloadLibrary::FILE_NAME), &library)?;
-        // a library of each glibc with a hash of its own; the dynamic linker reads nothing behind the last section
-        append(&library, format!("glibc-{glibc}").as_bytes())?;
+        write(&file, &content, 0o755)?;
     }
-    copy_agents(
-        &workspace::target().join(AGENTS_FOLDER),
-        &parts.join(AGENTS_FOLDER),
-    )?;
+    copy_agents(&target.join(AGENTS_FOLDER), &parts.join(AGENTS_FOLDER))?;
+    let results = folder.join("cargo");
     process::visible(
         cargo::command()
             .env("KINJECT_BUNDLE", &parts)
-            .args(programs)
-            .args(["--features", "kinject/bundle"]),
+            .env("CARGO_BUILD_BUILD_DIR", &target)
+            .args(build)
+            .args(["--bin", "kinject", "--features", "kinject/bundle", "--target-dir"])
+            .arg(&results),
     )?;
     let executable = folder.join("kinject");
-    copy(&built.join("kinject"), &executable)?;
-    process::visible(cargo::command().args(programs))?;
+    copy(&results.join("debug/kinject"), &executable)?;
     Ok(executable)
 }
 
-/// Copies the agents that `cargo xtask agent` has made. In the place of one that it has not made stands a file that is
-/// no program: tests of images need one for each architecture.
+/// Copies the agents that `cargo xtask agent` has made. A missing one is replaced by files that are no programs: tests
+/// of images need an agent for each architecture.
 fn copy_agents(from: &Path, to: &Path) -> Result<()> {
     for architecture in Architecture::ALL {
         let name = architecture.kubernetes_name();
@@ -122,28 +123,14 @@ fn copy_agents(from: &Path, to: &Path) -> Result<()> {
             }
         } else {
             // of more bytes than the smallest dictionary of xz has
-            let made_up = format!("in the place of the agent for {architecture}\n").repeat(200);
-            agent::write_files(architecture, &folder, b"no loader\n", made_up.as_bytes())?;
+            let placeholder = format!("in the place of the agent for {architecture}\n").repeat(200);
+            agent::write_files(architecture, &folder, b"no loader\n", placeholder.as_bytes())?;
         }
     }
     Ok(())
 }
 
-fn append(file: &Path, bytes: &[u8]) -> Result<()> {
-    let mut content = fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-    content.extend_from_slice(bytes);
-    fs::write(file, content).with_context(|| format!("writing {}", file.display()))
-}
-
-/// The architecture that goes by this name in Rust or in Kubernetes.
-pub(crate) fn architecture(name: &str) -> Result<Architecture, String> {
-    Architecture::ALL
-        .into_iter()
-        .find(|architecture| [architecture.rust_name(), architecture.kubernetes_name()].contains(&name))
-        .ok_or_else(|| format!("kinject is not built for {name}: choose x86_64 or aarch64"))
-}
-
-/// Builds the parts for one architecture.
+/// Builds the executable for one architecture, and its parts.
 pub(crate) struct Builder {
     architecture: Architecture,
     zig: Zig,
@@ -180,7 +167,7 @@ impl Builder {
         self.libraries(parts)?;
         for architecture in Architecture::ALL {
             let folder = parts.join(AGENTS_FOLDER).join(architecture.kubernetes_name());
-            match zig::check_target(architecture) {
+            match rust_target::check_installed(architecture) {
                 Ok(()) => agent::write(architecture, &folder).map(drop)?,
                 Err(error) if architecture != self.architecture => {
                     println!("the executable will hold no agent for {architecture}: {error}");
@@ -245,27 +232,69 @@ fn remove_folder(folder: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Copies a file with its permissions, as [`write`] does.
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let what = || format!("copying {} to {}", from.display(), to.display());
-    if let Some(folder) = to.parent() {
-        fs::create_dir_all(folder).with_context(what)?;
+    let content = read(from)?;
+    let metadata = fs::metadata(from).with_context(|| format!("reading {}", from.display()))?;
+    write(to, &content, metadata.permissions().mode())
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    fs::read(file).with_context(|| format!("reading {}", file.display()))
+}
+
+/// Writes a file, unless it has this content. Its name always leads to a whole file: a test that runs at the same time
+/// may execute the former one.
+fn write(file: &Path, content: &[u8], mode: u32) -> Result<()> {
+    // cargo builds anew what is made of a file with a later time
+    if fs::read(file).is_ok_and(|former| former == content) {
+        return Ok(());
     }
-    // fs::copy keeps the mode, and so the executable bit
-    fs::copy(from, to).with_context(what).map(drop)
+    let what = || format!("writing {}", file.display());
+    let folder = file.parent().with_context(what)?;
+    fs::create_dir_all(folder).with_context(what)?;
+    let mut temporary = tempfile::NamedTempFile::new_in(folder).with_context(what)?;
+    temporary.write_all(content).with_context(what)?;
+    temporary
+        .as_file()
+        .set_permissions(fs::Permissions::from_mode(mode))
+        .with_context(what)?;
+    temporary.persist(file).with_context(what)?;
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
+    use std::os::unix::fs::MetadataExt;
 
     #[test]
-    fn architecture_is_known_by_the_names_of_rust_and_kubernetes() {
-        assert_eq!(architecture("aarch64"), Ok(Architecture::Arm64));
-        assert_eq!(architecture("arm64"), Ok(Architecture::Arm64));
-        assert_eq!(architecture("amd64"), Ok(Architecture::Amd64));
-        assert_eq!(
-            architecture("s390x").unwrap_err(),
-            "kinject is not built for s390x: choose x86_64 or aarch64"
-        );
+    fn copied_file_replaces_one_that_is_open_and_has_the_same_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("new"), folder.path().join("folder/program"));
+        write(&from, b"new", 0o755).unwrap();
+        write(&to, b"former", 0o644).unwrap();
+        let mut open = fs::File::open(&to).unwrap();
+        copy(&from, &to).unwrap();
+        let mut former = String::new();
+        open.read_to_string(&mut former).unwrap();
+        assert_eq!(former, "former");
+        assert_eq!(fs::read(&to).unwrap(), b"new");
+        assert_eq!(fs::metadata(&to).unwrap().mode() & 0o7777, 0o755);
+        assert_eq!(fs::read_dir(to.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn file_with_the_same_content_is_not_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("program");
+        let inode = || fs::metadata(&file).unwrap().ino();
+        write(&file, b"content", 0o755).unwrap();
+        let first = inode();
+        write(&file, b"content", 0o755).unwrap();
+        assert_eq!(inode(), first);
+        write(&file, b"other", 0o755).unwrap();
+        assert_ne!(inode(), first);
     }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::archive::Image;
-use crate::{static_build, workspace};
+use crate::{archive, static_build, workspace};
 
 /// Build the agent's image and write it as a docker-archive file
 ///
@@ -21,7 +21,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: Args) -> Result<ExitCode> {
-    let image = agent()?.to_archive()?;
+    let image = archive::of(&agent()?)?;
     fs::write(&args.output, &image.bytes).with_context(|| format!("writing {}", args.output.display()))?;
     println!("{} written to {}", image.name, args.output.display());
     Ok(ExitCode::SUCCESS)

@@ -20,6 +20,7 @@ mod package;
 mod process;
 mod proofs;
 mod rounds;
+mod rust_target;
 mod static_build;
 mod test;
 mod workspace;

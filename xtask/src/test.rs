@@ -1,8 +1,9 @@
 //! `cargo xtask test`: all tests, with everything that they need around them.
 //!
 //! First everything is built, with the agent that sessions carry, while the real [`cluster`] is built and comes up
-//! beside it. Then the test [`executables`] run one after the other, and last the examples in the documentation
-//! ([`suites`]). At the end [`summary`] says what passed, what failed, and what could not run here.
+//! beside it. Then the test [`executables`] run one after the other, those of the contract on the cluster twice: with
+//! the agent's image and with carried agents. Last come the examples in the documentation ([`suites`]). At the end
+//! [`summary`] says what passed, what failed, and what could not run here.
 
 mod cluster;
 mod executables;
@@ -55,6 +56,15 @@ const ON_CLUSTER: &str = "tests on the real cluster";
 /// The package whose tests carry the agent.
 const CARRYING: &str = "kinject-tests";
 
+/// The suite that runs once more on the cluster with sessions that carry their agent.
+const CONTRACT: &str = "tests: contract";
+
+/// The variable that has tests' sessions do so, with its value.
+const CARRIED: (&str, &str) = ("KINJECT_TEST_AGENT", "carried");
+
+/// What the names of tests on the cluster end with, where a test runs on both testbeds.
+const ON_CLUSTER_NAME: &str = "on_the_cluster";
+
 /// Set inside of a session.
 const SESSION: &str = "KINJECT_SOCKET";
 
@@ -103,14 +113,14 @@ fn build_and_test(
     interrupted: &AtomicBool,
     summary: &mut Summary,
 ) -> Result<()> {
-    crate::dist::debug()?;
-    let executables = build()?;
-    // one that is older than its sources would be tested in its place
+    // before the one executable, which holds it; one that is older than its sources would be tested in its place
     if let Err(error) = pack_agent(args) {
         summary.fail(&format!(
             "the agent that sessions carry cannot be packed: {error:#}"
         ));
     }
+    crate::dist::debug()?;
+    let executables = build()?;
     if let Some(cluster) = cluster
         && !cluster.is_up()?
     {
@@ -169,6 +179,22 @@ fn build() -> Result<Vec<Executable>> {
     executables
 }
 
+/// Runs a suite's tests on the cluster with carried agents in the place of the agent's image.
+fn run_carried(
+    suites: &mut Suites,
+    executable: &Executable,
+    arguments: &[String],
+    skips: (&str, &str),
+) -> Result<()> {
+    let carried = Executable {
+        suite: format!("{}, carried agent", executable.suite),
+        ..executable.clone()
+    };
+    let all = [ON_CLUSTER_NAME.to_owned()];
+    let arguments = if arguments.is_empty() { &all } else { arguments };
+    suites.run(&carried, arguments, &[skips, CARRIED])
+}
+
 /// Runs the tests that were asked for, and shows their output as it comes.
 fn test(args: &Args, skips: &Path, executables: &[Executable], interrupted: &AtomicBool) -> Result<Suites> {
     let skips = skips.to_str().context("the target folder's path is not UTF-8")?;
@@ -193,6 +219,9 @@ fn test(args: &Args, skips: &Path, executables: &[Executable], interrupted: &Ato
             return Ok(suites);
         }
         suites.run(executable, &args.arguments, &variables)?;
+        if executable.suite == CONTRACT && !interrupted.load(Ordering::Relaxed) {
+            run_carried(&mut suites, executable, &args.arguments, variables[0])?;
+        }
     }
     if args.packages.is_empty() && !interrupted.load(Ordering::Relaxed) {
         let mut cargo = cargo::command();

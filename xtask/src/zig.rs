@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use kinject_bundle::Architecture;
 
 use crate::exports::Glibc;
-use crate::{cargo, hint, process, workspace};
+use crate::{cargo, hint, process, rust_target, workspace};
 
 /// What is installed from PyPI.
 const TOOLS: [&str; 2] = ["cargo-zigbuild==0.24.0", "ziglang==0.17.1"];
@@ -78,8 +78,8 @@ impl Zig {
 
     /// Builds; gives the folder with the results.
     pub(crate) fn build(&self, build: &Build<'_>) -> Result<PathBuf> {
-        let target = triple(build.architecture);
-        check_target(build.architecture)?;
+        let target = rust_target::triple(build.architecture);
+        rust_target::check_installed(build.architecture)?;
         process::visible(
             cargo::command()
                 .env("PATH", &self.path)
@@ -92,29 +92,4 @@ impl Zig {
         )?;
         Ok(build.target_folder.join(target).join(build.profile))
     }
-}
-
-fn triple(architecture: Architecture) -> String {
-    format!("{}-unknown-linux-gnu", architecture.rust_name())
-}
-
-/// Fails where Rust's standard library for an architecture is not installed.
-pub(crate) fn check_target(architecture: Architecture) -> Result<()> {
-    let target = &triple(architecture);
-    let folder = process::output(Command::new("rustc").current_dir(workspace::root()).args([
-        "--print",
-        "target-libdir",
-        "--target",
-        target,
-    ]))?;
-    if Path::new(folder.trim()).is_dir() {
-        return Ok(());
-    }
-    Err(hint::error(
-        format!(
-            "Rust's standard library for {target} is not installed: {} is missing",
-            folder.trim()
-        ),
-        format!("run `rustup target add {target}`"),
-    ))
 }

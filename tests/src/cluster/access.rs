@@ -1,7 +1,7 @@
 //! Users of the cluster with few rights, as kubeconfig files.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine;
@@ -34,6 +34,17 @@ impl Kubeconfig {
     /// Where the file is.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("kubeconfig")
+    }
+
+    /// Writes the file as JSON, which is YAML too.
+    fn write(config: &Value) -> Result<Self> {
+        let kubeconfig = Self {
+            folder: tempfile::tempdir()?,
+        };
+        let path = kubeconfig.path();
+        fs::write(&path, serde_json::to_vec_pretty(config)?)
+            .with_context(|| format!("writing {}", path.display()))?;
+        Ok(kubeconfig)
     }
 }
 
@@ -104,9 +115,25 @@ impl Cluster {
         let mut config = self.kubectl_json(&["config", "view", "--raw"])?;
         *field(&mut config, "/users/0/user")? = json!({"token": token});
         *field(&mut config, "/contexts/0/context/namespace")? = json!(namespace);
-        let folder = tempfile::tempdir()?;
-        write(&folder.path().join("kubeconfig"), &config)?;
-        Ok(Kubeconfig { folder })
+        Kubeconfig::write(&config)
+    }
+
+    /// The API server's address, HOST:PORT.
+    pub fn api_server(&self) -> Result<String> {
+        let config = self.kubectl_json(&["config", "view"])?;
+        let server = config["clusters"][0]["cluster"]["server"].as_str();
+        let address = server.and_then(|server| server.strip_prefix("https://"));
+        Ok(address.context("the kubeconfig names no server")?.to_owned())
+    }
+
+    /// The administrator's kubeconfig for an API server that is reached at another address than its own, HOST:PORT.
+    pub fn kubeconfig_through(&self, address: &str) -> Result<Kubeconfig> {
+        let mut config = self.kubectl_json(&["config", "view", "--raw"])?;
+        let cluster = field(&mut config, "/clusters/0/cluster")?;
+        cluster["server"] = json!(format!("https://{address}"));
+        // a name that the server's certificate has
+        cluster["tls-server-name"] = json!("kubernetes");
+        Kubeconfig::write(&config)
     }
 }
 
@@ -141,9 +168,4 @@ fn field<'a>(config: &'a mut Value, pointer: &str) -> Result<&'a mut Value> {
     config
         .pointer_mut(pointer)
         .with_context(|| format!("the kubeconfig has no {pointer}"))
-}
-
-/// Writes the file as JSON, which is YAML too.
-fn write(path: &Path, config: &Value) -> Result<()> {
-    fs::write(path, serde_json::to_vec_pretty(config)?).with_context(|| format!("writing {}", path.display()))
 }

@@ -1,37 +1,40 @@
 //! Nothing stays in the cluster, whatever way the session ends.
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use std::time::Instant;
 
+use kinject_tests::process::kill_at_once;
 use kinject_tests::running::{finish, spawn};
 use kinject_tests::session::{eventually, relay_of};
 
-use crate::installation::{CARRIED, Home, SECONDS};
+use crate::namespace::{CARRIED, SECONDS, TestNamespace};
 
-/// The agent ends by itself after two minutes without a relay. The test does not wait for that: it gives the Job a
-/// deadline, after which all goes the way that it would go then.
+/// The agent ends by itself after two minutes without a relay. The test does not wait for that, as
+/// `tests/tests/edit_role/cleanup.rs` does: it gives the Job a deadline, after which the cluster removes the same.
 #[test]
-fn maps_of_a_session_whose_launcher_and_relay_were_killed_go_with_the_job() {
-    let Some(home) = Home::new() else { return };
-    let mut session = home.session();
-    assert!(!home.maps().is_empty());
+fn config_maps_of_killed_launcher_and_relay_go_with_the_job() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let mut session = namespace.session();
+    assert!(!namespace.maps().is_empty());
     kill_at_once(&[session.relay(), session.launcher()]);
     assert_eq!(session.ended(), 137);
-    end_by_deadline(&home);
-    home.becomes_clean();
+    end_by_deadline(&namespace);
+    namespace.becomes_clean();
 }
 
 /// The Job keeps its deadline until its pod runs. The test does not wait for it: it brings it forward.
 #[test]
 fn session_killed_while_its_pod_cannot_start_leaves_nothing() {
-    let Some(home) = Home::new() else { return };
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     // a pod that is never made waits as one does whose image is pulled for long; without the right to events the relay
     // is not told
-    home.apply_full_quota("pods", 0);
-    let user = home
+    namespace.apply_full_quota("pods", 0);
+    let user = namespace
         .cluster
-        .restricted_user(home.name(), "patient", &CARRIED)
+        .restricted_user(namespace.name(), "patient", &CARRIED)
         .unwrap();
     let kubeconfig = user.path();
     let flags = [
@@ -41,9 +44,10 @@ fn session_killed_while_its_pod_cannot_start_leaves_nothing() {
         "no-such.example/image:1",
     ];
     let started = Instant::now();
-    let launcher = spawn(&mut home.command(&flags));
+    let launcher = spawn(&mut namespace.command(&flags));
     eventually("a Job that is released", SECONDS, || {
-        home.made("jobs")
+        namespace
+            .made("jobs")
             .iter()
             .any(|job| job["spec"]["parallelism"] == 1)
     });
@@ -51,33 +55,23 @@ fn session_killed_while_its_pod_cannot_start_leaves_nothing() {
     kill_at_once(&[relay, launcher.id()]);
     let outcome = finish(launcher, started, "the killed session", SECONDS);
     assert_eq!(outcome.code(), 137, "{outcome}");
-    let job = home.made("jobs").remove(0);
+    let job = namespace.made("jobs").remove(0);
     assert!(job["spec"]["activeDeadlineSeconds"].is_u64(), "{job}");
-    assert!(!home.maps().is_empty());
-    end_by_deadline(&home);
-    home.becomes_clean();
-}
-
-/// Kills processes of which none is to learn of another's end.
-fn kill_at_once(processes: &[u32]) {
-    for signal in [Signal::STOP, Signal::KILL] {
-        for process in processes {
-            let process = Pid::from_raw(i32::try_from(*process).unwrap()).unwrap();
-            kill_process(process, signal).unwrap();
-        }
-    }
+    assert!(!namespace.maps().is_empty());
+    end_by_deadline(&namespace);
+    namespace.becomes_clean();
 }
 
 /// Gives the Job a deadline that has passed.
-fn end_by_deadline(home: &Home) {
-    let job = home.made("jobs")[0]["metadata"]["name"]
+fn end_by_deadline(namespace: &TestNamespace) {
+    let job = namespace.made("jobs")[0]["metadata"]["name"]
         .as_str()
         .unwrap()
         .to_owned();
     let deadline = r#"{"spec":{"activeDeadlineSeconds":1}}"#;
     let patch = [
         "--namespace",
-        home.name(),
+        namespace.name(),
         "patch",
         "job",
         &job,
@@ -85,23 +79,25 @@ fn end_by_deadline(home: &Home) {
         "--patch",
         deadline,
     ];
-    home.cluster.kubectl(&patch).unwrap();
+    namespace.cluster.kubectl(&patch).unwrap();
 }
 
 /// As after the death of the machine between the creation of the Job and its release.
 #[test]
-fn job_that_is_held_and_not_released_ends_at_its_deadline_and_is_removed() {
-    let Some(home) = Home::new() else { return };
-    let session = home.session();
-    let mut held = home.made("jobs").remove(0);
+fn held_job_that_is_never_released_ends_at_its_deadline() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let session = namespace.session();
+    let mut held = namespace.made("jobs").remove(0);
     let labels = held["metadata"]["labels"].clone();
-    held["metadata"] = serde_json::json!({ "name": "held", "namespace": home.name(), "labels": labels });
+    held["metadata"] = serde_json::json!({ "name": "held", "namespace": namespace.name(), "labels": labels });
     held["spec"].as_object_mut().unwrap().remove("selector");
     held["spec"]["template"]["metadata"]["labels"] = labels;
     held["spec"]["parallelism"] = 0.into();
     held["spec"]["activeDeadlineSeconds"] = 2.into();
     held.as_object_mut().unwrap().remove("status");
-    home.cluster.apply(&held.to_string()).unwrap();
+    namespace.cluster.apply(&held.to_string()).unwrap();
     assert_eq!(session.end(), 0);
-    home.becomes_clean();
+    namespace.becomes_clean();
 }

@@ -5,10 +5,9 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use kinject_tests::carried::agent;
 use kinject_tests::running::{Outcome, run};
 use tempfile::TempDir;
-
-use crate::installation::agent;
 
 /// An agent as a pod has it, cut into two parts.
 struct Files {

@@ -2,8 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
 
 mod cleanup;
+mod damage;
+mod facts;
 mod host_images;
-mod installation;
 mod loader;
+mod namespace;
 mod refusals;
+mod registry;
 mod sharing;
+mod traffic;

@@ -3,10 +3,10 @@
 use std::fs;
 
 use kinject_tests::cluster::Rule;
-use kinject_tests::running::run_within;
 use kinject_tests::session::eventually;
 
-use crate::installation::{Home, PAUSE_IMAGE, SECONDS, WITH_IMAGE, agent, install};
+use crate::damage::Agents;
+use crate::namespace::{PAUSE_IMAGE, SECONDS, TestNamespace, WITH_IMAGE};
 
 fn rule<'a>(groups: &'a [&'a str], resources: &'a [&'a str], verbs: &'a [&'a str]) -> Rule<'a> {
     Rule {
@@ -17,8 +17,10 @@ fn rule<'a>(groups: &'a [&'a str], resources: &'a [&'a str], verbs: &'a [&'a str
 }
 
 #[test]
-fn missing_right_is_named_with_the_way_out() {
-    let Some(home) = Home::new() else { return };
+fn missing_right_is_named_and_agent_image_hinted() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     let maps = rule(&[""], &["configmaps"], &["create", "get", "patch"]);
     let only_get = rule(&[""], &["configmaps"], &["get"]);
     for (user, more, missing) in [
@@ -31,77 +33,89 @@ fn missing_right_is_named_with_the_way_out() {
         ("no-release", vec![maps], "cannot patch resource \"jobs\""),
     ] {
         let rules = [&WITH_IMAGE[..], &more].concat();
-        let user = home.cluster.restricted_user(home.name(), user, &rules).unwrap();
+        let user = namespace
+            .cluster
+            .restricted_user(namespace.name(), user, &rules)
+            .unwrap();
         let kubeconfig = user.path();
-        home.ask(&[
-            "--kubeconfig",
-            kubeconfig.to_str().unwrap(),
-            "--host-image",
-            PAUSE_IMAGE,
-        ])
-        .exited(125)
-        .complains(missing)
-        .complains("\n\nhint: a carried agent takes `create`, `get` and `patch` on configmaps")
-        .complains("--agent-image names an image that holds the agent instead");
-        home.is_clean();
+        namespace
+            .ask(&[
+                "--kubeconfig",
+                kubeconfig.to_str().unwrap(),
+                "--host-image",
+                PAUSE_IMAGE,
+            ])
+            .exited(125)
+            .complains(missing)
+            .complains("\n\nhint: a carried agent takes `create`, `get` and `patch` on configmaps")
+            .complains("--agent-image names an image that holds the agent instead");
+        namespace.is_clean();
     }
 }
 
 #[test]
-fn quota_on_config_maps_is_told_with_the_way_out() {
-    let Some(home) = Home::new() else { return };
-    // the cluster's own
-    home.apply_full_quota("count/configmaps", 1);
-    home.ask(&["--host-image", PAUSE_IMAGE])
-        .exited(125)
-        .complains("exceeded quota: full")
-        .complains("--agent-image names an image that holds the agent instead");
-    home.is_clean();
+fn quota_met_at_the_first_or_second_config_map_is_named_and_nothing_stays() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let agents = Agents::of_this_machine(|agent| {
+        // of two ConfigMaps, which are not complete before the quota is met
+        let mut packed = fs::read(agent.join("agent.xz")).unwrap();
+        packed.resize(3 << 19, 0);
+        fs::write(agent.join("agent.xz"), packed).unwrap();
+    });
+    // the cluster's own ConfigMap counts, too
+    for hard in [1, 2] {
+        namespace.apply_quota("count/configmaps", hard, 1);
+        let outcome = agents.ask(&namespace, &["--host-image", PAUSE_IMAGE]);
+        outcome
+            .exited(125)
+            .complains("exceeded quota: full")
+            .complains("--agent-image names an image that holds the agent instead");
+        namespace.is_clean();
+    }
 }
 
 #[test]
-fn image_that_no_node_can_get_is_named_with_the_way_out() {
-    let Some(home) = Home::new() else { return };
+fn cluster_without_nodes_of_the_agents_architecture_is_named() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
+    let agents = Agents::of_another_architecture();
+    let outcome = agents.ask(&namespace, &["--host-image", PAUSE_IMAGE]);
+    outcome
+        .exited(125)
+        .complains("kinject: error: no node takes the agent's pod: 0/1 nodes are available")
+        .complains(&format!(
+            "\n\nhint: this kinject carries agents for {}: ",
+            agents.architecture
+        ))
+        .complains("--agent-image");
+    namespace.is_clean();
+}
+
+#[test]
+fn host_image_that_no_node_can_get_is_named() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     // a name that no resolver may know (RFC 6761)
     let image = "registry.invalid/image:1";
-    home.ask(&["--host-image", image])
+    namespace
+        .ask(&["--host-image", image])
         .exited(125)
         .complains(&format!(
             "the node cannot get the image {image}, in which the agent runs"
         ))
         .complains("name an image that the nodes have with --host-image");
-    home.is_clean();
+    namespace.is_clean();
 }
 
 #[test]
-fn altered_part_in_the_cluster_is_refused_by_the_loader_in_the_pod() {
-    let Some(home) = Home::new() else { return };
-    let agent = agent().unwrap();
-    let altered = tempfile::tempdir().unwrap();
-    let folder = altered.path().join(agent.file_name().unwrap());
-    fs::create_dir(&folder).unwrap();
-    for name in ["loader", "agent.sha256"] {
-        fs::copy(agent.join(name), folder.join(name)).unwrap();
-    }
-    let mut packed = fs::read(agent.join("agent.xz")).unwrap();
-    let middle = packed.len() / 2;
-    packed[middle] ^= 1;
-    fs::write(folder.join("agent.xz"), packed).unwrap();
-    let installation = install(altered.path());
-    let kinject = installation.path().join("kinject");
-    run_within(
-        &mut home.command_by(&kinject, &["--host-image", PAUSE_IMAGE]),
-        SECONDS,
-    )
-    .exited(125)
-    .complains("kinject-loader: error: the ")
-    .complains("it is not started");
-    home.is_clean();
-}
-
-#[test]
-fn admission_policy_without_config_map_volumes_is_told_in_its_own_words() {
-    let Some(home) = Home::new() else { return };
+fn message_of_a_policy_against_config_map_volumes_is_printed() {
+    let Some(namespace) = TestNamespace::new() else {
+        return;
+    };
     let policy = r#"
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
@@ -119,9 +133,9 @@ kind: ValidatingAdmissionPolicyBinding
 metadata: {name: NAME}
 spec: {policyName: NAME, validationActions: [Deny]}
 "#;
-    let _policy = Policy::apply(&home, &policy.replace("NAME", home.name()));
+    let _policy = Policy::apply(&namespace, &policy.replace("NAME", namespace.name()));
     let refused = || {
-        let outcome = home.ask(&["--host-image", PAUSE_IMAGE]);
+        let outcome = namespace.ask(&["--host-image", PAUSE_IMAGE]);
         (outcome.code() == 125).then_some(outcome)
     };
     let mut outcome = None;
@@ -134,16 +148,16 @@ spec: {policyName: NAME, validationActions: [Deny]}
         .unwrap()
         .complains("no files from ConfigMaps here")
         .complains("--agent-image names an image that holds the agent instead");
-    home.is_clean();
+    namespace.is_clean();
 }
 
 /// A policy of the whole cluster, which goes with the value.
-struct Policy<'a>(&'a Home);
+struct Policy<'a>(&'a TestNamespace);
 
 impl<'a> Policy<'a> {
-    fn apply(home: &'a Home, manifest: &str) -> Self {
-        home.cluster.apply(manifest).unwrap();
-        Self(home)
+    fn apply(namespace: &'a TestNamespace, manifest: &str) -> Self {
+        namespace.cluster.apply(manifest).unwrap();
+        Self(namespace)
     }
 }
 

@@ -42,11 +42,8 @@ impl<'a> Pulled<'a> {
     }
 
     fn ctr(cluster: &Cluster) -> Command {
-        let mut command = Command::new("ctr");
-        command
-            .arg("--address")
-            .arg(cluster.containerd_socket())
-            .args(["--namespace", "k8s.io", "images"]);
+        let mut command = cluster.containerd().ctr();
+        command.arg("images");
         command
     }
 }

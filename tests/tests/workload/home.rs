@@ -2,16 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use kinject_protocol::workload::WorkloadRequest;
 use kinject_tests::cluster::{AGENT_IMAGE, Cluster, Namespace};
-use kinject_tests::installation::{agents, install};
 use kinject_tests::session::eventually;
-use kinject_tests::testbed;
+use kinject_tests::{carried, testbed};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::relay::{Refused, RelaySession, Start};
 
@@ -29,7 +26,7 @@ impl Home {
     /// `None` without a cluster or without an agent.
     pub(crate) fn new(pod_security: &str) -> Option<Self> {
         let cluster = testbed::cluster()?;
-        let programs = programs_with_agents()?;
+        let programs = carried::kinject()?.parent()?;
         let namespace = cluster.namespace("workload", pod_security).unwrap();
         Some(Self {
             cluster,
@@ -160,10 +157,4 @@ impl Home {
             .unwrap();
         jobs["items"].as_array().unwrap().clone()
     }
-}
-
-/// The programs under test in a folder that holds agents as well, which lives as long as the tests.
-fn programs_with_agents() -> Option<&'static Path> {
-    static INSTALLATION: LazyLock<Option<TempDir>> = LazyLock::new(|| Some(install(&agents()?)));
-    INSTALLATION.as_ref().map(TempDir::path)
 }

@@ -1,14 +1,11 @@
 //! An image with variables and a user of its own, which the node has for as long as this value exists.
 
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use kinject_image::{Entry, Image, file};
+use kinject_test_support::containerd::LoadedImage;
+use kinject_tests::carried;
 use kinject_tests::cluster::Cluster;
-use kinject_tests::running::run;
-use kinject_tests::session::eventually;
 
 /// A shell for all commands of the image.
 const BUSYBOX: &str = "/bin/busybox";
@@ -16,12 +13,9 @@ const BUSYBOX: &str = "/bin/busybox";
 /// The user of the image.
 pub(crate) const USER: u32 = 1234;
 
-/// How long the node may take to notice an image.
-const NOTICED: Duration = Duration::from_secs(20);
-
-/// An image on the cluster's node.
+/// An image on the cluster's node, which is removed with this value.
 pub(crate) struct NodeImage {
-    cluster: Cluster,
+    _loaded: LoadedImage,
     pub(crate) name: String,
 }
 
@@ -39,33 +33,9 @@ impl NodeImage {
             entrypoint: vec!["/bin/sleep".to_owned(), "3600".to_owned()],
             entries: entries(),
         };
-        let archive = image.to_archive().unwrap();
-        let mut import = ctr(cluster);
-        let mut import = import
-            .args(["import", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        import.stdin.take().unwrap().write_all(&archive.bytes).unwrap();
-        assert!(import.wait().unwrap().success(), "the image is imported");
-        let loaded = Self {
-            cluster: cluster.clone(),
+        Self {
+            _loaded: cluster.load_image(&image, carried::architecture()).unwrap(),
             name,
-        };
-        eventually("the node's notice of the image", NOTICED, || {
-            let row = run(ctr(cluster).args(["list", &format!("name=={}", loaded.name)]));
-            row.stdout.contains("io.cri-containerd.image=managed")
-        });
-        loaded
-    }
-}
-
-impl Drop for NodeImage {
-    fn drop(&mut self) {
-        let removed = run(ctr(&self.cluster).args(["remove", &self.name]));
-        if removed.code() != 0 {
-            eprintln!("an image is left behind: {removed}");
         }
     }
 }
@@ -102,13 +72,4 @@ fn entries() -> Vec<Entry> {
         });
     }
     entries
-}
-
-fn ctr(cluster: &Cluster) -> Command {
-    let mut command = Command::new("ctr");
-    command
-        .arg("--address")
-        .arg(cluster.containerd_socket())
-        .args(["--namespace", "k8s.io", "images"]);
-    command
 }

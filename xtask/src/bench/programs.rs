@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::archive::Archive;
+use crate::archive::{self, Archive};
 use crate::{cargo, image, process, static_build, workspace};
 
 const AGENT: &str = "kinject-agent";
@@ -65,7 +65,7 @@ impl Programs {
             static_build::check(&self.agent())?;
             image::holding(name, AGENT, &self.agent())?
         };
-        Ok(image.to_archive()?)
+        archive::of(&image)
     }
 
     pub(crate) fn samples(&self) -> PathBuf {

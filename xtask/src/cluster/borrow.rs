@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
+use kinject_test_support::containerd::LoadedImage;
 
-use super::images::{self, Loaded};
+use super::images;
 use super::kubectl::Kubectl;
 use super::node::Node;
 use super::state::State;
@@ -59,7 +60,7 @@ impl Borrowed {
     }
 
     /// Loads an image, which is removed with the returned value.
-    pub(crate) fn load(&self, image: &Archive) -> Result<Loaded> {
+    pub(crate) fn load(&self, image: &Archive) -> Result<LoadedImage> {
         images::load_for_a_while(&self.state, image)
     }
 }

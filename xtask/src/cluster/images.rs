@@ -4,21 +4,22 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use kinject_test_support::containerd::{Containerd, LoadedImage};
 
 use super::packages::BUSYBOX;
 use super::state::State;
 use crate::archive::{Archive, Entry, Image, file};
-use crate::{image, process};
+use crate::{archive, image, process};
 
 /// The agent's image, from this clone's sources.
 pub(crate) fn agent() -> Result<Archive> {
-    Ok(image::agent()?.to_archive()?)
+    archive::of(&image::agent()?)
 }
 
 /// The image of the sample workloads: the program that serves all of them.
 pub(crate) fn samples() -> Result<Archive> {
-    Ok(image::program_image("kinject-samples:1", "kinject-sandbox")?.to_archive()?)
+    archive::of(&image::program_image("kinject-samples:1", "kinject-sandbox")?)
 }
 
 /// The pause image, and the image whose programs the node mounts into CoreDNS's pod.
@@ -30,7 +31,7 @@ pub(crate) fn pause() -> Result<Archive> {
         entrypoint: vec!["/bin/sleep".to_owned(), "2147483647".to_owned()],
         entries: vec![folder("bin", 0o755), file("bin/sleep", 0o755, fs::read(BUSYBOX)?)],
     };
-    Ok(image.to_archive()?)
+    archive::of(&image)
 }
 
 /// A shell with the usual tools (sh, wget, nc, nslookup and so on) for pods of tests.
@@ -56,7 +57,7 @@ pub(crate) fn shell() -> Result<Archive> {
         entrypoint: vec!["/bin/sh".to_owned()],
         entries,
     };
-    Ok(image.to_archive()?)
+    archive::of(&image)
 }
 
 /// Loads an image into the node unless it is there, and returns whether it had to.
@@ -65,98 +66,27 @@ pub(crate) fn load(state: &State, image: &Archive) -> Result<bool> {
     if state.read(&stamp)?.as_ref() == Some(&image.id) {
         return Ok(false);
     }
-    import(state, image)?;
+    containerd(state).import(&image.name, &image.bytes)?;
     state.write(&stamp, &image.id)?;
     Ok(true)
 }
 
-fn import(state: &State, image: &Archive) -> Result<()> {
-    process::output_with_input(ctr(state).args(["images", "import", "-"]), &image.bytes)
-        .with_context(|| format!("loading {}", image.name))?;
-    // containerd's Kubernetes side labels an image when it has taken notice of it.
-    let filter = format!("name=={}", reference(&image.name));
-    process::wait_for(
-        &format!("the node's notice of {}", image.name),
-        Duration::from_secs(10),
-        || {
-            let listed = process::output(ctr(state).args(["images", "list", &filter]))?;
-            Ok(listed.contains("io.cri-containerd.image=managed").then_some(()))
-        },
-    )
-}
-
-/// An image that is removed from the node with this value.
-pub(crate) struct Loaded {
-    state: State,
-    name: String,
-}
-
 /// Loads an image that no other test uses.
-pub(crate) fn load_for_a_while(state: &State, image: &Archive) -> Result<Loaded> {
-    let loaded = Loaded {
-        state: state.clone(),
-        name: image.name.clone(),
-    };
-    import(state, image)?;
-    Ok(loaded)
-}
-
-impl Loaded {
-    /// Its name and tag.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn remove(&self) -> Result<()> {
-        let name = reference(&self.name);
-        let list =
-            |filter: &str| process::output(ctr(&self.state).args(["images", "list", "--quiet", filter]));
-        let row = process::output(ctr(&self.state).args(["images", "list", &format!("name=={name}")]))?;
-        let Some(digest) = row.split_whitespace().find(|word| word.starts_with("sha256:")) else {
-            return Ok(());
-        };
-        let same = list(&format!("target.digest=={digest}"))?;
-        // containerd's Kubernetes side names every image by its digest, too: once, whatever other names it has.
-        let (by_digest, named): (Vec<&str>, Vec<&str>) = same
-            .lines()
-            .partition(|reference| reference.starts_with("sha256:"));
-        let mut unused = vec![name.as_str()];
-        if named.iter().all(|reference| *reference == name) {
-            unused.extend(by_digest);
-        }
-        process::output(ctr(&self.state).args(["images", "remove", "--sync"]).args(unused))?;
-        Ok(())
-    }
-}
-
-impl Drop for Loaded {
-    fn drop(&mut self) {
-        if let Err(error) = self.remove() {
-            eprintln!("the image {} may still be in the cluster: {error:#}", self.name);
-        }
-    }
-}
-
-/// A name as containerd has it.
-fn reference(name: &str) -> String {
-    format!("docker.io/library/{name}")
+pub(crate) fn load_for_a_while(state: &State, image: &Archive) -> Result<LoadedImage> {
+    LoadedImage::import(containerd(state), &image.name, &image.bytes)
 }
 
 /// Waits until containerd answers.
 pub(crate) fn wait_for_containerd(state: &State) -> Result<()> {
     process::wait_for("containerd", Duration::from_secs(20), || {
-        let answers =
-            state.containerd_socket().exists() && ctr(state).arg("version").output()?.status.success();
+        let answers = state.containerd_socket().exists()
+            && containerd(state).ctr().arg("version").output()?.status.success();
         Ok(answers.then_some(()))
     })
 }
 
-fn ctr(state: &State) -> Command {
-    let mut ctr = Command::new("ctr");
-    ctr.arg("--address")
-        .arg(state.containerd_socket())
-        .args(["--namespace", "k8s.io"]);
-    ctr
+fn containerd(state: &State) -> Containerd {
+    Containerd::new(state.containerd_socket())
 }
 
 fn folder(path: &str, mode: u32) -> Entry {

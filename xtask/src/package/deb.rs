@@ -6,61 +6,65 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use kinject_bundle::Architecture;
 
-use super::contents::{Contents, InstalledFile, ZSH_COMPLETION};
-use super::{DESCRIPTION, SUMMARY, write as write_file};
-use crate::{hint, process, workspace};
+use super::contents::{Contents, FILE_MODE, InstalledFile, ZSH_COMPLETION, fix_modes_and_times};
+use super::{DESCRIPTION, SUMMARY, run_tool, write as write_file};
+use crate::workspace;
 
-/// Where Debian's zsh looks for the functions of packages.
-const DEBIANS_ZSH_COMPLETION: &str = "share/zsh/vendor-completions/_kinject";
+/// Where zsh looks for the functions of Debian's packages.
+const DEBIAN_ZSH_COMPLETION: &str = "share/zsh/vendor-completions/_kinject";
 
-/// Debian's place for the license.
+/// Where Debian's policy has the licenses of a package.
 const COPYRIGHT: &str = "share/doc/kinject/copyright";
 
-/// Writes the package into a folder.
-pub(crate) fn write(contents: &Contents, architecture: Architecture, time: u64, folder: &Path) -> Result<()> {
-    let root = tempfile::tempdir().context("making a folder for the package's files")?;
-    contents
-        .as_debian_has_them()?
-        .write_into(&root.path().join("usr"))?;
+/// Writes the package into a folder. It has no scripts of its own, so nothing of it runs when it is installed or
+/// removed, and dpkg removes exactly what it has installed.
+pub(super) fn write(
+    contents: &Contents,
+    copyright: &str,
+    architecture: Architecture,
+    time: u64,
+    folder: &Path,
+) -> Result<()> {
+    let around = tempfile::tempdir().context("making a folder for the package's files")?;
+    // the temporary folder itself is private, and the package's first entry has the mode of this one
+    let root = around.path().join("root");
+    let contents = contents.for_debian(copyright);
+    contents.write_into(&root.join("usr"))?;
     let control = control(architecture, contents.size());
-    write_file(&root.path().join("DEBIAN/control"), control.as_bytes())?;
+    write_file(&root.join("DEBIAN/control"), control.as_bytes())?;
+    fix_modes_and_times(&root, time)?;
     let name = format!(
         "kinject_{}_{}.deb",
         workspace::VERSION,
         architecture.kubernetes_name()
     );
-    // several threads compress in blocks, whose number depends on the machine
-    process::output(
+    // with several threads xz compresses in blocks, whose number depends on the machine
+    run_tool(
         Command::new("dpkg-deb")
             .env("SOURCE_DATE_EPOCH", time.to_string())
             .args(["--root-owner-group", "-Zxz", "--threads-max=1", "--build"])
-            .arg(root.path())
+            .arg(root)
             .arg(folder.join(name)),
+        "install dpkg (Debian: dpkg)",
     )
-    .map_err(|error| hint::error(format!("{error:#}"), "install dpkg (Debian: dpkg)"))?;
-    Ok(())
+    .map(drop)
 }
 
 impl Contents {
-    fn as_debian_has_them(&self) -> Result<Self> {
-        let mut files: Vec<InstalledFile> = Vec::new();
-        for file in &self.0 {
-            let path = match file.path.as_str() {
-                ZSH_COMPLETION => DEBIANS_ZSH_COMPLETION,
-                path => path,
-            };
-            files.push(InstalledFile {
-                path: path.to_owned(),
-                mode: file.mode,
-                content: file.content.clone(),
-            });
+    /// The same files where Debian expects them, with its file on copyrights.
+    fn for_debian(&self, copyright: &str) -> Self {
+        let mut files = self.0.clone();
+        for file in &mut files {
+            if file.path == ZSH_COMPLETION {
+                file.path = DEBIAN_ZSH_COMPLETION.to_owned();
+            }
         }
         files.push(InstalledFile {
             path: COPYRIGHT.to_owned(),
-            mode: 0o644,
-            content: super::read(&workspace::root().join("LICENSE-MIT"))?,
+            mode: FILE_MODE,
+            content: copyright.as_bytes().to_vec(),
         });
-        Ok(Self(files))
+        Self(files)
     }
 
     fn size(&self) -> usize {
@@ -68,7 +72,7 @@ impl Contents {
     }
 }
 
-/// What dpkg knows of the package (deb-control(5)).
+/// What dpkg is to know of the package (deb-control(5)).
 fn control(architecture: Architecture, size: usize) -> String {
     format!(
         "Package: kinject\n\
@@ -91,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_file_names_package_architecture_and_size_and_continues_its_description() {
+    fn control_file_names_architecture_and_size_and_indents_its_description() {
         let control = control(Architecture::Arm64, 1025);
         assert!(control.starts_with("Package: kinject\nVersion: "), "{control}");
         assert!(control.contains("\nArchitecture: arm64\n"), "{control}");

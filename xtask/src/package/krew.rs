@@ -7,11 +7,12 @@ use kinject_bundle::Architecture;
 use serde_json::{Value, json};
 
 use super::SUMMARY;
+use super::licenses::THIRD_PARTY;
 use super::tarball::Tarball;
 use crate::workspace;
 
-/// Writes the manifest into a folder. JSON is YAML, and is written by a library that knows how to quote.
-pub(crate) fn write(tarballs: &[(Architecture, Tarball)], url: &str, folder: &Path) -> Result<()> {
+/// Writes the manifest into a folder: as JSON, which is YAML, too, and which serde_json quotes correctly.
+pub(super) fn write(tarballs: &[(Architecture, Tarball)], url: &str, folder: &Path) -> Result<()> {
     let manifest = serde_json::to_vec_pretty(&manifest(tarballs, url))?;
     super::write(&folder.join("kinject.yaml"), &manifest)
 }
@@ -27,6 +28,7 @@ fn manifest(tarballs: &[(Architecture, Tarball)], url: &str) -> Value {
                 "files": [
                     {"from": format!("{}/bin/kinject", tarball.folder), "to": "kinject"},
                     {"from": format!("{}/share/doc/kinject/LICENSE-MIT", tarball.folder), "to": "LICENSE"},
+                    {"from": format!("{}/share/doc/kinject/{THIRD_PARTY}", tarball.folder), "to": THIRD_PARTY},
                 ],
                 "bin": "kinject",
             })
@@ -49,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn manifest_names_each_archive_with_its_architecture_place_and_checksum() {
+    fn manifest_names_each_archive_with_architecture_url_and_checksum() {
         let tarball = Tarball {
             name: "kinject-1-aarch64-linux.tar.gz".to_owned(),
             folder: "kinject-1-aarch64-linux".to_owned(),

@@ -8,22 +8,23 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use kinject_bundle::Architecture;
 
-use super::contents::Contents;
-use super::{DESCRIPTION, SUMMARY, write as write_file};
-use crate::{hint, process, workspace};
+use super::contents::{Contents, FOLDER_MODE, fix_modes_and_times};
+use super::{DESCRIPTION, LICENSE, SUMMARY, run_tool, write as write_file};
+use crate::workspace;
 
-/// Folders below `/usr` that the system's own packages have.
-const OF_EVERY_SYSTEM: [&str; 6] = ["", "bin", "share", "share/doc", "share/man", "share/man/man1"];
+/// Folders below `/usr` that packages of the distribution own.
+const DISTRIBUTION_FOLDERS: [&str; 6] = ["", "bin", "share", "share/doc", "share/man", "share/man/man1"];
 
 /// Writes the package into a folder.
-pub(crate) fn write(contents: &Contents, architecture: Architecture, time: u64, folder: &Path) -> Result<()> {
+pub(super) fn write(contents: &Contents, architecture: Architecture, time: u64, folder: &Path) -> Result<()> {
     let build = tempfile::tempdir().context("making a folder for the package's files")?;
     let place = |name: &str| build.path().join(name);
     contents.write_into(&place("files/usr"))?;
+    fix_modes_and_times(&place("files"), time)?;
     let spec = spec(contents, &place("files"));
     write_file(&place("kinject.spec"), spec.as_bytes())?;
     let architecture = architecture.rust_name();
-    process::output(
+    run_tool(
         Command::new("rpmbuild")
             .env("SOURCE_DATE_EPOCH", time.to_string())
             .args(["-bb", "--quiet", "--target", &format!("{architecture}-linux")])
@@ -32,20 +33,15 @@ pub(crate) fn write(contents: &Contents, architecture: Architecture, time: u64, 
             .arg("--dbpath")
             .arg(place("database"))
             .arg(place("kinject.spec")),
-    )
-    .map_err(|error| {
-        hint::error(
-            format!("{error:#}"),
-            "install rpmbuild (Debian: rpm; Fedora: rpm-build)",
-        )
-    })?;
+        "install rpmbuild (Debian: rpm; Fedora: rpm-build)",
+    )?;
     let name = format!("kinject-{}-1.{architecture}.rpm", workspace::VERSION);
     let built = place("topdir/RPMS").join(architecture).join(&name);
     fs::copy(&built, folder.join(&name)).with_context(|| format!("copying {}", built.display()))?;
     Ok(())
 }
 
-/// How rpmbuild makes the package: from files that are there, which it leaves as they are.
+/// The spec file, by which rpmbuild makes the package from files that are built already and does not change them.
 fn spec(contents: &Contents, files: &Path) -> String {
     let mut spec = format!(
         "%global debug_package %{{nil}}\n\
@@ -59,7 +55,7 @@ fn spec(contents: &Contents, files: &Path) -> String {
          Version: {version}\n\
          Release: 1\n\
          Summary: {SUMMARY}\n\
-         License: MIT OR Apache-2.0\n\
+         License: {LICENSE}\n\
          AutoReqProv: no\n\
          Requires: glibc >= 2.17\n\
          %description\n{DESCRIPTION}\n\
@@ -69,8 +65,10 @@ fn spec(contents: &Contents, files: &Path) -> String {
         version = workspace::VERSION,
         files = files.display(),
     );
-    for folder in folders(contents) {
-        spec.push_str(&format!("%dir %attr(755, root, root) \"/usr/{folder}\"\n"));
+    for folder in owned_folders(contents) {
+        spec.push_str(&format!(
+            "%dir %attr({FOLDER_MODE:o}, root, root) \"/usr/{folder}\"\n"
+        ));
     }
     for file in &contents.0 {
         spec.push_str(&format!(
@@ -81,15 +79,16 @@ fn spec(contents: &Contents, files: &Path) -> String {
     spec
 }
 
-/// The folders that are not of every system: rpm removes those that a package names, with the last one that does.
-fn folders(contents: &Contents) -> BTreeSet<String> {
+/// The folders that the package owns together with others that use them: rpm removes a folder with the last package
+/// that owns it, and leaves one that no package owns.
+fn owned_folders(contents: &Contents) -> BTreeSet<String> {
     let around = contents
         .0
         .iter()
         .flat_map(|file| Path::new(&file.path).ancestors().skip(1));
     let folders = around.map(|folder| folder.display().to_string());
     folders
-        .filter(|folder| !OF_EVERY_SYSTEM.contains(&folder.as_str()))
+        .filter(|folder| !DISTRIBUTION_FOLDERS.contains(&folder.as_str()))
         .collect()
 }
 
@@ -99,7 +98,7 @@ mod tests {
     use crate::package::contents::InstalledFile;
 
     #[test]
-    fn package_owns_the_folders_that_go_with_it() {
+    fn spec_lists_each_folder_that_the_distribution_does_not_own() {
         let file = |path: &str| InstalledFile {
             path: path.to_owned(),
             mode: 0o644,

@@ -1,126 +1,160 @@
-//! The software bill of materials: every crate that is in the executable, with its version, license and checksum.
+//! The software bill of materials: every component of an executable with its version, license and checksum, and which
+//! one depends on which, in the format of [CycloneDX](https://cyclonedx.org/docs/1.5/json/). Cargo's own tool for it
+//! describes one crate of a workspace with the features of all of them, and names folders of the machine it runs on.
 
-use std::env;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result};
-use serde_json::Value;
+use anyhow::Result;
+use kinject_bundle::Architecture;
+use serde_json::{Value, json};
 
-use crate::{cargo, process, workspace};
+use super::components::{Component, Components, Id, Origin, target};
+use super::{LICENSE, SUMMARY, write as write_file};
+use crate::workspace;
 
-/// What writes it, as crates.io has it.
-const TOOL: (&str, &str) = ("cargo-cyclonedx", "0.5.9");
-
-/// The name of what it writes, without `.json`.
-const STEM: &str = "kinject.cdx";
-
-/// Writes it into a folder, in the form of CycloneDX.
-pub(crate) fn write(folder: &Path) -> Result<()> {
-    let tools = install()?;
-    let path = env::join_paths(
-        std::iter::once(tools.join("bin")).chain(env::split_paths(&env::var_os("PATH").unwrap_or_default())),
-    )?;
-    let listed = process::output(
-        cargo::command()
-            .env("PATH", path)
-            .args([
-                "cyclonedx",
-                "--format",
-                "json",
-                "--features",
-                "bundle",
-                "--target",
-                "all",
-            ])
-            .args([
-                "--manifest-path",
-                "launcher/Cargo.toml",
-                "--override-filename",
-                STEM,
-            ]),
-    )
-    .context("listing what the executable is made of");
-    let written = take_written()?;
-    listed?;
-    // a crate of the workspace is named by its folder, which is another one on each machine
-    let root = workspace::root()
-        .to_str()
-        .context("the clone's path is not UTF-8")?;
-    let written = written
-        .context("the bill of materials was not written")?
-        .replace(root, "/kinject");
-    let mut bill: Value = serde_json::from_str(&written).context("the bill of materials is not JSON")?;
-    forget_the_occasion(&mut bill);
-    let name = format!("kinject-{}.cdx.json", workspace::VERSION);
-    super::write(&folder.join(name), &serde_json::to_vec_pretty(&bill)?)
+/// Writes the bill of materials of the executable for one architecture.
+pub(super) fn write(components: &Components, architecture: Architecture, file: &Path) -> Result<()> {
+    let bill = bill_of_materials(components, architecture);
+    write_file(file, &serde_json::to_vec_pretty(&bill)?)
 }
 
-/// The tool writes a file beside each manifest of the workspace. Takes them away, and gives the launcher's.
-fn take_written() -> Result<Option<String>> {
-    let mut of_launcher = None;
-    let root = workspace::root();
-    for entry in fs::read_dir(root).with_context(|| format!("reading {}", root.display()))? {
-        let folder = entry?;
-        let file = folder.path().join(format!("{STEM}.json"));
-        if !file.is_file() {
-            continue;
-        }
-        if folder.file_name() == "launcher" {
-            let bill = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
-            of_launcher = Some(bill);
-        }
-        fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
-    }
-    Ok(of_launcher)
+fn bill_of_materials(components: &Components, architecture: Architecture) -> Value {
+    // no component has this reference: the launcher's crate is one of several that the executable holds
+    let executable = format!("executable:kinject@{}", workspace::VERSION);
+    let listed: Vec<Value> = components
+        .all
+        .iter()
+        .map(|(id, component)| describe(id, component))
+        .collect();
+    let mut dependencies = vec![json!({
+        "ref": executable,
+        "dependsOn": references(components, components.roots.iter()),
+    })];
+    dependencies.extend(components.all.iter().map(|(id, component)| {
+        json!({
+            "ref": reference(id, component),
+            "dependsOn": references(components, component.dependencies.iter()),
+        })
+    }));
+    json!({
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.5",
+        "version": 1,
+        "metadata": {
+            "component": {
+                "type": "application",
+                "bom-ref": executable,
+                "name": "kinject",
+                "version": workspace::VERSION,
+                "description": SUMMARY,
+                "licenses": [{"expression": LICENSE}],
+            },
+            "properties": [{"name": "kinject:target", "value": target(architecture)}],
+        },
+        "components": listed,
+        "dependencies": dependencies,
+    })
 }
 
-/// Takes out what is another one each time: the serial number, which is random, and the time.
-fn forget_the_occasion(bill: &mut Value) {
-    if let Some(bill) = bill.as_object_mut() {
-        bill.remove("serialNumber");
+fn describe(id: &Id, component: &Component) -> Value {
+    let mut described = json!({
+        "type": "library",
+        "bom-ref": reference(id, component),
+        "name": id.name,
+        "licenses": [{"expression": component.license}],
+    });
+    if let Some(version) = &id.version {
+        described["version"] = json!(version);
     }
-    if let Some(metadata) = bill.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("timestamp");
+    if let Origin::Registry { checksum, .. } = &component.origin {
+        described["purl"] = json!(reference(id, component));
+        described["hashes"] = json!([{"alg": "SHA-256", "content": checksum}]);
+    }
+    if let Some(repository) = &component.repository {
+        described["externalReferences"] = json!([{"type": "vcs", "url": repository}]);
+    }
+    described
+}
+
+/// What other entries call a component: its package URL if it has one, <https://github.com/package-url/purl-spec>.
+fn reference(id: &Id, component: &Component) -> String {
+    let kind = match component.origin {
+        Origin::Registry { .. } => "pkg:cargo/",
+        Origin::Workspace => "workspace:",
+        Origin::Toolchain => "toolchain:",
+    };
+    match &id.version {
+        // a `+` stands for a space in URLs
+        Some(version) => format!("{kind}{}@{}", id.name, version.replace('+', "%2B")),
+        None => format!("{kind}{}", id.name),
     }
 }
 
-/// Installs the tool into a folder of its own, unless it is there; gives the folder.
-fn install() -> Result<PathBuf> {
-    let (name, version) = TOOL;
-    let folder = workspace::target().join("tools");
-    process::visible(
-        cargo::command()
-            .args([
-                "install",
-                &format!("{name}@{version}"),
-                "--quiet",
-                "--locked",
-                "--debug",
-            ])
-            .args(["--config", "profile.dev.debug=false", "--root"])
-            .arg(&folder)
-            .arg("--target-dir")
-            .arg(folder.join("build")),
-    )
-    .with_context(|| format!("installing {name}"))?;
-    Ok(folder)
+fn references<'a>(components: &Components, ids: impl Iterator<Item = &'a Id>) -> Vec<String> {
+    let known = ids.filter_map(|id| components.all.get(id).map(|component| reference(id, component)));
+    known.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::package::components::tests::of_executable;
+    use std::collections::BTreeSet;
+
+    fn bill() -> Value {
+        bill_of_materials(of_executable(), Architecture::Amd64)
+    }
+
+    /// All strings in a document.
+    fn strings(value: &Value) -> Vec<&str> {
+        match value {
+            Value::String(text) => vec![text],
+            Value::Array(values) => values.iter().flat_map(strings).collect(),
+            Value::Object(values) => values.values().flat_map(strings).collect(),
+            _ => Vec::new(),
+        }
+    }
 
     #[test]
-    fn serial_number_and_time_are_left_out_of_the_bill_of_materials() {
-        let mut bill = serde_json::json!({
-            "serialNumber": "urn:uuid:0",
-            "metadata": {"timestamp": "2026-01-01T00:00:00Z", "component": {"name": "kinject"}},
-        });
-        forget_the_occasion(&mut bill);
-        assert_eq!(
-            bill,
-            serde_json::json!({"metadata": {"component": {"name": "kinject"}}})
-        );
+    fn crate_of_the_relay_is_listed_with_version_license_checksum_and_package_url() {
+        let bill = bill();
+        let components = bill["components"].as_array().unwrap();
+        let kube = components
+            .iter()
+            .find(|component| component["name"] == "kube")
+            .unwrap();
+        let version = kube["version"].as_str().unwrap();
+        assert_eq!(kube["purl"], format!("pkg:cargo/kube@{version}"));
+        assert_eq!(kube["licenses"][0]["expression"], "Apache-2.0");
+        assert_eq!(kube["hashes"][0]["content"].as_str().unwrap().len(), 64);
+    }
+
+    #[test]
+    fn every_reference_leads_to_a_component_and_no_two_share_one() {
+        let bill = bill();
+        let components = bill["components"].as_array().unwrap();
+        let references: BTreeSet<&str> = components
+            .iter()
+            .map(|component| component["bom-ref"].as_str().unwrap())
+            .collect();
+        assert_eq!(references.len(), components.len());
+        let dependencies = bill["dependencies"].as_array().unwrap();
+        assert_eq!(dependencies.len(), components.len() + 1);
+        for dependency in dependencies {
+            for reference in dependency["dependsOn"].as_array().unwrap() {
+                assert!(references.contains(reference.as_str().unwrap()), "{dependency}");
+            }
+        }
+        assert!(dependencies[0]["dependsOn"].as_array().unwrap().len() >= 4);
+    }
+
+    #[test]
+    fn bill_of_materials_holds_no_path_of_the_machine_that_made_it() {
+        let bill = bill();
+        let root = workspace::root().to_str().unwrap();
+        for text in strings(&bill) {
+            let is_path = text.starts_with('/') || text.contains("file:") || text.contains(root);
+            assert!(!is_path, "{text}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The archive for machines without a package manager: unpacked into `/usr/local` or anywhere else it works as it is.
+//! The archive for systems without `.deb` or `.rpm`: it can be unpacked into `/usr/local` or any other folder.
 
 use std::path::Path;
 
@@ -8,35 +8,31 @@ use kinject_image::gzip;
 use tar::{Builder, EntryType, Header};
 
 use super::contents::Contents;
+use super::file_stem;
 use crate::archive::digest;
-use crate::workspace;
 
 /// A written archive.
-pub(crate) struct Tarball {
+pub(super) struct Tarball {
     /// The file's name.
-    pub(crate) name: String,
+    pub(super) name: String,
     /// The folder in which everything in it lies.
-    pub(crate) folder: String,
+    pub(super) folder: String,
     /// Its SHA-256.
-    pub(crate) sha256: String,
+    pub(super) sha256: String,
 }
 
 /// Writes the archive into a folder.
-pub(crate) fn write(
+pub(super) fn write(
     contents: &Contents,
     architecture: Architecture,
     time: u64,
     folder: &Path,
 ) -> Result<Tarball> {
-    let inside = format!(
-        "kinject-{}-{}-linux",
-        workspace::VERSION,
-        architecture.rust_name()
-    );
-    let archive = pack(contents, &inside, time)?;
+    let stem = file_stem(architecture);
+    let archive = pack(contents, &stem, time)?;
     let tarball = Tarball {
-        name: format!("{inside}.tar.gz"),
-        folder: inside,
+        name: format!("{stem}.tar.gz"),
+        folder: stem,
         sha256: digest(&archive),
     };
     super::write(&folder.join(&tarball.name), &archive)?;
@@ -70,7 +66,7 @@ mod tests {
     use crate::package::contents::InstalledFile;
 
     #[test]
-    fn tarball_holds_each_file_with_mode_owner_and_time_and_is_the_same_each_time() {
+    fn tarball_has_fixed_modes_owners_and_times_and_the_same_bytes_each_time() {
         let contents = Contents(vec![InstalledFile {
             path: "bin/kinject".to_owned(),
             mode: 0o755,

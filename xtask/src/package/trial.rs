@@ -1,5 +1,5 @@
-//! Each package, installed into a clean Debian: kinject runs there, shells find its completions, man(1) its pages,
-//! and after its removal nothing is left.
+//! `cargo xtask package --try`: installs each package into a clean Debian, runs a session there, removes the package
+//! and compares the files of the system with those from before.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,21 +9,23 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use kinject_bundle::Architecture;
 
-use crate::{hint, process, workspace};
+use crate::{hint, process, rust_target, workspace};
 
-/// The release of Debian, and what is installed besides its essential packages.
+/// The release of Debian that is the clean system.
 const SUITE: &str = "bookworm";
+/// What is installed there besides Debian's essential packages.
 const PACKAGES: &str = "rpm";
 
-/// Where the trial finds the packages, below the root of the clean system.
-const PLACE: &str = "opt/trial";
+/// Where the packages are copied to, below the root of the clean system.
+const TRIAL_FOLDER: &str = "opt/trial";
 
-/// Runs kinject, and a session of it with the agent that it carries, and looks for what is installed beside it.
-const USE: &str = r#"
+/// The script that uses the installed package: it looks for the files beside kinject, then runs a session with the
+/// agent that kinject carries.
+const USE_SCRIPT: &str = r#"
 set -eu
 kinject version
 kinject version --output json >/dev/null
-for name in kinject.1.gz kinject.fish _kinject; do find /usr/ -name "$name" | grep -q .; done
+for name in kinject.1.gz kinject.fish _kinject THIRD-PARTY-LICENSES; do find /usr/ -name "$name" | grep -q .; done
 find /usr/ -path '*/bash-completion/*' -name kinject | grep -q .
 cd /opt/trial
 mkdir image
@@ -39,13 +41,16 @@ while [ ! -S agent.sock ]; do kill -0 "$agent"; sleep 0.1; done
 seen=$(kinject run --agent unix:/opt/trial/agent.sock --agent-key key -- grep -c libkinject_preload.so /proc/self/maps)
 kill "$agent"
 [ "$seen" -gt 0 ]
-# what is the user's own, as the manual names it
-rm -r image key kinject-agent ~/.cache /tmp/kinject-0
+rm -r image key kinject-agent
 rm -f agent.sock
 "#;
 
-/// A way to install and to remove.
-struct Way {
+/// Removes what sessions leave in folders of the user's, which no package may touch; fails if it is not there. The
+/// manual has the same commands (docs/install.md).
+const USER_SCRIPT: &str = "rm -r ~/.cache/kinject && rmdir ~/.cache && rm -r /tmp/kinject-0";
+
+/// How a package is installed and removed.
+struct Trial {
     package: String,
     install: String,
     remove: &'static str,
@@ -55,21 +60,21 @@ struct Way {
 pub(super) fn run(folder: &Path) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Err(hint::error(
-            "a clean Debian needs root to be made",
+            "installing a clean Debian needs root",
             "run it with sudo",
         ));
     }
-    let own = crate::dist::architecture(std::env::consts::ARCH).map_err(anyhow::Error::msg)?;
-    for way in ways(own) {
-        if !folder.join(&way.package).is_file() {
+    let own = rust_target::this_machine()?;
+    for trial in trials(own) {
+        if !folder.join(&trial.package).is_file() {
             return Err(hint::error(
-                format!("{} is not in {}", way.package, folder.display()),
+                format!("{} is not in {}", trial.package, folder.display()),
                 "run `cargo xtask package` first",
             ));
         }
     }
     let base = clean_debian()?;
-    for way in ways(own) {
+    for trial in trials(own) {
         let root = tempfile::Builder::new()
             .prefix("trial-")
             .tempdir_in(workspace::target())
@@ -81,33 +86,36 @@ pub(super) fn run(folder: &Path) -> Result<()> {
                 .arg(&base)
                 .arg(&root),
         )?;
-        try_out(&way, &root, folder).with_context(|| format!("trying {}", way.package))?;
-        println!("{}: installed, run and removed, and nothing is left", way.package);
+        try_out(&trial, &root, folder).with_context(|| format!("trying {}", trial.package))?;
+        println!(
+            "{}: installed, run and removed, and nothing is left",
+            trial.package
+        );
     }
     Ok(())
 }
 
-fn ways(architecture: Architecture) -> [Way; 3] {
+fn trials(architecture: Architecture) -> [Trial; 3] {
     let version = workspace::VERSION;
     let rust_name = architecture.rust_name();
     let deb = format!("kinject_{version}_{}.deb", architecture.kubernetes_name());
     let rpm = format!("kinject-{version}-1.{rust_name}.rpm");
     let tarball = format!("kinject-{version}-{rust_name}-linux.tar.gz");
     [
-        Way {
-            install: format!("dpkg --install /{PLACE}/{deb}"),
+        Trial {
+            install: format!("dpkg --install /{TRIAL_FOLDER}/{deb}"),
             remove: "dpkg --purge kinject",
             package: deb,
         },
-        Way {
-            // dependencies are looked for in rpm's own database, which knows nothing of Debian's packages
-            install: format!("rpm --force-debian --nodeps --install /{PLACE}/{rpm}"),
+        Trial {
+            // rpm's database does not have Debian's packages, so it would find no glibc
+            install: format!("rpm --force-debian --nodeps --install /{TRIAL_FOLDER}/{rpm}"),
             remove: "rpm --force-debian --erase kinject",
             package: rpm,
         },
-        Way {
+        Trial {
             install: format!(
-                "mkdir /usr/kinject && tar -xzf /{PLACE}/{tarball} --strip-components=1 -C /usr/kinject && \
+                "mkdir /usr/kinject && tar -xzf /{TRIAL_FOLDER}/{tarball} --strip-components=1 -C /usr/kinject && \
                               ln -s ../kinject/bin/kinject /usr/bin/kinject"
             ),
             remove: "rm -r /usr/kinject /usr/bin/kinject",
@@ -116,10 +124,10 @@ fn ways(architecture: Architecture) -> [Way; 3] {
     ]
 }
 
-/// A clean system to be copied.
+/// The root folder of a clean system, of which each trial gets a copy; made once.
 fn clean_debian() -> Result<PathBuf> {
     let base = workspace::target().join("trial/debian");
-    let stamp = workspace::target().join("trial/made");
+    let stamp = workspace::target().join("trial/debian-made-of");
     let wanted = format!("{SUITE} {PACKAGES}");
     if fs::read_to_string(&stamp).is_ok_and(|made| made == wanted) {
         return Ok(base);
@@ -139,17 +147,19 @@ fn clean_debian() -> Result<PathBuf> {
     Ok(base)
 }
 
-fn try_out(way: &Way, root: &Path, folder: &Path) -> Result<()> {
-    let place = root.join(PLACE);
+fn try_out(trial: &Trial, root: &Path, folder: &Path) -> Result<()> {
+    let place = root.join(TRIAL_FOLDER);
     fs::create_dir_all(&place).with_context(|| format!("making {}", place.display()))?;
-    let package = folder.join(&way.package);
-    fs::copy(&package, place.join(&way.package)).with_context(|| format!("copying {}", package.display()))?;
-    // what a package manager makes at its first use is none of the package's
-    inside(root, "dpkg --configure -a; rpm --force-debian --query --all")?;
+    let package = folder.join(&trial.package);
+    fs::copy(&package, place.join(&trial.package))
+        .with_context(|| format!("copying {}", package.display()))?;
+    // files that a package manager makes when it first runs are not the package's
+    run_inside(root, "dpkg --configure -a; rpm --force-debian --query --all")?;
     let before = files(root)?;
-    inside(root, &way.install)?;
-    inside(root, USE)?;
-    inside(root, way.remove)?;
+    run_inside(root, &trial.install)?;
+    run_inside(root, USE_SCRIPT)?;
+    run_inside(root, trial.remove)?;
+    run_inside(root, USER_SCRIPT)?;
     let after = files(root)?;
     let left: Vec<&String> = after.difference(&before).collect();
     let gone: Vec<&String> = before.difference(&after).collect();
@@ -159,8 +169,8 @@ fn try_out(way: &Way, root: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Runs a script of the shell in the clean system.
-fn inside(root: &Path, script: &str) -> Result<String> {
+/// Runs a shell script in the clean system.
+fn run_inside(root: &Path, script: &str) -> Result<String> {
     let mut command = Command::new("unshare");
     command
         .args(["--mount", "--pid", "--fork", "--kill-child"])
@@ -178,7 +188,7 @@ fn inside(root: &Path, script: &str) -> Result<String> {
     process::output(&mut command)
 }
 
-/// The paths of all files but those in which package managers and caches note what was done.
+/// The paths of all files except logs, caches and the databases of package managers.
 fn files(root: &Path) -> Result<BTreeSet<String>> {
     let listed = process::output(Command::new("find").arg(root).args([
         "-xdev",

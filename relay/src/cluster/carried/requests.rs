@@ -2,7 +2,7 @@
 
 use super::config_maps::is_same;
 use super::refusal::{is_changed, refused};
-use crate::cluster::access::Access;
+use crate::cluster::access::{Access, WRITE_TIMEOUT};
 use crate::cluster::job::{self, AgentJob};
 use crate::report::Failure;
 use http::HeaderValue;
@@ -165,7 +165,8 @@ pub(super) async fn add_owner(
     let api = api(access);
     let parameters = PatchParams::default();
     let patch = Patch::Strategic(&patch);
-    let patched = timeout(METADATA_TIMEOUT, api.patch_metadata(name, &parameters, &patch))
+    // the server reads and writes the whole object, and does so again when others patch it at the same time
+    let patched = timeout(WRITE_TIMEOUT, api.patch_metadata(name, &parameters, &patch))
         .await
         .map_err(|_| WriteError::Failed(access.silence("to share the ConfigMaps with the agent")))?;
     match patched {

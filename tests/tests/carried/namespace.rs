@@ -1,18 +1,15 @@
-//! A kinject that carries an agent, and a namespace for it.
+//! A namespace for each test, in which a kinject that carries agents has sessions.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use kinject_tests::apart;
 use kinject_tests::cluster::{Cluster, Namespace, Rule};
-pub(crate) use kinject_tests::installation::{agents, install};
 use kinject_tests::running::{Outcome, run_within};
 use kinject_tests::session::{Session, eventually};
 use kinject_tests::testbed::{Testbed, cluster};
+use kinject_tests::{apart, carried};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 /// How long a command in a session may take, with the session.
 pub(crate) const SECONDS: Duration = Duration::from_secs(30);
@@ -59,40 +56,19 @@ pub(crate) const CARRIED: [Rule<'static>; 6] = [
     rule(&[""], &["configmaps"], &["create", "get", "patch"]),
 ];
 
-/// This machine's agent among them.
-pub(crate) fn agent() -> Option<PathBuf> {
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => panic!("there are no agents for {other}"),
-    };
-    Some(agents()?.join(architecture))
-}
-
-/// The programs under test in a folder that holds agents as well, which lives as long as the tests.
-fn kinject_with_agents() -> Option<&'static Path> {
-    static INSTALLATION: LazyLock<Option<(TempDir, PathBuf)>> = LazyLock::new(|| {
-        let agents = agents()?;
-        let folder = install(&agents);
-        let kinject = folder.path().join("kinject");
-        Some((folder, kinject))
-    });
-    INSTALLATION.as_ref().map(|(_, kinject)| kinject.as_path())
-}
-
 /// A namespace that enforces what Pod Security calls "restricted", and a kinject that carries agents.
-pub(crate) struct Home {
+pub(crate) struct TestNamespace {
     pub(crate) cluster: Cluster,
     pub(crate) kinject: &'static Path,
     testbed: Testbed,
     namespace: Namespace,
 }
 
-impl Home {
+impl TestNamespace {
     /// `None` without a cluster or without an agent.
     pub(crate) fn new() -> Option<Self> {
         let cluster = cluster()?;
-        let kinject = kinject_with_agents()?;
+        let kinject = carried::kinject()?;
         let namespace = cluster.namespace("carried", "restricted").unwrap();
         Some(Self {
             testbed: Testbed::Cluster(cluster.clone()),
@@ -108,11 +84,27 @@ impl Home {
 
     /// A session in the pause image.
     pub(crate) fn session(&self) -> Session {
-        Session::start_by(
-            self.kinject,
-            &self.testbed,
-            &["--namespace", self.name(), "--host-image", PAUSE_IMAGE],
-        )
+        self.session_by(self.kinject)
+    }
+
+    /// The same, with another build of kinject.
+    pub(crate) fn session_by(&self, kinject: &Path) -> Session {
+        let flags = ["--namespace", self.name(), "--host-image", PAUSE_IMAGE];
+        Session::start_by(kinject, &self.testbed, &flags)
+    }
+
+    /// A session in the pause image with another kubeconfig.
+    pub(crate) fn session_with(&self, kubeconfig: &Path) -> Session {
+        let kubeconfig = kubeconfig.to_str().unwrap();
+        let flags = [
+            "--kubeconfig",
+            kubeconfig,
+            "--namespace",
+            self.name(),
+            "--host-image",
+            PAUSE_IMAGE,
+        ];
+        Session::start_by(self.kinject, &self.testbed, &flags)
     }
 
     /// `kinject run` of what asks a service, as the administrator unless the flags say otherwise.
@@ -176,31 +168,44 @@ impl Home {
 
     /// A quota of the namespace that is used up, in force.
     pub(crate) fn apply_full_quota(&self, resource: &str, used: u32) {
-        let used = used.to_string();
+        self.apply_quota(resource, used, used);
+    }
+
+    /// A quota of the namespace, in force, of which so much is used.
+    pub(crate) fn apply_quota(&self, resource: &str, hard: u32, used: u32) {
+        let (hard, used) = (hard.to_string(), used.to_string());
         let quota = json!({
             "apiVersion": "v1", "kind": "ResourceQuota",
             "metadata": { "name": "full", "namespace": self.name() },
-            "spec": { "hard": { (resource): used } },
+            "spec": { "hard": { (resource): hard } },
         });
         self.cluster.apply(&quota.to_string()).unwrap();
         eventually("the quota's controller", SECONDS, || {
             let get = ["--namespace", self.name(), "get", "quota", "full"];
-            self.cluster.kubectl_json(&get).unwrap()["status"]["used"][resource] == used.as_str()
+            let status = self.cluster.kubectl_json(&get).unwrap()["status"].take();
+            status["hard"][resource] == hard.as_str() && status["used"][resource] == used.as_str()
         });
     }
 
     /// A running pod of that image, which fits the standard.
     pub(crate) fn run_pod(&self, name: &str, image: &str, command: &[&str]) {
+        self.run_pod_pulled_with(name, image, command, &[]);
+    }
+
+    /// The same, of an image that the node pulls with these Secrets unless it has it.
+    pub(crate) fn run_pod_pulled_with(&self, name: &str, image: &str, command: &[&str], secrets: &[&str]) {
+        let secrets: Value = secrets.iter().map(|name| json!({ "name": name })).collect();
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": name, "namespace": self.name() },
             "spec": {
                 "terminationGracePeriodSeconds": 0,
+                "imagePullSecrets": secrets,
                 "securityContext": {
                     "runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": { "type": "RuntimeDefault" },
                 },
                 "containers": [{
-                    "name": "main", "image": image, "imagePullPolicy": "Never", "command": command,
+                    "name": "main", "image": image, "imagePullPolicy": "IfNotPresent", "command": command,
                     "securityContext": { "allowPrivilegeEscalation": false, "capabilities": { "drop": ["ALL"] } },
                 }],
             },

@@ -1,108 +1,15 @@
-//! The one executable that holds launcher, relay and library: it needs nothing beside it, and unpacks the library where
-//! nobody else can alter it.
-#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+//! Where the executable unpacks the library.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use kinject_test_support::private_folder::private_folder;
-use kinject_tests::running::{Outcome, run};
-use kinject_tests::testbed::shared_sandbox;
-use kinject_tests::{apart, binaries, ordinary, skip};
-use serde_json::Value;
-use tempfile::TempDir;
+use kinject_tests::ordinary;
+use kinject_tests::running::run;
 
-/// The library, as programs of the session see it, then the session's relay, then what a service says.
-const ASK: &str = "echo $LD_PRELOAD; pgrep -P $PPID -l kinject; exec curl -sS http://web/";
-
-/// A user's folders, and the executable in a folder with nothing else.
-struct Home {
-    folder: TempDir,
-    kinject: PathBuf,
-}
-
-impl Home {
-    /// None where the executable is not built.
-    fn new() -> Option<Self> {
-        let Some(file) = binaries::single_file() else {
-            skip::not_run(
-                "tests of the single executable",
-                "`cargo xtask dist --debug` builds it",
-            );
-            return None;
-        };
-        let folder = private_folder(&binaries::folder());
-        for name in ["bin", "cache", "home", "home/.cache", "runtime"] {
-            let path = folder.path().join(name);
-            fs::create_dir(&path).unwrap();
-            fs::set_permissions(&path, Permissions::from_mode(0o700)).unwrap();
-        }
-        let kinject = folder.path().join("bin/kinject");
-        // a link where the file system allows it: the file is large
-        fs::hard_link(&file, &kinject)
-            .or_else(|_| fs::copy(&file, &kinject).map(drop))
-            .unwrap();
-        Some(Self { folder, kinject })
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().canonicalize().unwrap().join(name)
-    }
-
-    fn command(&self) -> Command {
-        let mut command = apart::command(&self.kinject);
-        command
-            .arg("run")
-            .args(shared_sandbox().flags())
-            .args(["--", "sh", "-c", ASK]);
-        self.surround(&mut command);
-        command
-    }
-
-    fn surround(&self, command: &mut Command) {
-        command
-            .env("XDG_CACHE_HOME", self.path("cache"))
-            .env("HOME", self.path("home"))
-            .env("XDG_RUNTIME_DIR", self.path("runtime"));
-    }
-
-    /// The same after these commands of a shell, in a mount namespace of its own.
-    fn command_after(&self, mounts: &str) -> Command {
-        let plain = self.command();
-        let mut command = Command::new("unshare");
-        command.arg("--mount");
-        if !rustix::process::geteuid().is_root() {
-            command.args(["--user", "--map-root-user"]);
-        }
-        command
-            .args(["sh", "-c", &format!("{mounts} && exec \"$@\""), "mounts"])
-            .arg(plain.get_program())
-            .args(plain.get_args());
-        self.surround(&mut command);
-        command
-    }
-}
-
-/// The library that the programs of a session which worked were started with.
-fn library(outcome: &Outcome) -> PathBuf {
-    let lines = outcome.succeeded().shows("hello from web\n").stdout.lines();
-    PathBuf::from(lines.map(str::to_owned).next().unwrap())
-}
-
-#[test]
-fn single_file_needs_nothing_beside_it() {
-    let Some(home) = Home::new() else { return };
-    let outcome = run(&mut home.command());
-    let library = library(&outcome);
-    outcome.shows(" kinject-relay\n");
-    assert!(outcome.stderr.is_empty(), "{outcome}");
-    assert!(library.starts_with(home.path("cache/kinject")), "{outcome}");
-    let beside: Vec<_> = fs::read_dir(home.path("bin")).unwrap().collect();
-    assert_eq!(beside.len(), 1);
-}
+use crate::home::{Home, library};
 
 #[test]
 fn library_is_unpacked_once_into_a_folder_that_is_the_users_alone() {
@@ -144,7 +51,7 @@ fn library_that_was_altered_or_left_unfinished_is_replaced() {
 }
 
 #[test]
-fn cache_on_a_file_system_that_does_not_serve_gives_way_to_another_folder() {
+fn full_noexec_or_read_only_cache_gives_way_to_another_folder() {
     let Some(home) = Home::new() else { return };
     let cache = home.path("cache").display().to_string();
     let faults = [
@@ -205,7 +112,7 @@ fn cache_that_others_can_write_to_gives_way_to_another_folder() {
 
 /// As with `sudo --preserve-env`, or in a service.
 #[test]
-fn root_without_a_home_of_its_own_has_the_library_in_the_systems_cache() {
+fn root_with_another_users_home_uses_the_system_cache() {
     let (Some(home), Some((user, group))) = (Home::new(), ordinary::user()) else {
         return;
     };
@@ -230,7 +137,7 @@ fn root_without_a_home_of_its_own_has_the_library_in_the_systems_cache() {
 }
 
 #[test]
-fn each_folder_that_does_not_serve_is_named_where_none_does() {
+fn error_names_each_folder_that_cannot_hold_the_library() {
     let Some(home) = Home::new() else { return };
     let path = |name: &str| home.path(name).display().to_string();
     let mounts = format!(
@@ -258,7 +165,7 @@ fn each_folder_that_does_not_serve_is_named_where_none_does() {
 }
 
 #[test]
-fn folder_whose_path_ld_preload_cannot_name_gives_way_to_another() {
+fn cache_whose_path_ld_preload_cannot_name_gives_way_to_another() {
     let Some(home) = Home::new() else { return };
     for name in ["with some spaces", "with:colon", "with$dollar"] {
         let cache = home.path(name);
@@ -270,87 +177,6 @@ fn folder_whose_path_ld_preload_cannot_name_gives_way_to_another() {
             "{outcome}"
         );
     }
-}
-
-/// As where kinject is updated between the launcher's start and that of its relay.
-#[test]
-fn relay_is_of_the_launchers_own_file_even_where_that_is_gone_from_its_path() {
-    let Some(home) = Home::new() else { return };
-    let replace =
-        r#"exec 9<"$0" && rm "$0" && echo 'exit 99' >"$0" && chmod +x "$0" && exec /proc/self/fd/9 "$@""#;
-    let mut command = apart::command("sh");
-    command
-        .args(["-c", replace])
-        .arg(&home.kinject)
-        .arg("run")
-        .args(shared_sandbox().flags())
-        .args(["--", "sh", "-c", ASK]);
-    home.surround(&mut command);
-    run(&mut command)
-        .succeeded()
-        .shows(" kinject-relay\n")
-        .shows("hello from web\n");
-}
-
-#[test]
-fn version_as_json_names_the_parts_that_the_file_holds() {
-    let Some(home) = Home::new() else { return };
-    let unpacked = library(&run(&mut home.command()));
-    let outcome = run(Command::new(&home.kinject).args(["version", "--output", "json"]));
-    let version: Value = serde_json::from_str(&outcome.succeeded().stdout).unwrap();
-    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
-    assert_eq!(version["wire"], kinject_tunnel::WIRE_VERSION);
-    assert_eq!(
-        version["kinject"]["path"],
-        home.path("bin/kinject").to_str().unwrap()
-    );
-    assert_eq!(
-        version["kinject"]["size"],
-        fs::metadata(&home.kinject).unwrap().len()
-    );
-    assert_eq!(version["relay"]["sha256"], version["kinject"]["sha256"]);
-    assert_eq!(version["relay"]["version"], version["version"]);
-    let libraries = version["libraries"].as_array().unwrap();
-    let glibcs: Vec<_> = libraries.iter().map(|library| &library["glibc"]).collect();
-    assert_eq!(glibcs, ["2.34", "2.17"]);
-    let hash = unpacked
-        .parent()
-        .and_then(Path::file_name)
-        .unwrap()
-        .to_str()
-        .unwrap();
-    let used = libraries
-        .iter()
-        .find(|library| library["sha256"] == hash)
-        .unwrap();
-    assert_eq!(used["size"], fs::metadata(&unpacked).unwrap().len());
-    assert!(used["path"].is_null());
-    assert_ne!(libraries[0]["sha256"], libraries[1]["sha256"]);
-    let agents = version["agents"].as_array().unwrap();
-    let architectures: Vec<_> = agents.iter().map(|agent| &agent["architecture"]).collect();
-    assert_eq!(architectures, ["amd64", "arm64"]);
-}
-
-#[test]
-fn agents_in_the_file_are_saved_as_images_and_shown_in_the_manifest() {
-    let Some(home) = Home::new() else { return };
-    let kinject = |arguments: &[&str]| run(Command::new(&home.kinject).args(arguments));
-    let outcome = kinject(&["version", "--output", "json"]);
-    let version: Value = serde_json::from_str(&outcome.succeeded().stdout).unwrap();
-    let image = home.path("agent.tar");
-    for agent in version["agents"].as_array().unwrap() {
-        let architecture = agent["architecture"].as_str().unwrap();
-        let (file, name) = (image.to_str().unwrap(), ["--architecture", architecture]);
-        kinject(&[&["agent", "image", "save", file][..], &name[..]].concat()).succeeded();
-        let hash = r#"tar -xOf "$0" "$(tar -tf "$0" | grep '[.]tar$')" | tar -xO kinject-agent | sha256sum"#;
-        let outcome = run(Command::new("sh").args(["-c", hash]).arg(&image));
-        outcome.succeeded().shows(agent["sha256"].as_str().unwrap());
-    }
-    let manifest = kinject(&["agent", "manifest", "--host-image", "busybox:1"]);
-    manifest
-        .succeeded()
-        .shows("kind: ConfigMap\n")
-        .shows("image: busybox:1\n");
 }
 
 /// As in a sandbox of the user's: what root owns outside seems to be of a user without a name inside.
