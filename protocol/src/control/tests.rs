@@ -170,11 +170,14 @@ fn truncated_message_is_rejected_at_every_length() {
         let whole = request.encode().to_vec();
         for length in 0..whole.len() {
             if let Ok(decoded) = Request::decode(&whole[..length]) {
-                // a name or message has no length of its own: a shorter one is another valid request
+                // a name, path or message has no length of its own: a shorter one is another valid request
                 assert!(
                     matches!(
                         decoded,
-                        Request::Resolve { .. } | Request::Query { .. } | Request::Uninjectable { .. }
+                        Request::Resolve { .. }
+                            | Request::Query { .. }
+                            | Request::Uninjectable { .. }
+                            | Request::Fetch { .. }
                     ),
                     "{request:?} at {length}"
                 );

@@ -44,7 +44,10 @@ impl Files {
         local: &[OsString],
     ) -> Result<(Rc<Self>, OsString), Failure> {
         let mut mounts = normalised(mounts)?;
-        let folder = folder.canonicalize().and_then(|folder| private_folder(&folder));
+        // programs compare results of realpath(3) and getcwd(2) with the shadow root
+        let folder = folder
+            .canonicalize()
+            .and_then(|folder| private_folder(&folder)?.canonicalize());
         let folder = folder.map_err(|error| {
             let message = format!("the session's folder cannot be used: {error}");
             Failure::lasting(message, WITHOUT_FILES)

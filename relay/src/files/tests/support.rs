@@ -1,4 +1,4 @@
-//! A session with files whose agent is a process on this machine, and volumes as a kubelet writes them.
+//! A session with files whose agent is a process on this machine.
 
 use crate::files::{Files, Mount, Mounts};
 use crate::test_agent::DEADLINE;
