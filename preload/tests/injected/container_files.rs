@@ -273,6 +273,29 @@ fn program_of_a_mirrored_mount_is_refused_unless_the_session_allows_it() {
 }
 
 #[test]
+fn library_of_a_mirrored_mount_is_refused_unless_the_session_allows_it() {
+    let root = ShadowRoot::new();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let mut paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+    let libc = paths.find(|path| path.ends_with("/libc.so.6")).unwrap();
+    let library = Path::new(libc).with_file_name("libanl.so.1");
+    fs::copy(library, root.config().join("library.so")).unwrap();
+    fs::copy(
+        root.config().join("library.so"),
+        root.0.path().join("srv/cache/library.so"),
+    )
+    .unwrap();
+    let open = |path: &str| root.session("open_library", &[path], None);
+    let refused = "dlopen: cannot open\ndlmopen: cannot open\nprogram: opened\n";
+    let opened = "dlopen: opened\ndlmopen: opened\nprogram: opened\n";
+    assert_eq!(open("/srv/config/library.so").output(), refused);
+    assert_eq!(open("/srv/cache/library.so").output(), opened);
+    assert_eq!(open("/srv/config/none.so").output(), refused);
+    let allowed = open("/srv/config/library.so").env("KINJECT_REMOTE_EXEC", "1");
+    assert_eq!(allowed.output(), opened);
+}
+
+#[test]
 fn host_name_is_the_pods_where_the_session_has_one() {
     let root = ShadowRoot::new();
     let output = root
