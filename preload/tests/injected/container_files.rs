@@ -194,6 +194,28 @@ fn java_sees_the_mounts_as_in_a_container() {
     assert!(output.contains("real /srv/config/..2026_1/key"), "{output}");
 }
 
+/// Go makes its system calls itself.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn go_with_cgo_sees_the_mounts_as_in_a_container() {
+    if !is_installed("go") {
+        return;
+    }
+    let root = ShadowRoot::new();
+    let (source, program) = (root.0.path().join("main.go"), root.0.path().join("program"));
+    fs::write(&source, include_str!("container_files.go")).unwrap();
+    let built = std::process::Command::new("go")
+        .args(["build", "-o"])
+        .args([&program, &source])
+        .env("CGO_ENABLED", "1")
+        .env("GOFLAGS", "-mod=mod")
+        .status()
+        .unwrap();
+    assert!(built.success(), "the program does not compile");
+    let output = root.compare(program.to_str().unwrap());
+    assert!(output.contains("/srv/config/..2026_1/key <nil>"), "{output}");
+}
+
 /// As the kubelet updates a config map: one rename of `..data`.
 #[test]
 fn update_by_one_rename_is_seen_by_a_watch_of_the_original_path() {
