@@ -112,7 +112,10 @@ pub fn paths(bytes: &[u8]) {
         "the filter hides {plain:?}"
     );
     assert!(filter.lets_pass(&below), "the filter hides {below:?}");
-    assert_eq!(Filter::from_words(filter.to_words()), filter);
+    assert!(
+        path.is_empty() || path.starts_with(b"/") || filter.lets_pass(path) || !table.may_lead_to_entry(path),
+        "the filter hides {path:?}"
+    );
     assert_eq!(
         kind(route),
         kind(table.route(&spelled_otherwise(plain))),

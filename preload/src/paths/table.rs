@@ -14,7 +14,7 @@ use kinject_protocol::paths::{Filter, PathTable, Route};
 /// The address of the variable's value, [`UNKNOWN`], or [`ABSENT`].
 static VALUE: AtomicUsize = AtomicUsize::new(UNKNOWN);
 static LENGTH: AtomicUsize = AtomicUsize::new(0);
-static FILTER: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+static FILTER: [AtomicU64; Filter::WORDS] = [const { AtomicU64::new(0) }; Filter::WORDS];
 static FLAGS: AtomicUsize = AtomicUsize::new(0);
 
 const UNKNOWN: usize = 0;
@@ -24,12 +24,13 @@ const ABSENT: usize = 1;
 const HAS_REMOTE: usize = 1;
 /// [`FLAGS`]: the program started in a folder that an entry covers.
 const STARTED_BELOW_ENTRY: usize = 2;
+/// [`FLAGS`]: there is a filter.
+const HAS_FILTER: usize = 4;
 
 /// The table.
 #[derive(Clone, Copy)]
 pub(super) struct Table {
     value: &'static [u8],
-    filter: Filter,
     flags: usize,
 }
 
@@ -49,7 +50,6 @@ impl Table {
             value => Some(Self {
                 // SAFETY: `keep` stored the address and the length of a value that lives as long as the process
                 value: unsafe { slice::from_raw_parts(value as *const u8, LENGTH.load(Ordering::Relaxed)) },
-                filter: Filter::from_words(FILTER.each_ref().map(|word| word.load(Ordering::Relaxed))),
                 flags: FLAGS.load(Ordering::Relaxed),
             }),
         }
@@ -62,16 +62,32 @@ impl Table {
             // SAFETY: entries point to C strings
             .map(|entry| unsafe { CStr::from_ptr(entry.value()) }.to_bytes());
         let table = value.and_then(|value| Some((value, PathTable::parse(value)?)));
-        let table = table.map(|(value, paths)| Self {
-            value,
-            filter: Filter::of(&paths),
-            flags: flags(&paths),
-        });
         // before our constructor ran the value is the environment's own, which may change
-        if session::is_fixed() {
-            keep(table.as_ref());
+        let is_fixed = session::is_fixed();
+        match table {
+            None => {
+                if is_fixed {
+                    VALUE.store(ABSENT, Ordering::Relaxed);
+                }
+                None
+            }
+            Some((value, paths)) => {
+                let flags = flags(&paths);
+                let table = Self { value, flags };
+                Some(if is_fixed { table.keep(&paths) } else { table })
+            }
         }
-        table
+    }
+
+    fn keep(self, paths: &PathTable<'_>) -> Self {
+        for (kept, word) in FILTER.iter().zip(Filter::of(paths).words()) {
+            kept.store(*word, Ordering::Relaxed);
+        }
+        let flags = self.flags | HAS_FILTER;
+        FLAGS.store(flags, Ordering::Relaxed);
+        LENGTH.store(self.value.len(), Ordering::Relaxed);
+        VALUE.store(self.value.as_ptr() as usize, Ordering::Release);
+        Self { flags, ..self }
     }
 
     /// The variable's value.
@@ -90,27 +106,23 @@ impl Table {
     pub(super) fn may_concern(&self, path: &[u8], is_located: bool) -> bool {
         match path {
             [] => false,
-            [b'/', ..] => self.filter.lets_pass(path),
-            _ => self.may_concern_relative(path, is_located),
+            [b'/', ..] => self.filter_lets_pass(path),
+            _ if is_located || self.flags & (HAS_REMOTE | STARTED_BELOW_ENTRY) != 0 => true,
+            _ => {
+                self.filter_lets_pass(path) && self.paths().is_some_and(|paths| paths.may_lead_to_entry(path))
+            }
         }
     }
 
-    fn may_concern_relative(&self, path: &[u8], is_located: bool) -> bool {
-        is_located || self.flags != 0 || self.paths().is_some_and(|paths| paths.may_lead_to_entry(path))
+    #[inline]
+    fn filter_lets_pass(&self, path: &[u8]) -> bool {
+        let word = |index| {
+            FILTER
+                .get(index)
+                .map_or(u64::MAX, |word: &AtomicU64| word.load(Ordering::Relaxed))
+        };
+        self.flags & HAS_FILTER == 0 || Filter::words_let_pass(path, word)
     }
-}
-
-fn keep(table: Option<&Table>) {
-    let Some(table) = table else {
-        VALUE.store(ABSENT, Ordering::Relaxed);
-        return;
-    };
-    LENGTH.store(table.value.len(), Ordering::Relaxed);
-    FLAGS.store(table.flags, Ordering::Relaxed);
-    for (kept, word) in FILTER.iter().zip(table.filter.to_words()) {
-        kept.store(word, Ordering::Relaxed);
-    }
-    VALUE.store(table.value.as_ptr() as usize, Ordering::Release);
 }
 
 #[cold]

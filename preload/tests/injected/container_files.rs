@@ -194,6 +194,28 @@ fn java_sees_the_mounts_as_in_a_container() {
     assert!(output.contains("real /srv/config/..2026_1/key"), "{output}");
 }
 
+/// Go makes its system calls itself.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn go_with_cgo_sees_the_mounts_as_in_a_container() {
+    if !is_installed("go") {
+        return;
+    }
+    let root = ShadowRoot::new();
+    let (source, program) = (root.0.path().join("main.go"), root.0.path().join("program"));
+    fs::write(&source, include_str!("container_files.go")).unwrap();
+    let built = std::process::Command::new("go")
+        .args(["build", "-o"])
+        .args([&program, &source])
+        .env("CGO_ENABLED", "1")
+        .env("GOFLAGS", "-mod=mod")
+        .status()
+        .unwrap();
+    assert!(built.success(), "the program does not compile");
+    let output = root.compare(program.to_str().unwrap());
+    assert!(output.contains("/srv/config/..2026_1/key <nil>"), "{output}");
+}
+
 /// As the kubelet updates a config map: one rename of `..data`.
 #[test]
 fn update_by_one_rename_is_seen_by_a_watch_of_the_original_path() {
@@ -270,6 +292,29 @@ fn program_of_a_mirrored_mount_is_refused_unless_the_session_allows_it() {
         allowed.starts_with("ran /") && allowed.ends_with("/srv/config/run.sh\n"),
         "{allowed}"
     );
+}
+
+#[test]
+fn library_of_a_mirrored_mount_is_refused_unless_the_session_allows_it() {
+    let root = ShadowRoot::new();
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let mut paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
+    let libc = paths.find(|path| path.ends_with("/libc.so.6")).unwrap();
+    let library = Path::new(libc).with_file_name("libanl.so.1");
+    fs::copy(library, root.config().join("library.so")).unwrap();
+    fs::copy(
+        root.config().join("library.so"),
+        root.0.path().join("srv/cache/library.so"),
+    )
+    .unwrap();
+    let open = |path: &str| root.session("open_library", &[path], None);
+    let refused = "dlopen: cannot open\ndlmopen: cannot open\nprogram: opened\n";
+    let opened = "dlopen: opened\ndlmopen: opened\nprogram: opened\n";
+    assert_eq!(open("/srv/config/library.so").output(), refused);
+    assert_eq!(open("/srv/cache/library.so").output(), opened);
+    assert_eq!(open("/srv/config/none.so").output(), refused);
+    let allowed = open("/srv/config/library.so").env("KINJECT_REMOTE_EXEC", "1");
+    assert_eq!(allowed.output(), opened);
 }
 
 #[test]

@@ -185,6 +185,17 @@ fn filter_lets_pass_what_the_table_is_about_and_little_else() {
     ] {
         assert!(filter.lets_pass(path.as_bytes()), "{path}");
     }
+    for path in [
+        "config/key",
+        "token",
+        "..",
+        "src/../x",
+        "./config",
+        "src/..data",
+        "data",
+    ] {
+        assert!(filter.lets_pass(path.as_bytes()), "{path}");
+    }
     let others = [
         "/usr",
         "/usr/lib/python3",
@@ -197,6 +208,9 @@ fn filter_lets_pass_what_the_table_is_about_and_little_else() {
     let passed = others.iter().filter(|path| filter.lets_pass(path.as_bytes()));
     // two strings may share a hash
     assert!(passed.count() <= 1);
-    let any = PathTable::parse(b"/root:g/**/x").unwrap();
-    assert!(Filter::of(&any).lets_pass(b"/usr"));
+    let any = Filter::of(&PathTable::parse(b"/root:g/**/x").unwrap());
+    assert!(any.lets_pass(b"/usr") && any.lets_pass(b"src") && any.lets_pass(b"/"));
+    // no glob that matches the components of other entries is among these
+    let plain = Filter::of(&PathTable::parse(b"/root:m/etc/config").unwrap());
+    assert!(!plain.lets_pass(b"src/main.rs") && plain.lets_pass(b"etc"));
 }
