@@ -382,9 +382,9 @@ static void walk(const char *folder, const char *relative)
 
 int main(int argc, char **argv)
 {
-    static const char *const names[] = {"",      "/",        "/.",     "/key",      "/key/",   "/..data",   "/..data/key",
-                                        "/none", "/none/",   "/none/a", "/key/a",   "/sub",    "/sub/",     "/sub/file",
-                                        "//key", "/./key",   "/sub/../key", "/dangling", "/sub/.", "/binary"};
+    static const char *const names[] = {"", "/", "/.", "/key", "/key/", "/..data", "/..data/key", "/none", "/none/",
+                                        "/none/a", "/key/a", "/sub", "/sub/", "/sub/file", "//key", "/./key",
+                                        "/sub/../key", "/dangling", "/sub/.", "/binary"};
     char path[PATH_MAX];
     size_t i;
 

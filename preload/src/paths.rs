@@ -9,8 +9,8 @@
 //!    folder. Inside the shadow root relative paths work by themselves.
 //! 3. What is read-only in the container is refused with the errors that a read-only mount gives ([`decision`]).
 //! 4. What the shadow root does not have yet is asked of the relay ([`fetch`]).
-//! 5. libc's function is called with the path below the shadow root, and results that show it lose it ([`results`], [`walk`],
-//!    [`wildcards`]).
+//! 5. libc's function is called with the path below the shadow root, and results that show it lose it ([`results`],
+//!    [`walk`], [`wildcards`]).
 //!
 //! A call that only asks or opens for reading is made of the machine's file first, and repeated if it was about
 //! another: the kernel checks the pointer then, which is cheaper than to ask whether it can be read, and nearly all

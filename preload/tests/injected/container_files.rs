@@ -133,7 +133,8 @@ fn tools_see_the_mounts_as_in_a_container() {
         "cd /srv/config/sub && ls .. && cat ../../config/key && head -c 4 ../../../etc/passwd",
         "stat -c '%n %F %a %s %h' /srv/config /srv/config/key /srv/config/..data/",
         "touch /srv/config/key 2>&1; rm -rf /srv/config 2>&1; mkdir -p /srv/config /srv/config/a 2>&1; true",
-        "cp -a /srv/config /srv/cache/copy && diff -r /srv/config /srv/cache/copy 2>&1; rm -r /srv/cache/copy; ls /srv/cache",
+        "cp -a /srv/config /srv/cache/copy && diff -r /srv/config /srv/cache/copy 2>&1; \
+         rm -r /srv/cache/copy; ls /srv/cache",
         "test -w /srv/config/key; echo $?; test -w /srv/cache; echo $?; test -r /srv/config/key; echo $?",
         "mktemp -d /srv/config/XXXXXX 2>&1; du -s --apparent-size /srv/config/binary",
         "grep -r value /srv/config | sort; sh /srv/config/key 2>&1; wc -c < /srv/config/key",
@@ -228,7 +229,8 @@ fn update_by_one_rename_is_seen_by_a_watch_of_the_original_path() {
     let command = format!(
         "mkfifo /srv/cache/seen; tail -n +1 -F /srv/config/key > /srv/cache/seen 2>&1 & \
          while read -r line; do echo \"$line\"; case $line in \
-         value) KINJECT_SOCKET= mv -T {0}/..data_tmp {0}/..data ;; second) kill $!; break ;; esac; done < /srv/cache/seen; \
+         value) KINJECT_SOCKET= mv -T {0}/..data_tmp {0}/..data ;; second) kill $!; break ;; esac; done \
+         < /srv/cache/seen; \
          rm /srv/cache/seen",
         config.display()
     );
@@ -381,7 +383,9 @@ fn remote_file_is_fetched_as_far_as_a_call_needs_it() {
         found,
         "/srv/data/file\n/srv/data/sub/deep/below\n/srv/data/sub/deep/below:deep\n"
     );
-    let refused = run("echo x 2>&1 > /srv/data/file; mkdir /srv/data/new 2>&1; mkdir /srv/data/sub 2>&1; rm -f /srv/data/file 2>&1; true").0;
+    let refused = run("echo x 2>&1 > /srv/data/file; mkdir /srv/data/new 2>&1; \
+        mkdir /srv/data/sub 2>&1; rm -f /srv/data/file 2>&1; true");
+    let refused = refused.0;
     assert_eq!(refused.matches("Read-only file system").count(), 3, "{refused}");
     assert_eq!(refused.matches("File exists").count(), 1, "{refused}");
 }
@@ -396,7 +400,8 @@ fn remote_glob_is_fetched_and_all_else_is_the_machines() {
         &relay,
         &root,
         ENTRIES,
-        "cat /srv/data/a.yaml; cat /srv/data/file 2>&1; ls -d /srv/data /usr/share; cat /usr/share/kinject-none/a 2>&1; true",
+        "cat /srv/data/a.yaml; cat /srv/data/file 2>&1; ls -d /srv/data /usr/share; \
+         cat /usr/share/kinject-none/a 2>&1; true",
     );
     let expected = "a: 1\ncat: /srv/data/file: No such file or directory\n/srv/data\n/usr/share\n\
         cat: /usr/share/kinject-none/a: No such file or directory\n";
