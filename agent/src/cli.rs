@@ -20,6 +20,8 @@ Options:
       --key FILE            secret of at least 32 bytes that relays must know, too; made by
                             (umask 077; head -c 32 /dev/urandom > FILE), readable by its owner alone
       --identity FILE       in a pod that kinject made, the keys of its session; instead of --key
+      --files               give relays its environment and the files that it can read, too; in a pod
+                            that kinject made it does so anyway
       --resolv-conf FILE    resolver configuration (default /etc/resolv.conf)
       --grace SECONDS       in a pod, end when no relay has spoken for so long (default 120)
       --listen-proxy ADDRESS:PORT
@@ -43,6 +45,8 @@ pub(crate) struct Options {
     pub(crate) listen: Vec<(ListenerKind, Endpoint)>,
     pub(crate) identity: Identity,
     pub(crate) resolv_conf: PathBuf,
+    /// Whether it gives its environment and files away.
+    pub(crate) files: bool,
     /// How long to run without a relay; `None` is without a limit.
     pub(crate) grace: Option<Duration>,
 }
@@ -61,6 +65,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     let (mut listen, mut key, mut session) = (Vec::new(), None, None);
     let mut resolv_conf = PathBuf::from("/etc/resolv.conf");
     let mut grace = Duration::from_secs(120);
+    let mut files = false;
 
     let mut arguments = arguments;
     while let Some(argument) = arguments.next() {
@@ -78,6 +83,10 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
                 return Ok(Command::Print(format!(
                     "kinject-agent {version} (wire {WIRE_VERSION})\n"
                 )));
+            }
+            ("--files", None) => {
+                files = true;
+                continue;
             }
             _ => {}
         }
@@ -134,8 +143,11 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
         (None, Some(session)) => (Identity::Session(session), Some(grace)),
         (None, None) => bail!("it needs --key FILE, or --identity FILE in a pod"),
     };
+    // whoever made the pod may read in it what its container can
+    let files = files || matches!(identity, Identity::Session(_));
     Ok(Command::Serve(Options {
         listen,
+        files,
         identity,
         resolv_conf,
         grace,
@@ -166,6 +178,7 @@ mod tests {
         let options = options("--listen unix:/run/a --listen=tcp:127.0.0.1:7 --key k");
         assert_eq!(options.listen.len(), 2);
         assert_eq!(options.grace, None);
+        assert!(!options.files);
         assert!(matches!(options.identity, Identity::Key(path) if path.as_os_str() == "k"));
         assert_eq!(options.resolv_conf, PathBuf::from("/etc/resolv.conf"));
     }
@@ -176,6 +189,7 @@ mod tests {
             "--listen-forward 127.0.0.1:7 --listen-proxy 0.0.0.0:8 --identity i --grace 5 --resolv-conf /r";
         let options = options(line);
         assert_eq!(options.grace, Some(Duration::from_secs(5)));
+        assert!(options.files);
         let [(ListenerKind::PortForward, forward), (ListenerKind::Proxy, proxy)] = options.listen.as_slice()
         else {
             panic!("{:?}", options.listen);

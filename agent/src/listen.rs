@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use crate::dns::Resolver;
 use crate::facts::Facts;
+use crate::files::Files;
 use crate::log::{BoundedLog, log};
 use crate::tunnel::{self, Services};
 use crate::tunnel_count::TunnelCount;
@@ -54,6 +55,7 @@ impl Acceptor {
     pub(crate) fn new(
         identity: AgentIdentity,
         resolver: Resolver,
+        files: Files,
         open: TunnelCount,
         draining: TunnelCount,
         stopping: watch::Receiver<bool>,
@@ -64,7 +66,11 @@ impl Acceptor {
             open,
             draining,
             joinable: JoinableStreams::default(),
-            services: Arc::new(Services { resolver, facts }),
+            services: Arc::new(Services {
+                resolver,
+                facts,
+                files,
+            }),
             stopping,
         }
     }

@@ -1,7 +1,7 @@
 //! `kinject-agent`: runs in the cluster; dials targets, forwards DNS queries and reports facts for a session.
 //!
 //! It is one small process with one thread. It serves only relays that have proven that they hold the session's key.
-//! Each tunnel carries the requests of one relay: connections, DNS messages, facts.
+//! Each tunnel carries the requests of one relay: connections, DNS messages, facts, files.
 //!
 //! It runs in one of two modes: by hand, on sockets of the user's choice, with a key file that both ends read; or in a
 //! pod that kinject created, with its session's keys in a file, where it exits a grace period after its relay is gone.
@@ -11,6 +11,7 @@ mod datagrams;
 mod dial;
 mod dns;
 mod facts;
+mod files;
 mod kernel;
 mod listen;
 mod log;
@@ -21,6 +22,7 @@ mod tunnel_count;
 mod unproven;
 mod upgrade;
 
+use std::ffi::OsString;
 use std::future::poll_fn;
 use std::path::Path;
 use std::process::ExitCode;
@@ -39,6 +41,7 @@ use tokio::time::timeout;
 
 use cli::{Command, Identity, Options};
 use dns::Resolver;
+use files::{Files, Withheld};
 use listen::{Acceptor, ListenerKind};
 use log::log;
 use tunnel_count::TunnelCount;
@@ -53,6 +56,8 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     kinject_tunnel::allocator::tune();
+    // in memory: processes of the same user cannot read it there, unlike what the kernel shows of a dumpable one
+    let environment = std::env::vars_os().collect();
     let options = match cli::parse(std::env::args_os().skip(1)) {
         Ok(Command::Serve(options)) => options,
         Ok(Command::Print(text)) => {
@@ -68,7 +73,7 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .context("cannot start")
-        .and_then(|runtime| runtime.block_on(serve(options)));
+        .and_then(|runtime| runtime.block_on(serve(options, environment)));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -81,7 +86,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn serve(options: Options) -> Result<()> {
+async fn serve(options: Options, environment: Vec<(OsString, OsString)>) -> Result<()> {
     raise_file_limit();
     let mut signals = Signals::new(&options.identity)?;
     let identity = match &options.identity {
@@ -89,10 +94,21 @@ async fn serve(options: Options) -> Result<()> {
             .with_context(|| format!("no certificate can be made of {}", path.display()))?,
         Identity::Session(path) => session_identity(path)?,
     };
+    let withheld = match &options.identity {
+        Identity::Key(path) | Identity::Session(path) => Withheld::at(path),
+    };
+    let files = Files::new(options.files, environment, withheld);
     let resolver = Resolver::new(resolv_conf::read(&options.resolv_conf));
     let (stop, stopping) = watch::channel(false);
     let (tunnels, draining) = (TunnelCount::default(), TunnelCount::default());
-    let acceptor = Acceptor::new(identity, resolver, tunnels.clone(), draining.clone(), stopping);
+    let acceptor = Acceptor::new(
+        identity,
+        resolver,
+        files,
+        tunnels.clone(),
+        draining.clone(),
+        stopping,
+    );
     let acceptor = Arc::new(acceptor);
 
     let mut listeners = tokio::task::JoinSet::new();

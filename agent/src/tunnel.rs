@@ -14,6 +14,7 @@ use crate::datagrams;
 use crate::dial;
 use crate::dns::{ForwardError, Resolver};
 use crate::facts::Facts;
+use crate::files::Files;
 use crate::log::log;
 
 /// How long a tunnel may take to end when the agent stops.
@@ -23,6 +24,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub(crate) struct Services {
     pub(crate) resolver: Resolver,
     pub(crate) facts: Facts,
+    pub(crate) files: Files,
 }
 
 /// Serves until the tunnel ends. When the agent stops, no further request is accepted, and open ones get [`DRAIN`] to
@@ -80,6 +82,9 @@ async fn answer(incoming: Incoming, services: Arc<Services>) {
         Incoming::Datagrams(request) => datagrams::serve(request).await,
         Incoming::Dns(request) => dns(request, &services).await,
         Incoming::Facts(request) => request.answer(&services.facts.collect()),
+        Incoming::Environment(request) => services.files.environment(request).await,
+        Incoming::File(request) => services.files.file(request).await,
+        Incoming::Watch(request) => services.files.watch(request).await,
     }
 }
 

@@ -5,6 +5,7 @@
 
 use kinject_protocol::control::{ControlAddress, MAX_REPLY, Reply, ReplyRef, Request};
 use kinject_protocol::executable::{self, File, HEAD, Rights};
+use kinject_protocol::paths::{EntryKind, Filter, Kind, PathTable, Place, Route, normalise};
 use std::cell::Cell;
 
 /// The most reads that classify a program's file, even if the file claims to have millions of headers.
@@ -79,6 +80,90 @@ pub fn executable(bytes: &[u8]) {
     executable::library_uses_network(&file, head);
     if let Some(interpreter) = executable::interpreter(head) {
         assert!(!interpreter.is_empty());
+    }
+}
+
+/// A table of paths and a path, with a zero between them: the path's route does not depend on how it is spelled, what
+/// lies below the shadow root is the path itself, and the filter hides no path that leads elsewhere.
+pub fn paths(bytes: &[u8]) {
+    let zero = bytes.iter().position(|byte| *byte == 0);
+    let (value, path) = bytes.split_at(zero.unwrap_or(bytes.len()));
+    let path = path.strip_prefix(b"\0").unwrap_or(path);
+    let mut buffer = vec![0; path.len() + 1];
+    let mut folders = 0;
+    let plain = normalise(b"/", path, &mut buffer, |_| folders += 1).expect("it is no longer than the path");
+    assert!(folders <= path.len() / 2, "{folders} folders in {path:?}");
+    let mut again = vec![0; plain.len()];
+    assert_eq!(
+        normalise(b"/", plain, &mut again, |_| panic!("a folder is left")),
+        Some(plain)
+    );
+    let Some(table) = PathTable::parse(value) else {
+        return;
+    };
+    table.may_lead_to_entry(path);
+    let below = [table.root(), plain].concat();
+    let without_root = table.without_root(&below);
+    assert!(without_root == Some(plain), "{below:?} is {without_root:?}");
+    let route = table.route(plain);
+    let filter = Filter::of(&table);
+    assert!(
+        route == Route::Native || filter.lets_pass(plain),
+        "the filter hides {plain:?}"
+    );
+    assert!(filter.lets_pass(&below), "the filter hides {below:?}");
+    assert!(
+        path.is_empty() || path.starts_with(b"/") || filter.lets_pass(path) || !table.may_lead_to_entry(path),
+        "the filter hides {path:?}"
+    );
+    assert_eq!(
+        kind(route),
+        kind(table.route(&spelled_otherwise(plain))),
+        "of {plain:?}"
+    );
+    if let Route::Shadow(place) | Route::Parent(place) = route {
+        let name = place.parts().concat();
+        assert!(
+            name == plain || spelled_otherwise(&name) == plain || name == spelled_otherwise(plain),
+            "{plain:?} became {name:?}"
+        );
+        assert!(place.kind == Kind::Remote || !place.mount.is_empty());
+    }
+    if let Route::Shadow(place) = route {
+        // what has a mount, or matches a glob, has everything below, too, unless a local glob or another mount does
+        let below = [plain, b"/\xff"].concat();
+        assert!(
+            table.route(&below) != Route::Native || has_local_glob(&table),
+            "{below:?} is native below {place:?}"
+        );
+    }
+}
+
+fn kind(route: Route<'_>) -> Option<(Kind, bool)> {
+    let of = |place: Place<'_>, is_shadow| Some((place.kind, is_shadow));
+    match route {
+        Route::Native => None,
+        Route::Parent(place) => of(place, false),
+        Route::Shadow(place) => of(place, true),
+    }
+}
+
+fn has_local_glob(table: &PathTable<'_>) -> bool {
+    table.entries().any(|entry| entry.kind == EntryKind::LocalGlob)
+}
+
+/// `/var/run/…` for `/run/…`, and the other way round.
+fn spelled_otherwise(path: &[u8]) -> Vec<u8> {
+    let is_below = |folder: &[u8]| {
+        path.strip_prefix(folder)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    };
+    if is_below(b"/run") {
+        [b"/var", path].concat()
+    } else if is_below(b"/var/run") {
+        path[b"/var".len()..].to_vec()
+    } else {
+        path.to_vec()
     }
 }
 

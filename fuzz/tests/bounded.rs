@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "it runs in tests only")]
 
-use kinject_protocol::control::{ControlAddress, DnsTransport, Family, Purpose, Reply, Request};
+use kinject_protocol::control::{ControlAddress, DnsTransport, Family, FilePart, Purpose, Reply, Request};
 use kinject_protocol::executable::{HEAD, InjectionBlocker};
+use kinject_protocol::paths::PathTable;
 use kinject_protocol::{ConnectFailure, NameFailure};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -75,6 +76,10 @@ fn requests() -> Vec<Vec<u8>> {
             address: "127.106.0.1:8080".parse().unwrap(),
         },
         Request::ResolvConf,
+        Request::Fetch {
+            part: FilePart::Entries,
+            path: b"/etc/config",
+        },
         Request::Resolve {
             family: Family::Any,
             purpose: Purpose::AddressInfo,
@@ -132,6 +137,26 @@ fn replies() -> Vec<Vec<u8>> {
     replies.iter().map(encode).collect()
 }
 
+/// A table and a path each.
+fn path_tables() -> Vec<Vec<u8>> {
+    const TABLE: &str = "/run/s/root:m/etc/config:s/etc/config/cache:r/data:g/etc/ssl/**:l/data/local/*\
+        :m/var/run/secrets/a:g/app/*.yaml:g/**/x/?b";
+    [
+        "/etc/config/..data/key",
+        "/etc//config/cache/./a/",
+        "/etc/config/../passwd",
+        "/run/secrets/a/token",
+        "/var/run/secrets",
+        "/data/local/a",
+        "/app/a.yaml",
+        "/a/x/bb/c",
+        "config/../x",
+        "/",
+    ]
+    .map(|path| [TABLE.as_bytes(), b"\0", path.as_bytes()].concat())
+    .to_vec()
+}
+
 /// Heads of ordinary programs and scripts.
 fn executables() -> Vec<Vec<u8>> {
     let own = std::env::current_exe().unwrap();
@@ -161,6 +186,11 @@ proptest! {
     }
 
     #[test]
+    fn route_of_a_path_is_the_same_for_each_spelling(bytes in near(path_tables())) {
+        kinject_fuzz::paths(&bytes);
+    }
+
+    #[test]
     fn accepted_reply_bytes_reencode_to_the_same_reply(bytes in near(replies())) {
         kinject_fuzz::reply(&bytes);
     }
@@ -185,6 +215,10 @@ fn every_seed_is_valid() {
             .iter()
             .all(|bytes| ControlAddress::parse(bytes).is_some())
     );
+    assert!(path_tables().iter().all(|bytes| {
+        let value = bytes.split(|byte| *byte == 0).next().unwrap();
+        PathTable::parse(value).is_some_and(|table| table.entries().count() == 8)
+    }));
     let files = executables();
     assert!(files[..2].iter().all(|bytes| bytes.starts_with(b"\x7fELF")));
     assert!(files[2..].iter().all(|bytes| interpreter(bytes).is_some()));

@@ -20,6 +20,8 @@ pub struct Image {
     pub name: String,
     /// The numeric user and group that it runs as.
     pub user: String,
+    /// Its variables besides PATH, as `NAME=VALUE`.
+    pub environment: Vec<String>,
     /// The program that it runs.
     pub entrypoint: Vec<String>,
     /// What is in it, folders before their content.
@@ -80,6 +82,7 @@ impl Image {
         Self {
             name: name.to_owned(),
             user: USER.to_owned(),
+            environment: Vec::new(),
             entrypoint: vec![format!("/{program}")],
             entries: vec![file(program, 0o755, content)],
         }
@@ -119,13 +122,15 @@ impl Image {
     }
 
     fn config(&self, architecture: &str, layer_digest: &str) -> Value {
+        let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned();
+        let environment: Vec<_> = [&path].into_iter().chain(&self.environment).collect();
         json!({
             "architecture": architecture,
             "os": "linux",
             "created": "1970-01-01T00:00:00Z",
             "config": {
                 "User": self.user,
-                "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
+                "Env": environment,
                 "Entrypoint": self.entrypoint,
                 "WorkingDir": "/",
             },
@@ -204,6 +209,7 @@ mod tests {
         Image {
             name: "sample:1".to_owned(),
             user: "65532:65532".to_owned(),
+            environment: Vec::new(),
             entrypoint: vec!["/program".to_owned()],
             entries: vec![
                 Entry::Folder {

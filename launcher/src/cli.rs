@@ -3,6 +3,8 @@
 use crate::agent_command::AgentCommand;
 use crate::agent_image::AgentImageOptions;
 use crate::rules::RuleOptions;
+use crate::workload_environment::Format;
+use crate::workload_options::WorkloadOptions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kinject_protocol::session::{KubernetesTarget, LogLevel, Target, TlsChoice, TransportChoice};
 use std::ffi::{OsStr, OsString};
@@ -25,6 +27,12 @@ Examples:
 
   # Reach the office's network from here, and see which way each connection goes
   kinject trace --local 10.20.0.0/16 --local '*.office.example' -- curl http://wiki.office.example/
+
+  # Run a program with the environment, files and service account of a deployment
+  kinject run --target deploy/web -- python app.py
+
+  # Print the environment of a stateful set's container, for an IDE
+  kinject env --target sts/db --container app --output dotenv
 
   # Use an agent that runs elsewhere, without any Kubernetes
   kinject run --agent tcp:10.1.2.3:7800 --agent-key secret.key -- curl http://web/
@@ -132,6 +140,17 @@ pub(crate) enum SessionCommand {
         #[command(flatten)]
         session: SessionOptions,
     },
+    /// Print the environment of a workload's container, as a program in its place finds it.
+    ///
+    /// Variables that stay this machine's (PATH, HOME and the like) are not printed, unless --env-include names them.
+    /// The status is 1 if the format could not hold a variable, which standard error names.
+    Env {
+        #[command(flatten)]
+        session: SessionOptions,
+        /// The format.
+        #[arg(short, long, value_enum, value_name = "FORMAT", default_value_t = Format::Dotenv)]
+        output: Format,
+    },
 }
 
 /// Which cluster, which agent, how much to say.
@@ -171,7 +190,9 @@ pub(crate) struct SessionOptions {
     /// The file with the secret that this agent was started with: at least 32 bytes, readable by its owner alone.
     #[arg(long, value_name = "FILE", requires = "agent")]
     agent_key: Option<PathBuf>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "In the place of a workload")]
+    pub(crate) workload: WorkloadOptions,
+    #[command(flatten, next_help_heading = None::<&'static str>)]
     pub(crate) rules: RuleOptions,
     /// What to do with programs that kinject cannot intercept: static ones, Go's, setuid ones.
     #[arg(long, value_enum, default_value_t = OnStatic::Warn)]
@@ -232,7 +253,9 @@ impl SessionCommand {
     /// The files that options name, with the options.
     pub(crate) fn files(&self) -> Vec<(&'static str, &Path)> {
         let (session, output) = match self {
-            Self::Run { session, .. } | Self::Shell { session } => (session, None),
+            Self::Run { session, .. } | Self::Shell { session } | Self::Env { session, .. } => {
+                (session, None)
+            }
             Self::Trace { session, output, .. } => (session, output.as_deref()),
         };
         let socket = session
@@ -250,7 +273,9 @@ impl SessionCommand {
             .into_iter()
             .filter_map(|(option, file)| Some((option, file?)));
         let rules = session.rules.files().map(|file| ("--rules", file));
-        others.chain(rules).collect()
+        let environments = session.workload.environment_files();
+        let environments = environments.map(|(option, file, _)| (option, file));
+        others.chain(rules).chain(environments).collect()
     }
 }
 
@@ -309,6 +334,7 @@ impl SessionOptions {
             impersonate_groups: self.impersonate_groups.clone(),
             agent_image: self.image.agent_image.clone(),
             host_image: self.image.host_image.clone(),
+            workload: None,
             transport: match self.transport {
                 Transport::Auto => TransportChoice::Auto,
                 Transport::Proxy => TransportChoice::Proxy,

@@ -32,6 +32,8 @@ mod signals;
 mod survivors;
 mod uninjectable;
 mod version;
+mod workload_environment;
+mod workload_options;
 
 use cli::Command;
 use exit::{Failure, Status};

@@ -4,9 +4,11 @@
 //! not where `KINJECT_SOCKET` is empty, which marks a child that is to leave the session. So a kinject that runs in a
 //! session executes its own file again with such an environment and without the library; everything that this process
 //! starts is outside, as if there were no session. `kinject outside` starts a command there, every other kinject a
-//! session of its own.
+//! session of its own. That environment is this machine's own: without what the session took from a workload.
 
 use crate::exit::Failure;
+use crate::workload_environment::Variables;
+use crate::workload_environment::difference::{DIFFERENCE, restoration};
 use crate::{inherited, program, shell};
 use kinject_protocol::environment::{KEPT, LD_PRELOAD, LIBRARY, SOCKET, TARGET};
 use std::convert::Infallible;
@@ -36,6 +38,7 @@ pub(crate) fn leave_session() -> Result<(), Failure> {
     }
     command.args(arguments).env(SOCKET, "");
     set_preload(&mut command);
+    restore_environment(&mut command);
     Err(cannot(become_it(&mut command)))
 }
 
@@ -59,6 +62,21 @@ fn become_it(command: &mut Command) -> std::io::Error {
     // SAFETY: `restore` makes system calls and touches no memory but its own stack
     unsafe { command.pre_exec(inherited::restore) };
     command.exec()
+}
+
+/// Gives back what this machine's environment was before the session.
+fn restore_environment(command: &mut Command) {
+    let Some(difference) = env::var_os(DIFFERENCE) else {
+        return;
+    };
+    let current: Variables = env::vars_os().collect();
+    for (name, value) in restoration(&current, &difference) {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.env_remove(DIFFERENCE);
 }
 
 /// Leaves what else is preloaded.

@@ -3,6 +3,8 @@
 use crate::cli::OnStatic;
 use crate::exit::{Failure, Status};
 use crate::uninjectable;
+use crate::workload_environment::Variables;
+use crate::workload_environment::difference::{DIFFERENCE, difference};
 use kinject_protocol::environment;
 use kinject_protocol::executable::Runtime;
 use kinject_protocol::session::Confidential;
@@ -90,6 +92,67 @@ pub(crate) struct Environment {
     pub(crate) target: String,
     /// What becomes of programs into which the session does not reach.
     pub(crate) on_static: OnStatic,
+    /// What they find of a workload, and everything else.
+    pub(crate) standing: Standing,
+}
+
+/// What programs find of the workload that they stand in for, if there is one, and of this machine.
+pub(crate) struct Standing {
+    /// The paths that are the workload's.
+    pub(crate) paths: Option<OsString>,
+    /// The host name that programs see in place of this machine's.
+    pub(crate) hostname: Option<String>,
+    /// Whether programs of the workload's files may be started.
+    pub(crate) remote_exec: bool,
+    /// The variables that other programs than the session's are told of.
+    pub(crate) exported: Variables,
+    /// A program's environment, kinject's own variables aside.
+    pub(crate) program: Variables,
+    /// kinject's own environment.
+    pub(crate) machine: Variables,
+}
+
+impl Standing {
+    /// The folder below which the paths of the workload stand: what the list of paths begins with.
+    fn root(&self) -> Option<&OsStr> {
+        let root = self
+            .paths
+            .as_ref()?
+            .as_bytes()
+            .split(|byte| *byte == b':')
+            .next()?;
+        Some(OsStr::from_bytes(root))
+    }
+
+    /// Changes an environment from this machine's to the program's. What the command sets already stays: a shell's
+    /// start-up files are kinject's, for one.
+    fn apply(&self, command: &mut Command) {
+        let set_already: Vec<OsString> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
+        let is_free = |name: &OsString| !set_already.contains(name);
+        for (name, value) in self.program.iter().filter(|(name, _)| is_free(name)) {
+            if self.machine.get(name) != Some(value) {
+                command.env(name, value);
+            }
+        }
+        for name in self.machine.keys().filter(|name| is_free(name)) {
+            if !self.program.contains_key(name) {
+                command.env_remove(name);
+            }
+        }
+        set_or_remove(command, DIFFERENCE, difference(&self.machine, &self.program));
+        set_or_remove(command, environment::PATHS, self.paths.as_ref());
+        set_or_remove(command, environment::ROOT, self.root());
+        set_or_remove(command, environment::HOSTNAME, self.hostname.as_ref());
+        set_or_remove(command, environment::REMOTE_EXEC, self.remote_exec.then_some("1"));
+    }
+}
+
+/// Sets a variable; one without a value may be there from a session around this one.
+fn set_or_remove(command: &mut Command, name: &str, value: Option<impl AsRef<OsStr>>) {
+    match value {
+        Some(value) => command.env(name, value),
+        None => command.env_remove(name),
+    };
 }
 
 impl Environment {
@@ -97,6 +160,7 @@ impl Environment {
     pub(crate) fn apply(&self, command: &mut Command) {
         let program = find(command.get_program()).ok();
         let runtime = program.and_then(|program| uninjectable::runtime(&program));
+        self.standing.apply(command);
         command
             .env(environment::SOCKET, &self.socket)
             .env(environment::CONTROL, &self.control.0)
@@ -106,7 +170,10 @@ impl Environment {
             .env(
                 environment::LD_PRELOAD,
                 preload(
-                    std::env::var_os(environment::LD_PRELOAD),
+                    self.standing
+                        .program
+                        .get(OsStr::new(environment::LD_PRELOAD))
+                        .cloned(),
                     runtime.as_ref(),
                     &self.library,
                 ),
@@ -152,6 +219,77 @@ mod tests {
             preload(Some("libjemalloc.so".into()), None, library),
             "libjemalloc.so:/lib/k.so"
         );
+    }
+
+    fn environment_of(standing: &Standing, command: &mut Command) -> Vec<(String, Option<String>)> {
+        standing.apply(command);
+        let text = |text: &OsStr| text.to_str().unwrap().to_owned();
+        let envs = command.get_envs();
+        envs.map(|(name, value)| (text(name), value.map(text))).collect()
+    }
+
+    fn variables(pairs: &[(&str, &str)]) -> Variables {
+        let pairs = pairs.iter();
+        pairs.map(|(name, value)| (name.into(), value.into())).collect()
+    }
+
+    #[test]
+    fn program_gets_the_workloads_variables_paths_root_and_hostname() {
+        let standing = Standing {
+            paths: Some("/run/root:m/etc/config".into()),
+            hostname: Some("web-0".into()),
+            remote_exec: true,
+            exported: Variables::new(),
+            program: variables(&[("A", "there"), ("SAME", "x"), ("ZDOTDIR", "/there")]),
+            machine: variables(&[("A", "here"), ("SAME", "x"), ("GONE", "y")]),
+        };
+        let mut command = Command::new("true");
+        command.env("ZDOTDIR", "/of/kinject");
+        let found = environment_of(&standing, &mut command);
+        for (name, value) in [
+            ("A", Some("there")),
+            ("GONE", None),
+            ("ZDOTDIR", Some("/of/kinject")),
+            ("KINJECT_PATHS", Some("/run/root:m/etc/config")),
+            ("KINJECT_ROOT", Some("/run/root")),
+            ("KINJECT_HOSTNAME", Some("web-0")),
+            ("KINJECT_REMOTE_EXEC", Some("1")),
+        ] {
+            assert!(
+                found.contains(&(name.to_owned(), value.map(str::to_owned))),
+                "{name}: {found:?}"
+            );
+        }
+        assert!(!found.iter().any(|(name, _)| name == "SAME"));
+    }
+
+    #[test]
+    fn session_without_workload_removes_the_variables_of_one_around_it() {
+        let standing = Standing {
+            paths: None,
+            hostname: None,
+            remote_exec: false,
+            exported: Variables::new(),
+            program: variables(&[("A", "x")]),
+            machine: variables(&[("A", "x")]),
+        };
+        let found = environment_of(&standing, &mut Command::new("true"));
+        let names: Vec<&str> = found
+            .iter()
+            .filter(|(_, value)| value.is_none())
+            .map(|(name, _)| name.as_str())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "KINJECT_DIFFERENCE",
+                "KINJECT_HOSTNAME",
+                "KINJECT_PATHS",
+                "KINJECT_REMOTE_EXEC",
+                "KINJECT_ROOT"
+            ]
+        );
+        assert_eq!(found.len(), names.len());
     }
 
     #[test]

@@ -29,6 +29,7 @@ const LAST_BYTES: u64 = 8192;
 
 /// What the relay's thread reports to the launcher.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one comes once in a session")]
 pub(crate) enum RelayEvent {
     /// An event.
     Event(Event),

@@ -10,20 +10,25 @@ use crate::child::Child;
 use crate::cli::{SessionCommand, SessionOptions};
 use crate::exit::{Failure, Status};
 use crate::message::{self, Progress, Severity};
-use crate::program::Environment;
+use crate::program::{Environment, Standing};
 use crate::relay::Relay;
+use crate::signals::Early;
 use crate::survivors::Survivors;
-use crate::{folder, library, program, shell, signals, uninjectable};
+use crate::workload_environment::{EnvironmentFile, EnvironmentRules, Format, Variables};
+use crate::workload_options::Hostname;
+use crate::{folder, library, output, program, shell, signals, uninjectable};
+use crossbeam_channel::{Receiver, Sender};
 use events::{SessionEvent, clean_up, supervise, take_down, wait_until_ready};
-use kinject_protocol::session::{SessionConfig, Trace};
+use kinject_protocol::session::{Ready, SessionConfig, Target, Trace};
+use kinject_protocol::workload::WorkloadRequest;
 use ready::{ready_message, target_name};
 use rustix::process::Signal;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-/// Runs a program or a shell in a session of its own.
+/// Does what a command does in a session of its own.
 pub(crate) fn run(command: SessionCommand) -> Result<Status, Failure> {
     match command {
         SessionCommand::Run { session, command } => {
@@ -45,13 +50,14 @@ pub(crate) fn run(command: SessionCommand) -> Result<Status, Failure> {
             let trace = session.is_traced().then_some(Trace::Stderr);
             let shell = shell::of_user();
             uninjectable::check(&program::find(shell.as_os_str())?, &session)?;
-            let name = shell.clone().into_os_string();
             let build =
                 |folder: &Path, environment: &Environment| shell::command(&shell, folder, environment);
-            let status = in_session(&session, trace, name, Signal::HUP, build);
+            let plan = Plan::new(&session, trace, Hostname::Local)?;
+            let status = in_session(plan, |running| running.run(shell.as_os_str(), Signal::HUP, build));
             shell::take_terminal_back();
             status
         }
+        SessionCommand::Env { session, output } => print_environment(&session, output),
     }
 }
 
@@ -67,7 +73,44 @@ fn run_program(
         command.args(arguments);
         Ok(command)
     };
-    in_session(options, trace, name.clone(), Signal::KILL, build)
+    let plan = Plan::new(options, trace, Hostname::Pod)?;
+    in_session(plan, |running| running.run(name, Signal::KILL, build))
+}
+
+/// `kinject env`
+fn print_environment(options: &SessionOptions, format: Format) -> Result<Status, Failure> {
+    if let Some((option, ..)) = options.workload.environment_files().next() {
+        return Err(Failure::own(
+            format!("{option} is for a session with a program"),
+            "write `kinject env -o dotenv > FILE`, or -o json",
+        ));
+    }
+    let trace = options.is_traced().then_some(Trace::Stderr);
+    let mut plan = Plan::new(options, trace, Hostname::Pod)?;
+    match &mut plan.workload {
+        // the container's variables do not need its volumes
+        Some(request) => request.files = false,
+        None => {
+            return Err(Failure::own(
+                "no workload given",
+                "name it with --target, as in `kinject env --target deploy/web`",
+            ));
+        }
+    }
+    in_session(plan, |running| {
+        let rendered = format.render(&running.environment.standing.exported);
+        output::print(&rendered.text)?;
+        if let Some((message, hint)) = rendered.ambiguity() {
+            running.warn(&message, hint);
+        }
+        Ok(match rendered.incompleteness() {
+            Some((message, hint)) => {
+                message::error(&message, Some(hint));
+                Status::Exited(1)
+            }
+            None => Status::Exited(0),
+        })
+    })
 }
 
 /// Creates or truncates the trace file, or reports why it cannot be written.
@@ -85,23 +128,150 @@ fn no_program() -> Failure {
     Failure::own("no program given", "write `kinject run -- COMMAND`")
 }
 
-fn in_session(
-    options: &SessionOptions,
+/// What a session is to be, as far as the command line and this machine say.
+struct Plan<'a> {
+    options: &'a SessionOptions,
     trace: Option<Trace>,
-    name: OsString,
-    parent_death_signal: Signal,
-    build: impl FnOnce(&Path, &Environment) -> Result<Command, Failure>,
+    workload: Option<WorkloadRequest>,
+    hostname: Hostname,
+    machine: Variables,
+    environment_rules: EnvironmentRules,
+}
+
+impl<'a> Plan<'a> {
+    /// Reads the options; `hostname` is the default of `--hostname`.
+    fn new(options: &'a SessionOptions, trace: Option<Trace>, hostname: Hostname) -> Result<Self, Failure> {
+        let workload = options.workload.request()?;
+        options.workload.check_files()?;
+        let hostname = options.workload.hostname(hostname);
+        let machine: Variables = std::env::vars_os().collect();
+        Ok(Self {
+            options,
+            trace,
+            workload,
+            hostname,
+            environment_rules: options.workload.rules(hostname, &machine)?,
+            machine,
+        })
+    }
+
+    /// What programs find of the workload, and their environment.
+    fn standing(self, ready: &Ready) -> Result<Standing, Failure> {
+        let workload = match (&self.workload, &ready.workload) {
+            (Some(_), None) => {
+                return Err(Failure::own(
+                    "the relay has not found the workload's environment",
+                    "install kinject again: its parts are of different versions",
+                ));
+            }
+            (_, found) => found.as_ref(),
+        };
+        let theirs = workload.map_or(&[][..], |found| found.environment.as_slice());
+        let impossible = self.environment_rules.impossible(theirs);
+        if !impossible.is_empty() && !self.options.quiet {
+            let names: Vec<String> = impossible.into_iter().map(shown).collect();
+            let message = format!(
+                "left out, since no environment can hold them: {}",
+                names.join(", ")
+            );
+            message::say(Severity::Warning, &message, None);
+        }
+        Ok(Standing {
+            paths: workload.and_then(|found| found.paths.clone()),
+            hostname: workload
+                .filter(|_| self.hostname == Hostname::Pod)
+                .map(|found| found.hostname.clone()),
+            remote_exec: self.options.workload.remote_exec(),
+            exported: self.environment_rules.for_others(theirs),
+            program: self.environment_rules.for_program(&self.machine, theirs),
+            machine: self.machine,
+        })
+    }
+}
+
+fn shown(name: &OsStr) -> String {
+    kinject_escape::bytes(name.as_encoded_bytes())
+}
+
+/// A session that is up.
+struct Running<'a> {
+    options: &'a SessionOptions,
+    folder: &'a Path,
+    environment: &'a Environment,
+    events: &'a Receiver<SessionEvent>,
+    channel: &'a Sender<SessionEvent>,
+    early: &'a Early,
+    relay: &'a mut Relay,
+    survivors: &'a mut Option<Survivors>,
+}
+
+impl Running<'_> {
+    /// Runs a program until it ends.
+    fn run(
+        self,
+        name: &OsStr,
+        parent_death_signal: Signal,
+        build: impl FnOnce(&Path, &Environment) -> Result<Command, Failure>,
+    ) -> Result<Status, Failure> {
+        let _removed_with_the_program = self.write_environment_files()?;
+        let mut command = build(self.folder, self.environment)?;
+        self.environment.apply(&mut command);
+        let child = Child::start(
+            command,
+            parent_death_signal,
+            self.channel.clone(),
+            SessionEvent::Program,
+        )
+        .map_err(|error| program::failure(name, &error))?;
+        self.early.started().for_each(|signal| child.signal(signal));
+        let quiet = self.options.quiet;
+        let status = supervise(self.events, self.channel, &child, self.relay, quiet);
+        // a quiet session names no survivors, so it does not look for them
+        *self.survivors = (!quiet).then(|| Survivors::find(&self.environment.control.0));
+        Ok(status)
+    }
+
+    /// Writes the files of `--env-file` and `--env-json`.
+    fn write_environment_files(&self) -> Result<Vec<EnvironmentFile>, Failure> {
+        let files = self.options.workload.environment_files();
+        files
+            .map(|(option, file, format)| {
+                let rendered = format.render(&self.environment.standing.exported);
+                let remarks = [rendered.incompleteness(), rendered.ambiguity()];
+                for (message, hint) in remarks.into_iter().flatten() {
+                    self.warn(&format!("{option}: {message}"), hint);
+                }
+                EnvironmentFile::write(option, file, format, &rendered)
+            })
+            .collect()
+    }
+
+    fn warn(&self, message: &str, hint: &str) {
+        if !self.options.quiet {
+            message::say(Severity::Warning, message, Some(hint));
+        }
+    }
+}
+
+/// Makes a session, acts in it, and takes it down.
+fn in_session(
+    plan: Plan<'_>,
+    act: impl FnOnce(Running<'_>) -> Result<Status, Failure>,
 ) -> Result<Status, Failure> {
     let started = Instant::now();
+    let options = plan.options;
     let mut progress = Progress::new(options.quiet, options.verbose());
     let rules = options.rules.read()?;
     let session = folder::new_session()?;
-    let target = options.target().map_err(|error| {
+    let mut target = options.target().map_err(|error| {
         Failure::own(
             format!("cannot tell the current folder: {error}"),
             "change to one that exists",
         )
     })?;
+    if let Target::Kubernetes(target) = &mut target {
+        target.workload.clone_from(&plan.workload);
+    }
     let library = library::find()?;
     let folder = folder::create(&session)?;
     let _removed_at_the_end = RemoveFolder(&folder);
@@ -114,7 +284,7 @@ fn in_session(
         target,
         log: options.log_level(),
         rules,
-        trace,
+        trace: plan.trace.clone(),
     };
     let mut relay = Relay::start(config, channel.clone(), SessionEvent::Relay)?;
     let ready = match wait_until_ready(&events, &relay, &early, &mut progress, options.quiet) {
@@ -129,32 +299,30 @@ fn in_session(
         }
     };
     progress.done(&ready_message(&ready, started.elapsed()));
-    let environment = Environment {
-        socket: ready.socket.clone(),
-        control: ready.control.clone(),
-        library,
-        session,
-        target: target_name(&ready),
-        on_static: options.on_static,
-    };
-    let outcome = build(&folder, &environment).and_then(|mut command| {
-        environment.apply(&mut command);
-        Child::start(
-            command,
-            parent_death_signal,
-            channel.clone(),
-            SessionEvent::Program,
-        )
-        .map_err(|error| program::failure(&name, &error))
+    let mut survivors = None;
+    let status = plan.standing(&ready).and_then(|standing| {
+        let environment = Environment {
+            socket: ready.socket.clone(),
+            control: ready.control.clone(),
+            library: library.clone(),
+            session,
+            target: target_name(&ready),
+            on_static: options.on_static,
+            standing,
+        };
+        act(Running {
+            options,
+            folder: &folder,
+            environment: &environment,
+            events: &events,
+            channel: &channel,
+            early: &early,
+            relay: &mut relay,
+            survivors: &mut survivors,
+        })
     });
-    let status = outcome.map(|child| {
-        early.started().for_each(|signal| child.signal(signal));
-        supervise(&events, &channel, &child, &mut relay, options.quiet)
-    });
-    // a quiet session names no survivors, so it does not look for them
-    let survivors = (!options.quiet).then(|| Survivors::find(&environment.control.0));
     take_down(&events, &mut relay, options.quiet);
-    if let Some((message, hint)) = survivors.and_then(|survivors| survivors.report(&environment.library)) {
+    if let Some((message, hint)) = survivors.and_then(|survivors| survivors.report(&library)) {
         message::say(Severity::Warning, &message, Some(hint));
     }
     status

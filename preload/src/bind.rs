@@ -3,7 +3,8 @@
 //! getsockname(2) shows a program the pod's address as its own, and the program may want to bind it: to listen there,
 //! or to send from it. On this machine one of the session's loopback addresses stands for it. A socket that its
 //! program binds to the pod's address is bound to that one, and `peer` and `receive` show the pod's address instead.
-//! All other calls are the kernel's, unchanged.
+//! A Unix socket's path leads where the same path of a file does ([`crate::paths`]). All other calls are the kernel's,
+//! unchanged.
 //!
 //! We deviate where the pod's address is an IPv6 address: an IPv4-mapped address stands for it, since loopback has only
 //! one IPv6 address, so the hook lets the socket use mapped addresses (`IPV6_V6ONLY`).
@@ -11,6 +12,7 @@
 use crate::address::{Destination, RawAddress};
 use crate::control::{self, SMALL_REPLY};
 use crate::errno::{self, Errno};
+use crate::paths::unix_address;
 use crate::real;
 use crate::session::Session;
 use crate::socket::{self, KernelSocket, Kind, SocketFacts};
@@ -32,6 +34,20 @@ pub(crate) extern "C" fn bind_in_session(
     let Some(native) = real::bind.get() else {
         return Errno(libc::ENOSYS).fail();
     };
+    match unix_address(address, length, true) {
+        Ok(None) => {}
+        Ok(Some(other)) => {
+            // SAFETY: the address is ours and lives until the call is over
+            return unsafe {
+                native(
+                    socket,
+                    (&raw const other).cast(),
+                    size_of_val(&other) as socklen_t,
+                )
+            };
+        }
+        Err(error) => return error.fail(),
+    }
     if let Destination::Remote(requested) = Destination::read(address, length)
         && let Some(stand_in) = errno::preserve(|| stand_in_to_bind(socket, requested))
     {

@@ -15,6 +15,7 @@
 use crate::address::{Destination, RawAddress};
 use crate::datagram::{self, Route};
 use crate::errno::Errno;
+use crate::paths::unix_address;
 use crate::real;
 use crate::remembered_failure::{take_failure, unreported_failure};
 use crate::session::Session;
@@ -57,7 +58,18 @@ fn connect_by(native: Option<Native>, socket: c_int, address: *const sockaddr, l
     let pass_on = || unsafe { native(socket, address, length) };
     let destination = Destination::read(address, length);
     if destination == Destination::Native {
-        return pass_on();
+        return match unix_address(address, length, false) {
+            Ok(None) => pass_on(),
+            // SAFETY: the address is ours and lives until the call is over
+            Ok(Some(other)) => unsafe {
+                native(
+                    socket,
+                    (&raw const other).cast(),
+                    size_of_val(&other) as socklen_t,
+                )
+            },
+            Err(error) => error.fail(),
+        };
     }
     let Some(session) = Session::current() else {
         return pass_on();

@@ -7,6 +7,8 @@
 //! A library that dlmopen opens in another namespace has a libc of its own there, and none of our hooks: glibc's
 //! namespaces have no preloaded libraries. The user is warned, as of a program that runs outside of the session.
 //!
+//! A library of the workload's own files is not opened, unless the user allowed it ([`crate::paths`]).
+//!
 //! libc searches for the file and chooses the namespace by the caller, which it knows from the return address. So
 //! both hooks continue in libc by a jump, with the program's return address on the stack.
 
@@ -50,6 +52,7 @@ fn decide(namespace: c_long, has_path: bool, flags: c_int, is_in_session: impl F
 mod hooks {
     use super::{decide, flags_in_own_namespace};
     use crate::exec::report_library;
+    use crate::paths::{self, Library, LibraryPath, library_in_session};
     use crate::real;
     use crate::session::Session;
     use libc::{c_char, c_int, c_long};
@@ -57,20 +60,45 @@ mod hooks {
     /// How a call continues, in two registers.
     #[repr(C)]
     struct Continuation {
-        /// libc's function, or 0.
+        /// libc's function; 0 if the call is over.
         native: usize,
+        /// Its flags, or the result of the call.
         flags: usize,
+    }
+
+    /// Opens a library below the shadow root, which no search finds, or fails to; none for any other.
+    fn open_elsewhere(
+        path: *const c_char,
+        open: impl FnOnce(*const c_char) -> usize,
+    ) -> Option<Continuation> {
+        if paths::is_absent() {
+            return None;
+        }
+        let mut buffer = LibraryPath::new();
+        match library_in_session(path, &mut buffer) {
+            Library::Own => None,
+            Library::At(path) | Library::Refused(path) => Some(Continuation {
+                native: 0,
+                flags: open(path),
+            }),
+        }
     }
 
     fn is_in_session() -> bool {
         Session::current().is_some()
     }
 
-    extern "C" fn dlopen_continuation(flags: c_int) -> Continuation {
-        Continuation {
-            native: real::dlopen.get().map_or(0, |native| native as usize),
-            flags: flags_in_own_namespace(flags, is_in_session) as usize,
-        }
+    extern "C" fn dlopen_continuation(path: *const c_char, flags: c_int) -> Continuation {
+        let Some(native) = real::dlopen.get() else {
+            return Continuation { native: 0, flags: 0 };
+        };
+        let flags = flags_in_own_namespace(flags, is_in_session);
+        // SAFETY: the path is a C string that lives until the call is over
+        let open = |path| unsafe { native(path, flags) } as usize;
+        open_elsewhere(path, open).unwrap_or(Continuation {
+            native: native as usize,
+            flags: flags as usize,
+        })
     }
 
     extern "C" fn dlmopen_continuation(namespace: c_long, path: *const c_char, flags: c_int) -> Continuation {
@@ -78,27 +106,32 @@ mod hooks {
         if decision.is_reported {
             report_library(path);
         }
-        Continuation {
-            native: real::dlmopen.get().map_or(0, |native| native as usize),
+        let Some(native) = real::dlmopen.get() else {
+            return Continuation { native: 0, flags: 0 };
+        };
+        // SAFETY: as above
+        let open = |path| unsafe { native(namespace, path, decision.flags) } as usize;
+        open_elsewhere(path, open).unwrap_or(Continuation {
+            native: native as usize,
             flags: decision.flags as usize,
-        }
+        })
     }
 
-    /// Continues in libc; returns null if libc has no such function.
+    /// Continues in libc, or returns the result of a call that is over: null if libc has no such function.
     #[unsafe(naked)]
     #[unsafe(no_mangle)]
     unsafe extern "C" fn dlopen() {
         #[cfg(target_arch = "x86_64")]
         core::arch::naked_asm!(
             "push rdi",
-            "mov rdi, rsi",
             "call {continuation}",
             "pop rdi",
             "mov rsi, rdx",
             "test rax, rax",
             "jz 2f",
             "jmp rax",
-            "2: ret",
+            "2: mov rax, rdx",
+            "ret",
             continuation = sym dlopen_continuation,
         );
         #[cfg(target_arch = "aarch64")]
@@ -106,20 +139,19 @@ mod hooks {
             "stp x29, x30, [sp, #-32]!",
             "mov x29, sp",
             "str x0, [sp, #16]",
-            "mov x0, x1",
             "bl {continuation}",
             "mov x16, x0",
             "ldr x0, [sp, #16]",
             "ldp x29, x30, [sp], #32",
             "cbz x16, 2f",
             "br x16",
-            "2: mov x0, #0",
+            "2: mov x0, x1",
             "ret",
             continuation = sym dlopen_continuation,
         );
     }
 
-    /// Continues in libc; returns null if libc has no such function.
+    /// Continues in libc, or returns the result of a call that is over: null if libc has no such function.
     #[unsafe(naked)]
     #[unsafe(no_mangle)]
     unsafe extern "C" fn dlmopen() {
@@ -135,7 +167,8 @@ mod hooks {
             "test rax, rax",
             "jz 2f",
             "jmp rax",
-            "2: ret",
+            "2: mov rax, rdx",
+            "ret",
             continuation = sym dlmopen_continuation,
         );
         #[cfg(target_arch = "aarch64")]
@@ -150,7 +183,7 @@ mod hooks {
             "ldp x29, x30, [sp], #32",
             "cbz x16, 2f",
             "br x16",
-            "2: mov x0, #0",
+            "2: mov x0, x2",
             "ret",
             continuation = sym dlmopen_continuation,
         );

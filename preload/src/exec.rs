@@ -9,6 +9,8 @@
 //! the user is warned, or the program is not started. For a program with a sanitizer the sanitizer's runtime is
 //! preloaded, too.
 //!
+//! A program of the workload's own files is not started, unless the user allowed it ([`crate::paths`]).
+//!
 //! All of this may run in the child of a vfork(2), in the parent's memory: it writes to the stack alone, apart from the
 //! addresses of libc's functions, which are the same in both, and a thread's buffer for large environments
 //! ([`environment_buffer`]).
@@ -27,5 +29,6 @@ pub(crate) use call::{execve_in_session, execveat_in_session};
 pub(crate) use runtime::remove_runtime;
 #[cfg(not(test))]
 pub(crate) use uninjectable::report_library;
+pub(crate) use uninjectable::report_remote;
 #[cfg(all(target_arch = "x86_64", not(test)))]
 pub(crate) use uninjectable::report_this_program;

@@ -15,10 +15,11 @@
 mod redirection;
 mod status;
 
-pub(crate) use status::{Question, asked_in_session};
+pub(crate) use status::{Question, asked_in_session, lstat_in_session, stat_in_session};
 
 use crate::control::{self, AskError};
 use crate::errno::{self, Errno};
+use crate::paths::{self, Action, Native, Spec};
 use crate::real;
 use crate::session::Session;
 use crate::sys;
@@ -105,32 +106,39 @@ hook! {
     }
 }
 
-/// `extern "C"` functions that call libc's function with their own arguments and redirect the descriptor.
+/// How the open family passes its arguments.
+const OPEN: Spec = Spec::path(Action::Open(1));
+const OPEN_AT: Spec = Spec::at(Action::Open(2));
+
+/// `extern "C"` functions that call libc's function with their own arguments, or with a path below the shadow root
+/// ([`paths`]), and redirect the descriptor.
 macro_rules! opening {
-    ($($real:ident: $name:ident($($argument:ident: $type:ty),*) of $path:ident, $flags:ident;)*) => {$(
+    ($($real:ident: $name:ident($($argument:ident: $type:ty),*) of $path:ident, $flags:ident by $spec:ident;)*) => {$(
         extern "C" fn $name($($argument: $type),*) -> c_int {
             let Some(native) = real::$real.get() else {
                 return Errno(libc::ENOSYS).fail();
             };
-            // SAFETY: these are the program's own arguments; a mode that it did not give is a register that libc
-            // does not look at either
-            let opened = unsafe { native($($argument),*) };
-            opened_in_session(opened, $path, $flags)
+            // a mode that the program did not give is a register that libc does not look at either
+            let arguments = paths::arguments![$($argument),*];
+            let opened = paths::run(Native::Function(native as usize), arguments, $spec);
+            opened_in_session(opened as c_int, $path, $flags)
         }
     )*};
 }
 
 opening! {
-    open: open_in_session(path: *const c_char, flags: c_int, mode: mode_t) of path, flags;
-    open64: open64_in_session(path: *const c_char, flags: c_int, mode: mode_t) of path, flags;
-    __open: open_alias_in_session(path: *const c_char, flags: c_int, mode: mode_t) of path, flags;
-    __open64: open64_alias_in_session(path: *const c_char, flags: c_int, mode: mode_t) of path, flags;
-    openat: openat_in_session(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t) of path, flags;
-    openat64: openat64_in_session(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t) of path, flags;
-    __open_2: open_2_in_session(path: *const c_char, flags: c_int) of path, flags;
-    __open64_2: open64_2_in_session(path: *const c_char, flags: c_int) of path, flags;
-    __openat_2: openat_2_in_session(folder: c_int, path: *const c_char, flags: c_int) of path, flags;
-    __openat64_2: openat64_2_in_session(folder: c_int, path: *const c_char, flags: c_int) of path, flags;
+    open: open_in_session(path: *const c_char, flags: c_int, mode: mode_t) of path, flags by OPEN;
+    open64: open64_in_session(path: *const c_char, flags: c_int, mode: mode_t) of path, flags by OPEN;
+    __open: open_alias_in_session(path: *const c_char, flags: c_int, mode: mode_t) of path, flags by OPEN;
+    __open64: open64_alias_in_session(path: *const c_char, flags: c_int, mode: mode_t) of path, flags by OPEN;
+    openat: openat_in_session(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t)
+        of path, flags by OPEN_AT;
+    openat64: openat64_in_session(folder: c_int, path: *const c_char, flags: c_int, mode: mode_t)
+        of path, flags by OPEN_AT;
+    __open_2: open_2_in_session(path: *const c_char, flags: c_int) of path, flags by OPEN;
+    __open64_2: open64_2_in_session(path: *const c_char, flags: c_int) of path, flags by OPEN;
+    __openat_2: openat_2_in_session(folder: c_int, path: *const c_char, flags: c_int) of path, flags by OPEN_AT;
+    __openat64_2: openat64_2_in_session(folder: c_int, path: *const c_char, flags: c_int) of path, flags by OPEN_AT;
 }
 
 extern "C" fn fopen_in_session(path: *const c_char, mode: *const c_char) -> *mut FILE {
@@ -225,8 +233,11 @@ enum RelayFile {
 }
 
 /// Asks the relay for the pod's file; `missing` is the failure where it does not have it.
+///
+/// With the ABI of C, whose functions the compiler takes not to unwind.
 #[cold]
-fn file_from_relay(session: &Session, missing: Errno) -> RelayFile {
+#[allow(improper_ctypes_definitions, reason = "no other language calls it")]
+extern "C" fn file_from_relay(session: &Session, missing: Errno) -> RelayFile {
     match control::ask_for_file(session, &Request::ResolvConf) {
         Ok(file) => match check_owner(file.raw()) {
             Ok(()) => RelayFile::File(file),
@@ -250,8 +261,9 @@ fn fopen_by(
     asked: *const c_char,
     mode: *const c_char,
 ) -> *mut FILE {
-    // SAFETY: these are the program's own arguments
-    let opened = unsafe { native(asked, mode) };
+    const SPEC: Spec = Spec::path(Action::Stream(1)).with_pointer();
+    let arguments = paths::arguments![asked, mode];
+    let opened = paths::run(Native::Function(native as usize), arguments, SPEC) as *mut FILE;
     // SAFETY: libc read the mode as a C string, too
     if !is_redirected(!opened.is_null(), Errno::current, asked) || !unsafe { is_read_mode(mode) } {
         return opened;

@@ -20,8 +20,8 @@
 //!
 //! In reading order: `connect`, then `sockopt`, `shutdown`, `bind`, `peer`, `transfer`, `send`, `receive` and
 //! `datagram` for sockets, `lookup` for names, `resolver` for DNS messages, `files` for programs with their own DNS
-//! client, `exec` for children, `syscall` and `go` for system calls by number, `dlopen` and `dlsym` for the dynamic
-//! linker. They use `control`, the conversation with the relay.
+//! client, `paths` and `hostname` for standing in for a workload, `exec` for children, `syscall` and `go` for system calls by number,
+//! `dlopen` and `dlsym` for the dynamic linker. They use `control`, the conversation with the relay.
 //!
 //! A hook is declared with `hook!`, and its body is one call of an `extern "C"` function: redhook would handle a
 //! panic by calling libc's function, which would use the local network.
@@ -46,6 +46,9 @@ macro_rules! hook {
     };
 }
 
+#[macro_use]
+mod real;
+
 mod bind;
 mod connect;
 mod datagram;
@@ -55,7 +58,9 @@ mod exec;
 mod files;
 #[cfg(all(target_arch = "x86_64", not(test)))]
 mod go;
+mod hostname;
 mod lookup;
+mod paths;
 mod peer;
 mod receive;
 mod remembered_failure;
@@ -75,7 +80,6 @@ mod errno;
 mod failure;
 mod link_map;
 mod memory;
-mod real;
 mod session;
 mod socket;
 mod sys;

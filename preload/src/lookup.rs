@@ -64,6 +64,7 @@ fn ask<'a>(
             | ReplyRef::Names(_)
             | ReplyRef::Noted
             | ReplyRef::File
+            | ReplyRef::Errno(_)
             | ReplyRef::Flow(_)
             | ReplyRef::StandIn(_),
         )

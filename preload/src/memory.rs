@@ -13,7 +13,7 @@
 use crate::errno::Errno;
 use crate::sys;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use libc::c_void;
+use libc::{c_char, c_void};
 
 /// The smallest page there is, on x86-64 every page; memory within one is readable as a whole or not at all.
 pub(crate) const PAGE: usize = 4096;
@@ -41,6 +41,27 @@ pub(crate) fn is_readable(address: *const c_void, length: usize) -> bool {
         || is_on_heap(address, last, FIRST_HEAP_END.load(Ordering::Relaxed), heap_end())
         || (is_readable_for_kernel(address)
             && (page_of(address) == page_of(last) || is_readable_for_kernel(last)))
+}
+
+/// Can a C string of at most `PATH_MAX` bytes be read from here, or as many bytes without a null?
+pub(crate) fn is_path_readable(path: *const c_char) -> bool {
+    let mut next = path.cast::<u8>();
+    let mut left = libc::PATH_MAX as usize;
+    while left > 0 {
+        if !is_readable(next.cast(), 1) {
+            return false;
+        }
+        let in_page = left.min(PAGE - next as usize % PAGE);
+        for _ in 0..in_page {
+            // SAFETY: the page can be read
+            if unsafe { *next } == 0 {
+                return true;
+            }
+            next = next.wrapping_add(1);
+        }
+        left = left.wrapping_sub(in_page);
+    }
+    true
 }
 
 /// Can `length` bytes at `address` be written? At least one, and at most a page. The bytes keep their values
@@ -177,6 +198,21 @@ mod tests {
         assert!(!is_readable(ptr::null(), 16));
         assert!(!is_readable(ptr::without_provenance(usize::MAX), 16));
         assert!(!is_readable(ptr::without_provenance(usize::MAX - 15), 16));
+    }
+
+    #[test]
+    fn path_is_readable_up_to_an_unreadable_page_if_a_null_ends_it_before() {
+        let start = half_a_mapping();
+        let end = start.wrapping_byte_add(PAGE).cast::<c_char>();
+        // SAFETY: the first page is ours and writable
+        unsafe { start.cast::<u8>().write_bytes(b'a', PAGE) };
+        assert!(!is_path_readable(end.wrapping_sub(8)) && !is_path_readable(end));
+        // SAFETY: as above
+        unsafe { *end.wrapping_sub(1) = 0 };
+        assert!(is_path_readable(end.wrapping_sub(8)) && is_path_readable(start.cast()));
+        for invalid in [0, 8, usize::MAX, usize::MAX - 4000] {
+            assert!(!is_path_readable(ptr::without_provenance(invalid)), "{invalid}");
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub(crate) struct Function<N> {
 }
 
 impl<N: Named> Function<N> {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         assert!(size_of::<N::Signature>() == size_of::<usize>());
         Self {
             address: OnceNonZeroUsize::new(),
@@ -63,25 +63,55 @@ impl<N: Named> Function<N> {
     pub(crate) fn get(&self) -> Option<N::Signature> {
         let address = match self.address.get() {
             Some(known) => known,
-            None => look_up::<N>(&self.address)?,
+            None => look_up(&self.address, N::NAME, N::LIBRARY)?,
         };
+        Some(Self::at(address))
+    }
+
+    /// The same for a function of [`LIBDL`].
+    fn get_of_libdl(&self) -> Option<N::Signature> {
+        let address = match self.address.get() {
+            Some(known) => known,
+            None => look_up_in_libdl(&self.address, N::NAME)?,
+        };
+        Some(Self::at(address))
+    }
+
+    #[inline]
+    fn at(address: NonZeroUsize) -> N::Signature {
         // SAFETY: the function of this name is at this address, and `Named` vouches for the signature
-        Some(unsafe { core::mem::transmute_copy::<NonZeroUsize, N::Signature>(&address) })
+        unsafe { core::mem::transmute_copy::<NonZeroUsize, N::Signature>(&address) }
     }
 }
 
 /// The library of dlsym(3) and dlopen(3) before glibc 2.34.
 const LIBDL: &CStr = c"libdl.so.2";
 
+/// With the ABI of C, whose functions the compiler takes not to unwind.
 #[cold]
-fn look_up<N: Named>(address: &OnceNonZeroUsize) -> Option<NonZeroUsize> {
-    let found = match N::LIBRARY {
-        // it may come after libc, in a library that ours depends on
-        Some(library) if library == LIBDL => next(N::NAME, Object::and_later),
-        library => next(N::NAME, Object::up_to_libc)
-            .or_else(|| find_in(libc::RTLD_NEXT, N::NAME))
-            .or_else(|| find_in_library(library?, N::NAME)),
-    }?;
+#[inline(never)]
+#[allow(improper_ctypes_definitions, reason = "no other language calls it")]
+extern "C" fn look_up(
+    address: &OnceNonZeroUsize,
+    name: &'static CStr,
+    library: Option<&'static CStr>,
+) -> Option<NonZeroUsize> {
+    if library == Some(LIBDL) {
+        return look_up_in_libdl(address, name);
+    }
+    let found = next(name, Object::up_to_libc)
+        .or_else(|| find_in(libc::RTLD_NEXT, name))
+        .or_else(|| find_in_library(library?, name))?;
+    Some(address.get_or_init(|| found))
+}
+
+/// With the ABI of C, whose functions the compiler takes not to unwind.
+#[cold]
+#[inline(never)]
+#[allow(improper_ctypes_definitions, reason = "no other language calls it")]
+extern "C" fn look_up_in_libdl(address: &OnceNonZeroUsize, name: &'static CStr) -> Option<NonZeroUsize> {
+    // the library may come after libc, if ours depends on it
+    let found = next(name, Object::and_later)?;
     Some(address.get_or_init(|| found))
 }
 
@@ -100,7 +130,7 @@ fn next<O: Iterator<Item = Object>>(name: &CStr, from: impl Fn(Object) -> O) -> 
 }
 
 fn find_in(handle: *mut c_void, name: &CStr) -> Option<NonZeroUsize> {
-    let native = dlsym.get()?;
+    let native = dlsym.get_of_libdl()?;
     spellings(name).find_map(|name| {
         // SAFETY: the name is a C string, and the handle is valid; dlsym sets no errno
         NonZeroUsize::new(unsafe { native(handle, name.as_ptr()) } as usize)
@@ -120,9 +150,10 @@ fn find_in_library(library: &CStr, name: &CStr) -> Option<NonZeroUsize> {
     found
 }
 
+/// A C string of these parts.
 macro_rules! name {
     ($($part:expr),*) => {
-        match CStr::from_bytes_with_nul(concat!($($part,)* "\0").as_bytes()) {
+        match ::core::ffi::CStr::from_bytes_with_nul(concat!($($part,)* "\0").as_bytes()) {
             Ok(name) => name,
             Err(_) => panic!("a name holds no null"),
         }
@@ -136,15 +167,15 @@ macro_rules! functions {
             #[allow(non_camel_case_types, reason = "they have the names of libc's functions")]
             pub(crate) enum $name {}
 
-            // SAFETY: the signatures below are those of the man pages, and the name is made here
-            unsafe impl Named for $name {
+            // SAFETY: the signatures are those of the man pages, and the name is made here
+            unsafe impl $crate::real::Named for $name {
                 type Signature = unsafe extern "C" fn($($argument),*) -> $result;
-                const NAME: &CStr = name!("__", stringify!($name));
-                const LIBRARY: Option<&CStr> = [$(Some(name!($library)),)? None][0];
+                const NAME: &::core::ffi::CStr = name!("__", stringify!($name));
+                const LIBRARY: Option<&::core::ffi::CStr> = [$(Some(name!($library)),)? None][0];
             }
 
             #[allow(non_upper_case_globals, reason = "they have the names of libc's functions")]
-            pub(crate) static $name: Function<$name> = Function::new();
+            pub(crate) static $name: $crate::real::Function<$name> = $crate::real::Function::new();
         )*
     };
 }
@@ -237,6 +268,36 @@ functions! {
     fopen: fn(*const c_char, *const c_char) -> *mut FILE;
     fopen64: fn(*const c_char, *const c_char) -> *mut FILE;
     _IO_fopen: fn(*const c_char, *const c_char) -> *mut FILE;
+    readlink: fn(*const c_char, *mut c_char, size_t) -> ssize_t;
+    __readlink_chk: fn(*const c_char, *mut c_char, size_t, size_t) -> ssize_t;
+    readlinkat: fn(c_int, *const c_char, *mut c_char, size_t) -> ssize_t;
+    __readlinkat_chk: fn(c_int, *const c_char, *mut c_char, size_t, size_t) -> ssize_t;
+    getcwd: fn(*mut c_char, size_t) -> *mut c_char;
+    __getcwd_chk: fn(*mut c_char, size_t, size_t) -> *mut c_char;
+    getwd: fn(*mut c_char) -> *mut c_char;
+    __getwd_chk: fn(*mut c_char, size_t) -> *mut c_char;
+    get_current_dir_name: fn() -> *mut c_char;
+    realpath: fn(*const c_char, *mut c_char) -> *mut c_char;
+    __realpath_chk: fn(*const c_char, *mut c_char, size_t) -> *mut c_char;
+    canonicalize_file_name: fn(*const c_char) -> *mut c_char;
+    glob: fn(*const c_char, c_int, *const c_void, *mut c_void) -> c_int;
+    glob64: fn(*const c_char, c_int, *const c_void, *mut c_void) -> c_int;
+    readdir: fn(*mut c_void) -> *mut c_void;
+    closedir: fn(*mut c_void) -> c_int;
+    ftw: fn(*const c_char, *const c_void, c_int) -> c_int;
+    ftw64: fn(*const c_char, *const c_void, c_int) -> c_int;
+    nftw: fn(*const c_char, *const c_void, c_int, c_int) -> c_int;
+    nftw64: fn(*const c_char, *const c_void, c_int, c_int) -> c_int;
+    gethostname: fn(*mut c_char, size_t) -> c_int;
+    __gethostname_chk: fn(*mut c_char, size_t, size_t) -> c_int;
+    uname: fn(*mut libc::utsname) -> c_int;
+    rename: fn(*const c_char, *const c_char) -> c_int;
+    renameat: fn(c_int, *const c_char, c_int, *const c_char) -> c_int;
+    renameat2: fn(c_int, *const c_char, c_int, *const c_char, c_uint) -> c_int;
+    link: fn(*const c_char, *const c_char) -> c_int;
+    linkat: fn(c_int, *const c_char, c_int, *const c_char, c_int) -> c_int;
+    symlink: fn(*const c_char, *const c_char) -> c_int;
+    symlinkat: fn(*const c_char, c_int, *const c_char) -> c_int;
     execve: fn(*const c_char, Argv, Argv) -> c_int;
     execv: fn(*const c_char, Argv) -> c_int;
     execvp: fn(*const c_char, Argv) -> c_int;

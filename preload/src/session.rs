@@ -50,6 +50,11 @@ impl Session {
     }
 }
 
+/// Whether the session's variables were copied, so that they do not change any more.
+pub(crate) fn is_fixed() -> bool {
+    environment_snapshot::is_complete()
+}
+
 /// One of the session's variables as it was at the start.
 pub(crate) fn variable(name: &'static str) -> Option<Entry> {
     if environment_snapshot::is_complete() {

@@ -5,12 +5,14 @@
 //! of the program's choice, on which there is no frame of ours. System calls of Go programs, which do not use libc
 //! for them, also come here ([`crate::go`]).
 
-use crate::errno::Errno;
+mod paths_by_number;
+
 use crate::files::Question;
-use crate::{bind, connect, exec, files, peer, real, receive, send, shutdown, sockopt};
+use crate::paths::{self, Action, Native, Spec};
+use crate::{bind, connect, exec, files, peer, receive, send, shutdown, sockopt};
 use libc::{c_char, c_int, c_long};
 
-/// The numbers of the calls that [`in_session`] knows.
+/// The numbers of the calls that [`in_session`] knows, besides those of [`paths_by_number`].
 const HOOKED: &[c_long] = &[
     libc::SYS_connect,
     libc::SYS_bind,
@@ -46,21 +48,24 @@ const HOOKED: &[c_long] = &[
 /// More than any number among [`HOOKED`], and a multiple of 64.
 pub(crate) const LIMIT: usize = 512;
 
-/// A bit map of the numbers in [`HOOKED`].
+/// A bit map of all these numbers.
 pub(crate) static SET: [u64; LIMIT / 64] = bit_map();
 
 const fn bit_map() -> [u64; LIMIT / 64] {
-    let mut set = [0; LIMIT / 64];
+    with(paths_by_number::HOOKED, with(HOOKED, [0; LIMIT / 64]))
+}
+
+const fn with(numbers: &[c_long], mut set: [u64; LIMIT / 64]) -> [u64; LIMIT / 64] {
     let mut index = 0;
-    while index < HOOKED.len() {
-        let number = HOOKED[index] as usize;
+    while index < numbers.len() {
+        let number = numbers[index] as usize;
         set[number / 64] |= 1 << (number % 64);
         index += 1;
     }
     set
 }
 
-/// Calls the hook of the system call, which is one of [`HOOKED`].
+/// Calls the hook of the system call, which is one of [`SET`].
 ///
 /// Returns what syscall(2) returns: -1, and `errno` set, for an error.
 #[cfg_attr(test, allow(dead_code))]
@@ -93,49 +98,46 @@ pub(crate) fn in_session(number: c_long, arguments: [usize; 6]) -> c_long {
             descriptor, b as _, c as _, d as _, e as _,
         )),
         libc::SYS_openat => {
-            let opened = native(number, arguments);
+            let opened = of_path(number, arguments, Spec::at(Action::Open(2)));
             files::opened_in_session(opened as c_int, b as *const c_char, c as c_int).into()
         }
         #[cfg(target_arch = "x86_64")]
         libc::SYS_open => {
-            let opened = native(number, arguments);
+            let opened = of_path(number, arguments, Spec::path(Action::Open(1)));
             files::opened_in_session(opened as c_int, a as *const c_char, b as c_int).into()
         }
         libc::SYS_newfstatat | libc::SYS_statx | libc::SYS_faccessat | libc::SYS_faccessat2 => {
-            let ask = |path: *const c_char| native(number, [a, path as usize, c, d, e, f]) as c_int;
-            let question = match number {
-                libc::SYS_newfstatat => Question::Status(c as _),
-                libc::SYS_statx => Question::Extended {
-                    flags: c as _,
-                    mask: d as _,
-                    status: e as _,
-                },
-                _ => Question::Access(c as _),
+            let (question, action) = match number {
+                libc::SYS_newfstatat => (Question::Status(c as _), Action::Ask),
+                libc::SYS_statx => {
+                    let (flags, mask, status) = (c as _, d as _, e as _);
+                    (Question::Extended { flags, mask, status }, Action::Ask)
+                }
+                _ => (Question::Access(c as _), Action::Access(2)),
+            };
+            let ask = |path: *const c_char| {
+                of_path(number, [a, path as usize, c, d, e, f], Spec::at(action)) as c_int
             };
             files::asked_in_session(b as *const c_char, question, ask).into()
         }
         #[cfg(target_arch = "x86_64")]
         libc::SYS_stat | libc::SYS_lstat | libc::SYS_access => {
-            let ask = |path: *const c_char| native(number, [path as usize, b, c, d, e, f]) as c_int;
-            let question = match number {
-                libc::SYS_access => Question::Access(b as _),
-                _ => Question::Status(b as _),
+            let (question, action) = match number {
+                libc::SYS_access => (Question::Access(b as _), Action::Access(1)),
+                _ => (Question::Status(b as _), Action::Ask),
+            };
+            let ask = |path: *const c_char| {
+                of_path(number, [path as usize, b, c, d, e, f], Spec::path(action)) as c_int
             };
             files::asked_in_session(a as *const c_char, question, ask).into()
         }
-        // not in the list
-        _ => c_long::from(Errno(libc::ENOSYS).fail()),
+        _ => paths_by_number::in_session(number, arguments),
     }
 }
 
-/// libc's syscall(2).
-fn native(number: c_long, arguments: [usize; 6]) -> c_long {
-    let Some(native) = real::syscall.get() else {
-        return c_long::from(Errno(libc::ENOSYS).fail());
-    };
-    let [a, b, c, d, e, f] = arguments;
-    // SAFETY: these are the program's own arguments, or a path of ours that lives until the call is over
-    unsafe { native(number, a, b, c, d, e, f) }
+/// A call that takes one path.
+fn of_path(number: c_long, arguments: [usize; 6], spec: Spec) -> c_long {
+    paths::run(Native::Number(number), arguments, spec) as c_long
 }
 
 #[cfg(not(test))]

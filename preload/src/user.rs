@@ -17,7 +17,9 @@ pub(crate) fn is_own(user: u32) -> bool {
 }
 
 /// Whether this user namespace maps that number. A map that cannot be read maps none.
-fn is_mapped(user: u32) -> bool {
+///
+/// With the ABI of C, whose functions the compiler takes not to unwind.
+extern "C" fn is_mapped(user: u32) -> bool {
     let mut text = [0; MAP_SIZE];
     let Ok(file) = sys::open_at(libc::AT_FDCWD, c"/proc/self/uid_map".as_ptr(), libc::O_RDONLY) else {
         return false;

@@ -22,6 +22,7 @@
 //! PodAddress   1    11   address
 //! ShutDown     1    12   cookie u64
 //! ResolvConf   1    13   -
+//! Fetch        1    14   part u8, path
 //!
 //! reply     version kind payload
 //! Connected    1     1   -
@@ -38,6 +39,7 @@
 //! Flow         1    11   address
 //! StandIn      1    12   address
 //! File         1    13   -
+//! Errno        1    14   errno u16
 //!
 //! address   family u8 (4 or 6), port u16, 4 or 16 bytes, and for 6 the scope u32
 //! search    bits: 1 RES_DEFNAMES, 2 RES_DNSRCH, 4 RES_NOTLDQUERY; 0x80 for any search at all
@@ -46,6 +48,7 @@
 mod address;
 mod data_address;
 mod fields;
+mod file_part;
 mod lookup;
 mod reply;
 mod reply_ref;
@@ -53,6 +56,7 @@ mod request;
 
 pub use address::{ControlAddress, TOKEN_LENGTH, Token};
 pub use data_address::{SessionAddresses, is_data_address, is_of_every_machine, is_stand_in};
+pub use file_part::FilePart;
 pub use lookup::{DnsTransport, Family, Purpose, Search};
 pub use reply::Reply;
 pub use reply_ref::{AddressList, NameList, ReplyRef};
@@ -66,6 +70,9 @@ pub const MAX_NAME: usize = 254;
 
 /// The longest DNS message, in bytes: what its length in front of it over TCP can say (RFC 1035, 4.2.2).
 pub const MAX_MESSAGE: usize = 65_535;
+
+/// The longest path that is sent, in bytes: `PATH_MAX` without its zero.
+pub const MAX_PATH: usize = 4095;
 
 /// The largest request that carries no DNS message, in bytes, without its token.
 pub const MAX_SMALL_REQUEST: usize = 4 + MAX_NAME;

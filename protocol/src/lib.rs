@@ -11,7 +11,8 @@
 //!   as JSON lines over a socket pair. The preloaded library does not use it and so does not contain serde.
 //!
 //! [`folder`] (feature `session`) checks whom a session's folder belongs to, [`membership`] (too) which processes are
-//! in a session, [`description`] (too) how a relay describes itself, and [`executable`] classifies programs' files for
+//! in a session, [`description`] (too) how a relay describes itself, [`workload`] (too) names what a session's programs
+//! stand in for, and [`executable`] classifies programs' files for
 //! the launcher and the library.
 //!
 //! Encoding and decoding are pure: bytes in, values out, sizes checked before anything is copied.
@@ -26,9 +27,12 @@ pub mod failure;
 pub mod folder;
 #[cfg(feature = "session")]
 pub mod membership;
+pub mod paths;
 #[cfg(feature = "session")]
 pub mod rules;
 #[cfg(feature = "session")]
 pub mod session;
+#[cfg(feature = "session")]
+pub mod workload;
 
 pub use failure::{ConnectFailure, NameFailure};

@@ -9,6 +9,7 @@
 //! [`Order::CleanUp`].
 
 use crate::rules::Rule;
+use crate::workload::{Workload, WorkloadRequest};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -59,6 +60,7 @@ pub enum Trace {
 /// Where the agent is or has to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "a session has one value of it")]
 pub enum Target {
     /// An agent that someone else runs (`--agent`).
     Direct {
@@ -92,6 +94,8 @@ pub struct KubernetesTarget {
     pub agent_image: Option<String>,
     /// `--host-image`: the image in which a carried agent runs; otherwise the relay chooses one.
     pub host_image: Option<String>,
+    /// `--target`: the workload in whose place the session's programs run, if any.
+    pub workload: Option<WorkloadRequest>,
     /// Which transports to the agent are allowed.
     pub transport: TransportChoice,
     /// Where TLS is spoken.
@@ -138,6 +142,10 @@ pub enum LogLevel {
 /// What the relay reports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the largest one is sent once in a session"
+)]
 pub enum Event {
     /// The current step of the session's start, in words that follow "kinject: ".
     Progress(String),
@@ -174,6 +182,8 @@ pub struct Ready {
     pub socket: PathBuf,
     /// The value of [`crate::environment::CONTROL`].
     pub control: Confidential,
+    /// The workload in whose place programs run, if one was asked for.
+    pub workload: Option<Workload>,
 }
 
 /// A text that no log shows.
@@ -260,6 +270,14 @@ mod tests {
                 namespace: Some("with \"quotes\"\nand lines".into()),
                 agent_image: Some("kinject-agent:0.1.0".into()),
                 host_image: Some("busybox:1".into()),
+                workload: Some(WorkloadRequest {
+                    workload: "deploy/web".parse().unwrap(),
+                    container: Some("app".into()),
+                    files: true,
+                    remote_paths: vec!["/app/*.yaml".into()],
+                    local_paths: Vec::new(),
+                    exec_environment: false,
+                }),
                 ..KubernetesTarget::default()
             }),
             log: LogLevel::Info,
@@ -312,6 +330,14 @@ mod tests {
             not_by_proxy: None,
             socket: non_utf8().into(),
             control: Confidential("name:token:1".into()),
+            workload: Some(Workload {
+                workload: "deploy/web".parse().unwrap(),
+                container: "app".into(),
+                service_account: "default".into(),
+                hostname: "kinject-agent-0123abcd-x7k2p".into(),
+                environment: vec![(non_utf8(), non_utf8())],
+                paths: Some(non_utf8()),
+            }),
         });
         assert_eq!(from_line::<Event>(&to_line(&event)).unwrap(), event);
         assert!(!format!("{event:?}").contains("token"), "{event:?}");

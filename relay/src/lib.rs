@@ -14,6 +14,7 @@ mod data;
 mod datagrams;
 mod description;
 mod dialer;
+mod files;
 mod image_push;
 mod log;
 mod names;
@@ -26,6 +27,7 @@ mod routes;
 mod session;
 mod shutdown;
 mod socket_watch;
+mod stand_in;
 #[cfg(test)]
 mod test_agent;
 mod trace;

@@ -18,6 +18,7 @@ use crate::registry::Registry;
 use crate::report::Failure;
 use crate::routes::{Pod, Routes, SessionListeners};
 use crate::shutdown::ShutdownRequests;
+use crate::stand_in;
 use crate::trace::Trace;
 use crate::uninjectable::UninjectableReports;
 use crate::uplink::{ActiveTunnel, Connector, Reconnector, Uplink};
@@ -26,6 +27,7 @@ use kinject_protocol::control::SessionAddresses;
 use kinject_protocol::environment::RESOLV_CONF;
 use kinject_protocol::folder;
 use kinject_protocol::session::{Confidential, Event, Ready, Report, SessionConfig, Target};
+use kinject_protocol::workload::WorkloadRequest;
 use kinject_tunnel::Security;
 use std::cell::OnceCell;
 use std::convert::Infallible;
@@ -170,7 +172,7 @@ async fn start(
     let networks = async { networks.await.unwrap_or_default() };
     let (reconnector, uplink) = Reconnector::new(connector, events.clone());
     let established = reconnector.connect().await?;
-    let ready = Ready {
+    let mut ready = Ready {
         cluster: target_name.cluster,
         namespace: target_name.namespace,
         transport: established.transport.name.to_owned(),
@@ -178,6 +180,7 @@ async fn start(
         not_by_proxy: established.transport.not_by_proxy.clone(),
         socket,
         control: Confidential(address.clone()),
+        workload: None,
     };
     let shown = PodResolvConf::of_pod(&established.resolv_conf);
     shown.write(&config.folder).map_err(|error| {
@@ -218,6 +221,27 @@ async fn start(
         Advice::new(events.clone()),
         LocalNames::new(events.clone()),
     ));
+    // separate tasks, not parts of the runtime's main future: waking that one costs a system call
+    let mut tasks = JoinSet::new();
+    let agent = clean_up.0.get().cloned();
+    let set_hosts = move |resolver: &Resolver, up: &ActiveTunnel| {
+        if let Some(agent) = &agent {
+            resolver.set_pod_hosts(agent.pod_hosts(&up.names.conf.search));
+        }
+    };
+    set_hosts(&resolver, &established.up);
+    let (reconnected, renewed) = (Rc::clone(&routes), Rc::clone(&resolver));
+    tasks.spawn_local(reconnector.run(established, move |up| {
+        set_pod(&reconnected, up);
+        set_hosts(&renewed, up);
+        renewed.forget();
+    }));
+    let mut files = None;
+    if let (Some(agent), Some(request)) = (clean_up.0.get(), workload_request(&config.target)) {
+        let stand_in = stand_in::gather(agent, request, &uplink, &config.folder, events).await?;
+        ready.workload = Some(stand_in.workload);
+        files = stand_in.files;
+    }
     let registry = Rc::new(Registry::default());
     let dialer = Rc::new(Dialer::new(Rc::clone(&uplink), Rc::clone(&trace)));
     let connects = Rc::new(Connects::new(
@@ -243,17 +267,11 @@ async fn start(
         flows: Rc::clone(&flows),
         resolver: Rc::clone(&resolver),
         uninjectable: UninjectableReports::new(events.clone(), &config.library),
+        files: files.clone(),
         resolv_conf: config.folder.join(RESOLV_CONF),
     });
     // a launcher that is gone is noticed by the end of its orders
     let _launcher_gone = events.send(Event::Ready(ready)).await.is_err();
-    // separate tasks, not parts of the runtime's main future: waking that one costs a system call
-    let mut tasks = JoinSet::new();
-    let reconnected = Rc::clone(&routes);
-    tasks.spawn_local(reconnector.run(established, move |up| {
-        set_pod(&reconnected, up);
-        resolver.forget();
-    }));
     tasks.spawn_local(async move {
         routes.set_api_networks(networks.await);
         std::future::pending().await
@@ -261,11 +279,22 @@ async fn start(
     let watched = Rc::clone(&connects);
     tasks.spawn_local(async move { watched.watch().await });
     tasks.spawn_local(async move { flows.watch().await });
+    if let Some(files) = files {
+        tasks.spawn_local(files.follow());
+    }
     for listener in control.listeners {
         tasks.spawn_local(Rc::clone(&dispatch).serve(listener));
     }
     let session = Session { uplink, connects };
     Ok((session, tasks))
+}
+
+/// The workload that the user names, if any.
+fn workload_request(target: &Target) -> Option<&WorkloadRequest> {
+    match target {
+        Target::Direct { .. } => None,
+        Target::Kubernetes(target) => target.workload.as_ref(),
+    }
 }
 
 struct TargetName {

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 /// Longest wait for anything in tests with an agent.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// An agent that only answers requests for facts, with its key and its socket in a folder.
+/// An agent that by itself only answers requests for facts, with its key and its socket in a folder.
 pub(crate) struct TestAgent {
     folder: TempDir,
     /// Whether it accepts tunnels.
@@ -25,6 +25,13 @@ pub(crate) struct TestAgent {
 impl TestAgent {
     /// Starts an agent, which serves until the test's tasks end.
     pub(crate) async fn start() -> Self {
+        // other requests fail by being dropped
+        Self::answering(drop).await
+    }
+
+    /// Starts an agent that answers requests for facts by itself and all others by this function.
+    pub(crate) async fn answering(answer: impl Fn(Incoming) + 'static) -> Self {
+        let answer: Rc<dyn Fn(Incoming)> = Rc::new(answer);
         let agent = Self {
             folder: tempfile::tempdir().unwrap(),
             is_open: watch::Sender::new(true),
@@ -45,11 +52,11 @@ impl TestAgent {
                 let Ok((stream, _)) = link::accept(stream, &identity, Security::Proof).await else {
                     continue;
                 };
-                let broken = Rc::clone(&broken);
+                let (broken, answer) = (Rc::clone(&broken), Rc::clone(&answer));
                 tokio::task::spawn_local(async move {
                     tokio::select! {
                         () = broken.notified() => {}
-                        () = serve(Server::start(stream).await.unwrap()) => {}
+                        () = serve(Server::start(stream).await.unwrap(), &*answer) => {}
                     }
                 });
             }
@@ -71,17 +78,17 @@ impl TestAgent {
     }
 }
 
-async fn serve(mut server: Server) {
+async fn serve(mut server: Server, answer: &dyn Fn(Incoming)) {
     while let Ok(incoming) = server.next().await {
-        // other requests fail by being dropped
-        if let Incoming::Facts(request) = incoming {
-            request.answer(&AgentFacts {
+        match incoming {
+            Incoming::Facts(request) => request.answer(&AgentFacts {
                 version: String::new(),
                 hostname: "agent".into(),
                 resolv_conf: String::new(),
                 addresses: Vec::new(),
                 networks: Vec::new(),
-            });
+            }),
+            other => answer(other),
         }
     }
 }

@@ -60,6 +60,15 @@ pub(crate) fn dns_code(code: Code) -> &'static str {
     }
 }
 
+/// What strerror(3) says of an errno.
+pub(crate) fn os_error(errno: i32) -> String {
+    let shown = std::io::Error::from_raw_os_error(errno).to_string();
+    match shown.rsplit_once(" (os error ") {
+        Some((words, _)) => words.to_lowercase(),
+        None => shown,
+    }
+}
+
 /// A comma-separated list.
 pub(crate) fn list(items: impl IntoIterator<Item = impl Display>) -> String {
     let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();

@@ -24,6 +24,7 @@ pub fn static_program(registry: &str, user: &str, arguments: &[&str]) -> Image {
     Image {
         name: format!("{registry}workload-{test}-{count}:1"),
         user: user.to_owned(),
+        environment: Vec::new(),
         entrypoint: entrypoint.map(|word| (*word).to_owned()).collect(),
         entries: vec![file("busybox", 0o755, program)],
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   relay                                                            agent
-//!   Tunnel::connect, datagrams, dns, facts                           Incoming::{Connect, Datagrams, ...}
+//!   Tunnel::connect, datagrams, dns, file, ...                       Incoming::{Connect, Datagrams, ...}
 //!        │                                                                ▲
 //!   http2     one HTTP/2 connection, the relay is the client              │
 //!   lanes     port-forward's two protocols as one stream                  │
@@ -24,6 +24,9 @@
 //! | a dial that failed | 502, 503 or 504 with `Proxy-Status` | RFC 9209 |
 //! | a DNS message | `POST /dns-query`, `application/dns-message` | RFC 8484 |
 //! | facts about the pod | `GET /.well-known/kinject`, JSON | – |
+//! | the agent's environment | `GET /.well-known/kinject/environment`, as environ(7) has it | – |
+//! | a file of the container | `POST /.well-known/kinject/file` ([`files`]) | – |
+//! | all below some paths, and each change | `POST /.well-known/kinject/watch` ([`files`]) | – |
 //!
 //! Each stream has its own flow control. The connection's window is so large that it limits no stream, so a program
 //! that stops reading never slows another.
@@ -31,6 +34,7 @@
 pub mod allocator;
 pub mod datagrams;
 pub mod dial_error;
+pub mod files;
 pub mod http2;
 pub mod keys;
 pub mod lanes;

@@ -218,7 +218,7 @@ mod tests {
         }
         for line in [
             "curl http://web/",
-            "run --target x curl",
+            "run --workload x curl",
             "run --ns x curl",
             "run -x curl",
             "shell --port 1",
@@ -239,8 +239,8 @@ mod tests {
                 "no command given; hint: run a program with `kinject run -- PROGRAM`; `kinject --help` lists the commands",
             ),
             (
-                "--target x run curl",
-                "unknown option `--target`; hint: `kinject --help` lists the commands",
+                "--workload x run curl",
+                "unknown option `--workload`; hint: `kinject --help` lists the commands",
             ),
             (
                 "--namspace x run curl",
@@ -251,8 +251,8 @@ mod tests {
                 "unknown command `curl`; hint: run a program with `kinject run -- curl`; `kinject --help` lists the commands",
             ),
             (
-                "run --target x curl",
-                "unknown option `--target`; hint: `kinject run --help` lists its options",
+                "run --workload x curl",
+                "unknown option `--workload`; hint: `kinject run --help` lists its options",
             ),
             (
                 "-n held outside curl",
@@ -313,6 +313,22 @@ mod tests {
             (
                 "run --agent unix:/a curl",
                 "an option given here needs --agent-key FILE, too; hint: `kinject run --help` tells what it is",
+            ),
+            (
+                "run --agent unix:/a --agent-key k -t web curl",
+                "--agent ENDPOINT and --target TYPE/NAME exclude each other; hint: leave one of them out",
+            ),
+            (
+                "run -t web --deployment web curl",
+                "--target TYPE/NAME and --deployment NAME[:CONTAINER] exclude each other; hint: leave one of them out",
+            ),
+            (
+                "run -t web --env A=b curl",
+                "invalid value `A=b` for --env; hint: choose one of: none, workload",
+            ),
+            (
+                "env -t web -o yaml",
+                "invalid value `yaml` for --output; hint: choose one of: dotenv, json, export, docker, null",
             ),
             (
                 "run --agent unix:/a --agent-key k --context c curl",

@@ -22,6 +22,7 @@ const TAKE_DOWN_TIMEOUT: Duration = Duration::from_secs(15);
 const SAME_CTRL_C: Duration = Duration::from_millis(500);
 
 /// What the launcher waits for.
+#[expect(clippy::large_enum_variant, reason = "the large one comes once in a session")]
 pub(super) enum SessionEvent {
     Relay(RelayEvent),
     Program(Change),

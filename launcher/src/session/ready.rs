@@ -5,15 +5,26 @@ use std::time::Duration;
 
 /// The line that says that the session is ready.
 pub(super) fn ready_message(ready: &Ready, took: Duration) -> String {
-    let target = match &ready.namespace {
-        Some(namespace) => format!("{}/{namespace}", ready.cluster),
-        None => ready.cluster.clone(),
-    };
+    let workload = ready.workload.as_ref().map_or_else(String::new, |found| {
+        format!(
+            ", in the place of {} (container {}, service account {}),",
+            found.workload, found.container, found.service_account
+        )
+    });
     format!(
-        "{target} ready in {:.1} s ({})",
+        "{}{workload} ready in {:.1} s ({})",
+        place(ready),
         took.as_secs_f32(),
         transport(ready)
     )
+}
+
+/// Cluster and namespace.
+fn place(ready: &Ready) -> String {
+    match &ready.namespace {
+        Some(namespace) => format!("{}/{namespace}", ready.cluster),
+        None => ready.cluster.clone(),
+    }
 }
 
 /// The transport to the agent, whether TLS is missing, and why it is not the pod proxy.
@@ -34,11 +45,12 @@ fn transport(ready: &Ready) -> String {
     }
 }
 
-/// The value of `KINJECT_TARGET`, which programs and prompts print: names from the kubeconfig, escaped to one line.
+/// The value of `KINJECT_TARGET`, which programs and prompts print: names from the kubeconfig and of the workload,
+/// escaped to one line.
 pub(super) fn target_name(ready: &Ready) -> String {
-    kinject_escape::line(match &ready.namespace {
-        Some(namespace) => format!("{}/{namespace}", ready.cluster),
-        None => ready.cluster.clone(),
+    kinject_escape::line(match &ready.workload {
+        Some(found) => format!("{}/{}", place(ready), found.workload),
+        None => place(ready),
     })
 }
 
@@ -46,6 +58,7 @@ pub(super) fn target_name(ready: &Ready) -> String {
 mod tests {
     use super::*;
     use kinject_protocol::session::Confidential;
+    use kinject_protocol::workload::Workload;
 
     #[test]
     fn control_characters_in_a_context_name_are_escaped_in_the_environment() {
@@ -57,6 +70,7 @@ mod tests {
             not_by_proxy: None,
             socket: "/run/control.sock".into(),
             control: Confidential(String::new()),
+            workload: None,
         };
         assert_eq!(
             target_name(&ready("kind-dev", Some("default"))),
@@ -77,8 +91,36 @@ mod tests {
             not_by_proxy: not_by_proxy.map(str::to_owned),
             socket: "/run/control.sock".into(),
             control: Confidential(String::new()),
+            workload: None,
         };
         ready_message(&ready, Duration::from_millis(1234))
+    }
+
+    #[test]
+    fn ready_message_and_target_name_the_workload_with_its_container_and_account() {
+        let ready = Ready {
+            cluster: "dev".into(),
+            namespace: Some("shop".into()),
+            transport: "proxy".into(),
+            tls: true,
+            not_by_proxy: None,
+            socket: "/run/control.sock".into(),
+            control: Confidential(String::new()),
+            workload: Some(Workload {
+                workload: "deploy/web".parse().unwrap(),
+                container: "app".into(),
+                service_account: "reader".into(),
+                hostname: "pod".into(),
+                environment: Vec::new(),
+                paths: None,
+            }),
+        };
+        assert_eq!(
+            ready_message(&ready, Duration::from_millis(1234)),
+            "dev/shop, in the place of deployment/web (container app, service account reader), \
+             ready in 1.2 s (pod proxy)"
+        );
+        assert_eq!(target_name(&ready), "dev/shop/deployment/web");
     }
 
     #[test]

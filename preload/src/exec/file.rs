@@ -3,7 +3,7 @@
 use crate::environment;
 use crate::errno::Errno;
 use crate::memory;
-use crate::sys::{self, Descriptor};
+use crate::sys::{self, Descriptor, DescriptorLink};
 use core::ffi::CStr;
 use kinject_protocol::executable::{self, InjectionBlocker, Rights, holds_capabilities};
 use libc::{c_char, c_int};
@@ -51,23 +51,6 @@ impl Path {
         Some(path)
     }
 
-    /// The path by which a descriptor's file can be opened again.
-    fn of_descriptor(descriptor: c_int) -> Option<Self> {
-        let mut digits = [0; 10];
-        let mut rest = u32::try_from(descriptor).ok()?;
-        let mut used = 0;
-        for digit in digits.iter_mut().rev() {
-            *digit = b'0'.wrapping_add((rest % 10) as u8);
-            rest /= 10;
-            used += 1;
-            if rest == 0 {
-                break;
-            }
-        }
-        let number = digits.get(digits.len().checked_sub(used)?..)?;
-        Self::of(&[b"/proc/self/fd/", number])
-    }
-
     pub(super) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
@@ -103,8 +86,8 @@ impl ProgramFile {
                 Self::search(unsafe { CStr::from_ptr(name) }.to_bytes())
             }
             Name::Open(descriptor) => {
-                let link = Path::of_descriptor(descriptor)?;
-                let file = Self::open_path(&link)?;
+                let link = DescriptorLink::of(descriptor)?;
+                let file = Self::open_at(libc::AT_FDCWD, link.as_pointer())?;
                 let mut target = [0; PATH_SIZE];
                 let length = sys::read_link(link.as_pointer(), &mut target).ok()?;
                 Some((file, Path::of(&[target.get(..length)?])?))

@@ -112,6 +112,15 @@ pub(crate) fn report_library(path: *const c_char) {
     let _reported = report(&session, InjectionBlocker::Namespace, text, false).is_ok();
 }
 
+/// Reports a program or a library that is not run, since it comes from the cluster.
+#[cold]
+pub(crate) fn report_remote(path: &[u8]) {
+    if let Some(session) = Session::current() {
+        // without a relay there is no user to tell
+        let _reported = report(&session, InjectionBlocker::Remote, path, true).is_ok();
+    }
+}
+
 /// Reports a program that cannot be injected; returns the error with which it is not started.
 #[cold]
 fn report_blocker(

@@ -9,6 +9,7 @@
 use super::redirection::{is_hidden, is_redirected, own_path};
 use super::{RelayFile, file_from_relay};
 use crate::errno::{self, Errno};
+use crate::paths::{self, Action, Native, Spec};
 use crate::real;
 use crate::session::Session;
 use crate::sys::{self, Descriptor};
@@ -18,7 +19,7 @@ use libc::{c_char, c_int, c_uint, c_void};
 macro_rules! asking {
     ($($name:ident = $hooked:ident, $in_session:ident(
         $($before:ident: $before_type:ty,)* [path] $(, $after:ident: $after_type:ty)*
-    ) asks $question:expr;)*) => {$(
+    ) by $spec:expr, asks $question:expr;)*) => {$(
         hook! {
             unsafe fn $name(
                 $($before: $before_type,)* path: *const c_char $(, $after: $after_type)*
@@ -27,47 +28,56 @@ macro_rules! asking {
             }
         }
 
-        extern "C" fn $in_session(
+        pub(crate) extern "C" fn $in_session(
             $($before: $before_type,)* path: *const c_char $(, $after: $after_type)*
         ) -> c_int {
             let Some(native) = real::$name.get() else {
                 return Errno(libc::ENOSYS).fail();
             };
-            // SAFETY: these are the program's own arguments, which the kernel checks, but for a path of ours, which
-            // lives until the call is over
-            asked_in_session(path, $question, |path| unsafe { native($($before,)* path $(, $after)*) })
+            asked_in_session(path, $question, |path| {
+                let arguments = paths::arguments![$($before,)* path $(, $after)*];
+                paths::run(Native::Function(native as usize), arguments, $spec) as c_int
+            })
         }
     )*};
 }
 
+const ASK: Spec = Spec::path(Action::Ask);
+const ASK_AT: Spec = Spec::at(Action::Ask);
+/// With the version of the structure as the first argument.
+const VERSIONED: Spec = ASK.after(1);
+const VERSIONED_AT: Spec = ASK_AT.after(1);
+
 asking! {
-    stat = hooked_stat, stat_in_session([path], status: *mut c_void) asks Question::Status(status);
-    stat64 = hooked_stat64, stat64_in_session([path], status: *mut c_void) asks Question::Status(status);
-    lstat = hooked_lstat, lstat_in_session([path], status: *mut c_void) asks Question::Status(status);
-    lstat64 = hooked_lstat64, lstat64_in_session([path], status: *mut c_void) asks Question::Status(status);
+    stat = hooked_stat, stat_in_session([path], status: *mut c_void) by ASK, asks Question::Status(status);
+    stat64 = hooked_stat64, stat64_in_session([path], status: *mut c_void) by ASK, asks Question::Status(status);
+    lstat = hooked_lstat, lstat_in_session([path], status: *mut c_void) by ASK, asks Question::Status(status);
+    lstat64 = hooked_lstat64, lstat64_in_session([path], status: *mut c_void) by ASK, asks Question::Status(status);
     fstatat = hooked_fstatat, fstatat_in_session(folder: c_int, [path], status: *mut c_void, flags: c_int)
-        asks Question::Status(status);
+        by ASK_AT, asks Question::Status(status);
     fstatat64 = hooked_fstatat64, fstatat64_in_session(folder: c_int, [path], status: *mut c_void, flags: c_int)
-        asks Question::Status(status);
+        by ASK_AT, asks Question::Status(status);
     statx = hooked_statx,
         statx_in_session(folder: c_int, [path], flags: c_int, mask: c_uint, status: *mut c_void)
-        asks Question::Extended { flags, mask, status };
-    __xstat = hooked_xstat, xstat_in_session(version: c_int, [path], status: *mut c_void) asks Question::Status(status);
+        by ASK_AT, asks Question::Extended { flags, mask, status };
+    __xstat = hooked_xstat, xstat_in_session(version: c_int, [path], status: *mut c_void)
+        by VERSIONED, asks Question::Status(status);
     __xstat64 = hooked_xstat64, xstat64_in_session(version: c_int, [path], status: *mut c_void)
-        asks Question::Status(status);
+        by VERSIONED, asks Question::Status(status);
     __lxstat = hooked_lxstat, lxstat_in_session(version: c_int, [path], status: *mut c_void)
-        asks Question::Status(status);
+        by VERSIONED, asks Question::Status(status);
     __lxstat64 = hooked_lxstat64, lxstat64_in_session(version: c_int, [path], status: *mut c_void)
-        asks Question::Status(status);
+        by VERSIONED, asks Question::Status(status);
     __fxstatat = hooked_fxstatat,
         fxstatat_in_session(version: c_int, folder: c_int, [path], status: *mut c_void, flags: c_int)
-        asks Question::Status(status);
+        by VERSIONED_AT, asks Question::Status(status);
     __fxstatat64 = hooked_fxstatat64,
         fxstatat64_in_session(version: c_int, folder: c_int, [path], status: *mut c_void, flags: c_int)
-        asks Question::Status(status);
-    access = hooked_access, access_in_session([path], mode: c_int) asks Question::Access(mode);
+        by VERSIONED_AT, asks Question::Status(status);
+    access = hooked_access, access_in_session([path], mode: c_int)
+        by Spec::path(Action::Access(1)), asks Question::Access(mode);
     faccessat = hooked_faccessat, faccessat_in_session(folder: c_int, [path], mode: c_int, flags: c_int)
-        asks Question::Access(mode);
+        by Spec::at(Action::Access(2)), asks Question::Access(mode);
 }
 
 /// What a call asks, so that it can be asked about a descriptor, in programs that do not see the session's folder.

@@ -58,7 +58,8 @@ pub(super) fn ask<'a>(
             | ReplyRef::Flow(_)
             | ReplyRef::StandIn(_)
             | ReplyRef::Noted
-            | ReplyRef::File,
+            | ReplyRef::File
+            | ReplyRef::Errno(_),
         )
         | Err(AskError::NoRelay) => Err(NotFound::Failed(NameFailure::TryAgain)),
         Err(error @ AskError::NoSocket(_)) => Err(NotFound::AskError(error)),

@@ -131,7 +131,8 @@ pub(super) fn ask(
             | ReplyRef::Flow(_)
             | ReplyRef::StandIn(_)
             | ReplyRef::Noted
-            | ReplyRef::File,
+            | ReplyRef::File
+            | ReplyRef::Errno(_),
         )
         // libc answers queries in another network namespace, before the relay is asked
         | Err(AskError::NoRelay | AskError::OtherNetwork) => return Err(Refusal::NoServer),

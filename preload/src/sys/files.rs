@@ -122,12 +122,20 @@ pub(crate) fn attribute(descriptor: &Descriptor, name: &CStr, value: &mut [u8]) 
     unsafe { call(libc::SYS_fgetxattr, arguments) }
 }
 
+/// The size of a buffer for any path that the kernel takes or gives, with its null.
+pub(crate) const PATH_SIZE: usize = libc::PATH_MAX as usize;
+
 /// readlink(2); gives the length of the target, which no null ends.
 ///
 /// `path` may be anything: the kernel checks it.
 pub(crate) fn read_link(path: *const c_char, target: &mut [u8]) -> Result<usize, Errno> {
+    read_link_at(libc::AT_FDCWD, path, target)
+}
+
+/// readlinkat(2), likewise.
+pub(crate) fn read_link_at(folder: c_int, path: *const c_char, target: &mut [u8]) -> Result<usize, Errno> {
     let arguments = [
-        libc::AT_FDCWD as usize,
+        folder as usize,
         path as usize,
         target.as_mut_ptr() as usize,
         target.len(),
@@ -136,4 +144,70 @@ pub(crate) fn read_link(path: *const c_char, target: &mut [u8]) -> Result<usize,
     ];
     // SAFETY: the kernel fails with EFAULT where the path cannot be read, and the target is writable for its length
     unsafe { call(libc::SYS_readlinkat, arguments) }
+}
+
+/// getcwd(2); the path of a folder that is out of reach does not begin with a slash.
+pub(crate) fn current_folder(buffer: &mut [u8]) -> Option<&[u8]> {
+    let arguments = [buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0, 0];
+    // SAFETY: the buffer is writable for its length
+    let length = unsafe { call(libc::SYS_getcwd, arguments) }.ok()?;
+    // the kernel counts the null
+    buffer.get(..length.checked_sub(1)?)
+}
+
+/// The path of an open file, as far as it has one.
+pub(crate) fn path_of_descriptor(descriptor: c_int, buffer: &mut [u8]) -> Option<&[u8]> {
+    let link = DescriptorLink::of(descriptor)?;
+    let length = read_link(link.as_pointer(), buffer).ok()?;
+    buffer.get(..length)
+}
+
+/// The path by which a descriptor's file can be opened again, as a C string.
+pub(crate) struct DescriptorLink([u8; 32]);
+
+impl DescriptorLink {
+    const FOLDER: &[u8] = b"/proc/self/fd/";
+
+    pub(crate) fn of(descriptor: c_int) -> Option<Self> {
+        let mut digits = [0; 10];
+        let mut rest = u32::try_from(descriptor).ok()?;
+        let mut used = 0;
+        for digit in digits.iter_mut().rev() {
+            *digit = b'0'.wrapping_add((rest % 10) as u8);
+            rest /= 10;
+            used += 1;
+            if rest == 0 {
+                break;
+            }
+        }
+        let number = digits.iter().skip(digits.len().saturating_sub(used));
+        let mut path = [0; 32];
+        // a null follows
+        for (field, byte) in path.iter_mut().zip(Self::FOLDER.iter().chain(number)) {
+            *field = *byte;
+        }
+        Some(Self(path))
+    }
+
+    pub(crate) fn as_pointer(&self) -> *const c_char {
+        self.0.as_ptr().cast()
+    }
+}
+
+/// The type and mode of a file (fstatat(2)).
+///
+/// `path` may be anything: the kernel checks it.
+pub(crate) fn mode_at(folder: c_int, path: *const c_char, flags: c_int) -> Result<u32, Errno> {
+    // SAFETY: zeros are a status
+    let mut status: libc::stat = unsafe { core::mem::zeroed() };
+    let arguments = [
+        folder as usize,
+        path as usize,
+        &raw mut status as usize,
+        flags as usize,
+        0,
+        0,
+    ];
+    // SAFETY: the kernel fails with EFAULT where the path cannot be read; libc's structure is the kernel's
+    unsafe { call(libc::SYS_newfstatat, arguments) }.map(|_| status.st_mode)
 }

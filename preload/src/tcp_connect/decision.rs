@@ -73,6 +73,7 @@ pub(super) fn after_reply(reply: ReplyRef<'_>) -> Reaction {
         | ReplyRef::Names(_)
         | ReplyRef::Noted
         | ReplyRef::File
+        | ReplyRef::Errno(_)
         | ReplyRef::Flow(_) => {
             let error = failure::connect_errno(ConnectFailure::TunnelDown);
             Reaction::Finish(Outcome::Failed(error))

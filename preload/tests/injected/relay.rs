@@ -2,7 +2,10 @@
 
 mod conversation;
 mod destinations;
+mod files;
 mod pod;
+
+pub(crate) use files::RemoteFiles;
 
 use crate::dns;
 use crate::program::{TOKEN, control_address};
@@ -40,6 +43,7 @@ struct State {
     requests: Mutex<Vec<String>>,
     listeners: Mutex<Vec<&'static str>>,
     resolv_conf: Mutex<Option<PathBuf>>,
+    remote_files: Mutex<Option<RemoteFiles>>,
 }
 
 /// A socket that went through the relay.
@@ -85,6 +89,7 @@ impl Relay {
             requests: Mutex::default(),
             listeners: Mutex::default(),
             resolv_conf: Mutex::default(),
+            remote_files: Mutex::default(),
         });
         for (listener, kind) in [(listener, "path"), (named, "name")] {
             let for_thread = Arc::clone(&state);
@@ -122,6 +127,11 @@ impl Relay {
     /// Sets the file that programs get as the pod's resolv.conf.
     pub(crate) fn set_resolv_conf(&self, file: &std::path::Path) {
         *self.state.resolv_conf.lock().expect("no panic holds it") = Some(file.to_owned());
+    }
+
+    /// Sets the files that programs get of the container.
+    pub(crate) fn set_remote_files(&self, files: RemoteFiles) {
+        *self.state.remote_files.lock().expect("no panic holds it") = Some(files);
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -229,6 +239,12 @@ impl State {
             Request::PodAddress { address } => {
                 let pods = of_stand_in(address);
                 reply(conversation, &pods.map_or(Reply::Unknown, Reply::Peer));
+            }
+            Request::Fetch { part, path } => {
+                // one after the other
+                let files = self.remote_files.lock().expect("no panic holds it");
+                let answer = files.as_ref().map(|files| files.fetch(part, path));
+                reply(conversation, &answer.unwrap_or(Reply::Unknown));
             }
             Request::ResolvConf => {
                 let file = self.resolv_conf.lock().expect("no panic holds it").clone();

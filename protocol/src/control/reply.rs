@@ -39,6 +39,8 @@ pub enum Reply {
     Flow(SocketAddr),
     /// The attached file, which is open for reading.
     File,
+    /// The file cannot be had: an errno, as open(2) in the container would give it.
+    Errno(u16),
     /// The loopback address that is the stand-in for the pod's own: call the real function with it.
     StandIn(SocketAddr),
 }
@@ -106,6 +108,10 @@ impl Reply {
                 buffer.extend(&bytes[..length]);
             }
             Self::File => buffer.push(13),
+            Self::Errno(errno) => {
+                buffer.push(14);
+                buffer.extend(errno.to_le_bytes());
+            }
         }
     }
 

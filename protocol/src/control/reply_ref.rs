@@ -39,6 +39,8 @@ pub enum ReplyRef<'a> {
     Flow(SocketAddr),
     /// [`Reply::File`].
     File,
+    /// [`Reply::Errno`].
+    Errno(u16),
     /// [`Reply::StandIn`].
     StandIn(SocketAddr),
 }
@@ -91,6 +93,7 @@ impl<'a> ReplyRef<'a> {
             11 => Self::Flow(fields.address()?),
             12 => Self::StandIn(fields.address()?),
             13 => Self::File,
+            14 => Self::Errno(u16::from_le_bytes(fields.array()?)),
             other => return Err(DecodeError::Value(other)),
         };
         fields.end().map(|()| reply)
@@ -116,6 +119,7 @@ impl From<ReplyRef<'_>> for Reply {
             ReplyRef::Noted => Self::Noted,
             ReplyRef::Flow(address) => Self::Flow(address),
             ReplyRef::File => Self::File,
+            ReplyRef::Errno(errno) => Self::Errno(errno),
             ReplyRef::StandIn(address) => Self::StandIn(address),
         }
     }

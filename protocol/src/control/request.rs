@@ -1,7 +1,9 @@
 //! What the library asks, and its bytes.
 
 use super::fields::{Fields, encode_address};
-use super::{DecodeError, DnsTransport, Family, MAX_MESSAGE, MAX_NAME, Purpose, Search, VERSION};
+use super::{
+    DecodeError, DnsTransport, Family, FilePart, MAX_MESSAGE, MAX_NAME, MAX_PATH, Purpose, Search, VERSION,
+};
 use crate::executable::InjectionBlocker;
 use std::net::{IpAddr, SocketAddr};
 
@@ -94,6 +96,14 @@ pub enum Request<'a> {
         cookie: u64,
         /// Where it came from on loopback.
         address: SocketAddr,
+    },
+    /// Put what the container has at this path below the shadow root ([`crate::environment::PATHS`]). The answer is
+    /// [`Reply::Noted`](super::Reply::Noted) when it is there, or [`Reply::Errno`](super::Reply::Errno).
+    Fetch {
+        /// How much of it.
+        part: FilePart,
+        /// Its absolute path in the container, without `.` and `..`, at most [`MAX_PATH`] bytes.
+        path: &'a [u8],
     },
     /// What does the pod's resolv.conf say? Asked where the session's folder is not to be seen.
     ResolvConf,
@@ -267,6 +277,12 @@ impl<'a> Request<'a> {
                 encoded.put(address.get(..length).unwrap_or(&address));
                 encoded
             }
+            Self::Fetch { part, path } => {
+                let mut encoded = EncodedRequest::new(14);
+                encoded.put(&[*part as u8]);
+                encoded.tail = path.get(..MAX_PATH).unwrap_or(path);
+                encoded
+            }
             Self::ResolvConf => EncodedRequest::new(13),
         }
     }
@@ -381,6 +397,16 @@ impl<'a> Request<'a> {
                 cookie: u64::from_le_bytes(fields.array()?),
             },
             13 => Self::ResolvConf,
+            14 => {
+                let value = fields.byte()?;
+                let part = FilePart::from_wire(value).ok_or(DecodeError::Value(value))?;
+                let path = fields.rest();
+                match path.len() {
+                    0 => return Err(DecodeError::Truncated),
+                    1..=MAX_PATH => Self::Fetch { part, path },
+                    _ => return Err(DecodeError::TrailingBytes),
+                }
+            }
             other => return Err(DecodeError::Value(other)),
         };
         fields.end().map(|()| request)

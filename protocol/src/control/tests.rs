@@ -77,6 +77,10 @@ fn requests() -> Vec<Request<'static>> {
             address: "127.107.1.2:9".parse().unwrap(),
         },
         Request::ResolvConf,
+        Request::Fetch {
+            part: FilePart::Content,
+            path: b"/etc/config/app.yaml",
+        },
     ]
 }
 
@@ -89,6 +93,7 @@ fn replies() -> Vec<Reply> {
         Reply::Unknown,
         Reply::Noted,
         Reply::File,
+        Reply::Errno(2),
         Reply::Flow("127.107.1.2:9".parse().unwrap()),
         Reply::StandIn("127.106.1.2:8080".parse().unwrap()),
         Reply::Addresses {
@@ -165,11 +170,14 @@ fn truncated_message_is_rejected_at_every_length() {
         let whole = request.encode().to_vec();
         for length in 0..whole.len() {
             if let Ok(decoded) = Request::decode(&whole[..length]) {
-                // a name or message has no length of its own: a shorter one is another valid request
+                // a name, path or message has no length of its own: a shorter one is another valid request
                 assert!(
                     matches!(
                         decoded,
-                        Request::Resolve { .. } | Request::Query { .. } | Request::Uninjectable { .. }
+                        Request::Resolve { .. }
+                            | Request::Query { .. }
+                            | Request::Uninjectable { .. }
+                            | Request::Fetch { .. }
                     ),
                     "{request:?} at {length}"
                 );

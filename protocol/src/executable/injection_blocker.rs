@@ -36,11 +36,13 @@ pub enum InjectionBlocker {
     Hidden = 10,
     /// A library in a namespace of its own (dlmopen(3)), where the preloaded library does not precede its libc.
     Namespace = 11,
+    /// Its file is the workload's, from the cluster, and nobody allowed to run that here.
+    Remote = 12,
 }
 
 impl InjectionBlocker {
     /// Every blocker, for exhaustive tests and decoding.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Static,
         Self::Go,
         Self::Architecture,
@@ -52,6 +54,7 @@ impl InjectionBlocker {
         Self::Mdwe,
         Self::Hidden,
         Self::Namespace,
+        Self::Remote,
     ];
 
     #[inline]
@@ -90,6 +93,7 @@ impl InjectionBlocker {
             Self::Mdwe => "it is a Go program, and the system lets no program change its code",
             Self::Hidden => "kinject's library is not to be seen where it runs",
             Self::Namespace => "it is a library in a namespace of its own",
+            Self::Remote => "it comes from the cluster",
         }
     }
 
@@ -105,6 +109,7 @@ impl InjectionBlocker {
             Self::Mdwe => "lift that rule for it (PR_SET_MDWE, SELinux's execmod)",
             Self::Hidden => "let it see the library's folder",
             Self::Namespace => "have its program open it with dlopen instead of dlmopen",
+            Self::Remote => "to run it here, allow it with --remote-exec",
         }
     }
 }

@@ -15,8 +15,10 @@ use super::access::Access;
 use super::pod_state::{self, PodState};
 use super::pod_transport::{ConnectFailure, PodTransports, RunningAgent};
 use super::source::AgentSource;
+use super::workload::{TargetWorkload, WorkloadView};
 use super::{addresses, resource_version};
 use crate::log;
+use crate::names::pod_hosts::HostsLine;
 use crate::reached::Reached;
 use crate::report::{AgentLocation, Failure};
 use crate::uplink::opened::Opened;
@@ -80,9 +82,11 @@ impl ClusterAgent {
         source: AgentSource,
         events: mpsc::Sender<Event>,
     ) -> Self {
+        let is_carried = matches!(source, AgentSource::Carried(_));
         let spec = Rc::new(AgentSpec {
             session: session.to_owned(),
             source,
+            workload: TargetWorkload::of(target, is_carried),
             transport: target.transport,
             with_limits: Cell::new(false),
         });
@@ -170,6 +174,22 @@ impl ClusterAgent {
         match &*self.agent.borrow() {
             Some(agent) => addresses::confirmed(reported, &agent.pod.addresses),
             None => Vec::new(),
+        }
+    }
+
+    /// What programs find in the place of the session's workload; none without a target, or without an agent.
+    /// The pod has this search list.
+    pub(crate) fn workload_view(&self, search: &[String]) -> Option<WorkloadView> {
+        let agent = self.agent.borrow();
+        let workload = self.spec.workload.as_ref()?;
+        workload.view(&self.access, &agent.as_ref()?.pod, search)
+    }
+
+    /// The lines of the hosts file of the agent's pod, which has this search list; none without a target.
+    pub(crate) fn pod_hosts(&self, search: &[String]) -> Vec<HostsLine> {
+        match (&self.spec.workload, &*self.agent.borrow()) {
+            (Some(workload), Some(agent)) => workload.hosts(&self.access, &agent.pod, search),
+            _ => Vec::new(),
         }
     }
 

@@ -88,6 +88,7 @@ mod tests {
             uid: "ours".to_owned(),
             image_id: String::new(),
             addresses: Vec::new(),
+            spec: Rc::default(),
             version: Rc::new("5".to_owned().into()),
         };
         let at = DELETED + seconds;

@@ -26,18 +26,37 @@ const CONTAINER_STOPPED: [&str; 1] = ["Killing"];
 /// Waits for an event that pod creation was denied for the Job, and returns its message.
 pub(super) async fn refusal(access: &Access, job_uid: &str) -> Result<String, kube::Error> {
     let fields = format!("{},reason=FailedCreate", job_selector(job_uid));
+    first_of(access, &fields, |event| Some(event.message.unwrap_or_default())).await
+}
+
+/// Waits for an event about a pod in which `judge` finds something.
+pub(super) async fn about_pod<T>(
+    access: &Access,
+    pod_uid: &str,
+    judge: impl FnMut(Event) -> Option<T>,
+) -> Result<T, kube::Error> {
+    first_of(access, &format!("involvedObject.uid={pod_uid}"), judge).await
+}
+
+async fn first_of<T>(
+    access: &Access,
+    fields: &str,
+    mut judge: impl FnMut(Event) -> Option<T>,
+) -> Result<T, kube::Error> {
     let mut pace = pace::of_watches();
     loop {
         pace.tick().await;
         // with the existing events: the event may be older than the watch
         let stream = events(access)
-            .watch(&WatchParams::default().fields(&fields), "0")
+            .watch(&WatchParams::default().fields(fields), "0")
             .await?;
         futures::pin_mut!(stream);
         // a watch that fails is reopened like one that ends
         while let Ok(Some(event)) = stream.try_next().await {
-            if let WatchEvent::Added(event) | WatchEvent::Modified(event) = event {
-                return Ok(event.message.unwrap_or_default());
+            if let WatchEvent::Added(event) | WatchEvent::Modified(event) = event
+                && let Some(found) = judge(event)
+            {
+                return Ok(found);
             }
         }
     }
@@ -99,6 +118,11 @@ pub(super) fn demands_limits(message: &str) -> bool {
         || message.contains("; limits.") && message.contains("must specify ")
         || message.contains("No limit is specified")
         || message.contains("no limit is specified")
+}
+
+/// Whether pod creation was denied by Pod Security admission.
+pub(super) fn violates_pod_security(message: &str) -> bool {
+    message.contains("violates PodSecurity")
 }
 
 fn events(access: &Access) -> Api<Event> {

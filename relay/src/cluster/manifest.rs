@@ -7,16 +7,18 @@
 //! ([`super::secret`]), since every user who may read a pod can read the variables in its `env`.
 
 use super::job::{FORWARD_PORT, IDENTITY_KEY, KEEP_FINISHED_SECONDS, PROXY_PORT, labels};
+use super::own_mounts::OwnMounts;
 use super::source::Container;
+use super::workload::pod::WorkloadPart;
 use k8s_openapi::api::batch::v1::Job;
 use kinject_protocol::session::TransportChoice;
 use serde_json::json;
 
-/// Where the Secret is mounted in the agent's pod.
-const IDENTITY_FOLDER: &str = "/run/kinject";
+/// The name of the pod's container.
+pub(super) const AGENT_CONTAINER: &str = "agent";
 
 /// The agent's user and group.
-const AGENT_USER: u32 = 65532;
+pub(super) const AGENT_USER: u32 = 65532;
 
 /// The limits of CPU and memory in a namespace that requires limits: half a core, and room for the data of all
 /// connections whose readers wait (the windows of `kinject_tunnel` bound it) besides the buffers of their sockets.
@@ -30,6 +32,8 @@ pub(crate) struct Manifest<'a> {
     pub(crate) session: &'a str,
     /// What the pod's container runs.
     pub(super) container: Container,
+    /// The part of a workload in the pod, if the session has a target.
+    pub(super) workload: Option<WorkloadPart>,
     /// The transports that the relay may use, which decide where the agent listens.
     pub(crate) transport: TransportChoice,
     /// Whether the pod has resource limits.
@@ -39,12 +43,13 @@ pub(crate) struct Manifest<'a> {
 impl Manifest<'_> {
     /// The Job as the relay sends it to the API server.
     pub(crate) fn job(&self) -> Result<Job, serde_json::Error> {
+        let own = self.own_mounts();
         let mut labels = labels(self.session);
         labels.insert("sidecar.istio.io/inject".to_owned(), "false".to_owned());
         let annotations = json!({ "linkerd.io/inject": "disabled" });
         let mut args = vec![
             "--identity".to_owned(),
-            format!("{IDENTITY_FOLDER}/{}", IDENTITY_KEY),
+            format!("{}/{IDENTITY_KEY}", own.identity.path),
             "--listen-forward".to_owned(),
             format!("127.0.0.1:{FORWARD_PORT}"),
         ];
@@ -82,14 +87,14 @@ impl Manifest<'_> {
                             "seccompProfile": { "type": "RuntimeDefault" },
                         },
                         "containers": [{
-                            "name": "agent",
+                            "name": AGENT_CONTAINER,
                             "image": self.container.image(),
                             "imagePullPolicy": "IfNotPresent",
                             "args": args,
                             "ports": ports,
                             "volumeMounts": [{
-                                "name": "identity",
-                                "mountPath": IDENTITY_FOLDER,
+                                "name": own.identity.volume,
+                                "mountPath": own.identity.path,
                                 "readOnly": true,
                             }],
                             "resources": resources,
@@ -100,7 +105,7 @@ impl Manifest<'_> {
                             },
                         }],
                         "volumes": [{
-                            "name": "identity",
+                            "name": own.identity.volume,
                             "secret": { "secretName": self.name, "defaultMode": 0o440 },
                         }],
                     },
@@ -108,9 +113,19 @@ impl Manifest<'_> {
             },
         });
         if let Container::Carried(pod) = &self.container {
-            pod.apply_to(&mut job);
+            pod.apply_to(&mut job, &own);
         }
-        serde_json::from_value(job)
+        let mut job = serde_json::from_value(job)?;
+        if let Some(workload) = &self.workload {
+            workload.apply_to(&mut job, &own);
+        }
+        Ok(job)
+    }
+
+    /// Where the agent's own files are mounted.
+    fn own_mounts(&self) -> OwnMounts {
+        let workload = self.workload.as_ref();
+        workload.map(|part| part.pod.own_mounts()).unwrap_or_default()
     }
 }
 
@@ -124,6 +139,7 @@ mod tests {
             name: "kinject-agent-0",
             session: "0",
             container: Container::Image("kinject-agent:1".to_owned()),
+            workload: None,
             transport,
             with_limits: false,
         };
@@ -136,6 +152,7 @@ mod tests {
             name: "kinject-agent-0",
             session: "0",
             container: Container::Image("kinject-agent:1".to_owned()),
+            workload: None,
             transport: TransportChoice::Auto,
             with_limits: false,
         };

@@ -16,6 +16,8 @@
 //!   the API server can report it; [`deletion`]: whether a user deleted its Job.
 //! - [`addresses`]: which are the pod's own.
 //! - [`events`]: the cluster's events about a Job; [`pace`]: the rate at which watches are opened.
+//! - [`workload`]: an agent's pod in the place of a workload; [`own_mounts`]: the agent's own volumes beside its;
+//!   [`mount_failure`]: volumes that cannot be mounted.
 //! - [`pod_transport`]: connects to the pod by one of two transports, [`proxy`] or [`port_forward`]; [`nodelay`]:
 //!   `TCP_NODELAY` on their connections.
 //! - [`networks`]: which networks are the cluster's.
@@ -37,8 +39,10 @@ mod image;
 pub(crate) mod job;
 mod kubeconfig;
 mod manifest;
+mod mount_failure;
 pub(crate) mod networks;
 mod nodelay;
+mod own_mounts;
 mod ownership;
 mod pace;
 mod pod_end;
@@ -53,3 +57,4 @@ mod resource_version;
 mod secret;
 mod source;
 mod start_failure;
+pub(crate) mod workload;

@@ -182,6 +182,7 @@ mod tests {
             uid: "ours".to_owned(),
             image_id: String::new(),
             addresses: Vec::new(),
+            spec: Rc::default(),
             version: Rc::default(),
         };
         let running = json!({

@@ -4,10 +4,12 @@ use super::access::Access;
 use super::addresses;
 use super::carried::pod::is_carried;
 use super::carried::refusal::or_by_image;
+use super::manifest::AGENT_CONTAINER;
 use super::start_failure::StartFailure;
+use super::workload::pod::{WITHOUT_FILES, is_of_workload};
 use crate::report::Failure;
 use k8s_openapi::api::core::v1::{
-    ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod, PodStatus,
+    ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod, PodSpec, PodStatus,
 };
 use kinject_escape::word;
 use std::cell::RefCell;
@@ -25,6 +27,8 @@ pub(crate) struct RunningPod {
     pub(crate) image_id: String,
     /// The addresses that the cluster gave to it.
     pub(crate) addresses: Vec<IpAddr>,
+    /// Its spec, with what admission has put into it.
+    pub(crate) spec: Rc<PodSpec>,
     /// The latest version of the pod in which it is known to have run: a watch from there reports how it ends.
     pub(crate) version: Rc<RefCell<String>>,
 }
@@ -62,7 +66,7 @@ pub(super) fn startup(access: &Access, pod: &Pod) -> Option<Startup> {
         && scheduled.reason.as_deref() == Some("Unschedulable")
     {
         let message = scheduled.message.as_deref().unwrap_or_default();
-        return Some(Startup::Unschedulable(unschedulable(message, is_carried(pod))));
+        return Some(Startup::Unschedulable(unschedulable(message, pod)));
     }
     let has_sandbox = condition("PodReadyToStartContainers");
     Some(Startup::Starting {
@@ -78,22 +82,26 @@ fn running(pod: &Pod, status: &PodStatus) -> Option<RunningPod> {
         uid: pod.metadata.uid.clone().unwrap_or_default(),
         image_id: container.image_id.clone(),
         addresses: addresses::of_pod(status),
+        spec: Rc::new(pod.spec.clone().unwrap_or_default()),
         version: Rc::new(RefCell::new(
             pod.metadata.resource_version.clone().unwrap_or_default(),
         )),
     })
 }
 
+/// The status of the agent's container. Admission may have put others beside it.
 fn agent_container(status: &PodStatus) -> Option<&ContainerStatus> {
-    status.container_statuses.as_ref()?.first()
+    let statuses = status.container_statuses.as_ref()?;
+    statuses.iter().find(|status| status.name == AGENT_CONTAINER)
 }
 
-fn unschedulable(message: &str, is_carried: bool) -> StartFailure {
-    let failure = Failure::lasting(
-        format!("no node takes the agent's pod: {message}"),
-        "these are the scheduler's own words; `kubectl get nodes` shows the nodes",
-    );
-    match is_carried && fits_no_architecture(message) {
+fn unschedulable(message: &str, pod: &Pod) -> StartFailure {
+    let mut hint = "these are the scheduler's own words; `kubectl get nodes` shows the nodes".to_owned();
+    if is_of_workload(pod) && message.to_ascii_lowercase().contains("volume") {
+        hint = format!("{hint}; {WITHOUT_FILES}");
+    }
+    let failure = Failure::lasting(format!("no node takes the agent's pod: {message}"), &hint);
+    match is_carried(pod) && fits_no_architecture(message) {
         true => StartFailure::WrongArchitecture(or_by_image(failure)),
         false => StartFailure::Failed(failure),
     }
@@ -117,8 +125,7 @@ pub(super) fn failure(access: &Access, pod: &Pod) -> Option<StartFailure> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let status = pod.status.as_ref()?;
     let hint = describe_hint(access, name);
-    let of_container =
-        agent_container(status).and_then(|container| container_failure(container, is_carried(pod), &hint));
+    let of_container = agent_container(status).and_then(|container| container_failure(container, pod, &hint));
     if of_container.is_some() || status.phase.as_deref() != Some("Failed") {
         return of_container;
     }
@@ -139,11 +146,8 @@ fn describe_hint(access: &Access, pod: &str) -> String {
     )
 }
 
-fn container_failure(
-    container: &ContainerStatus,
-    is_carried: bool,
-    describe_hint: &str,
-) -> Option<StartFailure> {
+fn container_failure(container: &ContainerStatus, pod: &Pod, describe_hint: &str) -> Option<StartFailure> {
+    let is_carried = is_carried(pod);
     let state = container.state.as_ref()?;
     if let Some(terminated) = &state.terminated {
         return Some(agent_ended(container, terminated, is_carried, describe_hint).into());
@@ -161,9 +165,10 @@ fn container_failure(
         | "RunContainerError"
         | "CrashLoopBackOff") => {
             let message = waiting.message.as_deref().unwrap_or_default();
-            let hint = match is_carried {
-                true => format!("{describe_hint}; --host-image names another image"),
-                false => describe_hint.to_owned(),
+            let hint = match (is_of_workload(pod), is_carried) {
+                (true, _) => format!("{describe_hint}; the workload's own pods would not start either"),
+                (false, true) => format!("{describe_hint}; --host-image names another image"),
+                (false, false) => describe_hint.to_owned(),
             };
             let failure = Failure::lasting(format!("the agent cannot start ({reason}): {message}"), &hint);
             Some(failure.into())

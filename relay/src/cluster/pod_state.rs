@@ -119,6 +119,7 @@ mod tests {
             uid: "ours".to_owned(),
             image_id: String::new(),
             addresses: Vec::new(),
+            spec: Rc::default(),
             version: Rc::default(),
         };
         let found = |uid: &str, phase: &str, deleted: Option<&str>| -> PodState {

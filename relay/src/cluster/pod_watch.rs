@@ -4,10 +4,12 @@ use super::access::{self, Access};
 use super::answering::awaited;
 use super::carried::refusal::or_by_image;
 use super::job::{self, AgentJob};
+use super::own_mounts::OwnMounts;
 use super::ownership::Claimants;
 use super::pod_startup::{RunningPod, Startup, startup};
 use super::start_failure::StartFailure;
-use super::{events, pace};
+use super::workload::pod::WITHOUT_FILES;
+use super::{events, mount_failure, pace};
 use crate::log;
 use crate::report::Failure;
 use futures::TryStreamExt;
@@ -17,6 +19,7 @@ use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// How long a pod may be unschedulable: time for a node that is just becoming ready.
@@ -32,8 +35,8 @@ const REFUSAL_DELAY: Duration = Duration::from_secs(2);
 /// What the relay knows of a pod that does not run yet.
 #[derive(Default)]
 struct Pending {
-    /// Whether the pod exists.
-    exists: Cell<bool>,
+    /// The pod's UID, as soon as it exists.
+    uid: watch::Sender<Option<String>>,
     /// Whether only its image is missing.
     is_pulling: Cell<bool>,
     /// Since when it is unschedulable, and why.
@@ -41,6 +44,22 @@ struct Pending {
 }
 
 impl Pending {
+    fn exists(&self) -> bool {
+        self.uid.borrow().is_some()
+    }
+
+    /// The pod's UID, as soon as it exists.
+    async fn uid(&self) -> String {
+        let mut uid = self.uid.subscribe();
+        let known = uid.wait_for(Option::is_some).await;
+        let uid = known.ok().and_then(|uid| uid.clone());
+        match uid {
+            Some(uid) => uid,
+            // the sender is this value's
+            None => std::future::pending().await,
+        }
+    }
+
     /// When to give up on a pod that is unschedulable.
     fn deadline(&self) -> Option<Instant> {
         let unschedulable = self.unschedulable.borrow();
@@ -75,17 +94,26 @@ impl Pending {
 }
 
 /// Waits for the Job's pod to run. `progress` gets what the pod is waiting for. The time limit begins when
-/// `is_mountable` is done: when everything exists that the pod mounts.
+/// `is_mountable` is done: when everything exists that the agent itself mounts. In the place of a workload, the pod
+/// mounts more than its own volumes, which are `own_mounts`.
 pub(super) async fn running_pod(
     access: &Access,
     job: &AgentJob,
     is_carried: bool,
+    own_mounts: Option<&OwnMounts>,
     is_mountable: impl Future<Output = ()>,
-    mut progress: impl FnMut(&str),
+    progress: impl Fn(&str),
 ) -> Result<RunningPod, StartFailure> {
     let pending = Pending::default();
-    let refused = refusal_of_controller(access, job, is_carried, &pending.exists);
-    let pod = follow_pod(access, job, &pending, &mut progress);
+    let refused = refusal_of_controller(access, job, is_carried, own_mounts.is_some(), &pending);
+    let mut told = &progress;
+    let pod = follow_pod(access, job, &pending, &mut told);
+    let unmountable = async {
+        match own_mounts {
+            Some(own) => mount_failure::of_pod(access, &pending.uid().await, own, &progress).await,
+            None => std::future::pending().await,
+        }
+    };
     let late = async {
         is_mountable.await;
         tokio::time::sleep(START_TIMEOUT).await;
@@ -95,6 +123,7 @@ pub(super) async fn running_pod(
         biased;
         pod = pod => pod,
         refusal = refused => Err(refusal),
+        failure = unmountable => Err(failure.into()),
         () = late => Err(too_late(access, job, is_carried, pending.is_pulling.get()).into()),
     }
 }
@@ -121,7 +150,8 @@ async fn refusal_of_controller(
     access: &Access,
     job: &AgentJob,
     is_carried: bool,
-    exists: &Cell<bool>,
+    is_of_workload: bool,
+    pending: &Pending,
 ) -> StartFailure {
     let message = match events::refusal(access, &job.uid).await {
         Ok(message) => message,
@@ -137,19 +167,23 @@ async fn refusal_of_controller(
     };
     let needs_limits = events::demands_limits(&message);
     // a forged event of this kind only gives the agent limits, so it is not worth the delay
-    if exists.get() || !needs_limits {
+    if pending.exists() || !needs_limits {
         tokio::time::sleep(REFUSAL_DELAY).await;
-        if exists.get() {
+        if pending.exists() {
             log::info!("an event says that the agent's pod cannot be made, but it exists");
             return std::future::pending().await;
         }
     }
-    let failure = Failure::lasting(
-        format!("pod creation denied: {message}"),
-        "these are the cluster's own words; --namespace chooses another namespace",
-    );
+    let mut hint = "these are the cluster's own words; --namespace chooses another namespace".to_owned();
+    if is_of_workload && message.contains("olume") {
+        hint = format!("{hint}; {WITHOUT_FILES}");
+    }
+    let failure = Failure::lasting(format!("pod creation denied: {message}"), &hint);
     match needs_limits {
         true => StartFailure::LimitsRequired(failure),
+        false if is_of_workload && events::violates_pod_security(&message) => {
+            StartFailure::PodSecurity(failure)
+        }
         false if is_carried => StartFailure::Failed(or_by_image(failure)),
         false => StartFailure::Failed(failure),
     }
@@ -168,7 +202,7 @@ async fn follow_pod(
     let mut is_ours = |pod: &Pod| -> Result<bool, Failure> {
         let is_ours = claimants.is_only_one(pod)?;
         if is_ours {
-            pending.exists.set(true);
+            pending.uid.send_replace(pod.metadata.uid.clone());
         } else {
             let name = pod.metadata.name.as_deref().unwrap_or_default();
             log::info!("pod {name} has the label of the agent's Job and is not its pod: left alone");

@@ -43,6 +43,7 @@ pub(crate) fn yaml(target: &KubernetesTarget, with_data: bool) -> Result<String,
         name: &name,
         session: SESSION,
         container,
+        workload: None,
         transport: target.transport,
         with_limits: false,
     };

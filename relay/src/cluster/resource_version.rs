@@ -127,6 +127,7 @@ mod tests {
             uid: "ours".to_owned(),
             image_id: String::new(),
             addresses: Vec::new(),
+            spec: Rc::default(),
             version: Rc::new(version.to_owned().into()),
         }
     }

@@ -8,6 +8,8 @@ use crate::report::Failure;
 pub(super) enum StartFailure {
     /// The namespace admits only pods that have resource limits.
     LimitsRequired(Failure),
+    /// Pod Security does not admit the pod.
+    PodSecurity(Failure),
     /// Different ConfigMaps have the names of a carried agent's, or the cluster does not let this user share them.
     NameTaken(Failure),
     /// A ConfigMap of a carried agent was removed while the agent started.
@@ -43,6 +45,7 @@ impl From<StartFailure> for Failure {
     fn from(failure: StartFailure) -> Self {
         match failure {
             StartFailure::LimitsRequired(failure)
+            | StartFailure::PodSecurity(failure)
             | StartFailure::NameTaken(failure)
             | StartFailure::ConfigMapRemoved(failure)
             | StartFailure::HoldExpired(failure)

@@ -4,6 +4,7 @@ use super::conversation::Conversation;
 use super::listener::ControlListener;
 use crate::connects::Connects;
 use crate::datagrams::Flows;
+use crate::files::Files;
 use crate::log;
 use crate::names::resolver::Resolver;
 use crate::registry::Registry;
@@ -11,6 +12,7 @@ use crate::routes::Routes;
 use crate::uninjectable::UninjectableReports;
 use crate::uplink::Uplink;
 use kinject_protocol::control::{Reply, Request};
+use rustix::io::Errno;
 use std::convert::Infallible;
 use std::fs::File;
 use std::net::SocketAddr;
@@ -34,6 +36,8 @@ pub(crate) struct Dispatch {
     pub(crate) resolver: Rc<Resolver>,
     /// Reports programs that cannot be injected.
     pub(crate) uninjectable: UninjectableReports,
+    /// The container's files, in the place of a workload.
+    pub(crate) files: Option<Rc<Files>>,
     /// The resolv.conf that programs see.
     pub(crate) resolv_conf: PathBuf,
 }
@@ -114,6 +118,10 @@ impl Dispatch {
                     log::warn!("cannot open {}: {error}", kinject_escape::path(&self.resolv_conf));
                     Reply::Unknown
                 }
+            },
+            Request::Fetch { part, path } => match &self.files {
+                Some(files) => files.fetch(part, path).await,
+                None => Reply::Errno(Errno::NOENT.raw_os_error() as u16),
             },
             Request::Uninjectable {
                 blocker,

@@ -12,6 +12,7 @@
 //! - [`hosts`] has this machine's own names; [`answer_policy`] decides which answers are accepted, and [`advice`]
 //!   reports the others to the user. [`host_name`] validates names.
 //! - [`server`] is the session's name server over TCP, [`pod_resolv_conf`] the resolv.conf that names it to programs.
+//! - [`pod_hosts`] has the names in the hosts file of the pod in whose place programs run.
 //! - [`pod`] has the pod's resolver settings and addresses, [`order`] sorts addresses by RFC 6724 as seen from the pod.
 
 pub(crate) mod advice;
@@ -26,6 +27,7 @@ mod hosts;
 pub(crate) mod local;
 pub(crate) mod order;
 pub(crate) mod pod;
+pub(crate) mod pod_hosts;
 pub(crate) mod pod_resolv_conf;
 mod ptr;
 pub(crate) mod query;

@@ -12,6 +12,7 @@ use super::host_name::is_host_name;
 use super::hosts;
 use super::local::{LocalNames, Reason};
 use super::order;
+use super::pod_hosts::{HostsLine, PodHosts};
 use super::query::{self, Outcome};
 use super::search_list::{self, CandidateOutcome};
 use crate::log;
@@ -25,7 +26,7 @@ use kinject_dns::resolv_conf::ResolvConf;
 use kinject_protocol::NameFailure;
 use kinject_protocol::control::{Family, Purpose, Reply};
 use kinject_protocol::rules::Egress;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
 /// The session's resolver.
@@ -36,6 +37,7 @@ pub(crate) struct Resolver {
     pub(super) local: LocalNames,
     pub(super) cluster: Rc<ClusterDns>,
     pub(super) policy: AnswerPolicy,
+    pub(super) pod_hosts: PodHosts,
 }
 
 /// The addresses of a name and its canonical form.
@@ -56,7 +58,13 @@ impl Resolver {
             trace,
             local,
             cluster,
+            pod_hosts: PodHosts::default(),
         }
+    }
+
+    /// Replaces the lines of the pod's hosts file.
+    pub(crate) fn set_pod_hosts(&self, lines: Vec<HostsLine>) {
+        self.pod_hosts.set(lines);
     }
 
     /// Drops all cached answers.
@@ -85,6 +93,15 @@ impl Resolver {
                 Some(found) => self.learn_locally(name, found),
                 None => Reply::NameFailed(NameFailure::NotFound),
             };
+        }
+        if let Some(found) = self.find_in_pod_hosts(name, family, only, traced) {
+            // the pod's own addresses stay the session's: its programs may listen there
+            let is_own = |address: &IpAddr| self.routes.stand_in(SocketAddr::new(*address, 0)).is_some();
+            let aliased = found.addresses.iter().copied().filter(|address| !is_own(address));
+            let aliased: Vec<_> = aliased.collect();
+            self.routes.learned_from_cluster(name, &aliased);
+            log::debug!("lookup of {name}: in the pod's hosts file");
+            return found.into_reply();
         }
         let Some(up) = self.cluster.up().await else {
             return Reply::NameFailed(NameFailure::TryAgain);
@@ -133,6 +150,21 @@ impl Resolver {
         };
         log::debug!("lookup of {name}: {}", words::name_failure(failure, purpose));
         Reply::NameFailed(failure)
+    }
+
+    /// Looks up a name in the pod's hosts file.
+    fn find_in_pod_hosts(
+        &self,
+        name: &str,
+        family: Family,
+        only: Option<Egress>,
+        traced: &mut Traced<'_>,
+    ) -> Option<Found> {
+        let (canonical, mut addresses) = self.pod_hosts.addresses(name)?;
+        if only.is_none() {
+            self.policy.drop_loopback_addresses(name, &mut addresses, traced);
+        }
+        Found::of(&canonical, addresses, family)
     }
 
     /// Looks up a name on this machine that does not exist in the cluster: its own names first, then its name servers,
@@ -289,6 +321,12 @@ async fn look_up_by_libc(name: String) -> Option<Vec<IpAddr>> {
 mod tests {
     use super::*;
     use crate::names::query::found_for_tests as found;
+    use crate::routes::{Pod, Transport};
+    use crate::test_agent::{DEADLINE, TestAgent};
+    use crate::uplink::Reconnector;
+    use kinject_protocol::control::SessionAddresses;
+    use tokio::sync::mpsc;
+    use tokio::task::LocalSet;
 
     #[test]
     fn addresses_of_one_family_win_over_a_failure_of_the_other() {
@@ -311,5 +349,48 @@ mod tests {
         );
         assert_eq!(both(Outcome::NotFound, Outcome::NotFound), Outcome::NotFound);
         assert_eq!(both(Outcome::NoAnswer, Outcome::NoData), Outcome::NoAnswer);
+    }
+
+    #[tokio::test]
+    async fn name_in_the_pods_hosts_file_is_answered_without_the_cluster() {
+        let tasks = LocalSet::new();
+        let test = tasks.run_until(async {
+            let (events, _receiver) = mpsc::channel(8);
+            let agent = TestAgent::start().await;
+            let (_reconnector, uplink) = Reconnector::new(agent.connector(), events.clone());
+            let routes = Rc::new(Routes::default());
+            let own: IpAddr = "10.244.0.5".parse().unwrap();
+            routes.set_pod(Pod::new([own].into_iter(), SessionAddresses::of(5), None));
+            let trace = Rc::new(Trace::open(None, Rc::clone(&routes)).unwrap());
+            let advice = Advice::new(events.clone());
+            let resolver = Resolver::new(uplink, trace, advice, LocalNames::new(events));
+            let line = |address: &str, names: &[&str]| HostsLine {
+                address: address.parse().unwrap(),
+                names: names.iter().map(|name| (*name).to_owned()).collect(),
+            };
+            resolver.set_pod_hosts(vec![
+                line("10.244.0.5", &["pod"]),
+                line("10.9.9.9", &["legacy.example", "legacy"]),
+            ]);
+            for (name, canonical, address) in [
+                ("legacy", "legacy.example", "10.9.9.9"),
+                ("POD", "pod", "10.244.0.5"),
+            ] {
+                let reply = resolver
+                    .resolve(name.as_bytes(), Family::V4, Purpose::AddressInfo)
+                    .await;
+                let expected = Reply::Addresses {
+                    canonical: canonical.as_bytes().to_vec(),
+                    addresses: vec![address.parse().unwrap()],
+                };
+                assert_eq!(reply, expected, "{name}");
+            }
+            let reply = resolver.reverse("10.9.9.9".parse().unwrap()).await;
+            assert_eq!(reply, Reply::Names(vec![b"legacy.example".to_vec()]));
+            // programs of the session may listen at the pod's own address
+            let decision = routes.decide(SocketAddr::new(own, 80), Transport::Tcp);
+            assert_eq!(decision.egress, Egress::Local);
+        });
+        tokio::time::timeout(DEADLINE, test).await.unwrap();
     }
 }

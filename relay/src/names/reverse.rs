@@ -21,6 +21,9 @@ impl Resolver {
         if address.is_loopback() || address.is_unspecified() || self.routes.is_local(address) {
             return Reply::Local;
         }
+        if let Some(name) = self.pod_hosts.name_of(address) {
+            return Reply::Names(vec![name.into_bytes()]);
+        }
         let Some(question) = ptr::question(address) else {
             return Reply::NameFailed(NameFailure::NoRecovery);
         };

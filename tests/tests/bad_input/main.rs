@@ -14,3 +14,4 @@ mod paths;
 mod sockets;
 mod stand_in;
 mod versions;
+mod workloads;

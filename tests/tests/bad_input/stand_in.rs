@@ -96,7 +96,11 @@ async fn answer(mut server: Server, resolv_conf: &str) {
                 });
             }
             // dropping a stream resets it
-            Incoming::Connect(_) | Incoming::Datagrams(_) => {}
+            Incoming::Connect(_)
+            | Incoming::Datagrams(_)
+            | Incoming::Environment(_)
+            | Incoming::File(_)
+            | Incoming::Watch(_) => {}
         }
     }
 }

@@ -19,3 +19,4 @@ mod streams;
 mod survivors;
 mod terminal;
 mod uninjectable;
+mod variables;

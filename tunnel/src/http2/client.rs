@@ -40,7 +40,7 @@ use crate::transport::Stream;
 pub struct Tunnel {
     send: SendRequest<Payload>,
     agent: Arc<Hello>,
-    common: Common,
+    pub(super) common: Common,
     overflow: OverflowControl,
 }
 
@@ -196,7 +196,7 @@ impl Tunnel {
         serde_json::from_slice(&text).map_err(|error| RequestError::BadAnswer(error.to_string()))
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         request: Request<()>,
         end: bool,

@@ -73,7 +73,7 @@ pub(super) async fn answered(
     }
 }
 
-fn lost(error: h2::Error) -> RequestError {
+pub(super) fn lost(error: h2::Error) -> RequestError {
     match error.is_reset() && error.is_remote() {
         true => RequestError::BadAnswer(error.to_string()),
         false => RequestError::TunnelLost,

@@ -22,6 +22,7 @@
 //! - h2's limits against a hostile peer are raised where they would hurt an honest one: both ends are authenticated,
 //!   and a program may well reset thousands of connections in a second.
 
+mod body;
 mod busy_poll;
 mod client;
 mod close_coalescer;
@@ -29,6 +30,8 @@ mod common;
 mod datagrams;
 mod exchange;
 mod facts;
+mod file_client;
+mod file_server;
 mod heartbeat;
 mod overflow;
 mod receivers;
@@ -37,12 +40,15 @@ mod stream;
 mod traffic;
 mod windows;
 
+pub use body::{BodyReader, BodySender, Cancelled};
 pub use client::{Driver, Tunnel};
 pub(crate) use close_coalescer::CloseCoalescer;
 pub(crate) use datagrams::Receiving;
 pub use datagrams::{DatagramRequest, DatagramStream};
 pub use exchange::RequestError;
 pub use facts::{AgentFacts, InterfaceAddress, Network, Scope};
+pub use file_client::Watch;
+pub use file_server::{EnvironmentRequest, FileRequest, WatchRequest, WatchSender};
 pub use server::{ConnectRequest, DnsRequest, FactsRequest, Incoming, Server};
 pub use stream::TunnelStream;
 pub(crate) use windows::UnreadShare;
@@ -65,11 +71,18 @@ const HEADER_LIST_BYTES: u32 = 16 * 1024;
 
 const DNS_PATH: &str = "/dns-query";
 const FACTS_PATH: &str = "/.well-known/kinject";
+const ENVIRONMENT_PATH: &str = "/.well-known/kinject/environment";
+const FILE_PATH: &str = "/.well-known/kinject/file";
+const WATCH_PATH: &str = "/.well-known/kinject/watch";
+const BINARY_MEDIA_TYPE: &str = "application/octet-stream";
 const DNS_MEDIA_TYPE: &str = "application/dns-message";
 /// Longest DNS message.
 const DNS_BYTES: usize = 65_535;
 /// Maximum size of the facts that a relay reads.
 const FACTS_BYTES: usize = 256 * 1024;
+/// Maximum size of the agent's environment. The kernel gives a process at most 6 MiB of arguments and environment
+/// (execve(2)).
+const ENVIRONMENT_BYTES: usize = 8 * 1024 * 1024;
 
 /// Time between PINGs.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);

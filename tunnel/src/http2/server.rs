@@ -15,12 +15,16 @@ use tokio::time::timeout;
 use super::common::Common;
 use super::datagrams::DatagramRequest;
 use super::exchange::{RequestError, body, refuse};
+use super::file_server::{EnvironmentRequest, FileRequest, Responder, WatchRequest};
 use super::heartbeat::Heartbeat;
 use super::overflow::{OverflowControl, OverflowTransport};
 use super::stream::TunnelStream;
 use super::traffic::Metered;
 use super::windows::Windows;
-use super::{AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, FACTS_PATH, configure};
+use super::{
+    AgentFacts, CloseReason, DNS_BYTES, DNS_MEDIA_TYPE, DNS_PATH, ENVIRONMENT_PATH, FACTS_PATH, FILE_PATH,
+    WATCH_PATH, configure,
+};
 use crate::coop::YieldOnce;
 use crate::dial_error::DialError;
 use crate::link::{OpenError, PROVE_DEADLINE};
@@ -50,6 +54,12 @@ pub enum Incoming {
     Dns(DnsRequest),
     /// Facts about the pod are requested.
     Facts(FactsRequest),
+    /// The agent's environment is requested.
+    Environment(EnvironmentRequest),
+    /// A file is requested.
+    File(FileRequest),
+    /// Paths are to be watched.
+    Watch(WatchRequest),
 }
 
 /// `CONNECT host:port`.
@@ -253,6 +263,10 @@ fn classify(
             common: common.clone(),
         }));
     }
+    let responder = |respond| Responder {
+        respond,
+        common: common.clone(),
+    };
     match (request.uri().path(), request.method()) {
         (DNS_PATH, &Method::POST) => {
             match request
@@ -268,12 +282,30 @@ fn classify(
             }
         }
         (FACTS_PATH, &Method::GET) => Some(Incoming::Facts(FactsRequest { respond })),
-        (DNS_PATH | FACTS_PATH, _) => refuse(respond, StatusCode::METHOD_NOT_ALLOWED),
+        (ENVIRONMENT_PATH, &Method::GET) => {
+            Some(Incoming::Environment(EnvironmentRequest(responder(respond))))
+        }
+        (FILE_PATH, &Method::POST) => Some(Incoming::File(FileRequest {
+            responder: responder(respond),
+            recv: request.into_body(),
+        })),
+        (WATCH_PATH, &Method::POST) => Some(Incoming::Watch(WatchRequest {
+            responder: responder(respond),
+            recv: request.into_body(),
+        })),
+        (DNS_PATH | FACTS_PATH | ENVIRONMENT_PATH | FILE_PATH | WATCH_PATH, _) => {
+            refuse(respond, StatusCode::METHOD_NOT_ALLOWED)
+        }
         _ => refuse(respond, StatusCode::NOT_FOUND),
     }
 }
 
-fn answer(mut respond: SendResponse<Payload>, status: StatusCode, media_type: &'static str, body: Bytes) {
+pub(super) fn answer(
+    mut respond: SendResponse<Payload>,
+    status: StatusCode,
+    media_type: &'static str,
+    body: Bytes,
+) {
     let mut response = Response::new(());
     *response.status_mut() = status;
     response

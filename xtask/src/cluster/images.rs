@@ -27,6 +27,7 @@ pub(crate) fn pause() -> Result<Archive> {
     let image = Image {
         name: "kinject-pause:1".to_owned(),
         user: "65535:65535".to_owned(),
+        environment: Vec::new(),
         entrypoint: vec!["/bin/sleep".to_owned(), "2147483647".to_owned()],
         entries: vec![folder("bin", 0o755), file("bin/sleep", 0o755, fs::read(BUSYBOX)?)],
     };
@@ -52,6 +53,7 @@ pub(crate) fn shell() -> Result<Archive> {
     let image = Image {
         name: "kinject-shell:1".to_owned(),
         user: "0:0".to_owned(),
+        environment: Vec::new(),
         entrypoint: vec!["/bin/sh".to_owned()],
         entries,
     };

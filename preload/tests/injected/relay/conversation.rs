@@ -75,6 +75,7 @@ pub(super) fn describe(request: &Request<'_>) -> String {
         }
         Request::Flow { target, .. } => format!("flow {target}"),
         Request::Source { address, .. } => format!("source {address}"),
+        Request::Fetch { part, path } => format!("fetch {part:?} {}", String::from_utf8_lossy(path)),
         Request::ResolvConf => "resolv.conf".into(),
         Request::Reverse { address } => format!("reverse {address}"),
         Request::Uninjectable {

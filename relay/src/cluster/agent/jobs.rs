@@ -205,6 +205,7 @@ mod tests {
         let spec = AgentSpec {
             session: "0".to_owned(),
             source: AgentSource::of(&target).unwrap(),
+            workload: None,
             transport: target.transport,
             with_limits: Cell::new(false),
         };

@@ -3,6 +3,7 @@
 use crate::cluster::carried::CarriedAgents;
 use crate::cluster::manifest::Manifest;
 use crate::cluster::source::AgentSource;
+use crate::cluster::workload::TargetWorkload;
 use kinject_protocol::session::TransportChoice;
 use std::cell::Cell;
 
@@ -12,6 +13,8 @@ pub(super) struct AgentSpec {
     pub(super) session: String,
     /// The image or the carried agent.
     pub(super) source: AgentSource,
+    /// The workload that the agents stand in for, if the session has a target.
+    pub(super) workload: Option<TargetWorkload>,
     /// The transports that the user allows.
     pub(super) transport: TransportChoice,
     /// Whether the namespace admits only pods that have resource limits.
@@ -33,6 +36,7 @@ impl AgentSpec {
             name,
             session: &self.session,
             container: self.source.container(),
+            workload: self.workload.as_ref().and_then(TargetWorkload::part),
             transport: self.transport,
             with_limits: self.with_limits.get(),
         }

@@ -5,6 +5,7 @@ use super::jobs::{SessionJobs, no_randomness};
 use super::spec::AgentSpec;
 use crate::cluster::access::Access;
 use crate::cluster::answering::awaited;
+use crate::cluster::carried::host_image::HostImage;
 use crate::cluster::carried::presence;
 use crate::cluster::carried::upload::{UploadPlan, UploadedMap};
 use crate::cluster::creation::Creation;
@@ -14,10 +15,11 @@ use crate::cluster::pod_startup::RunningPod;
 use crate::cluster::pod_transport::{ConnectFailure, PodTransports, RunningAgent};
 use crate::cluster::pod_watch;
 use crate::cluster::start_failure::StartFailure;
+use crate::cluster::workload::TargetWorkload;
 use crate::log;
 use crate::report::Failure;
 use crate::uplink::opened::Opened;
-use kinject_protocol::session::Event;
+use kinject_protocol::session::{Event, Report};
 use kinject_tunnel::SessionKeys;
 use std::pin::pin;
 use std::rc::Rc;
@@ -42,9 +44,13 @@ pub(super) type Started = (RunningAgent, Result<Opened, ConnectFailure>);
 
 impl Starter {
     /// Starts an agent. Each of these is tried after a failure that calls for it: resource limits, ConfigMaps that the
-    /// session does not share, a new Job, another architecture, another image.
+    /// session does not share, a new Job, another architecture, another image, another user than the workload's.
     pub(super) async fn start(&self) -> Result<Started, Failure> {
         let carried = self.spec.carried();
+        let workload = self.spec.workload.as_ref();
+        if let Some(workload) = workload {
+            self.find_workload(workload).await?;
+        }
         if let Some(agents) = carried {
             agents.begin_start();
         }
@@ -56,6 +62,9 @@ impl Starter {
                         agents.record_success();
                         // the files were 1.6 MB of requests
                         kinject_tunnel::allocator::trim();
+                    }
+                    if let Some(workload) = workload {
+                        self.notify(workload.new_differences(&started.0.image)).await;
                     }
                     return Ok(started);
                 }
@@ -83,16 +92,42 @@ impl Starter {
                 (StartFailure::ImageUnavailable(failure), Some(agents)) if agents.try_next_image() => {
                     (failure, "in another image")
                 }
+                (StartFailure::PodSecurity(failure), _)
+                    if workload.is_some_and(TargetWorkload::try_own_user) =>
+                {
+                    (failure, "as a user of its own")
+                }
                 (failure, _) => return Err(failure.into()),
             };
             log::info!("making the agent again, {change}: {}", failure.message);
         }
     }
 
+    /// Finds the workload that the session's agents stand in for, and has them run in its image.
+    async fn find_workload(&self, workload: &TargetWorkload) -> Result<(), Failure> {
+        if workload.is_found() {
+            return Ok(());
+        }
+        self.progress(&format!("looking for {}", workload.name()));
+        let server = &self.access.server;
+        let found = workload.find(&self.access);
+        let report = awaited(server, |message| self.progress(message), found).await?;
+        self.notify(report).await;
+        if let (Some(agents), Some(part)) = (self.spec.carried(), workload.part()) {
+            let image = part.pod.image();
+            let image = image.map(|image| HostImage::of_workload(image, part.pod.pull_secrets()));
+            agents.prefer_workload(image, part.pod.architecture());
+        }
+        Ok(())
+    }
+
     /// Creates an agent with a name and keys of its own, waits until its pod runs, and opens a tunnel to it.
     async fn start_once(&self) -> Result<Started, StartFailure> {
         // a start that failed may have left its Job
         self.jobs.remove().await?;
+        if let Some(workload) = &self.spec.workload {
+            workload.place(&self.access).await?;
+        }
         let plan = match self.spec.carried() {
             None => None,
             Some(agents) => {
@@ -129,11 +164,14 @@ impl Starter {
     ) -> Result<(AgentJob, RunningPod, Vec<UploadedMap>), StartFailure> {
         let progress = |message: &str| self.progress(message);
         let job = awaited(&self.access.server, progress, creation.job()).await?;
+        let workload = self.spec.workload.as_ref().and_then(TargetWorkload::part);
+        let own_mounts = workload.map(|part| part.pod.own_mounts());
         let (mountable, is_mountable) = oneshot::channel::<()>();
         let mut pod = pin!(pod_watch::running_pod(
             &self.access,
             &job,
             plan.is_some(),
+            own_mounts.as_ref(),
             // done when the sender is dropped
             async {
                 let _dropped = is_mountable.await.is_err();
@@ -195,6 +233,13 @@ impl Starter {
         verified?;
         lifted?;
         Ok(())
+    }
+
+    async fn notify(&self, reports: impl IntoIterator<Item = Report>) {
+        for report in reports {
+            // a launcher that is gone receives nothing
+            let _launcher_gone = self.events.send(Event::Notice(report)).await.is_err();
+        }
     }
 
     fn progress(&self, message: &str) {

@@ -4,6 +4,7 @@ use super::*;
 use crate::cluster::carried::tests::agents;
 use crate::cluster::fake_api::{Answer, FakeApi};
 use http::Method;
+use kinject_protocol::workload::WorkloadRequest;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -18,6 +19,10 @@ struct Namespace {
     other_image: Option<(&'static str, Value)>,
     /// The other pods that run in the namespace.
     running: Value,
+    /// The Deployment that the session's programs stand in for, if any.
+    deployment: Value,
+    /// Whether Pod Security admits only pods with the agent's own user.
+    is_restricted: bool,
     jobs: Arc<Mutex<Vec<Value>>>,
 }
 
@@ -27,6 +32,8 @@ impl Namespace {
             status,
             other_image: None,
             running: json!([]),
+            deployment: Value::Null,
+            is_restricted: false,
             jobs: Arc::default(),
         }
     }
@@ -42,12 +49,19 @@ impl Namespace {
             }
             return Answer::object(given);
         }
+        if path.contains("/deployments/") {
+            return Answer::object(self.deployment.clone());
+        }
         if path.contains("watch=true") {
-            return Answer::events([]);
+            return match self.refuses_pod() && path.contains("FailedCreate") {
+                true => Answer::events([refusal_event()]),
+                false => Answer::events([]),
+            };
         }
         if path.contains("/pods?") {
             let is_ours = path.contains("labelSelector");
             let pods = match is_ours {
+                true if self.refuses_pod() => json!([]),
                 true => json!([self.pod()]),
                 false => self.running.clone(),
             };
@@ -59,6 +73,12 @@ impl Namespace {
             true => Answer::object(json!({ "metadata": { "name": "a", "uid": "b9a6" } })),
             false => Answer::refusal(404, missing),
         }
+    }
+
+    /// Whether Pod Security does not admit the pod of the Job that was created last.
+    fn refuses_pod(&self) -> bool {
+        let jobs = self.jobs.lock();
+        self.is_restricted && jobs.last().is_some_and(|job| user(job) != json!(65532))
     }
 
     /// The pod of the Job that was created last.
@@ -87,7 +107,17 @@ impl Namespace {
         let api = FakeApi::of_requests(move |method, path, body| answering.answer(method, path, body));
         let (_programs, agents) = agents();
         let (events, _launcher) = mpsc::channel(100);
-        let target = KubernetesTarget::default();
+        let target = KubernetesTarget {
+            workload: (!self.deployment.is_null()).then(|| WorkloadRequest {
+                workload: "deploy/web".parse().unwrap(),
+                container: None,
+                files: true,
+                remote_paths: Vec::new(),
+                local_paths: Vec::new(),
+                exec_environment: false,
+            }),
+            ..KubernetesTarget::default()
+        };
         let source = AgentSource::Carried(agents);
         let agent = ClusterAgent::with_source(api.access(), "0", &target, source, events);
         let failure = LocalSet::new().run_until(agent.open()).await.err().unwrap();
@@ -100,6 +130,34 @@ fn waiting(reason: &str, message: &str) -> Value {
         "name": "agent", "image": "x:1", "imageID": "", "ready": false, "restartCount": 0,
         "state": { "waiting": { "reason": reason, "message": message } },
     }] })
+}
+
+/// The event about a pod that Pod Security does not admit.
+fn refusal_event() -> Value {
+    json!({ "type": "ADDED", "object": {
+        "apiVersion": "v1", "kind": "Event", "metadata": { "name": "a" }, "involvedObject": {},
+        "reason": "FailedCreate",
+        "message": "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": runAsUser=0",
+    } })
+}
+
+/// A Deployment in this image, with this pod security context.
+fn deployment(image: &str, context: &Value) -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web" },
+        "spec": {
+            "selector": { "matchLabels": { "app": "web" } },
+            "template": { "spec": {
+                "securityContext": context,
+                "containers": [{ "name": "app", "image": image }],
+                "nodeSelector": { "kubernetes.io/arch": "arm64" },
+            } },
+        },
+    })
+}
+
+fn user(job: &Value) -> Value {
+    job["spec"]["template"]["spec"]["securityContext"]["runAsUser"].clone()
 }
 
 fn architecture(job: &Value) -> String {
@@ -184,4 +242,34 @@ async fn agent_whose_config_map_was_removed_is_started_again_once_from_private_o
         "{}",
         failure.message
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn workloads_image_that_no_node_gets_is_replaced_by_the_pause_image_and_no_other() {
+    let mut namespace = Namespace::of_pods(waiting("ErrImagePull", "unauthorized"));
+    let pause = "registry.k8s.io/pause:3.10";
+    namespace.other_image = Some((pause, waiting("CreateContainerError", "the last one")));
+    namespace.deployment = deployment("private:1", &json!({}));
+    namespace.running = json!([{
+        "metadata": { "name": "other" },
+        "spec": { "nodeName": "one", "containers": [{ "name": "main", "image": "other:1" }] },
+        "status": { "containerStatuses": [{
+            "name": "main", "image": "other:1", "imageID": "", "ready": true, "restartCount": 0,
+            "state": { "running": {} },
+        }] },
+    }]);
+    let (failure, tried) = namespace.failure(|job| (image(job), architecture(job))).await;
+    let arm = |image: &str| (image.to_owned(), "arm64".to_owned());
+    assert_eq!(tried, [arm("private:1"), arm(pause)]);
+    assert!(failure.message.contains("the last one"), "{}", failure.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn workload_whose_user_pod_security_refuses_gets_an_agent_with_its_own_user() {
+    let mut namespace = Namespace::of_pods(waiting("CreateContainerError", "the last one"));
+    namespace.deployment = deployment("app:1", &json!({ "runAsUser": 0 }));
+    namespace.is_restricted = true;
+    let (failure, tried) = namespace.failure(user).await;
+    assert_eq!(tried, [json!(0), json!(65532)]);
+    assert!(failure.message.contains("the last one"), "{}", failure.message);
 }

@@ -56,6 +56,29 @@ impl HostImage {
         Self::without_pod(PAUSE_IMAGE, "no pod of the namespace is known".to_owned())
     }
 
+    /// The image of a workload's container, and the Secrets to pull it with.
+    pub(in crate::cluster) fn of_workload(image: &str, pull_secrets: Vec<String>) -> Self {
+        Self {
+            pull_secrets,
+            ..Self::without_pod(image, "the target's container has it".to_owned())
+        }
+    }
+
+    /// The pause image instead of an image that a node could not pull. The images of other pods are no choice for a
+    /// workload: the variables that they set would be taken for the workload's.
+    pub(super) fn unless_in(self, unpullable: &UnpullableImages) -> Self {
+        match unpullable.0.borrow().contains(&self.image) {
+            true => Self::without_pod(
+                PAUSE_IMAGE,
+                format!(
+                    "a node cannot pull {}, the image of the target's container",
+                    self.image
+                ),
+            ),
+            false => self,
+        }
+    }
+
     fn without_pod(image: &str, reason: String) -> Self {
         Self {
             image: image.to_owned(),
@@ -175,7 +198,7 @@ fn is_for_special_nodes(pod: &Pod) -> bool {
 }
 
 /// Whether a pod is for Windows: by its `os` field or its node selector.
-fn is_windows(spec: &PodSpec) -> bool {
+pub(in crate::cluster) fn is_windows(spec: &PodSpec) -> bool {
     let selector = spec.node_selector.as_ref();
     let named = |label: &str| selector.and_then(|selector| selector.get(label));
     spec.os.as_ref().is_some_and(|os| os.name == "windows")

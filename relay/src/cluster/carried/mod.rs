@@ -56,6 +56,8 @@ pub(super) struct CarriedAgents {
     first_failure: RefCell<Option<Failure>>,
     /// The image of `--host-image`.
     requested_image: Option<String>,
+    /// The image of the workload's container, if the session has a target.
+    workload_image: RefCell<Option<Rc<HostImage>>>,
     /// The images of running pods that a node could not pull.
     unpullable: UnpullableImages,
     /// Whether the ConfigMaps get random names, because those that sessions share cannot be used.
@@ -83,11 +85,24 @@ impl CarriedAgents {
             failed: Cell::new(0),
             first_failure: RefCell::default(),
             requested_image,
+            workload_image: RefCell::default(),
             unpullable: UnpullableImages::default(),
             use_private_maps: Cell::new(false),
             verified: Rc::default(),
             pod: RefCell::new(None),
         }))
+    }
+
+    /// Prefers the image of a workload, and its architecture if the workload requires one. Later starts keep to them.
+    pub(super) fn prefer_workload(&self, image: Option<HostImage>, architecture: Option<&str>) {
+        *self.workload_image.borrow_mut() = image.map(Rc::new);
+        let position = self
+            .agents
+            .iter()
+            .position(|(known, _)| Some(known.kubernetes_name()) == architecture);
+        if let Some(position) = position {
+            self.ran.set(position);
+        }
     }
 
     /// Begins the start of an agent, with the architecture that ran last.
@@ -111,9 +126,11 @@ impl CarriedAgents {
     pub(super) async fn plan(&self, access: &Access) -> Result<UploadPlan, Failure> {
         let files = Rc::new(self.files()?);
         let host = async {
-            match &self.requested_image {
-                Some(image) => HostImage::requested(image),
-                None => host_image::choose(access, &self.unpullable).await,
+            let of_workload = self.workload_image.borrow().clone();
+            match (&self.requested_image, of_workload) {
+                (Some(image), _) => HostImage::requested(image),
+                (None, Some(image)) => HostImage::clone(&image).unless_in(&self.unpullable),
+                (None, None) => host_image::choose(access, &self.unpullable).await,
             }
         };
         let existing = async {

@@ -7,17 +7,12 @@
 use super::config_maps::{AgentFiles, LOADER_KEY};
 use super::host_image::HostImage;
 use crate::cluster::job::HOLD_SECONDS;
+use crate::cluster::own_mounts::OwnMounts;
 use k8s_openapi::api::core::v1::Pod;
 use kinject_bundle::Architecture;
 use serde_json::{Value, json};
 
-/// Where the ConfigMaps are mounted.
-const FILES_FOLDER: &str = "/kinject";
-
-/// Where an emptyDir in memory is mounted. The loader unpacks the agent into it if it cannot execute a memfd.
-const SCRATCH_FOLDER: &str = "/kinject-scratch";
-
-/// The size of that emptyDir: room for the unpacked agent.
+/// The size of the emptyDir into which the loader unpacks the agent if it cannot execute a memfd.
 const SCRATCH_SIZE: &str = "16Mi";
 
 /// The weight of the affinity to nodes that have the image: the highest one.
@@ -51,7 +46,7 @@ impl CarriedPod {
     }
 
     /// Changes the Job of an agent with an image of its own into the Job of the carried agent.
-    pub(in crate::cluster) fn apply_to(&self, job: &mut Value) {
+    pub(in crate::cluster) fn apply_to(&self, job: &mut Value, own: &OwnMounts) {
         let annotations = [
             (
                 AGENT_ANNOTATION,
@@ -86,17 +81,17 @@ impl CarriedPod {
             pod["imagePullSecrets"] = secrets.collect();
         }
         let container = &mut pod["containers"][0];
-        container["command"] = self.command();
+        container["command"] = self.command(own);
         container["workingDir"] = json!("/");
         // the kubelet copies the loader's error message into the container's status
         container["terminationMessagePolicy"] = json!("FallbackToLogsOnError");
         push(
             &mut container["volumeMounts"],
-            json!({ "name": "files", "mountPath": FILES_FOLDER, "readOnly": true }),
+            json!({ "name": own.files.volume, "mountPath": own.files.path, "readOnly": true }),
         );
         push(
             &mut container["volumeMounts"],
-            json!({ "name": "scratch", "mountPath": SCRATCH_FOLDER }),
+            json!({ "name": own.scratch.volume, "mountPath": own.scratch.path }),
         );
         let sources: Value = self
             .maps
@@ -105,26 +100,27 @@ impl CarriedPod {
             .collect();
         push(
             &mut pod["volumes"],
-            json!({ "name": "files", "projected": { "defaultMode": 0o555, "sources": sources } }),
+            json!({ "name": own.files.volume, "projected": { "defaultMode": 0o555, "sources": sources } }),
         );
         push(
             &mut pod["volumes"],
-            json!({ "name": "scratch", "emptyDir": { "medium": "Memory", "sizeLimit": SCRATCH_SIZE } }),
+            json!({ "name": own.scratch.volume, "emptyDir": { "medium": "Memory", "sizeLimit": SCRATCH_SIZE } }),
         );
     }
 
-    fn command(&self) -> Value {
+    fn command(&self, own: &OwnMounts) -> Value {
+        let (files, scratch) = (&own.files.path, &own.scratch.path);
         let mut command = vec![
-            format!("{FILES_FOLDER}/{LOADER_KEY}"),
+            format!("{files}/{LOADER_KEY}"),
             "--sha256".to_owned(),
             self.sha256.clone(),
         ];
         for part in &self.parts {
-            command.extend(["--part".to_owned(), format!("{FILES_FOLDER}/{part}")]);
+            command.extend(["--part".to_owned(), format!("{files}/{part}")]);
         }
         command.extend([
             "--fallback".to_owned(),
-            format!("{SCRATCH_FOLDER}/agent"),
+            format!("{scratch}/agent"),
             "--".to_owned(),
         ]);
         json!(command)
@@ -187,6 +183,7 @@ mod tests {
             name: "kinject-agent-0",
             session: "0",
             container: Container::Carried(Rc::new(CarriedPod::new(&AgentFiles::shared(&agent), host))),
+            workload: None,
             transport: TransportChoice::Auto,
             with_limits: false,
         };
@@ -240,7 +237,7 @@ mod tests {
         assert_eq!(scratch.medium.as_deref(), Some("Memory"));
         let mounts = pod.containers[0].volume_mounts.as_ref().unwrap();
         let mounted: Vec<_> = mounts.iter().map(|mount| mount.mount_path.as_str()).collect();
-        assert_eq!(mounted, ["/run/kinject", FILES_FOLDER, SCRATCH_FOLDER]);
+        assert_eq!(mounted, ["/run/kinject", "/kinject", "/kinject-scratch"]);
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn api_with(pods: &[Value]) -> FakeApi {
 async fn failure(status: &Value) -> StartFailure {
     let api = api_with(&[pod(status)]);
     let (access, job) = (api.access(), job());
-    let running = running_pod(&access, &job, true, std::future::ready(()), |_| {});
+    let running = running_pod(&access, &job, true, None, std::future::ready(()), |_| {});
     running.await.unwrap_err()
 }
 
@@ -67,7 +67,7 @@ async fn start_timeout_begins_when_everything_exists_that_the_pod_mounts() {
     let (access, job) = (api.access(), job());
     let upload = Duration::from_secs(200);
     let begun = Instant::now();
-    let running = running_pod(&access, &job, true, tokio::time::sleep(upload), |_| {});
+    let running = running_pod(&access, &job, true, None, tokio::time::sleep(upload), |_| {});
     // the fake API server stops answering before that, so it is the time limit that ends the wait
     let ended = tokio::time::timeout(upload + 2 * START_TIMEOUT, running).await;
     let failure = Failure::from(ended.unwrap().unwrap_err());

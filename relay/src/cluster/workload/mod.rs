@@ -1,0 +1,261 @@
+//! The workload in whose place a session's programs run.
+//!
+//! The agent's pod is made from the workload's own template, so that the kubelet computes what the container's
+//! environment and files are, and the agent only reads them.
+//!
+//! - [`find`]: the workload in the cluster; [`template`]: its pod template; [`near`]: names that a user may have meant.
+//! - [`container`]: which of its containers.
+//! - [`rights`]: the rights that this takes.
+//! - [`pod`]: what of the template is in the agent's pod: [`variables`] with their [`resources`], [`volumes`], labels
+//!   and annotations as [`downward`] API, [`security`], [`scheduling`].
+//! - [`claims`]: the node that the pod's volumes require.
+//! - [`mounts`]: what its mounts are for programs; [`hosts`]: its hosts file.
+//! - [`exec`]: the environment of a running container's first process.
+
+mod claims;
+mod container;
+mod downward;
+mod exec;
+mod find;
+mod hosts;
+mod mounts;
+mod near;
+pub(super) mod pod;
+mod resources;
+mod rights;
+mod scheduling;
+mod security;
+mod template;
+mod variables;
+mod volumes;
+
+use super::access::Access;
+use super::carried::host_image;
+use super::pod_startup::RunningPod;
+use crate::files::Mounts;
+use crate::log;
+use crate::names::pod_hosts::HostsLine;
+use crate::report::Failure;
+use kinject_protocol::session::{KubernetesTarget, Report};
+use kinject_protocol::workload::{WorkloadKind, WorkloadName, WorkloadRequest};
+use pod::{User, WorkloadPart, WorkloadPod};
+use rights::Right;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::ffi::OsString;
+use std::rc::Rc;
+
+/// The service account of a pod that names none.
+const DEFAULT_ACCOUNT: &str = "default";
+
+/// The workload that a session's programs stand in for.
+pub(crate) struct TargetWorkload {
+    request: WorkloadRequest,
+    needed: Vec<Vec<Right>>,
+    /// What the cluster said of it when the session began. Later agents of the session are made of the same, since the
+    /// environment and the paths of programs that run do not change.
+    found: OnceCell<FoundWorkload>,
+    user: Cell<User>,
+    /// The node that the next agent's volumes require.
+    node: RefCell<Option<String>>,
+    /// What the user was told of how agents differ from the workload.
+    told: RefCell<Vec<Report>>,
+}
+
+struct FoundWorkload {
+    pod: Rc<WorkloadPod>,
+    /// The environment of the running container's first process, if that is the one to use.
+    exec_environment: Option<exec::Environment>,
+}
+
+/// What programs find in the place of a workload, by the pod of its agent.
+pub(crate) struct WorkloadView {
+    /// The workload.
+    pub(crate) workload: WorkloadName,
+    /// The container.
+    pub(crate) container: String,
+    /// The service account.
+    pub(crate) service_account: String,
+    /// The host name.
+    pub(crate) hostname: String,
+    /// The mounts; none with `--files none`.
+    pub(crate) mounts: Option<Mounts>,
+    /// The environment, if it is not the agent's own.
+    pub(crate) environment: Option<Vec<(OsString, OsString)>>,
+}
+
+impl TargetWorkload {
+    /// The workload that the user names, if any. Nothing is asked yet.
+    pub(super) fn of(target: &KubernetesTarget, is_carried: bool) -> Option<Self> {
+        let request = target.workload.clone()?;
+        Some(Self {
+            needed: rights::needed(target, &request, is_carried),
+            request,
+            found: OnceCell::new(),
+            user: Cell::default(),
+            node: RefCell::default(),
+            told: RefCell::default(),
+        })
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &WorkloadName {
+        &self.request.workload
+    }
+
+    /// Whether it is found already.
+    pub(super) fn is_found(&self) -> bool {
+        self.found.get().is_some()
+    }
+
+    /// Finds it, and what an agent's pod has of it, and checks the user's rights. Nothing is made. The report is for
+    /// the user.
+    pub(super) async fn find(&self, access: &Access) -> Result<Option<Report>, Failure> {
+        let name = self.name();
+        let (rights, found) = tokio::join!(rights::check(access, &self.needed), find::find(access, name));
+        rights?;
+        let found = found?;
+        if host_image::is_windows(&found.template.spec) {
+            return Err(Failure::lasting(
+                format!("{name} runs on Windows, where there is no agent"),
+                "name a workload that runs on Linux with --target",
+            ));
+        }
+        let choice = container::choose(name, &found.template, self.request.container.as_deref())?;
+        let chosen = &choice.container.name;
+        log::info!("in the place of {name}, container {chosen}: {}", choice.reason);
+        let (environment, report) = self
+            .environment_by_exec(access, found.pods.as_ref(), chosen)
+            .await?;
+        let pod = WorkloadPod::of(name, found.template, choice.container, self.request.files);
+        for left_out in pod.left_out() {
+            log::info!("the agent's pod has not {left_out}");
+        }
+        let found = FoundWorkload {
+            pod: Rc::new(pod),
+            exec_environment: environment,
+        };
+        // nobody else finds it meanwhile
+        let _known = self.found.set(found).is_err();
+        Ok(report)
+    }
+
+    /// The environment of the running container, where that is to be used: a pod runs, and is asked for by its name.
+    async fn environment_by_exec(
+        &self,
+        access: &Access,
+        pods: Option<&find::PodsOf>,
+        container: &str,
+    ) -> Result<(Option<exec::Environment>, Option<Report>), Failure> {
+        let is_pod = self.name().kind == WorkloadKind::Pod;
+        if !is_pod && !self.request.exec_environment {
+            return Ok((None, None));
+        }
+        match exec::environment(access, pods, container).await {
+            Ok(environment) => Ok((Some(environment), None)),
+            Err(why) => {
+                let message = format!(
+                    "cannot read the environment of container {container} of {} through exec: {why}",
+                    self.name()
+                );
+                let failure = Failure::lasting(
+                    message,
+                    match self.request.exec_environment {
+                        true => {
+                            "leave out --exec-env: variables are then those of the template and the image"
+                        }
+                        false => {
+                            "variables are those of its spec and its image: what its entry point exports is missing"
+                        }
+                    },
+                );
+                match self.request.exec_environment {
+                    true => Err(failure),
+                    false => Ok((None, Some(failure.into()))),
+                }
+            }
+        }
+    }
+
+    /// Finds out where the next agent's pod has to run: a volume may be mounted on one node.
+    pub(super) async fn place(&self, access: &Access) -> Result<(), Failure> {
+        let Some(found) = self.found.get() else {
+            return Ok(());
+        };
+        let node = claims::node(access, self.name(), &found.pod.claims()).await?;
+        *self.node.borrow_mut() = node;
+        Ok(())
+    }
+
+    /// What of it is in an agent's pod; none before it is found.
+    pub(super) fn part(&self) -> Option<WorkloadPart> {
+        Some(WorkloadPart {
+            pod: Rc::clone(&self.found.get()?.pod),
+            user: self.user.get(),
+            node: self.node.borrow().clone(),
+        })
+    }
+
+    /// Has later agents run as the agent's own user; false if they do already.
+    pub(super) fn try_own_user(&self) -> bool {
+        self.user.replace(User::Agent) == User::Workload
+    }
+
+    /// How an agent in that image runs otherwise than the workload, as far as the user was not told yet.
+    pub(super) fn new_differences(&self, image: &str) -> Vec<Report> {
+        let mut told = self.told.borrow_mut();
+        let new: Vec<_> = self
+            .differences(image)
+            .into_iter()
+            .filter(|report| !told.contains(report))
+            .collect();
+        told.extend(new.iter().cloned());
+        new
+    }
+
+    fn differences(&self, image: &str) -> Vec<Report> {
+        let Some(found) = self.found.get() else {
+            return Vec::new();
+        };
+        let name = self.name();
+        let mut reports = Vec::new();
+        if found.pod.image().is_some_and(|own| own != image) {
+            reports.push(Failure::lasting(
+                format!("the agent does not run in the image of {name}, but in {image}"),
+                "variables and files of the workload's image itself are missing; what its template says is there",
+            ));
+        }
+        if self.user.get() == User::Agent {
+            reports.push(Failure::lasting(
+                format!(
+                    "the namespace does not take a pod with the user of {name}: the agent runs as its own"
+                ),
+                "files that only the workload's user may read cannot be read",
+            ));
+        }
+        reports.into_iter().map(Report::from).collect()
+    }
+
+    /// What programs find, by the pod that runs, which has this search list.
+    pub(super) fn view(&self, access: &Access, pod: &RunningPod, search: &[String]) -> Option<WorkloadView> {
+        let found = self.found.get()?;
+        let spec = &pod.spec;
+        let account = spec.service_account_name.clone();
+        let mounts = self
+            .request
+            .files
+            .then(|| mounts::of_pod(spec, &found.pod.own_mounts()));
+        Some(WorkloadView {
+            workload: self.name().clone(),
+            container: found.pod.container().to_owned(),
+            service_account: account.unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned()),
+            hostname: hosts::kernel_name(spec, &pod.name, &access.namespace, search),
+            mounts,
+            environment: found.exec_environment.clone(),
+        })
+    }
+
+    /// The pod's hosts file, with that search list.
+    pub(super) fn hosts(&self, access: &Access, pod: &RunningPod, search: &[String]) -> Vec<HostsLine> {
+        hosts::lines(&pod.spec, &pod.name, &access.namespace, search, &pod.addresses)
+    }
+}

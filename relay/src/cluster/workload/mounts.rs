@@ -1,0 +1,79 @@
+//! What the container's mounts are for a session's programs.
+//!
+//! They come from the spec of the pod that runs, so that the volumes of webhooks and of admission are among them: the
+//! tokens of service accounts and of cloud identities.
+
+use crate::cluster::manifest::AGENT_CONTAINER;
+use crate::cluster::own_mounts::OwnMounts;
+use crate::files::{Mount, Mounts};
+use k8s_openapi::api::core::v1::{PodSpec, Volume};
+use kinject_protocol::paths::Kind;
+
+/// The mounts of the agent's container, except for those of the agent's own volumes.
+pub(super) fn of_pod(spec: &PodSpec, own: &OwnMounts) -> Mounts {
+    let volumes = spec.volumes.as_deref().unwrap_or_default();
+    let mut containers = spec.containers.iter();
+    let agent = containers.find(|container| container.name == AGENT_CONTAINER);
+    let mounts = agent.and_then(|agent| agent.volume_mounts.as_ref());
+    let mounts = mounts.into_iter().flatten();
+    let mounts = mounts.filter(|mount| !own.has_volume(&mount.name)).map(|mount| {
+        let volume = volumes.iter().find(|volume| volume.name == mount.name);
+        Mount {
+            path: mount.mount_path.clone().into(),
+            kind: volume.map_or(Kind::Remote, kind),
+        }
+    });
+    Mounts(mounts.collect())
+}
+
+/// What is mirrored is what the kubelet writes whole, and bounded in size. An emptyDir begins empty for each pod.
+fn kind(volume: &Volume) -> Kind {
+    let is_written_by_kubelet = volume.config_map.is_some()
+        || volume.secret.is_some()
+        || volume.projected.is_some()
+        || volume.downward_api.is_some();
+    match (is_written_by_kubelet, volume.empty_dir.is_some()) {
+        (true, _) => Kind::Mirrored,
+        (false, true) => Kind::Scratch,
+        (false, false) => Kind::Remote,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn mounts_are_mirrored_scratch_or_remote_by_their_volumes_and_the_agents_own_are_none() {
+        let volume = |name: &str, source: &str| json!({ "name": name, source: {} });
+        let mount = |name: &str| json!({ "name": name, "mountPath": format!("/{name}") });
+        let names = ["identity", "files", "scratch", "config", "token", "cache", "disk"];
+        let disk = json!({ "name": "disk", "persistentVolumeClaim": { "claimName": "disk" } });
+        let spec = json!({
+            "containers": [
+                { "name": "injected", "volumeMounts": [mount("other")] },
+                { "name": "agent", "volumeMounts": names.map(mount) },
+            ],
+            "volumes": [
+                volume("identity", "secret"), volume("files", "projected"), volume("scratch", "emptyDir"),
+                volume("config", "configMap"), volume("token", "projected"), volume("cache", "emptyDir"), disk,
+            ],
+        });
+        let spec: PodSpec = serde_json::from_value(spec).unwrap();
+        let Mounts(mounts) = of_pod(&spec, &OwnMounts::default());
+        let shown: Vec<_> = mounts
+            .iter()
+            .map(|mount| (str::from_utf8(&mount.path).unwrap(), mount.kind))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("/config", Kind::Mirrored),
+                ("/token", Kind::Mirrored),
+                ("/cache", Kind::Scratch),
+                ("/disk", Kind::Remote),
+            ]
+        );
+    }
+}

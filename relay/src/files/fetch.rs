@@ -1,0 +1,332 @@
+//! Puts a remote path below the shadow root when a program is about to use it.
+//!
+//! One question to the agent brings a path with all links that lead to it. What was asked within the last second is not
+//! asked again, and a content that is there is not sent again while the file is unchanged.
+
+use super::links::spelled;
+use super::shadow::{self, errno_of};
+use super::{Files, errno_words};
+use crate::log;
+use crate::uplink::{ActiveTunnel, Ended};
+use kinject_protocol::control::{FilePart, Reply};
+use kinject_protocol::paths::{Kind, PathTable, Place, Route};
+use kinject_tunnel::RequestError;
+use kinject_tunnel::files::{
+    CONTENT_BYTES, FileAnswer, FileKind, FileOperation, FileOutcome, FilePayload, FileQuestion, FileStatus,
+};
+use kinject_tunnel::http2::BodyReader;
+use rustix::io::Errno;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+/// For how long an answer counts.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How long a program waits for a tunnel: unlike for a connect, it has no time-out of its own for a file.
+const TUNNEL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Questions that are remembered before old ones are forgotten.
+const MAX_ASKED: usize = 10_000;
+
+/// What was asked.
+#[derive(Default)]
+pub(super) struct Fetches(RefCell<HashMap<Vec<u8>, Rc<Mutex<Asked>>>>);
+
+/// What is known of one path. The lock is held while the agent is asked, so that it is asked once.
+#[derive(Default)]
+struct Asked {
+    /// The last answer, as long as it counts.
+    answer: Option<Answer>,
+    /// Where the path led.
+    found: Option<Vec<u8>>,
+}
+
+struct Answer {
+    part: FilePart,
+    /// None if the program may go on.
+    errno: Option<Errno>,
+    at: Instant,
+    /// An answer counts for its tunnel: another one may lead to another pod.
+    tunnel: Weak<ActiveTunnel>,
+}
+
+impl Fetches {
+    fn of(&self, path: &[u8]) -> Rc<Mutex<Asked>> {
+        let mut all = self.0.borrow_mut();
+        if all.len() >= MAX_ASKED {
+            all.retain(|_, asked| Rc::strong_count(asked) > 1);
+        }
+        Rc::clone(all.entry(path.to_vec()).or_default())
+    }
+}
+
+impl Answer {
+    /// Whether it answers a question that is asked now.
+    fn covers(&self, part: FilePart, now: Option<&Rc<ActiveTunnel>>) -> bool {
+        // a file without readable content may have a status
+        let has_all = match self.errno {
+            None => self.part == part || part == FilePart::Status,
+            Some(errno) => self.part == part || errno == Errno::NOENT,
+        };
+        // without a tunnel there is no newer one
+        let is_of_tunnel = now.is_none_or(|now| Rc::as_ptr(now) == self.tunnel.as_ptr());
+        has_all && is_of_tunnel && self.at.elapsed() < FRESH
+    }
+}
+
+/// Why a path could not be fetched.
+enum Failed {
+    TunnelLost,
+    Errno(Errno),
+}
+
+impl From<Errno> for Failed {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl Files {
+    /// Puts what the container has at a path below the shadow root.
+    pub(crate) async fn fetch(&self, part: FilePart, path: &[u8]) -> Reply {
+        let errno = match self.fetched(part, path).await {
+            Ok(()) => return Reply::Noted,
+            Err(errno) => errno,
+        };
+        log::debug!("{}: {}", kinject_escape::bytes(path), errno_words(errno));
+        Reply::Errno(errno.raw_os_error() as u16)
+    }
+
+    async fn fetched(&self, part: FilePart, path: &[u8]) -> Result<(), Errno> {
+        let table = PathTable::parse(&self.store.table).ok_or(Errno::IO)?;
+        let (place, is_parent) = match table.route(path) {
+            Route::Shadow(place) => (place, false),
+            Route::Parent(place) => (place, true),
+            Route::Native => return Err(Errno::NOENT),
+        };
+        if place.kind != Kind::Remote {
+            return Ok(());
+        }
+        let path = place.parts().concat();
+        let asked = self.fetches.of(&path);
+        let mut asked = asked.lock().await;
+        let now = self.uplink.now();
+        if let Some(answer) = asked
+            .answer
+            .as_ref()
+            .filter(|answer| answer.covers(part, now.as_ref()))
+        {
+            return answer.errno.map_or(Ok(()), Err);
+        }
+        loop {
+            let up = match timeout(TUNNEL_TIMEOUT, self.uplink.up()).await {
+                Ok(Ok(up)) => up,
+                Ok(Err(Ended)) | Err(_) => return Err(Errno::IO),
+            };
+            let found = asked.found.clone().unwrap_or_else(|| path.clone());
+            let question = self.question(part, &place, found).await?;
+            let fetching = Fetching {
+                files: self,
+                path: &path,
+                is_parent,
+            };
+            let errno = match fetching.ask(&up, &question, &mut asked.found).await {
+                Ok(()) => None,
+                Err(Failed::TunnelLost) => {
+                    self.uplink.lost(&up).await;
+                    continue;
+                }
+                Err(Failed::Errno(errno)) => Some(errno),
+            };
+            // a failure of kinject's own may be over at the next attempt
+            let is_answer = !matches!(errno, Some(Errno::IO | Errno::NOSPC | Errno::DQUOT));
+            asked.answer = is_answer.then(|| Answer {
+                part,
+                errno,
+                at: Instant::now(),
+                tunnel: Rc::downgrade(&up),
+            });
+            return errno.map_or(Ok(()), Err);
+        }
+    }
+
+    /// The question. A file whose content is here is asked for its content even if only its status is wanted: a
+    /// placeholder in its place would be read by a program that is about to open it.
+    async fn question(
+        &self,
+        part: FilePart,
+        place: &Place<'_>,
+        found: Vec<u8>,
+    ) -> Result<FileQuestion, Errno> {
+        let known = self
+            .store
+            .change(move |_, _, held| Ok(held.remote.asked(&found).cloned()))
+            .await?;
+        Ok(FileQuestion {
+            operation: match part {
+                FilePart::Status if known.is_some() => FileOperation::Content,
+                FilePart::Status => FileOperation::Status,
+                FilePart::Entries => FileOperation::Entries,
+                FilePart::Content => FileOperation::Content,
+            },
+            mount: place.mount.to_vec(),
+            rest: place.rest.to_vec(),
+            known,
+        })
+    }
+}
+
+/// One path that is being fetched.
+struct Fetching<'a> {
+    files: &'a Files,
+    path: &'a [u8],
+    /// Whether it is a folder above remote paths, of which only those are shown.
+    is_parent: bool,
+}
+
+impl Fetching<'_> {
+    async fn ask(
+        &self,
+        up: &ActiveTunnel,
+        question: &FileQuestion,
+        found: &mut Option<Vec<u8>>,
+    ) -> Result<(), Failed> {
+        let (answer, body) = match up.tunnel.file(question).await {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.failed(&error).await),
+        };
+        let put = self.put(answer, body, found).await;
+        if let Err(Failed::Errno(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::ROFS))) = put {
+            self.files.notices.not_fetched(self.path, errno).await;
+        }
+        put
+    }
+
+    async fn put(
+        &self,
+        answer: FileAnswer,
+        body: BodyReader,
+        found: &mut Option<Vec<u8>>,
+    ) -> Result<(), Failed> {
+        let FileAnswer { links, outcome } = answer;
+        let store = &self.files.store;
+        let asked = self.path.to_vec();
+        let is_link = store.change(move |shadow, table, held| {
+            held.remote.put_links(shadow, table, &links)?;
+            Ok(links.iter().any(|link| spelled(table, &link.path) == asked))
+        });
+        let is_link = is_link.await?;
+        let (path, status, payload) = match outcome {
+            FileOutcome::Failed { path, errno } => {
+                let errno = Errno::from_raw_os_error(errno.into());
+                let removed = store.change(move |shadow, table, held| match errno {
+                    Errno::NOENT => {
+                        let path = spelled(table, &path);
+                        held.remote.put_nothing(shadow, table, &path)
+                    }
+                    _ => Ok(()),
+                });
+                removed.await?;
+                // the link is there, and leads to nothing here as it does there
+                return match is_link && matches!(errno, Errno::NOENT | Errno::LOOP) {
+                    true => Ok(()),
+                    false => Err(errno.into()),
+                };
+            }
+            FileOutcome::Found {
+                path,
+                status,
+                payload,
+            } => {
+                let table = PathTable::parse(&store.table).ok_or(Errno::IO)?;
+                (spelled(&table, &path), status, payload)
+            }
+        };
+        *found = Some(path.clone());
+        match payload {
+            FilePayload::Unchanged => Ok(()),
+            FilePayload::Content if status.kind == FileKind::File => self.receive(path, status, body).await,
+            FilePayload::Content => Err(Errno::IO.into()),
+            FilePayload::Entries(entries) => {
+                let only_routed = self.is_parent && path == self.path;
+                let put = store.change(move |shadow, table, held| {
+                    let is_wanted = |path: &[u8]| !only_routed || !matches!(table.route(path), Route::Native);
+                    held.remote
+                        .put_entries(shadow, table, &path, &status, &entries, is_wanted)
+                });
+                Ok(put.await?)
+            }
+            FilePayload::None => Ok(self.put_status(path, status).await?),
+            FilePayload::Failed(errno) => {
+                let (kind, errno) = (status.kind, Errno::from_raw_os_error(errno.into()));
+                self.put_status(path, status).await?;
+                self.files.notices.without_content(self.path, kind, errno).await;
+                Err(errno.into())
+            }
+        }
+    }
+
+    async fn put_status(&self, path: Vec<u8>, status: FileStatus) -> Result<(), Errno> {
+        let put = move |shadow: &_, table: &PathTable<'_>, held: &mut super::Held| {
+            held.remote.put_status(shadow, table, &path, &status)
+        };
+        self.files.store.change(put).await
+    }
+
+    /// Receives a file's content, and puts it in its place when it is complete.
+    async fn receive(&self, path: Vec<u8>, status: FileStatus, body: BodyReader) -> Result<(), Failed> {
+        let store = &self.files.store;
+        if !shadow::is_within_limit(status.size) {
+            return Err(Errno::FBIG.into());
+        }
+        let staged = store.change(|shadow, _, _| shadow.stage()).await?;
+        let written = match staged.file.try_clone() {
+            Ok(file) => self.write(file, body).await,
+            Err(error) => Err(errno_of(&error).into()),
+        };
+        let put = store.change(move |shadow, table, held| match written {
+            Ok(()) => held
+                .remote
+                .put_content(shadow, table, &path, &status, staged)
+                .map(Ok),
+            Err(failed) => {
+                shadow.discard(staged);
+                Ok(Err(failed))
+            }
+        });
+        put.await?
+    }
+
+    async fn write(&self, file: std::fs::File, mut body: BodyReader) -> Result<(), Failed> {
+        let mut file = tokio::fs::File::from_std(file);
+        let mut left = CONTENT_BYTES;
+        loop {
+            let piece = match body.next().await {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break,
+                Err(error) => return Err(self.failed(&error).await),
+            };
+            left = left.checked_sub(piece.len() as u64).ok_or(Errno::FBIG)?;
+            let written = file.write_all(&piece).await;
+            written.map_err(|error| errno_of(&error))?;
+        }
+        // it writes behind the caller's back
+        file.flush().await.map_err(|error| errno_of(&error))?;
+        Ok(())
+    }
+
+    async fn failed(&self, error: &RequestError) -> Failed {
+        match error {
+            RequestError::TunnelLost => Failed::TunnelLost,
+            error => {
+                self.files.notices.bad_answer(self.path, error).await;
+                Errno::IO.into()
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The container's files for the session's programs: the shadow root, and what fills it.
+//!
+//! Mounts of config maps, secrets and their like are *mirrored*: all of them stands in the shadow root from the start,
+//! and follows the container's. Other volumes, and files of the container's image, are *remote*: the relay puts a path
+//! there when a program is about to use it ([`Files::fetch`]). A *scratch* mount is an empty folder for the programs.
+//! Which is which the table of paths says, by which the preloaded library decides ([`kinject_protocol::paths`]).
+//!
+//! While there is no tunnel, mirrored files stay as they are, and remote ones wait.
+
+mod fetch;
+mod links;
+mod mirror;
+mod notices;
+mod place;
+mod remote;
+mod shadow;
+mod start;
+#[cfg(test)]
+mod tests;
+
+use crate::log;
+use crate::uplink::{ActiveTunnel, Uplink};
+use crate::words;
+use fetch::Fetches;
+use kinject_protocol::paths::{Kind, PathTable};
+use kinject_protocol::session::Event;
+use kinject_tunnel::RequestError;
+use kinject_tunnel::files::{Snapshot, WatchEvent};
+use kinject_tunnel::http2::Watch;
+use mirror::Mirror;
+use notices::Notices;
+use remote::Remote;
+use rustix::io::Errno;
+use shadow::Shadow;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// How long a change that could not be applied waits for another attempt.
+const RETRY_PAUSE: Duration = Duration::from_secs(5);
+
+/// The least pause between two snapshots, and between two watches.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A mount of the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mount {
+    /// Its path, as the pod has it.
+    pub(crate) path: Vec<u8>,
+    /// What the shadow root has of it.
+    pub(crate) kind: Kind,
+}
+
+/// The mounts of the container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mounts(pub(crate) Vec<Mount>);
+
+/// The container's files, as the session's programs find them.
+pub(crate) struct Files {
+    uplink: Rc<Uplink>,
+    notices: Notices,
+    store: Arc<Store>,
+    fetches: Fetches,
+    /// The paths that are mirrored, in the order of the store's mirrors.
+    mirrored: Vec<Vec<u8>>,
+    /// The tunnel and the watch of the session's start.
+    begun: Cell<Option<(Rc<ActiveTunnel>, Watch)>>,
+}
+
+/// The shadow root and what stands in it. File systems block, so it is changed on threads of their own, one at a time.
+struct Store {
+    shadow: Shadow,
+    /// The value of `KINJECT_PATHS`.
+    table: Vec<u8>,
+    held: Mutex<Held>,
+    /// Whose turn it is: those that wait take no thread.
+    turn: tokio::sync::Mutex<()>,
+}
+
+struct Held {
+    mirrors: Vec<Mirror>,
+    remote: Remote,
+}
+
+impl Store {
+    /// Changes the shadow root on a thread of its own.
+    async fn change<T: Send + 'static>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&Shadow, &PathTable<'_>, &mut Held) -> Result<T, Errno> + Send + 'static,
+    ) -> Result<T, Errno> {
+        let _turn = self.turn.lock().await;
+        let store = Arc::clone(self);
+        let changed = tokio::task::spawn_blocking(move || {
+            let table = PathTable::parse(&store.table).ok_or(Errno::INVAL)?;
+            let mut held = store.held.lock().unwrap_or_else(PoisonError::into_inner);
+            change(&store.shadow, &table, &mut held)
+        });
+        changed.await.unwrap_or_else(|error| {
+            log::warn!("cannot change the shadow root: {error}");
+            Err(Errno::IO)
+        })
+    }
+
+    /// Makes a mirrored mount have what a snapshot has.
+    async fn apply(self: &Arc<Self>, index: usize, snapshot: Arc<Snapshot>) -> Result<(), Errno> {
+        self.change(move |shadow, table, held| {
+            let mirror = held.mirrors.get_mut(index).ok_or(Errno::INVAL)?;
+            mirror.apply(shadow, table, &snapshot)
+        })
+        .await
+    }
+}
+
+impl Files {
+    /// Follows the mirrored mounts, through whichever tunnel there is.
+    pub(crate) async fn follow(self: Rc<Self>) -> Infallible {
+        if self.mirrored.is_empty() {
+            return std::future::pending().await;
+        }
+        let mut begun = self.begun.take();
+        loop {
+            let (up, watch) = match begun.take() {
+                Some(begun) => begun,
+                None => {
+                    let Ok(up) = self.uplink.up().await else {
+                        return std::future::pending().await;
+                    };
+                    match up.tunnel.watch(&self.mirrored).await {
+                        Ok(watch) => (up, watch),
+                        Err(error) => {
+                            self.unwatched(&up, &error).await;
+                            continue;
+                        }
+                    }
+                }
+            };
+            let error = self.follow_watch(watch).await;
+            self.unwatched(&up, &error).await;
+        }
+    }
+
+    /// Waits until there may be another watch.
+    async fn unwatched(&self, up: &Rc<ActiveTunnel>, error: &RequestError) {
+        if *error == RequestError::TunnelLost {
+            self.uplink.lost(up).await;
+        } else {
+            log::warn!("mounted files are not followed: {error}");
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// Applies what a watch reports until it ends.
+    async fn follow_watch(&self, mut watch: Watch) -> RequestError {
+        // what could not be applied, for lack of space
+        let mut failed: BTreeMap<usize, Arc<Snapshot>> = BTreeMap::new();
+        loop {
+            let event = tokio::select! {
+                event = watch.next() => event,
+                () = tokio::time::sleep(RETRY_PAUSE), if !failed.is_empty() => {
+                    for (index, snapshot) in std::mem::take(&mut failed) {
+                        self.apply(index, snapshot, &mut failed).await;
+                    }
+                    continue;
+                }
+            };
+            let since = Instant::now();
+            match event {
+                Ok(WatchEvent {
+                    watch,
+                    snapshot: Ok(snapshot),
+                }) => {
+                    failed.remove(&watch);
+                    self.apply(watch, Arc::new(snapshot), &mut failed).await;
+                }
+                Ok(WatchEvent {
+                    watch,
+                    snapshot: Err(errno),
+                }) => {
+                    self.notices
+                        .unreadable_mount(self.mirrored.get(watch), errno)
+                        .await
+                }
+                Err(error) => return error,
+            }
+            // an agent that reports without end takes half of the relay's time at most
+            tokio::time::sleep(since.elapsed().max(PAUSE)).await;
+        }
+    }
+
+    async fn apply(
+        &self,
+        index: usize,
+        snapshot: Arc<Snapshot>,
+        failed: &mut BTreeMap<usize, Arc<Snapshot>>,
+    ) {
+        let mount = self.mirrored.get(index);
+        match self.store.apply(index, Arc::clone(&snapshot)).await {
+            Ok(()) => {
+                let mount = kinject_escape::bytes(mount.map_or(b"", Vec::as_slice));
+                log::debug!("{mount} is as in the container: {} files", snapshot.entries.len());
+                self.notices.unreadable_files(&mount, &snapshot).await;
+            }
+            Err(errno) => {
+                failed.insert(index, snapshot);
+                self.notices.not_written(mount, errno).await;
+            }
+        }
+    }
+}
+
+/// The name of an errno and what it means, for messages.
+fn errno_words(errno: Errno) -> String {
+    words::os_error(errno.raw_os_error())
+}
+
+/// Sends a message to the user.
+async fn send(events: &mpsc::Sender<Event>, event: Event) {
+    // a launcher that is gone receives nothing
+    let _launcher_gone = events.send(event).await.is_err();
+}

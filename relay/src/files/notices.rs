@@ -1,0 +1,125 @@
+//! What the user is told of files: each thing once, and no file's content.
+
+use super::{errno_words, send};
+use crate::log;
+use kinject_protocol::session::{Event, Report};
+use kinject_tunnel::files::{CONTENT_BYTES, FileKind, Snapshot, SnapshotContent};
+use rustix::io::Errno;
+use std::cell::RefCell;
+use std::collections::HashSet;
+use tokio::sync::mpsc;
+
+/// The most notices of a session; further ones are in the log alone.
+const MAX_NOTICES: usize = 20;
+
+/// Tells the user.
+pub(super) struct Notices {
+    events: mpsc::Sender<Event>,
+    given: RefCell<HashSet<String>>,
+}
+
+impl Notices {
+    pub(super) fn new(events: mpsc::Sender<Event>) -> Self {
+        Self {
+            events,
+            given: RefCell::default(),
+        }
+    }
+
+    /// A mirrored mount cannot be read.
+    pub(super) async fn unreadable_mount(&self, mount: Option<&Vec<u8>>, errno: u16) {
+        let mount = kinject_escape::bytes(mount.map_or(b"", Vec::as_slice));
+        let why = errno_words(Errno::from_raw_os_error(errno.into()));
+        let message = format!("{mount} cannot be read in the container: {why}");
+        self.give(message, "its files are missing or old for the session's programs")
+            .await;
+    }
+
+    /// Files of a mirrored mount cannot be read.
+    pub(super) async fn unreadable_files(&self, mount: &str, snapshot: &Snapshot) {
+        let unreadable = snapshot.entries.iter().filter(|entry| {
+            entry.status.kind == FileKind::File && matches!(entry.content, SnapshotContent::Failed(_))
+        });
+        let count = unreadable.count();
+        if count > 0 {
+            let files = if count == 1 { "file" } else { "files" };
+            let message = format!("{count} {files} of {mount} cannot be read by the container's user");
+            self.give(message, "the session's programs cannot read them either")
+                .await;
+        }
+    }
+
+    /// A change of a mirrored mount could not be written.
+    pub(super) async fn not_written(&self, mount: Option<&Vec<u8>>, errno: Errno) {
+        let mount = kinject_escape::bytes(mount.map_or(b"", Vec::as_slice));
+        let message = format!(
+            "{mount} has changed in the container and cannot be written here: {}",
+            errno_words(errno)
+        );
+        self.give(message, "free some space: it is tried again every few seconds")
+            .await;
+    }
+
+    /// A remote file could not be put into the shadow root.
+    pub(super) async fn not_fetched(&self, path: &[u8], errno: Errno) {
+        let message = format!(
+            "cannot write {} of the container here: {}",
+            kinject_escape::bytes(path),
+            errno_words(errno)
+        );
+        self.give(
+            message,
+            "free some space, or name another folder in XDG_RUNTIME_DIR",
+        )
+        .await;
+    }
+
+    /// A remote file has no content that could be read.
+    pub(super) async fn without_content(&self, path: &[u8], kind: FileKind, errno: Errno) {
+        let path = kinject_escape::bytes(path);
+        let what = match kind {
+            FileKind::Fifo => "a named pipe",
+            FileKind::Socket => "a Unix socket",
+            FileKind::CharacterDevice | FileKind::BlockDevice => "a device",
+            FileKind::File if errno == Errno::FBIG => {
+                let message = format!(
+                    "{path} is larger than {} MiB: it is not read through the tunnel",
+                    CONTENT_BYTES >> 20
+                );
+                return self
+                    .give(message, "copy it to this machine and name it with `--local-path`")
+                    .await;
+            }
+            FileKind::File | FileKind::Folder | FileKind::Link => {
+                return log::debug!("{path} cannot be read in the container: {}", errno_words(errno));
+            }
+        };
+        let message = format!("{path} is {what} of the container: it cannot be opened from here");
+        self.give(message, "run what needs it in the cluster").await;
+    }
+
+    /// The agent's answer is of no use.
+    pub(super) async fn bad_answer(&self, path: &[u8], error: &kinject_tunnel::RequestError) {
+        let message = format!(
+            "cannot read {} through the agent: {error}",
+            kinject_escape::bytes(path)
+        );
+        self.give(message, "the program gets an input/output error").await;
+    }
+
+    /// Tells the user, unless it was said before.
+    async fn give(&self, message: String, hint: &str) {
+        let message = kinject_escape::line(message);
+        {
+            let mut given = self.given.borrow_mut();
+            if given.len() >= MAX_NOTICES || !given.insert(message.clone()) {
+                return log::debug!("{message}");
+            }
+        }
+        let report = Report {
+            message,
+            hint: Some(hint.to_owned()),
+        };
+        send(&self.events, Event::Notice(report)).await;
+    }
+}

@@ -1,0 +1,7 @@
+//! Files from a real agent, whose container is this machine, and from hostile ones.
+
+mod hostile;
+mod mirrored;
+mod remote;
+mod support;
+mod volume;
