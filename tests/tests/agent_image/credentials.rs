@@ -101,7 +101,8 @@ fn identity_token_of_a_credential_helper_is_exchanged_too() {
     installation.docker_config(r#"{"credsStore": "test"}"#);
     let helper = installation.folder.path().join("docker-credential-test");
     let text = installation.folder.path().join("helper");
-    let script = "#!/bin/sh\nread -r registry\necho '{\"Username\": \"<token>\", \"Secret\": \"of-the-helper\"}'\n";
+    let script =
+        "#!/bin/sh\nread -r registry\necho '{\"Username\": \"<token>\", \"Secret\": \"of-the-helper\"}'\n";
     fs::write(&text, script).unwrap();
     fs::set_permissions(&text, fs::Permissions::from_mode(0o755)).unwrap();
     program::copy(&text, &helper);
