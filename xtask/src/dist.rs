@@ -232,7 +232,7 @@ fn remove_folder(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies a file with its permissions, as [`write`] does.
+/// Copies a file with its permissions, as [`write()`] does.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let content = read(from)?;
     let metadata = fs::metadata(from).with_context(|| format!("reading {}", from.display()))?;
