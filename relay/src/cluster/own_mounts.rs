@@ -2,7 +2,9 @@
 //! into which the loader may unpack it.
 //!
 //! A workload's container may have mounts and volumes of the same paths and names. Then the agent's own take others. So
-//! they do below one of the workload's mounts, in whose volume the container runtime would have to make a folder.
+//! they do below one of the workload's mounts, in whose volume the container runtime would have to make a folder. Beside
+//! a workload's mounts they are all in the root folder: a link of its image (`/var/run` to `/run`) could put one of
+//! those mounts above a deeper path.
 
 use k8s_openapi::api::core::v1::{Volume, VolumeMount};
 
@@ -28,18 +30,23 @@ pub(super) struct OwnMounts {
 
 /// Names and paths, unless a workload has them.
 const IDENTITY: (&str, &str) = ("identity", "/run/kinject");
+const IDENTITY_BESIDE: (&str, &str) = ("identity", "/kinject-identity");
 const FILES: (&str, &str) = ("files", "/kinject");
 const SCRATCH: (&str, &str) = ("scratch", "/kinject-scratch");
 
 impl Default for OwnMounts {
     fn default() -> Self {
-        Self::beside(&[], &[])
+        Self::placed(IDENTITY, &[], &[])
     }
 }
 
 impl OwnMounts {
     /// Names and paths that are none of these.
     pub(super) fn beside(volumes: &[Volume], mounts: &[VolumeMount]) -> Self {
+        Self::placed(IDENTITY_BESIDE, volumes, mounts)
+    }
+
+    fn placed(identity: (&str, &str), volumes: &[Volume], mounts: &[VolumeMount]) -> Self {
         let place = |(volume, path): (&str, &str)| OwnMount {
             volume: first_free(volume, |name| volumes.iter().any(|other| other.name == name)),
             path: first_free(path, |path| {
@@ -47,7 +54,7 @@ impl OwnMounts {
             }),
         };
         Self {
-            identity: place(IDENTITY),
+            identity: place(identity),
             files: place(FILES),
             scratch: place(SCRATCH),
         }
@@ -106,22 +113,31 @@ mod tests {
     }
 
     #[test]
-    fn paths_and_names_are_the_usual_ones_beside_others() {
-        let own = beside(&["config"], &["/etc/config", "/run/secrets", "/kinject-config"]);
-        assert_eq!(own, OwnMounts::default());
-        assert_eq!(own.identity.path, "/run/kinject");
+    fn own_mounts_beside_a_workloads_are_in_the_root_folder() {
+        let own = beside(&["config"], &["/etc/config", "/var/run", "/kinject-config"]);
+        assert_eq!(own.identity.path, "/kinject-identity");
+        assert_eq!(
+            (own.files.path.as_str(), own.scratch.path.as_str()),
+            ("/kinject", "/kinject-scratch")
+        );
         assert!(own.has_volume("identity") && !own.has_volume("config"));
+        assert_eq!(OwnMounts::default().identity.path, "/run/kinject");
     }
 
     #[test]
     fn paths_that_a_workload_mounts_or_mounts_above_or_below_are_not_used() {
-        assert_eq!(beside(&[], &["/run/kinject/"]).identity.path, "/run-kinject");
-        assert_eq!(beside(&[], &["/run"]).identity.path, "/run-kinject");
+        assert_eq!(
+            beside(&[], &["/kinject-identity/"]).identity.path,
+            "/kinject-identity-1"
+        );
         assert_eq!(beside(&[], &["/kinject/deeper"]).files.path, "/kinject-1");
-        let own = beside(&[], &["/run", "/run-kinject", "/kinject-scratch"]);
+        let own = beside(
+            &[],
+            &["/kinject-identity/a", "/kinject-identity-1", "/kinject-scratch"],
+        );
         assert_eq!(
             (own.identity.path.as_str(), own.scratch.path.as_str()),
-            ("/run-kinject-1", "/kinject-scratch-1")
+            ("/kinject-identity-2", "/kinject-scratch-1")
         );
     }
 

@@ -241,16 +241,16 @@ fn agents_own_user_keeps_the_workloads_groups() {
 fn mounts_of_the_workload_at_the_agents_paths_move_the_agents_own() {
     let mut spec = template();
     let app = &mut spec["containers"][1];
-    app["volumeMounts"] = json!([{ "name": "identity", "mountPath": "/run/kinject" }]);
+    app["volumeMounts"] = json!([{ "name": "identity", "mountPath": "/kinject-identity" }]);
     spec["volumes"] = json!([{ "name": "identity", "secret": { "secretName": "theirs" } }]);
     let pod = pod(part(spec, true));
     let agent = &pod["containers"][0];
-    assert_eq!(agent["args"][1], "/run-kinject/identity");
+    assert_eq!(agent["args"][1], "/kinject-identity-1/identity");
     assert_eq!(
         agent["volumeMounts"],
         json!([
-            { "name": "identity-1", "mountPath": "/run-kinject", "readOnly": true },
-            { "name": "identity", "mountPath": "/run/kinject", "readOnly": true },
+            { "name": "identity-1", "mountPath": "/kinject-identity-1", "readOnly": true },
+            { "name": "identity", "mountPath": "/kinject-identity", "readOnly": true },
         ])
     );
     assert_eq!(pod["volumes"][0]["secret"]["secretName"], "kinject-agent-0");
