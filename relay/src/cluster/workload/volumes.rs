@@ -1,7 +1,7 @@
 //! The volumes and mounts of the workload's container, for the agent's own.
 //!
-//! All of them are mounted read-only, since the agent only reads. Volumes that only other containers mount are left
-//! out.
+//! They are mounted read-only, since the agent only reads, unless the container runtime may have to make a folder in
+//! them for another mount. Volumes that only other containers mount are left out.
 
 use super::downward::Annotations;
 use super::resources::ResourcesInUse;
@@ -11,6 +11,10 @@ use k8s_openapi::api::core::v1::{
     Container, DownwardAPIVolumeFile, EmptyDirVolumeSource, Volume, VolumeMount,
 };
 use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Where a pod's token is mounted unless the pod says otherwise.
+const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// A mount in which new mounts of the node show up.
 const FROM_NODE: &str = "HostToContainer";
@@ -59,7 +63,8 @@ impl Volumes {
                 ));
                 continue;
             }
-            taken.mounts.push(read_only(mount));
+            let is_read_only = !is_of_agent(volume) && !has_mount_below(mount, container);
+            taken.mounts.push(agents_mount(mount, is_read_only));
             if taken.volumes.iter().all(|known| known.name != volume.name) {
                 let volume = taken.in_agent(volume, template, &mut annotations, resources);
                 taken.note_writers(&volume, container, template);
@@ -166,9 +171,28 @@ fn is_kept(volume: &Volume) -> bool {
     !is_of_pod
 }
 
-fn read_only(mount: &VolumeMount) -> VolumeMount {
+/// Whether the agent's pod has a new volume of its own: nothing of the workload's can be changed in it.
+fn is_of_agent(volume: &Volume) -> bool {
+    volume.empty_dir.is_some() || volume.ephemeral.is_some()
+}
+
+/// Whether another mount, or the token's, lies below a mount. The container runtime makes the folder for it in the
+/// volume, which has to be writable.
+fn has_mount_below(mount: &VolumeMount, container: &Container) -> bool {
+    let folder = Path::new(&mount.mount_path);
+    let others = container.volume_mounts.iter().flatten();
+    others
+        .map(|other| other.mount_path.as_str())
+        .chain([TOKEN_PATH])
+        .map(Path::new)
+        .any(|other| other != folder && other.starts_with(folder))
+}
+
+fn agents_mount(mount: &VolumeMount, is_read_only: bool) -> VolumeMount {
     let mut mount = mount.clone();
-    mount.read_only = Some(true);
+    if is_read_only {
+        mount.read_only = Some(true);
+    }
     if mount.mount_propagation.as_deref() == Some(BOTH_WAYS) {
         mount.mount_propagation = Some(FROM_NODE.to_owned());
     }
@@ -227,6 +251,27 @@ mod tests {
         assert_eq!(taken.mounts[1].sub_path.as_deref(), Some("one"));
         assert_eq!(taken.mounts[2].mount_propagation.as_deref(), Some(FROM_NODE));
         assert_eq!(taken.left_out, Vec::<String>::new());
+    }
+
+    #[test]
+    fn mount_with_another_below_it_and_an_empty_dir_are_not_made_read_only() {
+        let taken = taken(json!({
+            "containers": [{ "name": "app", "volumeMounts": [
+                { "name": "run", "mountPath": "/var/run" },
+                { "name": "data", "mountPath": "/data" },
+                { "name": "config", "mountPath": "/data/config" },
+                { "name": "data", "mountPath": "/database" },
+                { "name": "token", "mountPath": "/var/run/secrets/" },
+            ] }],
+            "volumes": [
+                { "name": "run", "emptyDir": {} },
+                { "name": "data", "persistentVolumeClaim": { "claimName": "data" } },
+                { "name": "config", "configMap": { "name": "config" } },
+                { "name": "token", "hostPath": { "path": "/srv" } },
+            ],
+        }));
+        let read_only: Vec<_> = taken.mounts.iter().map(|mount| mount.read_only).collect();
+        assert_eq!(read_only, [None, None, Some(true), Some(true), None]);
     }
 
     #[test]
