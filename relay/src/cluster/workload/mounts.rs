@@ -9,7 +9,12 @@ use crate::files::{Mount, Mounts};
 use k8s_openapi::api::core::v1::{PodSpec, Volume};
 use kinject_protocol::paths::Kind;
 
-/// The mounts of the agent's container, except for those of the agent's own volumes.
+/// Folders of this machine that programs, the desktop and other users' tools share by their paths. An emptyDir there
+/// shows nothing of the workload, and would hide this machine's sockets and lose what programs write.
+const MACHINES: [&str; 5] = ["/tmp", "/var/tmp", "/run", "/var/run", "/dev/shm"];
+
+/// The mounts of the agent's container, except for those of the agent's own volumes, and for an emptyDir where this
+/// machine has its own.
 pub(super) fn of_pod(spec: &PodSpec, own: &OwnMounts) -> Mounts {
     let volumes = spec.volumes.as_deref().unwrap_or_default();
     let mut containers = spec.containers.iter();
@@ -23,7 +28,11 @@ pub(super) fn of_pod(spec: &PodSpec, own: &OwnMounts) -> Mounts {
             kind: volume.map_or(Kind::Remote, kind),
         }
     });
-    Mounts(mounts.collect())
+    let is_machines = |mount: &Mount| {
+        let path = mount.path.strip_suffix(b"/").unwrap_or(&mount.path);
+        mount.kind == Kind::Scratch && MACHINES.iter().any(|machines| machines.as_bytes() == path)
+    };
+    Mounts(mounts.filter(|mount| !is_machines(mount)).collect())
 }
 
 /// What is mirrored is what the kubelet writes whole, and bounded in size. An emptyDir begins empty for each pod.
@@ -48,7 +57,9 @@ mod tests {
     fn mounts_are_mirrored_scratch_or_remote_by_their_volumes_and_the_agents_own_are_none() {
         let volume = |name: &str, source: &str| json!({ "name": name, source: {} });
         let mount = |name: &str| json!({ "name": name, "mountPath": format!("/{name}") });
-        let names = ["identity", "files", "scratch", "config", "token", "cache", "disk"];
+        let names = [
+            "identity", "files", "scratch", "config", "token", "cache", "tmp", "disk",
+        ];
         let disk = json!({ "name": "disk", "persistentVolumeClaim": { "claimName": "disk" } });
         let spec = json!({
             "containers": [
@@ -57,7 +68,7 @@ mod tests {
             ],
             "volumes": [
                 volume("identity", "secret"), volume("files", "projected"), volume("scratch", "emptyDir"),
-                volume("config", "configMap"), volume("token", "projected"), volume("cache", "emptyDir"), disk,
+                volume("config", "configMap"), volume("token", "projected"), volume("cache", "emptyDir"), volume("tmp", "emptyDir"), disk,
             ],
         });
         let spec: PodSpec = serde_json::from_value(spec).unwrap();
