@@ -125,6 +125,18 @@ pub(super) fn violates_pod_security(message: &str) -> bool {
     message.contains("violates PodSecurity")
 }
 
+/// Whether pod creation was denied by another policy, which may be about the pod's rights: OpenShift's security context
+/// constraints, an admission webhook (Kyverno, Gatekeeper), or a ValidatingAdmissionPolicy.
+pub(super) fn is_denied_by_policy(message: &str) -> bool {
+    [
+        "security context constraint",
+        "admission webhook",
+        "ValidatingAdmissionPolicy",
+    ]
+    .iter()
+    .any(|policy| message.contains(policy))
+}
+
 fn events(access: &Access) -> Api<Event> {
     Api::namespaced(access.client.clone(), &access.namespace)
 }

@@ -184,6 +184,12 @@ async fn refusal_of_controller(
         false if is_of_workload && events::violates_pod_security(&message) => {
             StartFailure::PodSecurity(failure)
         }
+        false if is_of_workload && events::is_denied_by_policy(&message) => {
+            StartFailure::PolicyDenied(match is_carried {
+                true => or_by_image(failure),
+                false => failure,
+            })
+        }
         false if is_carried => StartFailure::Failed(or_by_image(failure)),
         false => StartFailure::Failed(failure),
     }

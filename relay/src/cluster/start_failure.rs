@@ -10,6 +10,8 @@ pub(super) enum StartFailure {
     LimitsRequired(Failure),
     /// Pod Security does not admit the pod.
     PodSecurity(Failure),
+    /// Another policy does not admit the pod.
+    PolicyDenied(Failure),
     /// Different ConfigMaps have the names of a carried agent's, or the cluster does not let this user share them.
     NameTaken(Failure),
     /// A ConfigMap of a carried agent was removed while the agent started.
@@ -46,6 +48,7 @@ impl From<StartFailure> for Failure {
         match failure {
             StartFailure::LimitsRequired(failure)
             | StartFailure::PodSecurity(failure)
+            | StartFailure::PolicyDenied(failure)
             | StartFailure::NameTaken(failure)
             | StartFailure::ConfigMapRemoved(failure)
             | StartFailure::HoldExpired(failure)

@@ -97,6 +97,11 @@ impl Starter {
                 {
                     (failure, "as a user of its own")
                 }
+                (StartFailure::PolicyDenied(failure), _)
+                    if workload.is_some_and(TargetWorkload::try_fewer_rights) =>
+                {
+                    (failure, "with fewer rights")
+                }
                 (failure, _) => return Err(failure.into()),
             };
             log::info!("making the agent again, {change}: {}", failure.message);

@@ -21,8 +21,8 @@ struct Namespace {
     running: Value,
     /// The Deployment that the session's programs stand in for, if any.
     deployment: Value,
-    /// Whether Pod Security admits only pods with the agent's own user.
-    is_restricted: bool,
+    /// What admits only some pods, if anything.
+    policy: Option<Policy>,
     jobs: Arc<Mutex<Vec<Value>>>,
 }
 
@@ -33,7 +33,7 @@ impl Namespace {
             other_image: None,
             running: json!([]),
             deployment: Value::Null,
-            is_restricted: false,
+            policy: None,
             jobs: Arc::default(),
         }
     }
@@ -53,15 +53,15 @@ impl Namespace {
             return Answer::object(self.deployment.clone());
         }
         if path.contains("watch=true") {
-            return match self.refuses_pod() && path.contains("FailedCreate") {
-                true => Answer::events([refusal_event()]),
-                false => Answer::events([]),
+            return match self.refusal().filter(|_| path.contains("FailedCreate")) {
+                Some(words) => Answer::events([refusal_event(words)]),
+                None => Answer::events([]),
             };
         }
         if path.contains("/pods?") {
-            let is_ours = path.contains("labelSelector");
+            let is_ours = path.contains("job-name");
             let pods = match is_ours {
-                true if self.refuses_pod() => json!([]),
+                true if self.refusal().is_some() => json!([]),
                 true => json!([self.pod()]),
                 false => self.running.clone(),
             };
@@ -75,10 +75,11 @@ impl Namespace {
         }
     }
 
-    /// Whether Pod Security does not admit the pod of the Job that was created last.
-    fn refuses_pod(&self) -> bool {
+    /// Why the pod of the Job that was created last is not admitted, if it is not.
+    fn refusal(&self) -> Option<&'static str> {
+        let policy = self.policy?;
         let jobs = self.jobs.lock();
-        self.is_restricted && jobs.last().is_some_and(|job| user(job) != json!(65532))
+        (!(policy.admits)(jobs.last()?)).then_some(policy.refusal)
     }
 
     /// The pod of the Job that was created last.
@@ -132,12 +133,26 @@ fn waiting(reason: &str, message: &str) -> Value {
     }] })
 }
 
-/// The event about a pod that Pod Security does not admit.
-fn refusal_event() -> Value {
+/// What admits the pods of some Jobs.
+#[derive(Clone, Copy)]
+struct Policy {
+    admits: fn(&Value) -> bool,
+    /// What it says of other pods.
+    refusal: &'static str,
+}
+
+/// Pod Security, which admits only pods with the agent's own user.
+const RESTRICTED: Policy = Policy {
+    admits: |job| user(job) == 65532,
+    refusal: "violates PodSecurity \"restricted:latest\": runAsUser=0",
+};
+
+/// The event about a pod that is not admitted.
+fn refusal_event(words: &str) -> Value {
     json!({ "type": "ADDED", "object": {
         "apiVersion": "v1", "kind": "Event", "metadata": { "name": "a" }, "involvedObject": {},
         "reason": "FailedCreate",
-        "message": "pods \"a\" is forbidden: violates PodSecurity \"restricted:latest\": runAsUser=0",
+        "message": format!("pods \"a\" is forbidden: {words}"),
     } })
 }
 
@@ -265,10 +280,32 @@ async fn workloads_image_that_no_node_gets_is_replaced_by_the_pause_image_and_no
 }
 
 #[tokio::test(start_paused = true)]
+async fn workload_whose_capability_a_policy_refuses_gets_an_agent_without_it() {
+    let added = |job: &Value| {
+        job["spec"]["template"]["spec"]["containers"][0]["securityContext"]["capabilities"]["add"].clone()
+    };
+    let mut namespace = Namespace::of_pods(waiting("CreateContainerError", "the last one"));
+    namespace.deployment = deployment("app:1", &json!({}));
+    namespace.policy = Some(Policy {
+        admits: |job| {
+            let container = &job["spec"]["template"]["spec"]["containers"][0];
+            container["securityContext"]["capabilities"]["add"].is_null()
+        },
+        refusal: "unable to validate against any security context constraint: capabilities.add: DAC_OVERRIDE",
+    });
+    let (failure, tried) = namespace.failure(|job| (added(job), user(job))).await;
+    assert_eq!(
+        tried,
+        [(json!(["DAC_OVERRIDE"]), Value::Null), (Value::Null, Value::Null)]
+    );
+    assert!(failure.message.contains("the last one"), "{}", failure.message);
+}
+
+#[tokio::test(start_paused = true)]
 async fn workload_whose_user_pod_security_refuses_gets_an_agent_with_its_own_user() {
     let mut namespace = Namespace::of_pods(waiting("CreateContainerError", "the last one"));
     namespace.deployment = deployment("app:1", &json!({ "runAsUser": 0 }));
-    namespace.is_restricted = true;
+    namespace.policy = Some(RESTRICTED);
     let (failure, tried) = namespace.failure(user).await;
     assert_eq!(tried, [json!(0), json!(65532)]);
     assert!(failure.message.contains("the last one"), "{}", failure.message);

@@ -197,7 +197,16 @@ impl TargetWorkload {
 
     /// Has later agents run as the agent's own user; false if they do already.
     pub(super) fn try_own_user(&self) -> bool {
-        self.user.replace(User::Agent) == User::Workload
+        self.user.replace(User::Agent) != User::Agent
+    }
+
+    /// Has later agents run with less: without capabilities, then as the agent's own user; false if they do already.
+    pub(super) fn try_fewer_rights(&self) -> bool {
+        let next = match self.user.get() {
+            User::Workload => User::WorkloadWithoutCapabilities,
+            User::WorkloadWithoutCapabilities | User::Agent => User::Agent,
+        };
+        self.user.replace(next) != User::Agent
     }
 
     /// How an agent in that image runs otherwise than the workload, as far as the user was not told yet.
@@ -222,6 +231,12 @@ impl TargetWorkload {
             reports.push(Failure::lasting(
                 format!("the agent does not run in the image of {name}, but in {image}"),
                 "variables and files of the workload's image itself are missing; what its template says is there",
+            ));
+        }
+        if self.user.get() == User::WorkloadWithoutCapabilities {
+            reports.push(Failure::lasting(
+                format!("a policy of the namespace does not take an agent of {name} that has the capability DAC_OVERRIDE"),
+                "files that root reads only by this capability cannot be read",
             ));
         }
         if self.user.get() == User::Agent {

@@ -60,6 +60,8 @@ pub(in crate::cluster) enum User {
     /// As the workload does.
     #[default]
     Workload,
+    /// As the workload does, without any capability: a policy does not take a pod that adds one.
+    WorkloadWithoutCapabilities,
     /// As an agent does that stands in for none: the namespace does not take the workload's user.
     Agent,
 }
@@ -171,6 +173,9 @@ impl WorkloadPart {
         };
         let contexts = match self.user {
             User::Workload => Contexts::of_workload(&template.spec, container),
+            User::WorkloadWithoutCapabilities => {
+                Contexts::of_workload(&template.spec, container).without_capabilities()
+            }
             User::Agent => Contexts::of_agent(&template.spec),
         };
         pod.security_context = Some(contexts.pod);

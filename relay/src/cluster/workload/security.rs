@@ -56,6 +56,14 @@ impl Contexts {
         }
     }
 
+    /// The same user with nothing added.
+    pub(super) fn without_capabilities(mut self) -> Self {
+        if let Some(capabilities) = &mut self.container.capabilities {
+            capabilities.add = None;
+        }
+        self
+    }
+
     /// The agent's own user, where the namespace does not take the workload's. Additional groups are not restricted,
     /// and let it read some of the files.
     pub(super) fn of_agent(spec: &PodSpec) -> Self {
@@ -151,6 +159,20 @@ mod tests {
                     "capabilities": { "drop": ["ALL"] },
                 },
             })
+        );
+    }
+
+    #[test]
+    fn workload_without_capabilities_has_its_user_and_drops_all() {
+        let spec: PodSpec =
+            serde_json::from_value(json!({ "containers": [], "securityContext": { "runAsUser": 0 } }))
+                .unwrap();
+        let contexts = Contexts::of_workload(&spec, &Container::default()).without_capabilities();
+        assert_eq!(contexts.pod.run_as_user, Some(0));
+        let capabilities = contexts.container.capabilities.unwrap();
+        assert_eq!(
+            (capabilities.add, capabilities.drop.unwrap()),
+            (None, vec!["ALL".to_owned()])
         );
     }
 
