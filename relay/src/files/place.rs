@@ -4,7 +4,7 @@ use crate::log;
 use kinject_protocol::folder::{FILES, check_private, files_in_memory};
 use rustix::fs::{Mode, OFlags};
 use rustix::fs::{fstatfs, open, statfs, statvfs};
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::{Path, PathBuf};
@@ -58,7 +58,31 @@ fn make(folder: &Path, files: &Path, user: u32) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => check_private(around, user)?,
         made => made?,
     }
-    // the link first: the removal of the session's folder finds the files by it
-    symlink(files, folder.join(FILES))?;
-    private.create(files)
+    // a folder that exists may be another session's, which a link to it would give away to this one's removal
+    private.create(files)?;
+    let linked = symlink(files, folder.join(FILES));
+    if linked.is_err() {
+        fs::remove_dir(files)?;
+    }
+    linked
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folder_of_another_session_is_neither_used_nor_linked() {
+        let session = tempfile::tempdir().unwrap();
+        let memory = tempfile::tempdir().unwrap();
+        let user = rustix::process::geteuid().as_raw();
+        let files = memory.path().join("user").join("0123abcd.files");
+        make(session.path(), &files, user).unwrap();
+        assert_eq!(fs::read_link(session.path().join(FILES)).unwrap(), files);
+        let other = tempfile::tempdir().unwrap();
+        let error = make(other.path(), &files, user).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert!(!other.path().join(FILES).exists());
+        assert!(files.exists());
+    }
 }
