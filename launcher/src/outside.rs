@@ -8,7 +8,7 @@
 
 use crate::exit::Failure;
 use crate::workload_environment::Variables;
-use crate::workload_environment::difference::{DIFFERENCE, restoration};
+use crate::workload_environment::difference;
 use crate::{inherited, program, shell};
 use kinject_protocol::environment::{KEPT, LD_PRELOAD, LIBRARY, SOCKET, TARGET};
 use std::convert::Infallible;
@@ -16,14 +16,15 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
 
 /// Leaves the session that this process was started in, by becoming another process of the same file; returns where
 /// there is none.
 pub(crate) fn leave_session() -> Result<(), Failure> {
-    if env::var_os(SOCKET).is_none_or(|socket| socket.is_empty()) {
+    let Some(socket) = env::var_os(SOCKET).filter(|socket| !socket.is_empty()) else {
         return Ok(());
-    }
+    };
     let cannot = |error: std::io::Error| {
         Failure::own(
             format!("cannot leave the session that kinject was started in: {error}"),
@@ -38,7 +39,7 @@ pub(crate) fn leave_session() -> Result<(), Failure> {
     }
     command.args(arguments).env(SOCKET, "");
     set_preload(&mut command);
-    restore_environment(&mut command);
+    restore_environment(&mut command, Path::new(&socket))?;
     Err(cannot(become_it(&mut command)))
 }
 
@@ -65,18 +66,21 @@ fn become_it(command: &mut Command) -> std::io::Error {
 }
 
 /// Gives back what this machine's environment was before the session.
-fn restore_environment(command: &mut Command) {
-    let Some(difference) = env::var_os(DIFFERENCE) else {
-        return;
-    };
+fn restore_environment(command: &mut Command, socket: &Path) -> Result<(), Failure> {
+    let difference = difference::read(socket).map_err(|error| {
+        Failure::own(
+            format!("cannot read what this machine's environment was before the session: {error}"),
+            "run the command in a terminal outside of the session",
+        )
+    })?;
     let current: Variables = env::vars_os().collect();
-    for (name, value) in restoration(&current, &difference) {
+    for (name, value) in difference::restoration(&current, &difference) {
         match value {
             Some(value) => command.env(name, value),
             None => command.env_remove(name),
         };
     }
-    command.env_remove(DIFFERENCE);
+    Ok(())
 }
 
 /// Leaves what else is preloaded.

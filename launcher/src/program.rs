@@ -4,7 +4,6 @@ use crate::cli::OnStatic;
 use crate::exit::{Failure, Status};
 use crate::uninjectable;
 use crate::workload_environment::Variables;
-use crate::workload_environment::difference::{DIFFERENCE, difference};
 use kinject_protocol::environment;
 use kinject_protocol::executable::Runtime;
 use kinject_protocol::session::Confidential;
@@ -139,7 +138,6 @@ impl Standing {
                 command.env_remove(name);
             }
         }
-        set_or_remove(command, DIFFERENCE, difference(&self.machine, &self.program));
         set_or_remove(command, environment::PATHS, self.paths.as_ref());
         set_or_remove(command, environment::ROOT, self.root());
         set_or_remove(command, environment::HOSTNAME, self.hostname.as_ref());
@@ -282,7 +280,6 @@ mod tests {
         assert_eq!(
             names,
             [
-                "KINJECT_DIFFERENCE",
                 "KINJECT_HOSTNAME",
                 "KINJECT_PATHS",
                 "KINJECT_REMOTE_EXEC",

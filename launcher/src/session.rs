@@ -14,6 +14,7 @@ use crate::program::{Environment, Standing};
 use crate::relay::Relay;
 use crate::signals::Early;
 use crate::survivors::Survivors;
+use crate::workload_environment::difference;
 use crate::workload_environment::{EnvironmentFile, EnvironmentRules, Format, Variables};
 use crate::workload_options::Hostname;
 use crate::{folder, library, output, program, shell, signals, uninjectable};
@@ -301,6 +302,12 @@ fn in_session(
     progress.done(&ready_message(&ready, started.elapsed()));
     let mut survivors = None;
     let status = plan.standing(&ready).and_then(|standing| {
+        difference::write(&folder, &standing.machine, &standing.program).map_err(|error| {
+            Failure::own(
+                format!("cannot write to {}: {error}", kinject_escape::path(&folder)),
+                "check that the disk is not full",
+            )
+        })?;
         let environment = Environment {
             socket: ready.socket.clone(),
             control: ready.control.clone(),

@@ -1,8 +1,9 @@
 //! How a session's programs differ from this machine in their environment, for those that leave the session.
 //!
 //! `kinject outside` and a kinject within a session give the machine's own environment back: a proxy or a database that
-//! the workload's variables name is not to be reached from outside. What the program's environment was before is known
-//! to nobody else by then, so that it stands in a variable of its own, a line for each variable that differs:
+//! the workload's variables name is not to be reached from outside. What the environment was before stands in a file of
+//! the session's private folder, a line for each variable that differs. (A variable could not hold it: programs would
+//! see what `--unset` removed, and the kernel takes no string above 128 KiB.)
 //!
 //! ```text
 //! HASH NAME          the session set it; this machine has none
@@ -16,20 +17,39 @@
 use super::Variables;
 use sha2::{Digest, Sha256};
 use std::ffi::{OsStr, OsString};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
-/// The variable.
-pub(crate) const DIFFERENCE: &str = "KINJECT_DIFFERENCE";
-
-/// The longest value. The kernel takes no string above 128 KiB (execve(2)); thousands of service variables may exceed
-/// it.
-const MAX_LENGTH: usize = 96 << 10;
+/// The file's name in the session's folder.
+const FILE_NAME: &str = "environment";
 
 /// In place of a hash: the variable is not set.
 const REMOVED: &[u8] = b"-";
 
-/// The variable's value; none if the environments are the same, or the difference is too long.
-pub(crate) fn difference(machine: &Variables, program: &Variables) -> Option<OsString> {
+/// Writes the difference of two environments into the session's folder.
+pub(crate) fn write(folder: &Path, machine: &Variables, program: &Variables) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(folder.join(FILE_NAME))?;
+    file.write_all(&difference(machine, program))
+}
+
+/// Reads the difference from the folder of a session's control socket; empty if the session is over, or the folder is
+/// not to be seen.
+pub(crate) fn read(socket: &Path) -> io::Result<Vec<u8>> {
+    match fs::read(socket.with_file_name(FILE_NAME)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        read => read,
+    }
+}
+
+/// The lines; empty if the environments are the same.
+fn difference(machine: &Variables, program: &Variables) -> Vec<u8> {
     let mut lines: Vec<Vec<u8>> = Vec::new();
     for (name, value) in program {
         let own = machine.get(name);
@@ -42,14 +62,12 @@ pub(crate) fn difference(machine: &Variables, program: &Variables) -> Option<OsS
             lines.push(line(REMOVED, name, Some(own)));
         }
     }
-    let text = lines.join(&b'\n');
-    (!text.is_empty() && text.len() <= MAX_LENGTH).then(|| OsString::from_vec(text))
+    lines.join(&b'\n')
 }
 
 /// The variables to set, or to remove, so that the environment is this machine's.
-pub(crate) fn restoration(current: &Variables, difference: &OsStr) -> Vec<(OsString, Option<OsString>)> {
+pub(crate) fn restoration(current: &Variables, difference: &[u8]) -> Vec<(OsString, Option<OsString>)> {
     difference
-        .as_bytes()
         .split(|byte| *byte == b'\n')
         .filter_map(|line| {
             let (hash_or_removed, rest) = split_once(line, b' ')?;
@@ -115,8 +133,9 @@ fn unescaped(text: &[u8]) -> OsString {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::os::unix::fs::MetadataExt;
 
-    fn apply(current: &mut Variables, difference: &OsStr) {
+    fn apply(current: &mut Variables, difference: &[u8]) {
         for (name, value) in restoration(current, difference) {
             match value {
                 Some(value) => current.insert(name, value),
@@ -136,28 +155,36 @@ mod tests {
     fn variable_that_was_changed_in_the_session_keeps_its_value_outside() {
         let machine = variables(&[("A", "here"), ("C", "here")]);
         let program = variables(&[("A", "there"), ("B", "there")]);
-        let text = difference(&machine, &program).unwrap();
+        let text = difference(&machine, &program);
         let mut current = variables(&[("A", "mine"), ("B", "there"), ("C", "mine"), ("D", "mine")]);
         apply(&mut current, &text);
         assert_eq!(current, variables(&[("A", "mine"), ("C", "mine"), ("D", "mine")]));
     }
 
     #[test]
-    fn equal_environments_and_an_overlong_difference_give_no_variable() {
-        let machine = variables(&[("A", "here")]);
-        assert_eq!(difference(&machine, &machine), None);
-        let long = "x".repeat(MAX_LENGTH);
+    fn file_in_the_sessions_folder_is_private_and_read_by_the_sockets_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = variables(&[("SECRET", "here")]);
+        write(folder.path(), &machine, &Variables::new()).unwrap();
+        let file = folder.path().join(FILE_NAME);
+        assert_eq!(fs::metadata(file).unwrap().mode() & 0o7777, 0o600);
+        let read_back = read(&folder.path().join("control.sock")).unwrap();
         assert_eq!(
-            difference(&variables(&[("A", &long)]), &variables(&[("A", "")])),
-            None
+            restoration(&Variables::new(), &read_back),
+            [("SECRET".into(), Some("here".into()))]
         );
+        assert!(
+            write(folder.path(), &machine, &machine).is_err(),
+            "it is there already"
+        );
+        assert_eq!(read(Path::new("/no/such/folder/control.sock")).unwrap(), b"");
     }
 
     #[test]
     fn malformed_difference_restores_nothing() {
         let current = variables(&[("A", "x")]);
         for text in ["", "\n\n", "A", "- A=y", "0000 A=y", " A=y"] {
-            assert_eq!(restoration(&current, OsStr::new(text)), [], "{text:?}");
+            assert_eq!(restoration(&current, text.as_bytes()), [], "{text:?}");
         }
     }
 
@@ -176,9 +203,7 @@ mod tests {
         #[test]
         fn machine_environment_is_restored_from_the_programs(machine in environment(), program in environment()) {
             let mut current = program.clone();
-            if let Some(text) = difference(&machine, &program) {
-                apply(&mut current, &text);
-            }
+            apply(&mut current, &difference(&machine, &program));
             prop_assert_eq!(current, machine);
         }
     }

@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 
 /// What stays this machine's unless `--env-include` says otherwise: whatever describes the user, the terminal, the
 /// desktop and the files of this machine, and the paths and agents of language runtimes, which lie elsewhere in the
-/// container.
-const LOCAL: [&str; 57] = [
+/// container. So does what has shells and tools run code: who may edit the workload is not to run code here.
+const LOCAL: [&str; 85] = [
     "_",
     "PATH",
     "HOME",
@@ -63,8 +63,36 @@ const LOCAL: [&str; 57] = [
     "CARGO_HOME",
     "RUSTUP_*",
     "RUST_LOG",
+    "CORECLR_*",
+    "PERLLIB",
+    "PYTHONUSERBASE",
+    "PYTHONBREAKPOINT",
+    "PHPRC",
+    "PHP_INI_SCAN_DIR",
+    "LUA_PATH*",
+    "LUA_CPATH*",
     "BASH_ENV",
+    "BASH_FUNC_*",
+    "BASHOPTS",
+    "SHELLOPTS",
+    "PROMPT_COMMAND",
+    "PS?",
     "ZDOTDIR",
+    "EDITOR",
+    "VISUAL",
+    "PAGER",
+    "LESSOPEN",
+    "LESSCLOSE",
+    "INPUTRC",
+    "GIT_SSH*",
+    "GIT_CONFIG*",
+    "GIT_EXTERNAL_DIFF",
+    "OPENSSL_CONF",
+    "OPENSSL_MODULES",
+    "OPENSSL_ENGINES",
+    "GCONV_PATH",
+    "LOCPATH",
+    "GLIBC_TUNABLES",
 ];
 
 /// Never the workload's: the dynamic linker's, whose libraries are the container's, and kinject's own.
@@ -184,6 +212,9 @@ mod tests {
             "BUNDLE_GEMFILE",
             "BUNDLER_VERSION",
             "RUST_LOG",
+            "BASH_FUNC_ls%%",
+            "PS4",
+            "GIT_SSH_COMMAND",
         ] {
             assert!(is_local(OsStr::new(name)), "{name}");
         }
@@ -195,6 +226,7 @@ mod tests {
             "HTTP_PROXY",
             "SSL_CERT_FILE",
             "ENV",
+            "GIT_COMMIT",
             "NODE_ENV",
             "PYTHONUNBUFFERED",
             "HOMEPAGE",
