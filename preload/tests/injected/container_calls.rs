@@ -2,6 +2,7 @@
 //! decides.
 
 use crate::program::Program;
+use crate::relay::Relay;
 use std::fs;
 use std::path::Path;
 use tempfile::TempDir;
@@ -20,4 +21,22 @@ fn stream_of_a_file_that_the_machine_has_as_well_leaves_nothing_open() {
     fs::write(root.path().join("etc/passwd"), "shadow\n").unwrap();
     let program = session(&root, "m/etc", "container_calls", &["streams", "/etc/passwd"]);
     assert_eq!(program.output(), "shadow\n0 left open\n");
+}
+
+#[test]
+fn glob_as_the_first_call_of_a_session_without_a_workload_is_libcs_own() {
+    let args = ["glob", "/nonexistent/*"];
+    let relay = Relay::start();
+    let output = Program::injected(&relay, "container_calls", &args).output();
+    assert_eq!(output, Program::bare("container_calls", &args).output());
+    assert!(output.contains("ENOENT, libc opens\n"), "{output}");
+}
+
+#[test]
+fn glob_without_results_fails_as_in_libc() {
+    let root = tempfile::tempdir().unwrap();
+    let args = ["glob", "/nonexistent/*"];
+    let output = session(&root, "m/srv/config", "container_calls", &args).output();
+    assert!(output.contains("ENOENT, another opens\n"), "{output}");
+    assert!(output.ends_with("without results: -1, EINVAL\n"), "{output}");
 }
