@@ -23,6 +23,16 @@ fn stream_of_a_file_that_the_machine_has_as_well_leaves_nothing_open() {
     assert_eq!(program.output(), "shadow\n0 left open\n");
 }
 
+/// A process that closes any descriptor of a file loses its locks of it (fcntl(2)).
+#[test]
+fn lock_is_kept_when_the_program_opens_the_file_again_by_a_relative_path() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("srv/cache")).unwrap();
+    let args = ["lock", "/srv/cache", "file"];
+    let program = session(&root, "s/srv/cache:r/srv/data", "container_calls", &args);
+    assert_eq!(program.output(), "locked\n");
+}
+
 #[test]
 fn glob_as_the_first_call_of_a_session_without_a_workload_is_libcs_own() {
     let args = ["glob", "/nonexistent/*"];
