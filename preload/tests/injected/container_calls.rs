@@ -1,7 +1,8 @@
 //! Calls about a workload's files whose number or order matters: what is done twice or left open, and what libc itself
 //! decides.
 
-use crate::program::Program;
+use crate::container_files::library_of_libc;
+use crate::program::{Program, compiled};
 use crate::relay::Relay;
 use std::fs;
 use std::path::Path;
@@ -49,4 +50,19 @@ fn glob_without_results_fails_as_in_libc() {
     let output = session(&root, "m/srv/config", "container_calls", &args).output();
     assert!(output.contains("ENOENT, another opens\n"), "{output}");
     assert!(output.ends_with("without results: -1, EINVAL\n"), "{output}");
+}
+
+#[test]
+fn library_named_by_its_origin_is_searched_beside_the_program() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("srv/cache")).unwrap();
+    let name = format!("origin-{}.so", std::process::id());
+    let library = compiled("open_library").with_file_name(&name);
+    fs::copy(library_of_libc(), &library).unwrap();
+    let path = format!("$ORIGIN/{name}");
+    let output = session(&root, "s/srv/cache", "open_library", &[&path])
+        .under("sh", &["-c", "cd /srv/cache && exec \"$0\" \"$1\""])
+        .output();
+    fs::remove_file(library).unwrap();
+    assert_eq!(output, "dlopen: opened\ndlmopen: opened\nprogram: opened\n");
 }
