@@ -1,10 +1,11 @@
 //! Calls about a workload's files whose number or order matters: what is done twice or left open, and what libc itself
 //! decides.
 
-use crate::container_files::library_of_libc;
+use crate::container_files::{library_of_libc, remote};
 use crate::program::{Program, compiled};
 use crate::relay::Relay;
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tempfile::TempDir;
 
@@ -65,4 +66,31 @@ fn library_named_by_its_origin_is_searched_beside_the_program() {
         .output();
     fs::remove_file(library).unwrap();
     assert_eq!(output, "dlopen: opened\ndlmopen: opened\nprogram: opened\n");
+}
+
+#[test]
+fn folder_that_cannot_be_read_does_not_end_the_walk_of_a_remote_tree() {
+    let relay = Relay::start();
+    let (container, root) = remote(&relay);
+    let locked = container.path().join("srv/data/locked");
+    fs::create_dir(&locked).unwrap();
+    fs::set_permissions(&locked, Permissions::from_mode(0o000)).unwrap();
+    let paths = format!("{}:r/srv/data", root.path().canonicalize().unwrap().display());
+    let output = Program::injected(&relay, "container_calls", &["walk", "/srv/data"])
+        .env("KINJECT_PATHS", paths)
+        .output();
+    fs::set_permissions(&locked, Permissions::from_mode(0o700)).unwrap();
+    let mut lines: Vec<_> = output.lines().collect();
+    lines.sort_unstable();
+    let expected = [
+        "/srv/data",
+        "/srv/data/file",
+        "/srv/data/link",
+        "/srv/data/locked",
+        "/srv/data/sub",
+        "/srv/data/sub/deep",
+        "/srv/data/sub/deep/below",
+        "nftw: 0",
+    ];
+    assert_eq!(lines, expected);
 }
