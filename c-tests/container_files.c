@@ -346,7 +346,7 @@ static void use_writable(const char *folder)
     snprintf(path, sizeof path, "%s/made-XXXXXX", folder);
     fd = mkstemp(path);
     printf("%s mkstemp: %d, in the folder %d, named %d\n", label, fd >= 0,
-           strncmp(path, folder, strlen(folder)) == 0, strchr(path, 'X') == NULL);
+           strncmp(path, folder, strlen(folder)) == 0, strstr(path, "XXXXXX") == NULL);
     close(fd);
     SHOW(unlink(path));
     SHOW(remove(other));
