@@ -293,6 +293,26 @@ static void move_around(const char *folder)
         die("chdir");
 }
 
+/* Gives a file without a name one. */
+static void link_unnamed(const char *folder, const char *path)
+{
+    char open_file[64];
+    int fd = open(folder, O_TMPFILE | O_RDWR, 0600);
+
+    if (fd < 0) {
+        printf("%s without a name: %s\n", label, strerrorname_np(errno));
+        return;
+    }
+    SHOW(write(fd, "unnamed", 7));
+    snprintf(open_file, sizeof open_file, "/proc/self/fd/%d", fd);
+    SHOW(linkat(AT_FDCWD, open_file, AT_FDCWD, path, AT_SYMLINK_FOLLOW));
+    print_content("linked", open(path, O_RDONLY));
+    SHOW(unlink(path));
+    SHOW(linkat(fd, "", AT_FDCWD, path, AT_EMPTY_PATH));
+    SHOW(linkat(AT_FDCWD, open_file, AT_FDCWD, "/srv/config/new", AT_SYMLINK_FOLLOW));
+    close(fd);
+}
+
 /* Makes, changes and removes files of all kinds. */
 static void use_writable(const char *folder)
 {
@@ -320,12 +340,13 @@ static void use_writable(const char *folder)
     SHOW(rename(path, "/tmp/kinject-container-files"));
     SHOW(link(path, "/tmp/kinject-container-files"));
     SHOW(unlink(path));
+    link_unnamed(folder, path);
     SHOW(mkdir(path, 0700));
     SHOW(rmdir(path));
     snprintf(path, sizeof path, "%s/made-XXXXXX", folder);
     fd = mkstemp(path);
     printf("%s mkstemp: %d, in the folder %d, named %d\n", label, fd >= 0,
-           strncmp(path, folder, strlen(folder)) == 0, strchr(path, 'X') == NULL);
+           strncmp(path, folder, strlen(folder)) == 0, strstr(path, "XXXXXX") == NULL);
     close(fd);
     SHOW(unlink(path));
     SHOW(remove(other));

@@ -15,7 +15,9 @@
 mod redirection;
 mod status;
 
-pub(crate) use status::{Question, asked_in_session, lstat_in_session, stat_in_session};
+pub(crate) use status::{
+    Question, asked_in_session, lstat_in_session, lxstat_in_session, stat_in_session, xstat_in_session,
+};
 
 use crate::control::{self, AskError};
 use crate::errno::{self, Errno};

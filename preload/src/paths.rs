@@ -14,7 +14,7 @@
 //!
 //! A call that only asks or opens for reading is made of the machine's file first, and repeated if it was about
 //! another: the kernel checks the pointer then, which is cheaper than to ask whether it can be read, and nearly all
-//! paths are the machine's.
+//! paths are the machine's. fopen(3) is not: a stream is more than a descriptor.
 //!
 //! What libc opens for itself (getpwnam(3), iconv(3), locale files) reaches no hook. A symbolic link of this machine
 //! that leads to a path of the table leads to this machine's file, as the kernel resolves it.

@@ -86,7 +86,7 @@ fn run_by_table(native: Native, arguments: &[usize; 6], spec: &Spec) -> usize {
     };
     let before = Errno::current();
     let path = argument(arguments, spec.path) as *const c_char;
-    let done = if need.is_harmless() {
+    let done = if spec.is_harmless(need) {
         // the kernel checks the pointer, which costs less than to ask whether it can be read
         let done = native.call(arguments);
         if !has_kernel_read(path, !spec.failure.is(done), Errno::current) {
@@ -219,6 +219,13 @@ impl Call {
     }
 
     fn shadow(mut self, found: Found, ending: Ending, buffer: &mut PathBuffer) -> usize {
+        // a descriptor that is closed drops the process's locks of the file (fcntl(2)), or breaks a FIFO
+        if found.is_own
+            && found.kind != Kind::Remote
+            && let Some(done) = self.done
+        {
+            return self.refuse_writing(found, done);
+        }
         self.undo();
         let failure = self.spec.failure;
         if found.kind != Kind::Scratch {
@@ -241,10 +248,16 @@ impl Call {
             true => self.native.call(&self.arguments),
             false => self.at(buffer.as_pointer(ending.needs_folder())),
         };
-        if found.kind != Kind::Scratch && self.need.asks_to_write() && !failure.is(result) {
-            return failure.fail(Errno(libc::EROFS));
+        self.refuse_writing(found, result)
+    }
+
+    /// The result of a call, unless that permits to write to a mount that is read-only.
+    fn refuse_writing(&self, found: Found, result: usize) -> usize {
+        let failure = self.spec.failure;
+        match found.kind != Kind::Scratch && self.need.asks_to_write() && !failure.is(result) {
+            true => failure.fail(Errno(libc::EROFS)),
+            false => result,
         }
-        result
     }
 }
 

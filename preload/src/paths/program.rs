@@ -125,7 +125,8 @@ pub(crate) enum Library {
     Refused(*const c_char),
 }
 
-/// Decides what dlopen(3) opens; the buffer holds the path. A name without a slash is searched for on this machine.
+/// Decides what dlopen(3) opens; the buffer holds the path. A name without a slash is searched for on this machine,
+/// and libc puts folders of this machine in the place of `$ORIGIN`, `$LIB` and `$PLATFORM` (ld.so(8)).
 #[cfg(not(test))]
 #[inline(never)]
 pub(crate) fn library_in_session(path: *const c_char, buffer: &mut LibraryPath) -> Library {
@@ -137,7 +138,8 @@ pub(crate) fn library_in_session(path: *const c_char, buffer: &mut LibraryPath) 
     let Some(table) = Table::current() else {
         return Library::Own;
     };
-    if text.iter().all(|byte| *byte != b'/') || !table.may_concern(text, true) {
+    let is_searched_for = text.iter().all(|byte| *byte != b'/');
+    if is_searched_for || memory::find(text, b"$").is_some() || !table.may_concern(text, true) {
         return Library::Own;
     }
     let buffer = &mut buffer.0;

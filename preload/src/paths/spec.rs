@@ -56,6 +56,12 @@ impl Spec {
             ..self
         }
     }
+
+    /// Whether a call can be made of the machine's file first, without harm if it was about another. One that opens a
+    /// stream cannot: the stream would have to be closed by libc, and freopen(3) has closed the former file then.
+    pub(super) fn is_harmless(&self, need: Need) -> bool {
+        need.is_harmless() && !matches!(self.action, Action::Stream(_))
+    }
 }
 
 /// How a function tells that it failed.
@@ -187,8 +193,8 @@ impl Need {
         self.writes() || self.asks_to_write()
     }
 
-    /// Whether the call can be made of the machine's file first, without harm if it was about another.
-    pub(super) fn is_harmless(self) -> bool {
+    /// Whether the call has no effect but a descriptor, which can be closed.
+    fn is_harmless(self) -> bool {
         match self {
             Self::Ask | Self::Access(_) => true,
             Self::Open(_) => !self.writes(),
@@ -279,6 +285,13 @@ mod tests {
             assert_eq!(Need::Open(flags).writes(), !is_harmless, "{flags:o}");
         }
         assert!(!Need::Use.is_harmless() && !Need::Use.writes());
+    }
+
+    #[test]
+    fn stream_is_not_opened_before_it_is_known_whose_file_it_reads() {
+        let need = Need::Open(libc::O_RDONLY);
+        assert!(Spec::path(Action::Open(1)).is_harmless(need));
+        assert!(!Spec::path(Action::Stream(1)).with_pointer().is_harmless(need));
     }
 
     #[test]

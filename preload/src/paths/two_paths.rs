@@ -94,6 +94,14 @@ impl Pair {
         new_folder: Some(2),
         new: 3,
     };
+
+    /// The flags of linkat(2), which follow the paths; link(2) has none.
+    fn link_flags(self, arguments: &[usize; 6]) -> c_int {
+        match self.new_folder {
+            Some(_) => argument(arguments, self.new + 1) as c_int,
+            None => 0,
+        }
+    }
 }
 
 extern "C" fn rename_in_session(old: *const c_char, new: *const c_char) -> c_int {
@@ -209,7 +217,7 @@ fn redirect(native: Native, mut arguments: [usize; 6], what: Two, pair: Pair) ->
     };
     let decision = match what {
         Two::Rename => decide_rename(&mut old, &mut new),
-        Two::Link => decide_link(&mut old, &mut new),
+        Two::Link => decide_link(&mut old, &mut new, pair.link_flags(&arguments)),
     };
     if let Err(error) = decision {
         return fail(error);
@@ -284,6 +292,12 @@ impl Side<'_> {
         })
     }
 
+    /// Whether it names an open file, which may have no path: one of `O_TMPFILE` is linked so (open(2)).
+    fn is_open_file(&self, flags: c_int) -> bool {
+        let path = self.path.to_bytes();
+        path.is_empty() || flags & libc::AT_SYMLINK_FOLLOW != 0 && path.starts_with(b"/proc/self/fd/")
+    }
+
     /// Where it is, as far as that is one file system in the container.
     fn mount(&self) -> Option<usize> {
         self.found().map(|found| found.mount)
@@ -330,8 +344,8 @@ fn decide_rename(old: &mut Side<'_>, new: &mut Side<'_>) -> Result<(), Errno> {
     }
 }
 
-/// Decides whether link(2) is called.
-fn decide_link(old: &mut Side<'_>, new: &mut Side<'_>) -> Result<(), Errno> {
+/// Decides whether link(2) is called. Of an open file, the kernel decides whether it is on the same file system.
+fn decide_link(old: &mut Side<'_>, new: &mut Side<'_>, flags: c_int) -> Result<(), Errno> {
     let file = match old.facts() {
         Some(mut facts) => facts.mode(LookUp::Link),
         None => Ok(0),
@@ -343,7 +357,7 @@ fn decide_link(old: &mut Side<'_>, new: &mut Side<'_>) -> Result<(), Errno> {
     {
         decide(Need::Create { is_folder: false }, ending, false, &mut facts)?;
     }
-    if old.mount() != new.mount() {
+    if old.mount() != new.mount() && !old.is_open_file(flags) {
         new.parent()?;
         return Err(Errno(libc::EXDEV));
     }
@@ -487,8 +501,26 @@ mod tests {
             (scratch(c"/etc/passwd"), scratch(c"/etc/none"), 0),
             (scratch(c"/etc"), scratch(c"/etc/none"), libc::EPERM),
         ] {
-            let decision = decide_link(&mut old, &mut new).map_or_else(|error| error.0, |()| 0);
+            let decision = decide_link(&mut old, &mut new, 0).map_or_else(|error| error.0, |()| 0);
             assert_eq!(decision, expected, "{:?} {:?}", old.path, new.path);
+        }
+    }
+
+    #[test]
+    fn open_file_is_linked_where_the_kernel_permits_it() {
+        const FOLLOW: c_int = libc::AT_SYMLINK_FOLLOW;
+        let mirrored = |path| at(1, Kind::Mirrored, path);
+        let scratch = |path| at(2, Kind::Scratch, path);
+        for (old, mut new, flags, expected) in [
+            (c"", scratch(c"/etc/none"), libc::AT_EMPTY_PATH, 0),
+            (c"/proc/self/fd/3", scratch(c"/etc/none"), FOLLOW, 0),
+            (c"/proc/self/fd/3", scratch(c"/etc/none"), 0, libc::EXDEV),
+            (c"/etc/passwd", scratch(c"/etc/none"), FOLLOW, libc::EXDEV),
+            (c"/proc/self/fd/3", mirrored(c"/etc/none"), FOLLOW, libc::EROFS),
+        ] {
+            let decision =
+                decide_link(&mut native(old), &mut new, flags).map_or_else(|error| error.0, |()| 0);
+            assert_eq!(decision, expected, "{old:?} {:?}", new.path);
         }
     }
 }

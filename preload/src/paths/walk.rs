@@ -248,7 +248,8 @@ fn fetch_tree(buffer: &mut PathBuffer, root: usize) -> Result<(), Errno> {
     }
 }
 
-/// Lets the relay put a folder's entries there, before libc reads it; an error number ends the walk.
+/// Lets the relay put a folder's entries there, before libc reads it; an error number ends the walk. Of a folder that
+/// cannot be read, or is gone, libc itself tells the program.
 extern "C" fn fetch_entries(path: *const c_char, _: *const c_void, kind: c_int, _: *mut Base) -> c_int {
     if kind != FTW_D {
         return 0;
@@ -257,7 +258,10 @@ extern "C" fn fetch_entries(path: *const c_char, _: *const c_void, kind: c_int, 
     let text = unsafe { CStr::from_ptr(path) }.to_bytes();
     let paths = Table::current().and_then(|table| table.paths());
     match paths.and_then(|paths| paths.without_root(text)) {
-        Some(known) => fetch(FilePart::Entries, known).err().map_or(0, |error| error.0),
+        Some(known) => match fetch(FilePart::Entries, known) {
+            Ok(()) | Err(Errno(libc::EACCES | libc::ENOENT | libc::ENOTDIR)) => 0,
+            Err(Errno(error)) => error,
+        },
         None => 0,
     }
 }

@@ -4,9 +4,9 @@
 use super::call::{Native, run};
 use super::hooks::native;
 use super::spec::{Action, Failure, Spec};
-use super::table::is_absent;
+use super::table::Table;
 use crate::errno::Errno;
-use crate::files::{lstat_in_session, stat_in_session};
+use crate::files::{lstat_in_session, lxstat_in_session, stat_in_session, xstat_in_session};
 use crate::real;
 use core::mem::offset_of;
 use libc::{c_char, c_int, c_void};
@@ -84,7 +84,9 @@ fn glob_by(
     let Some(native) = native else {
         return Errno(libc::ENOSYS).fail();
     };
-    let functions = match is_absent() || flags & GLOB_ALTDIRFUNC != 0 {
+    // libc refuses a call without results
+    let is_own = results.is_null() || flags & GLOB_ALTDIRFUNC != 0 || Table::current().is_none();
+    let functions = match is_own {
         true => None,
         false => own_functions(),
     };
@@ -110,13 +112,37 @@ fn glob_by(
 
 /// The functions that glob(3) calls; none if this machine's libc lacks one.
 fn own_functions() -> Option<Functions> {
+    let (link_status, status) = status_functions()?;
     Some(Functions {
         close: real::closedir.get()? as usize,
         read: real::readdir.get()? as usize,
         open: open_folder as *const () as usize,
-        link_status: lstat_in_session as *const () as usize,
-        status: stat_in_session as *const () as usize,
+        link_status: link_status as usize,
+        status: status as usize,
     })
+}
+
+type Status = extern "C" fn(*const c_char, *mut c_void) -> c_int;
+
+/// lstat(2) and stat(2), which libc has under these names since glibc 2.33.
+fn status_functions() -> Option<(Status, Status)> {
+    if real::lstat.get().is_some() && real::stat.get().is_some() {
+        return Some((lstat_in_session, stat_in_session));
+    }
+    real::__lxstat.get()?;
+    real::__xstat.get()?;
+    Some((link_status_before_2_33, status_before_2_33))
+}
+
+/// The version of `struct stat` (bits/stat.h).
+const STATUS_VERSION: c_int = if cfg!(target_arch = "aarch64") { 0 } else { 1 };
+
+extern "C" fn link_status_before_2_33(path: *const c_char, status: *mut c_void) -> c_int {
+    lxstat_in_session(STATUS_VERSION, path, status)
+}
+
+extern "C" fn status_before_2_33(path: *const c_char, status: *mut c_void) -> c_int {
+    xstat_in_session(STATUS_VERSION, path, status)
 }
 
 extern "C" fn open_folder(path: *const c_char) -> *mut c_void {
@@ -124,5 +150,37 @@ extern "C" fn open_folder(path: *const c_char) -> *mut c_void {
     match native::opendir.get() {
         Some(native) => run(Native::Function(native as usize), super::arguments![path], SPEC) as *mut c_void,
         None => Failure::Null.fail(Errno(libc::ENOSYS)) as *mut c_void,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::mem::MaybeUninit;
+
+    /// What a function says of a path.
+    fn told(function: Status, path: &core::ffi::CStr) -> Result<(u64, u32), Errno> {
+        let mut status = MaybeUninit::<libc::stat>::zeroed();
+        match function(path.as_ptr(), status.as_mut_ptr().cast()) {
+            0 => {
+                // SAFETY: all zeros are a status, and the kernel wrote another one
+                let status = unsafe { status.assume_init() };
+                Ok((status.st_ino, status.st_mode))
+            }
+            _ => Err(Errno::current()),
+        }
+    }
+
+    #[test]
+    fn status_by_the_functions_of_glibc_before_2_33_is_the_same() {
+        let (link_status, status) = status_functions().unwrap();
+        for path in [c"/etc/passwd", c"/proc/self", c"/nonexistent"] {
+            assert_eq!(told(status_before_2_33, path), told(status, path), "{path:?}");
+            let link = told(link_status_before_2_33, path);
+            assert_eq!(link, told(link_status, path), "{path:?}");
+        }
+        assert!(told(status_before_2_33, c"/etc/passwd").is_ok());
+        let link = told(link_status_before_2_33, c"/proc/self").map(|(_, mode)| mode & libc::S_IFMT);
+        assert_eq!(link, Ok(libc::S_IFLNK));
     }
 }

@@ -296,14 +296,18 @@ fn program_of_a_mirrored_mount_is_refused_unless_the_session_allows_it() {
     );
 }
 
-#[test]
-fn library_of_a_mirrored_mount_is_refused_unless_the_session_allows_it() {
-    let root = ShadowRoot::new();
+/// A library of this machine that no program of these tests loads.
+pub(crate) fn library_of_libc() -> PathBuf {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     let mut paths = maps.lines().filter_map(|line| line.split_whitespace().nth(5));
     let libc = paths.find(|path| path.ends_with("/libc.so.6")).unwrap();
-    let library = Path::new(libc).with_file_name("libanl.so.1");
-    fs::copy(library, root.config().join("library.so")).unwrap();
+    Path::new(libc).with_file_name("libanl.so.1")
+}
+
+#[test]
+fn library_of_a_mirrored_mount_is_refused_unless_the_session_allows_it() {
+    let root = ShadowRoot::new();
+    fs::copy(library_of_libc(), root.config().join("library.so")).unwrap();
     fs::copy(
         root.config().join("library.so"),
         root.0.path().join("srv/cache/library.so"),
@@ -330,7 +334,7 @@ fn host_name_is_the_pods_where_the_session_has_one() {
 }
 
 /// A container's folder with a remote mount, and a session of a relay that fetches from it.
-fn remote(relay: &Relay) -> (TempDir, TempDir) {
+pub(crate) fn remote(relay: &Relay) -> (TempDir, TempDir) {
     let (container, root) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let data = container.path().join("srv/data");
     fs::create_dir_all(data.join("sub/deep")).unwrap();

@@ -12,6 +12,7 @@ mod addresses;
 mod asynchronous;
 mod children;
 mod connect;
+mod container_calls;
 mod container_files;
 mod exports;
 mod files;
