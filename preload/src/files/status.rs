@@ -124,11 +124,13 @@ pub(crate) fn asked_in_session(
     }
 }
 
-fn asked_of_own(
+/// With the ABI of C, whose functions the compiler takes not to unwind.
+#[allow(improper_ctypes_definitions, reason = "no other language calls it")]
+extern "C" fn asked_of_own<F: Fn(*const c_char) -> c_int>(
     session: &Session,
     question: Question,
     native: c_int,
-    ask: impl Fn(*const c_char) -> c_int,
+    ask: F,
 ) -> c_int {
     let Some(own) = session.path().and_then(own_path) else {
         return native;
