@@ -4,7 +4,7 @@
 //! container has. It reads with the rights of the container's user, and writes nothing.
 //!
 //! File systems block, and a network's may block for long: every read runs on a thread of its own, at most
-//! [`MAX_READS`] at a time.
+//! [`MAX_READS`] at a time, also of those for which no relay waits any more.
 
 mod content;
 mod folder;
@@ -16,6 +16,7 @@ mod watch;
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::sync::Arc;
 
 use kinject_tunnel::files::{FileAnswer, FileOperation, FileOutcome, FilePayload, FileQuestion};
 use kinject_tunnel::http2::{EnvironmentRequest, FileRequest, WatchRequest};
@@ -38,7 +39,7 @@ pub(crate) struct Files {
     is_allowed: bool,
     environment: Vec<(OsString, OsString)>,
     withheld: Withheld,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
 }
 
 /// The file with the agent's own keys, by device and inode: nobody in a session needs it.
@@ -68,7 +69,7 @@ impl Files {
             is_allowed,
             environment,
             withheld,
-            reads: Semaphore::new(MAX_READS),
+            reads: Arc::new(Semaphore::new(MAX_READS)),
         }
     }
 
@@ -135,8 +136,13 @@ impl Files {
     /// Runs on a thread of its own; none if it panicked, which the log says.
     async fn read<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         // it is never closed
-        let _permit = self.reads.acquire().await.ok()?;
-        match spawn_blocking(read).await {
+        let permit = Arc::clone(&self.reads).acquire_owned().await.ok()?;
+        let read = spawn_blocking(move || {
+            // a caller that waits no longer leaves the thread, which keeps its permit
+            let _permit = permit;
+            read()
+        });
+        match read.await {
             Ok(read) => Some(read),
             Err(error) => {
                 log(format_args!("a read failed: {error}"));
@@ -183,4 +189,66 @@ fn find(question: &FileQuestion, withheld: Withheld) -> (FileAnswer, Option<Cont
         payload,
     };
     (FileAnswer { links, outcome }, content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::{Condvar, Mutex};
+    use std::task::Poll;
+
+    use super::*;
+
+    /// Reads of a file system that does not answer until it is opened.
+    #[derive(Default)]
+    struct Stuck {
+        is_open: Mutex<bool>,
+        opened: Condvar,
+        running: AtomicUsize,
+        most: AtomicUsize,
+    }
+
+    impl Stuck {
+        fn read(&self) {
+            let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(running, Ordering::SeqCst);
+            let is_open = self.is_open.lock().unwrap();
+            drop(self.opened.wait_while(is_open, |is_open| !*is_open).unwrap());
+            self.running.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    async fn poll_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+        poll_fn(|cx| {
+            Poll::Ready(match Pin::new(&mut future).poll(cx) {
+                Poll::Ready(output) => Some(output),
+                Poll::Pending => None,
+            })
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn abandoned_reads_keep_their_permits_until_their_threads_end() {
+        let files = Files::new(true, Vec::new(), Withheld::default());
+        let stuck = Arc::new(Stuck::default());
+        let read = || {
+            let stuck = Arc::clone(&stuck);
+            files.read(move || stuck.read())
+        };
+        for _ in 0..MAX_READS {
+            let mut abandoned = Box::pin(read());
+            // begins the read
+            assert!(poll_once(abandoned.as_mut()).await.is_none());
+        }
+        let mut further = Box::pin(read());
+        assert!(poll_once(further.as_mut()).await.is_none());
+        assert_eq!(files.reads.available_permits(), 0);
+        *stuck.is_open.lock().unwrap() = true;
+        stuck.opened.notify_all();
+        assert_eq!(further.await, Some(()));
+        assert!(stuck.most.load(Ordering::SeqCst) <= MAX_READS);
+    }
 }
