@@ -73,8 +73,9 @@ pub(super) async fn answered(
     }
 }
 
+/// A stream that was reset, by the agent or, for what the agent sent on it, by this end, says nothing of the tunnel.
 pub(super) fn lost(error: h2::Error) -> RequestError {
-    match error.is_reset() && error.is_remote() {
+    match error.is_reset() {
         true => RequestError::BadAnswer(error.to_string()),
         false => RequestError::TunnelLost,
     }
@@ -105,4 +106,50 @@ pub(super) fn refuse(mut respond: SendResponse<Payload>, error: &DialError) {
         .insert(PROXY_STATUS, error.to_proxy_status(PROXY_NAME));
     // It fails only if the relay has cancelled the request, and then no answer is needed.
     let _ = respond.send_response(response, true);
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use http::header::CONTENT_LENGTH;
+
+    use super::*;
+
+    /// An agent that announces three bytes and sends five, and then answers the next request as announced.
+    async fn contradict(io: tokio::io::DuplexStream) {
+        let mut connection = h2::server::handshake(io).await.unwrap();
+        let mut sent = "hello";
+        while let Some(request) = connection.accept().await {
+            let (_, mut respond) = request.unwrap();
+            let response = Response::builder().header(CONTENT_LENGTH, 3).body(()).unwrap();
+            let mut body = respond.send_response(response, false).unwrap();
+            body.send_data(Bytes::from_static(sent.as_bytes()), true).unwrap();
+            sent = "yes";
+        }
+    }
+
+    #[tokio::test]
+    async fn answer_that_contradicts_itself_fails_its_request_and_not_the_tunnel() {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let agent = tokio::spawn(contradict(theirs));
+        let (client, connection) = h2::client::handshake(ours).await.unwrap();
+        let driver = tokio::spawn(connection);
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            let mut client = client.clone().ready().await.unwrap();
+            let request = Request::builder().uri("http://agent/").body(()).unwrap();
+            let (response, _) = client.send_request(request, true).unwrap();
+            let read = async { body(&mut answered(response.await).await?.into_body(), 100).await };
+            answers.push(read.await);
+        }
+        assert!(
+            matches!(answers[0], Err(RequestError::BadAnswer(_))),
+            "{:?}",
+            answers[0]
+        );
+        assert_eq!(answers[1], Ok(Bytes::from_static(b"yes")));
+        drop(client);
+        driver.await.unwrap().unwrap();
+        agent.await.unwrap();
+    }
 }
