@@ -56,11 +56,11 @@ fn die_of(signal: libc::c_int) {
 
 fn unblock(signal: libc::c_int) {
     let mut mask = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the mask is large enough
+    // SAFETY: the pointer leads to memory for a whole mask, which nobody else has
     let _is_empty = unsafe { libc::sigemptyset(mask.as_mut_ptr()) } == 0;
     // SAFETY: sigemptyset has filled it in; libc refuses the signals that are its own, which nobody can block
     let _is_added = unsafe { libc::sigaddset(mask.as_mut_ptr(), signal) } == 0;
-    // SAFETY: the mask is filled in, and null asks for no old one
+    // SAFETY: sigemptyset has filled the mask in, and null asks for no old one
     let _is_unblocked =
         unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, mask.as_ptr(), std::ptr::null_mut()) } == 0;
 }

@@ -79,7 +79,7 @@ impl Object {
     pub(crate) fn containing(address: *const c_void) -> Option<Self> {
         let mut information = core::mem::MaybeUninit::<libc::Dl_info>::uninit();
         let mut map = ptr::null_mut::<c_void>();
-        // SAFETY: both results are writable; the call compares the address with mappings
+        // SAFETY: any address may be asked about, which is read nowhere; there is room for both results
         let is_found =
             unsafe { dladdr1(address, information.as_mut_ptr(), &raw mut map, RTLD_DL_LINKMAP) } != 0;
         is_found.then(|| NonNull::new(map.cast()).map(Self))?

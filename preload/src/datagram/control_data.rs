@@ -357,11 +357,11 @@ mod tests {
     const POD: &str = "10.244.0.5";
 
     fn sources(message: &msghdr) -> Vec<String> {
-        // SAFETY: the data is the test's own
+        // SAFETY: the message points to control data of the test's, which is as long as it says
         let entries =
             unsafe { PacketInfos::of(message.msg_control.cast_const().cast(), message.msg_controllen) };
-        // SAFETY: as above
         entries
+            // SAFETY: the entries are parts of that data, which lives as long as the message
             .map(|entry| unsafe { entry.read() }.1.to_string())
             .collect()
     }

@@ -188,9 +188,9 @@ pub(crate) extern "C" fn execveat_in_session(
     let Some(native) = real::execveat.get() else {
         return MISSING.fail();
     };
-    // SAFETY: an empty path names the descriptor; any other that can be read is a C string
-    let names_the_descriptor =
-        flags & libc::AT_EMPTY_PATH != 0 && memory::is_path_readable(path) && unsafe { *path } == 0;
+    let may_be_empty = flags & libc::AT_EMPTY_PATH != 0 && memory::is_path_readable(path);
+    // SAFETY: the path was found to be readable, at least its first byte
+    let names_the_descriptor = may_be_empty && unsafe { *path } == 0;
     if names_the_descriptor && let Err(error) = check_open_program(folder) {
         return error.fail();
     }

@@ -111,10 +111,10 @@ extern "C" fn res_nquery_in_session(
         Some(native) => unsafe { native(state, name, class, kind, answer, size) },
         None => missing(),
     };
-    // SAFETY: as above, and the state is the program's
     query.or_native(
         || state,
         native,
+        // SAFETY: name and answer are the program's own arguments, as libc expects them, and so is the state
         |session, state| unsafe { query.ask(session, state) },
     )
 }
@@ -133,10 +133,12 @@ extern "C" fn res_querydomain_in_session(
         Some(native) => unsafe { native(name, domain, class, kind, answer, size) },
         None => missing(),
     };
-    // SAFETY: as for res_query, and the domain is a C string or null
-    query.or_native(state::of_this_thread, native, |session, state| unsafe {
-        query.ask_in_domain(session, state, domain)
-    })
+    query.or_native(
+        state::of_this_thread,
+        native,
+        // SAFETY: name, domain and answer are the program's own arguments, as libc expects them
+        |session, state| unsafe { query.ask_in_domain(session, state, domain) },
+    )
 }
 
 extern "C" fn res_nquerydomain_in_session(
@@ -154,10 +156,10 @@ extern "C" fn res_nquerydomain_in_session(
         Some(native) => unsafe { native(state, name, domain, class, kind, answer, size) },
         None => missing(),
     };
-    // SAFETY: as above, and the state is the program's
     query.or_native(
         || state,
         native,
+        // SAFETY: name, domain and answer are the program's own arguments, as libc expects them, and so is the state
         |session, state| unsafe { query.ask_in_domain(session, state, domain) },
     )
 }

@@ -79,10 +79,10 @@ extern "C" fn res_nsearch_in_session(
         Some(native) => unsafe { native(state, name, class, kind, answer, size) },
         None => missing(),
     };
-    // SAFETY: as above, and the state is the program's
     query.or_native(
         || state,
         native,
+        // SAFETY: name and answer are the program's own arguments, as libc expects them, and so is the state
         |session, state| unsafe { search(query, session, state) },
     )
 }
