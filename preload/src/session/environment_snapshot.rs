@@ -10,9 +10,10 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use kinject_protocol::environment::{KEPT, LD_PRELOAD, LIBRARY};
 use libc::{c_char, c_int};
 
-/// The size of the buffer: enough for most variables. It is part of the one page of writable memory that each exec
-/// pays for; a variable that does not fit gets a mapping of its own.
-const BUFFER_SIZE: usize = 512;
+/// The size of the buffer: enough for the variables of most sessions, those of a workload with its table of paths among
+/// them. It is part of the one page of writable memory that each exec pays for; a variable that does not fit gets a
+/// mapping of its own, which costs an exec more.
+const BUFFER_SIZE: usize = 896;
 
 struct Copy {
     is_complete: AtomicBool,
