@@ -10,7 +10,7 @@
 //! 3. What is read-only in the container is refused with the errors that a read-only mount gives ([`decision`]).
 //! 4. What the shadow root does not have yet is asked of the relay ([`fetch`]).
 //! 5. libc's function is called with the path below the shadow root, and results that show it lose it ([`results`],
-//!    [`walk`], [`wildcards`]).
+//!    [`read_link`], [`walk`], [`wildcards`]).
 //!
 //! A call that only asks or opens for reading is made of the machine's file first, and repeated if it was about
 //! another: the kernel checks the pointer then, which is cheaper than to ask whether it can be read, and nearly all
@@ -19,15 +19,46 @@
 //! What libc opens for itself (getpwnam(3), iconv(3), locale files) reaches no hook. A symbolic link of this machine
 //! that leads to a path of the table leads to this machine's file, as the kernel resolves it.
 
+/// Functions of whole numbers and pointers: libc's, and ours in their place, which call `$call` with libc's, the arguments
+/// and what stands behind the name.
+macro_rules! functions_of_six_words {
+    (by $call:ident, $kind:ident; $($name:ident: $what:expr;)*) => {
+        pub(super) mod native {
+            functions! {
+                $($name: fn(usize, usize, usize, usize, usize, usize) -> usize;)*
+            }
+        }
+
+        #[cfg(not(test))]
+        mod exported {
+            use super::*;
+
+            $(
+                #[unsafe(no_mangle)]
+                extern "C" fn $name(a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> usize {
+                    const WHAT: $kind = $what;
+                    match native::$name.get() {
+                        Some(native) => $call(Native::Function(native as usize), [a, b, c, d, e, f], WHAT),
+                        None => WHAT.failure().fail(Errno(libc::ENOSYS)),
+                    }
+                }
+            )*
+        }
+    };
+}
+
 mod buffer;
 mod call;
 mod decision;
 mod fetch;
 mod hooks;
 mod locate;
+mod open_file;
 mod program;
+mod read_link;
 mod results;
 mod spec;
+mod symlinks;
 mod table;
 mod temporary;
 mod two_paths;
@@ -39,11 +70,13 @@ pub(crate) use call::{Native, run};
 #[cfg(not(test))]
 pub(crate) use program::{Library, LibraryPath, library_in_session};
 pub(crate) use program::{check_open_program, with_program};
-pub(crate) use results::{current_folder_in_session, link_in_session};
+pub(crate) use read_link::link_in_session;
+pub(crate) use results::current_folder_in_session;
 pub(crate) use spec::{Action, Spec};
+pub(crate) use symlinks::link_named_in_session;
 #[cfg(not(test))]
 pub(crate) use table::is_absent;
-pub(crate) use two_paths::{Pair, Two, link_named_in_session, pair_in_session};
+pub(crate) use two_paths::{Pair, Two, pair_in_session};
 pub(crate) use unix_socket::unix_address;
 
 use kinject_protocol::paths::{Kind, PathTable, Route};

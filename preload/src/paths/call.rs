@@ -4,9 +4,10 @@ use super::buffer::PathBuffer;
 use super::decision::{Facts, LookUp, decide, is_folder};
 use super::fetch::fetch;
 use super::locate::{Above, Ending, Found, Located, locate, put_in_shadow};
+use super::open_file::{complete, is_descriptor};
 use super::spec::{Failure, Need, Spec, argument};
 use super::table::{Table, is_absent};
-use crate::errno::Errno;
+use crate::errno::{self, Errno};
 use crate::memory;
 use crate::real;
 use crate::sys;
@@ -101,7 +102,13 @@ fn run_by_table(native: Native, arguments: &[usize; 6], spec: &Spec) -> usize {
     // SAFETY: the path can be read; one that is longer than any path can be read so far, and is compared no further
     let text = unsafe { CStr::from_ptr(path) }.to_bytes();
     if !table.may_concern(text, need.is_located()) {
-        return done.unwrap_or_else(|| native.call(arguments));
+        let done = done.unwrap_or_else(|| native.call(arguments));
+        return match need {
+            Need::Open(flags) if flags & libc::O_PATH == 0 && is_descriptor(text) => {
+                opened_by_descriptor(&table, spec.failure, done)
+            }
+            _ => done,
+        };
     }
     let call = Call {
         native,
@@ -112,6 +119,23 @@ fn run_by_table(native: Native, arguments: &[usize; 6], spec: &Spec) -> usize {
         before,
     };
     call.redirect(&table, text)
+}
+
+/// The descriptor that was opened, if what is behind it can be read. A stream is left as it is: it is open, and closed
+/// by its program alone.
+#[cold]
+#[inline(never)]
+fn opened_by_descriptor(table: &Table, failure: Failure, opened: usize) -> usize {
+    if failure != Failure::MinusOne || failure.is(opened) {
+        return opened;
+    }
+    match errno::preserve(|| complete(table, opened as c_int)) {
+        Ok(()) => opened,
+        Err(error) => {
+            sys::close(opened as c_int);
+            failure.fail(error)
+        }
+    }
 }
 
 /// Whether the kernel has read a path, so that it can be read here.
@@ -150,7 +174,11 @@ impl Call {
         };
         let ending = Ending::of(path);
         let mut buffer = PathBuffer::new();
-        match locate(table, folder, path, &mut buffer) {
+        let located = locate(table, folder, path, &mut buffer);
+        if self.spec.action.is_confined(&self.arguments) && !stays_below(path, &located) {
+            return self.native_result();
+        }
+        match located {
             Ok(Located::Native) => self.native_result(),
             Ok(Located::Elsewhere) => {
                 self.undo();
@@ -261,6 +289,16 @@ impl Call {
     }
 }
 
+/// Whether a path that may not leave its folder (openat2(2)) is one below a folder of the shadow root. Of any other the
+/// kernel decides: no path of ours has the same limits.
+fn stays_below(path: &[u8], located: &Result<Located, Errno>) -> bool {
+    let leads_up = path
+        .split(|byte| *byte == b'/')
+        .any(|component| component == b"..");
+    let is_relative = !path.starts_with(b"/");
+    is_relative && !leads_up && matches!(located, Ok(Located::Shadow(found)) if found.is_own)
+}
+
 /// What a call needs of a remote file.
 fn part(need: Need) -> FilePart {
     match need {
@@ -314,6 +352,24 @@ impl Facts for ShadowFacts<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn confined_path_is_redirected_only_below_a_folder_of_the_shadow_root() {
+        let found = |is_own| {
+            Ok(Located::Shadow(Found {
+                kind: Kind::Remote,
+                is_mount: false,
+                is_own,
+                mount: 0,
+                root: 0,
+            }))
+        };
+        assert!(stays_below(b"sub/..file", &found(true)));
+        assert!(!stays_below(b"sub/file", &found(false)));
+        assert!(!stays_below(b"sub/../file", &found(true)));
+        assert!(!stays_below(b"/sub", &found(true)));
+        assert!(!stays_below(b"sub", &Ok(Located::Native)));
+    }
 
     #[test]
     fn path_of_failed_call_is_read_here_only_if_it_can_be() {

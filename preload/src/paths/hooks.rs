@@ -1,37 +1,15 @@
 //! The functions that take one path and are called with another one below the shadow root: a table of which argument
 //! is what. Those of files.rs, with their answers about `/etc/resolv.conf`, use the same [`run`](super::call::run).
 
-/// Functions of whole numbers and pointers, with the specification of each.
-macro_rules! table {
-    ($($name:ident: $spec:expr;)*) => {
-        pub(super) mod native {
-            functions! {
-                $($name: fn(usize, usize, usize, usize, usize, usize) -> usize;)*
-            }
-        }
+#[cfg(not(test))]
+use super::call::{Native, run};
+#[cfg(not(test))]
+use super::spec::{Action, Spec};
+#[cfg(not(test))]
+use crate::errno::Errno;
 
-        #[cfg(not(test))]
-        mod exported {
-            use super::*;
-            use crate::errno::Errno;
-            use crate::paths::call::{Native, run};
-            use crate::paths::spec::{Action, Spec};
-
-            $(
-                #[unsafe(no_mangle)]
-                extern "C" fn $name(a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> usize {
-                    const SPEC: Spec = $spec;
-                    match native::$name.get() {
-                        Some(native) => run(Native::Function(native as usize), [a, b, c, d, e, f], SPEC),
-                        None => SPEC.failure.fail(Errno(libc::ENOSYS)),
-                    }
-                }
-            )*
-        }
-    };
-}
-
-table! {
+functions_of_six_words! {
+    by run, Spec;
     eaccess: Spec::path(Action::Access(1));
     euidaccess: Spec::path(Action::Access(1));
     statfs: Spec::path(Action::Ask);

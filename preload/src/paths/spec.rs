@@ -57,6 +57,12 @@ impl Spec {
         }
     }
 
+    /// How the function tells that it failed.
+    #[cfg(not(test))]
+    pub(super) const fn failure(self) -> Failure {
+        self.failure
+    }
+
     /// Whether a call can be made of the machine's file first, without harm if it was about another. One that opens a
     /// stream cannot: the stream would have to be closed by libc, and freopen(3) has closed the former file then.
     pub(super) fn is_harmless(&self, need: Need) -> bool {
@@ -71,6 +77,14 @@ pub(crate) enum Failure {
     MinusOne,
     /// By null and `errno`.
     Null,
+}
+
+#[cfg(not(test))]
+impl Failure {
+    /// Itself, as a function has it that is described by it alone.
+    pub(super) const fn failure(self) -> Self {
+        self
+    }
 }
 
 /// What a function does; a position is that of the argument that tells.
@@ -149,7 +163,7 @@ impl Action {
             Self::Use => Need::Use,
             Self::List => Need::List,
             Self::Open(position) => Need::Open(flags(position)),
-            Self::OpenHow(position) => Need::Open(open_how(argument(arguments, position) as *const u64)?),
+            Self::OpenHow(position) => Need::Open(open_how(argument(arguments, position) as *const u64)?.0),
             Self::Stream(position) => {
                 Need::Open(stream_flags(argument(arguments, position) as *const c_char))
             }
@@ -170,6 +184,16 @@ impl Action {
             },
             Self::Truncate => Need::Truncate,
         })
+    }
+
+    /// Whether the call may not leave the folder in which its path begins.
+    pub(super) fn is_confined(self, arguments: &[usize; 6]) -> bool {
+        const CONFINED: u64 = libc::RESOLVE_BENEATH | libc::RESOLVE_IN_ROOT;
+        match self {
+            Self::OpenHow(position) => open_how(argument(arguments, position) as *const u64)
+                .is_some_and(|(_, resolve)| resolve & CONFINED != 0),
+            _ => false,
+        }
     }
 }
 
@@ -213,16 +237,15 @@ pub(super) fn argument(arguments: &[usize; 6], position: Position) -> usize {
     arguments.get(usize::from(position)).copied().unwrap_or_default()
 }
 
-/// The flags in a structure of openat2(2); none if it is invalid, or forbids to leave the folder.
-fn open_how(how: *const u64) -> Option<c_int> {
-    const CONFINED: u64 = libc::RESOLVE_BENEATH | libc::RESOLVE_IN_ROOT;
+/// The flags and the limits in a structure of openat2(2); none if it is invalid.
+fn open_how(how: *const u64) -> Option<(c_int, u64)> {
     const WORDS: usize = 3;
     if !memory::is_readable(how.cast(), WORDS * size_of::<u64>()) {
         return None;
     }
     // SAFETY: it can be read; three words are the smallest such structure
     let [flags, _mode, resolve] = unsafe { how.cast::<[u64; WORDS]>().read_unaligned() };
-    (resolve & CONFINED == 0).then_some(flags as c_int)
+    Some((flags as c_int, resolve))
 }
 
 /// The flags for a mode of fopen(3).
@@ -295,15 +318,21 @@ mod tests {
     }
 
     #[test]
-    fn openat2_that_is_confined_to_its_folder_is_left_to_the_kernel() {
-        let how = |resolve| [u64::from(libc::O_CLOEXEC as u32), 0, resolve];
-        assert_eq!(open_how(how(0).as_ptr()), Some(libc::O_CLOEXEC));
-        assert_eq!(
-            open_how(how(libc::RESOLVE_NO_SYMLINKS).as_ptr()),
-            Some(libc::O_CLOEXEC)
-        );
-        assert_eq!(open_how(how(libc::RESOLVE_BENEATH).as_ptr()), None);
-        assert_eq!(open_how(how(libc::RESOLVE_IN_ROOT).as_ptr()), None);
-        assert_eq!(open_how(core::ptr::without_provenance(8)), None);
+    fn openat2_is_confined_by_what_keeps_it_in_its_folder() {
+        for (resolve, is_confined) in [
+            (0, false),
+            (libc::RESOLVE_NO_SYMLINKS, false),
+            (libc::RESOLVE_BENEATH, true),
+            (libc::RESOLVE_IN_ROOT | libc::RESOLVE_NO_SYMLINKS, true),
+        ] {
+            let how = [u64::from(libc::O_CLOEXEC as u32), 0, resolve];
+            let mut arguments = [0; 6];
+            arguments[2] = how.as_ptr() as usize;
+            let action = Action::OpenHow(2);
+            assert_eq!(action.need(&arguments), Some(Need::Open(libc::O_CLOEXEC)));
+            assert_eq!(action.is_confined(&arguments), is_confined, "{resolve:x}");
+        }
+        assert_eq!(Action::OpenHow(2).need(&[8; 6]), None);
+        assert!(!Action::OpenHow(2).is_confined(&[8; 6]));
     }
 }

@@ -12,32 +12,8 @@ use core::ffi::CStr;
 use kinject_protocol::paths::Kind;
 use libc::c_char;
 
-macro_rules! templates {
-    ($($name:ident: $failure:expr;)*) => {
-        mod native {
-            functions! {
-                $($name: fn(usize, usize, usize, usize, usize, usize) -> usize;)*
-            }
-        }
-
-        #[cfg(not(test))]
-        mod exported {
-            use super::*;
-
-            $(
-                #[unsafe(no_mangle)]
-                extern "C" fn $name(a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> usize {
-                    match native::$name.get() {
-                        Some(native) => create(Native::Function(native as usize), [a, b, c, d, e, f], $failure),
-                        None => $failure.fail(Errno(libc::ENOSYS)),
-                    }
-                }
-            )*
-        }
-    };
-}
-
-templates! {
+functions_of_six_words! {
+    by create, Failure;
     mkstemp: Failure::MinusOne;
     mkstemp64: Failure::MinusOne;
     mkostemp: Failure::MinusOne;

@@ -1,9 +1,10 @@
 //! Calls about a workload's files whose number or order matters: what is done twice or left open, and what libc itself
 //! decides.
 
-use crate::container_files::{library_of_libc, remote};
+use crate::container_files::library_of_libc;
 use crate::program::{Program, compiled};
 use crate::relay::Relay;
+use crate::remote_files::remote;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

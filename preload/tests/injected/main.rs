@@ -6,6 +6,7 @@ mod dns;
 mod exec_functions;
 mod program;
 mod relay;
+mod remote_files;
 mod script;
 
 mod addresses;
