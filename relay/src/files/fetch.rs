@@ -4,7 +4,6 @@
 //! asked again, and a content that is there is not sent again while the file is unchanged.
 
 use super::links::spelled;
-use super::shadow::{self, errno_of};
 use super::{Files, errno_words};
 use crate::log;
 use crate::uplink::{ActiveTunnel, Ended};
@@ -12,7 +11,7 @@ use kinject_protocol::control::{FilePart, Reply};
 use kinject_protocol::paths::{Kind, PathTable, Place, Route};
 use kinject_tunnel::RequestError;
 use kinject_tunnel::files::{
-    CONTENT_BYTES, FileAnswer, FileKind, FileOperation, FileOutcome, FilePayload, FileQuestion, FileStatus,
+    FileAnswer, FileKind, FileOperation, FileOutcome, FilePayload, FileQuestion, FileStatus,
 };
 use kinject_tunnel::http2::BodyReader;
 use rustix::io::Errno;
@@ -20,7 +19,6 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
@@ -51,6 +49,8 @@ struct Answer {
     /// None if the program may go on.
     errno: Option<Errno>,
     at: Instant,
+    /// How many contents had given way before: this path may be among those that have since.
+    evicted: u64,
     /// An answer counts for its tunnel: another one may lead to another pod.
     tunnel: Weak<ActiveTunnel>,
 }
@@ -67,7 +67,7 @@ impl Fetches {
 
 impl Answer {
     /// Whether it answers a question that is asked now.
-    fn covers(&self, part: FilePart, now: Option<&Rc<ActiveTunnel>>) -> bool {
+    fn covers(&self, part: FilePart, evicted: u64, now: Option<&Rc<ActiveTunnel>>) -> bool {
         // a file without readable content may have a status
         let has_all = match self.errno {
             None => self.part == part || part == FilePart::Status,
@@ -75,12 +75,12 @@ impl Answer {
         };
         // without a tunnel there is no newer one
         let is_of_tunnel = now.is_none_or(|now| Rc::as_ptr(now) == self.tunnel.as_ptr());
-        has_all && is_of_tunnel && self.at.elapsed() < FRESH
+        has_all && is_of_tunnel && self.evicted == evicted && self.at.elapsed() < FRESH
     }
 }
 
 /// Why a path could not be fetched.
-enum Failed {
+pub(super) enum Failed {
     TunnelLost,
     Errno(Errno),
 }
@@ -92,6 +92,12 @@ impl From<Errno> for Failed {
 }
 
 impl Files {
+    /// Forgets what was asked of late, as time does.
+    #[cfg(test)]
+    pub(super) fn forget_answers(&self) {
+        self.fetches.0.borrow_mut().clear();
+    }
+
     /// Puts what the container has at a path below the shadow root.
     pub(crate) async fn fetch(&self, part: FilePart, path: &[u8]) -> Reply {
         let errno = match self.fetched(part, path).await {
@@ -116,10 +122,11 @@ impl Files {
         let asked = self.fetches.of(&path);
         let mut asked = asked.lock().await;
         let now = self.uplink.now();
+        let evicted = self.contents.evicted();
         if let Some(answer) = asked
             .answer
             .as_ref()
-            .filter(|answer| answer.covers(part, now.as_ref()))
+            .filter(|answer| answer.covers(part, evicted, now.as_ref()))
         {
             return answer.errno.map_or(Ok(()), Err);
         }
@@ -128,6 +135,7 @@ impl Files {
                 Ok(Ok(up)) => up,
                 Ok(Err(Ended)) | Err(_) => return Err(Errno::IO),
             };
+            let evicted = self.contents.evicted();
             let found = asked.found.clone().unwrap_or_else(|| path.clone());
             let question = self.question(part, &place, found).await?;
             let fetching = Fetching {
@@ -149,6 +157,7 @@ impl Files {
                 part,
                 errno,
                 at: Instant::now(),
+                evicted,
                 tunnel: Rc::downgrade(&up),
             });
             return errno.map_or(Ok(()), Err);
@@ -165,7 +174,7 @@ impl Files {
     ) -> Result<FileQuestion, Errno> {
         let known = self
             .store
-            .change(move |_, _, held| Ok(held.remote.asked(&found).cloned()))
+            .change(move |_, _, held| Ok(held.remote.asked(&found, part == FilePart::Content).cloned()))
             .await?;
         Ok(FileQuestion {
             operation: match part {
@@ -182,8 +191,8 @@ impl Files {
 }
 
 /// One path that is being fetched.
-struct Fetching<'a> {
-    files: &'a Files,
+pub(super) struct Fetching<'a> {
+    pub(super) files: &'a Files,
     path: &'a [u8],
     /// Whether it is a folder above remote paths, of which only those are shown.
     is_parent: bool,
@@ -278,49 +287,7 @@ impl Fetching<'_> {
         self.files.store.change(put).await
     }
 
-    /// Receives a file's content, and puts it in its place when it is complete.
-    async fn receive(&self, path: Vec<u8>, status: FileStatus, body: BodyReader) -> Result<(), Failed> {
-        let store = &self.files.store;
-        if !shadow::is_within_limit(status.size) {
-            return Err(Errno::FBIG.into());
-        }
-        let staged = store.change(|shadow, _, _| shadow.stage()).await?;
-        let written = match staged.file.try_clone() {
-            Ok(file) => self.write(file, body).await,
-            Err(error) => Err(errno_of(&error).into()),
-        };
-        let put = store.change(move |shadow, table, held| match written {
-            Ok(()) => held
-                .remote
-                .put_content(shadow, table, &path, &status, staged)
-                .map(Ok),
-            Err(failed) => {
-                shadow.discard(staged);
-                Ok(Err(failed))
-            }
-        });
-        put.await?
-    }
-
-    async fn write(&self, file: std::fs::File, mut body: BodyReader) -> Result<(), Failed> {
-        let mut file = tokio::fs::File::from_std(file);
-        let mut left = CONTENT_BYTES;
-        loop {
-            let piece = match body.next().await {
-                Ok(Some(piece)) => piece,
-                Ok(None) => break,
-                Err(error) => return Err(self.failed(&error).await),
-            };
-            left = left.checked_sub(piece.len() as u64).ok_or(Errno::FBIG)?;
-            let written = file.write_all(&piece).await;
-            written.map_err(|error| errno_of(&error))?;
-        }
-        // it writes behind the caller's back
-        file.flush().await.map_err(|error| errno_of(&error))?;
-        Ok(())
-    }
-
-    async fn failed(&self, error: &RequestError) -> Failed {
+    pub(super) async fn failed(&self, error: &RequestError) -> Failed {
         match error {
             RequestError::TunnelLost => Failed::TunnelLost,
             error => {

@@ -14,6 +14,18 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The link by which a kubelet makes a change visible.
 const DATA: &[u8] = b"..data";
 
+/// The most bytes of all mirrored mounts together: they lie in memory.
+pub(super) const MIRRORED_BYTES: u64 = 256 << 20;
+
+/// The bytes of the contents in a snapshot.
+pub(super) fn bytes_of(snapshot: &Snapshot) -> u64 {
+    let contents = snapshot.entries.iter().map(|entry| match &entry.content {
+        SnapshotContent::Bytes(content) => content.len() as u64,
+        SnapshotContent::None | SnapshotContent::Failed(_) => 0,
+    });
+    contents.sum()
+}
+
 /// A mirrored mount.
 #[derive(Debug)]
 pub(super) struct Mirror {
@@ -23,6 +35,8 @@ pub(super) struct Mirror {
     inner: Vec<Vec<u8>>,
     /// What stands in the shadow root, by its path below the mount.
     applied: BTreeMap<Vec<u8>, FileStatus>,
+    /// The bytes of contents in the last snapshot.
+    bytes: u64,
 }
 
 impl Mirror {
@@ -38,7 +52,13 @@ impl Mirror {
             mount,
             inner,
             applied: BTreeMap::new(),
+            bytes: 0,
         }
+    }
+
+    /// The bytes of its contents.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Makes the shadow root have what the snapshot has. After a failure, another attempt goes on where this one ended.
@@ -48,6 +68,7 @@ impl Mirror {
         table: &PathTable<'_>,
         snapshot: &Snapshot,
     ) -> Result<(), Errno> {
+        self.bytes = bytes_of(snapshot);
         let own = || snapshot.entries.iter().filter(|entry| self.is_own(&entry.path));
         let listed: BTreeSet<Vec<u8>> = own().map(|entry| entry.path.clone()).collect();
         let changed: Vec<&SnapshotEntry> = own()

@@ -7,11 +7,13 @@
 //!
 //! While there is no tunnel, mirrored files stay as they are, and remote ones wait.
 
+mod contents;
 mod fetch;
 mod links;
 mod mirror;
 mod notices;
 mod place;
+mod receive;
 mod remote;
 mod shadow;
 mod start;
@@ -27,7 +29,7 @@ use kinject_protocol::session::Event;
 use kinject_tunnel::RequestError;
 use kinject_tunnel::files::{Snapshot, WatchEvent};
 use kinject_tunnel::http2::Watch;
-use mirror::Mirror;
+use mirror::{MIRRORED_BYTES, Mirror, bytes_of};
 use notices::Notices;
 use remote::Remote;
 use rustix::io::Errno;
@@ -65,6 +67,7 @@ pub(crate) struct Files {
     notices: Notices,
     store: Arc<Store>,
     fetches: Fetches,
+    contents: Arc<contents::Shared>,
     /// The paths that are mirrored, in the order of the store's mirrors.
     mirrored: Vec<Vec<u8>>,
     /// The tunnel and the watch of the session's start.
@@ -105,9 +108,18 @@ impl Store {
         })
     }
 
-    /// Makes a mirrored mount have what a snapshot has.
+    /// Makes a mirrored mount have what a snapshot has; `FBIG` if all mounts together were too large then.
     async fn apply(self: &Arc<Self>, index: usize, snapshot: Arc<Snapshot>) -> Result<(), Errno> {
         self.change(move |shadow, table, held| {
+            let others = held
+                .mirrors
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != index);
+            let others: u64 = others.map(|(_, mirror)| mirror.bytes()).sum();
+            if others.saturating_add(bytes_of(&snapshot)) > MIRRORED_BYTES {
+                return Err(Errno::FBIG);
+            }
             let mirror = held.mirrors.get_mut(index).ok_or(Errno::INVAL)?;
             mirror.apply(shadow, table, &snapshot)
         })
@@ -180,9 +192,12 @@ impl Files {
                     watch,
                     snapshot: Err(errno),
                 }) => {
-                    self.notices
-                        .unreadable_mount(self.mirrored.get(watch), errno)
-                        .await
+                    failed.remove(&watch);
+                    let mount = self.mirrored.get(watch);
+                    match is_too_large(errno) {
+                        true => self.notices.outgrown(mount).await,
+                        false => self.notices.unreadable_mount(mount, errno).await,
+                    }
                 }
                 Err(error) => return error,
             }
@@ -204,12 +219,22 @@ impl Files {
                 log::debug!("{mount} is as in the container: {} files", snapshot.entries.len());
                 self.notices.unreadable_files(&mount, &snapshot).await;
             }
+            // it is tried again when it changes again
+            Err(Errno::FBIG) => self.notices.outgrown(mount).await,
             Err(errno) => {
                 failed.insert(index, snapshot);
                 self.notices.not_written(mount, errno).await;
             }
         }
     }
+}
+
+/// Whether an agent's errno for a mount says that no snapshot holds it.
+fn is_too_large(errno: u16) -> bool {
+    matches!(
+        Errno::from_raw_os_error(errno.into()),
+        Errno::FBIG | Errno::OVERFLOW
+    )
 }
 
 /// The name of an errno and what it means, for messages.

@@ -1,11 +1,14 @@
 //! What the user is told of files: each thing once, and no file's content.
 
+use super::mirror::MIRRORED_BYTES;
 use super::{errno_words, send};
 use crate::log;
 use kinject_protocol::session::{Event, Report};
-use kinject_tunnel::files::{CONTENT_BYTES, FileKind, Snapshot, SnapshotContent};
+use kinject_tunnel::files::{
+    CONTENT_BYTES, FileKind, MAX_ENTRIES, SNAPSHOT_BYTES, Snapshot, SnapshotContent,
+};
 use rustix::io::Errno;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use tokio::sync::mpsc;
 
@@ -16,6 +19,8 @@ const MAX_NOTICES: usize = 20;
 pub(super) struct Notices {
     events: mpsc::Sender<Event>,
     given: RefCell<HashSet<String>>,
+    /// Whether the user knows that remote files cannot be written.
+    is_full: Cell<bool>,
 }
 
 impl Notices {
@@ -23,6 +28,7 @@ impl Notices {
         Self {
             events,
             given: RefCell::default(),
+            is_full: Cell::default(),
         }
     }
 
@@ -33,6 +39,22 @@ impl Notices {
         let message = format!("{mount} cannot be read in the container: {why}");
         self.give(message, "its files are missing or old for the session's programs")
             .await;
+    }
+
+    /// A mirrored mount has become too large to be mirrored. When it is smaller, it is followed again.
+    pub(super) async fn outgrown(&self, mount: Option<&Vec<u8>>) {
+        let mount = kinject_escape::bytes(mount.map_or(b"", Vec::as_slice));
+        let message = format!(
+            "{mount} has grown beyond what is mirrored ({} MiB and {MAX_ENTRIES} files of one mount, {} MiB of all): \
+             the session's programs find its files as they were before",
+            SNAPSHOT_BYTES >> 20,
+            MIRRORED_BYTES >> 20
+        );
+        self.give(
+            message,
+            "start the session again: these files are then read when they are opened",
+        )
+        .await;
     }
 
     /// Files of a mirrored mount cannot be read.
@@ -60,13 +82,16 @@ impl Notices {
             .await;
     }
 
-    /// A remote file could not be put into the shadow root.
+    /// A remote file could not be put into the shadow root. Of all that follow the cause is the same.
     pub(super) async fn not_fetched(&self, path: &[u8], errno: Errno) {
         let message = format!(
             "cannot write {} of the container here: {}",
             kinject_escape::bytes(path),
             errno_words(errno)
         );
+        if self.is_full.replace(true) {
+            return log::debug!("{message}");
+        }
         self.give(
             message,
             "free some space, or name another folder in XDG_RUNTIME_DIR",

@@ -1,44 +1,34 @@
 //! Remote paths: what of them stands in the shadow root, and how an agent's answer gets there.
 
+use super::contents::{self, Contents, Reserved};
 use super::links::{shadow_target, spelled};
 use super::shadow::{Shadow, Staged};
 use kinject_protocol::paths::{Kind, PathTable, Route};
 use kinject_tunnel::files::{FileKind, FileStatus, FoundLink, NamedStatus};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashSet};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 /// The most files of which the shadow root has a placeholder or the content.
 const MAX_HELD: usize = 500_000;
 
-/// The most bytes of contents: they lie in memory.
-const MAX_CONTENT: u64 = 1 << 30;
-
-/// For how long a content stays after it was asked for, so that the program that asked can open it.
-const KEPT: Duration = Duration::from_secs(30);
-
 /// What the shadow root has of remote paths.
 pub(super) struct Remote {
     /// By the path in the container, as the table of paths spells it.
-    held: BTreeMap<Vec<u8>, Held>,
+    held: BTreeMap<Vec<u8>, FileStatus>,
+    /// Of which files the shadow root has the content.
+    contents: Contents,
     /// The paths of mounts.
     mounts: Vec<Vec<u8>>,
-    /// The bytes of contents that may be here, and for how long one stays in any case.
-    limit: u64,
-    kept: Duration,
 }
 
-/// A file in the shadow root.
-struct Held {
-    status: FileStatus,
-    content: Option<Content>,
-}
-
-/// The content of a file in the shadow root.
-#[derive(Clone, Copy)]
-struct Content {
-    length: u64,
-    asked_at: Instant,
+/// Room for a content that is about to arrive.
+pub(super) enum Room {
+    /// There is.
+    Reserved(Reserved),
+    /// There may be at this time, or when another content has arrived.
+    Later(Option<Instant>),
 }
 
 impl Remote {
@@ -46,17 +36,51 @@ impl Remote {
     pub(super) fn new(mounts: Vec<Vec<u8>>) -> Self {
         Self {
             held: BTreeMap::new(),
+            contents: Contents::default(),
             mounts,
-            limit: MAX_CONTENT,
-            kept: KEPT,
         }
     }
 
-    /// The status with which a file's content is here, for a program that is about to open it.
-    pub(super) fn asked(&mut self, path: &[u8]) -> Option<&FileStatus> {
-        let held = self.held.get_mut(path)?;
-        held.content.as_mut()?.asked_at = Instant::now();
-        Some(&held.status)
+    /// What those that wait for room look at.
+    pub(super) fn shared_contents(&self) -> Arc<contents::Shared> {
+        self.contents.shared()
+    }
+
+    /// The status with which a file's content is here. It stays for a program that is about to open the file.
+    pub(super) fn asked(&mut self, path: &[u8], is_to_open: bool) -> Option<&FileStatus> {
+        if !self.contents.has(path) {
+            return None;
+        }
+        if is_to_open {
+            self.contents.touch(path);
+        }
+        self.held.get(path)
+    }
+
+    /// Reserves room for a content, in whose favour others give way that were not asked for of late, those that were not
+    /// for the longest time first. Such a file is removed and not replaced by a placeholder: a program that opens it
+    /// without asking must not take that for its content.
+    pub(super) fn room(&mut self, shadow: &Shadow, bytes: u64) -> Result<Room, Errno> {
+        if !self.contents.is_possible(bytes) {
+            return Err(Errno::NOSPC);
+        }
+        loop {
+            // what is reserved is not written yet, or a part of it
+            let needed = self.contents.reserved().saturating_add(bytes);
+            if self.contents.fits(bytes) && shadow.has_space(needed) {
+                return Ok(Room::Reserved(self.contents.reserve(bytes)));
+            }
+            match self.contents.oldest() {
+                Some(oldest) if oldest.stays_until <= Instant::now() => {
+                    shadow.remove(&oldest.path)?;
+                    self.held.remove(&oldest.path);
+                    self.contents.evict(&oldest.path);
+                }
+                Some(oldest) => return Ok(Room::Later(Some(oldest.stays_until))),
+                None if self.contents.reserved() > 0 => return Ok(Room::Later(None)),
+                None => return Err(Errno::NOSPC),
+            }
+        }
     }
 
     /// Puts the links that lead to a file.
@@ -75,7 +99,7 @@ impl Remote {
             let target = shadow_target(table, &path, &link.status.target).ok_or(Errno::NAMETOOLONG)?;
             shadow.put_link(&path, &target, link.status.modified)?;
             self.forget_below(&path);
-            self.hold(path, link.status.clone(), None);
+            self.hold(path, link.status.clone());
         }
         Ok(())
     }
@@ -104,11 +128,11 @@ impl Remote {
                 shadow.set_folder_time(path, status.modified)?;
             }
         }
-        self.hold(path.to_vec(), status.clone(), None);
+        self.hold(path.to_vec(), status.clone());
         Ok(())
     }
 
-    /// Puts a file whose content is staged.
+    /// Puts a file whose content is staged: into the placeholder with that status, or in place of what stands there.
     pub(super) fn put_content(
         &mut self,
         shadow: &Shadow,
@@ -116,24 +140,25 @@ impl Remote {
         path: &[u8],
         status: &FileStatus,
         staged: Staged,
+        room: Reserved,
     ) -> Result<(), Errno> {
         if !self.may_change(table, path, status) {
-            shadow.discard(staged);
             return Ok(());
         }
-        if let Err(errno) = self.check_room(path) {
-            shadow.discard(staged);
-            return Err(errno);
+        self.check_room(path)?;
+        let is_same = self.is_held(path, status);
+        if is_same && self.contents.has(path) {
+            // another program got it by another path meanwhile, and may have it open
+            self.contents.touch(path);
+            return Ok(());
         }
         let length = staged.file.metadata().map_or(status.size, |found| found.len());
-        self.make_room(shadow, path, length)?;
-        shadow.put_staged(path, status, staged)?;
+        if !(is_same && shadow.fill(path, status, &staged)?) {
+            shadow.put_staged(path, status, staged)?;
+        }
         self.forget_below(path);
-        let content = Content {
-            length,
-            asked_at: Instant::now(),
-        };
-        self.hold(path.to_vec(), status.clone(), Some(content));
+        self.hold(path.to_vec(), status.clone());
+        self.contents.add(path.to_vec(), length, room);
         Ok(())
     }
 
@@ -159,8 +184,7 @@ impl Remote {
             }
             listed.insert(entry.name.as_slice());
             // a program may be about to read content that is there: whoever asks for this file gets the new one
-            let has_content = self.held.get(&place).is_some_and(|held| held.content.is_some());
-            if !has_content || entry.status.kind != FileKind::File {
+            if !self.contents.has(&place) || entry.status.kind != FileKind::File {
                 self.put_status(shadow, table, &place, &entry.status)?;
             }
         }
@@ -189,43 +213,19 @@ impl Remote {
     fn remove(&mut self, shadow: &Shadow, path: &[u8]) -> Result<(), Errno> {
         shadow.remove(path)?;
         self.held.remove(path);
+        self.contents.forget(path);
         self.forget_below(path);
         Ok(())
     }
 
     fn is_held(&self, path: &[u8], status: &FileStatus) -> bool {
-        self.held.get(path).is_some_and(|held| held.status == *status)
+        self.held.get(path) == Some(status)
     }
 
-    fn hold(&mut self, path: Vec<u8>, status: FileStatus, content: Option<Content>) {
-        self.held.insert(path, Held { status, content });
-    }
-
-    /// Removes contents that were not asked for of late, those that were not for the longest time first, until another
-    /// one has room. A file is removed and not replaced by a placeholder: a program that opens it without asking must
-    /// not take that for its content.
-    fn make_room(&mut self, shadow: &Shadow, path: &[u8], length: u64) -> Result<(), Errno> {
-        let others = self.held.iter().filter(|(held, _)| held.as_slice() != path);
-        let mut contents: Vec<(Content, &Vec<u8>)> = others
-            .filter_map(|(held, Held { content, .. })| content.map(|content| (content, held)))
-            .collect();
-        let mut total: u64 = contents.iter().map(|(content, _)| content.length).sum();
-        if total.saturating_add(length) <= self.limit {
-            return Ok(());
-        }
-        contents.sort_by_key(|(content, _)| content.asked_at);
-        let mut removed = Vec::new();
-        for (content, held) in contents {
-            if content.asked_at.elapsed() < self.kept || total.saturating_add(length) <= self.limit {
-                break;
-            }
-            total -= content.length;
-            removed.push(held.clone());
-        }
-        for held in removed {
-            self.remove(shadow, &held)?;
-        }
-        Ok(())
+    /// A file stands there without its content.
+    fn hold(&mut self, path: Vec<u8>, status: FileStatus) {
+        self.contents.forget(&path);
+        self.held.insert(path, status);
     }
 
     fn check_room(&self, path: &[u8]) -> Result<(), Errno> {
@@ -237,7 +237,7 @@ impl Remote {
 
     /// Forgets what stood below a path that was a folder: it is gone with it.
     fn forget_below(&mut self, path: &[u8]) {
-        let was_folder = |held: &Held| held.status.kind == FileKind::Folder;
+        let was_folder = |held: &FileStatus| held.kind == FileKind::Folder;
         if self.held.get(path).is_none_or(was_folder) {
             let prefix = join(path, b"");
             let below = self.held.range(prefix.clone()..);
@@ -247,6 +247,7 @@ impl Remote {
                 .collect();
             for path in below {
                 self.held.remove(&path);
+                self.contents.forget(&path);
             }
         }
     }
@@ -282,52 +283,4 @@ fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use kinject_tunnel::files::Timestamp;
-    use std::io::Write;
-
-    #[test]
-    fn content_beyond_the_limit_removes_what_was_not_asked_for_the_longest_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let shadow = Shadow::create(folder.path()).unwrap();
-        let table = PathTable::parse(b"/root:r/data").unwrap();
-        let mut remote = Remote::new(vec![b"/data".to_vec()]);
-        remote.limit = 100;
-        let status = FileStatus {
-            kind: FileKind::File,
-            mode: 0o644,
-            size: 40,
-            modified: Timestamp::default(),
-            changed: Timestamp::default(),
-            inode: 1,
-            is_readable: true,
-            target: Vec::new(),
-        };
-        let put = |remote: &mut Remote, name: &str| {
-            let mut staged = shadow.stage().unwrap();
-            staged.file.write_all(&[b'x'; 40]).unwrap();
-            let path = format!("/data/{name}").into_bytes();
-            remote
-                .put_content(&shadow, &table, &path, &status, staged)
-                .unwrap();
-        };
-        let there = || {
-            let mut names = shadow.names(b"/data").unwrap();
-            names.sort();
-            names
-        };
-        for name in ["a", "b", "c"] {
-            put(&mut remote, name);
-        }
-        assert_eq!(there(), [b"a", b"b", b"c"], "all were asked for just now");
-        remote.kept = Duration::ZERO;
-        assert!(remote.asked(b"/data/a").is_some());
-        put(&mut remote, "d");
-        assert_eq!(there(), [b"a", b"d"]);
-        assert!(remote.asked(b"/data/b").is_none());
-        // a content in the place of its own takes no more room
-        put(&mut remote, "d");
-        assert_eq!(there(), [b"a", b"d"]);
-    }
-}
+mod tests;

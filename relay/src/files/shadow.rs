@@ -4,10 +4,12 @@
 //! symbolic link is followed on the way: nothing outside of the shadow root can be reached. A file is written in a
 //! folder beside it and renamed to its place, so that no program sees a part of it.
 
+mod fill;
+
 use kinject_tunnel::files::{FileKind, FileStatus, Timestamp};
 use rustix::fs::{
     AtFlags, CWD, Dir, FileType, Mode, OFlags, RawMode, Timespec, Timestamps, chmodat, fchmod, fstat,
-    ftruncate, futimens, mkdirat, mknodat, open, openat, renameat, symlinkat, unlinkat, utimensat,
+    fstatvfs, ftruncate, futimens, mkdirat, mknodat, open, openat, renameat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
@@ -16,6 +18,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The name of the shadow root in the folder that holds it, and of the folder where files are written.
@@ -28,21 +31,32 @@ const FOLDER: OFlags = PLACE.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW);
 /// What its owner has to be allowed in a folder to change it.
 const WRITE_AND_ENTER: RawMode = 0o300;
 
+/// Space that contents leave free, for mirrored files and for what else lies on the same file system.
+const LEFT_FREE: u64 = 4 << 20;
+
 /// The mode of folders that stand on the way to a path.
 const PLAIN_MODE: RawMode = 0o755;
 
 /// The shadow root.
 pub(super) struct Shadow {
     root: OwnedFd,
-    staging: OwnedFd,
+    staging: Arc<OwnedFd>,
     next: AtomicU64,
 }
 
-/// A file that is written and stands at no path yet.
+/// A file that is written and stands at no path yet. It is gone when it is dropped, unless it was moved to its place.
 pub(super) struct Staged {
     name: String,
+    folder: Arc<OwnedFd>,
     /// It is empty at first.
     pub(super) file: File,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // it is in its place, or the session's folder is removed by now
+        let _gone = unlinkat(&self.folder, self.name.as_str(), AtFlags::empty()).is_err();
+    }
 }
 
 /// A folder that is being changed: if its owner may not write to it, it gets that permission for as long.
@@ -90,7 +104,7 @@ impl Shadow {
         };
         Ok(Self {
             root: made(ROOT_NAME)?,
-            staging: made(STAGING_NAME)?,
+            staging: Arc::new(made(STAGING_NAME)?),
             next: AtomicU64::new(0),
         })
     }
@@ -98,29 +112,32 @@ impl Shadow {
     /// A new file to write to.
     pub(super) fn stage(&self) -> Result<Staged, Errno> {
         let name = self.new_name();
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
         let file = openat(&self.staging, name.as_str(), flags, Mode::from_raw_mode(0o600))?;
         Ok(Staged {
             name,
+            folder: Arc::clone(&self.staging),
             file: file.into(),
         })
     }
 
-    /// Removes a staged file that is not needed.
-    pub(super) fn discard(&self, staged: Staged) {
-        // the session's folder may be removed by now
-        let _gone = unlinkat(&self.staging, staged.name.as_str(), AtFlags::empty()).is_err();
+    /// Whether the file system has so much free space and some more. Of one without a limit, or that does not say, the
+    /// kernel tells when something is written.
+    pub(super) fn has_space(&self, bytes: u64) -> bool {
+        match fstatvfs(&self.staging) {
+            Ok(found) if found.f_blocks > 0 => {
+                let free = found.f_bavail.saturating_mul(found.f_frsize);
+                bytes.saturating_add(LEFT_FREE) <= free
+            }
+            Ok(_) | Err(_) => true,
+        }
     }
 
     /// Puts a staged file at a path, with this status.
     pub(super) fn put_staged(&self, path: &[u8], status: &FileStatus, staged: Staged) -> Result<(), Errno> {
-        let put = fchmod(&staged.file, mode_of(status))
-            .and_then(|()| futimens(&staged.file, &times(status.modified)))
-            .and_then(|()| self.rename(&staged.name, path));
-        if put.is_err() {
-            self.discard(staged);
-        }
-        put
+        fchmod(&staged.file, mode_of(status))?;
+        futimens(&staged.file, &times(status.modified))?;
+        self.rename(&staged.name, path)
     }
 
     /// Puts a file with this content at a path.
@@ -129,13 +146,9 @@ impl Shadow {
             return Err(Errno::FBIG);
         }
         let mut staged = self.stage()?;
-        match staged.file.write_all(content) {
-            Ok(()) => self.put_staged(path, status, staged),
-            Err(error) => {
-                self.discard(staged);
-                Err(errno_of(&error))
-            }
-        }
+        let written = staged.file.write_all(content);
+        written.map_err(|error| errno_of(&error))?;
+        self.put_staged(path, status, staged)
     }
 
     /// Puts a file at a path that has this status and no content: it is as long, and takes no space.

@@ -1,15 +1,16 @@
 //! The start of a session with files: makes the shadow root, and waits until all mirrored mounts stand in it.
 
 use super::fetch::Fetches;
-use super::mirror::Mirror;
+use super::mirror::{MIRRORED_BYTES, Mirror, bytes_of};
 use super::notices::Notices;
 use super::place::private_folder;
 use super::remote::Remote;
 use super::shadow::{ROOT_NAME, Shadow};
-use super::{Files, Held, Mount, Mounts, Store, errno_words};
+use super::{Files, Held, Mount, Mounts, Store, errno_words, is_too_large};
 use crate::log;
 use crate::report::Failure;
 use crate::uplink::{ActiveTunnel, Ended, Uplink};
+use kinject_protocol::environment::PATHS;
 use kinject_protocol::paths::{Kind, normalise};
 use kinject_protocol::session::Event;
 use kinject_tunnel::RequestError;
@@ -54,6 +55,7 @@ impl Files {
         })?;
         let (begun, snapshots) = snapshots(uplink, &mut mounts).await?;
         let table = table(&folder.join(ROOT_NAME), &mounts, remote, local);
+        check_length(&table)?;
         let paths: Vec<Vec<u8>> = mounts.iter().map(|mount| mount.path.clone()).collect();
         let mirrored: Vec<Vec<u8>> = snapshots.iter().map(|(path, _)| path.clone()).collect();
         let mirrors = mirrored.iter().map(|path| Mirror::new(path.clone(), &paths));
@@ -61,6 +63,7 @@ impl Files {
             mirrors: mirrors.collect(),
             remote: Remote::new(paths.clone()),
         };
+        let contents = held.remote.shared_contents();
         let shadow = Shadow::create(&folder).map_err(|errno| not_made(&folder, errno))?;
         let files = Rc::new(Self {
             uplink: Rc::clone(uplink),
@@ -72,6 +75,7 @@ impl Files {
                 turn: tokio::sync::Mutex::default(),
             }),
             fetches: Fetches::default(),
+            contents,
             mirrored,
             begun: Cell::new(begun),
         });
@@ -149,6 +153,22 @@ fn table(root: &Path, mounts: &[Mount], remote: &[OsString], local: &[OsString])
     table
 }
 
+/// Refuses a table with which no program could be started: execve(2) takes variables of 32 pages (`MAX_ARG_STRLEN`).
+fn check_length(table: &[u8]) -> Result<(), Failure> {
+    const LONGEST: usize = 32 * 4096 - PATHS.len() - "=\0".len();
+    if table.len() <= LONGEST {
+        return Ok(());
+    }
+    Err(Failure::lasting(
+        format!(
+            "the paths of mounts and patterns are too many: they take {} bytes of the variable {PATHS}, which holds \
+             {LONGEST}",
+            table.len()
+        ),
+        "leave out some `--remote-path` and `--local-path`, or use `--files none`",
+    ))
+}
+
 /// The folders that have to be there: those above mounts, scratch ones, and those of mirrored mounts, which may turn out
 /// to be files.
 fn make_folders(shadow: &Shadow, mounts: &[Mount]) -> Result<(), Errno> {
@@ -218,14 +238,14 @@ async fn first_snapshots(
             let mut received: BTreeMap<usize, Result<Snapshot, u16>> = BTreeMap::new();
             while received.len() < mirrored.len() {
                 let WatchEvent { watch, snapshot } = watch.next().await?;
-                received.insert(watch, snapshot);
+                let others = received.iter().filter(|(other, _)| **other != watch);
+                let others: u64 = others.flat_map(|(_, other)| other).map(bytes_of).sum();
+                received.insert(watch, within_total(snapshot, others));
             }
-            let is_too_large = |snapshot: &Result<Snapshot, u16>| {
-                matches!(snapshot, Err(errno) if i32::from(*errno) == Errno::FBIG.raw_os_error()
-                    || i32::from(*errno) == Errno::OVERFLOW.raw_os_error())
-            };
             let snapshots: Snapshots = mirrored.into_iter().zip(received.into_values()).collect();
-            let large = snapshots.iter().filter(|(_, snapshot)| is_too_large(snapshot));
+            let large = snapshots
+                .iter()
+                .filter(|(_, snapshot)| snapshot.as_ref().is_err_and(|errno| is_too_large(*errno)));
             too_large.extend(large.map(|(path, _)| path.clone()));
             if too_large.is_empty() {
                 return Ok((Some(watch), snapshots));
@@ -238,6 +258,15 @@ async fn first_snapshots(
             );
             mount.kind = Kind::Remote;
         }
+    }
+}
+
+/// A snapshot as far as all together are not too large; `others` is what the others have.
+fn within_total(snapshot: Result<Snapshot, u16>, others: u64) -> Result<Snapshot, u16> {
+    let is_within = |snapshot: &Snapshot| others.saturating_add(bytes_of(snapshot)) <= MIRRORED_BYTES;
+    match snapshot {
+        Ok(snapshot) if !is_within(&snapshot) => Err(Errno::FBIG.raw_os_error() as u16),
+        snapshot => snapshot,
     }
 }
 
@@ -267,4 +296,60 @@ fn not_made(folder: &Path, errno: Errno) -> Failure {
         ),
         "free some space, name a folder of your own in XDG_RUNTIME_DIR, or use `--files none`",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use kinject_tunnel::files::{FileKind, FileStatus, SnapshotContent, SnapshotEntry, Timestamp};
+    use std::process::Command;
+
+    #[test]
+    fn mount_that_goes_beyond_what_is_mirrored_of_all_counts_as_too_large() {
+        let snapshot = Snapshot {
+            entries: vec![SnapshotEntry {
+                path: Vec::new(),
+                status: FileStatus {
+                    kind: FileKind::File,
+                    mode: 0o644,
+                    size: 5,
+                    modified: Timestamp::default(),
+                    changed: Timestamp::default(),
+                    inode: 1,
+                    is_readable: true,
+                    target: Vec::new(),
+                },
+                content: SnapshotContent::Bytes(Bytes::from_static(b"hello")),
+            }],
+        };
+        assert_eq!(
+            within_total(Ok(snapshot.clone()), MIRRORED_BYTES - 5),
+            Ok(snapshot.clone())
+        );
+        let beyond = within_total(Ok(snapshot), MIRRORED_BYTES - 4);
+        assert!(is_too_large(beyond.unwrap_err()));
+        assert_eq!(within_total(Err(13), MIRRORED_BYTES), Err(13));
+    }
+
+    #[test]
+    fn table_that_no_program_can_be_started_with_is_refused_and_one_that_fits_is_not() {
+        let root = Path::new("/run/user/1000/kinject/sessions/1/root");
+        let tables = (1..300).map(|count| {
+            let globs: Vec<OsString> = (0..count)
+                .map(|number| OsString::from(format!("/app/{number:03}/{}", "x".repeat(500))))
+                .collect();
+            table(root, &[], &globs, &[])
+        });
+        let (fitting, refused): (Vec<_>, Vec<_>) = tables.partition(|table| check_length(table).is_ok());
+        let starts = |table: Option<&Vec<u8>>| {
+            let value = OsString::from_vec(table.unwrap().clone());
+            Command::new("true").env(PATHS, value).status()
+        };
+        assert!(starts(fitting.last()).unwrap().success());
+        let error = starts(refused.first()).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(Errno::TOOBIG.raw_os_error()));
+        let failure = check_length(refused.first().unwrap()).unwrap_err();
+        assert!(failure.message.contains(PATHS), "{}", failure.message);
+    }
 }

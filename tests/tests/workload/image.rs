@@ -13,6 +13,12 @@ const BUSYBOX: &str = "/bin/busybox";
 /// The user of the image.
 pub(crate) const USER: u32 = 1234;
 
+/// Files in `/srv/files`: one for each program that copies one.
+pub(crate) const COPIED: [&str; 5] = ["cp", "install", "tar", "rsync", "python3"];
+
+/// What is in each of them, many times.
+pub(crate) const CONTENT: &[u8] = b"a file of the image\n";
+
 /// An image on the cluster's node, which is removed with this value.
 pub(crate) struct NodeImage {
     _loaded: LoadedImage,
@@ -48,6 +54,8 @@ fn entries() -> Vec<Entry> {
     let mut entries = vec![
         folder("bin"),
         folder("etc"),
+        folder("srv"),
+        folder("srv/files"),
         file("bin/busybox", 0o755, fs::read(BUSYBOX).unwrap()),
         file(
             "etc/passwd",
@@ -55,6 +63,9 @@ fn entries() -> Vec<Entry> {
             b"app:x:1234:1234:app:/home/app:/bin/sh\n".to_vec(),
         ),
     ];
+    for name in COPIED {
+        entries.push(file(&format!("srv/files/{name}"), 0o444, CONTENT.repeat(20_000)));
+    }
     for applet in [
         "sh",
         "sleep",

@@ -5,7 +5,6 @@ use std::fs;
 use std::mem::MaybeUninit;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 fn mirrored(paths: &[&Path]) -> Wanted {
@@ -197,6 +196,38 @@ async fn mount_with_more_than_a_snapshot_takes_is_remote() {
 }
 
 #[tokio::test]
+async fn mount_that_outgrows_a_snapshot_is_named_once_and_followed_when_it_is_smaller() {
+    within_deadline(async {
+        let world = World::new().await;
+        let mut volume = Volume::new(world.container("config"), &[("a", "1")]);
+        let mut session = world.session(mirrored(&[&volume.path])).await;
+        let mount = session.at(&volume.path);
+        let before = listing(&mount);
+        for version in ["2", "3"] {
+            let large = fs::File::create(volume.path.join("large")).unwrap();
+            large.set_len(65 << 20).unwrap();
+            if version == "2" {
+                let notice = session.notice().await;
+                assert!(
+                    notice.contains("/config has grown beyond what is mirrored"),
+                    "{notice}"
+                );
+                assert!(notice.ends_with("find its files as they were before"), "{notice}");
+                assert_eq!(listing(&mount), before);
+            }
+            fs::remove_file(volume.path.join("large")).unwrap();
+            volume.write(&[("a", version)]);
+            until("the mount is followed again", || {
+                fs::read_to_string(mount.join("a")).unwrap() == version
+            })
+            .await;
+        }
+        assert!(session.events.try_recv().is_err(), "it is named once");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn twenty_thousand_files_are_mirrored() {
     within_deadline(async {
         let world = World::new().await;
@@ -267,33 +298,11 @@ async fn link_out_of_a_mirrored_mount_never_leads_to_a_file_of_this_machine() {
     .await;
 }
 
-/// A file system in memory that is as small, until it is dropped.
-struct Small(std::path::PathBuf);
-
-impl Small {
-    fn mount(path: &Path) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            kinject_test_support::skip::not_run("a full disk", "mounting one takes root");
-            return None;
-        }
-        let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs"]);
-        assert!(mount.arg(path).status().unwrap().success());
-        Some(Self(path.to_owned()))
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
 #[tokio::test]
 async fn full_disk_is_named_and_the_change_arrives_when_there_is_space() {
     within_deadline(async {
         let world = World::new().await;
-        let Some(_small) = Small::mount(&world.session_folder) else {
+        let Some(_small) = Small::mount(&world.session_folder, "256k") else {
             return;
         };
         let large = "x".repeat(100 << 10);
@@ -320,7 +329,7 @@ async fn full_disk_is_named_and_the_change_arrives_when_there_is_space() {
 async fn session_on_a_full_disk_is_refused_with_the_way_on() {
     within_deadline(async {
         let world = World::new().await;
-        let Some(_small) = Small::mount(&world.session_folder) else {
+        let Some(_small) = Small::mount(&world.session_folder, "256k") else {
             return;
         };
         let volume = Volume::new(world.container("config"), &[("a", &"x".repeat(300 << 10))]);

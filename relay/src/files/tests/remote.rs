@@ -3,23 +3,15 @@ use kinject_protocol::control::FilePart::{Content, Entries, Status};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 const ENOENT: i32 = libc::ENOENT;
-
-fn remote(path: &Path) -> Wanted {
-    Wanted {
-        remote: vec![path.to_owned()],
-        ..Wanted::default()
-    }
-}
 
 #[tokio::test]
 async fn status_entries_and_content_are_put_when_they_are_asked_for() {
     within_deadline(async {
-        let world = World::new().await;
-        let data = world.container("data");
-        fs::create_dir_all(data.join("sub")).unwrap();
+        let (world, data) = World::with_data().await;
+        fs::create_dir(data.join("sub")).unwrap();
         let file = data.join("sub/file");
         fs::write(&file, "x".repeat(70_000)).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o604)).unwrap();
@@ -112,37 +104,25 @@ async fn links_are_put_with_what_they_lead_to_and_never_lead_to_this_machines_fi
 #[tokio::test]
 async fn changed_file_is_fetched_again_and_an_open_one_stays_as_it_was() {
     within_deadline(async {
-        let world = World::new().await;
-        let data = world.container("data");
-        fs::create_dir(&data).unwrap();
+        let (world, data) = World::with_data().await;
         let file = data.join("file");
         fs::write(&file, "old").unwrap();
         let session = world.session(remote(&data)).await;
         let shown = session.fetch(Content, &file).await.unwrap();
         let open = fs::File::open(&shown).unwrap();
         fs::write(&file, "newer").unwrap();
-        let since = Instant::now();
-        loop {
-            // as a program that looks at the folder before it opens the file
-            session.fetch(Entries, &data).await.unwrap();
-            let content = fs::read_to_string(&shown).unwrap();
-            assert!(content == "old" || content == "newer", "{content:?}");
-            session.fetch(Status, &file).await.unwrap();
-            if fs::read_to_string(&shown).unwrap() == "newer" {
-                break;
-            }
-            assert!(since.elapsed() < Duration::from_secs(20));
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        session.files.forget_answers();
+        // as a program that looks at the folder before it opens the file
+        session.fetch(Entries, &data).await.unwrap();
+        assert_eq!(fs::read_to_string(&shown).unwrap(), "old");
+        session.fetch(Status, &file).await.unwrap();
+        assert_eq!(fs::read_to_string(&shown).unwrap(), "newer");
         let mut content = String::new();
         std::io::Read::read_to_string(&mut &open, &mut content).unwrap();
         assert_eq!(content, "old");
         fs::remove_file(&file).unwrap();
-        let since = Instant::now();
-        while session.fetch(Status, &file).await.is_ok() {
-            assert!(since.elapsed() < Duration::from_secs(20));
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        session.files.forget_answers();
+        assert_eq!(session.fetch(Status, &file).await, Err(ENOENT));
         assert!(!shown.exists());
     })
     .await;
@@ -151,9 +131,7 @@ async fn changed_file_is_fetched_again_and_an_open_one_stays_as_it_was() {
 #[tokio::test]
 async fn folder_of_twenty_thousand_files_is_listed_and_follows_removals() {
     within_deadline(async {
-        let world = World::new().await;
-        let data = world.container("data");
-        fs::create_dir(&data).unwrap();
+        let (world, data) = World::with_data().await;
         for number in 0..20_000 {
             fs::write(data.join(format!("{number:05}")), "x").unwrap();
         }
@@ -165,11 +143,9 @@ async fn folder_of_twenty_thousand_files_is_listed_and_follows_removals() {
         for number in 1..20_000 {
             fs::remove_file(data.join(format!("{number:05}"))).unwrap();
         }
-        let since = Instant::now();
-        while fs::read_dir(&shown).unwrap().count() != 1 {
-            assert!(since.elapsed() < Duration::from_secs(20));
-            session.fetch(Entries, &data).await.unwrap();
-        }
+        session.files.forget_answers();
+        session.fetch(Entries, &data).await.unwrap();
+        assert_eq!(fs::read_dir(&shown).unwrap().count(), 1);
     })
     .await;
 }
@@ -177,9 +153,7 @@ async fn folder_of_twenty_thousand_files_is_listed_and_follows_removals() {
 #[tokio::test]
 async fn file_of_3_gib_has_its_status_and_efbig_for_its_content_which_is_named() {
     within_deadline(async {
-        let world = World::new().await;
-        let data = world.container("data");
-        fs::create_dir(&data).unwrap();
+        let (world, data) = World::with_data().await;
         let file = data.join("large");
         fs::File::create(&file).unwrap().set_len(3 << 30).unwrap();
         let mut session = world.session(remote(&data)).await;
@@ -198,9 +172,7 @@ async fn file_of_3_gib_has_its_status_and_efbig_for_its_content_which_is_named()
 #[tokio::test]
 async fn pipe_socket_and_device_have_their_status_and_eacces_for_their_content() {
     within_deadline(async {
-        let world = World::new().await;
-        let data = world.container("data");
-        fs::create_dir(&data).unwrap();
+        let (world, data) = World::with_data().await;
         let (pipe, socket) = (data.join("pipe"), data.join("socket"));
         rustix::fs::mknodat(
             rustix::fs::CWD,
@@ -315,111 +287,72 @@ async fn mount_by_way_of_a_link_stands_at_its_own_path() {
 }
 
 #[tokio::test]
-async fn fetch_without_a_tunnel_waits_for_the_next_one_and_fails_when_the_session_is_over() {
+async fn program_that_asks_for_the_status_before_it_opens_the_file_opens_the_same_file() {
     within_deadline(async {
-        let mut world = World::new().await;
-        let data = world.container("data");
-        fs::create_dir(&data).unwrap();
-        let file = data.join("file");
-        fs::write(&file, "x").unwrap();
+        let (world, data) = World::with_data().await;
+        let content = "x".repeat(3 << 20);
+        for (name, mode) in [("file", 0o644), ("closed-to-writers", 0o444)] {
+            fs::write(data.join(name), &content).unwrap();
+            fs::set_permissions(data.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        }
         let session = world.session(remote(&data)).await;
-        world.agent.kill();
-        let (fetched, ()) = tokio::join!(session.fetch(Content, &file), world.agent.restart_killed());
-        assert_eq!(fs::read_to_string(fetched.unwrap()).unwrap(), "x");
-        session.tunnel.abort();
-        until("the session is over", || session.tunnel.is_finished()).await;
-        assert_eq!(session.fetch(Content, &data.join("other")).await, Err(libc::EIO));
+        for name in ["file", "closed-to-writers"] {
+            let file = data.join(name);
+            let shown = session.fetch(Status, &file).await.unwrap();
+            let told = fs::metadata(&shown).unwrap();
+            // a program that opened it without asking, as a static one does
+            let open = fs::File::open(&shown).unwrap();
+            session.fetch(Content, &file).await.unwrap();
+            let found = fs::metadata(&shown).unwrap();
+            assert_eq!((found.dev(), found.ino()), (told.dev(), told.ino()), "{name}");
+            assert_eq!((found.mode(), found.len()), (told.mode(), told.len()), "{name}");
+            assert_eq!(
+                (found.mtime(), found.mtime_nsec()),
+                (told.mtime(), told.mtime_nsec())
+            );
+            assert!(fs::read_to_string(&shown).unwrap() == content, "{name}");
+            assert!(std::io::read_to_string(open).unwrap() == content, "{name}");
+        }
+        let staging = session.root.with_file_name("staging");
+        assert_eq!(fs::read_dir(staging).unwrap().count(), 0);
     })
     .await;
 }
 
 #[tokio::test]
-async fn agent_without_files_option_refuses_and_says_how_to_go_on() {
-    within_deadline(async {
-        let agent = crate::test_agent::TestAgent::answering(|incoming| {
-            if let kinject_tunnel::http2::Incoming::Watch(request) = incoming {
-                request.forbid("this agent gives no files away: start it with --files");
-            }
-        })
-        .await;
-        let around = tempfile::tempdir().unwrap();
-        let folder = session_folder(around.path());
-        let wanted = Wanted {
-            mirrored: vec!["/etc/config".into()],
-            ..Wanted::default()
-        };
-        let started = Session::try_start(agent.connector(), &folder, wanted).await;
-        let failure = started.err().unwrap();
-        assert!(
-            failure.message.ends_with("start it with --files"),
-            "{}",
-            failure.message
-        );
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn content_takes_one_round_trip_and_its_transfer() {
-    const DELAY: Duration = Duration::from_millis(300);
+async fn file_that_is_longer_than_its_status_says_has_all_of_its_content() {
     within_deadline(async {
         let world = World::new().await;
-        let data = world.container("data");
-        fs::create_dir(&data).unwrap();
-        for name in ["a", "b", "c"] {
-            fs::write(data.join(name), vec![b'x'; 1 << 20]).unwrap();
-        }
-        let connector = world.delayed_connector(DELAY);
-        let session = Session::start(connector, &world.session_folder, remote(&data)).await;
-        let mut best = Duration::MAX;
-        for name in ["a", "b", "c"] {
-            let since = Instant::now();
-            let shown = session.fetch(Content, &data.join(name)).await.unwrap();
-            best = best.min(since.elapsed());
-            assert_eq!(fs::metadata(&shown).unwrap().len(), 1 << 20);
-        }
-        println!("1 MiB took {best:?} with a round trip of {:?}", 2 * DELAY);
-        assert!(best < 4 * DELAY, "it took two round trips: {best:?}");
+        let session = world.session(remote(Path::new("/proc/sys/kernel"))).await;
+        let path = Path::new("/proc/sys/kernel/ostype");
+        let shown = session.fetch(Content, path).await.unwrap();
+        assert_eq!(fs::read_to_string(shown).unwrap(), "Linux\n");
     })
     .await;
 }
 
 #[tokio::test]
-async fn repeated_and_concurrent_questions_about_a_path_are_asked_once() {
-    use kinject_tunnel::files::{FileAnswer, FileOutcome};
-    use std::cell::Cell;
-    use std::rc::Rc;
+async fn content_on_a_full_disk_is_enospc_for_its_open_alone_and_is_named_once() {
     within_deadline(async {
-        let asked = Rc::new(Cell::new(0));
-        let counter = Rc::clone(&asked);
-        let agent = crate::test_agent::TestAgent::answering(move |incoming| {
-            let kinject_tunnel::http2::Incoming::File(mut request) = incoming else {
-                return;
-            };
-            counter.set(counter.get() + 1);
-            tokio::task::spawn_local(async move {
-                request.question().await.unwrap();
-                let outcome = FileOutcome::Failed {
-                    path: b"/data/none".to_vec(),
-                    errno: ENOENT as u16,
-                };
-                let links = Vec::new();
-                let sender = request.answer(&FileAnswer { links, outcome }).await.unwrap();
-                sender.finish();
-            });
-        })
-        .await;
-        let around = tempfile::tempdir().unwrap();
-        let folder = session_folder(around.path());
-        let session = Session::start(agent.connector(), &folder, remote(Path::new("/data"))).await;
-        let path = Path::new("/data/none");
-        let since = Instant::now();
-        let (one, other) = tokio::join!(session.fetch(Status, path), session.fetch(Content, path));
-        assert_eq!((one, other), (Err(ENOENT), Err(ENOENT)));
-        assert_eq!(session.fetch(Entries, path).await, Err(ENOENT));
-        // an answer counts for a second
-        let is_fresh = since.elapsed() < Duration::from_secs(1);
-        assert!(asked.get() == 1 || !is_fresh, "asked {} times", asked.get());
+        let (world, data) = World::with_data().await;
+        let Some(_small) = Small::mount(&world.session_folder, "16m") else {
+            return;
+        };
+        for name in ["large", "larger"] {
+            fs::write(data.join(name), vec![b'x'; 14 << 20]).unwrap();
+        }
+        fs::write(data.join("small"), "small").unwrap();
+        let mut session = world.session(remote(&data)).await;
+        for name in ["large", "larger"] {
+            let path = data.join(name);
+            assert_eq!(session.fetch(Content, &path).await, Err(libc::ENOSPC), "{name}");
+        }
+        let shown = session.fetch(Content, &data.join("small")).await.unwrap();
+        assert_eq!(fs::read_to_string(shown).unwrap(), "small");
+        let notice = session.notice().await;
+        assert!(notice.contains("/data/large of the container"), "{notice}");
+        assert!(notice.ends_with("no space left on device"), "{notice}");
+        assert!(session.events.try_recv().is_err(), "the second one is not named");
     })
     .await;
 }

@@ -135,6 +135,14 @@ pub(super) struct Wanted {
     pub(super) remote_globs: Vec<OsString>,
 }
 
+/// A session in which this path is read through the tunnel.
+pub(super) fn remote(path: &Path) -> Wanted {
+    Wanted {
+        remote: vec![path.to_owned()],
+        ..Wanted::default()
+    }
+}
+
 impl Wanted {
     fn mounts(&self) -> Mounts {
         let of = |paths: &[PathBuf], kind| -> Vec<Mount> {
@@ -264,6 +272,14 @@ impl World {
         Self::with_agent_of(None).await
     }
 
+    /// The same whose container has an empty folder, with the path of that.
+    pub(super) async fn with_data() -> (Self, PathBuf) {
+        let world = Self::new().await;
+        let data = world.container("data");
+        fs::create_dir(&data).unwrap();
+        (world, data)
+    }
+
     pub(super) async fn with_agent_of(user: Option<u32>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let around = fs::Permissions::from_mode(0o755);
@@ -348,5 +364,29 @@ async fn hold_back(
         {
             return;
         }
+    }
+}
+
+/// A small file system in memory, until it is dropped.
+pub(super) struct Small(PathBuf);
+
+impl Small {
+    /// Mounts one of this size; none without the right to.
+    pub(super) fn mount(path: &Path, size: &str) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            kinject_test_support::skip::not_run("a full disk", "mounting one takes root");
+            return None;
+        }
+        let mut mount = Command::new("mount");
+        let options = format!("size={size},mode=700");
+        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]);
+        assert!(mount.arg(path).status().unwrap().success());
+        Some(Self(path.to_owned()))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
