@@ -133,7 +133,7 @@ impl<'a> Walk<'a> {
         .map_err(|errno| self.failed_at(name, errno))
     }
 
-    /// The end of the walk at an entry. What is too long for a file stands in no answer: there it is where the walk began.
+    /// The end of the walk at an entry. No answer holds what is too long for a file: there it is where the walk began.
     fn failed_at(&self, name: &[u8], errno: Errno) -> Failed {
         let path = match (errno, self.is_in_mount) {
             (Errno::ENAMETOOLONG, true) => self.mount.to_vec(),
