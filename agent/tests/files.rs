@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 
 use kinject_tunnel::files::{
-    FileOperation, FileOutcome, FilePayload, FileQuestion, Snapshot, SnapshotContent, WatchEvent,
+    FileOperation, FileOutcome, FilePayload, FileQuestion, MAX_DEPTH, Snapshot, SnapshotContent, WatchEvent,
 };
 use kinject_tunnel::{RequestError, Tunnel};
 use nix::unistd::geteuid;
@@ -187,6 +187,28 @@ async fn content_of_any_size_arrives_whole_and_unchanged_content_is_not_sent() {
         ),
         "{answer:?}"
     );
+}
+
+/// As the kernel answers it, also where the path is too long to be named in an answer.
+#[tokio::test]
+async fn name_and_path_that_are_too_long_give_enametoolong() {
+    let agent = Agent::start(&["--files"]);
+    let (tunnel, _driver) = agent.tunnel().await;
+    let folder = tempfile::tempdir().unwrap();
+    let long = folder.path().join("n".repeat(256));
+    assert_eq!(soon(content(&tunnel, &long)).await, Err(36));
+    assert_eq!(soon(content(&tunnel, &long.join("below"))).await, Err(36));
+    assert_eq!(
+        soon(content(
+            &tunnel,
+            &folder.path().join("none").join("n".repeat(256))
+        ))
+        .await,
+        Err(2)
+    );
+    let deep = folder.path().join("d/".repeat(MAX_DEPTH + 2));
+    fs::create_dir_all(&deep).unwrap();
+    assert_eq!(soon(content(&tunnel, &deep)).await, Err(36));
 }
 
 #[tokio::test]

@@ -105,6 +105,18 @@ impl Npm {
         npm
     }
 
+    /// The folder of libraries with a package in it, NAME@VERSION, for `NODE_PATH`.
+    pub fn library(package: &str) -> Result<PathBuf> {
+        let folder = proofs::folder().join(format!("npm-{}", package.replace(['@', '/'], "-")));
+        let modules = folder.join("node_modules");
+        if !modules.is_dir() {
+            let mut install = Command::new("npm");
+            install.args(["install", "--silent", "--prefix"]).arg(&folder);
+            succeed(install.arg(package))?;
+        }
+        Ok(modules)
+    }
+
     /// The program that has its package's name, or why it is missing.
     pub fn program(&self, package: &str) -> Result<PathBuf, String> {
         let path = self.path(package);

@@ -45,6 +45,8 @@ enum Task {
     Matrix(proofs::Args),
     /// Run the test suites of others twice, bare and injected, and compare the results of each test
     Suites(proofs::Args),
+    /// Compare programs in the place of a workload, in a container of its pod and injected
+    Programs(proofs::Args),
     Rounds(rounds::Args),
     Demo(demo::Args),
     Test(test::Args),
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(args),
         Task::Matrix(args) => proofs::run("matrix", &args),
         Task::Suites(args) => proofs::run("suites", &args),
+        Task::Programs(args) => proofs::run("programs", &args),
         Task::Rounds(args) => rounds::run(&args),
         Task::Demo(args) => demo::run(args),
         Task::Test(args) => test::run(args),

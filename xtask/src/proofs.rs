@@ -1,4 +1,4 @@
-//! `cargo xtask matrix` and `cargo xtask suites`: the two long-running comparisons.
+//! `cargo xtask matrix`, `cargo xtask suites` and `cargo xtask programs`: the long-running comparisons.
 //!
 //! They share sandbox, cluster and session with the tests, and so are programs of the tests' package: this module
 //! builds everything and executes one of them.
@@ -20,7 +20,7 @@ pub(crate) struct Args {
     rest: Vec<OsString>,
 }
 
-/// Runs one of them, `matrix` or `suites`.
+/// Runs one of them, `matrix`, `suites` or `programs`.
 pub(crate) fn run(program: &str, args: &Args) -> Result<ExitCode> {
     let mut build = cargo::command();
     build.args(["build", "--quiet", "--workspace", "--bins", "--lib"]);

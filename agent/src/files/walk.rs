@@ -72,7 +72,7 @@ impl<'a> Walk<'a> {
             let found = self.child(&name)?;
             if !found.is_link() {
                 if self.folders.len() > MAX_DEPTH {
-                    return Err((self.path_of(&name), Errno::ENAMETOOLONG));
+                    return Err(self.failed_at(&name, Errno::ENAMETOOLONG));
                 }
                 if left.is_empty() {
                     end = Some((self.path_of(&name), found));
@@ -130,7 +130,17 @@ impl<'a> Walk<'a> {
             Mode::empty(),
         )
         .and_then(Found::of)
-        .map_err(|errno| (self.path_of(name), errno))
+        .map_err(|errno| self.failed_at(name, errno))
+    }
+
+    /// The end of the walk at an entry. No answer holds what is too long for a file: there it is where the walk began.
+    fn failed_at(&self, name: &[u8], errno: Errno) -> Failed {
+        let path = match (errno, self.is_in_mount) {
+            (Errno::ENAMETOOLONG, true) => self.mount.to_vec(),
+            (Errno::ENAMETOOLONG, false) => b"/".to_vec(),
+            _ => self.path_of(name),
+        };
+        (path, errno)
     }
 
     /// The folder where the walk is.
