@@ -242,7 +242,7 @@ impl Running<'_> {
                 for (message, hint) in remarks.into_iter().flatten() {
                     self.warn(&format!("{option}: {message}"), hint);
                 }
-                EnvironmentFile::write(option, file, format, &rendered)
+                EnvironmentFile::write(self.folder, option, file, format, &rendered)
             })
             .collect()
     }
@@ -274,8 +274,9 @@ fn in_session(
         target.workload.clone_from(&plan.workload);
     }
     let library = library::find()?;
-    let folder = folder::create(&session)?;
-    let _removed_at_the_end = RemoveFolder(&folder);
+    folder::sweep();
+    let session_folder = folder::create(&session)?;
+    let folder = session_folder.path().to_owned();
     let (channel, events) = crossbeam_channel::unbounded();
     let early = signals::watch(channel.clone(), SessionEvent::Signal)?;
     let config = SessionConfig {
@@ -333,13 +334,4 @@ fn in_session(
         message::say(Severity::Warning, &message, Some(hint));
     }
     status
-}
-
-/// Removes the session's folder if the relay could not.
-struct RemoveFolder<'a>(&'a Path);
-
-impl Drop for RemoveFolder<'_> {
-    fn drop(&mut self) {
-        folder::remove(self.0);
-    }
 }
