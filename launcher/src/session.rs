@@ -335,3 +335,7 @@ fn in_session(
     }
     status
 }
+    let workload = ready.workload.as_ref();
+    if let Some(rights) = workload.and_then(|workload| workload.account_rights.as_ref()) {
+        progress.done(rights);
+    }

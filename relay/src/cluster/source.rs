@@ -38,6 +38,14 @@ impl Container {
             Self::Carried(pod) => &pod.host.image,
         }
     }
+
+    /// Whether a node asks the registry for the image though it has one of that name.
+    pub(super) fn is_always_pulled(&self) -> bool {
+        match self {
+            Self::Image(_) => false,
+            Self::Carried(pod) => pod.host.is_always_pulled,
+        }
+    }
 }
 
 impl AgentSource {
