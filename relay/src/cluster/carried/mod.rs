@@ -93,8 +93,8 @@ impl CarriedAgents {
         }))
     }
 
-    /// Prefers the images of a workload, the best first, and its architecture if the workload requires one. Later starts
-    /// keep to them.
+    /// Prefers the images of a workload, the best first, and its architecture if the workload requires one. Later
+    /// starts keep to them.
     pub(super) fn prefer_workload(&self, images: Vec<HostImage>, architecture: Option<&str>) {
         *self.workload_images.borrow_mut() = WorkloadImages::new(images);
         let position = self

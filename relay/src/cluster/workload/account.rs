@@ -1,7 +1,7 @@
 //! What a workload's service account may do, which a session's programs may do with its token.
 //!
-//! The account itself is asked, by a SelfSubjectRulesReview that impersonates it. The cluster's role `edit` has the right
-//! to impersonate the service accounts of a namespace, and no right to read RoleBindings.
+//! The account itself is asked, by a SelfSubjectRulesReview that impersonates it. The cluster's role `edit` has the
+//! right to impersonate the service accounts of a namespace, and no right to read RoleBindings.
 
 use crate::cluster::access::{Access, innermost};
 use crate::log;

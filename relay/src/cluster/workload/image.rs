@@ -57,8 +57,8 @@ impl WorkloadImage {
         (digest != self.name).then_some(digest)
     }
 
-    /// How an agent that runs in an image has another one than the workload's pods. `was_pulled` is whether the registry
-    /// was asked for it, `reported` the ID that its node reports.
+    /// How an agent that runs in an image has another one than the workload's pods. `was_pulled` is whether the
+    /// registry was asked for it, `reported` the ID that its node reports.
     pub(super) fn difference(
         &self,
         workload: &WorkloadName,

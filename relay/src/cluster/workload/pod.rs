@@ -238,8 +238,8 @@ fn take_pod_fields(pod: &mut PodSpec, workload: &PodSpec) {
     pod.host_users = workload.host_users;
     pod.hostname.clone_from(&workload.hostname);
     pod.subdomain.clone_from(&workload.subdomain);
-    // not `setHostnameAsFQDN`: the kubelet refuses a name above 64 bytes, and the agent's pod may have a longer one than
-    // the workload's. `hosts::kernel_name` gives programs the full name
+    // not `setHostnameAsFQDN`: the kubelet refuses a name above 64 bytes, and the agent's pod may have a longer one
+    // than the workload's. `hosts::kernel_name` gives programs the full name
     let secrets = pod.image_pull_secrets.get_or_insert_default();
     for LocalObjectReference { name } in workload.image_pull_secrets.iter().flatten() {
         if secrets.iter().all(|known| known.name != *name) {
