@@ -14,6 +14,7 @@ use std::rc::Rc;
 const DEFAULT_IMAGE: &str = concat!("kinject-agent:", env!("CARGO_PKG_VERSION"));
 
 /// Where a session's agents come from.
+#[allow(clippy::large_enum_variant, reason = "a session has one value of it")]
 pub(super) enum AgentSource {
     /// An image of kinject-agent.
     Image(AgentImage),
