@@ -8,7 +8,7 @@ mod write_access;
 pub(crate) use write_access::OpenFolder;
 
 use crate::exit::Failure;
-use kinject_protocol::folder::check_private;
+use kinject_protocol::folder::{SessionLock, check_private, lock_new};
 use std::env;
 use std::fs::DirBuilder;
 use std::io::{self, ErrorKind};
@@ -20,8 +20,40 @@ use write_access::{check_each, is_private, keeps};
 /// The longest folder: the name of a socket follows, and a Unix socket's path has 107 bytes (unix(7)).
 const MAX_LENGTH: usize = 90;
 
+/// A session's folder. It goes with this value, if the relay could not remove it.
+pub(crate) struct SessionFolder {
+    path: PathBuf,
+    /// None where the file system has no locks, or no space for one: then it stays if launcher and relay are killed.
+    _lock: Option<SessionLock>,
+}
+
+impl SessionFolder {
+    /// Its path.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SessionFolder {
+    fn drop(&mut self) {
+        // the relay has usually removed it, and reports a failure itself
+        let _gone = kinject_protocol::folder::remove(&self.path, user()).is_err();
+    }
+}
+
+/// Removes what is left of sessions whose launcher and relay were killed. Not in the cache: a home may be another
+/// machine's, and its locks too.
+pub(crate) fn sweep() {
+    let caches = [cache(), default_cache()].map(Option::unwrap_or_default);
+    let memory = kinject_protocol::folder::memory_of_user(user());
+    let parents = parents().into_iter().filter(|parent| !caches.contains(parent));
+    for parent in parents.chain([memory]) {
+        kinject_protocol::folder::sweep(&parent, user());
+    }
+}
+
 /// Makes a session's folder under XDG_RUNTIME_DIR, otherwise under a folder for temporary files or in the user's cache.
-pub(crate) fn create(session: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn create(session: &str) -> Result<SessionFolder, Failure> {
     let mut failures = Vec::new();
     for parent in parents() {
         let folder = parent.join(session);
@@ -29,7 +61,12 @@ pub(crate) fn create(session: &str) -> Result<PathBuf, Failure> {
             continue;
         }
         match ensure(&parent).and_then(|()| private().create(&folder)) {
-            Ok(()) => return Ok(folder),
+            Ok(()) => {
+                return Ok(SessionFolder {
+                    _lock: lock_new(&folder).ok(),
+                    path: folder,
+                });
+            }
             Err(error) => failures.push(format!("{}: {error}", kinject_escape::path(&parent))),
         }
     }
@@ -193,12 +230,6 @@ pub(crate) fn preloadable(path: &Path) -> bool {
         .as_bytes()
         .iter()
         .any(|byte| byte.is_ascii_whitespace() || matches!(byte, b':' | b'$'))
-}
-
-/// Removes a session's folder, if the relay could not.
-pub(crate) fn remove(folder: &Path) {
-    // the relay has usually removed it, and reports a failure itself
-    let _gone = kinject_protocol::folder::remove(folder, user()).is_err();
 }
 
 /// Eight hexadecimal digits at random.

@@ -4,6 +4,7 @@
 //! returns.
 
 mod events;
+mod paths;
 mod ready;
 
 use crate::child::Child;
@@ -14,8 +15,8 @@ use crate::program::{Environment, Standing};
 use crate::relay::Relay;
 use crate::signals::Early;
 use crate::survivors::Survivors;
-use crate::workload_environment::difference;
 use crate::workload_environment::{EnvironmentFile, EnvironmentRules, Format, Variables};
+use crate::workload_environment::{certificates, difference};
 use crate::workload_options::Hostname;
 use crate::{folder, library, output, program, shell, signals, uninjectable};
 use crossbeam_channel::{Receiver, Sender};
@@ -88,6 +89,7 @@ fn print_environment(options: &SessionOptions, format: Format) -> Result<Status,
     }
     let trace = options.is_traced().then_some(Trace::Stderr);
     let mut plan = Plan::new(options, trace, Hostname::Pod)?;
+    plan.names_missing_certificates = !options.quiet;
     match &mut plan.workload {
         // the container's variables do not need its volumes
         Some(request) => request.files = false,
@@ -137,6 +139,8 @@ struct Plan<'a> {
     hostname: Hostname,
     machine: Variables,
     environment_rules: EnvironmentRules,
+    /// Whether variables are named that are left out since their certificates are not there.
+    names_missing_certificates: bool,
 }
 
 impl<'a> Plan<'a> {
@@ -153,6 +157,7 @@ impl<'a> Plan<'a> {
             hostname,
             environment_rules: options.workload.rules(hostname, &machine)?,
             machine,
+            names_missing_certificates: options.verbose(),
         })
     }
 
@@ -168,6 +173,9 @@ impl<'a> Plan<'a> {
             (_, found) => found.as_ref(),
         };
         let theirs = workload.map_or(&[][..], |found| found.environment.as_slice());
+        let paths = workload.and_then(|found| found.paths.as_deref());
+        let theirs = &self.without_missing_certificates(theirs, paths)[..];
+        self.name_hidden_folders(paths);
         let impossible = self.environment_rules.impossible(theirs);
         if !impossible.is_empty() && !self.options.quiet {
             let names: Vec<String> = impossible.into_iter().map(shown).collect();
@@ -178,7 +186,7 @@ impl<'a> Plan<'a> {
             message::say(Severity::Warning, &message, None);
         }
         Ok(Standing {
-            paths: workload.and_then(|found| found.paths.clone()),
+            paths: paths.map(OsStr::to_owned),
             hostname: workload
                 .filter(|_| self.hostname == Hostname::Pod)
                 .map(|found| found.hostname.clone()),
@@ -187,6 +195,48 @@ impl<'a> Plan<'a> {
             program: self.environment_rules.for_program(&self.machine, theirs),
             machine: self.machine,
         })
+    }
+}
+
+impl Plan<'_> {
+    /// The workload's variables without those that name certificates which the program would not find.
+    fn without_missing_certificates(
+        &self,
+        theirs: &[(OsString, OsString)],
+        paths: Option<&OsStr>,
+    ) -> Vec<(OsString, OsString)> {
+        let mut missing = certificates::missing(theirs, |path| paths::is_there(paths, path));
+        missing.retain(|(name, _)| self.environment_rules.takes_by_default(name));
+        for (name, path) in &missing {
+            if self.names_missing_certificates {
+                let (name, path) = (shown(name), shown(path));
+                let way_on = match paths {
+                    Some(_) => format!(
+                        "`--remote-path {}` reads it from the container",
+                        kinject_escape::word(&path)
+                    ),
+                    None => format!("`--env-include {name}` sets it nevertheless"),
+                };
+                let message = format!("{name} is left out, since {path} is not on this machine: {way_on}");
+                message::say(Severity::Notice, &message, None);
+            }
+        }
+        let is_kept = |variable: &&(OsString, OsString)| !missing.contains(variable);
+        theirs.iter().filter(is_kept).cloned().collect()
+    }
+
+    /// Says which folders of this machine programs do not see.
+    fn name_hidden_folders(&self, paths: Option<&OsStr>) {
+        let home = self.machine.get(OsStr::new("HOME")).map(Path::new);
+        let working = std::env::current_dir().ok();
+        let hidden = paths.map_or_else(Vec::new, |paths| paths::hidden(paths, home, working.as_deref()));
+        if !hidden.is_empty() && !self.options.quiet {
+            let message = format!(
+                "mounts of the container take the place of this machine's {}: `--local-path PATH` keeps this machine's",
+                hidden.join(", ")
+            );
+            message::say(Severity::Notice, &message, None);
+        }
     }
 }
 
@@ -242,7 +292,7 @@ impl Running<'_> {
                 for (message, hint) in remarks.into_iter().flatten() {
                     self.warn(&format!("{option}: {message}"), hint);
                 }
-                EnvironmentFile::write(option, file, format, &rendered)
+                EnvironmentFile::write(self.folder, option, file, format, &rendered)
             })
             .collect()
     }
@@ -274,8 +324,9 @@ fn in_session(
         target.workload.clone_from(&plan.workload);
     }
     let library = library::find()?;
-    let folder = folder::create(&session)?;
-    let _removed_at_the_end = RemoveFolder(&folder);
+    folder::sweep();
+    let session_folder = folder::create(&session)?;
+    let folder = session_folder.path().to_owned();
     let (channel, events) = crossbeam_channel::unbounded();
     let early = signals::watch(channel.clone(), SessionEvent::Signal)?;
     let config = SessionConfig {
@@ -300,6 +351,10 @@ fn in_session(
         }
     };
     progress.done(&ready_message(&ready, started.elapsed()));
+    let workload = ready.workload.as_ref();
+    if let Some(rights) = workload.and_then(|workload| workload.account_rights.as_ref()) {
+        progress.done(rights);
+    }
     let mut survivors = None;
     let status = plan.standing(&ready).and_then(|standing| {
         difference::write(&folder, &standing.machine, &standing.program).map_err(|error| {
@@ -333,13 +388,4 @@ fn in_session(
         message::say(Severity::Warning, &message, Some(hint));
     }
     status
-}
-
-/// Removes the session's folder if the relay could not.
-struct RemoveFolder<'a>(&'a Path);
-
-impl Drop for RemoveFolder<'_> {
-    fn drop(&mut self) {
-        folder::remove(self.0);
-    }
 }

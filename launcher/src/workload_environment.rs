@@ -2,9 +2,10 @@
 //!
 //! The kubelet and the container's runtime compute the workload's environment in the agent's pod, and the relay hands
 //! it over with [`Workload`](kinject_protocol::workload::Workload). The rest is decided here: which of its variables
-//! the program gets ([`EnvironmentRules`]), how they are written for other programs ([`Format`], [`EnvironmentFile`]),
-//! and how a program that leaves the session gets this machine's own back ([`difference`]).
+//! the program gets ([`EnvironmentRules`], [`certificates`]), how they are written for other programs ([`Format`],
+//! [`EnvironmentFile`]), and how a program that leaves the session gets this machine's own back ([`difference`]).
 
+pub(crate) mod certificates;
 pub(crate) mod difference;
 mod file;
 mod formats;

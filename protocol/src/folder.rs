@@ -3,15 +3,31 @@
 //! It lies in a parent folder that belongs to the user alone and is never removed, so that no other user can create the
 //! path of a session that is over, which programs that outlive it still use. Launcher and relay check both folders
 //! before each use.
+//!
+//! Launcher and relay each hold a lock in it for as long as they live (flock(2), which ends with its process). A folder
+//! whose lock nobody holds is left from a session of which both were killed, and the next session of the user removes
+//! it ([`sweep`]): secrets are among its files.
 
 use crate::environment::RESOLV_CONF;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// The link in a session's folder to where the files of a container lie, if they lie elsewhere.
 pub const FILES: &str = "files";
+
+/// The file in a session's folder that launcher and relay hold locked.
+const LOCK: &str = "lock";
+
+/// Its name until the launcher holds it: a folder with a free [`LOCK`] is one that nobody uses any more.
+const UNLOCKED: &str = "lock.new";
+
+/// The beginning of the names of links to files elsewhere that go with the session. Device, inode and a number follow.
+const WRITTEN: &str = "written.";
+
+/// What the link beside the files of a container in memory is named after the session: it leads to its folder.
+const OWNER: &str = "session";
 
 /// The permission bits of group and others.
 const OTHERS: u32 = 0o077;
@@ -47,7 +63,135 @@ pub fn check(folder: &Path, user: u32) -> io::Result<()> {
     check_private(folder, user)
 }
 
-/// Removes a session's folder with everything in it; one that does not exist is no error.
+/// A lock of a session's folder, held until this value is dropped.
+#[derive(Debug)]
+pub struct SessionLock(#[expect(dead_code, reason = "the lock is the descriptor's")] File);
+
+/// Takes the first lock of a new session's folder.
+///
+/// # Errors
+///
+/// Why there is none: the disk is full, or its file system has no locks.
+pub fn lock_new(folder: &Path) -> io::Result<SessionLock> {
+    let unlocked = folder.join(UNLOCKED);
+    let file = File::create_new(&unlocked)?;
+    let locked = file
+        .lock_shared()
+        .and_then(|()| fs::rename(&unlocked, folder.join(LOCK)));
+    if locked.is_err() {
+        // the folder serves without a lock
+        let _gone = fs::remove_file(&unlocked).is_err();
+    }
+    locked.map(|()| SessionLock(file))
+}
+
+/// Takes a further lock of a session's folder; none where it has no first one.
+///
+/// # Errors
+///
+/// Why it cannot be locked.
+pub fn lock(folder: &Path) -> io::Result<Option<SessionLock>> {
+    match File::open(folder.join(LOCK)) {
+        Ok(file) => file.lock_shared().map(|()| Some(SessionLock(file))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Locks the files of a container in memory, to which a link in the session's folder leads.
+///
+/// # Errors
+///
+/// Why they cannot be locked.
+pub fn lock_files(files: &Path) -> io::Result<SessionLock> {
+    let folder = File::open(files)?;
+    folder.lock_shared().map(|()| SessionLock(folder))
+}
+
+/// Removes what is left in one of the user's folders from sessions whose launcher and relay were killed. What has no
+/// lock, or is not the user's alone, stays; so does what cannot be removed, until the next time.
+pub fn sweep(parent: &Path, user: u32) {
+    if check_private(parent, user).is_err() {
+        return;
+    }
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let _stays = match fs::read_link(&path) {
+            Ok(session) => sweep_files(&path, &session, user),
+            Err(_) => sweep_session(&path, user),
+        };
+    }
+}
+
+fn sweep_session(folder: &Path, user: u32) -> io::Result<()> {
+    check_private(folder, user)?;
+    let lock = File::open(folder.join(LOCK))?;
+    lock.try_lock()?;
+    remove(folder, user)
+}
+
+/// Removes the files of a session whose own folder is gone. A relay that is in another mount namespace, whose folder
+/// is not to be seen from here, holds them locked.
+fn sweep_files(owner: &Path, session: &Path, user: u32) -> io::Result<()> {
+    let is_owner = owner.extension().is_some_and(|extension| extension == OWNER);
+    if !is_owner || fs::symlink_metadata(session).is_ok() {
+        return Ok(());
+    }
+    let files = owner.with_extension(FILES);
+    match File::open(&files) {
+        Ok(folder) => {
+            folder.try_lock()?;
+            check_private(&files, user)?;
+            remove_all(&files)?;
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    fs::remove_file(owner)
+}
+
+/// Notes a file elsewhere that goes with the session, however that ends. It is one of these paths, which are absolute,
+/// and it is removed only if it is still the file with this metadata.
+///
+/// # Errors
+///
+/// Why it cannot be noted.
+pub fn note_written(folder: &Path, paths: &[&Path], file: &fs::Metadata) -> io::Result<()> {
+    for (number, path) in paths.iter().enumerate() {
+        symlink(
+            path,
+            folder.join(format!("{WRITTEN}{}.{}.{number}", file.dev(), file.ino())),
+        )?;
+    }
+    Ok(())
+}
+
+/// Removes the files that were noted.
+fn remove_written(folder: &Path, user: u32) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let (Some(identity), Ok(path)) = (written(&entry.file_name()), fs::read_link(entry.path())) else {
+            continue;
+        };
+        let is_it = |found: &fs::Metadata| {
+            found.is_file() && found.uid() == user && (found.dev(), found.ino()) == identity
+        };
+        if fs::symlink_metadata(&path).is_ok_and(|found| is_it(&found)) {
+            // the launcher may be about to remove it
+            let _gone = fs::remove_file(&path).is_err();
+        }
+    }
+    Ok(())
+}
+
+/// Device and inode in the name of a note.
+fn written(name: &std::ffi::OsStr) -> Option<(u64, u64)> {
+    let mut numbers = name.to_str()?.strip_prefix(WRITTEN)?.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// Removes a session's folder with everything in it; one that does not exist is no error. So are the files elsewhere
+/// that go with the session.
 ///
 /// # Errors
 ///
@@ -60,10 +204,19 @@ pub fn remove(folder: &Path, user: u32) -> io::Result<()> {
             // launcher and relay both remove it: the other one may have been faster
             let _gone = fs::remove_file(in_memory).is_err();
         }
+        remove_written(folder, user)?;
         let files = files_in_memory(folder, user);
         let is_linked = fs::read_link(folder.join(FILES)).is_ok_and(|target| target == files);
         if is_linked && check(&files, user).is_ok() {
             remove_all(&files)?;
+        }
+        let owner = owner_in_memory(folder, user);
+        // the relay knows the folder by its path without links
+        let is_own =
+            |session: &Path| session == folder || folder.canonicalize().is_ok_and(|plain| plain == session);
+        if fs::read_link(&owner).is_ok_and(|session| is_own(&session)) {
+            // launcher and relay both remove it
+            let _gone = fs::remove_file(&owner).is_err();
         }
         remove_all(folder)
     });
@@ -121,9 +274,17 @@ pub fn in_memory(folder: &Path) -> PathBuf {
 /// disk: secrets are among them. Like a session's folder it lies in one of the user's that stays.
 pub fn files_in_memory(folder: &Path, user: u32) -> PathBuf {
     let session = folder.file_name().unwrap_or_default().to_string_lossy();
-    Path::new("/dev/shm")
-        .join(format!("kinject-{user}"))
-        .join(format!("{session}.{FILES}"))
+    memory_of_user(user).join(format!("{session}.{FILES}"))
+}
+
+/// The link beside them that leads to the session's folder: by it they are found where that folder is lost.
+pub fn owner_in_memory(folder: &Path, user: u32) -> PathBuf {
+    files_in_memory(folder, user).with_extension(OWNER)
+}
+
+/// The folder that holds the files in memory of all the user's sessions.
+pub fn memory_of_user(user: u32) -> PathBuf {
+    Path::new("/dev/shm").join(format!("kinject-{user}"))
 }
 
 fn check_parent(folder: &Path, user: u32) -> io::Result<()> {
@@ -134,7 +295,7 @@ fn check_parent(folder: &Path, user: u32) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::fs::Permissions;
-    use std::os::unix::fs::{chown, symlink};
+    use std::os::unix::fs::chown;
     use std::path::PathBuf;
 
     fn private(folder: PathBuf) -> PathBuf {
@@ -217,6 +378,75 @@ mod tests {
             if !is_own {
                 fs::remove_dir_all(&files).unwrap();
             }
+            assert!(!session.exists());
+        }
+    }
+
+    #[test]
+    fn folder_is_swept_only_when_neither_launcher_nor_relay_holds_its_lock() {
+        let temporary = tempfile::tempdir().unwrap();
+        let parent = private(temporary.path().join("parent"));
+        let [session, unlocked] = ["session", "of-an-older-release"].map(|name| private(parent.join(name)));
+        fs::write(session.join("secret"), "").unwrap();
+        let launcher = lock_new(&session).unwrap();
+        let relay = lock(&session).unwrap().unwrap();
+        assert!(lock(&unlocked).unwrap().is_none());
+        for held in [launcher, relay] {
+            sweep(&parent, user());
+            assert!(session.join("secret").exists());
+            drop(held);
+        }
+        sweep(&parent, user());
+        assert!(!session.exists());
+        assert!(unlocked.exists(), "nobody knows whether it is in use");
+    }
+
+    #[test]
+    fn folder_of_a_parent_that_is_not_the_users_alone_is_not_swept() {
+        let temporary = tempfile::tempdir().unwrap();
+        let parent = private(temporary.path().join("parent"));
+        let session = private(parent.join("session"));
+        drop(lock_new(&session).unwrap());
+        fs::set_permissions(&parent, Permissions::from_mode(0o711)).unwrap();
+        sweep(&parent, user());
+        assert!(session.exists());
+        sweep(&temporary.path().join("none"), user());
+    }
+
+    #[test]
+    fn files_in_memory_are_swept_once_their_sessions_folder_is_gone_and_no_relay_holds_them() {
+        let temporary = tempfile::tempdir().unwrap();
+        let parent = private(temporary.path().join("memory"));
+        let session = private(temporary.path().join("session"));
+        let (files, owner) = (private(parent.join("a.files")), parent.join("a.session"));
+        fs::write(files.join("secret"), "").unwrap();
+        symlink(&session, &owner).unwrap();
+        let relay = lock_files(&files).unwrap();
+        sweep(&parent, user());
+        assert!(files.exists(), "its session's folder is there");
+        fs::remove_dir(&session).unwrap();
+        sweep(&parent, user());
+        assert!(files.exists(), "a relay in another mount namespace uses it");
+        drop(relay);
+        sweep(&parent, user());
+        assert_eq!(fs::read_dir(&parent).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn noted_file_goes_with_its_session_unless_another_is_in_its_place() {
+        let temporary = tempfile::tempdir().unwrap();
+        let parent = private(temporary.path().join("parent"));
+        for is_replaced in [false, true] {
+            let session = private(parent.join("session"));
+            let [path, unfinished] = ["web.env", ".web.env.1"].map(|name| temporary.path().join(name));
+            fs::write(&path, "SECRET=1").unwrap();
+            note_written(&session, &[&unfinished, &path], &fs::metadata(&path).unwrap()).unwrap();
+            if is_replaced {
+                fs::write(&unfinished, "of the user").unwrap();
+                fs::rename(&unfinished, &path).unwrap();
+            }
+            remove(&session, user()).unwrap();
+            assert_eq!(path.exists(), is_replaced);
             assert!(!session.exists());
         }
     }

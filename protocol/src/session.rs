@@ -334,6 +334,7 @@ mod tests {
                 workload: "deploy/web".parse().unwrap(),
                 container: "app".into(),
                 service_account: "default".into(),
+                account_rights: None,
                 hostname: "kinject-agent-0123abcd-x7k2p".into(),
                 environment: vec![(non_utf8(), non_utf8())],
                 paths: Some(non_utf8()),

@@ -219,7 +219,9 @@ pub struct Workload {
     pub container: String,
     /// The service account of the agent's pod.
     pub service_account: String,
-    /// The host name of the agent's pod.
+    /// What the account may do, in words; none where it may do no more than every account, or that is not known.
+    pub account_rights: Option<String>,
+    /// The host name that programs see.
     pub hostname: String,
     /// The container's environment: names and values, which may be any bytes but zero.
     pub environment: Vec<(OsString, OsString)>,
@@ -295,6 +297,7 @@ mod tests {
             workload: parsed("web"),
             container: "app".to_owned(),
             service_account: "default".to_owned(),
+            account_rights: None,
             hostname: "pod".to_owned(),
             environment: vec![("PASSWORD".into(), "hunter2".into())],
             paths: None,

@@ -36,6 +36,7 @@ mod uplink;
 mod words;
 
 use anyhow::{Context, anyhow, bail};
+use kinject_protocol::folder::SessionLock;
 use kinject_protocol::session::{Event, Order, Report, SessionConfig, Target, from_line, to_line};
 use shutdown::ShutdownRequests;
 use std::ffi::{CStr, OsString};
@@ -123,6 +124,7 @@ async fn relay() -> anyhow::Result<()> {
         None => bail!("started without a launcher: `kinject run` starts it"),
     };
     log::set_level(config.log);
+    let _in_use = lock(&config.folder);
     let (events, queue) = mpsc::channel(64);
     let writer = tokio::task::spawn_local(write_events(queue, reports));
     let clean_up = session::CleanUp::default();
@@ -144,6 +146,7 @@ async fn relay() -> anyhow::Result<()> {
 /// Removes what another relay of the session left in the cluster. The folder is kept: programs may still use it.
 async fn clean_up_after(config: SessionConfig, reports: OwnedWriteHalf) -> anyhow::Result<()> {
     log::set_level(config.log);
+    let _in_use = lock(&config.folder);
     let (events, queue) = mpsc::channel(4);
     let writer = tokio::task::spawn_local(write_events(queue, reports));
     if let Target::Kubernetes(target) = &config.target {
@@ -157,6 +160,14 @@ async fn clean_up_after(config: SessionConfig, reports: OwnedWriteHalf) -> anyho
     send(&events, Event::Finished).await;
     drop(events);
     writer.await.context("the writer of events failed")
+}
+
+/// Keeps the next session of the user from removing the session's folder for as long as this process lives.
+fn lock(folder: &Path) -> Option<SessionLock> {
+    kinject_protocol::folder::lock(folder).unwrap_or_else(|error| {
+        log::info!("cannot lock {}: {error}", kinject_escape::path(folder));
+        None
+    })
 }
 
 /// Removes everything that the session created.

@@ -46,14 +46,20 @@ pub(crate) async fn gather(
         workload,
         container,
         service_account,
+        account_rights,
         hostname,
+        pod_hostname,
         mounts,
         environment,
     } = view;
     let environment = async {
         match environment {
-            Some(environment) => Ok(environment),
-            None => environment_of_agent(uplink).await,
+            Some(environment) => Ok::<_, Failure>(environment),
+            None => {
+                let mut environment = environment_of_agent(uplink).await?;
+                rename_host(&mut environment, &pod_hostname, &hostname);
+                Ok(environment)
+            }
         }
     };
     let files = async {
@@ -77,12 +83,22 @@ pub(crate) async fn gather(
             workload,
             container,
             service_account,
+            account_rights,
             hostname,
             environment,
             paths,
         },
         files,
     })
+}
+
+/// Gives HOSTNAME, which the container's runtime sets to the pod's host name, the name that programs see; a value of
+/// the template's own stays.
+fn rename_host(environment: &mut [(OsString, OsString)], from: &str, to: &str) {
+    let variables = environment
+        .iter_mut()
+        .filter(|(name, value)| name == "HOSTNAME" && value == from);
+    variables.for_each(|(_, value)| *value = to.into());
 }
 
 /// The agent's own environment. The pod gives it no variable that the workload's container has not.
@@ -110,4 +126,19 @@ fn lost(why: &str) -> Failure {
         format!("the agent does not tell the workload's environment: {why}"),
         "try again",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostname_variable_follows_the_host_name_unless_the_template_sets_it() {
+        for (value, expected) in [("web-0", "web-0.web.shop.svc.cluster.test"), ("mine", "mine")] {
+            let mut environment = vec![("NAME".into(), "web-0".into()), ("HOSTNAME".into(), value.into())];
+            rename_host(&mut environment, "web-0", "web-0.web.shop.svc.cluster.test");
+            assert_eq!(environment[1].1, expected);
+            assert_eq!(environment[0].1, "web-0");
+        }
+    }
 }

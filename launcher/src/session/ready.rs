@@ -110,6 +110,7 @@ mod tests {
                 workload: "deploy/web".parse().unwrap(),
                 container: "app".into(),
                 service_account: "reader".into(),
+                account_rights: None,
                 hostname: "pod".into(),
                 environment: Vec::new(),
                 paths: None,

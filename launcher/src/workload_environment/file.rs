@@ -1,11 +1,13 @@
 //! A file with the variables, for an IDE or a debugger, while the session runs.
 //!
 //! It holds secrets: only its owner may read it, it appears complete by rename(2), and it goes with the session. A file
-//! that kinject has not written is never replaced, since it would be lost at the session's end.
+//! that kinject has not written is never replaced, since it would be lost at the session's end. The session's folder
+//! notes it, so that the relay removes it if the launcher is killed.
 
 use super::formats::{self, Format, Rendered};
 use crate::exit::Failure;
 use crate::folder;
+use kinject_protocol::folder::note_written;
 use rustix::process::geteuid;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
@@ -59,8 +61,9 @@ impl EnvironmentFile {
         }
     }
 
-    /// Writes it.
+    /// Writes it. `session` is the session's folder.
     pub(crate) fn write(
+        session: &Path,
         option: &str,
         path: &Path,
         format: Format,
@@ -73,7 +76,7 @@ impl EnvironmentFile {
             _ => "",
         };
         let content = [header.as_bytes(), &rendered.text].concat();
-        let identity = replace(path, &content)
+        let identity = replace(session, path, &content)
             .map_err(|error| cannot_write(&format!("{option} {}", kinject_escape::path(path)), &error))?;
         Ok(Self {
             path: path.to_owned(),
@@ -108,18 +111,26 @@ fn is_replaceable(path: &Path, found: &Metadata, format: Format) -> io::Result<b
     Ok(found.mode() & 0o7777 == 0o600 && format.has_written(&std::fs::read(path)?))
 }
 
-fn replace(path: &Path, content: &[u8]) -> io::Result<(u64, u64)> {
+fn replace(session: &Path, path: &Path, content: &[u8]) -> io::Result<(u64, u64)> {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().ok_or(ErrorKind::IsADirectory)?);
     name.push(format!(".{}", folder::random_name()?));
     let unfinished = path.with_file_name(name);
-    let mut file: File = OpenOptions::new()
+    let file: File = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&unfinished)?;
-    let written = file
-        .write_all(content)
+    let noted = || {
+        let paths = [std::path::absolute(&unfinished)?, std::path::absolute(path)?];
+        note_written(
+            session,
+            &paths.each_ref().map(PathBuf::as_path),
+            &file.metadata()?,
+        )
+    };
+    let written = noted()
+        .and_then(|()| (&file).write_all(content))
         .and_then(|()| std::fs::rename(&unfinished, path))
         .and_then(|()| file.metadata());
     if written.is_err() {
@@ -152,7 +163,24 @@ mod tests {
     }
 
     fn write(path: &Path, format: Format) -> Result<EnvironmentFile, Failure> {
-        EnvironmentFile::write("--env-file", path, format, &rendered(format))
+        let session = tempfile::tempdir().unwrap();
+        EnvironmentFile::write(session.path(), "--env-file", path, format, &rendered(format))
+    }
+
+    #[test]
+    fn file_of_a_killed_launcher_goes_with_the_sessions_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let session = folder.path().join("session");
+        std::fs::create_dir(&session).unwrap();
+        for private in [folder.path(), &session] {
+            set_permissions(private, Permissions::from_mode(0o700)).unwrap();
+        }
+        let path = folder.path().join("env");
+        let format = Format::Json;
+        let file = EnvironmentFile::write(&session, "--env-json", &path, format, &rendered(format));
+        std::mem::forget(file.unwrap());
+        kinject_protocol::folder::remove(&session, geteuid().as_raw()).unwrap();
+        assert_eq!(folder.path().read_dir().unwrap().count(), 0);
     }
 
     #[test]

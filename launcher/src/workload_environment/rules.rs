@@ -56,19 +56,28 @@ impl EnvironmentRules {
             .collect()
     }
 
+    /// Whether a program gets a variable of the workload's without an option that names it.
+    pub(crate) fn takes_by_default(&self, name: &OsStr) -> bool {
+        let is_named = self.unset.contains(name) || self.set.contains_key(name);
+        self.takes(name) && !is_named && !is_one_of(&self.include, name)
+    }
+
     fn takes(&self, name: &OsStr) -> bool {
-        let is_one_of = |patterns: &[NamePattern]| patterns.iter().any(|pattern| pattern.matches(name));
         let stays = is_local(name) || self.keeps_hostname && name == "HOSTNAME";
         !self.without_workload
             && !is_own(name)
-            && (!stays || is_one_of(&self.include))
-            && !is_one_of(&self.exclude)
+            && (!stays || is_one_of(&self.include, name))
+            && !is_one_of(&self.exclude, name)
     }
 
     fn finish(&self, variables: &mut Variables) {
         variables.retain(|name, _| !self.unset.contains(name));
         variables.extend(self.set.clone());
     }
+}
+
+fn is_one_of(patterns: &[NamePattern], name: &OsStr) -> bool {
+    patterns.iter().any(|pattern| pattern.matches(name))
 }
 
 fn can_be_held(name: &OsStr, value: &OsStr) -> bool {
@@ -141,6 +150,27 @@ mod tests {
             ),
             "HTTP_PROXY=here JAVA_HOME=/jdk LC_ALL=C"
         );
+    }
+
+    #[test]
+    fn variable_is_taken_by_default_unless_an_option_names_it() {
+        let rules = EnvironmentRules {
+            include: patterns("IN*"),
+            exclude: patterns("EX*"),
+            unset: ["UNSET".into()].into(),
+            set: variables("SET=x").into_iter().collect(),
+            ..EnvironmentRules::default()
+        };
+        for (name, is_taken) in [
+            ("A", true),
+            ("IN", false),
+            ("EX", false),
+            ("UNSET", false),
+            ("SET", false),
+            ("PATH", false),
+        ] {
+            assert_eq!(rules.takes_by_default(OsStr::new(name)), is_taken, "{name}");
+        }
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub(crate) struct Access {
     pub(crate) cluster: String,
     /// The API server's URL.
     pub(crate) server: String,
+    /// Whether the requests are another user's than the one who logs in (`--as`, or `as` of the kubeconfig).
+    pub(crate) is_impersonating: bool,
 }
 
 impl Access {
@@ -56,6 +58,7 @@ impl Access {
             .map(make_non_interactive)
             .transpose()?
             .flatten();
+        let is_impersonating = config.auth_info.impersonate.is_some();
         let client = Client::try_from(config).map_err(|error| match (&error, plugin) {
             (kube::Error::Auth(AuthError::AuthExecStart(cause)), Some(plugin)) => Failure::lasting(
                 format!("cannot run the credential plug-in {plugin}: {cause}"),
@@ -74,6 +77,7 @@ impl Access {
             namespace,
             cluster,
             server,
+            is_impersonating,
         })
     }
 

@@ -86,7 +86,7 @@ impl ClusterAgent {
         let spec = Rc::new(AgentSpec {
             session: session.to_owned(),
             source,
-            workload: TargetWorkload::of(target, is_carried),
+            workload: TargetWorkload::of(target, session, is_carried),
             transport: target.transport,
             with_limits: Cell::new(false),
         });

@@ -134,6 +134,7 @@ impl FakeApi {
             namespace: "default".to_owned(),
             cluster: "fake".to_owned(),
             server: "http://fake".to_owned(),
+            is_impersonating: false,
         }
     }
 

@@ -89,7 +89,10 @@ impl Manifest<'_> {
                         "containers": [{
                             "name": AGENT_CONTAINER,
                             "image": self.container.image(),
-                            "imagePullPolicy": "IfNotPresent",
+                            "imagePullPolicy": match self.container.is_always_pulled() {
+                                true => "Always",
+                                false => "IfNotPresent",
+                            },
                             "args": args,
                             "ports": ports,
                             "volumeMounts": [{

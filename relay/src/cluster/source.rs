@@ -14,6 +14,7 @@ use std::rc::Rc;
 const DEFAULT_IMAGE: &str = concat!("kinject-agent:", env!("CARGO_PKG_VERSION"));
 
 /// Where a session's agents come from.
+#[allow(clippy::large_enum_variant, reason = "a session has one value of it")]
 pub(super) enum AgentSource {
     /// An image of kinject-agent.
     Image(AgentImage),
@@ -36,6 +37,14 @@ impl Container {
         match self {
             Self::Image(image) => image,
             Self::Carried(pod) => &pod.host.image,
+        }
+    }
+
+    /// Whether a node asks the registry for the image though it has one of that name.
+    pub(super) fn is_always_pulled(&self) -> bool {
+        match self {
+            Self::Image(_) => false,
+            Self::Carried(pod) => pod.host.is_always_pulled,
         }
     }
 }

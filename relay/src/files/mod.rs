@@ -24,6 +24,7 @@ use crate::log;
 use crate::uplink::{ActiveTunnel, Uplink};
 use crate::words;
 use fetch::Fetches;
+use kinject_protocol::folder::SessionLock;
 use kinject_protocol::paths::{Kind, PathTable};
 use kinject_protocol::session::Event;
 use kinject_tunnel::RequestError;
@@ -82,6 +83,8 @@ struct Store {
     held: Mutex<Held>,
     /// Whose turn it is: those that wait take no thread.
     turn: tokio::sync::Mutex<()>,
+    /// Keeps other sessions from removing the folder around the shadow root.
+    _in_use: Option<SessionLock>,
 }
 
 struct Held {

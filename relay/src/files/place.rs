@@ -1,7 +1,9 @@
 //! Where the shadow root lies: in memory, since secrets are among its files.
 
-use crate::log;
-use kinject_protocol::folder::{FILES, check_private, files_in_memory};
+use kinject_protocol::folder::{
+    FILES, SessionLock, check_private, files_in_memory, lock_files, owner_in_memory,
+};
+use kinject_protocol::session::Report;
 use rustix::fs::{Mode, OFlags};
 use rustix::fs::{fstatfs, open, statfs, statvfs};
 use std::fs::{self, DirBuilder};
@@ -17,26 +19,75 @@ const RAMFS: u64 = 0x8584_58f6;
 /// would not fit.
 const MIN_FREE: u64 = 512 << 20;
 
+/// A folder for the shadow root.
+pub(super) struct Place {
+    /// The folder.
+    pub(super) folder: PathBuf,
+    /// What keeps the next session of the user from removing it, if it is not the session's own.
+    pub(super) lock: Option<SessionLock>,
+    /// Why it is on a disk, if it is.
+    on_disk: Option<String>,
+}
+
+impl Place {
+    /// What the user has to know of it.
+    pub(super) fn warning(&self) -> Option<Report> {
+        let why = self.on_disk.as_ref()?;
+        Some(Report {
+            message: format!(
+                "the container's files, its secrets among them, lie on a disk while the session runs, in {}: {why}",
+                kinject_escape::path(&self.folder)
+            ),
+            hint: Some(
+                "name a folder of yours in memory in XDG_RUNTIME_DIR, or do without the files: `--files none`".to_owned(),
+            ),
+        })
+    }
+}
+
 /// The folder for the shadow root: the session's own if that lies in memory, otherwise one on the system's memory file
 /// system (shm_overview(7)), to which a link in the session's folder leads. If there is none that has space, the
 /// session's own.
-pub(super) fn private_folder(folder: &Path) -> io::Result<PathBuf> {
-    let descriptor = open(folder, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    if is_in_memory(fstatfs(&descriptor)?.f_type as u64) || !has_space(Path::new("/dev/shm")) {
-        return Ok(folder.to_owned());
-    }
+pub(super) fn private_folder(folder: &Path) -> io::Result<Place> {
     let user = rustix::process::geteuid().as_raw();
-    let files = files_in_memory(folder, user);
-    match make(folder, &files, user) {
-        Ok(()) => Ok(files),
-        Err(error) => {
-            log::info!(
-                "the container's files lie on a disk: cannot make {}: {error}",
-                kinject_escape::path(&files)
-            );
-            Ok(folder.to_owned())
-        }
+    place(
+        folder,
+        Path::new("/dev/shm"),
+        &files_in_memory(folder, user),
+        user,
+    )
+}
+
+/// The same, where `memory` is the system's memory file system, and `files` the folder to make there.
+fn place(folder: &Path, memory: &Path, files: &Path, user: u32) -> io::Result<Place> {
+    let own = |on_disk| Place {
+        folder: folder.to_owned(),
+        lock: None,
+        on_disk,
+    };
+    let descriptor = open(folder, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    if is_in_memory(fstatfs(&descriptor)?.f_type as u64) {
+        return Ok(own(None));
     }
+    if !has_space(memory) {
+        let why = format!(
+            "{} has no {} MiB in memory",
+            kinject_escape::path(memory),
+            MIN_FREE >> 20
+        );
+        return Ok(own(Some(why)));
+    }
+    Ok(match make(folder, files, user) {
+        Ok(lock) => Place {
+            folder: files.to_owned(),
+            lock,
+            on_disk: None,
+        },
+        Err(error) => own(Some(format!(
+            "cannot make {}: {error}",
+            kinject_escape::path(files)
+        ))),
+    })
 }
 
 fn is_in_memory(kind: u64) -> bool {
@@ -50,7 +101,7 @@ fn has_space(folder: &Path) -> bool {
     is_memory && free >= MIN_FREE
 }
 
-fn make(folder: &Path, files: &Path, user: u32) -> io::Result<()> {
+fn make(folder: &Path, files: &Path, user: u32) -> io::Result<Option<SessionLock>> {
     let around = files.parent().unwrap_or(files);
     let mut private = DirBuilder::new();
     private.mode(0o700);
@@ -64,7 +115,11 @@ fn make(folder: &Path, files: &Path, user: u32) -> io::Result<()> {
     if linked.is_err() {
         fs::remove_dir(files)?;
     }
-    linked
+    linked?;
+    let owner = files.with_file_name(owner_in_memory(folder, user).file_name().unwrap_or_default());
+    // only what could not be noted is not swept after a kill
+    let _unnoted = symlink(folder, owner).is_err();
+    Ok(lock_files(files).ok())
 }
 
 #[cfg(test)]
@@ -77,12 +132,43 @@ mod tests {
         let memory = tempfile::tempdir().unwrap();
         let user = rustix::process::geteuid().as_raw();
         let files = memory.path().join("user").join("0123abcd.files");
-        make(session.path(), &files, user).unwrap();
+        let lock = make(session.path(), &files, user).unwrap();
+        assert!(lock.is_some());
         assert_eq!(fs::read_link(session.path().join(FILES)).unwrap(), files);
         let other = tempfile::tempdir().unwrap();
         let error = make(other.path(), &files, user).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
         assert!(!other.path().join(FILES).exists());
         assert!(files.exists());
+    }
+
+    /// /proc is no file system in memory that could hold files.
+    #[test]
+    fn files_on_a_disk_are_a_warning_that_names_the_folder_and_the_way_on() {
+        let disk = Path::new("/var/tmp");
+        if is_in_memory(statfs(disk).unwrap().f_type as u64) {
+            return kinject_test_support::skip::not_run(
+                "a session's files on a disk",
+                "/var/tmp is in memory",
+            );
+        }
+        let session = tempfile::tempdir_in(disk).unwrap();
+        let user = rustix::process::geteuid().as_raw();
+        let place = place(session.path(), Path::new("/proc"), Path::new("/proc/none"), user).unwrap();
+        let warning = place.warning().unwrap();
+        assert!(
+            warning.message.contains(&session.path().display().to_string()),
+            "{}",
+            warning.message
+        );
+        assert!(warning.hint.unwrap().contains("--files none"));
+    }
+
+    #[test]
+    fn files_in_memory_are_no_warning() {
+        let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+        let place = place(memory.path(), Path::new("/proc"), Path::new("/proc/none"), 0).unwrap();
+        assert_eq!(place.warning(), None);
+        assert_eq!(place.folder, memory.path());
     }
 }

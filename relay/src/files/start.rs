@@ -6,7 +6,7 @@ use super::notices::Notices;
 use super::place::private_folder;
 use super::remote::Remote;
 use super::shadow::{ROOT_NAME, Shadow};
-use super::{Files, Held, Mount, Mounts, Store, errno_words, is_too_large};
+use super::{Files, Held, Mount, Mounts, Store, errno_words, is_too_large, send};
 use crate::log;
 use crate::report::Failure;
 use crate::uplink::{ActiveTunnel, Ended, Uplink};
@@ -46,13 +46,17 @@ impl Files {
     ) -> Result<(Rc<Self>, OsString), Failure> {
         let mut mounts = normalised(mounts)?;
         // programs compare results of realpath(3) and getcwd(2) with the shadow root
-        let folder = folder
-            .canonicalize()
-            .and_then(|folder| private_folder(&folder)?.canonicalize());
-        let folder = folder.map_err(|error| {
+        let place = folder.canonicalize().and_then(|folder| {
+            let place = private_folder(&folder)?;
+            Ok((place.folder.canonicalize()?, place))
+        });
+        let (folder, place) = place.map_err(|error| {
             let message = format!("the session's folder cannot be used: {error}");
             Failure::lasting(message, WITHOUT_FILES)
         })?;
+        if let Some(warning) = place.warning().filter(|_| !mounts.is_empty()) {
+            send(events, Event::Notice(warning)).await;
+        }
         let (begun, snapshots) = snapshots(uplink, &mut mounts).await?;
         let table = table(&folder.join(ROOT_NAME), &mounts, remote, local);
         check_length(&table)?;
@@ -73,6 +77,7 @@ impl Files {
                 table: table.clone(),
                 held: Mutex::new(held),
                 turn: tokio::sync::Mutex::default(),
+                _in_use: place.lock,
             }),
             fetches: Fetches::default(),
             contents,

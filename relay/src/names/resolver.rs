@@ -133,7 +133,8 @@ impl Resolver {
                 }
                 NameFailure::NoData
             }
-            Err(NameFailure::NotFound) if only.is_none() => {
+            // a name of the pod's that has no address of this family is no name of this machine's
+            Err(NameFailure::NotFound) if only.is_none() && self.pod_hosts.addresses(name).is_none() => {
                 match self.resolve_locally(&up.names.conf, name, family).await {
                     Some(found)
                         if self

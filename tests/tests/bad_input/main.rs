@@ -9,6 +9,7 @@ mod foreign_words;
 mod hostile;
 mod keys;
 mod kubeconfigs;
+mod leftovers;
 mod middle;
 mod paths;
 mod sockets;

@@ -94,6 +94,36 @@ fn changed_config_map_arrives_in_a_running_session() {
     });
 }
 
+/// The kubelet keeps the files of a pod that runs.
+#[test]
+fn deleted_config_map_keeps_its_files_in_a_running_session() {
+    let Some(home) = Home::new("restricted") else {
+        return;
+    };
+    let image = NodeImage::load(&home.cluster, "deleted");
+    home.apply(&sources());
+    home.apply(&[deployment(&image.name)]);
+    let session = home.session(request(APP)).unwrap();
+    let file = session.shadow("/etc/config/app.yaml");
+    home.kubectl(&["delete", "configmap", "config"]);
+    // the kubelet looks at once when its pod changes
+    let selector = "app.kubernetes.io/name=kinject-agent";
+    home.kubectl(&["annotate", "pod", "--selector", selector, "changed=yes"]);
+    eventually("the kubelet misses it", ARRIVAL, || {
+        let events = home.kubectl(&[
+            "get",
+            "events",
+            "--field-selector",
+            "reason=FailedMount",
+            "--output",
+            "json",
+        ]);
+        events.contains("kinject-agent-") && events.contains("configmap \\\"config\\\" not found")
+    });
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "port: 80\n");
+    assert_eq!(session.notices, []);
+}
+
 #[test]
 fn session_without_files_has_variables_and_no_volume() {
     let Some(home) = Home::new("restricted") else {

@@ -54,6 +54,117 @@ fn service_of_the_workload_does_not_select_the_agent() {
     assert_eq!(agent["metadata"]["name"], session.workload.hostname.as_str());
 }
 
+#[test]
+fn agent_prefers_the_node_of_the_workloads_pods_and_requires_none() {
+    let Some(home) = Home::new("restricted") else {
+        return;
+    };
+    let image = NodeImage::load(&home.cluster, "node");
+    home.apply(&sources());
+    home.apply(&[deployment(&image.name)]);
+    let pod = home.running_pod(APP);
+    let node = home.kubectl(&["get", "pod", &pod, "--output", "jsonpath={.spec.nodeName}"]);
+    let session = home.session(request(APP)).unwrap();
+    let affinity = home.jobs()[0]["spec"]["template"]["spec"]["affinity"]["nodeAffinity"].clone();
+    let preferred = &affinity["preferredDuringSchedulingIgnoredDuringExecution"];
+    assert_eq!(
+        preferred[0]["preference"]["matchFields"][0]["values"],
+        json!([node]),
+        "{affinity}"
+    );
+    assert_eq!(
+        affinity["requiredDuringSchedulingIgnoredDuringExecution"],
+        Value::Null
+    );
+    assert_eq!(
+        session.notices,
+        [],
+        "the agent's image is that of the workload's pod"
+    );
+}
+
+/// A user with the role `edit` may impersonate the account, and cannot read RoleBindings.
+#[test]
+fn rights_of_the_workloads_account_are_told_to_a_user_with_the_edit_role() {
+    let Some(home) = Home::new("restricted") else {
+        return;
+    };
+    let image = NodeImage::load(&home.cluster, "rights");
+    home.apply(&sources());
+    home.apply(&[deployment(&image.name)]);
+    let user = home.cluster.user_with_role(home.name(), "edit").unwrap();
+    let told = || {
+        let session = home.session_as(&user.path(), None, request(APP)).unwrap();
+        session.workload.account_rights.clone().unwrap()
+    };
+    assert_eq!(told(), "service account app may do no more than every account");
+    home.kubectl(&[
+        "create",
+        "role",
+        "app",
+        "--verb=get,list",
+        "--resource=pods,services",
+    ]);
+    let account = format!("--serviceaccount={}:app", home.name());
+    home.kubectl(&["create", "rolebinding", "app", "--role=app", &account]);
+    // the authorizer learns of it by a watch
+    eventually("the rights", STARTED, || {
+        told() == "service account app may get,list pods,services"
+    });
+}
+
+#[test]
+fn statefulset_target_has_the_host_name_of_its_first_replica() {
+    let Some(home) = Home::new("restricted") else {
+        return;
+    };
+    let image = NodeImage::load(&home.cluster, "replica");
+    home.apply(&sources());
+    let mut workload = deployment(&image.name);
+    workload["kind"] = json!("StatefulSet");
+    workload["spec"]["serviceName"] = json!("peers");
+    home.apply(&[workload]);
+    let session = home.session(request("sts/app")).unwrap();
+    assert_eq!(session.workload.hostname, "app-0");
+    assert_eq!(session.variable("HOSTNAME").unwrap(), "app-0");
+    let spec = agent(&home)["spec"].clone();
+    assert_eq!(
+        (&spec["hostname"], &spec["subdomain"]),
+        (&json!("app-0"), &json!("peers"))
+    );
+}
+
+/// The kubelet starts no pod whose full name is longer than the kernel takes.
+#[test]
+fn full_host_name_is_the_programs_where_the_kernel_takes_it_and_never_keeps_the_agent_from_starting() {
+    let Some(home) = Home::new("restricted") else {
+        return;
+    };
+    let image = NodeImage::load(&home.cluster, "full-name");
+    home.apply(&sources());
+    let named = |subdomain: &str| {
+        let mut workload = deployment(&image.name);
+        workload["spec"]["replicas"] = json!(0);
+        let pod = &mut workload["spec"]["template"]["spec"];
+        pod["hostname"] = json!("web");
+        pod["subdomain"] = json!(subdomain);
+        pod["setHostnameAsFQDN"] = json!(true);
+        home.apply(&[workload]);
+        let session = home.session(request(APP)).unwrap();
+        assert_eq!(
+            session.variable("HOSTNAME").unwrap(),
+            session.workload.hostname.as_str()
+        );
+        session.workload.hostname.clone()
+    };
+    let short = named("s");
+    assert!(
+        short.starts_with(&format!("web.s.{}.svc.", home.name())),
+        "{short}"
+    );
+    assert_eq!(named(&"s".repeat(60)), "web");
+}
+
 /// The image's user is a number and the template asks for no other.
 #[test]
 fn agent_runs_as_the_images_user_in_a_restricted_namespace() {

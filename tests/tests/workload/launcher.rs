@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use kinject_tests::running::run;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::environment::{OF_ONE_POD, Variables, assert_equal, parsed};
 use crate::home::Home;
@@ -27,6 +27,8 @@ fn kinject(home: &Home, command: &str) -> Command {
     kinject
         .args(["--target", APP])
         .env("PASSWORD", "of the machine")
+        .env_remove("SSL_CERT_FILE")
+        .env_remove("REQUESTS_CA_BUNDLE")
         .env("OF_THE_MACHINE", "1");
     kinject
 }
@@ -104,6 +106,61 @@ fn program_has_the_workloads_variables_in_the_session_and_the_machines_outside()
     assert_eq!([*password, *image, *machine], ["hunter2", "of the image", "1"]);
     assert!(hostname.starts_with("kinject-agent-"), "{outcome}");
     assert_eq!(outside, ["of the machine", "", "1", "", ""]);
+}
+
+#[test]
+fn certificates_that_are_not_on_this_machine_are_left_out_and_named() {
+    let Some(home) = Home::new("restricted") else {
+        return;
+    };
+    let image = NodeImage::load(&home.cluster, "certificates");
+    home.apply(&sources());
+    let mut workload = deployment(&image.name);
+    let variables = workload["spec"]["template"]["spec"]["containers"][1]["env"]
+        .as_array_mut()
+        .unwrap();
+    for (name, value) in [
+        ("SSL_CERT_FILE", "/etc/config/key"),
+        ("REQUESTS_CA_BUNDLE", "/bin/busybox.pem"),
+    ] {
+        variables.push(json!({ "name": name, "value": value }));
+    }
+    home.apply(&[workload]);
+    let show = r#"printf '%s|' "${SSL_CERT_FILE-}" "${REQUESTS_CA_BUNDLE-}""#;
+    let program = |flags: &[&str]| run(kinject(&home, "run").args(flags).args(["--", "sh", "-c", show]));
+    program(&["-v"])
+        .succeeded()
+        .complains(
+            "REQUESTS_CA_BUNDLE is left out, since /bin/busybox.pem is not on this machine: `--remote-path ",
+        )
+        .prints("/etc/config/key||");
+    program(&["--remote-path", "/bin/*.pem"])
+        .succeeded()
+        .prints("/etc/config/key|/bin/busybox.pem|");
+    // without the container's files, both
+    let outcome = run(kinject(&home, "env").args(["--output", "null"]));
+    outcome.succeeded().complains(
+        "SSL_CERT_FILE is left out, since /etc/config/key is not on this machine: `--env-include ",
+    );
+    assert!(!outcome.stdout.contains("_CA_BUNDLE="), "{outcome}");
+    let outcome = env(&home, "null", &["--env-include", "*_CA_*"]);
+    outcome.succeeded().shows("REQUESTS_CA_BUNDLE=/bin/busybox.pem\0");
+}
+
+#[test]
+fn folders_of_this_machine_that_mounts_take_the_place_of_are_named_once() {
+    let Some((home, _image, _pod)) = home("hidden") else {
+        return;
+    };
+    let hidden = |flags: &[&str]| {
+        let mut command = kinject(&home, "run");
+        command.env("HOME", "/etc/config").args(flags);
+        run(command.args(["--", "true"])).succeeded().stderr.clone()
+    };
+    let said = "mounts of the container take the place of this machine's /etc/config (the home folder)";
+    assert_eq!(hidden(&[]).matches(said).count(), 1, "{}", hidden(&[]));
+    assert_eq!(hidden(&["--local-path", "/etc/config"]), "");
+    assert_eq!(hidden(&["--quiet"]), "");
 }
 
 #[test]

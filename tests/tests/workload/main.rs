@@ -12,4 +12,5 @@ mod launcher;
 mod programs;
 mod refusals;
 mod relay;
+mod secrets;
 mod sources;

@@ -15,6 +15,22 @@ getent ahostsv4 "$(hostname)" | cut -d' ' -f1 | uniq
 hostname
 printenv HOSTNAME POD_NAME"#;
 
+/// getent asks for IPv6 addresses first, which the name has not.
+#[test]
+fn name_of_the_pods_hosts_file_without_an_address_of_the_family_is_not_reported_as_unknown() {
+    let Some(home) = Home::new("restricted") else {
+        return;
+    };
+    let image = NodeImage::load(&home.cluster, "alias");
+    home.apply(&sources());
+    home.apply(&[deployment(&image.name)]);
+    let mut kinject = home.kinject("run");
+    kinject.args(["--target", "deploy/app", "--", "getent", "hosts", "legacy"]);
+    let outcome = run_within(&mut kinject, STARTED);
+    outcome.succeeded().shows("10.99.99.99");
+    assert!(!outcome.stderr.contains("has no name"), "{outcome}");
+}
+
 #[test]
 fn program_finds_variables_files_names_and_host_name_of_the_container() {
     let Some(home) = Home::new("restricted") else {

@@ -5,7 +5,6 @@ use super::jobs::{SessionJobs, no_randomness};
 use super::spec::AgentSpec;
 use crate::cluster::access::Access;
 use crate::cluster::answering::awaited;
-use crate::cluster::carried::host_image::HostImage;
 use crate::cluster::carried::presence;
 use crate::cluster::carried::upload::{UploadPlan, UploadedMap};
 use crate::cluster::creation::Creation;
@@ -64,7 +63,9 @@ impl Starter {
                         kinject_tunnel::allocator::trim();
                     }
                     if let Some(workload) = workload {
-                        self.notify(workload.new_differences(&started.0.image)).await;
+                        let container = self.spec.source.container();
+                        self.notify(workload.new_differences(&container, &started.0.pod.image_id))
+                            .await;
                     }
                     return Ok(started);
                 }
@@ -119,9 +120,7 @@ impl Starter {
         let report = awaited(server, |message| self.progress(message), found).await?;
         self.notify(report).await;
         if let (Some(agents), Some(part)) = (self.spec.carried(), workload.part()) {
-            let image = part.pod.image();
-            let image = image.map(|image| HostImage::of_workload(image, part.pod.pull_secrets()));
-            agents.prefer_workload(image, part.pod.architecture());
+            agents.prefer_workload(workload.images(), part.pod.architecture());
         }
         Ok(())
     }

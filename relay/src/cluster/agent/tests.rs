@@ -279,6 +279,50 @@ async fn workloads_image_that_no_node_gets_is_replaced_by_the_pause_image_and_no
     assert!(failure.message.contains("the last one"), "{}", failure.message);
 }
 
+fn pull(job: &Value) -> (String, Value) {
+    let container = &job["spec"]["template"]["spec"]["containers"][0];
+    (image(job), container["imagePullPolicy"].clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn workloads_image_that_is_always_pulled_is_the_nodes_own_where_it_cannot_be_pulled() {
+    let mut namespace = Namespace::of_pods(waiting("ErrImagePull", "no such host"));
+    namespace.deployment = deployment("app:1", &json!({}));
+    namespace.deployment["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
+    let (_failure, tried) = namespace.failure(pull).await;
+    let expected = [
+        ("app:1", "Always"),
+        ("app:1", "IfNotPresent"),
+        ("registry.k8s.io/pause:3.10", "IfNotPresent"),
+    ];
+    assert_eq!(
+        tried,
+        expected.map(|(image, policy)| (image.to_owned(), json!(policy)))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn digest_that_the_workloads_pods_run_is_tried_before_its_tag_without_asking_the_registry() {
+    let mut namespace = Namespace::of_pods(waiting("ErrImagePull", "not found"));
+    namespace.deployment = deployment("app:1", &json!({}));
+    namespace.deployment["spec"]["template"]["spec"]["containers"][0]["imagePullPolicy"] = json!("Always");
+    let digest = format!("app@sha256:{}", "ab".repeat(32));
+    namespace.running = json!([{
+        "metadata": { "name": "web-0" },
+        "spec": { "nodeName": "one", "containers": [{ "name": "app", "image": "app:1" }] },
+        "status": { "containerStatuses": [{
+            "name": "app", "image": "app:1", "imageID": format!("docker.io/library/{digest}"), "ready": true,
+            "restartCount": 0, "state": { "running": {} },
+        }] },
+    }]);
+    let (_failure, tried) = namespace.failure(pull).await;
+    let expected = [digest.as_str(), "app:1", "registry.k8s.io/pause:3.10"];
+    assert_eq!(
+        tried,
+        expected.map(|image| (image.to_owned(), json!("IfNotPresent")))
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn workload_whose_capability_a_policy_refuses_gets_an_agent_without_it() {
     let added = |job: &Value| {

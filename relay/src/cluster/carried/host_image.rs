@@ -6,7 +6,7 @@ use crate::cluster::access::{Access, innermost};
 use crate::log;
 use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::api::{Api, ListParams};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -41,6 +41,8 @@ pub(in crate::cluster) struct HostImage {
     pub(in crate::cluster) pull_secrets: Vec<String>,
     /// Nodes that have the image.
     pub(in crate::cluster) nodes: Vec<String>,
+    /// Whether a node that has it asks the registry for it nevertheless.
+    pub(in crate::cluster) is_always_pulled: bool,
     /// Why it was chosen, for the log.
     pub(in crate::cluster) reason: String,
 }
@@ -56,26 +58,11 @@ impl HostImage {
         Self::without_pod(PAUSE_IMAGE, "no pod of the namespace is known".to_owned())
     }
 
-    /// The image of a workload's container, and the Secrets to pull it with.
-    pub(in crate::cluster) fn of_workload(image: &str, pull_secrets: Vec<String>) -> Self {
+    /// The image of a workload's container, the Secrets to pull it with, and why it is that one.
+    pub(in crate::cluster) fn of_workload(image: &str, pull_secrets: Vec<String>, reason: &str) -> Self {
         Self {
             pull_secrets,
-            ..Self::without_pod(image, "the target's container has it".to_owned())
-        }
-    }
-
-    /// The pause image instead of an image that a node could not pull. The images of other pods are no choice for a
-    /// workload: the variables that they set would be taken for the workload's.
-    pub(super) fn unless_in(self, unpullable: &UnpullableImages) -> Self {
-        match unpullable.0.borrow().contains(&self.image) {
-            true => Self::without_pod(
-                PAUSE_IMAGE,
-                format!(
-                    "a node cannot pull {}, the image of the target's container",
-                    self.image
-                ),
-            ),
-            false => self,
+            ..Self::without_pod(image, reason.to_owned())
         }
     }
 
@@ -84,8 +71,43 @@ impl HostImage {
             image: image.to_owned(),
             pull_secrets: Vec::new(),
             nodes: Vec::new(),
+            is_always_pulled: false,
             reason,
         }
+    }
+}
+
+/// The images for the agents of a workload, the best first, and how many of them a node could not pull in this session.
+pub(in crate::cluster) struct WorkloadImages {
+    images: Vec<HostImage>,
+    unpullable: Cell<usize>,
+}
+
+impl WorkloadImages {
+    /// These images; none if there are none.
+    pub(super) fn new(images: Vec<HostImage>) -> Option<Self> {
+        (!images.is_empty()).then(|| Self {
+            images,
+            unpullable: Cell::new(0),
+        })
+    }
+
+    /// The one to try, after all of them the pause image. The images of other pods are no choice: the variables that
+    /// they set would be taken for the workload's.
+    pub(super) fn current(&self) -> HostImage {
+        let current = self.images.get(self.unpullable.get());
+        current.cloned().unwrap_or_else(|| {
+            let reason = "a node cannot pull the image of the target's container";
+            HostImage::without_pod(PAUSE_IMAGE, reason.to_owned())
+        })
+    }
+
+    /// Goes on to the next one. Returns false after the pause image, and begins anew.
+    pub(super) fn try_next(&self) -> bool {
+        let tried = self.unpullable.get();
+        let is_another_left = tried < self.images.len();
+        self.unpullable.set(if is_another_left { tried + 1 } else { 0 });
+        is_another_left
     }
 }
 
@@ -180,6 +202,7 @@ fn of_pods(pods: &[Pod], unpullable: &BTreeSet<String>) -> Option<HostImage> {
             .take(MAX_NODES)
             .map(str::to_owned)
             .collect(),
+        is_always_pulled: false,
         reason: format!("pod {} runs it", users.pods.first().copied().unwrap_or_default()),
     })
 }

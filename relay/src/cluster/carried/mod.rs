@@ -32,7 +32,7 @@ use super::access::Access;
 use crate::log;
 use crate::report::Failure;
 use config_maps::AgentFiles;
-use host_image::{HostImage, UnpullableImages};
+use host_image::{HostImage, UnpullableImages, WorkloadImages};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kinject_bundle::{Architecture, CarriedAgent};
 use pod::CarriedPod;
@@ -56,8 +56,8 @@ pub(super) struct CarriedAgents {
     first_failure: RefCell<Option<Failure>>,
     /// The image of `--host-image`.
     requested_image: Option<String>,
-    /// The image of the workload's container, if the session has a target.
-    workload_image: RefCell<Option<Rc<HostImage>>>,
+    /// The images for the workload's agents, if the session has a target.
+    workload_images: RefCell<Option<WorkloadImages>>,
     /// The images of running pods that a node could not pull.
     unpullable: UnpullableImages,
     /// Whether the ConfigMaps get random names, because those that sessions share cannot be used.
@@ -85,7 +85,7 @@ impl CarriedAgents {
             failed: Cell::new(0),
             first_failure: RefCell::default(),
             requested_image,
-            workload_image: RefCell::default(),
+            workload_images: RefCell::default(),
             unpullable: UnpullableImages::default(),
             use_private_maps: Cell::new(false),
             verified: Rc::default(),
@@ -93,9 +93,10 @@ impl CarriedAgents {
         }))
     }
 
-    /// Prefers the image of a workload, and its architecture if the workload requires one. Later starts keep to them.
-    pub(super) fn prefer_workload(&self, image: Option<HostImage>, architecture: Option<&str>) {
-        *self.workload_image.borrow_mut() = image.map(Rc::new);
+    /// Prefers the images of a workload, the best first, and its architecture if the workload requires one. Later
+    /// starts keep to them.
+    pub(super) fn prefer_workload(&self, images: Vec<HostImage>, architecture: Option<&str>) {
+        *self.workload_images.borrow_mut() = WorkloadImages::new(images);
         let position = self
             .agents
             .iter()
@@ -126,10 +127,14 @@ impl CarriedAgents {
     pub(super) async fn plan(&self, access: &Access) -> Result<UploadPlan, Failure> {
         let files = Rc::new(self.files()?);
         let host = async {
-            let of_workload = self.workload_image.borrow().clone();
+            let of_workload = self
+                .workload_images
+                .borrow()
+                .as_ref()
+                .map(WorkloadImages::current);
             match (&self.requested_image, of_workload) {
                 (Some(image), _) => HostImage::requested(image),
-                (None, Some(image)) => HostImage::clone(&image).unless_in(&self.unpullable),
+                (None, Some(image)) => image,
                 (None, None) => host_image::choose(access, &self.unpullable).await,
             }
         };
@@ -192,10 +197,13 @@ impl CarriedAgents {
     /// Goes on to another image after a node could not pull the one of the planned pod; false if the user named that
     /// image or no other is left.
     pub(super) fn try_next_image(&self) -> bool {
-        let pod = self.pod.borrow();
-        match (&self.requested_image, &*pod) {
+        if self.requested_image.is_some() {
+            return false;
+        }
+        match (&*self.workload_images.borrow(), &*self.pod.borrow()) {
+            (Some(images), _) => images.try_next(),
             (None, Some(pod)) => self.unpullable.add(&pod.host.image),
-            _ => false,
+            (None, None) => false,
         }
     }
 

@@ -168,6 +168,7 @@ mod tests {
             image: "registry.example/app:1".to_owned(),
             pull_secrets: owned(pull_secrets),
             nodes: owned(nodes),
+            is_always_pulled: false,
             reason: String::new(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::pod::WITHOUT_FILES;
 use crate::cluster::access::{Access, innermost};
+use crate::cluster::job;
 use crate::log;
 use crate::report::Failure;
 use futures::future::join_all;
@@ -32,9 +33,11 @@ struct Holder {
     node: String,
 }
 
-/// The node on which alone the claims can be mounted, if there is one.
+/// The node on which alone the claims can be mounted, if there is one. Pods of the session itself do not count: it asks
+/// before it makes an agent in the place of one that ends.
 pub(super) async fn node(
     access: &Access,
+    session: &str,
     workload: &WorkloadName,
     claims: &[&str],
 ) -> Result<Option<String>, Failure> {
@@ -51,7 +54,7 @@ pub(super) async fn node(
         .map_err(|error| access.failure(&error, "look for the pods that mount the workload's volumes"))?;
     let mut pinned: Option<(&str, Holder)> = None;
     for (claim, sharing) in claims.iter().zip(sharings) {
-        let Some(holder) = holder(&pods.items, claim) else {
+        let Some(holder) = holder(&pods.items, claim, session) else {
             continue;
         };
         match (sharing, &pinned) {
@@ -117,9 +120,10 @@ async fn sharing(access: &Access, claim: &str) -> Sharing {
     }
 }
 
-/// A pod that has a node and mounts that claim, and has not ended. An agent that is terminating does not count: another
-/// one takes its place.
-fn holder(pods: &[Pod], claim: &str) -> Option<Holder> {
+/// A pod that has a node and mounts that claim, and has not ended. Agents of this session do not count, nor do those of
+/// other sessions that are terminating: another one takes their place.
+fn holder(pods: &[Pod], claim: &str, session: &str) -> Option<Holder> {
+    let own_labels = job::labels(session);
     let mounts = |spec: &PodSpec| {
         let mut volumes = spec.volumes.iter().flatten();
         volumes.any(|volume| {
@@ -127,7 +131,18 @@ fn holder(pods: &[Pod], claim: &str) -> Option<Holder> {
             source.is_some_and(|source| source.claim_name == claim)
         })
     };
-    pods.iter().filter(|pod| !is_leaving_agent(pod)).find_map(|pod| {
+    let is_of_session = |pod: &Pod| {
+        let labels = pod.metadata.labels.as_ref();
+        labels.is_some_and(|labels| {
+            own_labels
+                .iter()
+                .all(|(name, value)| labels.get(name) == Some(value))
+        })
+    };
+    let mut others = pods
+        .iter()
+        .filter(|pod| !is_leaving_agent(pod) && !is_of_session(pod));
+    others.find_map(|pod| {
         let spec = pod.spec.as_ref().filter(|spec| mounts(spec))?;
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         (!matches!(phase, Some("Succeeded" | "Failed"))).then_some(())?;
@@ -175,7 +190,7 @@ mod tests {
                 None => Answer::object(list.clone()),
             }
         });
-        node(&api.access(), &"sts/db".parse().unwrap(), claims).await
+        node(&api.access(), "0123abcd", &"sts/db".parse().unwrap(), claims).await
     }
 
     #[tokio::test]
@@ -218,6 +233,20 @@ mod tests {
         agent["metadata"]["labels"] = json!({ "app.kubernetes.io/managed-by": "kinject" });
         agent["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
         assert_eq!(node_of(&["ReadWriteOncePod"], vec![agent]).await.unwrap(), None);
+    }
+
+    /// The garbage collector deletes the pod some time after its Job.
+    #[tokio::test]
+    async fn agent_of_the_session_whose_deletion_has_not_begun_does_not_hold_its_claim() {
+        let agent = |session: &str| {
+            let mut agent = pod("kinject-agent-x", "one", "ReadWriteOncePod", "Running");
+            agent["metadata"]["labels"] = json!(job::labels(session));
+            agent
+        };
+        let own = vec![agent("0123abcd")];
+        assert_eq!(node_of(&["ReadWriteOncePod"], own).await.unwrap(), None);
+        let others = vec![agent("4567cdef")];
+        assert!(node_of(&["ReadWriteOncePod"], others).await.is_err());
     }
 
     #[tokio::test]

@@ -4,11 +4,11 @@
 //! in which the process got its environment: one that writes its title there (nginx, PostgreSQL) has overwritten it.
 
 use super::find::PodsOf;
+use super::replicas;
 use crate::cluster::access::{Access, innermost};
 use futures::future::join3;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, AttachParams, ListParams};
-use kube::core::Selector;
+use kube::api::{Api, AttachParams};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
@@ -52,29 +52,9 @@ pub(super) async fn environment(
 
 /// The name of a pod in which that container runs.
 async fn running_pod(access: &Access, pods: Option<&PodsOf>, container: &str) -> Result<String, String> {
-    let api: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
-    let found = match pods {
-        None => return Err("it has no pods of its own".to_owned()),
-        Some(PodsOf::Name(name)) => api.get(name).await.map(|pod| vec![pod]),
-        Some(PodsOf::Selector(selector)) => {
-            let selector = Selector::try_from(selector.clone()).map_err(|error| error.to_string())?;
-            let parameters = ListParams::default().labels_from(&selector);
-            api.list(&parameters).await.map(|list| list.items)
-        }
-    };
-    let pods = found.map_err(|error| innermost(&error))?;
-    let running = pods.into_iter().find(|pod| {
-        let statuses = pod
-            .status
-            .as_ref()
-            .and_then(|status| status.container_statuses.as_ref());
-        let status = statuses
-            .into_iter()
-            .flatten()
-            .find(|status| status.name == container);
-        let state = status.and_then(|status| status.state.as_ref());
-        pod.metadata.deletion_timestamp.is_none() && state.is_some_and(|state| state.running.is_some())
-    });
+    let pods = pods.ok_or_else(|| "it has no pods of its own".to_owned())?;
+    let mut pods = pods.list(access).await?.into_iter();
+    let running = pods.find(|pod| replicas::running(pod, container).is_some());
     let pod = running.ok_or_else(|| format!("the container {container} runs in none of its pods"))?;
     let spec = pod.spec.unwrap_or_default();
     if spec.share_process_namespace == Some(true) || spec.host_pid == Some(true) {

@@ -6,10 +6,12 @@ use crate::cluster::access::{Access, innermost};
 use crate::log;
 use crate::report::Failure;
 use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kinject_escape::word;
 use kinject_protocol::workload::{WorkloadKind, WorkloadName};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::core::Selector;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -36,6 +38,22 @@ pub(super) enum PodsOf {
     Selector(LabelSelector),
     /// It is one.
     Name(String),
+}
+
+impl PodsOf {
+    /// Lists them. The error says why that fails.
+    pub(super) async fn list(&self, access: &Access) -> Result<Vec<Pod>, String> {
+        let pods: Api<Pod> = Api::namespaced(access.client.clone(), &access.namespace);
+        let found = match self {
+            Self::Name(name) => pods.get(name).await.map(|pod| vec![pod]),
+            Self::Selector(selector) => {
+                let selector = Selector::try_from(selector.clone()).map_err(|error| error.to_string())?;
+                let parameters = ListParams::default().labels_from(&selector);
+                pods.list(&parameters).await.map(|list| list.items)
+            }
+        };
+        found.map_err(|error| innermost(&error))
+    }
 }
 
 /// Finds a workload. A Rollout's template may be that of another object.

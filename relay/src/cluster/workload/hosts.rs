@@ -4,8 +4,11 @@ use crate::names::pod_hosts::HostsLine;
 use k8s_openapi::api::core::v1::PodSpec;
 use std::net::IpAddr;
 
-/// The longest host name that the kernel takes, to which the kubelet cuts a pod's name.
+/// The longest label of DNS, to which the kubelet cuts a pod's name.
 const MAX_HOST_NAME: usize = 63;
+
+/// The longest name that the kernel takes (sethostname(2)).
+const MAX_KERNEL_NAME: usize = 64;
 
 /// The host name of a pod: its own, otherwise its name.
 pub(super) fn host_name(spec: &PodSpec, pod: &str) -> String {
@@ -29,13 +32,17 @@ pub(super) fn full_name(spec: &PodSpec, pod: &str, namespace: &str, search: &[St
     Some(format!("{}.{subdomain}.{domain}", host_name(spec, pod)))
 }
 
-/// The name that the kernel gives (gethostname(2)).
-pub(super) fn kernel_name(spec: &PodSpec, pod: &str, namespace: &str, search: &[String]) -> String {
-    let full = match spec.set_hostname_as_fqdn {
-        Some(true) => full_name(spec, pod, namespace, search),
-        _ => None,
-    };
-    full.unwrap_or_else(|| host_name(spec, pod))
+/// The name that the kernel gives (gethostname(2)): the full one with the template's `setHostnameAsFQDN`.
+pub(super) fn kernel_name(
+    spec: &PodSpec,
+    pod: &str,
+    namespace: &str,
+    search: &[String],
+    is_full: bool,
+) -> String {
+    let full = is_full.then(|| full_name(spec, pod, namespace, search)).flatten();
+    let possible = full.filter(|name| name.len() <= MAX_KERNEL_NAME);
+    possible.unwrap_or_else(|| host_name(spec, pod))
 }
 
 /// The lines of the file.
@@ -94,11 +101,21 @@ mod tests {
             Some("db-0.db.default.svc.cluster.test")
         );
         assert_eq!(full(&with, &[]), None);
-        assert_eq!(kernel_name(&with, "agent-x", "default", &search()), "db-0");
-        let named_in_full = spec(json!({ "hostname": "db-0", "subdomain": "db", "setHostnameAsFQDN": true }));
-        let name = kernel_name(&named_in_full, "agent-x", "default", &search());
+        assert_eq!(kernel_name(&with, "agent-x", "default", &search(), false), "db-0");
+        let name = kernel_name(&with, "agent-x", "default", &search(), true);
         assert_eq!(name, "db-0.db.default.svc.cluster.test");
         assert_eq!(full(&spec(json!({ "hostname": "db-0" })), &search()), None);
+    }
+
+    #[test]
+    fn full_name_that_the_kernel_does_not_take_gives_the_short_one() {
+        let named = |subdomain: &str| {
+            let spec = spec(json!({ "hostname": "db-0", "subdomain": subdomain }));
+            kernel_name(&spec, "agent-x", "default", &search(), true)
+        };
+        let longest = "d".repeat(64 - "db-0..default.svc.cluster.test".len());
+        assert_eq!(named(&longest).len(), 64);
+        assert_eq!(named(&format!("{longest}d")), "db-0");
     }
 
     #[test]

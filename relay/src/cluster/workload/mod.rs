@@ -5,22 +5,26 @@
 //!
 //! - [`find`]: the workload in the cluster; [`template`]: its pod template; [`near`]: names that a user may have meant.
 //! - [`container`]: which of its containers.
-//! - [`rights`]: the rights that this takes.
+//! - [`rights`]: the rights that this takes; [`account`]: those of the workload's service account.
+//! - [`replicas`]: its own pods; [`image`]: the image for the agent, by what they run.
 //! - [`pod`]: what of the template is in the agent's pod: [`variables`] with their [`resources`], [`volumes`], labels
 //!   and annotations as [`downward`] API, [`security`], [`scheduling`].
 //! - [`claims`]: the node that the pod's volumes require.
 //! - [`mounts`]: what its mounts are for programs; [`hosts`]: its hosts file.
 //! - [`exec`]: the environment of a running container's first process.
 
+mod account;
 mod claims;
 mod container;
 mod downward;
 mod exec;
 mod find;
 mod hosts;
+mod image;
 mod mounts;
 mod near;
 pub(super) mod pod;
+mod replicas;
 mod resources;
 mod rights;
 mod scheduling;
@@ -30,26 +34,28 @@ mod variables;
 mod volumes;
 
 use super::access::Access;
-use super::carried::host_image;
+use super::carried::host_image::{self, HostImage};
 use super::pod_startup::RunningPod;
+use super::source::Container;
 use crate::files::Mounts;
 use crate::log;
 use crate::names::pod_hosts::HostsLine;
 use crate::report::Failure;
+use image::WorkloadImage;
+use k8s_openapi::api::core::v1::PodSpec;
 use kinject_protocol::session::{KubernetesTarget, Report};
 use kinject_protocol::workload::{WorkloadKind, WorkloadName, WorkloadRequest};
 use pod::{User, WorkloadPart, WorkloadPod};
 use rights::Right;
+use scheduling::Nodes;
 use std::cell::{Cell, OnceCell, RefCell};
 use std::ffi::OsString;
 use std::rc::Rc;
 
-/// The service account of a pod that names none.
-const DEFAULT_ACCOUNT: &str = "default";
-
 /// The workload that a session's programs stand in for.
 pub(crate) struct TargetWorkload {
     request: WorkloadRequest,
+    session: String,
     needed: Vec<Vec<Right>>,
     /// What the cluster said of it when the session began. Later agents of the session are made of the same, since the
     /// environment and the paths of programs that run do not change.
@@ -63,6 +69,12 @@ pub(crate) struct TargetWorkload {
 
 struct FoundWorkload {
     pod: Rc<WorkloadPod>,
+    /// The image of the container; none if admission puts one there.
+    image: Option<WorkloadImage>,
+    /// Nodes on which its pods run.
+    nodes: Vec<String>,
+    /// What its service account may do, in words.
+    account_rights: Option<String>,
     /// The environment of the running container's first process, if that is the one to use.
     exec_environment: Option<exec::Environment>,
 }
@@ -75,8 +87,12 @@ pub(crate) struct WorkloadView {
     pub(crate) container: String,
     /// The service account.
     pub(crate) service_account: String,
-    /// The host name.
+    /// What the account may do, in words, where that is worth saying.
+    pub(crate) account_rights: Option<String>,
+    /// The host name that programs see.
     pub(crate) hostname: String,
+    /// The host name of the agent's pod.
+    pub(crate) pod_hostname: String,
     /// The mounts; none with `--files none`.
     pub(crate) mounts: Option<Mounts>,
     /// The environment, if it is not the agent's own.
@@ -85,11 +101,12 @@ pub(crate) struct WorkloadView {
 
 impl TargetWorkload {
     /// The workload that the user names, if any. Nothing is asked yet.
-    pub(super) fn of(target: &KubernetesTarget, is_carried: bool) -> Option<Self> {
+    pub(super) fn of(target: &KubernetesTarget, session: &str, is_carried: bool) -> Option<Self> {
         let request = target.workload.clone()?;
         Some(Self {
             needed: rights::needed(target, &request, is_carried),
             request,
+            session: session.to_owned(),
             found: OnceCell::new(),
             user: Cell::default(),
             node: RefCell::default(),
@@ -123,20 +140,37 @@ impl TargetWorkload {
         let choice = container::choose(name, &found.template, self.request.container.as_deref())?;
         let chosen = &choice.container.name;
         log::info!("in the place of {name}, container {chosen}: {}", choice.reason);
-        let (environment, report) = self
-            .environment_by_exec(access, found.pods.as_ref(), chosen)
-            .await?;
+        let account = account_name(&found.template.spec);
+        let pods = found.pods.as_ref();
+        let (by_exec, replicas, account_rights) = tokio::join!(
+            self.environment_by_exec(access, pods, chosen),
+            replicas::find(access, pods, &choice.container),
+            self.account_rights(access, &account),
+        );
+        let (environment, report) = by_exec?;
+        let image = WorkloadImage::of(&choice.container, &replicas);
         let pod = WorkloadPod::of(name, found.template, choice.container, self.request.files);
         for left_out in pod.left_out() {
             log::info!("the agent's pod has not {left_out}");
         }
         let found = FoundWorkload {
             pod: Rc::new(pod),
+            image,
+            nodes: replicas.nodes,
+            account_rights,
             exec_environment: environment,
         };
         // nobody else finds it meanwhile
         let _known = self.found.set(found).is_err();
         Ok(report)
+    }
+
+    /// What the service account may do, in words. Without its files a session has no token of it.
+    async fn account_rights(&self, access: &Access, account: &str) -> Option<String> {
+        match self.request.files {
+            true => account::rights(access, account).await,
+            false => None,
+        }
     }
 
     /// The environment of the running container, where that is to be used: a pod runs, and is asked for by its name.
@@ -181,18 +215,37 @@ impl TargetWorkload {
         let Some(found) = self.found.get() else {
             return Ok(());
         };
-        let node = claims::node(access, self.name(), &found.pod.claims()).await?;
+        let node = claims::node(access, &self.session, self.name(), &found.pod.claims()).await?;
         *self.node.borrow_mut() = node;
         Ok(())
     }
 
     /// What of it is in an agent's pod; none before it is found.
     pub(super) fn part(&self) -> Option<WorkloadPart> {
+        let found = self.found.get()?;
+        let required = self.node.borrow().clone();
+        let preferred = match required {
+            Some(_) => Vec::new(),
+            None => found.nodes.clone(),
+        };
         Some(WorkloadPart {
-            pod: Rc::clone(&self.found.get()?.pod),
+            pod: Rc::clone(&found.pod),
             user: self.user.get(),
-            node: self.node.borrow().clone(),
+            nodes: Nodes { required, preferred },
         })
+    }
+
+    /// The images for its agents, the best first.
+    pub(super) fn images(&self) -> Vec<HostImage> {
+        let Some(FoundWorkload {
+            pod,
+            image: Some(image),
+            ..
+        }) = self.found.get()
+        else {
+            return Vec::new();
+        };
+        image.choices(&pod.pull_secrets())
     }
 
     /// Has later agents run as the agent's own user; false if they do already.
@@ -209,11 +262,12 @@ impl TargetWorkload {
         self.user.replace(next) != User::Agent
     }
 
-    /// How an agent in that image runs otherwise than the workload, as far as the user was not told yet.
-    pub(super) fn new_differences(&self, image: &str) -> Vec<Report> {
+    /// How an agent runs otherwise than the workload, as far as the user was not told yet. `image_id` is the ID of its
+    /// image, as its node reports it.
+    pub(super) fn new_differences(&self, agent: &Container, image_id: &str) -> Vec<Report> {
         let mut told = self.told.borrow_mut();
         let new: Vec<_> = self
-            .differences(image)
+            .differences(agent, image_id)
             .into_iter()
             .filter(|report| !told.contains(report))
             .collect();
@@ -221,17 +275,14 @@ impl TargetWorkload {
         new
     }
 
-    fn differences(&self, image: &str) -> Vec<Report> {
+    fn differences(&self, agent: &Container, image_id: &str) -> Vec<Report> {
         let Some(found) = self.found.get() else {
             return Vec::new();
         };
         let name = self.name();
         let mut reports = Vec::new();
-        if found.pod.image().is_some_and(|own| own != image) {
-            reports.push(Failure::lasting(
-                format!("the agent does not run in the image of {name}, but in {image}"),
-                "variables and files of the workload's image itself are missing; what its template says is there",
-            ));
+        if let Some(image) = &found.image {
+            reports.extend(image.difference(name, agent.image(), agent.is_always_pulled(), image_id));
         }
         if self.user.get() == User::WorkloadWithoutCapabilities {
             reports.push(Failure::lasting(
@@ -254,7 +305,7 @@ impl TargetWorkload {
     pub(super) fn view(&self, access: &Access, pod: &RunningPod, search: &[String]) -> Option<WorkloadView> {
         let found = self.found.get()?;
         let spec = &pod.spec;
-        let account = spec.service_account_name.clone();
+        let is_full = found.pod.has_full_host_name();
         let mounts = self
             .request
             .files
@@ -262,8 +313,10 @@ impl TargetWorkload {
         Some(WorkloadView {
             workload: self.name().clone(),
             container: found.pod.container().to_owned(),
-            service_account: account.unwrap_or_else(|| DEFAULT_ACCOUNT.to_owned()),
-            hostname: hosts::kernel_name(spec, &pod.name, &access.namespace, search),
+            service_account: account_name(spec),
+            account_rights: found.account_rights.clone(),
+            hostname: hosts::kernel_name(spec, &pod.name, &access.namespace, search, is_full),
+            pod_hostname: hosts::host_name(spec, &pod.name),
             mounts,
             environment: found.exec_environment.clone(),
         })
@@ -272,5 +325,17 @@ impl TargetWorkload {
     /// The pod's hosts file, with that search list.
     pub(super) fn hosts(&self, access: &Access, pod: &RunningPod, search: &[String]) -> Vec<HostsLine> {
         hosts::lines(&pod.spec, &pod.name, &access.namespace, search, &pod.addresses)
+    }
+}
+
+/// The service account of a pod.
+fn account_name(spec: &PodSpec) -> String {
+    let named = spec
+        .service_account_name
+        .as_ref()
+        .or(spec.service_account.as_ref());
+    match named {
+        Some(name) if !name.is_empty() => name.clone(),
+        _ => account::DEFAULT.to_owned(),
     }
 }

@@ -53,6 +53,27 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    /// As of the webhooks for the identities of clouds.
+    #[test]
+    fn token_that_a_webhook_mounts_into_the_agents_pod_is_mirrored_at_its_path() {
+        let path = "/var/run/secrets/eks.amazonaws.com/serviceaccount";
+        let spec = json!({
+            "initContainers": [{ "name": "injected", "volumeMounts": [{ "name": "other", "mountPath": "/other" }] }],
+            "containers": [
+                { "name": "agent", "volumeMounts": [{ "name": "aws-iam-token", "mountPath": path, "readOnly": true }] },
+            ],
+            "volumes": [{ "name": "aws-iam-token", "projected": { "sources": [
+                { "serviceAccountToken": { "path": "token", "audience": "sts.amazonaws.com" } },
+            ] } }],
+        });
+        let Mounts(mounts) = of_pod(&serde_json::from_value(spec).unwrap(), &OwnMounts::default());
+        let expected = Mount {
+            path: path.into(),
+            kind: Kind::Mirrored,
+        };
+        assert_eq!(mounts, [expected]);
+    }
+
     #[test]
     fn mounts_are_mirrored_scratch_or_remote_by_their_volumes_and_the_agents_own_are_none() {
         let volume = |name: &str, source: &str| json!({ "name": name, source: {} });

@@ -6,7 +6,7 @@
 //! (privileges, the host's namespaces, resources).
 
 use super::resources::ResourcesInUse;
-use super::scheduling;
+use super::scheduling::{self, Nodes};
 use super::security::Contexts;
 use super::template::PodTemplate;
 use super::variables::Variables;
@@ -73,8 +73,8 @@ pub(in crate::cluster) struct WorkloadPart {
     pub(in crate::cluster) pod: Rc<WorkloadPod>,
     /// As whom the agent runs.
     pub(in crate::cluster) user: User,
-    /// The node that alone can mount the pod's volumes.
-    pub(in crate::cluster) node: Option<String>,
+    /// Where its pod is better.
+    pub(in crate::cluster) nodes: Nodes,
 }
 
 impl WorkloadPod {
@@ -102,9 +102,9 @@ impl WorkloadPod {
         }
     }
 
-    /// The container's image.
-    pub(in crate::cluster) fn image(&self) -> Option<&str> {
-        self.container.image.as_deref().filter(|image| !image.is_empty())
+    /// Whether the kernel gives its full name as host name (`setHostnameAsFQDN`).
+    pub(super) fn has_full_host_name(&self) -> bool {
+        self.template.spec.set_hostname_as_fqdn == Some(true)
     }
 
     /// The names of the secrets that it is pulled with.
@@ -201,7 +201,7 @@ impl WorkloadPart {
             // the token is a file as well
             pod.automount_service_account_token = Some(false);
         }
-        scheduling::apply_to(pod, &template.spec, self.node.as_deref());
+        scheduling::apply_to(pod, &template.spec, &self.nodes);
     }
 }
 
@@ -238,7 +238,8 @@ fn take_pod_fields(pod: &mut PodSpec, workload: &PodSpec) {
     pod.host_users = workload.host_users;
     pod.hostname.clone_from(&workload.hostname);
     pod.subdomain.clone_from(&workload.subdomain);
-    pod.set_hostname_as_fqdn = workload.set_hostname_as_fqdn;
+    // not `setHostnameAsFQDN`: the kubelet refuses a name above 64 bytes, and the agent's pod may have a longer one
+    // than the workload's. `hosts::kernel_name` gives programs the full name
     let secrets = pod.image_pull_secrets.get_or_insert_default();
     for LocalObjectReference { name } in workload.image_pull_secrets.iter().flatten() {
         if secrets.iter().all(|known| known.name != *name) {

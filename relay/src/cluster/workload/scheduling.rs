@@ -1,14 +1,29 @@
 //! On which nodes the agent's pod may run in the place of a workload: on those where its pods may, and where a volume
 //! is mounted that only one node can mount, on that node.
 //!
+//! It prefers those on which the workload's pods run, and requires none of them: they have the image, and reach the
+//! volumes.
+//!
 //! Affinity to other pods is not taken: it may be meant for the workload's own pods, whose labels the agent's has not.
 
 use k8s_openapi::api::core::v1::{
-    Affinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec,
+    Affinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodSpec, PreferredSchedulingTerm,
 };
 
-/// Puts the workload's node selector, tolerations and required node affinity into the agent's pod.
-pub(super) fn apply_to(pod: &mut PodSpec, workload: &PodSpec, node: Option<&str>) {
+/// The weight of a preferred node: the highest one.
+const NODE_WEIGHT: i32 = 100;
+
+/// The nodes that an agent's pod is better on.
+#[derive(Clone, Debug, Default)]
+pub(in crate::cluster) struct Nodes {
+    /// The one that alone can mount the pod's volumes.
+    pub(super) required: Option<String>,
+    /// Those on which pods of the workload run.
+    pub(super) preferred: Vec<String>,
+}
+
+/// Puts the workload's node selector, tolerations and required node affinity into the agent's pod, and these nodes.
+pub(super) fn apply_to(pod: &mut PodSpec, workload: &PodSpec, nodes: &Nodes) {
     let selector = pod.node_selector.get_or_insert_default();
     for (label, value) in workload.node_selector.iter().flatten() {
         // the agent's own operating system and architecture stay: it was built for them
@@ -25,7 +40,7 @@ pub(super) fn apply_to(pod: &mut PodSpec, workload: &PodSpec, node: Option<&str>
         })
         .map(|selector| selector.node_selector_terms)
         .unwrap_or_default();
-    if let Some(node) = node {
+    if let Some(node) = &nodes.required {
         // a node has to fit one of the terms
         if terms.is_empty() {
             terms.push(NodeSelectorTerm::default());
@@ -40,6 +55,20 @@ pub(super) fn apply_to(pod: &mut PodSpec, workload: &PodSpec, node: Option<&str>
         affinity.required_during_scheduling_ignored_during_execution = Some(NodeSelector {
             node_selector_terms: terms,
         });
+    }
+    if !nodes.preferred.is_empty() {
+        let affinity = pod.affinity.get_or_insert_default();
+        let affinity = affinity.node_affinity.get_or_insert_default();
+        let preferred = affinity
+            .preferred_during_scheduling_ignored_during_execution
+            .get_or_insert_default();
+        preferred.extend(nodes.preferred.iter().map(|node| PreferredSchedulingTerm {
+            preference: NodeSelectorTerm {
+                match_fields: Some(vec![is_node(node)]),
+                ..NodeSelectorTerm::default()
+            },
+            weight: NODE_WEIGHT,
+        }));
     }
 }
 
@@ -59,12 +88,20 @@ mod tests {
     const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 
     fn applied(agent: Value, workload: Value, node: Option<&str>) -> Value {
+        let nodes = Nodes {
+            required: node.map(str::to_owned),
+            preferred: Vec::new(),
+        };
+        applied_with(agent, workload, &nodes)
+    }
+
+    fn applied_with(agent: Value, workload: Value, nodes: &Nodes) -> Value {
         let spec = |mut spec: Value| -> PodSpec {
             spec["containers"] = json!([]);
             serde_json::from_value(spec).unwrap()
         };
         let mut pod = spec(agent);
-        apply_to(&mut pod, &spec(workload), node);
+        apply_to(&mut pod, &spec(workload), nodes);
         serde_json::to_value(pod).unwrap()
     }
 
@@ -104,6 +141,25 @@ mod tests {
             json!({ "nodeAffinity": {
                 "preferredDuringSchedulingIgnoredDuringExecution": preferred,
                 REQUIRED: required,
+            } })
+        );
+    }
+
+    #[test]
+    fn nodes_of_the_workloads_pods_are_preferred_and_none_is_required() {
+        let nodes = Nodes {
+            required: None,
+            preferred: vec!["one".to_owned(), "two".to_owned()],
+        };
+        let pod = applied_with(json!({}), json!({}), &nodes);
+        let term = |node: &str| {
+            let field = json!({ "key": "metadata.name", "operator": "In", "values": [node] });
+            json!({ "weight": 100, "preference": { "matchFields": [field] } })
+        };
+        assert_eq!(
+            pod["affinity"],
+            json!({ "nodeAffinity": {
+                "preferredDuringSchedulingIgnoredDuringExecution": [term("one"), term("two")],
             } })
         );
     }

@@ -2,7 +2,8 @@
 //!
 //! A Deployment and its kin hold the template as their author wrote it. A pod holds its own spec, in which the API
 //! server, admission and the controllers have put more; what they would put into another pod by themselves is taken out
-//! ([`of_pod`]). A StatefulSet's pods have a volume more for each claim template.
+//! ([`of_pod`]). A StatefulSet's pods have a volume more for each claim template, and a host name by their ordinal: the
+//! template is that of its first replica.
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, PodSpec, Toleration, Volume};
 use kinject_protocol::workload::WorkloadKind;
@@ -15,6 +16,9 @@ const TOKEN_VOLUME: &str = "kube-api-access-";
 
 /// Where it mounts them.
 const TOKEN_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The longest label of DNS.
+const MAX_LABEL: usize = 63;
 
 /// The taints that admission has every pod tolerate for a time.
 const TOLERATED_BY_ALL: [&str; 2] = ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"];
@@ -81,6 +85,7 @@ pub(super) fn of_object(kind: WorkloadKind, name: &str, object: &Value) -> Resul
     if kind == WorkloadKind::StatefulSet {
         let replica = first_replica(name, object);
         add_claims(&mut template, object, &replica);
+        name_host(&mut template.spec, object, &replica);
         let labels = [
             ("apps.kubernetes.io/pod-index", ordinal(object).to_string()),
             ("statefulset.kubernetes.io/pod-name", replica),
@@ -109,6 +114,20 @@ fn ordinal(object: &Value) -> u64 {
 /// The name of a StatefulSet's first replica, whose claims the agent's pod mounts.
 fn first_replica(name: &str, object: &Value) -> String {
     format!("{name}-{}", ordinal(object))
+}
+
+/// Gives the pod the host name that a StatefulSet's controller gives to a replica: programs read their ordinal from it.
+fn name_host(spec: &mut PodSpec, object: &Value, replica: &str) {
+    if is_label(replica) {
+        spec.hostname = Some(replica.to_owned());
+    }
+    let service = object["spec"]["serviceName"].as_str();
+    spec.subdomain = service.filter(|service| !service.is_empty()).map(str::to_owned);
+}
+
+/// Whether a name is a label of DNS (RFC 1123), as a host name has to be.
+fn is_label(name: &str) -> bool {
+    name.len() <= MAX_LABEL && !name.contains('.')
 }
 
 /// Adds the volumes of a StatefulSet's claim templates, which its controller adds to each pod. They take the place of
@@ -234,6 +253,28 @@ mod tests {
         assert_eq!(claim.claim_name, "data-db-3");
         assert_eq!(template.labels["statefulset.kubernetes.io/pod-name"], "db-3");
         assert_eq!(template.labels["apps.kubernetes.io/pod-index"], "3");
+    }
+
+    #[test]
+    fn statefulset_template_has_the_host_name_and_subdomain_of_the_first_replica() {
+        let of = |name: &str, service: Value| {
+            let mut spec = json!({ "template": pod_template(), "serviceName": service });
+            spec["template"]["spec"]["hostname"] = json!("ignored-by-the-controller");
+            let object = json!({ "spec": spec });
+            let source = of_object(WorkloadKind::StatefulSet, name, &object).unwrap();
+            let Source::Template(template) = source else {
+                panic!("{source:?}");
+            };
+            (template.spec.hostname, template.spec.subdomain)
+        };
+        let own = |name: &str| Some(name.to_owned());
+        assert_eq!(of("db", json!("db-peers")), (own("db-0"), own("db-peers")));
+        assert_eq!(of("db", Value::Null), (own("db-0"), None));
+        // no pod of it could run, and that is not for this session to say
+        assert_eq!(
+            of(&"a".repeat(62), json!("")),
+            (own("ignored-by-the-controller"), None)
+        );
     }
 
     #[test]

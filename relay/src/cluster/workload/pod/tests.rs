@@ -18,6 +18,7 @@ fn template() -> Value {
         "runtimeClassName": "gvisor",
         "priorityClassName": "high",
         "hostUsers": false,
+        "setHostnameAsFQDN": true,
         "hostname": "web",
         "subdomain": "pods",
         "imagePullSecrets": [{ "name": "registry" }],
@@ -90,7 +91,7 @@ fn part(spec: Value, with_files: bool) -> WorkloadPart {
     WorkloadPart {
         pod: Rc::new(WorkloadPod::of(&workload, template, container, with_files)),
         user: User::Workload,
-        node: None,
+        nodes: Nodes::default(),
     }
 }
 
@@ -166,6 +167,7 @@ fn fields_that_make_it_a_pod_of_the_workload_are_not_taken() {
         "schedulingGates",
         "initContainers",
         "affinity",
+        "setHostnameAsFQDN",
     ] {
         assert_eq!(pod[field], Value::Null, "{field}");
     }
