@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything a contributor runs, one module for each subcommand.
 
+mod abandoned;
 mod agent;
 mod archive;
 mod bench;
@@ -46,6 +47,7 @@ enum Task {
     /// Run the test suites of others twice, bare and injected, and compare the results of each test
     Suites(proofs::Args),
     Rounds(rounds::Args),
+    Abandoned(abandoned::Args),
     Demo(demo::Args),
     Test(test::Args),
     Cluster(cluster::Args),
@@ -62,6 +64,7 @@ fn main() -> ExitCode {
         Task::Matrix(args) => proofs::run("matrix", &args),
         Task::Suites(args) => proofs::run("suites", &args),
         Task::Rounds(args) => rounds::run(&args),
+        Task::Abandoned(args) => abandoned::run(&args),
         Task::Demo(args) => demo::run(args),
         Task::Test(args) => test::run(args),
         Task::Cluster(args) => cluster::run(args),
