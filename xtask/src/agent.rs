@@ -83,18 +83,23 @@ pub(crate) fn write(architecture: Architecture, folder: &Path) -> Result<Sizes> 
         // it does not relocate itself, and does not ask the processor for its features
         flags: &[STRIP, "-Crelocation-model=static", "--cfg=sha2_backend=\"soft\""],
     };
-    let agent = StaticProgram {
-        package: "kinject-agent",
-        architecture,
-        profile: "agent",
-        features: &[],
-        flags: &[STRIP],
-    };
+    let agent = program(architecture);
     let read = |program: &StaticProgram<'_>| {
         let file = program.build()?;
         fs::read(&file).with_context(|| format!("reading {}", file.display()))
     };
     write_files(architecture, folder, &read(&loader)?, &read(&agent)?)
+}
+
+/// The agent. Its image holds the same build as what sessions carry, so that it is built once and behaves the same.
+pub(crate) fn program(architecture: Architecture) -> StaticProgram<'static> {
+    StaticProgram {
+        package: "kinject-agent",
+        architecture,
+        profile: "agent",
+        features: &[],
+        flags: &[STRIP],
+    }
 }
 
 /// Packs an agent into a folder, together with its loader. A session that reads the folder at the same time finds all

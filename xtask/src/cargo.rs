@@ -2,11 +2,12 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use crate::workspace;
+use crate::{process, workspace};
 
 /// The variables that `cargo run` sets for the program's own package.
 const OF_XTASK: [&str; 5] = [
@@ -30,6 +31,13 @@ pub(crate) fn command() -> Command {
         }
     }
     command
+}
+
+/// Builds the programs and libraries of the workspace without optimisation, as tests use them, and returns their
+/// folder. One command line for all: cargo builds again for another choice of packages, whose features differ.
+pub(crate) fn build_programs() -> Result<PathBuf> {
+    process::visible(command().args(["build", "--quiet", "--workspace", "--bins", "--lib"]))?;
+    Ok(workspace::target().join("debug"))
 }
 
 /// The value of CARGO_ENCODED_RUSTFLAGS by which no path of this machine gets into what rustc builds: the same

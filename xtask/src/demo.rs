@@ -31,6 +31,10 @@ pub(crate) struct Args {
     /// Open your own shell inside the sandbox's cluster instead, to try things out
     #[arg(long)]
     shell: bool,
+
+    /// Build without optimisation, which takes less time where tests have built the same already
+    #[arg(long)]
+    debug: bool,
 }
 
 /// Variables that would send a program's HTTP requests somewhere else.
@@ -49,7 +53,16 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     let mut page = Page::new();
     page.title("kinject: a first session");
     page.prose("Building kinject, its agent and the sandbox. The first time this takes a few minutes.");
-    let programs = build()?;
+    let programs = match args.debug {
+        true => cargo::build_programs(),
+        false => build_release(),
+    };
+    let programs = programs.map_err(|error| {
+        hint::error(
+            format!("kinject cannot be built: {error:#}"),
+            "a C compiler is needed besides Rust; on Debian: apt-get install build-essential",
+        )
+    })?;
     let sandbox = Sandbox::start(&programs)?;
     let flags = format!(
         "--agent unix:{} --agent-key {}",
@@ -62,8 +75,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     tell(&mut page, &sandbox, &programs, &flags)
 }
 
-/// Builds what a session needs and returns the folder with the programs.
-fn build() -> Result<PathBuf> {
+/// Builds the release of what a session needs and returns the folder with the programs.
+fn build_release() -> Result<PathBuf> {
     let mut cargo = cargo::command();
     cargo.args(["build", "--release"]);
     for package in [
@@ -75,12 +88,7 @@ fn build() -> Result<PathBuf> {
     ] {
         cargo.args(["--package", package]);
     }
-    process::visible(&mut cargo).map_err(|error| {
-        hint::error(
-            format!("kinject cannot be built: {error:#}"),
-            "a C compiler is needed besides Rust; on Debian: apt-get install build-essential",
-        )
-    })?;
+    process::visible(&mut cargo)?;
     Ok(workspace::target().join("release"))
 }
 
@@ -123,7 +131,8 @@ fn tell(page: &mut Page, sandbox: &Sandbox, folder: &Path, flags: &str) -> Resul
     if differences.is_empty() {
         page.heading("On your own cluster");
         page.prose(story::ENDING);
-        story::OWN_CLUSTER.iter().for_each(|line| page.command(line));
+        let lines = story::own_cluster(&quoted(folder));
+        lines.iter().for_each(|line| page.command(line));
         page.prose(story::MORE);
         return Ok(ExitCode::SUCCESS);
     }

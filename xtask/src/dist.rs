@@ -85,8 +85,7 @@ pub(crate) fn debug() -> Result<PathBuf> {
     let built = target.join("debug");
     let folder = built.join("single-file");
     let parts = folder.join("parts");
-    let build = ["build", "--quiet", "--workspace"];
-    process::visible(cargo::command().args(build).args(["--lib", "--bins"]))?;
+    cargo::build_programs()?;
     let library = read(&built.join(PreloadLibrary::FILE_NAME))?;
     for glibc in LIBRARIES {
         // the libraries need different hashes; the dynamic linker reads nothing behind the last section
@@ -102,7 +101,7 @@ pub(crate) fn debug() -> Result<PathBuf> {
         cargo::command()
             .env("KINJECT_BUNDLE", &parts)
             .env("CARGO_BUILD_BUILD_DIR", &target)
-            .args(build)
+            .args(["build", "--quiet", "--workspace"])
             .args(["--bin", "kinject", "--features", "kinject/bundle", "--target-dir"])
             .arg(&results),
     )?;

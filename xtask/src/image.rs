@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 
 use crate::archive::Image;
-use crate::{archive, static_build, workspace};
+use crate::{archive, rust_target, static_build, workspace};
 
 /// Build the agent's image and write it as a docker-archive file
 ///
@@ -29,10 +29,16 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
 
 /// The agent's image: the static binary and nothing else, for a user that is not root.
 pub(crate) fn agent() -> Result<Image> {
-    program_image(&format!("kinject-agent:{}", workspace::VERSION), "kinject-agent")
+    agent_named(&format!("kinject-agent:{}", workspace::VERSION))
 }
 
-/// An image that holds one static program of the workspace.
+/// The same image under another name.
+pub(crate) fn agent_named(name: &str) -> Result<Image> {
+    let program = crate::agent::program(rust_target::this_machine()?);
+    holding(name, program.package, &program.build()?)
+}
+
+/// An image that holds the static release of another program of the workspace.
 pub(crate) fn program_image(name: &str, package: &str) -> Result<Image> {
     holding(name, package, &static_build::binary(package)?)
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask`: everything a contributor runs, one module for each subcommand.
 
+mod abandoned;
 mod agent;
 mod archive;
 mod bench;
@@ -48,6 +49,7 @@ enum Task {
     /// Compare programs in the place of a workload, in a container of its pod and injected
     Programs(proofs::Args),
     Rounds(rounds::Args),
+    Abandoned(abandoned::Args),
     Demo(demo::Args),
     Test(test::Args),
     Cluster(cluster::Args),
@@ -65,6 +67,7 @@ fn main() -> ExitCode {
         Task::Suites(args) => proofs::run("suites", &args),
         Task::Programs(args) => proofs::run("programs", &args),
         Task::Rounds(args) => rounds::run(&args),
+        Task::Abandoned(args) => abandoned::run(&args),
         Task::Demo(args) => demo::run(args),
         Task::Test(args) => test::run(args),
         Task::Cluster(args) => cluster::run(args),

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::{cargo, process, workspace};
+use crate::cargo;
 
 /// What the program behind the subcommand understands
 #[derive(clap::Args)]
@@ -22,10 +22,8 @@ pub(crate) struct Args {
 
 /// Runs one of them, `matrix`, `suites` or `programs`.
 pub(crate) fn run(program: &str, args: &Args) -> Result<ExitCode> {
-    let mut build = cargo::command();
-    build.args(["build", "--quiet", "--workspace", "--bins", "--lib"]);
-    process::visible(&mut build)?;
-    let error = Command::new(workspace::target().join("debug").join(program))
+    let programs = cargo::build_programs()?;
+    let error = Command::new(programs.join(program))
         .args(&args.rest)
         .stdin(Stdio::null())
         .exec();

@@ -22,9 +22,7 @@ pub(crate) struct Args {
 
 /// Runs the subcommand.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let mut build = cargo::command();
-    build.args(["build", "--quiet", "--workspace", "--bins", "--lib"]);
-    process::visible(&mut build)?;
+    cargo::build_programs()?;
     for [package, suite] in SUITES {
         let mut tests = cargo::command();
         tests.env("KINJECT_TEST_ROUNDS", args.count.to_string());

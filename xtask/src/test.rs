@@ -18,6 +18,7 @@ use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -58,6 +59,22 @@ const CARRYING: &str = "kinject-tests";
 
 /// The suite that runs once more on the cluster with sessions that carry their agent.
 const CONTRACT: &str = "tests: contract";
+
+/// The suites whose tests mostly wait for the real cluster, so that more of them can run at once than there are
+/// processors.
+const WAITING: [&str; 5] = [
+    CONTRACT,
+    "tests: carried",
+    "tests: edit_role",
+    "tests: lifecycle",
+    "tests: workload",
+];
+
+/// How many tests of these suites run at once for each processor.
+const WAITING_PER_PROCESSOR: usize = 2;
+
+/// The variable of Rust's test harness for the number of tests that run at once.
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
 
 /// The variable that has tests' sessions do so, with its value.
 const CARRIED: (&str, &str) = ("KINJECT_TEST_AGENT", "carried");
@@ -184,7 +201,7 @@ fn run_carried(
     suites: &mut Suites,
     executable: &Executable,
     arguments: &[String],
-    skips: (&str, &str),
+    variables: &[(&str, &str)],
 ) -> Result<()> {
     let carried = Executable {
         suite: format!("{}, carried agent", executable.suite),
@@ -192,13 +209,19 @@ fn run_carried(
     };
     let all = [ON_CLUSTER_NAME.to_owned()];
     let arguments = if arguments.is_empty() { &all } else { arguments };
-    suites.run(&carried, arguments, &[skips, CARRIED])
+    suites.run(&carried, arguments, &[variables, &[CARRIED]].concat())
+}
+
+/// How many tests of a suite run at once, where it is not as many as there are processors and the user does not choose.
+fn threads(suite: &str) -> Option<String> {
+    let is_chosen = env::var_os(TEST_THREADS).is_some();
+    let processors = thread::available_parallelism().ok()?.get();
+    (WAITING.contains(&suite) && !is_chosen).then(|| (processors * WAITING_PER_PROCESSOR).to_string())
 }
 
 /// Runs the tests that were asked for, and shows their output as it comes.
 fn test(args: &Args, skips: &Path, executables: &[Executable], interrupted: &AtomicBool) -> Result<Suites> {
     let skips = skips.to_str().context("the target folder's path is not UTF-8")?;
-    let variables = [(SKIPS, skips)];
     let is_wanted = |package: &String| args.packages.is_empty() || args.packages.contains(package);
     if let Some(unknown) = args.packages.iter().find(|package| {
         !executables
@@ -218,9 +241,12 @@ fn test(args: &Args, skips: &Path, executables: &[Executable], interrupted: &Ato
         if interrupted.load(Ordering::Relaxed) {
             return Ok(suites);
         }
+        let threads = threads(&executable.suite);
+        let mut variables = vec![(SKIPS, skips)];
+        variables.extend(threads.as_deref().map(|threads| (TEST_THREADS, threads)));
         suites.run(executable, &args.arguments, &variables)?;
         if executable.suite == CONTRACT && !interrupted.load(Ordering::Relaxed) {
-            run_carried(&mut suites, executable, &args.arguments, variables[0])?;
+            run_carried(&mut suites, executable, &args.arguments, &variables)?;
         }
     }
     if args.packages.is_empty() && !interrupted.load(Ordering::Relaxed) {
@@ -228,7 +254,25 @@ fn test(args: &Args, skips: &Path, executables: &[Executable], interrupted: &Ato
         cargo
             .args(["test", "--quiet", "--workspace", "--doc", "--no-fail-fast", "--"])
             .args(&args.arguments);
-        suites.run_documentation(cargo, &variables)?;
+        suites.run_documentation(cargo, &[(SKIPS, skips)])?;
     }
     Ok(suites)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_that_wait_for_the_cluster_exist_by_these_names() {
+        for suite in WAITING {
+            let (package, test) = suite.split_once(": ").unwrap();
+            let main = workspace::root()
+                .join(package)
+                .join("tests")
+                .join(test)
+                .join("main.rs");
+            assert!(main.is_file(), "{} is missing", main.display());
+        }
+    }
 }

@@ -89,6 +89,7 @@ impl ClusterAgent {
             workload: TargetWorkload::of(target, session, is_carried),
             transport: target.transport,
             with_limits: Cell::new(false),
+            with_deadline: Cell::new(None),
         });
         let jobs = Rc::new(SessionJobs::new(access.clone(), Rc::clone(&spec)));
         let transports = Rc::new(PodTransports::new(access.clone(), target));

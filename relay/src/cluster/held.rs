@@ -1,5 +1,6 @@
 //! The Job of a carried agent is created held, so that its pod does not start before everything is uploaded that it
-//! mounts ([`super::carried`]). Two patches end the hold: one releases the Job, and one lifts its deadline.
+//! mounts ([`super::carried`]). Two patches end the hold: one releases the Job, and one lifts its deadline. The Job of an
+//! agent from an image is not held, and has the deadline if the user may lift it.
 
 use super::access::{Access, WRITE_TIMEOUT};
 use super::carried::refusal::{is_changed, refused};

@@ -25,8 +25,8 @@ pub(super) const UPLOAD_SECONDS: u32 = 240;
 /// time goes into pulling the image.
 pub(super) const START_SECONDS: u32 = 120;
 
-/// Seconds after which the Job of a carried agent ends unless its pod runs. They count from the Job's creation, so they
-/// cover the upload, the start of the pod, and the requests that release the Job and lift its deadline.
+/// Seconds after which a Job ends unless its pod runs. They count from the Job's creation, so they cover the upload of a
+/// carried agent, the start of the pod, and the requests that release the Job and lift its deadline.
 pub(super) const HOLD_SECONDS: u32 = UPLOAD_SECONDS + START_SECONDS + 180;
 
 /// A Job of this session that exists. Every user who may create Jobs can choose the name of one, and none can choose

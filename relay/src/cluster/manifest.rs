@@ -6,7 +6,7 @@
 //! (<https://kubernetes.io/docs/concepts/security/pod-security-standards/>). The agent reads its keys from a Secret
 //! ([`super::secret`]), since every user who may read a pod can read the variables in its `env`.
 
-use super::job::{FORWARD_PORT, IDENTITY_KEY, KEEP_FINISHED_SECONDS, PROXY_PORT, labels};
+use super::job::{FORWARD_PORT, HOLD_SECONDS, IDENTITY_KEY, KEEP_FINISHED_SECONDS, PROXY_PORT, labels};
 use super::own_mounts::OwnMounts;
 use super::source::Container;
 use super::workload::pod::WorkloadPart;
@@ -38,6 +38,8 @@ pub(crate) struct Manifest<'a> {
     pub(crate) transport: TransportChoice,
     /// Whether the pod has resource limits.
     pub(crate) with_limits: bool,
+    /// Whether the Job ends after a time unless the relay lifts that deadline. A carried agent's always does.
+    pub(crate) with_deadline: bool,
 }
 
 impl Manifest<'_> {
@@ -67,8 +69,7 @@ impl Manifest<'_> {
         let mut job = json!({
             "metadata": { "name": self.name, "labels": labels, "annotations": annotations },
             "spec": {
-                // one pod, without a retry. A deadline would end a Job whose pod never starts, and also the agents of
-                // long sessions
+                // one pod, without a retry
                 "backoffLimit": 0,
                 "ttlSecondsAfterFinished": KEEP_FINISHED_SECONDS,
                 "template": {
@@ -115,6 +116,9 @@ impl Manifest<'_> {
                 },
             },
         });
+        if self.with_deadline {
+            job["spec"]["activeDeadlineSeconds"] = json!(HOLD_SECONDS);
+        }
         if let Container::Carried(pod) = &self.container {
             pod.apply_to(&mut job, &own);
         }
@@ -145,6 +149,7 @@ mod tests {
             workload: None,
             transport,
             with_limits: false,
+            with_deadline: false,
         };
         manifest.job().unwrap().spec.unwrap().template.spec.unwrap()
     }
@@ -158,6 +163,7 @@ mod tests {
             workload: None,
             transport: TransportChoice::Auto,
             with_limits: false,
+            with_deadline: false,
         };
         let spec = manifest.job().unwrap().spec.unwrap();
         assert_eq!(spec.backoff_limit, Some(0));

@@ -10,7 +10,7 @@
 //!   asks what the API server would do with a Job; [`gc`]: removes Jobs, also those of a relay that is gone.
 //! - [`pod_watch`]: waits until the Job's pod runs; [`pod_startup`]: what the pod's status means while it starts;
 //!   [`start_failure`]: why an agent did not start.
-//! - [`answering`]: reports requests that the API server answers slowly.
+//! - [`answering`]: reports requests that the API server answers slowly; [`review`]: asks for the user's rights.
 //! - [`ownership`] and [`pod_state`]: whether a pod is the Job's, and whether it is still the one that was found;
 //!   [`pod_end`]: how it ended, as soon as the API server reports it; [`resource_version`]: keeps a version from which
 //!   the API server can report it; [`deletion`]: whether a user deleted its Job.
@@ -54,6 +54,7 @@ pub(crate) mod port_forward;
 pub(crate) mod preview;
 pub(crate) mod proxy;
 mod resource_version;
+mod review;
 mod secret;
 mod source;
 mod start_failure;

@@ -46,6 +46,7 @@ pub(crate) fn yaml(target: &KubernetesTarget, with_data: bool) -> Result<String,
         workload: None,
         transport: target.transport,
         with_limits: false,
+        with_deadline: false,
     };
     let job = manifest.job().map_err(|error| unwritable(&error))?;
     let secret = secret::manifest(&owner, SESSION, KEYS).map_err(|error| unwritable(&error))?;

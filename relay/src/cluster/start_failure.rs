@@ -18,6 +18,8 @@ pub(super) enum StartFailure {
     ConfigMapRemoved(Failure),
     /// The Job of a carried agent ended at its deadline before the relay released it.
     HoldExpired(Failure),
+    /// The cluster does not let this user lift the deadline of a Job.
+    DeadlineStays(Failure),
     /// The cluster has no node, or the image no variant, of the carried agent's architecture.
     WrongArchitecture(Failure),
     /// The node cannot pull the image in which a carried agent should run.
@@ -52,6 +54,7 @@ impl From<StartFailure> for Failure {
             | StartFailure::NameTaken(failure)
             | StartFailure::ConfigMapRemoved(failure)
             | StartFailure::HoldExpired(failure)
+            | StartFailure::DeadlineStays(failure)
             | StartFailure::WrongArchitecture(failure)
             | StartFailure::ImageUnavailable(failure)
             | StartFailure::Failed(failure) => failure,

@@ -60,7 +60,7 @@ impl Programs {
     /// An image of the agent: built from this clone, or from the program in the folder.
     pub(crate) fn agent_image(&self, name: &str) -> Result<Archive> {
         let image = if self.built {
-            image::program_image(name, AGENT)?
+            image::agent_named(name)?
         } else {
             static_build::check(&self.agent())?;
             image::holding(name, AGENT, &self.agent())?

@@ -13,20 +13,23 @@ outside of the sandbox can reach them, this shell neither. In a terminal of your
 /// What can be done with one's own cluster.
 pub(crate) const ENDING: &str = "\
 There kinject makes the agent by itself, a small unprivileged pod that is gone when the program ends.
---agent and --agent-key are not needed. Its image is made here and has to be where your nodes find it:";
+--agent and --agent-key are not needed, nor is an image: each session carries its agent along. The first
+line packs that agent beside kinject:";
 
-/// The lines for one's own cluster.
-pub(crate) const OWN_CLUSTER: [&str; 5] = [
-    "cargo xtask image --output kinject-agent.tar",
-    "kind load image-archive kinject-agent.tar",
-    "kinject run -- curl http://web/",
-    "kinject run --namespace staging -- python3 app.py",
-    "kinject shell",
-];
+/// The lines for one's own cluster, with the folder of the programs as one types it.
+pub(crate) fn own_cluster(folder: &str) -> [String; 4] {
+    [
+        format!("cargo xtask agent --output {folder}/agents"),
+        "kinject run -- curl http://web/".to_owned(),
+        "kinject run --namespace staging -- python3 app.py".to_owned(),
+        "kinject shell".to_owned(),
+    ]
+}
 
 /// The closing text.
 pub(crate) const MORE: &str = "
-Without kind, push the image to a registry of yours and name it: --agent-image REGISTRY/kinject-agent:TAG.
+The agent runs in an image that the cluster has already, and -v tells which. docs/install.md has the way for
+clusters that admit only images which somebody has approved, and how one file holds all of kinject.
 docs/quick-start.md goes on from here, docs/README.md leads to every flag, message and right that is needed. To try more
 in this sandbox, with your own shell inside of it: cargo xtask demo --shell";
 
@@ -329,6 +332,24 @@ mod tests {
                     "{}",
                     step.line
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn lines_for_an_own_cluster_pack_the_agent_beside_kinject_and_make_no_image() {
+        let lines = own_cluster("/clone/target/release");
+        assert_eq!(
+            lines[0],
+            "cargo xtask agent --output /clone/target/release/agents"
+        );
+        assert!(
+            lines[1..].iter().all(|line| line.starts_with("kinject ")),
+            "{lines:?}"
+        );
+        for text in lines.iter().map(String::as_str).chain([ENDING, MORE]) {
+            for word in ["xtask image", "kind load", "push", "--agent-image"] {
+                assert!(!text.contains(word), "{word}: {text}");
             }
         }
     }

@@ -29,6 +29,12 @@ const PREFIXES: [&str; 6] = [
 /// Endings of files that are no text of a license, whatever their names begin with.
 const CODE: [&str; 6] = ["c", "h", "html", "json", "rs", "toml"];
 
+/// What the LGPL asks for where a program is linked statically.
+const RELINKING: &str = "\
+The agents in the executable are statically linked, with the GNU C library (glibc) in them, which is under the LGPL.\n\
+kinject's sources are open, and whoever changes glibc can link the agents with it again: docs/install.md, beside this\n\
+file, tells how under \"Licenses\". Launcher, relay and preloaded libraries use the glibc of the machine they run on.\n";
+
 /// The text of a license.
 pub(super) struct LicenseText {
     /// The file that has it, by its path in the crate, or a name that says where else it is from.
@@ -42,7 +48,8 @@ pub(super) fn third_party(components: &Components) -> Result<String> {
     let mut list = format!(
         "Third-party software in kinject {}\n\n\
          The executable kinject holds the following crates and libraries under licenses of their own. Each is listed\n\
-         with its license (an SPDX expression) and the numbers of the texts below that its sources carry.\n",
+         with its license (an SPDX expression) and the numbers of the texts below that its sources carry.\n\n\
+         {RELINKING}",
         workspace::VERSION
     );
     let mut texts = String::new();
@@ -162,6 +169,21 @@ mod tests {
             assert!(text.contains(&format!("\nText {number}\n\n")), "{id}: {entry}");
         }
         assert_eq!(text, third_party(components).unwrap());
+    }
+
+    #[test]
+    fn statically_linked_glibc_is_named_with_the_page_that_tells_how_to_link_another() {
+        let text = third_party(of_executable()).unwrap();
+        let (notice, list) = text.split_once("\n\nglibc").unwrap();
+        assert!(notice.contains(RELINKING), "{notice}");
+        assert!(list.contains("    License: LGPL-2.1-or-later\n"));
+        let page = read(&workspace::root().join("docs/install.md")).unwrap();
+        let page = String::from_utf8(page).unwrap();
+        let section = page.split("\n## Licenses\n").nth(1).unwrap();
+        assert!(
+            section.contains("glibc") && section.contains("cargo xtask dist"),
+            "{section}"
+        );
     }
 
     #[test]

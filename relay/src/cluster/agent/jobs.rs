@@ -208,6 +208,7 @@ mod tests {
             workload: None,
             transport: target.transport,
             with_limits: Cell::new(false),
+            with_deadline: Cell::new(None),
         };
         SessionJobs::new(api.access(), Rc::new(spec))
     }

@@ -19,6 +19,9 @@ pub(super) struct AgentSpec {
     pub(super) transport: TransportChoice,
     /// Whether the namespace admits only pods that have resource limits.
     pub(super) with_limits: Cell<bool>,
+    /// Whether the Job of an agent from an image ends by itself unless its pod runs. Only a user who may patch Jobs can
+    /// lift that deadline; none until the cluster has said whether this user may.
+    pub(super) with_deadline: Cell<Option<bool>>,
 }
 
 impl AgentSpec {
@@ -39,6 +42,7 @@ impl AgentSpec {
             workload: self.workload.as_ref().and_then(TargetWorkload::part),
             transport: self.transport,
             with_limits: self.with_limits.get(),
+            with_deadline: self.with_deadline.get() == Some(true),
         }
     }
 }

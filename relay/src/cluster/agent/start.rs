@@ -13,6 +13,7 @@ use crate::cluster::job::AgentJob;
 use crate::cluster::pod_startup::RunningPod;
 use crate::cluster::pod_transport::{ConnectFailure, PodTransports, RunningAgent};
 use crate::cluster::pod_watch;
+use crate::cluster::review::{self, Right};
 use crate::cluster::start_failure::StartFailure;
 use crate::cluster::workload::TargetWorkload;
 use crate::log;
@@ -22,7 +23,12 @@ use kinject_protocol::session::{Event, Report};
 use kinject_tunnel::SessionKeys;
 use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// Time limit for the question whether the user may lift a deadline.
+const REVIEW_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Starts the agents of a session.
 pub(super) struct Starter {
@@ -43,7 +49,8 @@ pub(super) type Started = (RunningAgent, Result<Opened, ConnectFailure>);
 
 impl Starter {
     /// Starts an agent. Each of these is tried after a failure that calls for it: resource limits, ConfigMaps that the
-    /// session does not share, a new Job, another architecture, another image, another user than the workload's.
+    /// session does not share, a new Job, one without a deadline, another architecture, another image, another user
+    /// than the workload's.
     pub(super) async fn start(&self) -> Result<Started, Failure> {
         let carried = self.spec.carried();
         let workload = self.spec.workload.as_ref();
@@ -86,6 +93,11 @@ impl Starter {
                 (StartFailure::HoldExpired(failure), _) if !was_hold_expired => {
                     was_hold_expired = true;
                     (failure, "in a new Job")
+                }
+                (StartFailure::DeadlineStays(failure), _)
+                    if self.spec.with_deadline.replace(Some(false)) == Some(true) =>
+                {
+                    (failure, "without a deadline")
                 }
                 (StartFailure::WrongArchitecture(failure), Some(agents)) => {
                     (agents.try_next_architecture(failure)?, "for another architecture")
@@ -133,7 +145,10 @@ impl Starter {
             workload.place(&self.access).await?;
         }
         let plan = match self.spec.carried() {
-            None => None,
+            None => {
+                self.decide_deadline().await;
+                None
+            }
             Some(agents) => {
                 let planned = agents.plan(&self.access);
                 let server = &self.access.server;
@@ -158,6 +173,17 @@ impl Starter {
         };
         let connected = self.connect(&agent, &job, plan.as_deref(), &uploaded).await?;
         Ok((agent, connected))
+    }
+
+    /// Decides whether the Job of an agent from an image gets a deadline. With one, the cluster removes a Job whose
+    /// relay died before it had made the Secret that the pod waits for.
+    async fn decide_deadline(&self) {
+        if self.spec.with_deadline.get().is_some() {
+            return;
+        }
+        let lifting = Right::new("patch", "batch", "jobs", "");
+        let answer = timeout(REVIEW_TIMEOUT, review::is_allowed(&self.access, &lifting)).await;
+        self.spec.with_deadline.set(answer.ok().flatten());
     }
 
     /// Waits until the pod runs, and until everything that its Job owns is created.
@@ -198,7 +224,8 @@ impl Starter {
         Ok((job.clone(), pod, uploaded))
     }
 
-    /// Opens a tunnel to an agent, and completes the start of a carried one at the same time.
+    /// Opens a tunnel to an agent. At the same time it lifts the deadline of the agent's Job, and completes the start of
+    /// a carried agent.
     async fn connect(
         &self,
         agent: &RunningAgent,
@@ -209,6 +236,7 @@ impl Starter {
         let completed = async {
             match plan {
                 Some(plan) => self.complete_carried_start(job, plan, uploaded).await,
+                None if self.spec.with_deadline.get() == Some(true) => self.lift_deadline(job).await,
                 None => Ok(()),
             }
         };
@@ -223,6 +251,15 @@ impl Starter {
                 Ok(connected)
             }
         }
+    }
+
+    /// Lifts the deadline of the Job of an agent from an image.
+    async fn lift_deadline(&self, job: &AgentJob) -> Result<(), StartFailure> {
+        let lifted = held::lift_deadline(&self.access, job).await;
+        lifted.map_err(|failure| match failure.lasting {
+            true => StartFailure::DeadlineStays(failure),
+            false => failure.into(),
+        })
     }
 
     /// Verifies what a carried agent was started from, and lifts the deadline of its Job.

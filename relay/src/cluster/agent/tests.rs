@@ -1,8 +1,9 @@
-//! Starts of a carried agent that fail and are repeated with another Job.
+//! Starts of an agent that fail and are repeated with another Job, and the deadline of an agent's Job.
 
 use super::*;
 use crate::cluster::carried::tests::agents;
 use crate::cluster::fake_api::{Answer, FakeApi};
+use crate::cluster::job::HOLD_SECONDS;
 use http::Method;
 use kinject_protocol::workload::WorkloadRequest;
 use parking_lot::Mutex;
@@ -23,7 +24,13 @@ struct Namespace {
     deployment: Value,
     /// What admits only some pods, if anything.
     policy: Option<Policy>,
+    /// The answer to the question whether the user may patch Jobs; none if the cluster does not say.
+    may_patch_jobs: Option<bool>,
+    /// Whether patches of Jobs are refused all the same.
+    refuses_patches: bool,
     jobs: Arc<Mutex<Vec<Value>>>,
+    /// The patches of Jobs.
+    patches: Arc<Mutex<Vec<Value>>>,
 }
 
 impl Namespace {
@@ -34,7 +41,10 @@ impl Namespace {
             running: json!([]),
             deployment: Value::Null,
             policy: None,
+            may_patch_jobs: None,
+            refuses_patches: false,
             jobs: Arc::default(),
+            patches: Arc::default(),
         }
     }
 
@@ -42,6 +52,22 @@ impl Namespace {
         let missing = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": "it does not exist", "reason": "NotFound", "code": 404 });
         let mut given: Value = serde_json::from_slice(body).unwrap_or_default();
+        if path.contains("/selfsubjectaccessreviews") {
+            given["status"] = match self.may_patch_jobs {
+                Some(allowed) => json!({ "allowed": allowed }),
+                None => Value::Null,
+            };
+            return Answer::object(given);
+        }
+        if method == Method::PATCH && path.contains("/jobs/") {
+            self.patches.lock().push(given);
+            if self.refuses_patches {
+                let refusal = json!({ "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+                    "message": "no patches today", "reason": "Forbidden", "code": 403 });
+                return Answer::refusal(403, refusal);
+            }
+            return Answer::object(json!({ "metadata": { "name": "a", "uid": "b9a6" } }));
+        }
         if method == Method::POST {
             given["metadata"]["uid"] = json!("b9a6");
             if path.contains("/jobs") {
@@ -102,11 +128,16 @@ impl Namespace {
         })
     }
 
-    /// The failure to start an agent there, and for each Job what `of_job` extracts from it.
+    /// The failure to start a carried agent there, and for each Job what `of_job` extracts from it.
     async fn failure<T>(&self, of_job: impl Fn(&Value) -> T) -> (Failure, Vec<T>) {
+        let (_programs, agents) = agents();
+        self.failure_with(AgentSource::Carried(agents), of_job).await
+    }
+
+    /// The same with an agent from this source.
+    async fn failure_with<T>(&self, source: AgentSource, of_job: impl Fn(&Value) -> T) -> (Failure, Vec<T>) {
         let answering = self.clone();
         let api = FakeApi::of_requests(move |method, path, body| answering.answer(method, path, body));
-        let (_programs, agents) = agents();
         let (events, _launcher) = mpsc::channel(100);
         let target = KubernetesTarget {
             workload: (!self.deployment.is_null()).then(|| WorkloadRequest {
@@ -119,11 +150,20 @@ impl Namespace {
             }),
             ..KubernetesTarget::default()
         };
-        let source = AgentSource::Carried(agents);
         let agent = ClusterAgent::with_source(api.access(), "0", &target, source, events);
         let failure = LocalSet::new().run_until(agent.open()).await.err().unwrap();
         (failure, self.jobs.lock().iter().map(of_job).collect())
     }
+}
+
+fn running() -> Value {
+    json!({
+        "phase": "Running", "podIP": "10.0.0.1",
+        "containerStatuses": [{
+            "name": "agent", "image": "x:1", "imageID": "", "ready": true, "restartCount": 0,
+            "state": { "running": {} },
+        }],
+    })
 }
 
 fn waiting(reason: &str, message: &str) -> Value {
@@ -235,19 +275,12 @@ async fn image_that_the_node_cannot_pull_is_replaced_by_the_next() {
 
 #[tokio::test(start_paused = true)]
 async fn agent_whose_config_map_was_removed_is_started_again_once_from_private_ones() {
-    let running = json!({
-        "phase": "Running", "podIP": "10.0.0.1",
-        "containerStatuses": [{
-            "name": "agent", "image": "x:1", "imageID": "", "ready": true, "restartCount": 0,
-            "state": { "running": {} },
-        }],
-    });
     let maps = |job: &Value| {
         let volumes = job["spec"]["template"]["spec"]["volumes"].as_array().unwrap();
         let files = volumes.iter().find(|volume| volume["name"] == "files").unwrap();
         files["projected"]["sources"].to_string()
     };
-    let (failure, made) = Namespace::of_pods(running).failure(maps).await;
+    let (failure, made) = Namespace::of_pods(running()).failure(maps).await;
     let [first, second] = &made[..] else {
         panic!("{made:?}");
     };
@@ -353,4 +386,56 @@ async fn workload_whose_user_pod_security_refuses_gets_an_agent_with_its_own_use
     let (failure, tried) = namespace.failure(user).await;
     assert_eq!(tried, [json!(0), json!(65532)]);
     assert!(failure.message.contains("the last one"), "{}", failure.message);
+}
+
+/// An image of kinject-agent.
+fn agent_image() -> AgentSource {
+    let target = KubernetesTarget {
+        agent_image: Some("kinject-agent:1".to_owned()),
+        ..KubernetesTarget::default()
+    };
+    AgentSource::of(&target).unwrap()
+}
+
+fn deadline(job: &Value) -> Value {
+    job["spec"]["activeDeadlineSeconds"].clone()
+}
+
+/// The relay may die before it has made the Secret that the pod waits for.
+#[tokio::test(start_paused = true)]
+async fn job_of_an_agent_image_has_a_deadline_until_its_pod_runs() {
+    for status in [waiting("ErrImagePull", "unauthorized"), running()] {
+        let mut namespace = Namespace::of_pods(status.clone());
+        namespace.may_patch_jobs = Some(true);
+        let (_, deadlines) = namespace.failure_with(agent_image(), deadline).await;
+        assert_eq!(deadlines, [json!(HOLD_SECONDS)]);
+        let lifted = json!({ "metadata": { "uid": "b9a6" }, "spec": { "activeDeadlineSeconds": null } });
+        let expected = if status == running() { vec![lifted] } else { vec![] };
+        assert_eq!(*namespace.patches.lock(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn user_without_the_right_to_patch_jobs_gets_an_agent_image_without_a_deadline() {
+    for answer in [Some(false), None] {
+        let mut namespace = Namespace::of_pods(running());
+        namespace.may_patch_jobs = answer;
+        let (_, deadlines) = namespace.failure_with(agent_image(), deadline).await;
+        assert_eq!(deadlines, [Value::Null], "{answer:?}");
+        assert!(namespace.patches.lock().is_empty(), "{answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadline_that_the_cluster_does_not_lift_is_left_out_of_the_next_job() {
+    let mut namespace = Namespace::of_pods(running());
+    namespace.may_patch_jobs = Some(true);
+    namespace.refuses_patches = true;
+    let (failure, deadlines) = namespace.failure_with(agent_image(), deadline).await;
+    assert_eq!(deadlines, [json!(HOLD_SECONDS), Value::Null]);
+    assert!(
+        !failure.message.contains("no patches today"),
+        "{}",
+        failure.message
+    );
 }

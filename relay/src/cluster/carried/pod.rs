@@ -187,6 +187,7 @@ mod tests {
             workload: None,
             transport: TransportChoice::Auto,
             with_limits: false,
+            with_deadline: false,
         };
         manifest.job().unwrap()
     }

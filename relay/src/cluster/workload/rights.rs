@@ -1,67 +1,21 @@
 //! The rights that a session in the place of a workload takes, asked for before anything is made.
 //!
-//! Each is one SelfSubjectAccessReview, which every authenticated user may create. Where the cluster does not answer
-//! one, the right counts as given: the request that needs it says otherwise.
+//! Where the cluster does not say whether the user has one, it counts as given: the request that needs it says
+//! otherwise.
 
-use crate::cluster::access::{Access, innermost};
+use crate::cluster::access::Access;
+use crate::cluster::review::{self, Right};
 use crate::log;
 use crate::report::Failure;
 use futures::future::join_all;
-use k8s_openapi::api::authorization::v1::{
-    ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
-};
 use kinject_escape::word;
 use kinject_protocol::session::{KubernetesTarget, TransportChoice};
 use kinject_protocol::workload::WorkloadRequest;
-use kube::api::{Api, PostParams};
-use std::fmt;
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// Time limit for the reviews.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A verb on a resource of the namespace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Right {
-    verb: &'static str,
-    group: &'static str,
-    resource: &'static str,
-    subresource: &'static str,
-    /// The object; empty for all of them.
-    name: String,
-}
-
-impl fmt::Display for Right {
-    /// As kubectl takes it: `get deployments.apps/web`, `create pods/exec`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.verb, self.resource)?;
-        if !self.group.is_empty() {
-            write!(f, ".{}", self.group)?;
-        }
-        for part in [self.subresource, &self.name] {
-            if !part.is_empty() {
-                write!(f, "/{part}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn right(
-    verb: &'static str,
-    group: &'static str,
-    resource: &'static str,
-    subresource: &'static str,
-) -> Right {
-    Right {
-        verb,
-        group,
-        resource,
-        subresource,
-        name: String::new(),
-    }
-}
 
 /// The rights of a session, each as a choice of which one is enough.
 pub(super) fn needed(
@@ -71,30 +25,27 @@ pub(super) fn needed(
 ) -> Vec<Vec<Right>> {
     let kind = request.workload.kind;
     let mut rights = vec![
-        vec![Right {
-            name: request.workload.name.clone(),
-            ..right("get", kind.group(), kind.resource(), "")
-        }],
-        vec![right("create", "batch", "jobs", "")],
-        vec![right("create", "", "secrets", "")],
-        vec![right("list", "", "pods", "")],
-        vec![right("watch", "", "pods", "")],
+        vec![Right::new("get", kind.group(), kind.resource(), "").of_object(&request.workload.name)],
+        vec![Right::new("create", "batch", "jobs", "")],
+        vec![Right::new("create", "", "secrets", "")],
+        vec![Right::new("list", "", "pods", "")],
+        vec![Right::new("watch", "", "pods", "")],
     ];
     if is_carried {
-        rights.push(vec![right("patch", "batch", "jobs", "")]);
+        rights.push(vec![Right::new("patch", "batch", "jobs", "")]);
         for verb in ["create", "get", "patch"] {
-            rights.push(vec![right(verb, "", "configmaps", "")]);
+            rights.push(vec![Right::new(verb, "", "configmaps", "")]);
         }
     }
-    let proxy = right("get", "", "pods", "proxy");
-    let port_forward = right("get", "", "pods", "portforward");
+    let proxy = Right::new("get", "", "pods", "proxy");
+    let port_forward = Right::new("get", "", "pods", "portforward");
     rights.push(match target.transport {
         TransportChoice::Auto => vec![proxy, port_forward],
         TransportChoice::Proxy => vec![proxy],
         TransportChoice::PortForward => vec![port_forward],
     });
     if request.exec_environment {
-        rights.push(vec![right("get", "", "pods", "exec")]);
+        rights.push(vec![Right::new("get", "", "pods", "exec")]);
     }
     rights
 }
@@ -102,8 +53,8 @@ pub(super) fn needed(
 /// Checks that the user has all of these, and names all that are missing.
 pub(super) async fn check(access: &Access, needed: &[Vec<Right>]) -> Result<(), Failure> {
     let asked = join_all(needed.iter().map(async |choice| {
-        let allowed = join_all(choice.iter().map(|right| is_allowed(access, right))).await;
-        !allowed.contains(&true)
+        let answers = join_all(choice.iter().map(|right| review::is_allowed(access, right))).await;
+        answers.iter().all(|answer| *answer == Some(false))
     }));
     let refused = timeout(REVIEW_TIMEOUT, asked).await.unwrap_or_else(|_| {
         log::info!("the cluster does not say which rights this user has");
@@ -132,33 +83,6 @@ pub(super) async fn check(access: &Access, needed: &[Vec<Right>]) -> Result<(), 
             word(&access.namespace)
         ),
     ))
-}
-
-async fn is_allowed(access: &Access, right: &Right) -> bool {
-    let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let review = SelfSubjectAccessReview {
-        spec: SelfSubjectAccessReviewSpec {
-            resource_attributes: Some(ResourceAttributes {
-                namespace: Some(access.namespace.clone()),
-                verb: given(right.verb),
-                group: given(right.group),
-                resource: given(right.resource),
-                subresource: given(right.subresource),
-                name: given(&right.name),
-                ..ResourceAttributes::default()
-            }),
-            ..SelfSubjectAccessReviewSpec::default()
-        },
-        ..SelfSubjectAccessReview::default()
-    };
-    let reviews: Api<SelfSubjectAccessReview> = Api::all(access.client.clone());
-    match reviews.create(&PostParams::default(), &review).await {
-        Ok(review) => review.status.is_none_or(|status| status.allowed),
-        Err(error) => {
-            log::info!("cannot ask for the right to {right}: {}", innermost(&error));
-            true
-        }
-    }
 }
 
 #[cfg(test)]

@@ -103,6 +103,7 @@ fn job(part: WorkloadPart) -> Value {
         workload: Some(part),
         transport: TransportChoice::Auto,
         with_limits: false,
+        with_deadline: false,
     };
     serde_json::to_value(manifest.job().unwrap()).unwrap()
 }
