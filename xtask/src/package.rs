@@ -107,9 +107,10 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
     }
     // before a build that takes minutes
     let output = OutputFolder::open(&folder)?;
-    if args.check_reproducible {
-        reproducible::require_committed_files()?;
-    }
+    let commit = match args.check_reproducible {
+        true => Some(reproducible::committed()?),
+        false => None,
+    };
     let release = Release::of(&args)?;
     let staging = tempfile::Builder::new()
         .prefix("package-")
@@ -117,8 +118,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode> {
         .context("making a folder for new packages")?;
     let checksums = release.build(staging.path(), &workspace::target().join("zig"))?;
     output.replace_files(staging.path(), &checksums)?;
-    if args.check_reproducible {
-        reproducible::build_again_and_compare(&release, &checksums)?;
+    if let Some(commit) = commit {
+        reproducible::build_again_and_compare(&release, &commit, &checksums)?;
     }
     for (name, checksum) in &checksums {
         println!("{checksum}  {name}");

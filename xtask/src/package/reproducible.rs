@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail};
 use super::{Checksums, Release, read_checksums};
 use crate::{cargo, commit, hint, process, workspace};
 
-/// Fails unless the second build, which clones the commit, has the same sources as the first.
-pub(super) fn require_committed_files() -> Result<()> {
+/// The commit that both builds are made of; fails unless the files are those of the commit.
+pub(super) fn committed() -> Result<String> {
     match commit::of_workspace() {
-        Some(commit) if !commit.ends_with("-dirty") => Ok(()),
+        Some(commit) if !commit.ends_with("-dirty") => Ok(commit),
         Some(_) => Err(hint::error(
             "a second build would be made of other sources: files differ from the last commit",
             "commit or stash the changes first",
@@ -25,18 +25,13 @@ pub(super) fn require_committed_files() -> Result<()> {
 }
 
 /// Clones the commit into another folder, builds the release there from nothing, and compares the checksums.
-pub(super) fn build_again_and_compare(release: &Release, first: &Checksums) -> Result<()> {
+pub(super) fn build_again_and_compare(release: &Release, commit: &str, first: &Checksums) -> Result<()> {
     let around = tempfile::Builder::new()
         .prefix("second-build-")
         .tempdir_in(workspace::target())
         .context("making a folder for the second build")?;
     let clone = around.path().join("clone");
-    process::output(
-        Command::new("git")
-            .args(["clone", "--quiet"])
-            .arg(workspace::root())
-            .arg(&clone),
-    )?;
+    clone_at(commit, workspace::root(), &clone)?;
     let packages = around.path().join("packages");
     process::visible(&mut build(release, &clone, &packages)).context("building a second time")?;
     let second = read_checksums(&packages)?.context("the second build has written no checksums")?;
@@ -50,6 +45,22 @@ pub(super) fn build_again_and_compare(release: &Release, first: &Checksums) -> R
         );
     }
     println!("a second build, in another folder, gives the same bytes");
+    Ok(())
+}
+
+/// Clones a repository into a new folder, at this commit: a newer one may have been made during the first build.
+fn clone_at(commit: &str, repository: &Path, clone: &Path) -> Result<()> {
+    process::output(
+        Command::new("git")
+            .args(["clone", "--quiet", "--no-checkout"])
+            .arg(repository)
+            .arg(clone),
+    )?;
+    process::output(
+        Command::new("git")
+            .current_dir(clone)
+            .args(["checkout", "--quiet", "--detach", commit]),
+    )?;
     Ok(())
 }
 
@@ -96,6 +107,27 @@ fn different<'a>(first: &'a Checksums, second: &'a Checksums) -> Vec<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clone_has_the_files_of_its_commit_though_there_is_a_newer_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (repository, clone) = (folder.path().join("repository"), folder.path().join("clone"));
+        std::fs::create_dir(&repository).unwrap();
+        let git = |arguments: &[&str]| {
+            let identity = ["-c", "user.name=Test", "-c", "user.email=test@example.com"];
+            let mut git = Command::new("git");
+            process::output(git.current_dir(&repository).args(identity).args(arguments)).unwrap()
+        };
+        git(&["init", "--quiet"]);
+        let commits = ["first", "second"].map(|content| {
+            std::fs::write(repository.join("file"), content).unwrap();
+            git(&["add", "file"]);
+            git(&["commit", "--quiet", "--message", content]);
+            git(&["rev-parse", "HEAD"])
+        });
+        clone_at(commits[0].trim(), &repository, &clone).unwrap();
+        assert_eq!(std::fs::read_to_string(clone.join("file")).unwrap(), "first");
+    }
 
     #[test]
     fn files_that_differ_or_are_in_one_build_alone_are_named_once() {
