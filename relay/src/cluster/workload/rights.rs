@@ -23,7 +23,7 @@ const REVIEW_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A verb on a resource of the namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Right {
+pub(in crate::cluster) struct Right {
     verb: &'static str,
     group: &'static str,
     resource: &'static str,
@@ -48,7 +48,8 @@ impl fmt::Display for Right {
     }
 }
 
-fn right(
+/// A verb on all objects of a resource.
+pub(in crate::cluster) fn right(
     verb: &'static str,
     group: &'static str,
     resource: &'static str,
@@ -60,6 +61,16 @@ fn right(
         resource,
         subresource,
         name: String::new(),
+    }
+}
+
+impl Right {
+    /// The same on one object alone.
+    pub(in crate::cluster) fn on(self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..self
+        }
     }
 }
 
@@ -100,7 +111,7 @@ pub(super) fn needed(
 }
 
 /// Checks that the user has all of these, and names all that are missing.
-pub(super) async fn check(access: &Access, needed: &[Vec<Right>]) -> Result<(), Failure> {
+pub(in crate::cluster) async fn check(access: &Access, needed: &[Vec<Right>]) -> Result<(), Failure> {
     let asked = join_all(needed.iter().map(async |choice| {
         let allowed = join_all(choice.iter().map(|right| is_allowed(access, right))).await;
         !allowed.contains(&true)
