@@ -65,6 +65,37 @@ async fn datagrams_keep_boundaries_and_order_in_both_directions() {
     }
 }
 
+/// Each datagram is sent by its own call. What is sent at once behind the request, before the stream has window, would
+/// be lost.
+#[tokio::test]
+async fn datagrams_of_a_split_flow_are_echoed_from_the_first_one_on() {
+    let agent = Agent::start(&[]);
+    let (tunnel, _driver) = agent.tunnel().await;
+    let service = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let target = service.local_addr().unwrap();
+    let (mut sender, mut receiver) = soon(tunnel.datagrams(target)).await.unwrap().into_halves();
+    soon(sender.ready()).await.unwrap();
+    let mut buffer = vec![0; 65_536];
+    for size in [1, 0, 65_507] {
+        let datagram = vec![7; size];
+        assert!(sender.send(&datagram));
+        let (length, peer) = soon(service.recv_from(&mut buffer)).await.unwrap();
+        assert!(buffer[..length] == datagram, "{size} bytes there");
+        service.send_to(&datagram, peer).await.unwrap();
+        assert!(
+            soon(receiver.next()).await.unwrap() == datagram,
+            "{size} bytes back"
+        );
+    }
+    drop(service);
+    assert!(sender.send(b"refused"));
+    let end = soon(receiver.next()).await.unwrap_err();
+    assert!(
+        matches!(end, DatagramsEnd::Refused(DialError::Refused)),
+        "{end:?}"
+    );
+}
+
 #[tokio::test]
 async fn refused_datagram_ends_the_stream_and_the_next_stream_works() {
     let agent = Agent::start(&[]);

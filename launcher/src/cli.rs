@@ -2,6 +2,7 @@
 
 use crate::agent_command::AgentCommand;
 use crate::agent_image::AgentImageOptions;
+use crate::forward_options::ForwardOptions;
 use crate::rules::RuleOptions;
 use crate::workload_environment::Format;
 use crate::workload_options::WorkloadOptions;
@@ -33,6 +34,9 @@ Examples:
 
   # Print the environment of a stateful set's container, for an IDE
   kinject env --target sts/db --container app --output dotenv
+
+  # Reach a service and a deployment's pod at ports of this machine, for as long as the command runs
+  kinject forward db 5432 deploy/web 8080:http
 
   # Use an agent that runs elsewhere, without any Kubernetes
   kinject run --agent tcp:10.1.2.3:7800 --agent-key secret.key -- curl http://web/
@@ -140,6 +144,11 @@ pub(crate) enum SessionCommand {
         #[command(flatten)]
         session: SessionOptions,
     },
+    /// Reach services, pods and hosts of the cluster at ports of this machine, until Ctrl-C.
+    ///
+    /// A line on standard output says where each forward listens. Forwards go on when pods restart and when the
+    /// connection to the cluster breaks. Who is not this user or root on this machine gets no connection.
+    Forward(ForwardOptions),
     /// Print the environment of a workload's container, as a program in its place finds it.
     ///
     /// Variables that stay this machine's (PATH, HOME and the like) are not printed, unless --env-include names them.
@@ -153,9 +162,25 @@ pub(crate) enum SessionCommand {
     },
 }
 
-/// Which cluster, which agent, how much to say.
+/// The options of sessions with a program.
 #[derive(Args, Debug)]
 pub(crate) struct SessionOptions {
+    #[command(flatten)]
+    pub(crate) connection: ConnectionOptions,
+    #[command(flatten, next_help_heading = "In the place of a workload")]
+    pub(crate) workload: WorkloadOptions,
+    #[command(flatten, next_help_heading = None::<&'static str>)]
+    pub(crate) rules: RuleOptions,
+    /// What to do with programs that kinject cannot intercept: static ones, Go's, setuid ones.
+    #[arg(long, value_enum, default_value_t = OnStatic::Warn)]
+    pub(crate) on_static: OnStatic,
+    #[command(flatten)]
+    pub(crate) output: OutputOptions,
+}
+
+/// Which cluster, which agent.
+#[derive(Args, Debug)]
+pub(crate) struct ConnectionOptions {
     /// Namespace to run in; the context's own if not given.
     #[arg(short, long)]
     namespace: Option<String>,
@@ -190,13 +215,11 @@ pub(crate) struct SessionOptions {
     /// The file with the secret that this agent was started with: at least 32 bytes, readable by its owner alone.
     #[arg(long, value_name = "FILE", requires = "agent")]
     agent_key: Option<PathBuf>,
-    #[command(flatten, next_help_heading = "In the place of a workload")]
-    pub(crate) workload: WorkloadOptions,
-    #[command(flatten, next_help_heading = None::<&'static str>)]
-    pub(crate) rules: RuleOptions,
-    /// What to do with programs that kinject cannot intercept: static ones, Go's, setuid ones.
-    #[arg(long, value_enum, default_value_t = OnStatic::Warn)]
-    pub(crate) on_static: OnStatic,
+}
+
+/// How much to say.
+#[derive(Args, Debug)]
+pub(crate) struct OutputOptions {
     /// Log the session; twice: every call.
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -257,29 +280,37 @@ impl SessionCommand {
                 (session, None)
             }
             Self::Trace { session, output, .. } => (session, output.as_deref()),
+            Self::Forward(options) => return options.files(),
         };
-        let socket = session
+        let output = output.map(|file| ("--output", file));
+        let connection = session.connection.files().chain(output);
+        let rules = session.rules.files().map(|file| ("--rules", file));
+        let environments = session.workload.environment_files();
+        let environments = environments.map(|(option, file, _)| (option, file));
+        connection.chain(rules).chain(environments).collect()
+    }
+}
+
+impl ConnectionOptions {
+    /// The files that options name, with the options.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let socket = self
             .agent
             .as_deref()
             .and_then(|agent| agent.as_bytes().strip_prefix(b"unix:"))
             .map(OsStr::from_bytes);
         let others = [
-            ("--kubeconfig", session.kubeconfig.as_deref()),
+            ("--kubeconfig", self.kubeconfig.as_deref()),
             ("--agent", socket.map(Path::new)),
-            ("--agent-key", session.agent_key.as_deref()),
-            ("--output", output),
+            ("--agent-key", self.agent_key.as_deref()),
         ];
-        let others = others
+        others
             .into_iter()
-            .filter_map(|(option, file)| Some((option, file?)));
-        let rules = session.rules.files().map(|file| ("--rules", file));
-        let environments = session.workload.environment_files();
-        let environments = environments.map(|(option, file, _)| (option, file));
-        others.chain(rules).chain(environments).collect()
+            .filter_map(|(option, file)| Some((option, file?)))
     }
 }
 
-impl SessionOptions {
+impl OutputOptions {
     /// Whether to say more than usual.
     pub(crate) fn verbose(&self) -> bool {
         self.log_level() > LogLevel::Warn
@@ -302,6 +333,13 @@ impl SessionOptions {
     /// Whether a line for each decision is wanted.
     pub(crate) fn is_traced(&self) -> bool {
         self.log == Log::Trace
+    }
+}
+
+impl ConnectionOptions {
+    /// Whether the agent was started by hand, so that there is no Kubernetes.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.agent.is_some()
     }
 
     /// Where the agent is. Paths become absolute: the relay works elsewhere.
@@ -362,8 +400,8 @@ mod tests {
             panic!("run is run")
         };
         assert_eq!(command, ["curl", "-v", "--namespace"]);
-        assert_eq!(session.namespace.as_deref(), Some("web"));
-        assert!(!session.verbose());
+        assert_eq!(session.connection.namespace.as_deref(), Some("web"));
+        assert!(!session.output.verbose());
     }
 
     #[test]
@@ -372,7 +410,7 @@ mod tests {
         let Command::Session(SessionCommand::Run { session, .. }) = cli.command else {
             panic!("run is run")
         };
-        assert_eq!(session.namespace.as_deref(), Some("two"));
+        assert_eq!(session.connection.namespace.as_deref(), Some("two"));
     }
 
     #[test]

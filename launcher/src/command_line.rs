@@ -164,8 +164,8 @@ mod tests {
                 panic!("{line}: run is run")
             };
             assert_eq!(command, ["curl", "-n", "x"], "{line}");
-            assert!(session.quiet, "{line}");
-            let namespace = match session.target().unwrap() {
+            assert!(session.output.quiet, "{line}");
+            let namespace = match session.connection.target().unwrap() {
                 kinject_protocol::session::Target::Kubernetes(target) => target.namespace,
                 other => panic!("{other:?}"),
             };

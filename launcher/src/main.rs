@@ -14,6 +14,8 @@ mod cli;
 mod command_line;
 mod exit;
 mod folder;
+mod forward_options;
+mod forward_words;
 mod inherited;
 mod installation;
 mod library;

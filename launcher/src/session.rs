@@ -4,15 +4,17 @@
 //! returns.
 
 mod events;
+mod forward;
 mod paths;
 mod ready;
 
 use crate::child::Child;
-use crate::cli::{SessionCommand, SessionOptions};
+use crate::cli::{ConnectionOptions, OutputOptions, SessionCommand, SessionOptions};
 use crate::exit::{Failure, Status};
 use crate::message::{self, Progress, Severity};
 use crate::program::{Environment, Standing};
 use crate::relay::Relay;
+use crate::rules::RuleOptions;
 use crate::signals::Early;
 use crate::survivors::Survivors;
 use crate::workload_environment::{EnvironmentFile, EnvironmentRules, Format, Variables};
@@ -21,12 +23,13 @@ use crate::workload_options::Hostname;
 use crate::{folder, library, output, program, shell, signals, uninjectable};
 use crossbeam_channel::{Receiver, Sender};
 use events::{SessionEvent, clean_up, supervise, take_down, wait_until_ready};
+use kinject_protocol::forward::ForwardRequest;
 use kinject_protocol::session::{Ready, SessionConfig, Target, Trace};
 use kinject_protocol::workload::WorkloadRequest;
 use ready::{ready_message, target_name};
 use rustix::process::Signal;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -34,7 +37,7 @@ use std::time::Instant;
 pub(crate) fn run(command: SessionCommand) -> Result<Status, Failure> {
     match command {
         SessionCommand::Run { session, command } => {
-            let trace = session.is_traced().then_some(Trace::Stderr);
+            let trace = session.output.is_traced().then_some(Trace::Stderr);
             run_program(&session, &command, trace)
         }
         SessionCommand::Trace {
@@ -49,7 +52,7 @@ pub(crate) fn run(command: SessionCommand) -> Result<Status, Failure> {
             run_program(&session, &command, Some(trace))
         }
         SessionCommand::Shell { session } => {
-            let trace = session.is_traced().then_some(Trace::Stderr);
+            let trace = session.output.is_traced().then_some(Trace::Stderr);
             let shell = shell::of_user();
             uninjectable::check(&program::find(shell.as_os_str())?, &session)?;
             let build =
@@ -59,6 +62,7 @@ pub(crate) fn run(command: SessionCommand) -> Result<Status, Failure> {
             shell::take_terminal_back();
             status
         }
+        SessionCommand::Forward(options) => forward::run(&options),
         SessionCommand::Env { session, output } => print_environment(&session, output),
     }
 }
@@ -87,9 +91,9 @@ fn print_environment(options: &SessionOptions, format: Format) -> Result<Status,
             "write `kinject env -o dotenv > FILE`, or -o json",
         ));
     }
-    let trace = options.is_traced().then_some(Trace::Stderr);
+    let trace = options.output.is_traced().then_some(Trace::Stderr);
     let mut plan = Plan::new(options, trace, Hostname::Pod)?;
-    plan.names_missing_certificates = !options.quiet;
+    plan.names_missing_certificates = !options.output.quiet;
     match &mut plan.workload {
         // the container's variables do not need its volumes
         Some(request) => request.files = false,
@@ -157,7 +161,7 @@ impl<'a> Plan<'a> {
             hostname,
             environment_rules: options.workload.rules(hostname, &machine)?,
             machine,
-            names_missing_certificates: options.verbose(),
+            names_missing_certificates: options.output.verbose(),
         })
     }
 
@@ -177,7 +181,7 @@ impl<'a> Plan<'a> {
         let theirs = &self.without_missing_certificates(theirs, paths)[..];
         self.name_hidden_folders(paths);
         let impossible = self.environment_rules.impossible(theirs);
-        if !impossible.is_empty() && !self.options.quiet {
+        if !impossible.is_empty() && !self.options.output.quiet {
             let names: Vec<String> = impossible.into_iter().map(shown).collect();
             let message = format!(
                 "left out, since no environment can hold them: {}",
@@ -230,7 +234,7 @@ impl Plan<'_> {
         let home = self.machine.get(OsStr::new("HOME")).map(Path::new);
         let working = std::env::current_dir().ok();
         let hidden = paths.map_or_else(Vec::new, |paths| paths::hidden(paths, home, working.as_deref()));
-        if !hidden.is_empty() && !self.options.quiet {
+        if !hidden.is_empty() && !self.options.output.quiet {
             let message = format!(
                 "mounts of the container take the place of this machine's {}: `--local-path PATH` keeps this machine's",
                 hidden.join(", ")
@@ -275,7 +279,7 @@ impl Running<'_> {
         )
         .map_err(|error| program::failure(name, &error))?;
         self.early.started().for_each(|signal| child.signal(signal));
-        let quiet = self.options.quiet;
+        let quiet = self.options.output.quiet;
         let status = supervise(self.events, self.channel, &child, self.relay, quiet);
         // a quiet session names no survivors, so it does not look for them
         *self.survivors = (!quiet).then(|| Survivors::find(&self.environment.control.0));
@@ -298,55 +302,132 @@ impl Running<'_> {
     }
 
     fn warn(&self, message: &str, hint: &str) {
-        if !self.options.quiet {
+        if !self.options.output.quiet {
             message::say(Severity::Warning, message, Some(hint));
         }
     }
 }
 
-/// Makes a session, acts in it, and takes it down.
+/// Makes a session with programs, acts in it, and takes it down.
 fn in_session(
     plan: Plan<'_>,
     act: impl FnOnce(Running<'_>) -> Result<Status, Failure>,
 ) -> Result<Status, Failure> {
-    let started = Instant::now();
     let options = plan.options;
-    let mut progress = Progress::new(options.quiet, options.verbose());
-    let rules = options.rules.read()?;
+    let setup = Setup {
+        connection: &options.connection,
+        rules: &options.rules,
+        output: &options.output,
+        trace: plan.trace.clone(),
+        workload: plan.workload.clone(),
+        forward: None,
+    };
+    let (mut survivors, mut library) = (None, PathBuf::new());
+    let status = with_relay(&setup, |up| {
+        library.clone_from(&up.config.library);
+        let standing = plan.standing(up.ready)?;
+        difference::write(up.folder, &standing.machine, &standing.program).map_err(|error| {
+            Failure::own(
+                format!("cannot write to {}: {error}", kinject_escape::path(up.folder)),
+                "check that the disk is not full",
+            )
+        })?;
+        let environment = Environment {
+            socket: up.ready.socket.clone(),
+            control: up.ready.control.clone(),
+            library: library.clone(),
+            session: up.config.session.clone(),
+            target: target_name(up.ready),
+            on_static: options.on_static,
+            standing,
+        };
+        act(Running {
+            options,
+            folder: up.folder,
+            environment: &environment,
+            events: up.events,
+            channel: up.channel,
+            early: up.early,
+            relay: up.relay,
+            survivors: &mut survivors,
+        })
+    });
+    if let Some((message, hint)) = survivors.and_then(|survivors| survivors.report(&library)) {
+        message::say(Severity::Warning, &message, Some(hint));
+    }
+    status
+}
+
+/// What every session is made from.
+struct Setup<'a> {
+    connection: &'a ConnectionOptions,
+    rules: &'a RuleOptions,
+    output: &'a OutputOptions,
+    trace: Option<Trace>,
+    workload: Option<WorkloadRequest>,
+    /// What the relay listens at. Such a session has no programs.
+    forward: Option<ForwardRequest>,
+}
+
+/// A session whose relay is ready.
+struct Up<'a> {
+    config: &'a SessionConfig,
+    ready: &'a Ready,
+    folder: &'a Path,
+    events: &'a Receiver<SessionEvent>,
+    channel: &'a Sender<SessionEvent>,
+    early: &'a Early,
+    relay: &'a mut Relay,
+}
+
+/// Makes a session, acts in it, and takes it down.
+fn with_relay(
+    setup: &Setup<'_>,
+    act: impl FnOnce(Up<'_>) -> Result<Status, Failure>,
+) -> Result<Status, Failure> {
+    let started = Instant::now();
+    let quiet = setup.output.quiet;
+    let mut progress = Progress::new(quiet, setup.output.verbose());
+    let rules = setup.rules.read()?;
     let session = folder::new_session()?;
-    let mut target = options.target().map_err(|error| {
+    let mut target = setup.connection.target().map_err(|error| {
         Failure::own(
             format!("cannot tell the current folder: {error}"),
             "change to one that exists",
         )
     })?;
     if let Target::Kubernetes(target) = &mut target {
-        target.workload.clone_from(&plan.workload);
+        target.workload.clone_from(&setup.workload);
     }
-    let library = library::find()?;
+    let library = match setup.forward {
+        None => library::find()?,
+        // no program is started with it
+        Some(_) => PathBuf::new(),
+    };
     folder::sweep();
     let session_folder = folder::create(&session)?;
     let folder = session_folder.path().to_owned();
     let (channel, events) = crossbeam_channel::unbounded();
     let early = signals::watch(channel.clone(), SessionEvent::Signal)?;
     let config = SessionConfig {
-        session: session.clone(),
+        session,
         folder: folder.clone(),
-        library: library.clone(),
+        library,
         target,
-        log: options.log_level(),
+        log: setup.output.log_level(),
         rules,
-        trace: plan.trace.clone(),
+        trace: setup.trace.clone(),
+        forward: setup.forward.clone(),
     };
-    let mut relay = Relay::start(config, channel.clone(), SessionEvent::Relay)?;
-    let ready = match wait_until_ready(&events, &relay, &early, &mut progress, options.quiet) {
+    let mut relay = Relay::start(config.clone(), channel.clone(), SessionEvent::Relay)?;
+    let ready = match wait_until_ready(&events, &relay, &early, &mut progress, quiet) {
         Ok(ready) => ready,
         Err(ended) => {
             progress.clear();
             if relay.has_ended() {
                 clean_up(&mut relay, &channel, message::error);
             }
-            take_down(&events, &mut relay, options.quiet);
+            take_down(&events, &mut relay, quiet);
             return ended;
         }
     };
@@ -355,37 +436,15 @@ fn in_session(
     if let Some(rights) = workload.and_then(|workload| workload.account_rights.as_ref()) {
         progress.done(rights);
     }
-    let mut survivors = None;
-    let status = plan.standing(&ready).and_then(|standing| {
-        difference::write(&folder, &standing.machine, &standing.program).map_err(|error| {
-            Failure::own(
-                format!("cannot write to {}: {error}", kinject_escape::path(&folder)),
-                "check that the disk is not full",
-            )
-        })?;
-        let environment = Environment {
-            socket: ready.socket.clone(),
-            control: ready.control.clone(),
-            library: library.clone(),
-            session,
-            target: target_name(&ready),
-            on_static: options.on_static,
-            standing,
-        };
-        act(Running {
-            options,
-            folder: &folder,
-            environment: &environment,
-            events: &events,
-            channel: &channel,
-            early: &early,
-            relay: &mut relay,
-            survivors: &mut survivors,
-        })
+    let status = act(Up {
+        config: &config,
+        ready: &ready,
+        folder: &folder,
+        events: &events,
+        channel: &channel,
+        early: &early,
+        relay: &mut relay,
     });
-    take_down(&events, &mut relay, options.quiet);
-    if let Some((message, hint)) = survivors.and_then(|survivors| survivors.report(&library)) {
-        message::say(Severity::Warning, &message, Some(hint));
-    }
+    take_down(&events, &mut relay, quiet);
     status
 }

@@ -31,7 +31,7 @@ pub(crate) fn check(program: &Path, options: &SessionOptions) -> Result<(), Fail
             hint: Some(blocker.advice().to_owned()),
         });
     }
-    if !options.quiet {
+    if !options.output.quiet {
         message::say(Severity::Warning, &blocker.message(&name, false), None);
     }
     Ok(())

@@ -12,7 +12,7 @@
 //!
 //! [`folder`] (feature `session`) checks whom a session's folder belongs to, [`membership`] (too) which processes are
 //! in a session, [`description`] (too) how a relay describes itself, [`workload`] (too) names what a session's programs
-//! stand in for, and [`executable`] classifies programs' files for
+//! stand in for, [`forward`] (too) what a relay listens at, and [`executable`] classifies programs' files for
 //! the launcher and the library.
 //!
 //! Encoding and decoding are pure: bytes in, values out, sizes checked before anything is copied.
@@ -25,6 +25,8 @@ pub mod executable;
 pub mod failure;
 #[cfg(feature = "session")]
 pub mod folder;
+#[cfg(feature = "session")]
+pub mod forward;
 #[cfg(feature = "session")]
 pub mod membership;
 pub mod paths;

@@ -8,6 +8,7 @@
 //! A relay that was killed cannot remove anything. The launcher then starts another, whose only order is
 //! [`Order::CleanUp`].
 
+use crate::forward::{ForwardRequest, Forwarding};
 use crate::rules::Rule;
 use crate::workload::{Workload, WorkloadRequest};
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,8 @@ pub struct SessionConfig {
     pub rules: Vec<Rule>,
     /// Where a line for each decision goes, if anywhere.
     pub trace: Option<Trace>,
+    /// What the relay listens at, for `kinject forward`.
+    pub forward: Option<ForwardRequest>,
 }
 
 /// Where the lines about decisions go.
@@ -151,6 +154,8 @@ pub enum Event {
     Progress(String),
     /// The session is up.
     Ready(Ready),
+    /// A session of `kinject forward` that is ready listens here.
+    Forwarding(Forwarding),
     /// The session did not come up or cannot go on.
     Failed(Report),
     /// Something the user should know while the session goes on.
@@ -283,6 +288,7 @@ mod tests {
             log: LogLevel::Info,
             rules: vec![Rule::new(Egress::Local, "*.example.com", None).unwrap()],
             trace: Some(Trace::Stderr),
+            forward: Some(ForwardRequest::default()),
         }));
         let line = to_line(&order);
         assert_eq!(line.matches('\n').count(), 1);
@@ -305,6 +311,7 @@ mod tests {
             log: LogLevel::Warn,
             rules: Vec::new(),
             trace,
+            forward: None,
         };
         let direct = Target::Direct {
             endpoint: non_utf8(),

@@ -26,6 +26,7 @@ use handshake::{Established, Handshakes, InProgress, Started};
 use kinject_protocol::ConnectFailure;
 use kinject_protocol::control::Reply;
 use kinject_protocol::rules::Egress;
+use kinject_tunnel::{SpliceOutcome, TunnelStream};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -214,6 +215,26 @@ impl Connects {
         let outcome =
             kinject_tunnel::splice_until(ours, stream, is_closed, self.connections.session_end()).await;
         log::debug!("{target} {}", words::connection_end(&outcome));
+    }
+
+    /// The same for a connection that a forward has accepted; `is_local` tells whether its other end is a socket of this
+    /// machine.
+    pub(crate) async fn carry_accepted(
+        &self,
+        ours: TcpStream,
+        stream: TunnelStream,
+        is_local: bool,
+    ) -> SpliceOutcome {
+        let open = match is_local {
+            // a socket without addresses was reset, which the splice notices
+            true => self.connections.register(&ours).ok(),
+            false => None,
+        };
+        let is_closed = || {
+            open.as_ref()
+                .is_some_and(|open| open.is_closed_by_program(&self.closed))
+        };
+        kinject_tunnel::splice_until(ours, stream, is_closed, self.connections.session_end()).await
     }
 
     /// At the session's end: the open connections that programs have closed.

@@ -15,6 +15,7 @@ mod datagrams;
 mod description;
 mod dialer;
 mod files;
+mod forward;
 mod image_push;
 mod log;
 mod names;

@@ -11,6 +11,7 @@ mod learned_addresses;
 mod listeners;
 mod pod;
 
+pub(crate) use interfaces::is_of_this_machine;
 pub(crate) use listeners::SessionListeners;
 pub(crate) use pod::{Pod, Transport};
 

@@ -9,6 +9,7 @@ use crate::control::listener::{ControlListener, ControlSockets};
 use crate::data::ports::DataPorts;
 use crate::datagrams::Flows;
 use crate::dialer::Dialer;
+use crate::forward::{Listeners, Parts};
 use crate::log;
 use crate::names::advice::Advice;
 use crate::names::local::LocalNames;
@@ -153,6 +154,8 @@ async fn start(
             "it and the folder around it have to be yours alone: `chmod 700` both",
         )
     })?;
+    // nothing is made in the cluster for a local port that is taken
+    let listeners = config.forward.as_ref().map(Listeners::bind).transpose()?;
     let socket = config.folder.join(SOCKET_NAME);
     let control = ControlSockets::bind(&socket, events.clone()).map_err(|error| {
         Failure::lasting(
@@ -166,6 +169,18 @@ async fn start(
     let addresses = SessionAddresses::of(number);
     let ports = DataPorts::open(addresses.data).await?;
     let (connector, target_name) = connector(config, events, clean_up).await?;
+    let forwards = match listeners {
+        Some(listeners) => Some(
+            listeners
+                .find(
+                    clean_up.0.get().map(|agent| agent.access()),
+                    &config.rules,
+                    events,
+                )
+                .await?,
+        ),
+        None => None,
+    };
     // read while the agent starts
     let networks =
         tokio::task::spawn_local(api_networks(clean_up.0.get().map(|agent| agent.access().clone())));
@@ -252,6 +267,20 @@ async fn start(
         ports,
         network,
     ));
+    let forwards = match forwards {
+        Some(forwards) => {
+            let parts = Parts {
+                uplink: Rc::clone(&uplink),
+                dialer: Rc::clone(&dialer),
+                resolver: Rc::clone(&resolver),
+                routes: Rc::clone(&routes),
+                connects: Rc::clone(&connects),
+                events: events.clone(),
+            };
+            Some(forwards.check_names(parts).await?)
+        }
+        None => None,
+    };
     let flows = Rc::new(Flows::new(
         dialer,
         trace,
@@ -272,6 +301,9 @@ async fn start(
     });
     // a launcher that is gone is noticed by the end of its orders
     let _launcher_gone = events.send(Event::Ready(ready)).await.is_err();
+    if let Some(forwards) = forwards {
+        forwards.serve(&mut tasks).await;
+    }
     tasks.spawn_local(async move {
         routes.set_api_networks(networks.await);
         std::future::pending().await

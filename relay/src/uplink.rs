@@ -91,6 +91,20 @@ impl Uplink {
         }
     }
 
+    /// Ready when there has been no tunnel for this long.
+    pub(crate) async fn is_down_for(&self, time: Duration) {
+        let mut state = self.state.clone();
+        let is_connecting = |state: &State| matches!(state, State::Connecting);
+        while state.wait_for(is_connecting).await.is_ok() {
+            let settled = state.wait_for(|state| !is_connecting(state));
+            if tokio::time::timeout(time, settled).await.is_err() {
+                return;
+            }
+        }
+        // the session has ended, which `up` says
+        std::future::pending().await
+    }
+
     /// Waits until the session has noticed that this tunnel is lost.
     pub(crate) async fn lost(&self, lost: &Rc<ActiveTunnel>) {
         let mut state = self.state.clone();

@@ -50,7 +50,7 @@ mod hello;
 mod open_error;
 mod payload;
 mod send_scheduler;
-pub use datagrams::{DatagramsEnd, carry};
+pub use datagrams::{DatagramReceiver, DatagramSender, DatagramsEnd, carry};
 pub use dial_error::DialError;
 pub use hello::{Hello, SessionId, Version, WIRE_VERSION};
 pub use http2::{

@@ -5,6 +5,7 @@
 use crate::child::{Change, Child};
 use crate::exit::{Failure, Status};
 use crate::message::{self, Progress, Severity};
+use crate::output;
 use crate::relay::{Relay, RelayEvent};
 use crate::signals::{Early, ReceivedSignal};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -57,7 +58,10 @@ pub(super) fn wait_until_ready(
                 progress.clear();
                 say(Severity::Warning, &report);
             }
-            SessionEvent::Relay(RelayEvent::Event(Event::Notice(_) | Event::Recovered(_))) => {}
+            // a relay listens once it is ready
+            SessionEvent::Relay(RelayEvent::Event(
+                Event::Notice(_) | Event::Recovered(_) | Event::Forwarding(_),
+            )) => {}
             SessionEvent::Relay(RelayEvent::Event(Event::WoundUp | Event::Finished)) => {
                 return Err(Err(unannounced(relay)));
             }
@@ -165,6 +169,59 @@ pub(super) fn supervise(
                     });
                 }
             }
+        }
+    }
+}
+
+/// Handles events of a session without a program, until a signal or the relay ends it.
+pub(super) fn serve_forwards(
+    events: &Receiver<SessionEvent>,
+    channel: &Sender<SessionEvent>,
+    relay: &mut Relay,
+    early: &Early,
+    quiet: bool,
+) -> Result<Status, Failure> {
+    loop {
+        // the relay's thread keeps the channel open until it has reported the relay's end
+        let Ok(event) = events.recv() else {
+            return Err(unannounced(relay));
+        };
+        match event {
+            SessionEvent::Relay(RelayEvent::Event(Event::Forwarding(forwarding))) => {
+                let line = kinject_escape::line(forwarding) + "\n";
+                output::print(line.as_bytes())?;
+            }
+            SessionEvent::Relay(RelayEvent::Event(Event::Notice(report))) if !quiet => {
+                say(Severity::Warning, &report);
+            }
+            SessionEvent::Relay(RelayEvent::Event(Event::Recovered(message))) if !quiet => {
+                message::say(Severity::Notice, &message, None);
+            }
+            SessionEvent::Relay(RelayEvent::Event(Event::Failed(report))) => {
+                return Err(Failure {
+                    code: Status::Kinject,
+                    error: report.message,
+                    hint: report.hint,
+                });
+            }
+            SessionEvent::Relay(RelayEvent::Event(_)) => {}
+            SessionEvent::Relay(RelayEvent::End(status)) => {
+                relay.note_end(status);
+                let failure = Failure::own(relay.end(), "run the command again");
+                clean_up(relay, channel, message::error);
+                return Err(failure);
+            }
+            SessionEvent::Signal(received) => match received.signal {
+                libc::SIGHUP | libc::SIGINT | libc::SIGQUIT | libc::SIGTERM => {
+                    return Ok(Status::Killed(received.signal as u8));
+                }
+                libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU => {
+                    early.forget(received.signal);
+                    stop_self();
+                }
+                _ => {}
+            },
+            SessionEvent::Program(_) => {}
         }
     }
 }

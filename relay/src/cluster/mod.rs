@@ -21,6 +21,7 @@
 //! - [`pod_transport`]: connects to the pod by one of two transports, [`proxy`] or [`port_forward`]; [`nodelay`]:
 //!   `TCP_NODELAY` on their connections.
 //! - [`networks`]: which networks are the cluster's.
+//! - [`endpoints`]: the Services and pods to which forwards lead.
 
 pub(crate) mod access;
 mod addresses;
@@ -30,6 +31,7 @@ mod carried;
 mod creation;
 mod deletion;
 mod dry_run;
+pub(crate) mod endpoints;
 mod events;
 #[cfg(test)]
 mod fake_api;

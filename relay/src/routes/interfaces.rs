@@ -13,7 +13,7 @@ const PORT: u16 = 9;
 
 /// Whether packets to this address stay on this machine, because one of its interfaces has it. False if the kernel
 /// returns an error.
-pub(super) fn is_of_this_machine(address: SocketAddr) -> bool {
+pub(crate) fn is_of_this_machine(address: SocketAddr) -> bool {
     match address {
         SocketAddr::V4(v4) => may_be_source(v4),
         SocketAddr::V6(v6) => is_its_own_source(v6),

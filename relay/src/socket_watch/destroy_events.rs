@@ -46,10 +46,7 @@ impl DestroyEvents {
 }
 
 fn cookie(message: &[u8]) -> Option<u64> {
-    let [a, b, c, d, e, f, g, h] = sock_diag::read(message).ok()?.socket_id.cookie;
-    // two numbers of 32 bits, the lower one first
-    let (low, high) = (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]));
-    Some(u64::from(high) << 32 | u64::from(low))
+    Some(sock_diag::cookie(&sock_diag::read(message).ok()?))
 }
 
 #[cfg(test)]

@@ -40,6 +40,14 @@ pub(crate) fn read(message: &[u8]) -> io::Result<InetResponseHeader> {
     }
 }
 
+/// The `SO_COOKIE` of a socket.
+pub(crate) fn cookie(socket: &InetResponseHeader) -> u64 {
+    let [a, b, c, d, e, f, g, h] = socket.socket_id.cookie;
+    // two numbers of 32 bits, the lower one first
+    let (low, high) = (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]));
+    u64::from(high) << 32 | u64::from(low)
+}
+
 /// Whether a socket listens at this address, as far as the kernel reports it.
 pub(crate) fn is_listened_at(address: SocketAddr) -> io::Result<bool> {
     Ok(Inquiry::open()?.receiver(IPPROTO_TCP, address)?.is_some())
@@ -80,8 +88,39 @@ impl Inquiry {
         }
     }
 
+    /// The socket of this protocol at the address `local` that receives what `peer` sends there; a datagram socket need
+    /// not be connected. None if there is no such socket.
+    pub(crate) fn socket_at(
+        &self,
+        protocol: u8,
+        local: SocketAddr,
+        peer: SocketAddr,
+    ) -> io::Result<Option<InetResponseHeader>> {
+        let is_it = |found: &SocketId| {
+            let is_unconnected = protocol == IPPROTO_UDP && found.destination_port == 0;
+            found.source_port == local.port() && (found.destination_port == peer.port() || is_unconnected)
+        };
+        match self.find(protocol, local, peer, is_it) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The socket of this protocol that receives what `peer` sends to the address `local`.
     fn socket(&self, protocol: u8, local: SocketAddr, peer: SocketAddr) -> io::Result<InetResponseHeader> {
+        self.find(protocol, local, peer, |found| {
+            (found.source_port, found.destination_port) == (local.port(), peer.port())
+        })
+    }
+
+    fn find(
+        &self,
+        protocol: u8,
+        local: SocketAddr,
+        peer: SocketAddr,
+        is_it: impl Fn(&SocketId) -> bool,
+    ) -> io::Result<InetResponseHeader> {
         let number = self.ask(protocol, local, peer)?;
         let mut answer = [0; MESSAGE];
         loop {
@@ -93,8 +132,7 @@ impl Inquiry {
                 continue;
             }
             let found = read(answer)?;
-            let ports = (found.socket_id.source_port, found.socket_id.destination_port);
-            if ports != (local.port(), peer.port()) {
+            if !is_it(&found.socket_id) {
                 return Err(io::Error::other("the kernel answered about another socket"));
             }
             return Ok(found);

@@ -71,3 +71,25 @@ async fn short_outage_is_not_reported() {
         .await
         .unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn outage_is_as_long_as_there_has_been_no_tunnel_without_a_break() {
+    let (state, receiver) = watch::channel(State::Connecting);
+    let uplink = Uplink {
+        state: receiver,
+        sources: Rc::default(),
+    };
+    let mut down = std::pin::pin!(uplink.is_down_for(Duration::from_secs(30)));
+    let mut ends_within = async |seconds| {
+        tokio::time::timeout(Duration::from_secs(seconds), &mut down)
+            .await
+            .is_ok()
+    };
+    assert!(!ends_within(29).await);
+    // for the wait any other state is as good as a tunnel
+    state.send_replace(State::Ended);
+    assert!(!ends_within(100).await);
+    state.send_replace(State::Connecting);
+    assert!(!ends_within(29).await);
+    assert!(ends_within(2).await);
+}

@@ -112,6 +112,7 @@ impl RelaySession {
             log: LogLevel::Info,
             rules: Vec::new(),
             trace: None,
+            forward: None,
         };
         let mut launcher = ours;
         launcher.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -14,6 +14,9 @@
 
 mod batch;
 pub(crate) mod capsule;
+mod halves;
+
+pub use halves::{DatagramReceiver, DatagramSender};
 
 use std::future::poll_fn;
 use std::io;

@@ -24,16 +24,16 @@ const MAX_LISTED: u32 = 500;
 
 /// A workload as the cluster has it.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(in crate::cluster) struct Found {
     /// What its pods are made from.
-    pub(super) template: PodTemplate,
+    pub(in crate::cluster) template: PodTemplate,
     /// How its pods are found; none for a CronJob, which has none of its own. A pod is found by its name.
-    pub(super) pods: Option<PodsOf>,
+    pub(in crate::cluster) pods: Option<PodsOf>,
 }
 
 /// How the pods of a workload are found.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum PodsOf {
+pub(in crate::cluster) enum PodsOf {
     /// By a selector.
     Selector(LabelSelector),
     /// It is one.
@@ -56,9 +56,14 @@ impl PodsOf {
     }
 }
 
-/// Finds a workload. A Rollout's template may be that of another object.
-pub(super) async fn find(access: &Access, name: &WorkloadName) -> Result<Found, Failure> {
-    let object = get(access, name).await?;
+/// Finds a workload. A Rollout's template may be that of another object. `option` is what stands before a name on the
+/// command line, for hints.
+pub(in crate::cluster) async fn find(
+    access: &Access,
+    name: &WorkloadName,
+    option: &str,
+) -> Result<Found, Failure> {
+    let object = get(access, name, option).await?;
     match read(name, &object)? {
         (Source::Template(template), pods) => Ok(Found {
             template: *template,
@@ -79,7 +84,7 @@ pub(super) async fn find(access: &Access, name: &WorkloadName) -> Result<Found, 
                 name: other.name,
             };
             log::info!("{name} uses the template of {other}");
-            let object = get(access, &other).await?;
+            let object = get(access, &other, option).await?;
             match read(&other, &object)? {
                 (Source::Template(template), pods) => Ok(Found {
                     template: *template,
@@ -114,11 +119,11 @@ fn not_a_workload(name: &WorkloadName) -> Failure {
     )
 }
 
-async fn get(access: &Access, name: &WorkloadName) -> Result<DynamicObject, Failure> {
+async fn get(access: &Access, name: &WorkloadName, option: &str) -> Result<DynamicObject, Failure> {
     let found = timeout(ANSWER_TIMEOUT, objects(access, name.kind).get(&name.name)).await;
     match found.map_err(|_| access.silence(&format!("for {name}")))? {
         Ok(object) => Ok(object),
-        Err(kube::Error::Api(status)) if status.code == 404 => Err(not_found(access, name).await),
+        Err(kube::Error::Api(status)) if status.code == 404 => Err(not_found(access, name, option).await),
         Err(error) => Err(access.failure(&error, &format!("look for {name}"))),
     }
 }
@@ -157,7 +162,7 @@ fn kind_in_api(kind: WorkloadKind) -> &'static str {
 }
 
 /// That a workload is not there, with what is: an object of that name and another type, or near names of its type.
-async fn not_found(access: &Access, name: &WorkloadName) -> Failure {
+async fn not_found(access: &Access, name: &WorkloadName, option: &str) -> Failure {
     let others = WorkloadKind::ALL.into_iter().filter(|kind| *kind != name.kind);
     let others = join_all(others.map(async |kind| has(access, kind, &name.name).await.then_some(kind)));
     let listed = objects(access, name.kind);
@@ -175,7 +180,7 @@ async fn not_found(access: &Access, name: &WorkloadName) -> Failure {
         let (kind, name) = (kind.singular(), &name.name);
         return Failure::lasting(
             message,
-            &format!("there is a {kind} {name}: use -t {kind}/{}", word(name)),
+            &format!("there is a {kind} {name}: use {option}{kind}/{}", word(name)),
         );
     }
     let hint = match listed {
@@ -206,7 +211,7 @@ async fn not_found(access: &Access, name: &WorkloadName) -> Failure {
 }
 
 /// Whether there is an object of that kind and name, as far as the user may know.
-async fn has(access: &Access, kind: WorkloadKind, name: &str) -> bool {
+pub(in crate::cluster) async fn has(access: &Access, kind: WorkloadKind, name: &str) -> bool {
     match timeout(ANSWER_TIMEOUT, objects(access, kind).get_metadata_opt(name)).await {
         Ok(Ok(found)) => found.is_some(),
         Ok(Err(error)) => {
@@ -279,7 +284,7 @@ mod tests {
     }
 
     async fn sought(api: &FakeApi, name: &str) -> Result<Found, Failure> {
-        find(&api.access(), &name.parse().unwrap()).await
+        find(&api.access(), &name.parse().unwrap(), "-t ").await
     }
 
     #[tokio::test]

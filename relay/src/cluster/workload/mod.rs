@@ -18,15 +18,15 @@ mod claims;
 mod container;
 mod downward;
 mod exec;
-mod find;
+pub(super) mod find;
 mod hosts;
 mod image;
 mod mounts;
-mod near;
+pub(super) mod near;
 pub(super) mod pod;
 mod replicas;
 mod resources;
-mod rights;
+pub(super) mod rights;
 mod scheduling;
 mod security;
 mod template;
@@ -128,7 +128,10 @@ impl TargetWorkload {
     /// the user.
     pub(super) async fn find(&self, access: &Access) -> Result<Option<Report>, Failure> {
         let name = self.name();
-        let (rights, found) = tokio::join!(rights::check(access, &self.needed), find::find(access, name));
+        let (rights, found) = tokio::join!(
+            rights::check(access, &self.needed),
+            find::find(access, name, "-t ")
+        );
         rights?;
         let found = found?;
         if host_image::is_windows(&found.template.spec) {

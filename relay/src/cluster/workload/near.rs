@@ -4,7 +4,7 @@
 const MAX_NAMES: usize = 5;
 
 /// Of the names that there are, those nearest to a wrong one by edit distance, at most [`MAX_NAMES`].
-pub(super) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+pub(in crate::cluster) fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
     let distance = |name: &str| match name.contains(wrong) || wrong.contains(name) {
         // part of the other one, as without a suffix
         true => 1,

@@ -51,7 +51,7 @@ pub(super) fn needed(
 }
 
 /// Checks that the user has all of these, and names all that are missing.
-pub(super) async fn check(access: &Access, needed: &[Vec<Right>]) -> Result<(), Failure> {
+pub(in crate::cluster) async fn check(access: &Access, needed: &[Vec<Right>]) -> Result<(), Failure> {
     let asked = join_all(needed.iter().map(async |choice| {
         let answers = join_all(choice.iter().map(|right| review::is_allowed(access, right))).await;
         answers.iter().all(|answer| *answer == Some(false))

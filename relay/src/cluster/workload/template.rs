@@ -31,7 +31,7 @@ pub(in crate::cluster) struct PodTemplate {
     /// The annotations of its pods.
     pub(super) annotations: BTreeMap<String, String>,
     /// The rest.
-    pub(super) spec: PodSpec,
+    pub(in crate::cluster) spec: PodSpec,
 }
 
 /// The metadata and spec of a template or a pod.
