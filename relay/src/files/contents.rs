@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// The most bytes of contents, with those that are being received: they lie in memory.
-const MAX_CONTENT: u64 = 1 << 30;
+pub(super) const MAX_CONTENT: u64 = 1 << 30;
 
 /// For how long a content stays after it was asked for, so that the program that asked can open it.
 const KEPT: Duration = Duration::from_secs(5);
@@ -17,7 +17,7 @@ pub(super) struct Contents {
     limit: u64,
     kept: Duration,
     by_path: HashMap<Vec<u8>, Content>,
-    /// The paths in the order in which they were last asked for.
+    /// The paths in the order in which they were last opened.
     order: BTreeMap<u64, Vec<u8>>,
     next_turn: u64,
     /// The bytes of all in `by_path`.
@@ -35,6 +35,8 @@ struct Content {
 #[derive(Default)]
 pub(super) struct Shared {
     reserved: AtomicU64,
+    /// What of it is not written yet: the file system counts what is.
+    unwritten: AtomicU64,
     /// How many contents have given way: whoever was told of one before may not find it.
     evicted: AtomicU64,
     freed: Notify,
@@ -43,14 +45,17 @@ pub(super) struct Shared {
 /// Room for a content that is being received, until it is dropped.
 pub(super) struct Reserved {
     bytes: u64,
+    written: u64,
     shared: Arc<Shared>,
 }
 
 /// The content that gives way next.
-pub(super) struct Oldest {
-    pub(super) path: Vec<u8>,
-    /// Until when it stays in any case.
-    pub(super) stays_until: Instant,
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Oldest {
+    /// This one, at once.
+    Path(Vec<u8>),
+    /// All stay until then.
+    Later(Instant),
 }
 
 impl Shared {
@@ -86,6 +91,13 @@ impl Contents {
 
     pub(super) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
+    }
+
+    /// A program was told of the content: it stays for long enough to be opened.
+    pub(super) fn keep(&mut self, path: &[u8]) {
+        if let Some(content) = self.by_path.get_mut(path) {
+            content.asked_at = Instant::now();
+        }
     }
 
     /// Whether the shadow root has the content of the file at a path.
@@ -140,9 +152,19 @@ impl Contents {
         self.shared.reserved.load(Ordering::Relaxed)
     }
 
-    /// Whether so many bytes fit at all.
-    pub(super) fn is_possible(&self, bytes: u64) -> bool {
-        bytes <= self.limit
+    /// Those of them that are not written yet.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.shared.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// The bytes that are counted, without those for which room is reserved.
+    pub(super) fn total(&self) -> u64 {
+        self.total
+    }
+
+    /// Whether so many bytes fit when all contents have given way that are complete.
+    pub(super) fn fits_alone(&self, bytes: u64) -> bool {
+        self.reserved().saturating_add(bytes) <= self.limit
     }
 
     /// Whether so many bytes fit beside all others.
@@ -153,19 +175,26 @@ impl Contents {
 
     pub(super) fn reserve(&self, bytes: u64) -> Reserved {
         self.shared.reserved.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.unwritten.fetch_add(bytes, Ordering::Relaxed);
         Reserved {
             bytes,
+            written: 0,
             shared: self.shared(),
         }
     }
 
+    /// Which content gives way next; none if there is none.
     pub(super) fn oldest(&self) -> Option<Oldest> {
-        let path = self.order.values().next()?;
-        let content = self.by_path.get(path)?;
-        Some(Oldest {
-            path: path.clone(),
-            stays_until: content.asked_at + self.kept,
-        })
+        let now = Instant::now();
+        let mut first = None;
+        for path in self.order.values() {
+            let stays_until = self.by_path.get(path)?.asked_at + self.kept;
+            if stays_until <= now {
+                return Some(Oldest::Path(path.clone()));
+            }
+            first = Some(first.map_or(stays_until, |first: Instant| first.min(stays_until)));
+        }
+        first.map(Oldest::Later)
     }
 }
 
@@ -174,15 +203,25 @@ impl Reserved {
         self.bytes
     }
 
+    /// So many bytes more are written.
+    pub(super) fn wrote(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes - self.written);
+        self.written += bytes;
+        self.shared.unwritten.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// Adds the room of another one.
     pub(super) fn extend(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);
+        self.written += std::mem::take(&mut other.written);
     }
 }
 
 impl Drop for Reserved {
     fn drop(&mut self) {
         self.shared.reserved.fetch_sub(self.bytes, Ordering::Relaxed);
+        let unwritten = self.bytes - self.written;
+        self.shared.unwritten.fetch_sub(unwritten, Ordering::Relaxed);
         self.shared.freed.notify_waiters();
     }
 }
@@ -197,7 +236,10 @@ mod tests {
     }
 
     fn oldest(contents: &Contents) -> String {
-        String::from_utf8(contents.oldest().unwrap().path).unwrap()
+        let Some(Oldest::Path(path)) = contents.oldest() else {
+            panic!("all stay");
+        };
+        String::from_utf8(path).unwrap()
     }
 
     #[test]
@@ -229,6 +271,36 @@ mod tests {
         contents.add(b"/b".to_vec(), 50, reserved);
         assert!(contents.fits(10) && !contents.fits(11));
         contents.forget(b"/a");
-        assert!(contents.fits(50) && contents.is_possible(100) && !contents.is_possible(101));
+        assert!(contents.fits(50) && contents.fits_alone(100) && !contents.fits_alone(101));
+    }
+
+    #[test]
+    fn written_part_of_reserved_room_is_left_to_the_file_system_to_count() {
+        let contents = Contents::with(100, KEPT);
+        let (mut one, other) = (contents.reserve(30), contents.reserve(20));
+        one.wrote(25);
+        assert_eq!((contents.reserved(), contents.unwritten()), (50, 25));
+        // more than was reserved
+        one.wrote(10);
+        assert_eq!(contents.unwritten(), 20);
+        one.extend(other);
+        assert_eq!((contents.reserved(), contents.unwritten()), (50, 20));
+        drop(one);
+        assert_eq!((contents.reserved(), contents.unwritten()), (0, 0));
+    }
+
+    #[test]
+    fn content_that_a_program_was_told_of_stays_and_another_gives_way() {
+        let mut contents = Contents::with(100, Duration::from_secs(5));
+        add(&mut contents, "/a", 10);
+        add(&mut contents, "/b", 10);
+        let old = Instant::now().checked_sub(Duration::from_secs(6)).unwrap();
+        for content in contents.by_path.values_mut() {
+            content.asked_at = old;
+        }
+        contents.keep(b"/a");
+        assert_eq!(oldest(&contents), "/b");
+        contents.keep(b"/b");
+        assert!(matches!(contents.oldest(), Some(Oldest::Later(_))));
     }
 }

@@ -3,7 +3,10 @@
 //! One question to the agent brings a path with all links that lead to it. What was asked within the last second is not
 //! asked again, and a content that is there is not sent again while the file is unchanged.
 
+use super::contents::Reserved;
 use super::links::spelled;
+use super::notices::NoSpace;
+use super::receive::ROOM_TIMEOUT;
 use super::{Files, errno_words};
 use crate::log;
 use crate::uplink::{ActiveTunnel, Ended};
@@ -82,6 +85,12 @@ impl Answer {
 /// Why a path could not be fetched.
 pub(super) enum Failed {
     TunnelLost,
+    /// A content that the agent takes to be here has given way meanwhile.
+    Evicted,
+    /// There is no room at once for a content of so many bytes.
+    NoRoomYet(u64),
+    /// All contents that the session may have are in use.
+    AllContents,
     Errno(Errno),
 }
 
@@ -130,6 +139,7 @@ impl Files {
         {
             return answer.errno.map_or(Ok(()), Err);
         }
+        let (mut room, mut end) = (None, None);
         loop {
             let up = match timeout(TUNNEL_TIMEOUT, self.uplink.up()).await {
                 Ok(Ok(up)) => up,
@@ -143,13 +153,33 @@ impl Files {
                 path: &path,
                 is_parent,
             };
-            let errno = match fetching.ask(&up, &question, &mut asked.found).await {
+            let mut done = fetching.ask(&up, &question, &mut asked.found, &mut room).await;
+            if let Err(Failed::NoRoomYet(bytes)) = done {
+                let end = *end.get_or_insert_with(|| Instant::now() + ROOM_TIMEOUT);
+                match self.wait_for_room(bytes, end).await {
+                    Ok(reserved) => {
+                        room = Some(reserved);
+                        continue;
+                    }
+                    Err(failed) => done = Err(failed),
+                }
+            }
+            let errno = match done {
                 Ok(()) => None,
                 Err(Failed::TunnelLost) => {
                     self.uplink.lost(&up).await;
                     continue;
                 }
-                Err(Failed::Errno(errno)) => Some(errno),
+                Err(Failed::Evicted) => continue,
+                Err(Failed::AllContents) => {
+                    self.notices.not_fetched(&path, NoSpace::Contents).await;
+                    Some(Errno::NOSPC)
+                }
+                Err(Failed::NoRoomYet(_)) => Some(Errno::NOSPC),
+                Err(Failed::Errno(errno)) => {
+                    self.not_written(&path, errno).await?;
+                    Some(errno)
+                }
             };
             // a failure of kinject's own may be over at the next attempt
             let is_answer = !matches!(errno, Some(Errno::IO | Errno::NOSPC | Errno::DQUOT));
@@ -162,6 +192,22 @@ impl Files {
             });
             return errno.map_or(Ok(()), Err);
         }
+    }
+
+    /// Tells the user if a file could not be written here.
+    async fn not_written(&self, path: &[u8], errno: Errno) -> Result<(), Errno> {
+        if matches!(errno, Errno::NOSPC | Errno::DQUOT | Errno::ROFS) {
+            let is_at_most = self
+                .store
+                .change(|_, _, held| Ok(held.remote.is_at_most()))
+                .await?;
+            let cause = match is_at_most {
+                true => NoSpace::Files,
+                false => NoSpace::Disk(errno),
+            };
+            self.notices.not_fetched(path, cause).await;
+        }
+        Ok(())
     }
 
     /// The question. A file whose content is here is asked for its content even if only its status is wanted: a
@@ -204,16 +250,23 @@ impl Fetching<'_> {
         up: &ActiveTunnel,
         question: &FileQuestion,
         found: &mut Option<Vec<u8>>,
+        room: &mut Option<Reserved>,
     ) -> Result<(), Failed> {
         let (answer, body) = match up.tunnel.file(question).await {
             Ok(answer) => answer,
             Err(error) => return Err(self.failed(&error).await),
         };
-        let put = self.put(answer, body, found).await;
-        if let Err(Failed::Errno(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::ROFS))) = put {
-            self.files.notices.not_fetched(self.path, errno).await;
+        // an agent that says so of what it was not told would be asked without end
+        let is_unchanged = |outcome: &FileOutcome| {
+            let FileOutcome::Found { payload, .. } = outcome else {
+                return false;
+            };
+            matches!(payload, FilePayload::Unchanged)
+        };
+        if question.known.is_none() && is_unchanged(&answer.outcome) {
+            return Err(Errno::IO.into());
         }
-        put
+        self.put(answer, body, found, room).await
     }
 
     async fn put(
@@ -221,6 +274,7 @@ impl Fetching<'_> {
         answer: FileAnswer,
         body: BodyReader,
         found: &mut Option<Vec<u8>>,
+        room: &mut Option<Reserved>,
     ) -> Result<(), Failed> {
         let FileAnswer { links, outcome } = answer;
         let store = &self.files.store;
@@ -258,8 +312,16 @@ impl Fetching<'_> {
         };
         *found = Some(path.clone());
         match payload {
-            FilePayload::Unchanged => Ok(()),
-            FilePayload::Content if status.kind == FileKind::File => self.receive(path, status, body).await,
+            FilePayload::Unchanged => {
+                let is_here = store.change(move |_, _, held| Ok(held.remote.is_still_here(&path)));
+                match is_here.await? {
+                    true => Ok(()),
+                    false => Err(Failed::Evicted),
+                }
+            }
+            FilePayload::Content if status.kind == FileKind::File => {
+                self.receive(path, status, body, room.take()).await
+            }
             FilePayload::Content => Err(Errno::IO.into()),
             FilePayload::Entries(entries) => {
                 let only_routed = self.is_parent && path == self.path;

@@ -87,6 +87,44 @@ struct Store {
     _in_use: Option<SessionLock>,
 }
 
+/// What became of a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Applied {
+    Whole,
+    /// All mounts together would be too large.
+    TooLarge,
+}
+
+/// The snapshots that could not be applied, by the number of the mount.
+#[derive(Default)]
+struct Unapplied {
+    /// For lack of space: they are tried again every few seconds.
+    failed: BTreeMap<usize, Arc<Snapshot>>,
+    /// Those with which all mounts together were too large: they are tried again when another mount has changed.
+    too_large: BTreeMap<usize, Arc<Snapshot>>,
+}
+
+impl Unapplied {
+    /// Another snapshot of the mount has arrived.
+    fn forget(&mut self, index: usize) {
+        self.failed.remove(&index);
+        self.too_large.remove(&index);
+    }
+
+    /// A mount has changed, and may be smaller.
+    fn retry(&mut self) {
+        self.failed.append(&mut self.too_large);
+    }
+
+    /// Keeps a snapshot, unless those that are kept already are as large as all that is mirrored.
+    fn keep_too_large(&mut self, index: usize, snapshot: Arc<Snapshot>) {
+        let kept: u64 = self.too_large.values().map(|kept| bytes_of(kept)).sum();
+        if kept.saturating_add(bytes_of(&snapshot)) <= MIRRORED_BYTES {
+            self.too_large.insert(index, snapshot);
+        }
+    }
+}
+
 struct Held {
     mirrors: Vec<Mirror>,
     remote: Remote,
@@ -111,8 +149,8 @@ impl Store {
         })
     }
 
-    /// Makes a mirrored mount have what a snapshot has; `FBIG` if all mounts together were too large then.
-    async fn apply(self: &Arc<Self>, index: usize, snapshot: Arc<Snapshot>) -> Result<(), Errno> {
+    /// Makes a mirrored mount have what a snapshot has.
+    async fn apply(self: &Arc<Self>, index: usize, snapshot: Arc<Snapshot>) -> Result<Applied, Errno> {
         self.change(move |shadow, table, held| {
             let others = held
                 .mirrors
@@ -121,10 +159,10 @@ impl Store {
                 .filter(|(other, _)| *other != index);
             let others: u64 = others.map(|(_, mirror)| mirror.bytes()).sum();
             if others.saturating_add(bytes_of(&snapshot)) > MIRRORED_BYTES {
-                return Err(Errno::FBIG);
+                return Ok(Applied::TooLarge);
             }
             let mirror = held.mirrors.get_mut(index).ok_or(Errno::INVAL)?;
-            mirror.apply(shadow, table, &snapshot)
+            mirror.apply(shadow, table, &snapshot).map(|()| Applied::Whole)
         })
         .await
     }
@@ -170,14 +208,13 @@ impl Files {
 
     /// Applies what a watch reports until it ends.
     async fn follow_watch(&self, mut watch: Watch) -> RequestError {
-        // what could not be applied, for lack of space
-        let mut failed: BTreeMap<usize, Arc<Snapshot>> = BTreeMap::new();
+        let mut unapplied = Unapplied::default();
         loop {
             let event = tokio::select! {
                 event = watch.next() => event,
-                () = tokio::time::sleep(RETRY_PAUSE), if !failed.is_empty() => {
-                    for (index, snapshot) in std::mem::take(&mut failed) {
-                        self.apply(index, snapshot, &mut failed).await;
+                () = tokio::time::sleep(RETRY_PAUSE), if !unapplied.failed.is_empty() => {
+                    for (index, snapshot) in std::mem::take(&mut unapplied.failed) {
+                        self.apply(index, snapshot, &mut unapplied).await;
                     }
                     continue;
                 }
@@ -188,14 +225,14 @@ impl Files {
                     watch,
                     snapshot: Ok(snapshot),
                 }) => {
-                    failed.remove(&watch);
-                    self.apply(watch, Arc::new(snapshot), &mut failed).await;
+                    unapplied.forget(watch);
+                    self.apply(watch, Arc::new(snapshot), &mut unapplied).await;
                 }
                 Ok(WatchEvent {
                     watch,
                     snapshot: Err(errno),
                 }) => {
-                    failed.remove(&watch);
+                    unapplied.forget(watch);
                     let mount = self.mirrored.get(watch);
                     match is_too_large(errno) {
                         true => self.notices.outgrown(mount).await,
@@ -209,23 +246,21 @@ impl Files {
         }
     }
 
-    async fn apply(
-        &self,
-        index: usize,
-        snapshot: Arc<Snapshot>,
-        failed: &mut BTreeMap<usize, Arc<Snapshot>>,
-    ) {
+    async fn apply(&self, index: usize, snapshot: Arc<Snapshot>, unapplied: &mut Unapplied) {
         let mount = self.mirrored.get(index);
         match self.store.apply(index, Arc::clone(&snapshot)).await {
-            Ok(()) => {
+            Ok(Applied::Whole) => {
+                unapplied.retry();
                 let mount = kinject_escape::bytes(mount.map_or(b"", Vec::as_slice));
                 log::debug!("{mount} is as in the container: {} files", snapshot.entries.len());
                 self.notices.unreadable_files(&mount, &snapshot).await;
             }
-            // it is tried again when it changes again
-            Err(Errno::FBIG) => self.notices.outgrown(mount).await,
+            Ok(Applied::TooLarge) => {
+                unapplied.keep_too_large(index, snapshot);
+                self.notices.outgrown(mount).await;
+            }
             Err(errno) => {
-                failed.insert(index, snapshot);
+                unapplied.failed.insert(index, snapshot);
                 self.notices.not_written(mount, errno).await;
             }
         }
@@ -249,4 +284,23 @@ fn errno_words(errno: Errno) -> String {
 async fn send(events: &mpsc::Sender<Event>, event: Event) {
     // a launcher that is gone receives nothing
     let _launcher_gone = events.send(event).await.is_err();
+}
+
+#[cfg(test)]
+mod unapplied_tests {
+    use super::*;
+
+    #[test]
+    fn mount_that_is_too_large_beside_others_is_tried_again_when_another_has_changed() {
+        let mut unapplied = Unapplied::default();
+        for index in [1, 2] {
+            let snapshot = Arc::new(Snapshot { entries: Vec::new() });
+            unapplied.keep_too_large(index, snapshot);
+        }
+        assert!(unapplied.failed.is_empty(), "nothing has changed");
+        unapplied.forget(2);
+        unapplied.retry();
+        assert_eq!(unapplied.failed.keys().collect::<Vec<_>>(), [&1]);
+        assert!(unapplied.too_large.is_empty());
+    }
 }

@@ -1,6 +1,8 @@
 //! What the user is told of files: each thing once, and no file's content.
 
+use super::contents::MAX_CONTENT;
 use super::mirror::MIRRORED_BYTES;
+use super::remote::MAX_HELD;
 use super::{errno_words, send};
 use crate::log;
 use kinject_protocol::session::{Event, Report};
@@ -8,19 +10,30 @@ use kinject_tunnel::files::{
     CONTENT_BYTES, FileKind, MAX_ENTRIES, SNAPSHOT_BYTES, Snapshot, SnapshotContent,
 };
 use rustix::io::Errno;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashSet;
 use tokio::sync::mpsc;
 
 /// The most notices of a session; further ones are in the log alone.
 const MAX_NOTICES: usize = 20;
 
+/// Why a remote file cannot be written here.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum NoSpace {
+    /// The file system.
+    Disk(Errno),
+    /// The bytes of contents that a session may have.
+    Contents,
+    /// The files that a session may have.
+    Files,
+}
+
 /// Tells the user.
 pub(super) struct Notices {
     events: mpsc::Sender<Event>,
     given: RefCell<HashSet<String>>,
-    /// Whether the user knows that remote files cannot be written.
-    is_full: Cell<bool>,
+    /// Why remote files cannot be written, as far as the user knows it.
+    full: RefCell<HashSet<NoSpace>>,
 }
 
 impl Notices {
@@ -28,7 +41,7 @@ impl Notices {
         Self {
             events,
             given: RefCell::default(),
-            is_full: Cell::default(),
+            full: RefCell::default(),
         }
     }
 
@@ -78,25 +91,46 @@ impl Notices {
             "{mount} has changed in the container and cannot be written here: {}",
             errno_words(errno)
         );
-        self.give(message, "free some space: it is tried again every few seconds")
-            .await;
+        let hint = match errno {
+            Errno::FBIG => "raise the limit for files (`ulimit -f`), and start the session again",
+            _ => "free some space: it is tried again every few seconds",
+        };
+        self.give(message, hint).await;
     }
 
-    /// A remote file could not be put into the shadow root. Of all that follow the cause is the same.
-    pub(super) async fn not_fetched(&self, path: &[u8], errno: Errno) {
-        let message = format!(
-            "cannot write {} of the container here: {}",
-            kinject_escape::bytes(path),
-            errno_words(errno)
-        );
-        if self.is_full.replace(true) {
+    /// A remote file could not be put into the shadow root. It is said once of all that follow for the same cause, until
+    /// one has been put there.
+    pub(super) async fn not_fetched(&self, path: &[u8], cause: NoSpace) {
+        let path = kinject_escape::bytes(path);
+        let (message, hint) = match cause {
+            NoSpace::Disk(errno) => (
+                format!(
+                    "cannot write {path} of the container here: {}",
+                    errno_words(errno)
+                ),
+                "free some space, or name another folder in XDG_RUNTIME_DIR",
+            ),
+            NoSpace::Contents => (
+                format!(
+                    "cannot keep {path} of the container here: the {} MiB that a session keeps are all in use",
+                    MAX_CONTENT >> 20
+                ),
+                "copy large files to this machine and name them with `--local-path`",
+            ),
+            NoSpace::Files => (
+                format!("cannot keep {path} of the container here: a session keeps {MAX_HELD} files at most"),
+                "copy large folders to this machine and name them with `--local-path`",
+            ),
+        };
+        if !self.full.borrow_mut().insert(cause) {
             return log::debug!("{message}");
         }
-        self.give(
-            message,
-            "free some space, or name another folder in XDG_RUNTIME_DIR",
-        )
-        .await;
+        self.give(message, hint).await;
+    }
+
+    /// A remote file's content was put into the shadow root.
+    pub(super) fn fetched(&self) {
+        self.full.borrow_mut().clear();
     }
 
     /// A remote file has no content that could be read.
@@ -146,5 +180,43 @@ impl Notices {
             hint: Some(hint.to_owned()),
         };
         send(&self.events, Event::Notice(report)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn cause_for_which_contents_are_not_put_is_told_once_until_one_is_put() {
+        let (events, mut received) = mpsc::channel(8);
+        let notices = Notices::new(events);
+        let full = NoSpace::Disk(Errno::NOSPC);
+        for (path, cause) in [
+            (b"/a", NoSpace::Contents),
+            (b"/b", NoSpace::Contents),
+            (b"/c", full),
+            (b"/d", full),
+        ] {
+            notices.not_fetched(path, cause).await;
+        }
+        notices.fetched();
+        notices.not_fetched(b"/e", full).await;
+        drop(notices);
+        let mut told = Vec::new();
+        while let Some(Event::Notice(report)) = received.recv().await {
+            told.push(report.message);
+        }
+        let [limit, disk, again] = told.as_slice() else {
+            panic!("{told:?}");
+        };
+        assert!(
+            limit.ends_with("/a of the container here: the 1024 MiB that a session keeps are all in use")
+        );
+        assert!(
+            disk.contains("/c of") && disk.ends_with("no space left on device"),
+            "{disk}"
+        );
+        assert!(again.contains("/e of"), "{again}");
     }
 }

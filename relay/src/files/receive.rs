@@ -1,5 +1,6 @@
 //! Receives the content of a remote file, for which there has to be room before it arrives.
 
+use super::Files;
 use super::contents::Reserved;
 use super::fetch::{Failed, Fetching};
 use super::remote::Room;
@@ -13,24 +14,56 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
 /// How long a content waits for room that others take.
-const ROOM_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const ROOM_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// By how much room grows for a file that turns out to be longer than its status says, as those of `/proc` are.
 const FURTHER: u64 = 1 << 20;
 
+impl Files {
+    /// Waits for room for so many bytes; what was not opened of late gives way. Nothing is being received meanwhile: what
+    /// is left unread would take the windows of the tunnel from everything else.
+    pub(super) async fn wait_for_room(&self, bytes: u64, end: Instant) -> Result<Reserved, Failed> {
+        loop {
+            // what is freed from here on is not missed
+            let freed = pin!(self.contents.freed());
+            let room = self
+                .store
+                .change(move |shadow, _, held| held.remote.room(shadow, bytes, 0));
+            let (at, is_limit) = match room.await? {
+                Room::Reserved(reserved) => return Ok(reserved),
+                Room::Later { at, is_limit } => (at.map_or(end, |at| end.min(at.into())), is_limit),
+            };
+            tokio::select! {
+                () = freed => {}
+                () = sleep_until(at) => {}
+            }
+            if Instant::now() >= end {
+                return Err(match is_limit {
+                    true => Failed::AllContents,
+                    false => Errno::NOSPC.into(),
+                });
+            }
+        }
+    }
+}
+
 impl Fetching<'_> {
-    /// Receives a file's content, and puts it in its place when it is complete.
+    /// Receives a file's content, and puts it in its place when it is complete. `room` is what was waited for.
     pub(super) async fn receive(
         &self,
         path: Vec<u8>,
         status: FileStatus,
         body: BodyReader,
+        room: Option<Reserved>,
     ) -> Result<(), Failed> {
         let store = &self.files.store;
         if !shadow::is_within_limit(status.size) {
             return Err(Errno::FBIG.into());
         }
-        let mut room = self.room(status.size).await?;
+        let mut room = match room {
+            Some(room) => room,
+            None => self.room(status.size, 0).await?,
+        };
         let staged = store.change(|shadow, _, _| shadow.stage()).await?;
         let file = staged.file.try_clone().map_err(|error| errno_of(&error))?;
         self.write(file, body, &mut room).await?;
@@ -38,29 +71,18 @@ impl Fetching<'_> {
             held.remote
                 .put_content(shadow, table, &path, &status, staged, room)
         });
-        Ok(put.await?)
+        put.await?;
+        self.files.notices.fetched();
+        Ok(())
     }
 
-    /// Room for so many bytes; what was not opened of late gives way, and what others receive or open is waited for.
-    async fn room(&self, bytes: u64) -> Result<Reserved, Errno> {
+    /// Room for so many bytes beside those that the caller has reserved, if there is any at once.
+    async fn room(&self, bytes: u64, own: u64) -> Result<Reserved, Failed> {
         let store = &self.files.store;
-        let end = Instant::now() + ROOM_TIMEOUT;
-        loop {
-            let mut freed = pin!(self.files.contents.freed());
-            // what is freed from here on is not missed
-            freed.as_mut().enable();
-            let room = store.change(move |shadow, _, held| held.remote.room(shadow, bytes));
-            let at = match room.await? {
-                Room::Reserved(reserved) => return Ok(reserved),
-                Room::Later(at) => at.map_or(end, |at| end.min(at.into())),
-            };
-            tokio::select! {
-                () = freed => {}
-                () = sleep_until(at) => {}
-            }
-            if Instant::now() >= end {
-                return Err(Errno::NOSPC);
-            }
+        let room = store.change(move |shadow, _, held| held.remote.room(shadow, bytes, own));
+        match room.await? {
+            Room::Reserved(reserved) => Ok(reserved),
+            Room::Later { .. } => Err(Failed::NoRoomYet(own.saturating_add(bytes))),
         }
     }
 
@@ -78,15 +100,17 @@ impl Fetching<'_> {
                 Ok(None) => break,
                 Err(error) => return Err(self.failed(&error).await),
             };
-            length += piece.len() as u64;
+            let count = piece.len() as u64;
+            length += count;
             if length > CONTENT_BYTES {
                 return Err(Errno::FBIG.into());
             }
             if let Some(missing @ 1..) = length.checked_sub(room.bytes()) {
-                room.extend(self.room(missing.max(FURTHER)).await?);
+                room.extend(self.room(missing.max(FURTHER), room.bytes()).await?);
             }
             let written = file.write_all(&piece).await;
             written.map_err(|error| errno_of(&error))?;
+            room.wrote(count);
         }
         // it writes behind the caller's back
         file.flush().await.map_err(|error| errno_of(&error))?;

@@ -1,8 +1,8 @@
 //! Remote paths: what of them stands in the shadow root, and how an agent's answer gets there.
 
-use super::contents::{self, Contents, Reserved};
+use super::contents::{self, Contents, Oldest, Reserved};
 use super::links::{shadow_target, spelled};
-use super::shadow::{Shadow, Staged};
+use super::shadow::{LEFT_FREE, Shadow, Staged};
 use kinject_protocol::paths::{Kind, PathTable, Route};
 use kinject_tunnel::files::{FileKind, FileStatus, FoundLink, NamedStatus};
 use rustix::io::Errno;
@@ -11,7 +11,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// The most files of which the shadow root has a placeholder or the content.
-const MAX_HELD: usize = 500_000;
+pub(super) const MAX_HELD: usize = 500_000;
+
+/// Up to so many bytes it is the write that tells whether there is space for them.
+const SMALL: u64 = 1 << 20;
 
 /// What the shadow root has of remote paths.
 pub(super) struct Remote {
@@ -27,8 +30,12 @@ pub(super) struct Remote {
 pub(super) enum Room {
     /// There is.
     Reserved(Reserved),
-    /// There may be at this time, or when another content has arrived.
-    Later(Option<Instant>),
+    /// There may be, at this time or when another content has arrived.
+    Later {
+        at: Option<Instant>,
+        /// Whether kinject's own limit is what stands against it, and not the disk.
+        is_limit: bool,
+    },
 }
 
 impl Remote {
@@ -46,39 +53,62 @@ impl Remote {
         self.contents.shared()
     }
 
-    /// The status with which a file's content is here. It stays for a program that is about to open the file.
+    /// The status with which a file's content is here. It stays for a program that is about to open the file. Only opens
+    /// count for which content gives way first: a listing of a folder with status says nothing of what is used.
     pub(super) fn asked(&mut self, path: &[u8], is_to_open: bool) -> Option<&FileStatus> {
         if !self.contents.has(path) {
             return None;
         }
-        if is_to_open {
-            self.contents.touch(path);
+        match is_to_open {
+            true => self.contents.touch(path),
+            false => self.contents.keep(path),
         }
         self.held.get(path)
     }
 
+    /// Whether no further file can be held.
+    pub(super) fn is_at_most(&self) -> bool {
+        self.held.len() >= MAX_HELD
+    }
+
     /// Reserves room for a content, in whose favour others give way that were not asked for of late, those that were not
-    /// for the longest time first. Such a file is removed and not replaced by a placeholder: a program that opens it
-    /// without asking must not take that for its content.
-    pub(super) fn room(&mut self, shadow: &Shadow, bytes: u64) -> Result<Room, Errno> {
-        if !self.contents.is_possible(bytes) {
-            return Err(Errno::NOSPC);
-        }
+    /// opened for the longest time first. None does if that makes no room. Such a file is removed and not replaced by a
+    /// placeholder: a program that opens it without asking must not take that for its content.
+    ///
+    /// `own` is what the caller has reserved before: what is free when another content has arrived is the others'.
+    pub(super) fn room(&mut self, shadow: &Shadow, bytes: u64, own: u64) -> Result<Room, Errno> {
         loop {
-            // what is reserved is not written yet, or a part of it
-            let needed = self.contents.reserved().saturating_add(bytes);
-            if self.contents.fits(bytes) && shadow.has_space(needed) {
+            let fits = self.contents.fits(bytes);
+            if fits && self.has_space(shadow, bytes, 0) {
                 return Ok(Room::Reserved(self.contents.reserve(bytes)));
             }
+            let is_limit = !fits;
+            let helps =
+                self.contents.fits_alone(bytes) && self.has_space(shadow, bytes, self.contents.total());
             match self.contents.oldest() {
-                Some(oldest) if oldest.stays_until <= Instant::now() => {
-                    shadow.remove(&oldest.path)?;
-                    self.held.remove(&oldest.path);
-                    self.contents.evict(&oldest.path);
+                Some(Oldest::Path(path)) if helps => {
+                    shadow.remove(&path)?;
+                    self.held.remove(&path);
+                    self.contents.evict(&path);
                 }
-                Some(oldest) => return Ok(Room::Later(Some(oldest.stays_until))),
-                None if self.contents.reserved() > 0 => return Ok(Room::Later(None)),
-                None => return Err(Errno::NOSPC),
+                Some(Oldest::Later(at)) if helps => {
+                    let at = Some(at);
+                    return Ok(Room::Later { at, is_limit });
+                }
+                _ if fits && bytes <= SMALL => return Ok(Room::Reserved(self.contents.reserve(bytes))),
+                _ if self.contents.reserved() > own => return Ok(Room::Later { at: None, is_limit }),
+                _ => return Err(Errno::NOSPC),
+            }
+        }
+    }
+
+    /// Whether there is space for so many bytes beside what others are about to write, when these are removed.
+    fn has_space(&self, shadow: &Shadow, bytes: u64, removed: u64) -> bool {
+        match bytes <= SMALL {
+            true => bytes == 0 || shadow.has_space(bytes, removed),
+            false => {
+                let needed = self.contents.unwritten().saturating_add(bytes);
+                shadow.has_space(needed.saturating_add(LEFT_FREE), removed)
             }
         }
     }
@@ -208,6 +238,12 @@ impl Remote {
             true => self.remove(shadow, path),
             false => Ok(()),
         }
+    }
+
+    /// Whether the content of a file is still here that the container has unchanged. It stays for the program that asked.
+    pub(super) fn is_still_here(&mut self, path: &[u8]) -> bool {
+        self.contents.keep(path);
+        self.contents.has(path)
     }
 
     fn remove(&mut self, shadow: &Shadow, path: &[u8]) -> Result<(), Errno> {

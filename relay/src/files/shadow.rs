@@ -32,7 +32,7 @@ const FOLDER: OFlags = PLACE.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW);
 const WRITE_AND_ENTER: RawMode = 0o300;
 
 /// Space that contents leave free, for mirrored files and for what else lies on the same file system.
-const LEFT_FREE: u64 = 4 << 20;
+pub(super) const LEFT_FREE: u64 = 4 << 20;
 
 /// The mode of folders that stand on the way to a path.
 const PLAIN_MODE: RawMode = 0o755;
@@ -121,13 +121,13 @@ impl Shadow {
         })
     }
 
-    /// Whether the file system has so much free space and some more. Of one without a limit, or that does not say, the
-    /// kernel tells when something is written.
-    pub(super) fn has_space(&self, bytes: u64) -> bool {
+    /// Whether the file system has so much free space when files with `removed` bytes are removed. Of one without a limit,
+    /// or that does not say, the kernel tells when something is written.
+    pub(super) fn has_space(&self, bytes: u64, removed: u64) -> bool {
         match fstatvfs(&self.staging) {
             Ok(found) if found.f_blocks > 0 => {
                 let free = found.f_bavail.saturating_mul(found.f_frsize);
-                bytes.saturating_add(LEFT_FREE) <= free
+                bytes <= free.saturating_add(removed)
             }
             Ok(_) | Err(_) => true,
         }

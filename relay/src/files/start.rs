@@ -6,7 +6,7 @@ use super::notices::Notices;
 use super::place::private_folder;
 use super::remote::Remote;
 use super::shadow::{ROOT_NAME, Shadow};
-use super::{Files, Held, Mount, Mounts, Store, errno_words, is_too_large, send};
+use super::{Applied, Files, Held, Mount, Mounts, Store, errno_words, is_too_large, send};
 use crate::log;
 use crate::report::Failure;
 use crate::uplink::{ActiveTunnel, Ended, Uplink};
@@ -93,7 +93,10 @@ impl Files {
                 Ok(snapshot) => {
                     let snapshot = Arc::new(snapshot);
                     let applied = files.store.apply(index, Arc::clone(&snapshot)).await;
-                    applied.map_err(|errno| not_made(&folder, errno))?;
+                    if applied.map_err(|errno| not_made(&folder, errno))? == Applied::TooLarge {
+                        files.notices.outgrown(Some(&path)).await;
+                        continue;
+                    }
                     let mount = kinject_escape::bytes(&path);
                     files.notices.unreadable_files(&mount, &snapshot).await;
                 }

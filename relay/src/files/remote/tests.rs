@@ -39,9 +39,9 @@ impl Root {
     }
 
     fn room(&mut self, bytes: u64) -> Option<Reserved> {
-        match self.remote.room(&self.shadow, bytes).unwrap() {
+        match self.remote.room(&self.shadow, bytes, 0).unwrap() {
             Room::Reserved(reserved) => Some(reserved),
-            Room::Later(_) => None,
+            Room::Later { .. } => None,
         }
     }
 
@@ -88,8 +88,33 @@ fn contents_that_were_asked_for_just_now_stay_and_none_is_put_beyond_the_limit()
     assert!(!root.put("a"));
     drop(first);
     assert!(root.put("a"));
-    let never = root.remote.room(&root.shadow, 101);
+    let never = root.remote.room(&root.shadow, 101, 0);
     assert_eq!(never.err(), Some(Errno::NOSPC));
+}
+
+#[test]
+fn room_that_cannot_be_made_removes_nothing_and_is_not_waited_for_by_its_own_content() {
+    let mut root = Root::new(100, Duration::ZERO);
+    assert!(root.put("a"));
+    let own = root.room(50).unwrap();
+    assert!(root.room(60).is_none());
+    assert_eq!(root.there(), [b"a"]);
+    // the content for which there is room already grows
+    let never = root.remote.room(&root.shadow, 60, own.bytes());
+    assert_eq!(never.err(), Some(Errno::NOSPC));
+    assert_eq!(root.there(), [b"a"]);
+    let further = root.remote.room(&root.shadow, 50, own.bytes()).unwrap();
+    assert!(matches!(further, Room::Reserved(_)));
+    assert!(root.there().is_empty());
+}
+
+#[test]
+fn content_that_has_given_way_is_not_told_as_unchanged() {
+    let mut root = Root::new(100, Duration::ZERO);
+    assert!(root.put("a"));
+    assert!(root.remote.is_still_here(b"/data/a"));
+    assert!(root.room(100).is_some());
+    assert!(!root.remote.is_still_here(b"/data/a"));
 }
 
 #[test]

@@ -4,5 +4,6 @@ mod fetching;
 mod hostile;
 mod mirrored;
 mod remote;
+mod room;
 mod support;
 mod volume;
