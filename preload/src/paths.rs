@@ -19,8 +19,8 @@
 //! What libc opens for itself (getpwnam(3), iconv(3), locale files) reaches no hook. A symbolic link of this machine
 //! that leads to a path of the table leads to this machine's file, as the kernel resolves it.
 
-/// Functions of whole numbers and pointers: libc's, and ours in their place, which call `$call` with libc's, the arguments
-/// and what stands behind the name.
+/// Functions of whole numbers and pointers: libc's, and ours in their place. Each of ours calls
+/// `$call(libc's function, arguments, $what)`.
 macro_rules! functions_of_six_words {
     (by $call:ident, $kind:ident; $($name:ident: $what:expr;)*) => {
         pub(super) mod native {

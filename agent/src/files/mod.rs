@@ -3,12 +3,12 @@
 //! The agent runs in the workload's image and with its volumes and variables, so what it reads is what the workload's
 //! container has. It reads with the rights of the container's user, and writes nothing.
 //!
-//! File systems block, and a network's may block for long: every read runs on a thread of its own, at most
-//! [`MAX_READS`] at a time, also of those for which no relay waits any more.
+//! File systems block, and a network's may block for long: every read runs on a thread of its own ([`reads`]).
 
 mod content;
 mod folder;
 mod inotify;
+mod reads;
 mod snapshot;
 mod status;
 mod walk;
@@ -16,20 +16,14 @@ mod watch;
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::Arc;
 
 use kinject_tunnel::files::{FileAnswer, FileOperation, FileOutcome, FilePayload, FileQuestion};
 use kinject_tunnel::http2::{EnvironmentRequest, FileRequest, WatchRequest};
 use nix::errno::Errno;
-use tokio::sync::Semaphore;
-use tokio::task::spawn_blocking;
 
-use crate::log::log;
 use content::Content;
+use reads::Reads;
 use walk::Walk;
-
-/// Reads at once.
-const MAX_READS: usize = 16;
 
 /// The answer of an agent that gives no files away.
 const FORBIDDEN: &str = "this agent gives no files away: start it with --files";
@@ -39,7 +33,7 @@ pub(crate) struct Files {
     is_allowed: bool,
     environment: Vec<(OsString, OsString)>,
     withheld: Withheld,
-    reads: Arc<Semaphore>,
+    reads: Reads,
 }
 
 /// The file with the agent's own keys, by device and inode: nobody in a session needs it.
@@ -69,7 +63,7 @@ impl Files {
             is_allowed,
             environment,
             withheld,
-            reads: Arc::new(Semaphore::new(MAX_READS)),
+            reads: Reads::default(),
         }
     }
 
@@ -91,11 +85,11 @@ impl Files {
             Ok(question) => question,
             Err(error) => return request.malformed(&error.to_string()),
         };
-        let withheld = self.withheld;
+        let (withheld, mount) = (self.withheld, question.mount.clone());
         let found = tokio::select! {
             biased;
             () = request.cancelled() => return,
-            found = self.read(move || find(&question, withheld)) => found,
+            found = self.reads.of_mount(&mount, move || find(&question, withheld)) => found,
         };
         let Some((answer, content)) = found else {
             return request.malformed("the file could not be read");
@@ -105,7 +99,7 @@ impl Files {
         };
         let mut content = content;
         while let Some(reading) = content.take() {
-            match self.read(move || reading.next()).await {
+            match self.reads.of_mount(&mount, move || reading.next()).await {
                 Some(Ok(Some((piece, rest)))) => {
                     if sender.send(piece).await.is_err() {
                         return;
@@ -130,24 +124,6 @@ impl Files {
         };
         if let Some(sender) = request.accept() {
             watch::run(self, sender, paths).await;
-        }
-    }
-
-    /// Runs on a thread of its own; none if it panicked, which the log says.
-    async fn read<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        // it is never closed
-        let permit = Arc::clone(&self.reads).acquire_owned().await.ok()?;
-        let read = spawn_blocking(move || {
-            // a caller that waits no longer leaves the thread, which keeps its permit
-            let _permit = permit;
-            read()
-        });
-        match read.await {
-            Ok(read) => Some(read),
-            Err(error) => {
-                log(format_args!("a read failed: {error}"));
-                None
-            }
         }
     }
 }
@@ -189,66 +165,4 @@ fn find(question: &FileQuestion, withheld: Withheld) -> (FileAnswer, Option<Cont
         payload,
     };
     (FileAnswer { links, outcome }, content)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-    use std::pin::Pin;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::sync::{Condvar, Mutex};
-    use std::task::Poll;
-
-    use super::*;
-
-    /// Reads of a file system that does not answer until it is opened.
-    #[derive(Default)]
-    struct Stuck {
-        is_open: Mutex<bool>,
-        opened: Condvar,
-        running: AtomicUsize,
-        most: AtomicUsize,
-    }
-
-    impl Stuck {
-        fn read(&self) {
-            let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
-            self.most.fetch_max(running, Ordering::SeqCst);
-            let is_open = self.is_open.lock().unwrap();
-            drop(self.opened.wait_while(is_open, |is_open| !*is_open).unwrap());
-            self.running.fetch_sub(1, Ordering::SeqCst);
-        }
-    }
-
-    async fn poll_once<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
-        poll_fn(|cx| {
-            Poll::Ready(match Pin::new(&mut future).poll(cx) {
-                Poll::Ready(output) => Some(output),
-                Poll::Pending => None,
-            })
-        })
-        .await
-    }
-
-    #[tokio::test]
-    async fn abandoned_reads_keep_their_permits_until_their_threads_end() {
-        let files = Files::new(true, Vec::new(), Withheld::default());
-        let stuck = Arc::new(Stuck::default());
-        let read = || {
-            let stuck = Arc::clone(&stuck);
-            files.read(move || stuck.read())
-        };
-        for _ in 0..MAX_READS {
-            let mut abandoned = Box::pin(read());
-            // begins the read
-            assert!(poll_once(abandoned.as_mut()).await.is_none());
-        }
-        let mut further = Box::pin(read());
-        assert!(poll_once(further.as_mut()).await.is_none());
-        assert_eq!(files.reads.available_permits(), 0);
-        *stuck.is_open.lock().unwrap() = true;
-        stuck.opened.notify_all();
-        assert_eq!(further.await, Some(()));
-        assert!(stuck.most.load(Ordering::SeqCst) <= MAX_READS);
-    }
 }

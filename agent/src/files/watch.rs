@@ -134,7 +134,8 @@ fn stamp(path: &[u8]) -> Option<[i64; 5]> {
 /// The encoded snapshot of a path, and its digest; none if the agent could not read at all.
 async fn read(files: &Files, path: &[u8], index: usize) -> Option<(Bytes, Vec<u8>)> {
     let (path, withheld) = (path.to_vec(), files.withheld);
-    files.read(move || encoded(&path, withheld, index)).await
+    let read = files.reads.of_watch(move || encoded(&path, withheld, index));
+    read.await
 }
 
 fn encoded(path: &[u8], withheld: Withheld, index: usize) -> (Bytes, Vec<u8>) {

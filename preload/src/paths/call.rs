@@ -1,13 +1,15 @@
 //! One call of the program's, made of the machine's file or of one below the shadow root.
 
+mod indirect;
+
 use super::buffer::PathBuffer;
 use super::decision::{Facts, LookUp, decide, is_folder};
 use super::fetch::fetch;
 use super::locate::{Above, Ending, Found, Located, locate, put_in_shadow};
-use super::open_file::{complete, is_descriptor};
+use super::open_file::is_descriptor;
 use super::spec::{Failure, Need, Spec, argument};
 use super::table::{Table, is_absent};
-use crate::errno::{self, Errno};
+use crate::errno::Errno;
 use crate::memory;
 use crate::real;
 use crate::sys;
@@ -101,14 +103,12 @@ fn run_by_table(native: Native, arguments: &[usize; 6], spec: &Spec) -> usize {
     };
     // SAFETY: the path can be read; one that is longer than any path can be read so far, and is compared no further
     let text = unsafe { CStr::from_ptr(path) }.to_bytes();
-    if !table.may_concern(text, need.is_located()) {
-        let done = done.unwrap_or_else(|| native.call(arguments));
-        return match need {
-            Need::Open(flags) if flags & libc::O_PATH == 0 && is_descriptor(text) => {
-                opened_by_descriptor(&table, spec.failure, done)
-            }
-            _ => done,
-        };
+    // what a confined call's path is relative to, its text does not say
+    let may_concern =
+        table.may_concern(text, need.is_located()) || !text.is_empty() && spec.action.is_confined(arguments);
+    let by_descriptor = (matches!(need, Need::Open(_)) || need.writes()) && is_descriptor(text);
+    if !may_concern && !by_descriptor {
+        return done.unwrap_or_else(|| native.call(arguments));
     }
     let call = Call {
         native,
@@ -118,23 +118,9 @@ fn run_by_table(native: Native, arguments: &[usize; 6], spec: &Spec) -> usize {
         done,
         before,
     };
-    call.redirect(&table, text)
-}
-
-/// The descriptor that was opened, if what is behind it can be read. A stream is left as it is: it is open, and closed
-/// by its program alone.
-#[cold]
-#[inline(never)]
-fn opened_by_descriptor(table: &Table, failure: Failure, opened: usize) -> usize {
-    if failure != Failure::MinusOne || failure.is(opened) {
-        return opened;
-    }
-    match errno::preserve(|| complete(table, opened as c_int)) {
-        Ok(()) => opened,
-        Err(error) => {
-            sys::close(opened as c_int);
-            failure.fail(error)
-        }
+    match may_concern {
+        true => call.redirect(&table, text),
+        false => call.by_descriptor(&table, text),
     }
 }
 
@@ -176,10 +162,10 @@ impl Call {
         let mut buffer = PathBuffer::new();
         let located = locate(table, folder, path, &mut buffer);
         if self.spec.action.is_confined(&self.arguments) && !stays_below(path, &located) {
-            return self.native_result();
+            return self.confined(table, folder, path, &located);
         }
         match located {
-            Ok(Located::Native) => self.native_result(),
+            Ok(Located::Native) => self.by_descriptor(table, path),
             Ok(Located::Elsewhere) => {
                 self.undo();
                 self.at(buffer.as_pointer(ending.needs_folder()))

@@ -81,7 +81,7 @@ pub(crate) enum Failure {
 
 #[cfg(not(test))]
 impl Failure {
-    /// Itself, as a function has it that is described by it alone.
+    /// Itself: for functions whose only description is how they fail.
     pub(super) const fn failure(self) -> Self {
         self
     }

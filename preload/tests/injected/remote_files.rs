@@ -100,22 +100,38 @@ fn remote_file_without_a_relay_is_eio() {
 
 #[test]
 fn file_opened_by_its_descriptor_or_within_its_folder_has_its_content() {
-    let relay = Relay::start();
-    let (_container, root) = remote(&relay);
-    let paths = format!("{}:r/srv/data", root.path().canonicalize().unwrap().display());
-    for name in ["file", "sub/deep/below"] {
+    const WAYS: [&str; 8] = [
+        "/proc/self/fd/",
+        "/dev/fd/",
+        "/proc/thread-self/fd/",
+        "stream",
+        "beneath",
+        "in root",
+        "around",
+        "absolute",
+    ];
+    const REFUSED: &str =
+        "above: EXDEV\nnew: EROFS\nnew in root: EROFS\nwritten: EROFS\nstream for writing: EROFS\n";
+    // a pattern whose first component is one lets each path through the filter
+    for (name, entries) in [
+        ("file", "r/srv/data"),
+        ("sub/deep/below", "r/srv/data"),
+        ("file", "r/srv/data:g/*/kinject-none"),
+    ] {
+        let relay = Relay::start();
+        let (_container, root) = remote(&relay);
+        let paths = format!("{}:{entries}", root.path().canonicalize().unwrap().display());
         let content = if name == "file" { "remote" } else { "deep" };
         let output = Program::injected(&relay, "open_by_descriptor", &["/srv/data", name])
             .env("KINJECT_PATHS", &paths)
             .output();
-        let expected = [
-            "/proc/self/fd/",
-            "/dev/fd/",
-            "/proc/thread-self/fd/",
-            "beneath",
-            "in root",
-        ]
-        .map(|how| format!("{how}: {content}\n"));
-        assert_eq!(output, format!("{}above: EXDEV\n", expected.concat()));
+        let read = WAYS.map(|way| format!("{way}: {content}\n")).concat();
+        assert_eq!(output, format!("{read}{REFUSED}"), "{name} {entries}");
+        // what stands there after the first way, the others find in any case
+        let asked = format!("fetch Content /srv/data/{name}");
+        let requests = relay.take_requests();
+        let asked = requests.iter().filter(|request| **request == asked);
+        assert_eq!(asked.count(), WAYS.len(), "{requests:?}");
+        assert!(!root.path().join("srv/data/new").exists());
     }
 }
