@@ -8,11 +8,16 @@
 //! whose lock nobody holds is left from a session of which both were killed, and the next session of the user removes
 //! it ([`sweep`]): secrets are among its files.
 
+mod written;
+
+pub use written::{FileStamp, note_complete, note_unfinished};
+
 use crate::environment::RESOLV_CONF;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use written::remove_written;
 
 /// The link in a session's folder to where the files of a container lie, if they lie elsewhere.
 pub const FILES: &str = "files";
@@ -22,9 +27,6 @@ const LOCK: &str = "lock";
 
 /// Its name until the launcher holds it: a folder with a free [`LOCK`] is one that nobody uses any more.
 const UNLOCKED: &str = "lock.new";
-
-/// The beginning of the names of links to files elsewhere that go with the session. Device, inode and a number follow.
-const WRITTEN: &str = "written.";
 
 /// What the link beside the files of a container in memory is named after the session: it leads to its folder.
 const OWNER: &str = "session";
@@ -150,46 +152,6 @@ fn sweep_files(owner: &Path, session: &Path, user: u32) -> io::Result<()> {
     fs::remove_file(owner)
 }
 
-/// Notes a file elsewhere that goes with the session, however that ends. It is one of these paths, which are absolute,
-/// and it is removed only if it is still the file with this metadata.
-///
-/// # Errors
-///
-/// Why it cannot be noted.
-pub fn note_written(folder: &Path, paths: &[&Path], file: &fs::Metadata) -> io::Result<()> {
-    for (number, path) in paths.iter().enumerate() {
-        symlink(
-            path,
-            folder.join(format!("{WRITTEN}{}.{}.{number}", file.dev(), file.ino())),
-        )?;
-    }
-    Ok(())
-}
-
-/// Removes the files that were noted.
-fn remove_written(folder: &Path, user: u32) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let (Some(identity), Ok(path)) = (written(&entry.file_name()), fs::read_link(entry.path())) else {
-            continue;
-        };
-        let is_it = |found: &fs::Metadata| {
-            found.is_file() && found.uid() == user && (found.dev(), found.ino()) == identity
-        };
-        if fs::symlink_metadata(&path).is_ok_and(|found| is_it(&found)) {
-            // the launcher may be about to remove it
-            let _gone = fs::remove_file(&path).is_err();
-        }
-    }
-    Ok(())
-}
-
-/// Device and inode in the name of a note.
-fn written(name: &std::ffi::OsStr) -> Option<(u64, u64)> {
-    let mut numbers = name.to_str()?.strip_prefix(WRITTEN)?.split('.');
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
 /// Removes a session's folder with everything in it; one that does not exist is no error. So are the files elsewhere
 /// that go with the session.
 ///
@@ -295,7 +257,7 @@ fn check_parent(folder: &Path, user: u32) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::fs::Permissions;
-    use std::os::unix::fs::chown;
+    use std::os::unix::fs::{chown, symlink};
     use std::path::PathBuf;
 
     fn private(folder: PathBuf) -> PathBuf {
@@ -430,25 +392,6 @@ mod tests {
         drop(relay);
         sweep(&parent, user());
         assert_eq!(fs::read_dir(&parent).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn noted_file_goes_with_its_session_unless_another_is_in_its_place() {
-        let temporary = tempfile::tempdir().unwrap();
-        let parent = private(temporary.path().join("parent"));
-        for is_replaced in [false, true] {
-            let session = private(parent.join("session"));
-            let [path, unfinished] = ["web.env", ".web.env.1"].map(|name| temporary.path().join(name));
-            fs::write(&path, "SECRET=1").unwrap();
-            note_written(&session, &[&unfinished, &path], &fs::metadata(&path).unwrap()).unwrap();
-            if is_replaced {
-                fs::write(&unfinished, "of the user").unwrap();
-                fs::rename(&unfinished, &path).unwrap();
-            }
-            remove(&session, user()).unwrap();
-            assert_eq!(path.exists(), is_replaced);
-            assert!(!session.exists());
-        }
     }
 
     /// Root may write to such folders anyway, so a thread of its own becomes another user.

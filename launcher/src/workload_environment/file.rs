@@ -7,19 +7,19 @@
 use super::formats::{self, Format, Rendered};
 use crate::exit::Failure;
 use crate::folder;
-use kinject_protocol::folder::note_written;
+use kinject_protocol::folder::{FileStamp, note_complete, note_unfinished};
 use rustix::process::geteuid;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 /// A written file; it is removed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct EnvironmentFile {
     path: PathBuf,
-    /// Device and inode: what others have put in its place stays.
-    identity: (u64, u64),
+    /// What others have put in its place or written into it stays.
+    stamp: FileStamp,
 }
 
 impl EnvironmentFile {
@@ -76,11 +76,11 @@ impl EnvironmentFile {
             _ => "",
         };
         let content = [header.as_bytes(), &rendered.text].concat();
-        let identity = replace(session, path, &content)
+        let stamp = replace(session, path, &content)
             .map_err(|error| cannot_write(&format!("{option} {}", kinject_escape::path(path)), &error))?;
         Ok(Self {
             path: path.to_owned(),
-            identity,
+            stamp,
         })
     }
 }
@@ -88,7 +88,7 @@ impl EnvironmentFile {
 impl Drop for EnvironmentFile {
     fn drop(&mut self) {
         let found = self.path.symlink_metadata();
-        if found.is_ok_and(|found| identity(&found) == self.identity) {
+        if found.is_ok_and(|found| FileStamp::of(&found) == self.stamp) {
             let _gone = std::fs::remove_file(&self.path).is_err();
         }
     }
@@ -111,7 +111,7 @@ fn is_replaceable(path: &Path, found: &Metadata, format: Format) -> io::Result<b
     Ok(found.mode() & 0o7777 == 0o600 && format.has_written(&std::fs::read(path)?))
 }
 
-fn replace(session: &Path, path: &Path, content: &[u8]) -> io::Result<(u64, u64)> {
+fn replace(session: &Path, path: &Path, content: &[u8]) -> io::Result<FileStamp> {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().ok_or(ErrorKind::IsADirectory)?);
     name.push(format!(".{}", folder::random_name()?));
@@ -121,26 +121,21 @@ fn replace(session: &Path, path: &Path, content: &[u8]) -> io::Result<(u64, u64)
         .create_new(true)
         .mode(0o600)
         .open(&unfinished)?;
-    let noted = || {
-        let paths = [std::path::absolute(&unfinished)?, std::path::absolute(path)?];
-        note_written(
-            session,
-            &paths.each_ref().map(PathBuf::as_path),
-            &file.metadata()?,
-        )
+    let write = || -> io::Result<FileStamp> {
+        note_unfinished(session, &absolute(&unfinished)?, &file.metadata()?)?;
+        (&file).write_all(content)?;
+        // a network file system may set the time of the last change when the file is closed
+        drop(file);
+        let stamp = FileStamp::of(&unfinished.symlink_metadata()?);
+        note_complete(session, &absolute(path)?, stamp)?;
+        std::fs::rename(&unfinished, path)?;
+        Ok(stamp)
     };
-    let written = noted()
-        .and_then(|()| (&file).write_all(content))
-        .and_then(|()| std::fs::rename(&unfinished, path))
-        .and_then(|()| file.metadata());
+    let written = write();
     if written.is_err() {
         let _gone = std::fs::remove_file(&unfinished).is_err();
     }
-    written.map(|metadata| identity(&metadata))
-}
-
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
+    written
 }
 
 fn cannot_write(name: &str, error: &io::Error) -> Failure {
@@ -207,6 +202,17 @@ mod tests {
         let file = write(&path, Format::Dotenv).unwrap();
         std::fs::write(&other, "mine").unwrap();
         std::fs::rename(&other, &path).unwrap();
+        drop(file);
+        assert_eq!(read_to_string(&path).unwrap(), "mine");
+    }
+
+    /// An editor that saves in place keeps the inode.
+    #[test]
+    fn file_that_the_user_has_edited_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("env");
+        let file = write(&path, Format::Dotenv).unwrap();
+        std::fs::write(&path, "mine").unwrap();
         drop(file);
         assert_eq!(read_to_string(&path).unwrap(), "mine");
     }
