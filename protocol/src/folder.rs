@@ -180,12 +180,39 @@ pub fn remove(folder: &Path, user: u32) -> io::Result<()> {
             // launcher and relay both remove it
             let _gone = fs::remove_file(&owner).is_err();
         }
-        remove_all(folder)
+        remove_lock_last(folder)
     });
     match removed {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         done => done,
     }
+}
+
+/// Removes a session's folder. Nobody sweeps one without a lock, so the lock goes last: if the removal ends half-way, the
+/// next session goes on with it.
+fn remove_lock_last(folder: &Path) -> io::Result<()> {
+    let found = fs::symlink_metadata(folder)?;
+    if found.is_dir() {
+        if found.mode() & 0o700 != 0o700 {
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o700))?;
+        }
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_name() == LOCK {
+                continue;
+            }
+            let removed = match entry.file_type()?.is_dir() {
+                true => remove_all(&entry.path()),
+                false => fs::remove_file(entry.path()),
+            };
+            match removed {
+                // launcher and relay both remove it
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                done => done?,
+            }
+        }
+    }
+    remove_all(folder)
 }
 
 /// Attempts to remove a folder in which something may still be made: the session's last calls, or a program.
@@ -361,6 +388,49 @@ mod tests {
         sweep(&parent, user());
         assert!(!session.exists());
         assert!(unlocked.exists(), "nobody knows whether it is in use");
+    }
+
+    /// Some kernels list the oldest entry of a folder in memory first, others the newest: in one of the two sessions the
+    /// lock comes before what cannot be removed.
+    #[test]
+    fn folder_whose_removal_ended_half_way_keeps_its_lock_and_is_swept_again() {
+        if user() != 0 {
+            // nobody else can put a folder there that the user cannot remove
+            return;
+        }
+        let user = 65534;
+        let give = |path: &Path| chown(path, Some(user), None).unwrap();
+        let temporary = tempfile::tempdir_in("/dev/shm").unwrap();
+        fs::set_permissions(temporary.path(), Permissions::from_mode(0o755)).unwrap();
+        let parent = private(temporary.path().join("parent"));
+        give(&parent);
+        let sessions = [true, false].map(|is_lock_first| {
+            let session = private(parent.join(is_lock_first.to_string()));
+            let lock = is_lock_first.then(|| lock_new(&session).unwrap());
+            fs::write(private(session.join("stuck")).join("secret"), "").unwrap();
+            drop(lock.unwrap_or_else(|| lock_new(&session).unwrap()));
+            give(&session);
+            give(&session.join(LOCK));
+            session
+        });
+        let sweep_as_user = || {
+            let parent = parent.clone();
+            let sweeping = std::thread::spawn(move || {
+                rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(user)).unwrap();
+                sweep(&parent, user);
+            });
+            sweeping.join().unwrap();
+        };
+        sweep_as_user();
+        for session in &sessions {
+            assert!(session.join(LOCK).exists());
+            give(&session.join("stuck"));
+            give(&session.join("stuck/secret"));
+        }
+        sweep_as_user();
+        for session in sessions {
+            assert!(!session.exists());
+        }
     }
 
     #[test]
