@@ -3,6 +3,7 @@
 //! A session's folder lies in a folder of the user's that no other user can enter and that is never removed. So no
 //! other user can create the path of a session that is over, which its programs may still use.
 
+mod local;
 mod write_access;
 
 pub(crate) use write_access::OpenFolder;
@@ -41,13 +42,13 @@ impl Drop for SessionFolder {
     }
 }
 
-/// Removes what is left of sessions whose launcher and relay were killed. Not in the cache: a home may be another
-/// machine's, and its locks too.
+/// Removes what is left of sessions whose launcher and relay were killed. Not in the cache, nor on a network file system:
+/// the sessions there may be another machine's, and so are their locks.
 pub(crate) fn sweep() {
     let caches = [cache(), default_cache()].map(Option::unwrap_or_default);
     let memory = kinject_protocol::folder::memory_of_user(user());
     let parents = parents().into_iter().filter(|parent| !caches.contains(parent));
-    for parent in parents.chain([memory]) {
+    for parent in parents.chain([memory]).filter(|parent| local::is_local(parent)) {
         kinject_protocol::folder::sweep(&parent, user());
     }
 }
