@@ -77,7 +77,7 @@ fn place(folder: &Path, memory: &Path, files: &Path, user: u32) -> io::Result<Pl
         );
         return Ok(own(Some(why)));
     }
-    Ok(match make(folder, files, user) {
+    Ok(match make(folder, files, user, lock_files) {
         Ok(lock) => Place {
             folder: files.to_owned(),
             lock,
@@ -101,7 +101,12 @@ fn has_space(folder: &Path) -> bool {
     is_memory && free >= MIN_FREE
 }
 
-fn make(folder: &Path, files: &Path, user: u32) -> io::Result<Option<SessionLock>> {
+fn make(
+    folder: &Path,
+    files: &Path,
+    user: u32,
+    lock: impl FnOnce(&Path) -> io::Result<SessionLock>,
+) -> io::Result<Option<SessionLock>> {
     let around = files.parent().unwrap_or(files);
     let mut private = DirBuilder::new();
     private.mode(0o700);
@@ -111,15 +116,19 @@ fn make(folder: &Path, files: &Path, user: u32) -> io::Result<Option<SessionLock
     }
     // a folder that exists may be another session's, which a link to it would give away to this one's removal
     private.create(files)?;
+    let lock = lock(files).ok();
     let linked = symlink(files, folder.join(FILES));
     if linked.is_err() {
         fs::remove_dir(files)?;
     }
     linked?;
-    let owner = files.with_file_name(owner_in_memory(folder, user).file_name().unwrap_or_default());
-    // only what could not be noted is not swept after a kill
-    let _unnoted = symlink(folder, owner).is_err();
-    Ok(lock_files(files).ok())
+    // by this link a session elsewhere, which may not see this one's folder, finds the files: it spares what is locked
+    if lock.is_some() {
+        let owner = files.with_file_name(owner_in_memory(folder, user).file_name().unwrap_or_default());
+        // only what could not be noted is not swept after a kill
+        let _unnoted = symlink(folder, owner).is_err();
+    }
+    Ok(lock)
 }
 
 #[cfg(test)]
@@ -132,14 +141,35 @@ mod tests {
         let memory = tempfile::tempdir().unwrap();
         let user = rustix::process::geteuid().as_raw();
         let files = memory.path().join("user").join("0123abcd.files");
-        let lock = make(session.path(), &files, user).unwrap();
+        let lock = make(session.path(), &files, user, lock_files).unwrap();
         assert!(lock.is_some());
         assert_eq!(fs::read_link(session.path().join(FILES)).unwrap(), files);
         let other = tempfile::tempdir().unwrap();
-        let error = make(other.path(), &files, user).unwrap_err();
+        let error = make(other.path(), &files, user, lock_files).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
         assert!(!other.path().join(FILES).exists());
         assert!(files.exists());
+    }
+
+    /// A session in another mount namespace takes files with that link and without a lock for left ones.
+    #[test]
+    fn files_are_locked_before_the_link_that_leads_others_to_them_and_have_none_without_a_lock() {
+        let user = rustix::process::geteuid().as_raw();
+        for is_lockable in [true, false] {
+            let (session, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let around = memory.path().join("user");
+            let entries = || fs::read_dir(&around).unwrap().count();
+            let lock = |files: &Path| {
+                assert_eq!(entries(), 1, "the files alone");
+                match is_lockable {
+                    true => lock_files(files),
+                    false => Err(ErrorKind::Unsupported.into()),
+                }
+            };
+            let made = make(session.path(), &around.join("0123abcd.files"), user, lock).unwrap();
+            assert_eq!(made.is_some(), is_lockable);
+            assert_eq!(entries(), if is_lockable { 2 } else { 1 });
+        }
     }
 
     /// /proc is no file system in memory that could hold files.
