@@ -3,7 +3,7 @@
 use super::Files;
 use super::contents::Reserved;
 use super::fetch::{Failed, Fetching};
-use super::remote::Room;
+use super::remote::{Room, TINY};
 use super::shadow::{self, errno_of};
 use kinject_tunnel::files::{CONTENT_BYTES, FileStatus};
 use kinject_tunnel::http2::BodyReader;
@@ -16,7 +16,8 @@ use tokio::time::{Instant, sleep_until};
 /// How long a content waits for room that others take.
 pub(super) const ROOM_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// By how much room grows for a file that turns out to be longer than its status says, as those of `/proc` are.
+/// By how much room grows for a file that turns out to be longer than its status says, as those of `/proc` are, once it
+/// is not tiny any more.
 const FURTHER: u64 = 1 << 20;
 
 impl Files {
@@ -106,7 +107,11 @@ impl Fetching<'_> {
                 return Err(Errno::FBIG.into());
             }
             if let Some(missing @ 1..) = length.checked_sub(room.bytes()) {
-                room.extend(self.room(missing.max(FURTHER), room.bytes()).await?);
+                let further = match TINY.checked_sub(room.bytes()) {
+                    Some(further @ 1..) => further,
+                    _ => FURTHER,
+                };
+                room.extend(self.room(missing.max(further), room.bytes()).await?);
             }
             let written = file.write_all(&piece).await;
             written.map_err(|error| errno_of(&error))?;

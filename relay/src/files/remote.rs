@@ -13,8 +13,9 @@ use std::time::Instant;
 /// The most files of which the shadow root has a placeholder or the content.
 pub(super) const MAX_HELD: usize = 500_000;
 
-/// Up to so many bytes it is the write that tells whether there is space for them.
-const SMALL: u64 = 1 << 20;
+/// Of a content of up to so many bytes it is the write that tells whether there is space for it: it takes what is to be
+/// left free, too.
+pub(super) const TINY: u64 = 64 << 10;
 
 /// What the shadow root has of remote paths.
 pub(super) struct Remote {
@@ -77,14 +78,15 @@ impl Remote {
     ///
     /// `own` is what the caller has reserved before: what is free when another content has arrived is the others'.
     pub(super) fn room(&mut self, shadow: &Shadow, bytes: u64, own: u64) -> Result<Room, Errno> {
+        let is_tiny = own.saturating_add(bytes) <= TINY;
         loop {
             let fits = self.contents.fits(bytes);
-            if fits && self.has_space(shadow, bytes, 0) {
+            if fits && self.has_space(shadow, bytes, is_tiny, 0) {
                 return Ok(Room::Reserved(self.contents.reserve(bytes)));
             }
             let is_limit = !fits;
-            let helps =
-                self.contents.fits_alone(bytes) && self.has_space(shadow, bytes, self.contents.total());
+            let total = self.contents.total();
+            let helps = self.contents.fits_alone(bytes) && self.has_space(shadow, bytes, is_tiny, total);
             match self.contents.oldest() {
                 Some(Oldest::Path(path)) if helps => {
                     shadow.remove(&path)?;
@@ -95,7 +97,7 @@ impl Remote {
                     let at = Some(at);
                     return Ok(Room::Later { at, is_limit });
                 }
-                _ if fits && bytes <= SMALL => return Ok(Room::Reserved(self.contents.reserve(bytes))),
+                _ if fits && is_tiny => return Ok(Room::Reserved(self.contents.reserve(bytes))),
                 _ if self.contents.reserved() > own => return Ok(Room::Later { at: None, is_limit }),
                 _ => return Err(Errno::NOSPC),
             }
@@ -103,8 +105,8 @@ impl Remote {
     }
 
     /// Whether there is space for so many bytes beside what others are about to write, when these are removed.
-    fn has_space(&self, shadow: &Shadow, bytes: u64, removed: u64) -> bool {
-        match bytes <= SMALL {
+    fn has_space(&self, shadow: &Shadow, bytes: u64, is_tiny: bool, removed: u64) -> bool {
+        match is_tiny {
             true => bytes == 0 || shadow.has_space(bytes, removed),
             false => {
                 let needed = self.contents.unwritten().saturating_add(bytes);

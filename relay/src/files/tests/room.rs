@@ -203,3 +203,51 @@ async fn empty_file_on_a_nearly_full_disk_is_put_and_removes_no_content() {
     })
     .await;
 }
+
+/// A file of `/proc` says nothing of its length.
+#[tokio::test]
+async fn file_of_unknown_length_leaves_as_much_space_free_as_one_of_a_known_length() {
+    within_deadline(async {
+        for size in [0, 10 * MIB] {
+            let around = tempfile::tempdir().unwrap();
+            let folder = session_folder(around.path());
+            let Some(_small) = Small::mount(&folder, "12m") else {
+                return;
+            };
+            let answer = move |mut request: FileRequest| async move {
+                request.question().await.unwrap();
+                let answer = found(b"/data/file", size, FilePayload::Content);
+                let mut sender = request.answer(&answer).await.unwrap();
+                for _ in 0..10 {
+                    if sender.send(vec![b'x'; 1 << 20].into()).await.is_err() {
+                        return;
+                    }
+                }
+                sender.finish();
+            };
+            let (_agent, session) = session(&folder, answer).await;
+            let fetched = session.fetch(Content, Path::new("/data/file")).await;
+            assert_eq!(fetched, Err(libc::ENOSPC), "{size}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_a_tiny_content_takes_the_space_that_is_to_be_left_free() {
+    within_deadline(async {
+        let (world, data) = World::with_data().await;
+        let Some(_small) = Small::mount(&world.session_folder, "16m") else {
+            return;
+        };
+        fs::write(data.join("small"), vec![b'x'; 500 << 10]).unwrap();
+        fs::write(data.join("tiny"), "tiny").unwrap();
+        let session = world.session(remote(&data)).await;
+        fs::write(world.session_folder.join("filler"), vec![0; 13 << 20]).unwrap();
+        let small = session.fetch(Content, &data.join("small")).await;
+        assert_eq!(small, Err(libc::ENOSPC));
+        let shown = session.fetch(Content, &data.join("tiny")).await.unwrap();
+        assert_eq!(fs::read_to_string(shown).unwrap(), "tiny");
+    })
+    .await;
+}
