@@ -33,8 +33,9 @@ struct Holder {
     node: String,
 }
 
-/// The node on which alone the claims can be mounted, if there is one. Pods of the session itself do not count: it asks
-/// before it makes an agent in the place of one that ends.
+/// The node on which alone the claims can be mounted, if there is one. The session asks before it makes an agent in the
+/// place of one that ends, whose pod it may still have: that keeps no pod from a claim of one pod, but from other nodes
+/// a claim of one node.
 pub(super) async fn node(
     access: &Access,
     session: &str,
@@ -54,7 +55,7 @@ pub(super) async fn node(
         .map_err(|error| access.failure(&error, "look for the pods that mount the workload's volumes"))?;
     let mut pinned: Option<(&str, Holder)> = None;
     for (claim, sharing) in claims.iter().zip(sharings) {
-        let Some(holder) = holder(&pods.items, claim, session) else {
+        let Some(holder) = holder(&pods.items, claim, sharing, session) else {
             continue;
         };
         match (sharing, &pinned) {
@@ -120,9 +121,9 @@ async fn sharing(access: &Access, claim: &str) -> Sharing {
     }
 }
 
-/// A pod that has a node and mounts that claim, and has not ended. Agents of this session do not count, nor do those of
-/// other sessions that are terminating: another one takes their place.
-fn holder(pods: &[Pod], claim: &str, session: &str) -> Option<Holder> {
+/// A pod that has a node and mounts that claim, and has not ended. Agents that are terminating do not count, nor do
+/// others of this session for a claim of one pod: another one takes their place.
+fn holder(pods: &[Pod], claim: &str, sharing: Sharing, session: &str) -> Option<Holder> {
     let own_labels = job::labels(session);
     let mounts = |spec: &PodSpec| {
         let mut volumes = spec.volumes.iter().flatten();
@@ -139,10 +140,11 @@ fn holder(pods: &[Pod], claim: &str, session: &str) -> Option<Holder> {
                 .all(|(name, value)| labels.get(name) == Some(value))
         })
     };
-    let mut others = pods
-        .iter()
-        .filter(|pod| !is_leaving_agent(pod) && !is_of_session(pod));
-    others.find_map(|pod| {
+    let counts = |pod: &&Pod| !is_leaving_agent(pod) && (sharing != Sharing::OnePod || !is_of_session(pod));
+    let mut pods: Vec<_> = pods.iter().filter(counts).collect();
+    // others stay, and the session's own agent is about to go
+    pods.sort_by_key(|pod| is_of_session(pod));
+    pods.into_iter().find_map(|pod| {
         let spec = pod.spec.as_ref().filter(|spec| mounts(spec))?;
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         (!matches!(phase, Some("Succeeded" | "Failed"))).then_some(())?;
@@ -247,6 +249,18 @@ mod tests {
         assert_eq!(node_of(&["ReadWriteOncePod"], own).await.unwrap(), None);
         let others = vec![agent("4567cdef")];
         assert!(node_of(&["ReadWriteOncePod"], others).await.is_err());
+    }
+
+    /// The volume is attached to that node until the pod is gone, and no other node can attach it meanwhile.
+    #[tokio::test]
+    async fn claim_of_one_node_that_an_agent_of_the_session_still_mounts_requires_its_node() {
+        let mut agent = pod("kinject-agent-x", "one", "ReadWriteOnce", "Running");
+        agent["metadata"]["labels"] = json!(job::labels("0123abcd"));
+        let node = node_of(&["ReadWriteOnce"], vec![agent.clone()]).await.unwrap();
+        assert_eq!(node.as_deref(), Some("one"));
+        let moved = vec![agent, pod("web-0", "two", "ReadWriteOnce", "Running")];
+        let node = node_of(&["ReadWriteOnce"], moved).await.unwrap();
+        assert_eq!(node.as_deref(), Some("two"), "others go first");
     }
 
     #[tokio::test]
