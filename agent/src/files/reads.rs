@@ -10,8 +10,8 @@ use tokio::task::spawn_blocking;
 
 use crate::log::log;
 
-/// Reads at once for questions, of which those of one mount.
-const MAX_READS: usize = 16;
+/// Reads at once for questions about one mount. There is no limit for all mounts together, which a few that do not answer
+/// would use up.
 const MAX_READS_OF_MOUNT: usize = 6;
 
 /// Reads at once for watches.
@@ -19,7 +19,6 @@ const MAX_READS_OF_WATCHES: usize = 4;
 
 /// The permits to read.
 pub(super) struct Reads {
-    questions: Arc<Semaphore>,
     watches: Arc<Semaphore>,
     /// The permits of mounts that are being read, by their paths.
     mounts: Mutex<Vec<(Vec<u8>, Weak<Semaphore>)>>,
@@ -28,7 +27,6 @@ pub(super) struct Reads {
 impl Default for Reads {
     fn default() -> Self {
         Self {
-            questions: Arc::new(Semaphore::new(MAX_READS)),
             watches: Arc::new(Semaphore::new(MAX_READS_OF_WATCHES)),
             mounts: Mutex::default(),
         }
@@ -52,10 +50,8 @@ impl Reads {
         mount: &[u8],
         read: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        // first, so that those that wait for a mount take no permit of others
-        let of_mount = self.share_of(mount).acquire_owned().await.ok()?;
-        let permit = Arc::clone(&self.questions).acquire_owned().await.ok()?;
-        on_thread((of_mount, permit), read).await
+        let permit = self.share_of(mount).acquire_owned().await.ok()?;
+        on_thread(permit, read).await
     }
 
     fn share_of(&self, mount: &[u8]) -> Arc<Semaphore> {
@@ -98,8 +94,14 @@ mod tests {
     use std::sync::Condvar;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Poll;
+    use std::time::Duration;
+
+    use tokio::time::timeout;
 
     use super::*;
+
+    /// How long a read that nothing holds up may take.
+    const DEADLINE: Duration = Duration::from_secs(30);
 
     /// Reads of a file system that does not answer until it is opened.
     #[derive(Default)]
@@ -172,11 +174,12 @@ mod tests {
     #[tokio::test]
     async fn mount_that_does_not_answer_holds_up_neither_other_mounts_nor_watches() {
         let (reads, stuck) = (Reads::default(), OpenedAtEnd::default());
-        abandon(&reads, &stuck, b"/hung").await;
-        assert_eq!(reads.of_mount(b"/data", || 1).await, Some(1));
-        abandon(&reads, &stuck, b"/hung-too").await;
-        assert_eq!(reads.of_mount(b"/data", || 2).await, Some(2));
-        abandon(&reads, &stuck, b"/hung-as-well").await;
-        assert_eq!(reads.of_watch(|| 3).await, Some(3));
+        for hung in [b"/hung-1", b"/hung-2", b"/hung-3", b"/hung-4"] {
+            abandon(&reads, &stuck, hung).await;
+            let read = timeout(DEADLINE, reads.of_mount(b"/data", || 1));
+            assert_eq!(read.await, Ok(Some(1)), "{}", hung.escape_ascii());
+            let read = timeout(DEADLINE, reads.of_watch(|| 2));
+            assert_eq!(read.await, Ok(Some(2)), "{}", hung.escape_ascii());
+        }
     }
 }
