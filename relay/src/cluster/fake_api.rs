@@ -23,7 +23,18 @@ pub(super) struct Answer {
     body: String,
 }
 
+/// The status of an answer that never comes.
+const NEVER: u16 = 0;
+
 impl Answer {
+    /// None.
+    pub(super) fn never() -> Self {
+        Self {
+            status: NEVER,
+            body: String::new(),
+        }
+    }
+
     /// A watch that tells these events, and ends.
     pub(super) fn events(events: impl IntoIterator<Item = Value>) -> Self {
         let lines = events.into_iter().map(|event| format!("{event}\n"));
@@ -112,6 +123,9 @@ impl FakeApi {
                     asked.push(path);
                     asked.len()
                 };
+                if status == NEVER {
+                    pending::<()>().await;
+                }
                 let response = Response::builder().status(status);
                 let response = response.body(Body::from(body.into_bytes())).unwrap();
                 // a clock of the test's stands still for who asks without a pause

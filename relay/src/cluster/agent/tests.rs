@@ -26,6 +26,8 @@ struct Namespace {
     policy: Option<Policy>,
     /// The answer to the question whether the user may patch Jobs; none if the cluster does not say.
     may_patch_jobs: Option<bool>,
+    /// Whether that question is never answered.
+    is_review_silent: bool,
     /// Whether patches of Jobs are refused all the same.
     refuses_patches: bool,
     jobs: Arc<Mutex<Vec<Value>>>,
@@ -42,6 +44,7 @@ impl Namespace {
             deployment: Value::Null,
             policy: None,
             may_patch_jobs: None,
+            is_review_silent: false,
             refuses_patches: false,
             jobs: Arc::default(),
             patches: Arc::default(),
@@ -53,6 +56,9 @@ impl Namespace {
             "message": "it does not exist", "reason": "NotFound", "code": 404 });
         let mut given: Value = serde_json::from_slice(body).unwrap_or_default();
         if path.contains("/selfsubjectaccessreviews") {
+            if self.is_review_silent {
+                return Answer::never();
+            }
             given["status"] = match self.may_patch_jobs {
                 Some(allowed) => json!({ "allowed": allowed }),
                 None => Value::Null,
@@ -438,4 +444,29 @@ async fn deadline_that_the_cluster_does_not_lift_is_left_out_of_the_next_job() {
         "{}",
         failure.message
     );
+}
+
+/// The answer takes its time limit once, and not for each agent of the session.
+#[tokio::test(start_paused = true)]
+async fn review_without_an_answer_is_not_asked_for_again_by_the_next_agent() {
+    let mut namespace = Namespace::of_pods(waiting("ErrImagePull", "unauthorized"));
+    namespace.is_review_silent = true;
+    let answering = namespace.clone();
+    let api = FakeApi::of_requests(move |method, path, body| answering.answer(method, path, body));
+    let (events, _launcher) = mpsc::channel(100);
+    let target = KubernetesTarget::default();
+    let agent = ClusterAgent::with_source(api.access(), "0", &target, agent_image(), events);
+    let opened_twice = async {
+        for _ in 0..2 {
+            assert!(agent.open().await.is_err());
+        }
+    };
+    LocalSet::new().run_until(opened_twice).await;
+    let deadlines: Vec<_> = namespace.jobs.lock().iter().map(deadline).collect();
+    assert_eq!(deadlines, [Value::Null, Value::Null]);
+    let asked = api.asked();
+    let reviews = asked
+        .iter()
+        .filter(|path| path.contains("/selfsubjectaccessreviews"));
+    assert_eq!(reviews.count(), 1, "{asked:?}");
 }
