@@ -186,6 +186,12 @@ impl ClusterAgent {
         workload.view(&self.access, &agent.as_ref()?.pod, search)
     }
 
+    /// What the service account of the session's workload may do, in words, as far as the cluster has answered and it is
+    /// worth saying.
+    pub(crate) fn account_rights(&self) -> Option<String> {
+        self.spec.workload.as_ref()?.account_rights()
+    }
+
     /// The lines of the hosts file of the agent's pod, which has this search list; none without a target.
     pub(crate) fn pod_hosts(&self, search: &[String]) -> Vec<HostsLine> {
         match (&self.spec.workload, &*self.agent.borrow()) {

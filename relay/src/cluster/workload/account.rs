@@ -12,8 +12,11 @@ use k8s_openapi::api::authorization::v1::{
 use kube::Resource;
 use kube::api::PostParams;
 use kube::core::Request;
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// The service account of pods that name none.
@@ -25,8 +28,9 @@ const REVIEW_TIMEOUT: Duration = Duration::from_secs(10);
 /// The header by which a request is another user's.
 const IMPERSONATE: &str = "impersonate-user";
 
-/// How many rules are named; the log has all of them.
+/// How many rules are named, and how many resources of each; the log has all of them.
 const MAX_RULES: usize = 4;
+const MAX_RESOURCES: usize = 6;
 
 /// What every account may do: ask about itself.
 const OF_ALL: [&str; 3] = [
@@ -35,9 +39,46 @@ const OF_ALL: [&str; 3] = [
     "selfsubjectrulesreviews",
 ];
 
+/// What an account may do, about which the cluster is asked while the agent starts.
+pub(super) struct RightsReview {
+    account: String,
+    answer: Rc<OnceCell<Option<String>>>,
+    /// It ends with this value.
+    _task: JoinSet<()>,
+}
+
+impl RightsReview {
+    /// Asks.
+    pub(super) fn begin(access: &Access, account: String) -> Self {
+        let answer = Rc::<OnceCell<_>>::default();
+        let mut task = JoinSet::new();
+        task.spawn_local({
+            let (access, account, answer) = (access.clone(), account.clone(), Rc::clone(&answer));
+            async move {
+                let rights = rights(&access, &account).await;
+                // nobody else answers
+                let _answered = answer.set(rights).is_err();
+            }
+        });
+        Self {
+            account,
+            answer,
+            _task: task,
+        }
+    }
+
+    /// The answer in words, as far as there is one.
+    pub(super) fn in_words(&self) -> Option<String> {
+        match self.answer.get() {
+            Some(answer) => answer.clone(),
+            None => unknown(&self.account, "before the cluster answers"),
+        }
+    }
+}
+
 /// What an account of the namespace may do there, in words, or why that cannot be seen; none for the default account
 /// where it may do no more than every account.
-pub(super) async fn rights(access: &Access, account: &str) -> Option<String> {
+async fn rights(access: &Access, account: &str) -> Option<String> {
     if access.is_impersonating {
         return unknown(account, "by a session that is another user's (--as)");
     }
@@ -48,7 +89,7 @@ pub(super) async fn rights(access: &Access, account: &str) -> Option<String> {
             let all = if rules.is_empty() {
                 "nothing".to_owned()
             } else {
-                rules.join("; ")
+                in_words(&rules, usize::MAX)
             };
             log::info!(
                 "service account {account} may in namespace {}: {all}",
@@ -90,9 +131,35 @@ async fn review(access: &Access, account: &str) -> Result<SubjectRulesReviewStat
         .ok_or_else(|| "the answer has no rules".to_owned())
 }
 
-/// The rules as kubectl takes them (`get,list pods,services`), without those of every account. Resources with the same
-/// verbs stand together.
-fn rules(rules: &[ResourceRule]) -> Vec<String> {
+/// Verbs, and the resources to which they apply.
+struct Rule {
+    verbs: String,
+    resources: Vec<String>,
+}
+
+impl Rule {
+    /// As kubectl takes it (`get,list pods,services`), with at most so many resources.
+    fn in_words(&self, most: usize) -> String {
+        let verbs = match self.verbs.as_str() {
+            "*" => "do all to",
+            verbs => verbs,
+        };
+        let named: Vec<_> = self.resources.iter().take(most).map(String::as_str).collect();
+        let named = named.join(",");
+        match self.resources.len().saturating_sub(most) {
+            0 => format!("{verbs} {named}"),
+            more => format!("{verbs} {named} and {more} more"),
+        }
+    }
+}
+
+fn in_words(rules: &[Rule], most_resources: usize) -> String {
+    let rules: Vec<_> = rules.iter().map(|rule| rule.in_words(most_resources)).collect();
+    rules.join("; ")
+}
+
+/// The rules without those of every account. Resources with the same verbs stand together.
+fn rules(rules: &[ResourceRule]) -> Vec<Rule> {
     let mut by_verbs: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for rule in rules {
         let resources = resources(rule);
@@ -110,22 +177,17 @@ fn rules(rules: &[ResourceRule]) -> Vec<String> {
                 .collect::<Vec<_>>(),
         );
     }
-    let mut rules: Vec<_> = by_verbs.into_iter().collect();
+    let rules = by_verbs.into_iter();
+    let mut rules: Vec<_> = rules
+        .map(|(verbs, resources)| Rule { verbs, resources })
+        .collect();
     // what changes something comes first
-    rules.sort_by_key(|(verbs, _)| {
-        verbs
+    rules.sort_by_key(|rule| {
+        rule.verbs
             .split(',')
             .all(|verb| matches!(verb, "get" | "list" | "watch"))
     });
-    let named = rules.into_iter().map(|(verbs, resources)| {
-        let verbs = if verbs == "*" {
-            "do all to".to_owned()
-        } else {
-            verbs
-        };
-        format!("{verbs} {}", resources.join(","))
-    });
-    named.collect()
+    rules
 }
 
 /// The resources of a rule: `pods`, `deployments.apps`, `secrets/web-tls`.
@@ -150,14 +212,9 @@ fn resources(rule: &ResourceRule) -> Vec<String> {
     resources
 }
 
-fn described(account: &str, rules: &[String], is_incomplete: bool) -> Option<String> {
+fn described(account: &str, rules: &[Rule], is_incomplete: bool) -> Option<String> {
     let more = rules.len().saturating_sub(MAX_RULES);
-    let named = rules
-        .iter()
-        .take(MAX_RULES)
-        .map(String::as_str)
-        .collect::<Vec<_>>()
-        .join("; ");
+    let named = in_words(&rules[..rules.len() - more], MAX_RESOURCES);
     let more = match (more, is_incomplete) {
         (0, false) => String::new(),
         (0, true) => ", and perhaps more".to_owned(),
@@ -263,6 +320,18 @@ mod tests {
         assert!(words.ends_with("create pods, and perhaps more"), "{words}");
         let words = of("web", json!([]), true).await.unwrap();
         assert!(words.contains("does not tell"), "{words}");
+    }
+
+    /// A chart may list hundreds of objects by their names.
+    #[tokio::test]
+    async fn many_resources_of_a_rule_are_counted() {
+        let names: Vec<_> = (0..100).map(|number| format!("s{number}")).collect();
+        let names: Vec<_> = names.iter().map(String::as_str).collect();
+        let named = rule(&["get"], "", &["secrets"], &names);
+        assert_eq!(
+            of("web", json!([named]), false).await.unwrap(),
+            "service account web may get secrets/s0,secrets/s1,secrets/s2,secrets/s3,secrets/s4,secrets/s5 and 94 more"
+        );
     }
 
     #[tokio::test]

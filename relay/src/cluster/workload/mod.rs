@@ -42,6 +42,7 @@ use crate::files::Mounts;
 use crate::log;
 use crate::names::pod_hosts::HostsLine;
 use crate::report::Failure;
+use account::RightsReview;
 use image::WorkloadImage;
 use k8s_openapi::api::core::v1::PodSpec;
 use kinject_protocol::session::{KubernetesTarget, Report};
@@ -73,8 +74,8 @@ struct FoundWorkload {
     image: Option<WorkloadImage>,
     /// Nodes on which its pods run.
     nodes: Vec<String>,
-    /// What its service account may do, in words.
-    account_rights: Option<String>,
+    /// What its service account may do; none without its files, where a session has no token of it.
+    account_rights: Option<RightsReview>,
     /// The environment of the running container's first process, if that is the one to use.
     exec_environment: Option<exec::Environment>,
 }
@@ -87,8 +88,6 @@ pub(crate) struct WorkloadView {
     pub(crate) container: String,
     /// The service account.
     pub(crate) service_account: String,
-    /// What the account may do, in words, where that is worth saying.
-    pub(crate) account_rights: Option<String>,
     /// The host name that programs see.
     pub(crate) hostname: String,
     /// The host name of the agent's pod.
@@ -144,11 +143,11 @@ impl TargetWorkload {
         let chosen = &choice.container.name;
         log::info!("in the place of {name}, container {chosen}: {}", choice.reason);
         let account = account_name(&found.template.spec);
+        let account_rights = self.request.files.then(|| RightsReview::begin(access, account));
         let pods = found.pods.as_ref();
-        let (by_exec, replicas, account_rights) = tokio::join!(
+        let (by_exec, replicas) = tokio::join!(
             self.environment_by_exec(access, pods, chosen),
             replicas::find(access, pods, &choice.container),
-            self.account_rights(access, &account),
         );
         let (environment, report) = by_exec?;
         let image = WorkloadImage::of(&choice.container, &replicas);
@@ -168,12 +167,10 @@ impl TargetWorkload {
         Ok(report)
     }
 
-    /// What the service account may do, in words. Without its files a session has no token of it.
-    async fn account_rights(&self, access: &Access, account: &str) -> Option<String> {
-        match self.request.files {
-            true => account::rights(access, account).await,
-            false => None,
-        }
+    /// What the service account may do, in words, as far as the cluster has answered and it is worth saying.
+    pub(super) fn account_rights(&self) -> Option<String> {
+        let review = self.found.get()?.account_rights.as_ref()?;
+        review.in_words()
     }
 
     /// The environment of the running container, where that is to be used: a pod runs, and is asked for by its name.
@@ -317,7 +314,6 @@ impl TargetWorkload {
             workload: self.name().clone(),
             container: found.pod.container().to_owned(),
             service_account: account_name(spec),
-            account_rights: found.account_rights.clone(),
             hostname: hosts::kernel_name(spec, &pod.name, &access.namespace, search, is_full),
             pod_hostname: hosts::host_name(spec, &pod.name),
             mounts,
@@ -342,3 +338,6 @@ fn account_name(spec: &PodSpec) -> String {
         _ => account::DEFAULT.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;
